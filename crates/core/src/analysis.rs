@@ -1,0 +1,148 @@
+//! Sealed buckets to verdicts. Nothing here can express traffic: an analysis is read by
+//! [`crate::release::decide`], and by people.
+
+use crate::metric::{Metric, Number};
+use crate::release::policy::Role;
+use crate::time::UnixMs;
+use serde::{Deserialize, Serialize};
+
+/// What one look found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Analysis {
+    /// When.
+    pub at: UnixMs,
+    /// The stage that was served.
+    pub stage: usize,
+    /// Per guardrail, in the order of the policy.
+    pub findings: Vec<Finding>,
+    /// The guardrails together: `max(w_i · E_i)` against the line.
+    pub rollback: Evidence,
+    /// The metrics whose `w_i · E_i` reached the line by itself, the guiltiest first.
+    pub guilty: Vec<Metric>,
+    /// Absolute limits that were proven exceeded.
+    pub limits_exceeded: Vec<LimitFinding>,
+    /// The first tripwire that fired, in words; empty when control tripped too.
+    pub tripped: Option<String>,
+    /// Sessions of this stage with their session number posted, canary and control.
+    pub posted: ArmCounts,
+    /// Sessions exposed in the whole release.
+    pub exposed: ArmCounts,
+    /// Canary sessions harmed so far, by the worst guardrail.
+    pub harmed: Interval,
+    /// Excess cost so far in US dollars; `None` without prices.
+    pub extra_cost_usd: Option<Interval>,
+    /// The state of the evidence itself.
+    pub quality: Quality,
+}
+
+/// One guardrail's finding: number, bound, n and reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which metric.
+    pub metric: Metric,
+    /// What its regression does.
+    pub role: Role,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The number that is shown and that promotion must prove.
+    pub number: Number,
+    /// Control's mean, in the metric's own direction and unit.
+    pub control: Option<f64>,
+    /// The canary's.
+    pub canary: Option<f64>,
+    /// The confidence sequence of the badness difference canary − control, by inversion of the same tests.
+    pub difference: Option<Interval>,
+    /// Sessions with a number, per arm.
+    pub n: ArmCounts,
+    /// Sessions that owed a number and have none, per arm.
+    pub missing: ArmCounts,
+    /// Evidence for a rollback (the latched maximum over the metric's numbers, weighted) against its line.
+    pub rollback: Evidence,
+    /// Evidence for promotion, as it stands now, against its line.
+    pub promote: Evidence,
+    /// Against the absolute limit, where there is one.
+    pub limit: Option<Evidence>,
+    /// Why, as a sentence with numbers.
+    pub reason: String,
+}
+
+/// Evidence and its line, both as natural logarithms; it is enough when `log >= line`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// log E.
+    pub log: f64,
+    /// log of the line.
+    pub line: f64,
+}
+
+impl Evidence {
+    /// Whether it is enough.
+    #[must_use]
+    pub fn reached(self) -> bool {
+        self.log >= self.line
+    }
+}
+
+/// A proven excess over an absolute limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LimitFinding {
+    /// Which metric.
+    pub metric: Metric,
+    /// The evidence.
+    pub evidence: Evidence,
+}
+
+/// An estimate with its bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower bound.
+    pub low: f64,
+    /// Point estimate.
+    pub point: f64,
+    /// Upper bound.
+    pub high: f64,
+}
+
+/// A count in each arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ArmCounts {
+    /// Of the control.
+    pub control: u64,
+    /// Of the canary.
+    pub canary: u64,
+}
+
+/// What a metric says. No evidence is never healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Proven inside its margin, now, on at least the stage's minimum of evidence.
+    Healthy,
+    /// Proven worse than its rollback margin.
+    Regressed,
+    /// Neither.
+    Inconclusive,
+    /// No number was posted for longer than its grace.
+    NoData,
+    /// The numbers cannot be used (not finite, design impossible).
+    Error,
+}
+
+/// The state of the evidence itself.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Quality {
+    /// Sample-ratio mismatch: log E against its line; the evidence is void at the line.
+    pub split: Option<Evidence>,
+    /// Every live gateway reported up to this instant.
+    pub complete_to: UnixMs,
+    /// Turns of this release that were dropped.
+    pub dropped: u64,
+    /// Share of the release's requests of the heaviest unit; above 1 % it blocks promotion.
+    pub heaviest_unit_share: f64,
+    /// Reasons why nothing may advance or be promoted now, in words with numbers.
+    pub holds: Vec<String>,
+    /// Reasons why only promotion may not happen.
+    pub promotion_holds: Vec<String>,
+    /// What is odd, and holds nothing.
+    pub warnings: Vec<String>,
+}

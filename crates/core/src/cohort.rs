@@ -1,0 +1,41 @@
+//! Which customers a stage is cut to.
+
+use crate::id::CustomerId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The customers of one stage. Resolved to names when the table is built, so that the gateway
+/// only looks a name up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cohort {
+    /// Everybody, customers without a name included.
+    All,
+    /// These customers.
+    Named {
+        /// The cohort's own name (`internal`) or its selector as written (`tag: pilot`).
+        name: String,
+        /// Its members.
+        customers: BTreeSet<CustomerId>,
+    },
+}
+
+impl Cohort {
+    /// Whether a session of this customer is in it; a session without a customer is only in [`Cohort::All`].
+    #[must_use]
+    pub fn contains(&self, customer: Option<&CustomerId>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named { customers, .. } => customer.is_some_and(|name| customers.contains(name)),
+        }
+    }
+
+    /// As shown to people.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        match self {
+            Self::All => "all",
+            Self::Named { name, .. } => name,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The laws of a release, checked after every step by tests and the simulator.

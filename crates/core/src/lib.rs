@@ -1,0 +1,29 @@
+//! The domain of Coalmine, pure: no clock, no randomness, no I/O. Time and random bytes are arguments.
+//!
+//! # Map
+//! | module | what it holds |
+//! |---|---|
+//! | [`id`], [`time`] | names of things, instants and spans |
+//! | [`version`] | the immutable, content-hashed bundle that is released, and its diff |
+//! | [`cohort`] | which customers a stage is cut to |
+//! | [`traffic`] | weights, slots, pins, the routing table, and [`traffic::assign`] |
+//! | [`metric`] | what is measured: name, kind, direction, unit |
+//! | [`tally`] | what gateways report: turns, feedback, deltas |
+//! | [`evidence`] | turns reduced to session numbers, sealed into exposure buckets |
+//! | [`analysis`] | sealed buckets to verdicts; cannot express traffic |
+//! | [`release`] | plan, policy, state, events, effects, and [`release::decide`] |
+//! | [`invariant`] | the laws that tests and the simulator check after every step |
+//!
+//! The way of a decision is [`release::decide::decide`], on one screen.
+
+pub mod analysis;
+pub mod cohort;
+pub mod evidence;
+pub mod id;
+pub mod invariant;
+pub mod metric;
+pub mod release;
+pub mod tally;
+pub mod time;
+pub mod traffic;
+pub mod version;

@@ -1,0 +1,170 @@
+//! The criteria of a release, fixed before it starts.
+
+use crate::metric::Metric;
+use crate::time::SpanMs;
+use crate::traffic::weight::WeightBp;
+use serde::{Deserialize, Serialize};
+
+/// Guardrails, signals, tripwires, budgets and error rates; frozen at start, kept with its hash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The bound on rolling back a good version, over the whole release and every look.
+    pub false_rollback_rate: f64,
+    /// The bound on promoting a version whose guardrail stands at its margin, per guardrail.
+    pub false_promotion_rate: f64,
+    /// The metrics watched.
+    pub guardrails: Vec<Guardrail>,
+    /// The stops without statistics.
+    pub tripwires: Vec<Tripwire>,
+    /// Length of an exposure bucket.
+    pub bucket: SpanMs,
+    /// When a session's numbers are posted.
+    pub ages: Ages,
+    /// The release ends undecided after this.
+    pub max_duration: SpanMs,
+    /// What happens then.
+    pub on_undecided: OnUndecided,
+    /// What becomes of live canary sessions at a rollback.
+    pub on_rollback: OnRollback,
+    /// How long the old stable can be restored after a promotion.
+    pub keep: SpanMs,
+    /// Share of the canary's requests that stable may rescue.
+    pub rescue_budget: WeightBp,
+    /// Harm at which the release pauses, whatever the statistics say; outside the bound.
+    pub budget: Budget,
+    /// Spans of the week, UTC, in which nothing is advanced or promoted (rollback is never frozen).
+    pub freeze: Vec<FreezeWindow>,
+}
+
+/// Ages are counted from the beginning of a session's first exposed request (`statistics.md`, section 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ages {
+    /// A request is judged at this age by what is known of it; X1 is posted then.
+    pub first: SpanMs,
+    /// X2 is posted then.
+    pub session: SpanMs,
+    /// Amounts (cost) and feedback are posted then.
+    pub whole: SpanMs,
+}
+
+impl Default for Ages {
+    fn default() -> Self {
+        Self { first: SpanMs::secs(60), session: SpanMs::minutes(15), whole: SpanMs::minutes(30) }
+    }
+}
+
+/// One watched metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Guardrail {
+    /// Which.
+    pub metric: Metric,
+    /// What its regression does.
+    pub role: Role,
+    /// The tolerance that promotion must prove: a badness of at most `ratio` × control + `shift`.
+    pub promote: Margin,
+    /// What must be proven exceeded to roll back.
+    pub rollback: Margin,
+    /// An absolute bound on the badness (rates: a share; amounts: the unit), tested by a one-sample process.
+    pub limit: Option<f64>,
+    /// Its share of the guardrails' alpha before normalising.
+    pub weight: f64,
+    /// What silence of this metric means.
+    pub no_data: NoData,
+}
+
+/// A tolerated badness, relative to control's: `ratio` × control + `shift`. For a quantile metric
+/// `ratio` widens the threshold of the canary (`ratio` × τ) and the exceedance rates are compared at
+/// ratio 1 and shift 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Margin {
+    /// At least 1.
+    pub ratio: f64,
+    /// At least 0; in shares of 1 for rates and scores, in shares of the cap for amounts.
+    pub shift: f64,
+}
+
+/// What a regression does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It rolls the release back.
+    Guardrail,
+    /// It holds the release, which goes on after recovery; it has no share of alpha.
+    Signal,
+    /// It is computed and shown and does nothing.
+    DryRun,
+}
+
+/// What silence of a metric means, after a grace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoData {
+    /// What it does.
+    pub then: NoDataThen,
+    /// How long it is borne.
+    pub grace: SpanMs,
+}
+
+/// What a silent metric does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoDataThen {
+    /// Holds the release.
+    Hold,
+    /// Rolls it back; outside the bound, and said so.
+    Rollback,
+    /// Is told, and does not hold an advance; it still holds promotion.
+    Warn,
+}
+
+/// A stop without statistics; outside the bound, and said so. Ignored while control trips too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tripwire {
+    /// So many canary requests in a row failed by the version's fault.
+    ConsecutiveFailures(u32),
+}
+
+/// Harm at which a release pauses.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Budget {
+    /// Bad canary sessions beyond those expected at control's rate.
+    pub harmed: Option<u64>,
+    /// US dollars beyond those expected at control's rate.
+    pub extra_cost_usd: Option<f64>,
+}
+
+/// What happens when `max_duration` is over and nothing is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUndecided {
+    /// Stays where it is and tells.
+    Hold,
+    /// Rolls back; not a verdict on the version, and said so.
+    Rollback,
+    /// Pauses until a person says.
+    Ask,
+    /// Promotes without proof; the policy must carry the acknowledgement.
+    Promote,
+}
+
+/// What becomes of live canary sessions at a rollback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "live_sessions")]
+pub enum OnRollback {
+    /// They are answered by stable from their next turn on.
+    MoveNextTurn,
+    /// They finish on the canary for at most this long.
+    FinishOnCanary {
+        /// The drain.
+        drain: SpanMs,
+    },
+}
+
+/// A weekly span in minutes since Monday 00:00 UTC; `from` > `to` wraps over the week's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreezeWindow {
+    /// Its first minute.
+    pub from: u16,
+    /// The first minute after it.
+    pub to: u16,
+}

@@ -1,0 +1,257 @@
+//! A release and its one state.
+
+use crate::id::{Actor, Generation, ReleaseId, RouteName, TenantId};
+use crate::release::plan::Plan;
+use crate::release::policy::Policy;
+use crate::time::UnixMs;
+use crate::traffic::weight::Salt;
+use crate::version::VersionId;
+use serde::{Deserialize, Serialize};
+
+/// One attempt to move a route from stable to canary.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its name.
+    pub id: ReleaseId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which route.
+    pub route: RouteName,
+    /// The version in service when it was created; a rollback restores it.
+    pub stable: VersionId,
+    /// The version on trial.
+    pub canary: VersionId,
+    /// The stages.
+    pub plan: Plan,
+    /// The criteria, frozen.
+    pub policy: Policy,
+    /// BLAKE3 of the policy and the plan in their stored form, in hex.
+    pub policy_hash: String,
+    /// Splits its units.
+    pub salt: Salt,
+    /// Which attempt of this canary on this route it is, from 0: the k-th has alpha · 2^−k
+    /// (`statistics.md`, section 9, rule 3).
+    pub attempt: u32,
+    /// When it was created.
+    pub created_at: UnixMs,
+    /// When exposure began.
+    pub started_at: Option<UnixMs>,
+    /// Where it stands.
+    pub state: State,
+    /// The number of its last committed step; a commit names the one it saw.
+    pub generation: Generation,
+}
+
+/// Where a release stands. Everything that a state needs is inside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum State {
+    /// Written, not started.
+    Draft,
+    /// Checks before any exposure.
+    Preflight,
+    /// At a stage of the plan.
+    Running {
+        /// Index of the stage.
+        stage: usize,
+        /// When it was entered.
+        entered_at: UnixMs,
+    },
+    /// Exposure stands still; nothing advances.
+    Paused {
+        /// Who or what.
+        by: PauseCause,
+        /// What resume goes back to.
+        resume_to: Resume,
+    },
+    /// The evidence for this stage is there; a person's word is not.
+    AwaitingApproval {
+        /// The stage that waits to be opened.
+        stage: usize,
+        /// Since when.
+        since: UnixMs,
+        /// When the stage that still serves was entered.
+        entered_at: UnixMs,
+    },
+    /// Decided for the canary; gateways are being told.
+    Promoting {
+        /// Since when.
+        since: UnixMs,
+    },
+    /// The canary is the stable of the route.
+    Promoted {
+        /// Since when.
+        at: UnixMs,
+        /// Until when the old stable can be restored.
+        keep_until: UnixMs,
+    },
+    /// Decided against the canary; gateways are being told.
+    RollingBack {
+        /// Why.
+        why: RollbackCause,
+        /// Since when.
+        since: UnixMs,
+    },
+    /// Everything is back on the old stable.
+    RolledBack {
+        /// Why.
+        why: RollbackCause,
+        /// Since when.
+        at: UnixMs,
+    },
+}
+
+/// What a resume goes back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The stage.
+    pub stage: usize,
+    /// When it was entered; a pause does not count as bake.
+    pub entered_at: UnixMs,
+    /// When the pause began.
+    pub paused_at: UnixMs,
+}
+
+/// Who or what paused a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "cause")]
+pub enum PauseCause {
+    /// A person.
+    Operator {
+        /// Who.
+        actor: Actor,
+    },
+    /// A budget is used up.
+    Budget {
+        /// In words: which, how much, of what.
+        what: String,
+    },
+    /// `max_duration` is over and the policy says `ask`.
+    Undecided,
+}
+
+/// Every cause of a rollback. Each has a share of alpha or the label *not covered*:
+/// see [`RollbackCause::cover`], which has no wildcard arm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "cause")]
+pub enum RollbackCause {
+    /// A guardrail is proven worse than its rollback margin.
+    Guardrail {
+        /// Which metrics crossed by themselves, the guiltiest first.
+        metrics: Vec<String>,
+        /// log of the evidence of the guiltiest, weighted.
+        log_evidence: f64,
+        /// log of the line.
+        log_line: f64,
+    },
+    /// An absolute limit is proven exceeded.
+    Limit {
+        /// Which metric.
+        metric: String,
+        /// log of its evidence.
+        log_evidence: f64,
+        /// log of the line.
+        log_line: f64,
+    },
+    /// A critical sentinel failed on the canary alone.
+    Sentinel {
+        /// Which.
+        name: String,
+    },
+    /// A tripwire.
+    Tripwire {
+        /// In words.
+        what: String,
+    },
+    /// A metric fell silent and its policy says `rollback`.
+    NoData {
+        /// Which metric.
+        metric: String,
+    },
+    /// `max_duration` is over and the policy says `rollback`.
+    Undecided,
+    /// A person.
+    Operator {
+        /// Who.
+        actor: Actor,
+        /// Their words.
+        reason: String,
+    },
+}
+
+/// How a cause stands to the promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cover {
+    /// Inside the bound, from the guardrails' share of alpha.
+    Guardrails,
+    /// Inside the bound, from the limits' share.
+    Limits,
+    /// Inside the bound, from the sentinels' share.
+    Sentinels,
+    /// Outside the bound.
+    NotCovered,
+}
+
+impl RollbackCause {
+    /// Its share of alpha, or that it has none.
+    #[must_use]
+    pub const fn cover(&self) -> Cover {
+        match self {
+            Self::Guardrail { .. } => Cover::Guardrails,
+            Self::Limit { .. } => Cover::Limits,
+            Self::Sentinel { .. } => Cover::Sentinels,
+            Self::Tripwire { .. } | Self::NoData { .. } | Self::Undecided | Self::Operator { .. } => Cover::NotCovered,
+        }
+    }
+}
+
+impl State {
+    /// The stage whose exposure is served in this state; `None` when the canary gets no new session
+    /// by stage (before the start, and once decided).
+    #[must_use]
+    pub const fn serving_stage(&self) -> Option<usize> {
+        match self {
+            Self::Running { stage, .. } => Some(*stage),
+            Self::Paused { resume_to, .. } => Some(resume_to.stage),
+            Self::AwaitingApproval { stage, .. } => Some(stage.saturating_sub(1)),
+            Self::Draft
+            | Self::Preflight
+            | Self::Promoting { .. }
+            | Self::Promoted { .. }
+            | Self::RollingBack { .. }
+            | Self::RolledBack { .. } => None,
+        }
+    }
+
+    /// Whether it is over, but for the keep after a promotion.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        match self {
+            Self::Promoted { .. } | Self::RolledBack { .. } => true,
+            Self::Draft
+            | Self::Preflight
+            | Self::Running { .. }
+            | Self::Paused { .. }
+            | Self::AwaitingApproval { .. }
+            | Self::Promoting { .. }
+            | Self::RollingBack { .. } => false,
+        }
+    }
+
+    /// One word, as in the API and the CLI.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Preflight => "preflight",
+            Self::Running { .. } => "running",
+            Self::Paused { .. } => "paused",
+            Self::AwaitingApproval { .. } => "awaiting_approval",
+            Self::Promoting { .. } => "promoting",
+            Self::Promoted { .. } => "promoted",
+            Self::RollingBack { .. } => "rolling_back",
+            Self::RolledBack { .. } => "rolled_back",
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Instants and spans, in milliseconds. The process that reads a clock is elsewhere.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::ops::{Add, Sub};
+
+/// An instant: milliseconds since 1970-01-01T00:00:00Z, of the clock that the process runs on
+/// (which may be scaled in demos and tests).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UnixMs(pub u64);
+
+/// A length of time in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SpanMs(pub u64);
+
+impl UnixMs {
+    /// The span from `earlier` to `self`; zero when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> SpanMs {
+        SpanMs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl SpanMs {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+    /// `n` seconds.
+    #[must_use]
+    pub const fn secs(n: u64) -> Self {
+        Self(n * 1_000)
+    }
+    /// `n` minutes.
+    #[must_use]
+    pub const fn minutes(n: u64) -> Self {
+        Self(n * 60_000)
+    }
+    /// `n` hours.
+    #[must_use]
+    pub const fn hours(n: u64) -> Self {
+        Self(n * 3_600_000)
+    }
+}
+
+impl Add<SpanMs> for UnixMs {
+    type Output = Self;
+    fn add(self, rhs: SpanMs) -> Self {
+        Self(self.0.saturating_add(rhs.0))
+    }
+}
+
+impl Sub<SpanMs> for UnixMs {
+    type Output = Self;
+    fn sub(self, rhs: SpanMs) -> Self {
+        Self(self.0.saturating_sub(rhs.0))
+    }
+}
+
+impl Add for SpanMs {
+    type Output = Self;
+    fn add(self, rhs: Self) -> Self {
+        Self(self.0.saturating_add(rhs.0))
+    }
+}
+
+/// Written as people write it: `90s`, `15m`, `24h`, `3d`; the largest unit that divides it.
+impl fmt::Display for SpanMs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0;
+        for (unit_ms, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
+            if ms >= unit_ms && ms.is_multiple_of(unit_ms) {
+                return write!(f, "{}{unit}", ms / unit_ms);
+            }
+        }
+        write!(f, "{ms}ms")
+    }
+}

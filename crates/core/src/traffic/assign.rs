@@ -1,0 +1,201 @@
+//! "Unit U is in arm A of release R, because …": the one function that splits traffic.
+
+use crate::id::{CustomerId, UnitKey};
+use crate::time::UnixMs;
+use crate::traffic::pin::{Arm, Membership, Pin};
+use crate::traffic::table::RouteTable;
+use crate::traffic::weight::{Slot, WeightBp};
+use crate::version::VersionId;
+
+/// How the unit was named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// By the client, or by the content of the conversation: the same session comes again under it.
+    Session(UnitKey),
+    /// Not at all: the request stands alone and can never be recognised again.
+    Nobody,
+}
+
+/// What the request says of its own past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// No assistant turn: the session begins here.
+    First,
+    /// It carries assistant turns: it began earlier.
+    Continued,
+}
+
+/// An arm forced by an operator's or a test's header; never counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Override {
+    /// Answer with stable.
+    Stable,
+    /// Answer with the canary, if one runs.
+    Canary,
+}
+
+/// All that an assignment may depend on, beside the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The unit.
+    pub identity: Identity,
+    /// Its customer, where known.
+    pub customer: Option<&'a CustomerId>,
+    /// Whether it begins here.
+    pub opening: Opening,
+    /// The pin found for it.
+    pub pin: Option<&'a Pin>,
+    /// A forced arm.
+    pub forced: Option<Override>,
+    /// The weight that this gateway holds exposure down to by itself (a tripwire or the ceiling
+    /// file); it can only lower.
+    pub ceiling: WeightBp,
+    /// Now.
+    pub now: UnixMs,
+}
+
+/// The answer: which version, in which part, why, and what to write down.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// The version that answers.
+    pub version: VersionId,
+    /// The arm shown to the client and tallied.
+    pub arm: Arm,
+    /// The part in the evidence; `None` is not counted.
+    pub member: Option<Membership>,
+    /// Why.
+    pub reason: Reason,
+    /// What becomes of the pin.
+    pub pin: PinChange,
+}
+
+/// Why a unit got its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// It is pinned.
+    Pinned,
+    /// Its version was rolled back and it moved; counted.
+    MovedByRollback,
+    /// It began inside the release and its slot decided.
+    Slot,
+    /// Its slot is the canary's, but exposure is held down by a ceiling: stable, not counted.
+    Ceiling,
+    /// It began before the release, or its pin is gone: stable, not counted.
+    OlderThanRelease,
+    /// No cohort of the release holds its customer.
+    OutsideCohorts,
+    /// No release exposes anybody.
+    NoRelease,
+    /// It cannot be recognised again: stable, not counted.
+    NoIdentity,
+    /// Forced by a header.
+    Forced,
+}
+
+impl Reason {
+    /// As written in the access log and the metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::MovedByRollback => "moved_by_rollback",
+            Self::Slot => "slot",
+            Self::Ceiling => "ceiling",
+            Self::OlderThanRelease => "older_than_release",
+            Self::OutsideCohorts => "outside_cohorts",
+            Self::NoRelease => "no_release",
+            Self::NoIdentity => "no_identity",
+            Self::Forced => "forced",
+        }
+    }
+}
+
+/// What becomes of the pin.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PinChange {
+    /// Nothing but its time of last use.
+    Touch,
+    /// A new one; whoever was first with the same unit wins.
+    Create(Pin),
+    /// The old one gives way (a rollback moved the session).
+    Replace(Pin),
+    /// None is kept.
+    None,
+}
+
+/// Decides the version of one request. Pure; called once per request on the hot path.
+#[must_use]
+pub fn assign(table: &RouteTable, asked: &Asked<'_>) -> Assignment {
+    if let Some(forced) = asked.forced {
+        return force(table, forced);
+    }
+    let Identity::Session(unit) = asked.identity else {
+        return on_stable(table, Reason::NoIdentity, PinChange::None);
+    };
+    match asked.pin {
+        Some(pin) => follow(table, pin, asked.now),
+        None => begin(table, unit, asked),
+    }
+}
+
+fn force(table: &RouteTable, forced: Override) -> Assignment {
+    match (forced, &table.release) {
+        (Override::Canary, Some(release)) => Assignment {
+            version: release.canary,
+            arm: Arm::Canary,
+            member: None,
+            reason: Reason::Forced,
+            pin: PinChange::None,
+        },
+        (Override::Canary, None) | (Override::Stable, _) => on_stable(table, Reason::Forced, PinChange::None),
+    }
+}
+
+/// A pinned session stays, unless its version was rolled back or is no longer known.
+fn follow(table: &RouteTable, pin: &Pin, now: UnixMs) -> Assignment {
+    let revoked = table.revoked.iter().any(|r| {
+        let same_release = pin.member.as_ref().is_some_and(|m| m.release == r.release && m.arm == Arm::Canary);
+        same_release && r.version == pin.version && r.moves_at <= now
+    });
+    if revoked || !table.versions.contains_key(&pin.version) {
+        let moved = Pin { version: table.stable, member: None, last_seen: now };
+        return on_stable(table, Reason::MovedByRollback, PinChange::Replace(moved));
+    }
+    let counted = pin.member.as_ref().filter(|m| table.release.as_ref().is_some_and(|r| r.id == m.release));
+    Assignment {
+        version: pin.version,
+        arm: counted.map_or(Arm::Stable, |m| m.arm),
+        member: counted.cloned(),
+        reason: Reason::Pinned,
+        pin: PinChange::Touch,
+    }
+}
+
+fn begin(table: &RouteTable, unit: UnitKey, asked: &Asked<'_>) -> Assignment {
+    let uncounted = |reason| {
+        let pin = Pin { version: table.stable, member: None, last_seen: asked.now };
+        on_stable(table, reason, PinChange::Create(pin))
+    };
+    let Some(release) = &table.release else {
+        return uncounted(Reason::NoRelease);
+    };
+    if asked.opening == Opening::Continued {
+        return uncounted(Reason::OlderThanRelease);
+    }
+    let Some(exposure) = release.governing(asked.customer) else {
+        return uncounted(Reason::OutsideCohorts);
+    };
+    let slot = Slot::of(&release.salt, unit);
+    let in_canary = slot.is_below(exposure.weight);
+    if in_canary && !slot.is_below(asked.ceiling) {
+        return uncounted(Reason::Ceiling);
+    }
+    let (arm, version) = if in_canary { (Arm::Canary, release.canary) } else { (Arm::Control, table.stable) };
+    let member = Membership { release: release.id.clone(), arm, stratum: exposure.stratum, exposed_at: asked.now };
+    let pin = Pin { version, member: Some(member.clone()), last_seen: asked.now };
+    Assignment { version, arm, member: Some(member), reason: Reason::Slot, pin: PinChange::Create(pin) }
+}
+
+fn on_stable(table: &RouteTable, reason: Reason, pin: PinChange) -> Assignment {
+    Assignment { version: table.stable, arm: Arm::Stable, member: None, reason, pin }
+}

@@ -1,0 +1,76 @@
+//! Shares in basis points, and the slot of a unit.
+
+use crate::id::UnitKey;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The canary's share of units in basis points: 500 is 5 %. Never above 10 000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WeightBp(u16);
+
+impl WeightBp {
+    /// Nobody.
+    pub const ZERO: Self = Self(0);
+    /// Everybody.
+    pub const FULL: Self = Self(10_000);
+
+    /// A weight of `bp` basis points; `None` above 10 000.
+    #[must_use]
+    pub const fn new(bp: u16) -> Option<Self> {
+        if bp <= 10_000 { Some(Self(bp)) } else { None }
+    }
+
+    /// The basis points.
+    #[must_use]
+    pub const fn bp(self) -> u16 {
+        self.0
+    }
+
+    /// As a share in 0..=1.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+}
+
+impl fmt::Display for WeightBp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", f64::from(self.0) / 100.0)
+    }
+}
+
+/// The persisted random salt of a release: other releases put other units first.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Salt(pub [u8; 32]);
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Salt(..)")
+    }
+}
+
+/// A unit's place 0..=9999 under a release's salt. The canary has the slots below its weight, so
+/// raising the weight only ever moves units from stable to canary, and never a pinned one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(u16);
+
+impl Slot {
+    /// The slot of `unit` under `salt`: 64 bits of a keyed BLAKE3, scaled to 10 000
+    /// (the bias of the scaling is below 10⁻¹⁵).
+    #[must_use]
+    pub fn of(salt: &Salt, unit: UnitKey) -> Self {
+        let hash = blake3::keyed_hash(&salt.0, &unit.0.to_le_bytes());
+        let mut low = [0; 8];
+        low.copy_from_slice(&hash.as_bytes()[..8]);
+        let scaled = (u128::from(u64::from_le_bytes(low)) * 10_000) >> 64;
+        Self(u16::try_from(scaled).unwrap_or(9_999))
+    }
+
+    /// Whether the slot lies below the weight.
+    #[must_use]
+    pub fn is_below(self, weight: WeightBp) -> bool {
+        self.0 < weight.bp()
+    }
+}

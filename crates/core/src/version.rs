@@ -1,0 +1,216 @@
+//! The immutable bundle that is released: model and provider, prompt, tools, parameters.
+
+use crate::id::ProviderName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What answers. Two equal bundles are the same version: the id is a hash of the content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Who answers.
+    pub provider: ProviderName,
+    /// The provider's own name of the model, put into the request body.
+    pub model: String,
+    /// The system prompt of the version; `None` leaves the client's own.
+    pub prompt: Option<Prompt>,
+    /// The tools of the version; `None` leaves the client's own.
+    pub tools: Option<Tools>,
+    /// Parameters set over the client's (`temperature`, …); values are JSON texts.
+    pub params: BTreeMap<String, JsonText>,
+}
+
+/// A system prompt and how it meets the client's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// How it meets the client's own system message.
+    pub mode: PromptMode,
+    /// The text.
+    pub text: String,
+}
+
+/// How a version's prompt meets the client's system message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptMode {
+    /// The client's leading system message is replaced; one is added where there is none.
+    Replace,
+    /// Put before the client's.
+    Prepend,
+    /// Put after the client's.
+    Append,
+}
+
+/// The tools of a version: a JSON array text in the OpenAI form, kept byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tools {
+    /// How they meet the client's own.
+    pub mode: ToolsMode,
+    /// The JSON array.
+    pub json: JsonText,
+}
+
+/// How a version's tools meet the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolsMode {
+    /// The client's tools are replaced.
+    Replace,
+    /// The version's tools come first, then the client's of other names.
+    Merge,
+}
+
+/// A JSON value as text, valid by construction of whoever read it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JsonText(pub String);
+
+/// The content hash of a [`Version`]: 32 bytes of BLAKE3, shown as `v_` and 12 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionId(pub [u8; 32]);
+
+impl Version {
+    /// The content hash. Every field is length-prefixed, so no two bundles share an encoding.
+    #[must_use]
+    pub fn id(&self) -> VersionId {
+        let mut hasher = blake3::Hasher::new_derive_key("coalmine version 1");
+        let mut put = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        };
+        put(self.provider.as_str());
+        put(&self.model);
+        match &self.prompt {
+            None => put("no prompt"),
+            Some(prompt) => {
+                put(match prompt.mode {
+                    PromptMode::Replace => "replace prompt",
+                    PromptMode::Prepend => "prepend prompt",
+                    PromptMode::Append => "append prompt",
+                });
+                put(&prompt.text);
+            }
+        }
+        match &self.tools {
+            None => put("no tools"),
+            Some(tools) => {
+                put(match tools.mode {
+                    ToolsMode::Replace => "replace tools",
+                    ToolsMode::Merge => "merge tools",
+                });
+                put(&tools.json.0);
+            }
+        }
+        for (name, value) in &self.params {
+            put(name);
+            put(&value.0);
+        }
+        VersionId(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Which of the parts differ between two versions; this decides the default checks of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionDiff {
+    /// The parts that differ, in the order of [`Part`].
+    pub changed: Vec<Change>,
+}
+
+/// One part that differs, with both sides as text for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What differs.
+    pub part: Part,
+    /// The stable side; empty when absent.
+    pub from: String,
+    /// The canary side; empty when absent.
+    pub to: String,
+}
+
+/// A part of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Provider or model.
+    Model,
+    /// System prompt.
+    Prompt,
+    /// Tools.
+    Tools,
+    /// Parameters.
+    Params,
+}
+
+impl Version {
+    /// What changes when `self` (stable) gives way to `to` (canary).
+    #[must_use]
+    pub fn diff(&self, to: &Self) -> VersionDiff {
+        let model = |v: &Self| format!("{}/{}", v.provider, v.model);
+        let prompt = |v: &Self| v.prompt.as_ref().map_or(String::new(), |p| p.text.clone());
+        let tools = |v: &Self| v.tools.as_ref().map_or(String::new(), |t| t.json.0.clone());
+        let params = |v: &Self| {
+            let lines: Vec<String> = v.params.iter().map(|(name, value)| format!("{name}: {}", value.0)).collect();
+            lines.join("\n")
+        };
+        let mut changed = Vec::new();
+        let mut note = |part, differs: bool, from: String, to: String| {
+            if differs {
+                changed.push(Change { part, from, to });
+            }
+        };
+        let same_model = self.provider == to.provider && self.model == to.model;
+        note(Part::Model, !same_model, model(self), model(to));
+        note(Part::Prompt, self.prompt != to.prompt, prompt(self), prompt(to));
+        note(Part::Tools, self.tools != to.tools, tools(self), tools(to));
+        note(Part::Params, self.params != to.params, params(self), params(to));
+        VersionDiff { changed }
+    }
+}
+
+impl fmt::Display for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("v_")?;
+        self.0[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for VersionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VersionId({self})")
+    }
+}
+
+impl VersionId {
+    /// All 64 hex digits, the form that is stored.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Reads the 64 hex digits of [`Self::to_hex`].
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl Serialize for VersionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for VersionId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("a version id is 64 hex digits"))
+    }
+}

@@ -1,0 +1,83 @@
+//! What the gateway needs of the world. The app wires it: in process on one node, over the network
+//! where gateways run apart.
+
+use coalmine_core::id::UnitKey;
+use coalmine_core::tally::Delta;
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::pin::{Pin, PinRecord};
+use coalmine_core::traffic::table::RoutingTable;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin as BoxPin;
+use std::sync::Arc;
+
+/// A boxed future, for traits that are used as objects.
+pub type Boxed<'a, T> = BoxPin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The time. Scaled in demos and tests, so nothing here reads the system clock.
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// Now.
+    fn now(&self) -> UnixMs;
+    /// How many milliseconds of this clock pass in one millisecond of the wall's.
+    fn scale(&self) -> f64 {
+        1.0
+    }
+}
+
+/// The newest routing table.
+pub trait TableSource: Send + Sync + fmt::Debug + 'static {
+    /// Resolves when a table newer than the last one returned is there.
+    fn next(&self) -> Boxed<'_, Arc<RoutingTable>>;
+}
+
+/// Where deltas go. A refusal is retried with the same sequence.
+pub trait TallySink: Send + Sync + fmt::Debug + 'static {
+    /// Takes one delta.
+    fn deliver(&self, delta: Arc<Delta>) -> Boxed<'_, Result<(), SinkError>>;
+}
+
+/// The delta was not taken; it will be offered again.
+#[derive(Debug, thiserror::Error)]
+#[error("the delta was not taken: {0}")]
+pub struct SinkError(pub String);
+
+/// Pins: in memory on the hot path, durable behind it.
+pub trait PinStore: Send + Sync + fmt::Debug + 'static {
+    /// The pin of a unit that is not idle for too long.
+    fn get(&self, unit: UnitKey, now: UnixMs) -> Option<Pin>;
+    /// Pins a unit; whoever was first wins, and the winner's pin is returned.
+    fn create(&self, unit: UnitKey, pin: Pin) -> Pin;
+    /// Replaces a pin (a rollback moved the session).
+    fn replace(&self, unit: UnitKey, pin: Pin);
+    /// Marks the time of last use.
+    fn touch(&self, unit: UnitKey, now: UnixMs);
+    /// How many live pins hold each (release, arm) still.
+    fn live(&self, now: UnixMs) -> Vec<LivePins>;
+    /// Resolves once every pin created so far is on stable storage. A raised weight waits for it.
+    fn flush(&self) -> Boxed<'_, Result<(), PinError>>;
+}
+
+/// How many live sessions are held where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivePins {
+    /// The release, if any.
+    pub release: Option<Arc<coalmine_core::id::ReleaseId>>,
+    /// The version.
+    pub version: coalmine_core::version::VersionId,
+    /// Sessions.
+    pub sessions: u64,
+}
+
+/// Where pins are written behind. `append` runs on the hot path, once per session: it must not
+/// wait for the disk (a write into the page cache survives a kill; `sync` makes it survive a crash).
+pub trait PinLog: Send + Sync + fmt::Debug + 'static {
+    /// Appends records.
+    fn append(&self, records: &[PinRecord]) -> Result<(), PinError>;
+    /// Waits until everything appended is on stable storage.
+    fn sync(&self) -> Boxed<'_, Result<(), PinError>>;
+}
+
+/// Pins could not be written: assignments go on in memory, weights are not raised.
+#[derive(Debug, thiserror::Error)]
+#[error("pins cannot be written: {0}")]
+pub struct PinError(pub String);

@@ -1,0 +1,3 @@
+//! Sequential tests that stay valid at every look. Numbers in, numbers out.
+
+pub mod betting;

@@ -1,0 +1,180 @@
+//! What Coalmine remembers, in domain words: one trait, SQLite and memory behind it, one conformance
+//! suite for all.
+//!
+//! Every row carries its tenant. State, journal and outbox change in one transaction, under the
+//! generation that the writer saw.
+
+use async_trait::async_trait;
+use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
+use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::release::effect::Effect;
+use coalmine_core::release::report::JournalRow;
+use coalmine_core::release::state::Release;
+use coalmine_core::version::{Version, VersionId};
+use serde::{Deserialize, Serialize};
+
+/// A route as stored: its stable version wins over the file once the store knows the route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteRow {
+    /// Its name.
+    pub route: RouteName,
+    /// The version in service.
+    pub stable: VersionId,
+    /// The generation of its last published table; grows at every publication.
+    pub table_generation: Generation,
+    /// How many releases it has had.
+    pub releases: u64,
+}
+
+/// An effect that is still to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pending {
+    /// Its number in the outbox.
+    pub id: u64,
+    /// The release that wants it.
+    pub release: ReleaseId,
+    /// What.
+    pub effect: Effect,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+/// What one intake adds to the evidence of a release; written in one transaction with the mark of
+/// the delta that it came from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EvidenceBatch {
+    /// Deltas now counted: an older or equal sequence of the same gateway and epoch is refused later.
+    pub counted: Vec<(GatewayId, u64, u64)>,
+    /// Per release, what changed.
+    pub releases: Vec<ReleaseEvidence>,
+}
+
+/// What is known of the evidence of one release (or what changed of it).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReleaseEvidence {
+    /// Which.
+    pub release: ReleaseId,
+    /// The yardstick, once frozen.
+    pub yardstick: Option<Yardstick>,
+    /// Sessions, whole rows; an existing row is replaced.
+    pub sessions: Vec<(UnitKey, Session)>,
+    /// Sessions that have posted their last number.
+    pub forgotten: Vec<UnitKey>,
+    /// Sealed buckets, in the order of sealing; one already known is ignored.
+    pub sealed: Vec<SealedBucket>,
+    /// Running totals that are not in buckets, as a JSON document of the evidence's own
+    /// (`coalmine_core` writes and reads it); replaced.
+    pub totals: Option<String>,
+}
+
+/// The store. All methods are safe to call again after an error.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// Seeds a route that is unknown; returns the row as it is afterwards and whether it was new.
+    async fn seed_route(
+        &self,
+        tenant: &TenantId,
+        route: &RouteName,
+        stable: &Version,
+    ) -> Result<(RouteRow, Seeded), StoreError>;
+    /// All routes.
+    async fn routes(&self, tenant: &TenantId) -> Result<Vec<RouteRow>, StoreError>;
+    /// Makes `stable` the route's stable version, and returns the row.
+    async fn set_stable(&self, tenant: &TenantId, route: &RouteName, stable: VersionId)
+    -> Result<RouteRow, StoreError>;
+    /// Takes the next table generation of a route: strictly increasing, never handed out twice.
+    async fn next_table_generation(&self, tenant: &TenantId, route: &RouteName) -> Result<Generation, StoreError>;
+    /// Keeps a version; harmless when known.
+    async fn put_version(&self, tenant: &TenantId, version: &Version) -> Result<VersionId, StoreError>;
+    /// Reads a version.
+    async fn version(&self, tenant: &TenantId, id: VersionId) -> Result<Option<Version>, StoreError>;
+    /// Writes a new release in `Draft`; refuses a second unfinished one on the same route.
+    async fn create_release(&self, release: &Release, first: &JournalRow) -> Result<(), StoreError>;
+    /// Reads a release.
+    async fn release(&self, tenant: &TenantId, id: &ReleaseId) -> Result<Option<Release>, StoreError>;
+    /// All releases, newest first; of one route if given.
+    async fn releases(&self, tenant: &TenantId, route: Option<&RouteName>) -> Result<Vec<Release>, StoreError>;
+    /// State, journal and outbox in one transaction, if the release still has generation `expected`.
+    async fn commit_step(
+        &self,
+        expected: Generation,
+        next: &Release,
+        row: &JournalRow,
+        effects: &[Effect],
+    ) -> Result<(), StoreError>;
+    /// The journal of a release, oldest first.
+    async fn journal(&self, tenant: &TenantId, id: &ReleaseId) -> Result<Vec<JournalRow>, StoreError>;
+    /// Effects still to be done, oldest first.
+    async fn outbox(&self, tenant: &TenantId) -> Result<Vec<Pending>, StoreError>;
+    /// An effect was done (`Ok`), or failed once more with this message.
+    async fn settle_effect(&self, id: u64, outcome: Result<(), String>) -> Result<(), StoreError>;
+    /// Adds evidence.
+    async fn add_evidence(&self, tenant: &TenantId, batch: &EvidenceBatch) -> Result<(), StoreError>;
+    /// All evidence of a release; sealed buckets in the order of sealing.
+    async fn evidence(&self, tenant: &TenantId, id: &ReleaseId) -> Result<ReleaseEvidence, StoreError>;
+    /// The last counted sequence per gateway and epoch.
+    async fn counted(&self, tenant: &TenantId) -> Result<Vec<(GatewayId, u64, u64)>, StoreError>;
+    /// A small document by name (route history, notification marks); `None` when unknown.
+    async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError>;
+    /// Replaces a small document.
+    async fn put_document(&self, tenant: &TenantId, name: &str, text: &str) -> Result<(), StoreError>;
+    /// A read that touches the disk: whether the store answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+}
+
+/// Whether a seed was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seeded {
+    /// The route was unknown and now has the seed.
+    New,
+    /// The route was known; the seed was ignored.
+    Known,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else was faster: read again and decide again.
+    #[error(
+        "release {release} was changed meanwhile by {by} (generation {found}, expected {expected}); look again and repeat"
+    )]
+    Conflict {
+        /// Which.
+        release: ReleaseId,
+        /// Who changed it.
+        by: Actor,
+        /// The generation now.
+        found: Generation,
+        /// The one that the writer saw.
+        expected: Generation,
+    },
+    /// Another release of the route is not over.
+    #[error("route {route} already has release {running}, which is not over; end it first")]
+    RouteBusy {
+        /// Which route.
+        route: RouteName,
+        /// The release in the way.
+        running: ReleaseId,
+    },
+    /// What was named is not there.
+    #[error("{what} is not known to the store")]
+    NotFound {
+        /// In words.
+        what: String,
+    },
+    /// The store does not answer now (locked, full, gone): try again later.
+    #[error("the store does not answer: {what}")]
+    Unavailable {
+        /// What was tried.
+        what: String,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is stored cannot be read by this build: do not go on.
+    #[error("the store holds what this build cannot read: {what}")]
+    Corrupt {
+        /// In words.
+        what: String,
+    },
+}
