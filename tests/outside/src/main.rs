@@ -1,2 +1,40 @@
-//! Entry point.
-fn main() {}
+//! What stands outside of Coalmine in its black-box tests: clients, upstreams, truth. It imports no
+//! Coalmine crate and knows only the binary, its HTTP surface and its files.
+
+mod client;
+mod pins;
+mod process;
+mod replay;
+mod upstream;
+
+use clap::{Parser, Subcommand};
+
+/// Drives the real binary from outside.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// Releases on real recorded generations: rolled back, promoted, or left alone, as is true of them.
+    Replay(replay::Args),
+    /// Many sessions through ramp, restart and kill -9: no session may change its version.
+    Pins(pins::Args),
+    /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
+    Upstream(upstream::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.job {
+            Job::Replay(args) => replay::run(args).await,
+            Job::Pins(args) => pins::run(args).await,
+            Job::Upstream(args) => upstream::run(args).await,
+        }
+    })
+}

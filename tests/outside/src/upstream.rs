@@ -1,0 +1,69 @@
+//! An OpenAI-compatible upstream of known behaviour: it says in its answer who it is, and fails,
+//! delays or refuses exactly as told by the model's name.
+
+use anyhow::Result;
+use bytes::Bytes;
+use clap::Args as ClapArgs;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+/// Arguments of `outside upstream`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Where to listen on 127.0.0.1.
+    #[arg(long, default_value_t = 9_101)]
+    port: u16,
+    /// The name that it answers with.
+    #[arg(long, default_value = "upstream")]
+    name: String,
+}
+
+/// Runs until killed.
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
+    serve(listener, args.name).await
+}
+
+/// Starts one on a free port; it lives as long as the runtime.
+pub(crate) async fn spawn(name: &str) -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let name = name.to_owned();
+    tokio::spawn(serve(listener, name));
+    Ok(address)
+}
+
+async fn serve(listener: TcpListener, name: String) -> Result<()> {
+    loop {
+        let (socket, _) = listener.accept().await?;
+        socket.set_nodelay(true)?;
+        let name = name.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(request, name.clone()));
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>, name: String) -> Result<Response<Full<Bytes>>, Infallible> {
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let turns = asked["messages"].as_array().map_or(0, Vec::len);
+    let said = json!({
+        "id": "chatcmpl-outside", "object": "chat.completion", "created": 0, "model": asked["model"],
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "refusal": null,
+            "content": format!("{name} answers message {turns}")}}],
+        "usage": {"prompt_tokens": 10 * turns.max(1), "completion_tokens": 6, "total_tokens": 10 * turns.max(1) + 6},
+    });
+    let mut response = Response::new(Full::new(Bytes::from(said.to_string())));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    Ok(response)
+}
