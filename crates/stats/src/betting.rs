@@ -1,6 +1,41 @@
-//! The two-sample betting e-process. (Signatures agreed with `coalmine-core`; bodies follow.)
+//! The two-sample betting e-process.
+//!
+//! Every metric is turned into a *badness* in [0, 1]. Per sealed bucket and arm only the counts per class of badness are
+//! kept. With κ = n_canary / n_control as realised in the bucket, a constant centre c and a bet λ (λ > 0 on rollback,
+//! λ < 0 on promotion), one bucket multiplies the capital by
+//!
+//! ```text
+//! ln e(λ) = Σ_x canary[x]·ln(1 + λ(x − m − r·c)) + Σ_x control[x]·ln(1 − κ·r·λ(x − c))
+//! ```
+//!
+//! Under the null *mean(canary) ≤ r·mean(control) + m in this bucket* its expectation is at most 1 (by the inequality of
+//! arithmetic and geometric means, given the counts n), whatever c is and however the common mean drifts; so the product
+//! is a nonnegative supermartingale, and P(E ever ≥ 1/α) ≤ α over all looks (Ville). No minimum of samples, no
+//! variance, no normal approximation.
+//!
+//! λ is not known, so the stake is split over a grid: λ_j = 0.9·U·2^−j, j = 0..7, each with weight 1/8; where an effect
+//! is designed for, its growth-optimal bet has weight ½ and each of the grid 1/16. U is the largest bet that cannot lose
+//! everything at the planned odds; in each bucket |λ| is cut to 0.98·U at the realised odds, which depends on counts
+//! alone.
+//!
+//! Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2023), carried
+//! to two samples; for yes/no data it is the block e-value of Turner, Ly and Grünwald (JSPI 230, 2024).
 
 use serde::{Deserialize, Serialize};
+
+use crate::restart::{Capital, MAX_BETS};
+use crate::special::ln_1p;
+
+pub use crate::restart::{Onset, stage_mass};
+
+/// Bets of the grid, each half of the one before.
+pub(crate) const GRID: usize = 8;
+/// The grid's largest bet as a share of U at the planned odds.
+const LARGEST_BET: f64 = 0.9;
+/// The most of U that is bet in one bucket at the realised odds.
+const MOST_OF_U: f64 = 0.98;
+/// Below this a denominator of U counts as none.
+const TINY: f64 = 1e-12;
 
 /// Which null is bet against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,14 +54,16 @@ pub struct Design {
     pub side: Side,
     /// Control's mean badness as known before, in 0..=1; a wrong one costs power, never validity.
     pub centre: f64,
-    /// `r` of the null; at least 1 for a margin, 1 for none.
+    /// `r` of the null, above 0; at least 1 for a margin, 1 for none.
     pub ratio: f64,
-    /// `m` of the null.
+    /// `m` of the null, in −1..=1.
     pub shift: f64,
     /// Planned canary units per control unit (κ̄), above 0.
     pub odds: f64,
-    /// A growth-optimal bet, where an effect is designed for: it gets half of the weight.
+    /// The size |λ| of a growth-optimal bet, where an effect is designed for: it gets half of the weight.
     pub hint: Option<f64>,
+    /// Whether half of the stake waits for restarts.
+    pub onset: Onset,
 }
 
 /// One sealed bucket: counts per class in both arms.
@@ -41,13 +78,22 @@ pub struct Bucket<'a> {
 }
 
 /// A design that cannot be bet on, or a bucket that does not fit it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadDesign(pub &'static str);
 
-/// A running e-process: a pure function of its design and the buckets in order.
+impl std::fmt::Display for BadDesign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for BadDesign {}
+
+/// A running e-process: a pure function of its design, its restarts and the buckets in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EProcess {
     design: Design,
+    capital: Capital,
 }
 
 impl EProcess {
@@ -56,33 +102,279 @@ impl EProcess {
     /// # Errors
     /// When a number of the design is not finite or out of its range.
     pub fn new(design: Design) -> Result<Self, BadDesign> {
-        Ok(Self { design })
+        design.check()?;
+        let capital = Capital::new(design.onset, design.bets());
+        Ok(Self { design, capital })
     }
 
     /// Opens a restart: late-onset insurance mass γ is bet from the next bucket on
-    /// (`γ_k = 1/(k(k+1))` for the k-th stage of a release).
+    /// (`γ_k =` [`stage_mass`]`(k)` for the k-th stage of a release, the first included). γ is a share of the insurance
+    /// half of the stake; what goes beyond the cash that is left of it is not bet, and neither is a γ that is not above 0.
+    /// Without effect where the design's onset is [`Onset::FromStart`].
     pub fn restart(&mut self, gamma: f64) {
-        let _ = (gamma, &self.design);
+        self.capital.restart(gamma);
     }
 
     /// Folds one sealed bucket in. A bucket with an empty arm is refused: merge it forward.
     ///
     /// # Errors
-    /// When the bucket's lengths differ or an arm is empty.
+    /// When the bucket's lengths differ, a value lies outside 0..=1, or an arm is empty. Nothing has changed then.
     pub fn seal(&mut self, bucket: &Bucket<'_>) -> Result<(), BadDesign> {
-        let _ = bucket;
+        let odds = bucket.odds()?;
+        let cap = self.design.cap(odds);
+        let bets = self.design.bets();
+        let stakes = self.design.stakes();
+        let mut lambdas = [0.0; MAX_BETS];
+        for (lambda, stake) in lambdas.iter_mut().zip(stakes).take(bets) {
+            *lambda = self.design.side.signed(stake.min(cap));
+        }
+        self.capital.fold(&self.design.gains(bucket, odds, &lambdas[..bets]), &self.design.weights());
         Ok(())
+    }
+
+    /// At a drift epoch: promotion evidence becomes min(E, 1) and is gathered anew. Gains are given up, losses are not
+    /// forgiven. (A plain reset would be one more try at each epoch.) Rollback evidence is not touched inside a release.
+    pub fn give_up_gains(&mut self) {
+        self.capital.give_up_gains();
     }
 
     /// ln E now.
     #[must_use]
     pub fn log_e(&self) -> f64 {
-        0.0
+        self.capital.log_e()
     }
 
-    /// The largest ln E so far (the latch for rollback).
+    /// The largest ln E so far (the latch for rollback; promotion evidence must stand at its line *now*).
     #[must_use]
     pub fn peak(&self) -> f64 {
-        0.0
+        self.capital.peak()
+    }
+
+    /// What was fixed before the first bucket.
+    #[must_use]
+    pub fn design(&self) -> &Design {
+        &self.design
+    }
+}
+
+impl Side {
+    pub(crate) fn signed(self, size: f64) -> f64 {
+        match self {
+            Self::Rollback => size,
+            Self::Promote => -size,
+        }
+    }
+}
+
+impl Design {
+    pub(crate) fn check(&self) -> Result<(), BadDesign> {
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        if !(0.0..=1.0).contains(&self.centre) {
+            return Err(BadDesign("the centre is not within 0 and 1"));
+        }
+        if !positive(self.ratio) {
+            return Err(BadDesign("the ratio is not a number above 0"));
+        }
+        if !(-1.0..=1.0).contains(&self.shift) {
+            return Err(BadDesign("the shift is not within -1 and 1"));
+        }
+        if !positive(self.odds) {
+            return Err(BadDesign("the planned odds are not a number above 0"));
+        }
+        if self.hint.is_some_and(|hint| !positive(hint)) {
+            return Err(BadDesign("the hinted bet is not a number above 0"));
+        }
+        Ok(())
+    }
+
+    /// U: the largest |λ| at which no outcome can lose the whole capital, at the odds κ.
+    pub(crate) fn largest(&self, odds: f64) -> f64 {
+        let line = self.shift + self.ratio * self.centre;
+        let (canary, control) = match self.side {
+            Side::Rollback => (line, 1.0 - self.centre),
+            Side::Promote => (1.0 - line, self.centre),
+        };
+        (1.0 / canary.max(TINY)).min(1.0 / (odds * self.ratio * control.max(TINY)))
+    }
+
+    /// The most that is bet in a bucket with odds κ.
+    pub(crate) fn cap(&self, odds: f64) -> f64 {
+        MOST_OF_U * self.largest(odds)
+    }
+
+    /// How many bets the stake is split over.
+    pub(crate) fn bets(&self) -> usize {
+        if self.hint.is_some() { GRID + 1 } else { GRID }
+    }
+
+    /// The sizes |λ| before the cut: the grid, then the hint.
+    pub(crate) fn stakes(&self) -> [f64; MAX_BETS] {
+        let mut stakes = [0.0; MAX_BETS];
+        let mut size = LARGEST_BET * self.largest(self.odds);
+        for stake in &mut stakes[..GRID] {
+            *stake = size;
+            size *= 0.5;
+        }
+        stakes[GRID] = self.hint.unwrap_or(0.0);
+        stakes
+    }
+
+    /// The weights of the bets; they sum to 1.
+    pub(crate) fn weights(&self) -> [f64; MAX_BETS] {
+        let (grid, hint) = if self.hint.is_some() { (1.0 / 16.0, 0.5) } else { (1.0 / 8.0, 0.0) };
+        let mut weights = [grid; MAX_BETS];
+        weights[GRID] = hint;
+        weights
+    }
+
+    /// ln e of one bucket for one signed bet λ, uncut: the factor that all else here is made of.
+    ///
+    /// # Errors
+    /// When the bucket does not fit, or λ could lose more than everything in it.
+    pub fn log_factor(&self, bucket: &Bucket<'_>, lambda: f64) -> Result<f64, BadDesign> {
+        let odds = bucket.odds()?;
+        let gain = self.gains(bucket, odds, &[lambda])[0];
+        if gain.is_finite() { Ok(gain) } else { Err(BadDesign("the bet can lose more than everything")) }
+    }
+
+    /// ln e of one bucket for each signed bet.
+    pub(crate) fn gains(&self, bucket: &Bucket<'_>, odds: f64, lambdas: &[f64]) -> [f64; MAX_BETS] {
+        let line = self.shift + self.ratio * self.centre;
+        let mut gains = [0.0; MAX_BETS];
+        for ((&x, &control), &canary) in bucket.values.iter().zip(bucket.control).zip(bucket.canary) {
+            if canary > 0 {
+                add(&mut gains, lambdas, canary, x - line);
+            }
+            if control > 0 {
+                add(&mut gains, lambdas, control, -odds * self.ratio * (x - self.centre));
+            }
+        }
+        gains
+    }
+}
+
+impl Bucket<'_> {
+    /// The realised κ = n_canary / n_control.
+    ///
+    /// # Errors
+    /// When the lengths differ, a value lies outside 0..=1, or an arm is empty.
+    pub fn odds(&self) -> Result<f64, BadDesign> {
+        if self.values.len() != self.control.len() || self.values.len() != self.canary.len() {
+            return Err(BadDesign("the bucket's arms have not one count per class"));
+        }
+        if !self.values.iter().all(|value| (0.0..=1.0).contains(value)) {
+            return Err(BadDesign("the bucket has a class whose badness is not within 0 and 1"));
+        }
+        let (control, canary) = (total(self.control), total(self.canary));
+        if control == 0 || canary == 0 {
+            return Err(BadDesign("the bucket has an empty arm: merge it into the next"));
+        }
+        Ok(canary as f64 / control as f64)
+    }
+}
+
+/// Adds `count` factors 1 + λ·distance to each bet's ln e.
+fn add(gains: &mut [f64; MAX_BETS], lambdas: &[f64], count: u64, distance: f64) {
+    for (gain, lambda) in gains.iter_mut().zip(lambdas) {
+        *gain += count as f64 * ln_1p(lambda * distance);
+    }
+}
+
+fn total(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YES_NO: [f64; 2] = [0.0, 1.0];
+
+    fn errors(side: Side, shift: f64, hint: Option<f64>) -> EProcess {
+        let design = Design { side, centre: 0.005, ratio: 1.0, shift, odds: 1.0 / 19.0, hint, onset: Onset::FromStart };
+        EProcess::new(design).unwrap()
+    }
+
+    fn seal(process: &mut EProcess, control: [u64; 2], canary: [u64; 2]) {
+        process.seal(&Bucket { values: &YES_NO, control: &control, canary: &canary }).unwrap();
+    }
+
+    #[test]
+    fn a_bad_canary_builds_evidence_to_roll_back_and_none_to_promote() {
+        let (mut back, mut promote) = (errors(Side::Rollback, 0.0, None), errors(Side::Promote, 0.005, None));
+        for _ in 0..20 {
+            seal(&mut back, [945, 5], [49, 1]);
+            seal(&mut promote, [945, 5], [49, 1]);
+        }
+        assert!(back.log_e() > 20f64.ln(), "{}", back.log_e());
+        assert!(promote.log_e() < 0.0, "{}", promote.log_e());
+    }
+
+    #[test]
+    fn a_healthy_canary_builds_evidence_to_promote_and_none_to_roll_back() {
+        let (mut back, mut promote) = (errors(Side::Rollback, 0.0, None), errors(Side::Promote, 0.005, None));
+        for _ in 0..120 {
+            seal(&mut back, [9450, 50], [4975, 25]);
+            seal(&mut promote, [9450, 50], [4975, 25]);
+        }
+        assert!(promote.log_e() > 20f64.ln(), "{}", promote.log_e());
+        assert!(back.log_e() < 0.0, "{}", back.log_e());
+    }
+
+    #[test]
+    fn a_hint_of_the_true_size_speeds_it_up() {
+        let (mut plain, mut hinted) = (errors(Side::Rollback, 0.0, None), errors(Side::Rollback, 0.0, Some(2.5)));
+        for _ in 0..6 {
+            seal(&mut plain, [945, 5], [49, 1]);
+            seal(&mut hinted, [945, 5], [49, 1]);
+        }
+        assert!(hinted.log_e() > plain.log_e());
+    }
+
+    #[test]
+    fn a_peak_stays_when_evidence_falls_back() {
+        let mut process = errors(Side::Rollback, 0.0, None);
+        seal(&mut process, [945, 5], [45, 5]);
+        let top = process.log_e();
+        for _ in 0..50 {
+            seal(&mut process, [945, 5], [50, 0]);
+        }
+        assert!(process.log_e() < top);
+        assert_eq!(process.peak().to_bits(), top.to_bits());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_changes_nothing() {
+        let mut process = errors(Side::Rollback, 0.0, None);
+        seal(&mut process, [945, 5], [48, 2]);
+        let before = process.clone();
+        let refused: [(&[f64], &[u64], &[u64]); 4] = [
+            (&YES_NO, &[0, 0], &[48, 2]),
+            (&YES_NO, &[945, 5], &[0, 0]),
+            (&YES_NO, &[945], &[48, 2]),
+            (&[0.0, f64::NAN], &[945, 5], &[48, 2]),
+        ];
+        for (values, control, canary) in refused {
+            assert!(process.seal(&Bucket { values, control, canary }).is_err());
+        }
+        assert_eq!(process, before);
+        let good = before.design().clone();
+        assert!(EProcess::new(Design { centre: f64::NAN, ..good.clone() }).is_err());
+        assert!(EProcess::new(Design { odds: 0.0, ..good.clone() }).is_err());
+        assert!(EProcess::new(Design { ratio: f64::INFINITY, ..good.clone() }).is_err());
+        assert!(EProcess::new(Design { hint: Some(-1.0), ..good.clone() }).is_err());
+        assert!(EProcess::new(Design { shift: 1.5, ..good }).is_err());
+    }
+
+    #[test]
+    fn a_stored_process_goes_on_where_it_was() {
+        let mut process = errors(Side::Rollback, 0.0, Some(2.5));
+        process.restart(stage_mass(1));
+        seal(&mut process, [945, 5], [48, 2]);
+        let stored = serde_json::to_string(&process).unwrap();
+        let mut read: EProcess = serde_json::from_str(&stored).unwrap();
+        seal(&mut process, [941, 9], [49, 1]);
+        seal(&mut read, [941, 9], [49, 1]);
+        assert!((read.log_e() - process.log_e()).abs() < 1e-12);
     }
 }
