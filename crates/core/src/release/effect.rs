@@ -56,6 +56,13 @@ pub enum Notice {
         /// Why, in words with numbers.
         why: String,
     },
+    /// A signal holds a release, which goes on by itself after recovery.
+    Held {
+        /// Which.
+        release: ReleaseId,
+        /// Why, in words with numbers.
+        why: String,
+    },
     /// A release was promoted.
     Promoted {
         /// Which.

@@ -27,8 +27,10 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "decision")]
 pub enum Decision {
-    /// Stay.
+    /// Stay; nothing is written.
     Hold,
+    /// Stay, and write down that a condition opened or closed; what opened is told to people.
+    Tell,
     /// Begin to expose.
     Start,
     /// To this stage.

@@ -1,12 +1,14 @@
 //! A release and its one state.
 
 use crate::id::{Actor, Generation, ReleaseId, RouteName, TenantId};
+use crate::metric::Metric;
 use crate::release::plan::Plan;
 use crate::release::policy::Policy;
 use crate::time::UnixMs;
 use crate::traffic::weight::Salt;
 use crate::version::VersionId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// One attempt to move a route from stable to canary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,10 +38,43 @@ pub struct Release {
     pub created_at: UnixMs,
     /// When exposure began.
     pub started_at: Option<UnixMs>,
+    /// When promotion was decided; a rollback then also restores the old stable.
+    #[serde(default)]
+    pub promoted_at: Option<UnixMs>,
+    /// When rollback was decided: the drain of live canary sessions counts from here.
+    #[serde(default)]
+    pub revoked_at: Option<UnixMs>,
+    /// What is wrong and has been told: each is told (or acted on) at its onset, not at every look.
+    #[serde(default)]
+    pub open: BTreeSet<Condition>,
     /// Where it stands.
     pub state: State,
     /// The number of its last committed step; a commit names the one it saw.
     pub generation: Generation,
+}
+
+/// Something wrong that lasts over many looks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "condition")]
+pub enum Condition {
+    /// The evidence as a whole is stale or void.
+    Quality,
+    /// A metric has no usable numbers.
+    Silent {
+        /// Which.
+        metric: Metric,
+    },
+    /// A signal is proven worse.
+    Signal {
+        /// Which.
+        metric: Metric,
+    },
+    /// The budget of harmed sessions is used up.
+    HarmBudget,
+    /// The budget of extra cost is used up.
+    CostBudget,
+    /// `max_duration` is over and nothing is decided.
+    Undecided,
 }
 
 /// Where a release stands. Everything that a state needs is inside it.
@@ -143,6 +178,8 @@ pub enum RollbackCause {
         log_evidence: f64,
         /// log of the line.
         log_line: f64,
+        /// The finding of the guiltiest, as a sentence with numbers.
+        found: String,
     },
     /// An absolute limit is proven exceeded.
     Limit {
@@ -152,6 +189,8 @@ pub enum RollbackCause {
         log_evidence: f64,
         /// log of the line.
         log_line: f64,
+        /// The limit and the canary's estimate, in words.
+        found: String,
     },
     /// A critical sentinel failed on the canary alone.
     Sentinel {

@@ -66,6 +66,17 @@ pub struct Exposure {
     pub weight: WeightBp,
 }
 
+/// Which sessions a rollback takes off a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// Those of the release's canary arm.
+    CanaryArm,
+    /// Those, and the ones that began on the version while it was the route's stable: the release
+    /// had been promoted.
+    EverySession,
+}
+
 /// A canary that was rolled back, and what becomes of the sessions pinned to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {
@@ -73,6 +84,8 @@ pub struct Revoked {
     pub release: Arc<ReleaseId>,
     /// The version that they are pinned to.
     pub version: VersionId,
+    /// Which of the sessions on it.
+    pub reach: Reach,
     /// When they leave it for stable: at once for `move_next_turn`, at the drain's end for `finish_on_canary`.
     pub moves_at: UnixMs,
 }
