@@ -70,8 +70,10 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// log E.
+    #[serde(with = "crate::float")]
     pub log: f64,
     /// log of the line.
+    #[serde(with = "crate::float")]
     pub line: f64,
 }
 
@@ -96,10 +98,13 @@ pub struct LimitFinding {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Interval {
     /// Lower bound.
+    #[serde(with = "crate::float")]
     pub low: f64,
     /// Point estimate.
+    #[serde(with = "crate::float")]
     pub point: f64,
     /// Upper bound.
+    #[serde(with = "crate::float")]
     pub high: f64,
 }
 
@@ -138,6 +143,7 @@ pub struct Quality {
     /// Turns of this release that were dropped.
     pub dropped: u64,
     /// Share of the release's requests of the heaviest unit; above 1 % it blocks promotion.
+    #[serde(with = "crate::float")]
     pub heaviest_unit_share: f64,
     /// Reasons why nothing may advance or be promoted now, in words with numbers.
     pub holds: Vec<String>,

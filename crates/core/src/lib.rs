@@ -3,7 +3,7 @@
 //! # Map
 //! | module | what it holds |
 //! |---|---|
-//! | [`id`], [`time`] | names of things, instants and spans |
+//! | [`id`], [`time`], [`float`] | names of things, instants and spans, floats that survive JSON |
 //! | [`version`] | the immutable, content-hashed bundle that is released, and its diff |
 //! | [`cohort`] | which customers a stage is cut to |
 //! | [`traffic`] | weights, slots, pins, the routing table, and [`traffic::assign`] |
@@ -19,6 +19,7 @@
 pub mod analysis;
 pub mod cohort;
 pub mod evidence;
+pub mod float;
 pub mod id;
 pub mod invariant;
 pub mod metric;

@@ -175,8 +175,10 @@ pub enum RollbackCause {
         /// Which metrics crossed by themselves, the guiltiest first.
         metrics: Vec<String>,
         /// log of the evidence of the guiltiest, weighted.
+        #[serde(with = "crate::float")]
         log_evidence: f64,
         /// log of the line.
+        #[serde(with = "crate::float")]
         log_line: f64,
         /// The finding of the guiltiest, as a sentence with numbers.
         found: String,
@@ -186,8 +188,10 @@ pub enum RollbackCause {
         /// Which metric.
         metric: String,
         /// log of its evidence.
+        #[serde(with = "crate::float")]
         log_evidence: f64,
         /// log of the line.
+        #[serde(with = "crate::float")]
         log_line: f64,
         /// The limit and the canary's estimate, in words.
         found: String,
