@@ -35,15 +35,19 @@ pub struct Pending {
     pub release: ReleaseId,
     /// What.
     pub effect: Effect,
-    /// How often it was tried.
+    /// How often it was tried and failed.
     pub tries: u32,
+    /// What the last try said; `None` before the first failure.
+    pub last_error: Option<String>,
 }
 
 /// What one intake adds to the evidence of a release; written in one transaction with the mark of
 /// the delta that it came from.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EvidenceBatch {
-    /// Deltas now counted: an older or equal sequence of the same gateway and epoch is refused later.
+    /// Deltas now counted, as (gateway, epoch, sequence). The highest of each gateway and epoch is
+    /// kept as its mark. Offering the mark again is harmless (the answer of a first try was lost);
+    /// offering only older ones is [`StoreError::Behind`], and then nothing of the batch is written.
     pub counted: Vec<(GatewayId, u64, u64)>,
     /// Per release, what changed.
     pub releases: Vec<ReleaseEvidence>,
@@ -54,20 +58,30 @@ pub struct EvidenceBatch {
 pub struct ReleaseEvidence {
     /// Which.
     pub release: ReleaseId,
-    /// The yardstick, once frozen.
+    /// The yardstick, once frozen; `None` leaves what is there.
     pub yardstick: Option<Yardstick>,
-    /// Sessions, whole rows; an existing row is replaced.
+    /// Sessions, whole rows; an existing row is replaced. Read back in the order of their units.
     pub sessions: Vec<(UnitKey, Session)>,
-    /// Sessions that have posted their last number.
+    /// Sessions that have posted their last number; removed after `sessions` were written.
     pub forgotten: Vec<UnitKey>,
-    /// Sealed buckets, in the order of sealing; one already known is ignored.
+    /// Sealed buckets, in the order of sealing; one already known by (number, stratum, bucket) is ignored.
     pub sealed: Vec<SealedBucket>,
     /// Running totals that are not in buckets, as a JSON document of the evidence's own
-    /// (`coalmine_core` writes and reads it); replaced.
+    /// (`coalmine_core` writes and reads it); replaced, `None` leaves what is there.
     pub totals: Option<String>,
 }
 
-/// The store. All methods are safe to call again after an error.
+impl ReleaseEvidence {
+    /// No evidence at all.
+    #[must_use]
+    pub const fn empty(release: ReleaseId) -> Self {
+        Self { release, yardstick: None, sessions: Vec::new(), forgotten: Vec::new(), sealed: Vec::new(), totals: None }
+    }
+}
+
+/// The store. Every method is safe to call again with the same arguments after an error: where the
+/// first call did happen and only its answer was lost, the second one says `Ok` and changes nothing.
+/// (Only [`Store::next_table_generation`] then hands out another number, which is harmless.)
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Seeds a route that is unknown; returns the row as it is afterwards and whether it was new.
@@ -79,22 +93,28 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     ) -> Result<(RouteRow, Seeded), StoreError>;
     /// All routes.
     async fn routes(&self, tenant: &TenantId) -> Result<Vec<RouteRow>, StoreError>;
-    /// Makes `stable` the route's stable version, and returns the row.
+    /// Makes `stable` the route's stable version, and returns the row. `NotFound` where the route
+    /// or the version is unknown.
     async fn set_stable(&self, tenant: &TenantId, route: &RouteName, stable: VersionId)
     -> Result<RouteRow, StoreError>;
     /// Takes the next table generation of a route: strictly increasing, never handed out twice.
+    /// `NotFound` where the route is unknown.
     async fn next_table_generation(&self, tenant: &TenantId, route: &RouteName) -> Result<Generation, StoreError>;
     /// Keeps a version; harmless when known.
     async fn put_version(&self, tenant: &TenantId, version: &Version) -> Result<VersionId, StoreError>;
     /// Reads a version.
     async fn version(&self, tenant: &TenantId, id: VersionId) -> Result<Option<Version>, StoreError>;
-    /// Writes a new release in `Draft`; refuses a second unfinished one on the same route.
+    /// Writes a new release and the first row of its journal; counts it in its route. `RouteBusy`
+    /// where another release of the route is not over, `Conflict` where the name is taken,
+    /// `NotFound` where the route or one of the two versions is unknown.
     async fn create_release(&self, release: &Release, first: &JournalRow) -> Result<(), StoreError>;
     /// Reads a release.
     async fn release(&self, tenant: &TenantId, id: &ReleaseId) -> Result<Option<Release>, StoreError>;
-    /// All releases, newest first; of one route if given.
+    /// All releases, the one created last first; of one route if given.
     async fn releases(&self, tenant: &TenantId, route: Option<&RouteName>) -> Result<Vec<Release>, StoreError>;
-    /// State, journal and outbox in one transaction, if the release still has generation `expected`.
+    /// State, journal and outbox in one transaction, if the release still has generation `expected`;
+    /// else `Conflict`. `RouteBusy` where `next` is not over, the release was, and the route has
+    /// another one by now (a rollback after promotion); `NotFound` for an unknown release.
     async fn commit_step(
         &self,
         expected: Generation,
@@ -106,13 +126,15 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn journal(&self, tenant: &TenantId, id: &ReleaseId) -> Result<Vec<JournalRow>, StoreError>;
     /// Effects still to be done, oldest first.
     async fn outbox(&self, tenant: &TenantId) -> Result<Vec<Pending>, StoreError>;
-    /// An effect was done (`Ok`), or failed once more with this message.
-    async fn settle_effect(&self, id: u64, outcome: Result<(), String>) -> Result<(), StoreError>;
-    /// Adds evidence.
+    /// An effect was done (`Ok`: it leaves the outbox), or failed once more with this message.
+    /// One that is not there any more is ignored.
+    async fn settle_effect(&self, tenant: &TenantId, id: u64, outcome: Result<(), String>) -> Result<(), StoreError>;
+    /// Adds evidence, all of the batch or nothing. A release unknown to the store is no error: its
+    /// evidence is kept under its name.
     async fn add_evidence(&self, tenant: &TenantId, batch: &EvidenceBatch) -> Result<(), StoreError>;
-    /// All evidence of a release; sealed buckets in the order of sealing.
+    /// All evidence of a release, empty where there is none; sealed buckets in the order of sealing.
     async fn evidence(&self, tenant: &TenantId, id: &ReleaseId) -> Result<ReleaseEvidence, StoreError>;
-    /// The last counted sequence per gateway and epoch.
+    /// The mark (last counted sequence) per gateway and epoch, in their order.
     async fn counted(&self, tenant: &TenantId) -> Result<Vec<(GatewayId, u64, u64)>, StoreError>;
     /// A small document by name (route history, notification marks); `None` when unknown.
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError>;
@@ -162,10 +184,24 @@ pub enum StoreError {
         /// In words.
         what: String,
     },
+    /// Another intake has counted further: read the evidence again.
+    #[error(
+        "gateway {gateway} (epoch {epoch}) is counted up to delta {found}, and delta {offered} was offered; read the evidence again"
+    )]
+    Behind {
+        /// Which gateway.
+        gateway: GatewayId,
+        /// Which of its starts.
+        epoch: u64,
+        /// The mark.
+        found: u64,
+        /// The highest that was offered.
+        offered: u64,
+    },
     /// The store does not answer now (locked, full, gone): try again later.
     #[error("the store does not answer: {what}")]
     Unavailable {
-        /// What was tried.
+        /// What was tried, where, and how to mend it.
         what: String,
         /// What the engine said.
         #[source]
