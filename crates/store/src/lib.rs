@@ -4,6 +4,10 @@
 //! Every row carries its tenant. State, journal and outbox change in one transaction, under the
 //! generation that the writer saw.
 
+pub mod memory;
+
+pub use memory::MemoryStore;
+
 use async_trait::async_trait;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName, TenantId, UnitKey};
@@ -12,6 +16,7 @@ use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
 use coalmine_core::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A route as stored: its stable version wins over the file once the store knows the route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +56,19 @@ pub struct EvidenceBatch {
     pub counted: Vec<(GatewayId, u64, u64)>,
     /// Per release, what changed.
     pub releases: Vec<ReleaseEvidence>,
+}
+
+impl EvidenceBatch {
+    /// The highest sequence of each gateway and epoch in the batch.
+    #[must_use]
+    pub fn marks(&self) -> BTreeMap<(GatewayId, u64), u64> {
+        let mut marks = BTreeMap::new();
+        for (gateway, epoch, sequence) in &self.counted {
+            let mark = marks.entry((gateway.clone(), *epoch)).or_insert(*sequence);
+            *mark = (*mark).max(*sequence);
+        }
+        marks
+    }
 }
 
 /// What is known of the evidence of one release (or what changed of it).
@@ -213,4 +231,18 @@ pub enum StoreError {
         /// In words.
         what: String,
     },
+}
+
+impl StoreError {
+    pub(crate) fn unknown_route(route: &RouteName) -> Self {
+        Self::NotFound { what: format!("route {route}") }
+    }
+
+    pub(crate) fn unknown_version(id: VersionId) -> Self {
+        Self::NotFound { what: format!("version {id}") }
+    }
+
+    pub(crate) fn unknown_release(id: &ReleaseId) -> Self {
+        Self::NotFound { what: format!("release {id}") }
+    }
 }

@@ -1,0 +1,405 @@
+//! The store in memory: the same semantics as the durable ones, for tests and the simulator, with
+//! faults on request.
+
+use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
+use async_trait::async_trait;
+use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
+use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::metric::Number;
+use coalmine_core::release::effect::Effect;
+use coalmine_core::release::report::JournalRow;
+use coalmine_core::release::state::Release;
+use coalmine_core::traffic::pin::Stratum;
+use coalmine_core::version::{Version, VersionId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A store that forgets everything when the last clone of it goes.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next `calls` calls fail with [`StoreError::Unavailable`] and do nothing.
+    pub fn fail_next(&self, calls: u32) {
+        self.with(|inner| inner.faults.fail_next = calls);
+    }
+
+    /// The next `calls` calls do what they are asked, and then fail with [`StoreError::Unavailable`]:
+    /// the answer is lost after the commit.
+    pub fn lose_next_answers(&self, calls: u32) {
+        self.with(|inner| inner.faults.lose_next = calls);
+    }
+
+    /// Every call fails with [`StoreError::Unavailable`] until [`Self::set_available`].
+    pub fn set_unavailable(&self) {
+        self.with(|inner| inner.faults.down = true);
+    }
+
+    /// Ends [`Self::set_unavailable`].
+    pub fn set_available(&self) {
+        self.with(|inner| inner.faults.down = false);
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        // A test that panicked while it held the lock left no half-done change: every change below is one step.
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One call, with the faults that were asked for.
+    fn call<T>(
+        &self,
+        tenant: &TenantId,
+        work: impl FnOnce(&mut Shelf) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.with(|inner| {
+            inner.faults.before()?;
+            let answer = work(inner.tenants.entry(tenant.clone()).or_default())?;
+            inner.faults.after()?;
+            Ok(answer)
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tenants: BTreeMap<TenantId, Shelf>,
+    faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    down: bool,
+    fail_next: u32,
+    lose_next: u32,
+}
+
+impl Faults {
+    fn before(&mut self) -> Result<(), StoreError> {
+        if self.down {
+            return Err(injected("was made unavailable"));
+        }
+        if self.fail_next > 0 {
+            self.fail_next -= 1;
+            return Err(injected("was told to fail"));
+        }
+        Ok(())
+    }
+
+    fn after(&mut self) -> Result<(), StoreError> {
+        if self.lose_next > 0 {
+            self.lose_next -= 1;
+            return Err(injected("did it, and was told to lose the answer"));
+        }
+        Ok(())
+    }
+}
+
+fn injected(how: &str) -> StoreError {
+    StoreError::Unavailable { what: format!("the store in memory {how}"), source: "an injected fault".into() }
+}
+
+/// Everything of one tenant.
+#[derive(Debug, Default)]
+struct Shelf {
+    routes: BTreeMap<RouteName, RouteRow>,
+    versions: BTreeMap<VersionId, Version>,
+    /// In the order of creation.
+    releases: Vec<Filed>,
+    outbox: Vec<Pending>,
+    effects: u64,
+    evidence: BTreeMap<ReleaseId, Evidence>,
+    counted: BTreeMap<(GatewayId, u64), u64>,
+    documents: BTreeMap<String, String>,
+}
+
+/// A release with its journal.
+#[derive(Debug)]
+struct Filed {
+    release: Release,
+    changed_by: Actor,
+    journal: Vec<JournalRow>,
+}
+
+#[derive(Debug, Default)]
+struct Evidence {
+    yardstick: Option<Yardstick>,
+    sessions: BTreeMap<UnitKey, Session>,
+    sealed: Vec<SealedBucket>,
+    sealed_keys: BTreeSet<(Number, Stratum, u64)>,
+    totals: Option<String>,
+}
+
+impl Shelf {
+    fn route(&mut self, route: &RouteName) -> Result<&mut RouteRow, StoreError> {
+        self.routes.get_mut(route).ok_or_else(|| StoreError::unknown_route(route))
+    }
+
+    fn need_version(&self, id: VersionId) -> Result<(), StoreError> {
+        if self.versions.contains_key(&id) { Ok(()) } else { Err(StoreError::unknown_version(id)) }
+    }
+
+    fn filed(&self, id: &ReleaseId) -> Option<&Filed> {
+        self.releases.iter().find(|filed| filed.release.id == *id)
+    }
+
+    fn need_free_route(&self, next: &Release) -> Result<(), StoreError> {
+        let mut others = self.releases.iter().map(|filed| &filed.release);
+        match others.find(|it| it.route == next.route && it.id != next.id && !it.state.is_over()) {
+            Some(running) if !next.state.is_over() => {
+                Err(StoreError::RouteBusy { route: next.route.clone(), running: running.id.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn create_release(&mut self, release: &Release, first: &JournalRow) -> Result<(), StoreError> {
+        if let Some(filed) = self.filed(&release.id) {
+            return if filed.release == *release && filed.journal == [first.clone()] {
+                Ok(())
+            } else {
+                Err(filed.conflict(Generation::default()))
+            };
+        }
+        self.route(&release.route)?;
+        self.need_version(release.stable)?;
+        self.need_version(release.canary)?;
+        self.need_free_route(release)?;
+        self.route(&release.route)?.releases += 1;
+        let changed_by = first.actor.clone();
+        self.releases.push(Filed { release: release.clone(), changed_by, journal: vec![first.clone()] });
+        Ok(())
+    }
+
+    fn commit_step(
+        &mut self,
+        expected: Generation,
+        next: &Release,
+        row: &JournalRow,
+        effects: &[Effect],
+    ) -> Result<(), StoreError> {
+        let filed = self.filed(&next.id).ok_or_else(|| StoreError::unknown_release(&next.id))?;
+        if filed.release == *next && filed.journal.last() == Some(row) {
+            return Ok(());
+        }
+        if filed.release.generation != expected {
+            return Err(filed.conflict(expected));
+        }
+        self.need_free_route(next)?;
+        for effect in effects {
+            self.effects += 1;
+            let (id, release, effect) = (self.effects, next.id.clone(), effect.clone());
+            self.outbox.push(Pending { id, release, effect, tries: 0, last_error: None });
+        }
+        if let Some(filed) = self.releases.iter_mut().find(|filed| filed.release.id == next.id) {
+            if next.generation != expected {
+                filed.changed_by = row.actor.clone();
+            }
+            filed.release = next.clone();
+            filed.journal.push(row.clone());
+        }
+        Ok(())
+    }
+
+    fn add_evidence(&mut self, batch: &EvidenceBatch) -> Result<(), StoreError> {
+        let marks = batch.marks();
+        for ((gateway, epoch), offered) in &marks {
+            let found = self.counted.get(&(gateway.clone(), *epoch)).copied().unwrap_or(0);
+            if *offered < found {
+                return Err(StoreError::Behind { gateway: gateway.clone(), epoch: *epoch, found, offered: *offered });
+            }
+        }
+        self.counted.extend(marks);
+        for change in &batch.releases {
+            self.evidence.entry(change.release.clone()).or_default().add(change);
+        }
+        Ok(())
+    }
+}
+
+impl Filed {
+    fn conflict(&self, expected: Generation) -> StoreError {
+        let (release, by) = (self.release.id.clone(), self.changed_by.clone());
+        StoreError::Conflict { release, by, found: self.release.generation, expected }
+    }
+}
+
+impl Evidence {
+    fn add(&mut self, change: &ReleaseEvidence) {
+        if change.yardstick.is_some() {
+            self.yardstick.clone_from(&change.yardstick);
+        }
+        if change.totals.is_some() {
+            self.totals.clone_from(&change.totals);
+        }
+        self.sessions.extend(change.sessions.iter().cloned());
+        for unit in &change.forgotten {
+            self.sessions.remove(unit);
+        }
+        for sealed in &change.sealed {
+            if self.sealed_keys.insert((sealed.number, sealed.stratum, sealed.bucket)) {
+                self.sealed.push(sealed.clone());
+            }
+        }
+    }
+
+    fn read(&self, release: &ReleaseId) -> ReleaseEvidence {
+        ReleaseEvidence {
+            yardstick: self.yardstick.clone(),
+            sessions: self.sessions.iter().map(|(unit, session)| (*unit, session.clone())).collect(),
+            sealed: self.sealed.clone(),
+            totals: self.totals.clone(),
+            ..ReleaseEvidence::empty(release.clone())
+        }
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn seed_route(
+        &self,
+        tenant: &TenantId,
+        route: &RouteName,
+        stable: &Version,
+    ) -> Result<(RouteRow, Seeded), StoreError> {
+        self.call(tenant, |shelf| {
+            if let Some(row) = shelf.routes.get(route) {
+                return Ok((row.clone(), Seeded::Known));
+            }
+            let id = stable.id();
+            shelf.versions.insert(id, stable.clone());
+            let row =
+                RouteRow { route: route.clone(), stable: id, table_generation: Generation::default(), releases: 0 };
+            shelf.routes.insert(route.clone(), row.clone());
+            Ok((row, Seeded::New))
+        })
+    }
+
+    async fn routes(&self, tenant: &TenantId) -> Result<Vec<RouteRow>, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.routes.values().cloned().collect()))
+    }
+
+    async fn set_stable(
+        &self,
+        tenant: &TenantId,
+        route: &RouteName,
+        stable: VersionId,
+    ) -> Result<RouteRow, StoreError> {
+        self.call(tenant, |shelf| {
+            shelf.need_version(stable)?;
+            let row = shelf.route(route)?;
+            row.stable = stable;
+            Ok(row.clone())
+        })
+    }
+
+    async fn next_table_generation(&self, tenant: &TenantId, route: &RouteName) -> Result<Generation, StoreError> {
+        self.call(tenant, |shelf| {
+            let row = shelf.route(route)?;
+            row.table_generation = row.table_generation.next();
+            Ok(row.table_generation)
+        })
+    }
+
+    async fn put_version(&self, tenant: &TenantId, version: &Version) -> Result<VersionId, StoreError> {
+        self.call(tenant, |shelf| {
+            let id = version.id();
+            shelf.versions.insert(id, version.clone());
+            Ok(id)
+        })
+    }
+
+    async fn version(&self, tenant: &TenantId, id: VersionId) -> Result<Option<Version>, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.versions.get(&id).cloned()))
+    }
+
+    async fn create_release(&self, release: &Release, first: &JournalRow) -> Result<(), StoreError> {
+        self.call(&release.tenant, |shelf| shelf.create_release(release, first))
+    }
+
+    async fn release(&self, tenant: &TenantId, id: &ReleaseId) -> Result<Option<Release>, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.filed(id).map(|filed| filed.release.clone())))
+    }
+
+    async fn releases(&self, tenant: &TenantId, route: Option<&RouteName>) -> Result<Vec<Release>, StoreError> {
+        self.call(tenant, |shelf| {
+            let newest_first = shelf.releases.iter().rev().map(|filed| &filed.release);
+            Ok(newest_first.filter(|it| route.is_none_or(|route| it.route == *route)).cloned().collect())
+        })
+    }
+
+    async fn commit_step(
+        &self,
+        expected: Generation,
+        next: &Release,
+        row: &JournalRow,
+        effects: &[Effect],
+    ) -> Result<(), StoreError> {
+        self.call(&next.tenant, |shelf| shelf.commit_step(expected, next, row, effects))
+    }
+
+    async fn journal(&self, tenant: &TenantId, id: &ReleaseId) -> Result<Vec<JournalRow>, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.filed(id).map_or_else(Vec::new, |filed| filed.journal.clone())))
+    }
+
+    async fn outbox(&self, tenant: &TenantId) -> Result<Vec<Pending>, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.outbox.clone()))
+    }
+
+    async fn settle_effect(&self, tenant: &TenantId, id: u64, outcome: Result<(), String>) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| {
+            match outcome {
+                Ok(()) => shelf.outbox.retain(|pending| pending.id != id),
+                Err(message) => {
+                    if let Some(pending) = shelf.outbox.iter_mut().find(|pending| pending.id == id) {
+                        pending.tries += 1;
+                        pending.last_error = Some(message);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn add_evidence(&self, tenant: &TenantId, batch: &EvidenceBatch) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| shelf.add_evidence(batch))
+    }
+
+    async fn evidence(&self, tenant: &TenantId, id: &ReleaseId) -> Result<ReleaseEvidence, StoreError> {
+        self.call(tenant, |shelf| {
+            Ok(shelf.evidence.get(id).map_or_else(|| ReleaseEvidence::empty(id.clone()), |known| known.read(id)))
+        })
+    }
+
+    async fn counted(&self, tenant: &TenantId) -> Result<Vec<(GatewayId, u64, u64)>, StoreError> {
+        self.call(tenant, |shelf| {
+            let marks = shelf.counted.iter();
+            Ok(marks.map(|((gateway, epoch), sequence)| (gateway.clone(), *epoch, *sequence)).collect())
+        })
+    }
+
+    async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.documents.get(name).cloned()))
+    }
+
+    async fn put_document(&self, tenant: &TenantId, name: &str, text: &str) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| {
+            shelf.documents.insert(name.to_owned(), text.to_owned());
+            Ok(())
+        })
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.with(|inner| {
+            inner.faults.before()?;
+            inner.faults.after()
+        })
+    }
+}
