@@ -1,0 +1,70 @@
+//! Why the control plane did not do it.
+
+use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
+use coalmine_core::release::decide::Refused;
+use coalmine_core::version::VersionId;
+use coalmine_store::StoreError;
+
+/// What was asked and not done. Variants are named for what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Ask for another one.
+    #[error("release {0} is not known; `coalmine status` lists the releases")]
+    UnknownRelease(ReleaseId),
+    /// Ask for another one.
+    #[error("route {0} is not known; add it to `routes` in the configuration")]
+    UnknownRoute(RouteName),
+    /// Look again and repeat: somebody else was faster.
+    #[error(
+        "release {release} was changed meanwhile by {by} (generation {found}, expected {expected}); look again and repeat"
+    )]
+    Conflict {
+        /// Which.
+        release: ReleaseId,
+        /// Who changed it.
+        by: Actor,
+        /// The generation now.
+        found: Generation,
+        /// The one that was expected.
+        expected: Generation,
+    },
+    /// The state does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// There is nothing to release.
+    #[error("the canary is version {version}, which route {route} serves already; change something first")]
+    SameVersion {
+        /// Which route.
+        route: RouteName,
+        /// Which version.
+        version: VersionId,
+    },
+    /// End the other release first.
+    #[error("route {route} already has release {running}, which is not over; end it first")]
+    RouteBusy {
+        /// Which route.
+        route: RouteName,
+        /// The release in the way.
+        running: ReleaseId,
+    },
+    /// Mend the release.
+    #[error("the release cannot be created: {0}")]
+    BadRelease(String),
+    /// Try again later; nothing was changed.
+    #[error("nothing was changed, because the store does not answer now; try again")]
+    StoreSilent(#[source] StoreError),
+    /// Do not go on: an operator must look at the store.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { release, by, found, expected } => Self::Conflict { release, by, found, expected },
+            StoreError::RouteBusy { route, running } => Self::RouteBusy { route, running },
+            error @ StoreError::Unavailable { .. } => Self::StoreSilent(error),
+            error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => Self::Store(error),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What the control plane needs of the world. The app wires it; nothing here serves HTTP or reads
+//! randomness by itself.
+
+use async_trait::async_trait;
+use coalmine_core::id::{Actor, ReleaseId};
+use coalmine_core::release::event::Event;
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::weight::Salt;
+use coalmine_core::version::VersionId;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// The outside, in one place.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// Where salts come from.
+    pub random: Arc<dyn RandomSource>,
+    /// Lowers exposure without store and table.
+    pub brake: Arc<dyn Brake>,
+    /// Counts live pins.
+    pub pins: Arc<dyn PinCensus>,
+    /// Delivers webhooks.
+    pub post: Arc<dyn Post>,
+}
+
+/// Random bytes.
+pub trait RandomSource: Send + Sync + fmt::Debug + 'static {
+    /// A new salt.
+    fn salt(&self) -> Salt;
+}
+
+/// The operating system's randomness.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemRandom;
+
+impl RandomSource for SystemRandom {
+    fn salt(&self) -> Salt {
+        Salt(rand::random())
+    }
+}
+
+/// A rollback that may not be committed yet: enough to commit it after a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// Which release is held at no exposure.
+    pub release: ReleaseId,
+    /// What the rollback answers to: an operator's command or a look.
+    pub event: Event,
+    /// Who.
+    pub actor: Actor,
+    /// Since when.
+    pub at: UnixMs,
+}
+
+/// Exposure can always be lowered at once, with the store full, locked or gone: first on the gateways
+/// that this process reaches, then in a local file that survives restarts.
+#[async_trait]
+pub trait Brake: Send + Sync + fmt::Debug + 'static {
+    /// Gives no new session to the canary of this release from now on. Idempotent.
+    async fn lower(&self, held: &Held) -> Result<(), BrakeError>;
+    /// A committed table names the release as over: the ceiling is no longer needed. Idempotent.
+    async fn lift(&self, release: &ReleaseId) -> Result<(), BrakeError>;
+    /// What the file holds down, read once at the start.
+    async fn held(&self) -> Result<Vec<Held>, BrakeError>;
+}
+
+/// Exposure was lowered on the gateways, and the file could not be written (or the other way round).
+#[derive(Debug, thiserror::Error)]
+#[error("the brake: {0}")]
+pub struct BrakeError(pub String);
+
+/// A brake without gateways and without a file: the table alone lowers exposure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TableBrake;
+
+#[async_trait]
+impl Brake for TableBrake {
+    async fn lower(&self, _held: &Held) -> Result<(), BrakeError> {
+        Ok(())
+    }
+    async fn lift(&self, _release: &ReleaseId) -> Result<(), BrakeError> {
+        Ok(())
+    }
+    async fn held(&self) -> Result<Vec<Held>, BrakeError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Counts the sessions that are pinned and not idle for too long.
+pub trait PinCensus: Send + Sync + fmt::Debug + 'static {
+    /// Per release and version, how many.
+    fn live(&self, now: UnixMs) -> Vec<LivePins>;
+}
+
+/// How many live sessions are held where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivePins {
+    /// The release that they take part in, if any.
+    pub release: Option<ReleaseId>,
+    /// The version that answers them.
+    pub version: VersionId,
+    /// Sessions.
+    pub sessions: u64,
+}
+
+/// No gateway is near enough to ask.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCensus;
+
+impl PinCensus for NoCensus {
+    fn live(&self, _now: UnixMs) -> Vec<LivePins> {
+        Vec::new()
+    }
+}
+
+/// One webhook call, signed and ready.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Where to; may hold a secret in its path.
+    pub url: String,
+    /// Headers beside `content-type: application/json`.
+    pub headers: Vec<(&'static str, String)>,
+    /// A JSON document.
+    pub body: String,
+}
+
+/// The URL is left out: with several services its path is the secret.
+impl fmt::Debug for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Letter").field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// Delivers a letter by HTTP POST. Anything but a 2xx is an error, and is tried again later.
+#[async_trait]
+pub trait Post: Send + Sync + fmt::Debug + 'static {
+    /// Delivers one letter.
+    async fn deliver(&self, letter: &Letter) -> Result<(), PostError>;
+}
+
+/// The letter did not arrive. The text must not hold the URL or a header.
+#[derive(Debug, thiserror::Error)]
+#[error("the webhook was not delivered: {0}")]
+pub struct PostError(pub String);
+
+/// Nobody is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoPost;
+
+#[async_trait]
+impl Post for NoPost {
+    async fn deliver(&self, _letter: &Letter) -> Result<(), PostError> {
+        Ok(())
+    }
+}
+
+impl Ports {
+    /// Without gateways, files and webhooks: what the simulator and most tests need.
+    #[must_use]
+    pub fn alone(random: Arc<dyn RandomSource>) -> Self {
+        Self { random, brake: Arc::new(TableBrake), pins: Arc::new(NoCensus), post: Arc::new(NoPost) }
+    }
+}
