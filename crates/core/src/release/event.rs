@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
+    /// It was written; the first row of its journal, and never decided upon.
+    Created,
     /// A person says so.
     Operator {
         /// Who.

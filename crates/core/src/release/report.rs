@@ -27,6 +27,8 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "decision")]
 pub enum Decision {
+    /// Written, in draft; only in the first row of a journal.
+    Create,
     /// Stay; nothing is written.
     Hold,
     /// Stay, and write down that a condition opened or closed; what opened is told to people.
@@ -141,7 +143,7 @@ impl JournalRow {
     pub fn analysis(&self) -> Option<&Analysis> {
         match &self.event {
             Event::Look { analysis } => Some(analysis),
-            Event::Operator { .. } | Event::Served => None,
+            Event::Created | Event::Operator { .. } | Event::Served => None,
         }
     }
 }
