@@ -1,6 +1,14 @@
 //! Sealed buckets to verdicts. Nothing here can express traffic: an analysis is read by
 //! [`crate::release::decide`], and by people.
 
+pub mod alpha;
+pub mod books;
+pub mod look;
+
+pub use alpha::Alpha;
+pub use books::Books;
+pub use look::{Reporting, analyse};
+
 use crate::metric::{Metric, Number};
 use crate::release::policy::Role;
 use crate::time::UnixMs;

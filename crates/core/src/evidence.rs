@@ -1,6 +1,14 @@
 //! Turns reduced to session numbers at fixed ages, and sealed into exposure buckets
 //! (`statistics.md`, section 7). Pure: what is absorbed, in whatever order, gives the same buckets.
 
+pub mod history;
+pub mod ledger;
+pub mod totals;
+
+pub use history::RouteHistory;
+pub use ledger::{Absorbed, Changes, Kept, Ledger};
+pub use totals::Totals;
+
 use crate::metric::{Metric, Number};
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Stratum};
