@@ -23,19 +23,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::grid::{self, Grid};
 use crate::restart::{Capital, MAX_BETS};
 use crate::special::ln_1p;
 
 pub use crate::restart::{Onset, stage_mass};
-
-/// Bets of the grid, each half of the one before.
-pub(crate) const GRID: usize = 8;
-/// The grid's largest bet as a share of U at the planned odds.
-const LARGEST_BET: f64 = 0.9;
-/// The most of U that is bet in one bucket at the realised odds.
-const MOST_OF_U: f64 = 0.98;
-/// Below this a denominator of U counts as none.
-const TINY: f64 = 1e-12;
 
 /// Which null is bet against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +95,7 @@ impl EProcess {
     /// When a number of the design is not finite or out of its range.
     pub fn new(design: Design) -> Result<Self, BadDesign> {
         design.check()?;
-        let capital = Capital::new(design.onset, design.bets());
+        let capital = Capital::new(design.onset, grid::bets(design.hint));
         Ok(Self { design, capital })
     }
 
@@ -121,14 +113,13 @@ impl EProcess {
     /// When the bucket's lengths differ, a value lies outside 0..=1, or an arm is empty. Nothing has changed then.
     pub fn seal(&mut self, bucket: &Bucket<'_>) -> Result<(), BadDesign> {
         let odds = bucket.odds()?;
-        let cap = self.design.cap(odds);
-        let bets = self.design.bets();
-        let stakes = self.design.stakes();
+        let (grid, cap) = (self.design.grid(), self.design.cap(odds));
         let mut lambdas = [0.0; MAX_BETS];
-        for (lambda, stake) in lambdas.iter_mut().zip(stakes).take(bets) {
+        for (lambda, stake) in lambdas.iter_mut().zip(grid.stakes) {
             *lambda = self.design.side.signed(stake.min(cap));
         }
-        self.capital.fold(&self.design.gains(bucket, odds, &lambdas[..bets]), &self.design.weights());
+        let gains = self.design.gains(bucket, odds, &lambdas[..grid.len]);
+        self.capital.fold(&gains, &grid.weights);
         Ok(())
     }
 
@@ -194,37 +185,17 @@ impl Design {
             Side::Rollback => (line, 1.0 - self.centre),
             Side::Promote => (1.0 - line, self.centre),
         };
-        (1.0 / canary.max(TINY)).min(1.0 / (odds * self.ratio * control.max(TINY)))
+        grid::inverse(canary).min(grid::inverse(control) / (odds * self.ratio))
     }
 
     /// The most that is bet in a bucket with odds κ.
     pub(crate) fn cap(&self, odds: f64) -> f64 {
-        MOST_OF_U * self.largest(odds)
+        grid::cut(self.largest(odds))
     }
 
-    /// How many bets the stake is split over.
-    pub(crate) fn bets(&self) -> usize {
-        if self.hint.is_some() { GRID + 1 } else { GRID }
-    }
-
-    /// The sizes |λ| before the cut: the grid, then the hint.
-    pub(crate) fn stakes(&self) -> [f64; MAX_BETS] {
-        let mut stakes = [0.0; MAX_BETS];
-        let mut size = LARGEST_BET * self.largest(self.odds);
-        for stake in &mut stakes[..GRID] {
-            *stake = size;
-            size *= 0.5;
-        }
-        stakes[GRID] = self.hint.unwrap_or(0.0);
-        stakes
-    }
-
-    /// The weights of the bets; they sum to 1.
-    pub(crate) fn weights(&self) -> [f64; MAX_BETS] {
-        let (grid, hint) = if self.hint.is_some() { (1.0 / 16.0, 0.5) } else { (1.0 / 8.0, 0.0) };
-        let mut weights = [grid; MAX_BETS];
-        weights[GRID] = hint;
-        weights
+    /// The bets as planned.
+    pub(crate) fn grid(&self) -> Grid {
+        Grid::new(self.largest(self.odds), self.hint)
     }
 
     /// ln e of one bucket for one signed bet λ, uncut: the factor that all else here is made of.
@@ -274,13 +245,13 @@ impl Bucket<'_> {
 }
 
 /// Adds `count` factors 1 + λ·distance to each bet's ln e.
-fn add(gains: &mut [f64; MAX_BETS], lambdas: &[f64], count: u64, distance: f64) {
+pub(crate) fn add(gains: &mut [f64; MAX_BETS], lambdas: &[f64], count: u64, distance: f64) {
     for (gain, lambda) in gains.iter_mut().zip(lambdas) {
         *gain += count as f64 * ln_1p(lambda * distance);
     }
 }
 
-fn total(counts: &[u64]) -> u64 {
+pub(crate) fn total(counts: &[u64]) -> u64 {
     counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
 }
 
