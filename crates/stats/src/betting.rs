@@ -180,12 +180,24 @@ impl Design {
 
     /// U: the largest |λ| at which no outcome can lose the whole capital, at the odds κ.
     pub(crate) fn largest(&self, odds: f64) -> f64 {
-        let line = self.shift + self.ratio * self.centre;
-        let (canary, control) = match self.side {
-            Side::Rollback => (line, 1.0 - self.centre),
-            Side::Promote => (1.0 - line, self.centre),
+        self.largest_for_canary(self.shift + self.ratio * self.centre).min(self.largest_for_control(odds))
+    }
+
+    /// U as far as the canary's factor limits it, with m + r·c as given.
+    pub(crate) fn largest_for_canary(&self, line: f64) -> f64 {
+        match self.side {
+            Side::Rollback => grid::inverse(line),
+            Side::Promote => grid::inverse(1.0 - line),
+        }
+    }
+
+    /// U as far as control's factor limits it.
+    pub(crate) fn largest_for_control(&self, odds: f64) -> f64 {
+        let room = match self.side {
+            Side::Rollback => 1.0 - self.centre,
+            Side::Promote => self.centre,
         };
-        grid::inverse(canary).min(grid::inverse(control) / (odds * self.ratio))
+        grid::inverse(room) / (odds * self.ratio)
     }
 
     /// The most that is bet in a bucket with odds κ.

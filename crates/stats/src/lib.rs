@@ -4,6 +4,7 @@ pub mod betting;
 pub mod counts;
 mod grid;
 pub mod histogram;
+pub mod interval;
 pub mod limit;
 pub mod paired;
 pub mod restart;
