@@ -41,6 +41,18 @@ impl SpanMs {
     pub const fn hours(n: u64) -> Self {
         Self(n * 3_600_000)
     }
+
+    /// For people, to the two largest units, rounded up: `3d 4h`, `12m 30s`, `1s`.
+    #[must_use]
+    pub fn rounded(self) -> String {
+        let secs = self.0.div_ceil(1_000);
+        let parts = [(secs / 86_400, "d"), (secs / 3_600 % 24, "h"), (secs / 60 % 60, "m"), (secs % 60, "s")];
+        let first = parts.iter().position(|(n, _)| *n > 0).unwrap_or(3);
+        let shown = parts.iter().skip(first).take(2).enumerate();
+        let shown: Vec<String> =
+            shown.filter(|(i, (n, _))| *i == 0 || *n > 0).map(|(_, (n, unit))| format!("{n}{unit}")).collect();
+        shown.join(" ")
+    }
 }
 
 impl Add<SpanMs> for UnixMs {

@@ -1,11 +1,15 @@
 //! The way of a decision, on one screen.
 
-use crate::release::event::Event;
+use crate::analysis::Analysis;
+use crate::id::Actor;
+use crate::release::event::{Command, Event};
+use crate::release::look::{self, Serving};
+use crate::release::moves;
 use crate::release::report::Step;
-use crate::release::state::Release;
+use crate::release::state::{Release, State};
 use crate::time::UnixMs;
 
-/// A command that the state does not allow, or that lost against another operator.
+/// A command that the state does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// Not in this state; the message says which commands are legal in it.
@@ -18,10 +22,134 @@ pub enum Refused {
         /// What is legal.
         legal: String,
     },
+    /// The last stage is served already.
+    #[error("cannot advance beyond the last stage, {stage}; promote instead, or roll back")]
+    LastStage {
+        /// Its label.
+        stage: String,
+    },
+    /// What is asked has been decided already; whoever asked may take it as done.
+    #[error("this release is {state} already: {why}")]
+    RollbackDecided {
+        /// `rolling_back` or `rolled_back`.
+        state: &'static str,
+        /// Why it is.
+        why: String,
+    },
+    /// The old stable is no longer kept.
+    #[error("the old stable was kept for {keep} after the promotion, which is over; start a release back to it")]
+    KeepOver {
+        /// How long it was kept.
+        keep: String,
+    },
 }
 
 /// Decides what becomes of `release` upon `event`. Pure: the same arguments give the same step.
+///
+/// A look and [`Event::Served`] are never refused. Rollback is legal in every state but rolling back
+/// and rolled back, and after a promotion while the old stable is kept.
+///
+/// # Errors
+/// [`Refused`] when the state does not allow an operator's command; nothing changes then.
 pub fn decide(release: &Release, event: &Event, now: UnixMs) -> Result<Step, Refused> {
-    let _ = (release, event, now);
-    Err(Refused::NotNow { verb: "anything", state: release.state.word(), legal: String::new() })
+    match event {
+        Event::Operator { actor, command } => on_command(release, actor, command, now),
+        Event::Look { analysis } => Ok(on_look(release, analysis, now)),
+        Event::Served => Ok(on_served(release, now)),
+    }
 }
+
+fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) -> Result<Step, Refused> {
+    use Command as C;
+    use State as S;
+    match (command, &release.state) {
+        (C::Start, S::Draft | S::Preflight) => Ok(moves::start(release, actor, now)),
+        (C::Pause, S::Running { .. } | S::AwaitingApproval { .. }) => Ok(moves::pause_by_hand(release, actor, now)),
+        (C::Resume, S::Paused { resume_to, .. }) => Ok(moves::resume(release, actor, *resume_to, now)),
+        (C::Approve, S::AwaitingApproval { stage, .. }) => Ok(moves::approve(release, actor, *stage, now)),
+        (C::Advance { reason }, S::Running { stage, .. }) => {
+            moves::advance_by_hand(release, actor, reason, *stage, now)
+        }
+        (C::Promote { reason }, S::Running { .. } | S::Paused { .. } | S::AwaitingApproval { .. }) => {
+            Ok(moves::promote_by_hand(release, actor, reason, now))
+        }
+        (
+            C::Rollback { reason },
+            S::Draft
+            | S::Preflight
+            | S::Running { .. }
+            | S::Paused { .. }
+            | S::AwaitingApproval { .. }
+            | S::Promoting { .. },
+        ) => Ok(moves::roll_back_by_hand(release, actor, reason, now)),
+        (C::Rollback { reason }, S::Promoted { keep_until, .. }) => {
+            moves::restore_by_hand(release, actor, reason, *keep_until, now)
+        }
+        (C::Rollback { .. }, S::RollingBack { why, .. } | S::RolledBack { why, .. }) => {
+            Err(Refused::RollbackDecided { state: release.state.word(), why: why.describe() })
+        }
+        (
+            C::Start | C::Pause | C::Resume | C::Approve | C::Advance { .. } | C::Promote { .. },
+            S::Draft
+            | S::Preflight
+            | S::Running { .. }
+            | S::Paused { .. }
+            | S::AwaitingApproval { .. }
+            | S::Promoting { .. }
+            | S::Promoted { .. }
+            | S::RollingBack { .. }
+            | S::RolledBack { .. },
+        ) => Err(moves::refuse(release, command, now)),
+    }
+}
+
+fn on_look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step {
+    let serving = |stage, entered_at| Serving { release, analysis, stage, entered_at, now };
+    match &release.state {
+        State::Running { stage, entered_at } => look::running(&serving(*stage, *entered_at)),
+        State::Paused { by, resume_to } => look::paused(&serving(resume_to.stage, resume_to.entered_at), by),
+        State::AwaitingApproval { stage, entered_at, .. } => {
+            look::awaiting(&serving(stage.saturating_sub(1), *entered_at), *stage)
+        }
+        State::Draft
+        | State::Preflight
+        | State::Promoting { .. }
+        | State::Promoted { .. }
+        | State::RollingBack { .. }
+        | State::RolledBack { .. } => moves::nothing_to_do(release),
+    }
+}
+
+fn on_served(release: &Release, now: UnixMs) -> Step {
+    match &release.state {
+        State::Promoting { .. } => moves::promoted(release, now),
+        State::RollingBack { why, .. } => moves::rolled_back(release, why, now),
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoted { .. }
+        | State::RolledBack { .. } => moves::nothing_to_do(release),
+    }
+}
+
+/// The commands that [`decide`] accepts now, as typed.
+#[must_use]
+pub fn legal(release: &Release, now: UnixMs) -> Vec<&'static str> {
+    match &release.state {
+        State::Draft | State::Preflight => vec!["start", "rollback"],
+        State::Running { stage, .. } if stage + 1 < release.plan.stages.len() => {
+            vec!["pause", "advance", "promote", "rollback"]
+        }
+        State::Running { .. } => vec!["pause", "promote", "rollback"],
+        State::Paused { .. } => vec!["resume", "promote", "rollback"],
+        State::AwaitingApproval { .. } => vec!["approve", "pause", "promote", "rollback"],
+        State::Promoting { .. } => vec!["rollback"],
+        State::Promoted { keep_until, .. } if *keep_until > now => vec!["rollback"],
+        State::Promoted { .. } | State::RollingBack { .. } | State::RolledBack { .. } => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,13 @@ pub enum Gate {
 }
 
 impl Stage {
+    /// Whether sessions of its own cohort are left on stable to compare with. Without them the stage
+    /// is judged by limits and tripwires only.
+    #[must_use]
+    pub fn leaves_control(&self) -> bool {
+        self.weight < WeightBp::FULL
+    }
+
     /// As shown to people: `all 5 %`, `internal 90 %`.
     #[must_use]
     pub fn label(&self) -> String {

@@ -118,6 +118,24 @@ pub enum Waiting {
     Gateways,
 }
 
+impl Waiting {
+    /// For people, seen at `now`.
+    #[must_use]
+    pub fn describe(&self, now: UnixMs) -> String {
+        let left = |until: &UnixMs| until.since(now).rounded();
+        match self {
+            Self::Bake { until } => format!("{} more of bake", left(until)),
+            Self::Sessions { have, need } => format!("canary sessions ({have} of {need} posted)"),
+            Self::Guardrail { metric, why } => format!("{metric} ({why})"),
+            Self::DataQuality { why } => format!("sound evidence ({why})"),
+            Self::Approval { of } => format!("the word of {of}"),
+            Self::Freeze { until } => format!("the end of the freeze in {}", left(until)),
+            Self::Posting { until } => format!("the first sessions to come of age in {}", left(until)),
+            Self::Gateways => "gateways that lag".to_owned(),
+        }
+    }
+}
+
 /// One row of the journal: immutable; the state of a release is the fold of its rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JournalRow {

@@ -4,6 +4,7 @@ use crate::id::{Actor, Generation, ReleaseId, RouteName, TenantId};
 use crate::metric::Metric;
 use crate::release::plan::Plan;
 use crate::release::policy::Policy;
+use crate::release::words;
 use crate::time::UnixMs;
 use crate::traffic::weight::Salt;
 use crate::version::VersionId;
@@ -245,6 +246,31 @@ impl RollbackCause {
             Self::Limit { .. } => Cover::Limits,
             Self::Sentinel { .. } => Cover::Sentinels,
             Self::Tripwire { .. } | Self::NoData { .. } | Self::Undecided | Self::Operator { .. } => Cover::NotCovered,
+        }
+    }
+
+    /// For people: what, with number and bound.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let because = |found: &str| if found.is_empty() { String::new() } else { format!(" ({found})") };
+        match self {
+            Self::Guardrail { metrics, log_evidence, log_line, found } => {
+                let who = if metrics.is_empty() { "the guardrails together".to_owned() } else { metrics.join(", ") };
+                let (evidence, line) = (words::e_value(*log_evidence), words::e_value(*log_line));
+                format!("{who} proven worse than stable: evidence {evidence}, line {line}{}", because(found))
+            }
+            Self::Limit { metric, log_evidence, log_line, found } => {
+                let (evidence, line) = (words::e_value(*log_evidence), words::e_value(*log_line));
+                format!("{metric} proven above its limit: evidence {evidence}, line {line}{}", because(found))
+            }
+            Self::Sentinel { name } => format!("sentinel {name} failed on the canary alone"),
+            Self::Tripwire { what } => format!("tripwire: {what}"),
+            Self::NoData { metric } => format!("{metric} fell silent, and its policy says rollback"),
+            Self::Undecided => {
+                "max_duration is over, and the policy says rollback; not a verdict on the version".to_owned()
+            }
+            Self::Operator { actor, reason } if reason.is_empty() => format!("by {actor}"),
+            Self::Operator { actor, reason } => format!("by {actor}: {reason}"),
         }
     }
 }

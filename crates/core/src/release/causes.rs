@@ -1,0 +1,59 @@
+//! What rolls a release back, read from a look.
+
+use crate::analysis::{Analysis, Finding, LimitFinding, Verdict};
+use crate::release::look::Serving;
+use crate::release::policy::{NoDataThen, Policy, Role};
+use crate::release::state::RollbackCause;
+use crate::release::words;
+
+/// The first cause, if there is one: guardrail, limit, tripwire, silence.
+pub(super) fn of_rollback(serving: &Serving<'_>) -> Option<RollbackCause> {
+    let Serving { release, analysis, .. } = *serving;
+    guardrail(analysis)
+        .or_else(|| analysis.limits_exceeded.first().map(|limit| exceeded(&release.policy, analysis, limit)))
+        .or_else(|| analysis.tripped.clone().map(|what| RollbackCause::Tripwire { what }))
+        .or_else(|| silence(&release.policy, analysis))
+}
+
+fn guardrail(analysis: &Analysis) -> Option<RollbackCause> {
+    if !analysis.rollback.reached() {
+        return None;
+    }
+    let guiltiest = analysis.guilty.first();
+    let found = analysis.findings.iter().find(|f| Some(&f.metric) == guiltiest);
+    Some(RollbackCause::Guardrail {
+        metrics: analysis.guilty.iter().map(ToString::to_string).collect(),
+        log_evidence: words::finite(analysis.rollback.log),
+        log_line: words::finite(analysis.rollback.line),
+        found: found.map_or(String::new(), |f| f.reason.clone()),
+    })
+}
+
+fn exceeded(policy: &Policy, analysis: &Analysis, limit: &LimitFinding) -> RollbackCause {
+    let bound = policy.guardrails.iter().find(|g| g.metric == limit.metric && g.limit.is_some());
+    let bound = bound.and_then(|g| g.limit).map_or(String::new(), |max| format!("limit {}", words::number(max)));
+    let finding = analysis.findings.iter().find(|f| f.metric == limit.metric);
+    let canary =
+        finding.and_then(|f| f.canary).map_or(String::new(), |mean| format!("canary at {}", words::number(mean)));
+    let found: Vec<String> = [bound, canary].into_iter().filter(|text| !text.is_empty()).collect();
+    RollbackCause::Limit {
+        metric: limit.metric.to_string(),
+        log_evidence: words::finite(limit.evidence.log),
+        log_line: words::finite(limit.evidence.line),
+        found: found.join(", "),
+    }
+}
+
+fn silence(policy: &Policy, analysis: &Analysis) -> Option<RollbackCause> {
+    let silent = analysis.findings.iter().find(|finding| is_silent_guardrail(policy, finding))?;
+    Some(RollbackCause::NoData { metric: silent.metric.to_string() })
+}
+
+fn is_silent_guardrail(policy: &Policy, finding: &Finding) -> bool {
+    let silent = finding.verdict == Verdict::NoData;
+    silent
+        && policy
+            .guardrails
+            .iter()
+            .any(|g| g.metric == finding.metric && g.role == Role::Guardrail && g.no_data.then == NoDataThen::Rollback)
+}

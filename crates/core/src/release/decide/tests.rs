@@ -1,0 +1,358 @@
+//! The map, transition by transition.
+
+use super::*;
+use crate::analysis::Verdict;
+use crate::metric::Metric;
+use crate::release::effect::{Effect, Notice};
+use crate::release::example::{self as ex, MONDAY, by, look, reason, running, seen};
+use crate::release::policy::{NoDataThen, OnUndecided, Role};
+use crate::release::report::{Decision, Waiting};
+use crate::release::state::{Condition, PauseCause, RollbackCause};
+use crate::time::SpanMs;
+
+const LATER: UnixMs = UnixMs(MONDAY.0 + 2 * 3_600_000);
+const TOO_LATE: UnixMs = UnixMs(MONDAY.0 + 73 * 3_600_000);
+
+fn step(release: &Release, event: &Event, now: UnixMs) -> Step {
+    decide(release, event, now).unwrap()
+}
+
+fn rollback() -> Event {
+    by(Command::Rollback { reason: reason() })
+}
+
+#[test]
+fn the_main_path_leads_from_draft_to_promoted() {
+    let started = step(&ex::release(), &by(Command::Start), MONDAY);
+    assert_eq!(started.decision, Decision::Start);
+    assert_eq!(started.next.state, State::Running { stage: 0, entered_at: MONDAY });
+    assert_eq!(started.next.started_at, Some(MONDAY));
+
+    let asked = step(&started.next, &look(seen(0, Verdict::Inconclusive)), LATER);
+    assert_eq!(asked.decision, Decision::AskApproval { stage: 1 });
+    let notice = Notice::ApprovalWanted { release: asked.next.id.clone(), of: "oncall".to_owned() };
+    assert_eq!(asked.effects, [Effect::Notify(notice)]);
+
+    let approved = step(&asked.next, &by(Command::Approve), LATER);
+    assert_eq!(approved.next.state, State::Running { stage: 1, entered_at: LATER });
+
+    let baked = LATER + SpanMs::hours(1);
+    let advanced = step(&approved.next, &look(seen(1, Verdict::Inconclusive)), baked);
+    assert_eq!(advanced.decision, Decision::Advance { stage: 2 });
+
+    let ready = baked + SpanMs::hours(1);
+    let held = step(&advanced.next, &look(seen(2, Verdict::Inconclusive)), ready);
+    assert_eq!(held.decision, Decision::Hold);
+    let promoting = step(&held.next, &look(seen(2, Verdict::Healthy)), ready);
+    assert_eq!(promoting.next.state, State::Promoting { since: ready });
+    let route = promoting.next.route.clone();
+    let set = Effect::SetStable { route: route.clone(), version: ex::CANARY };
+    assert_eq!(promoting.effects, [set, Effect::Publish { route }]);
+
+    let promoted = step(&promoting.next, &Event::Served, ready);
+    let keep_until = ready + SpanMs::hours(48);
+    assert_eq!(promoted.next.state, State::Promoted { at: ready, keep_until });
+    assert_eq!(promoted.effects, [Effect::Notify(Notice::Promoted { release: promoted.next.id.clone() })]);
+}
+
+#[test]
+fn each_cause_rolls_back_wherever_a_stage_is_served() {
+    let silent = ex::but(seen(0, Verdict::Healthy), &Metric::ToolCallValid, Verdict::NoData);
+    let causes = [ex::guilty(0), ex::over_limit(0), ex::tripped(0), silent];
+    let paused = step(&running(0), &by(Command::Pause), MONDAY).next;
+    let asked = step(&running(0), &look(seen(0, Verdict::Inconclusive)), LATER).next;
+    for cause in causes {
+        for serving in [&running(0), &paused, &asked] {
+            let rolled = step(serving, &look(cause.clone()), LATER);
+            let Decision::Rollback { why } = rolled.decision.clone() else {
+                panic!("{:?} in {:?}", rolled.decision, serving.state)
+            };
+            assert_eq!(rolled.next.revoked_at, Some(LATER));
+            let publish = Effect::Publish { route: serving.route.clone() };
+            let notice = Notice::RolledBack { release: serving.id.clone(), why };
+            assert_eq!(rolled.effects, [publish, Effect::Notify(notice)]);
+        }
+    }
+}
+
+#[test]
+fn rollback_outranks_everything_that_holds() {
+    let mut release = running(0);
+    release.policy.freeze = vec![ex::weekend()];
+    let mut analysis = ex::guilty(0);
+    analysis.quality.holds = vec!["sample-ratio mismatch".to_owned()];
+    analysis.harmed.point = 99.0;
+    analysis.posted.canary = 0;
+    assert!(matches!(step(&release, &look(analysis), MONDAY).decision, Decision::Rollback { .. }));
+    let late = step(&running(2), &look(ex::guilty(2)), TOO_LATE);
+    assert!(matches!(late.decision, Decision::Rollback { why: RollbackCause::Guardrail { .. } }));
+}
+
+#[test]
+fn a_rollback_restores_the_old_stable_while_it_is_kept() {
+    let mut promoted = running(2);
+    promoted.promoted_at = Some(LATER);
+    promoted.state = State::Promoted { at: LATER, keep_until: LATER + SpanMs::hours(48) };
+    let restored = step(&promoted, &rollback(), LATER + SpanMs::hours(47));
+    let route = promoted.route.clone();
+    let set = Effect::SetStable { route: route.clone(), version: ex::STABLE };
+    assert_eq!(restored.effects[..2], [set, Effect::Publish { route }]);
+    let refused = decide(&promoted, &rollback(), LATER + SpanMs::hours(48)).unwrap_err();
+    assert_eq!(refused, Refused::KeepOver { keep: "2d".to_owned() });
+}
+
+#[test]
+fn a_second_rollback_is_refused_as_decided() {
+    let rolling = step(&running(0), &rollback(), LATER).next;
+    let refused = decide(&rolling, &rollback(), LATER).unwrap_err();
+    assert_eq!(refused.to_string(), "this release is rolling_back already: by alice: because");
+    let over = step(&rolling, &Event::Served, LATER).next;
+    assert_eq!(over.state.word(), "rolled_back");
+    assert!(matches!(decide(&over, &rollback(), LATER), Err(Refused::RollbackDecided { .. })));
+}
+
+#[test]
+fn a_pause_does_not_count_as_bake() {
+    let paused = step(&running(0), &by(Command::Pause), MONDAY + SpanMs::minutes(30)).next;
+    let resumed = step(&paused, &by(Command::Resume), MONDAY + SpanMs::minutes(90)).next;
+    assert_eq!(resumed.state, State::Running { stage: 0, entered_at: MONDAY + SpanMs::hours(1) });
+}
+
+#[test]
+fn legal_names_exactly_the_commands_that_are_accepted() {
+    let say = |reason| {
+        [
+            Command::Start,
+            Command::Pause,
+            Command::Resume,
+            Command::Approve,
+            Command::Advance { reason },
+            Command::Promote { reason: String::new() },
+            Command::Rollback { reason: String::new() },
+        ]
+    };
+    let paused = step(&running(0), &by(Command::Pause), MONDAY).next;
+    let asked = step(&running(0), &look(seen(0, Verdict::Inconclusive)), LATER).next;
+    let promoting = step(&running(2), &look(seen(2, Verdict::Healthy)), LATER).next;
+    let promoted = step(&promoting, &Event::Served, LATER).next;
+    let rolling = step(&running(0), &rollback(), LATER).next;
+    let over = step(&rolling, &Event::Served, LATER).next;
+    let preflight = Release { state: State::Preflight, ..ex::release() };
+    let all = [ex::release(), preflight, running(0), running(2), paused, asked, promoting, promoted, rolling, over];
+    for release in all {
+        for now in [LATER, LATER + SpanMs::hours(49)] {
+            for command in say(reason()) {
+                let accepted = decide(&release, &by(command.clone()), now).is_ok();
+                let named = legal(&release, now).contains(&command.verb());
+                assert_eq!(accepted, named, "{} when {}", command.verb(), release.state.word());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_names_what_is_legal() {
+    let refused = decide(&running(0), &by(Command::Resume), LATER).unwrap_err();
+    let text = "cannot resume a release that is running; legal now: pause, advance, promote, rollback";
+    assert_eq!(refused.to_string(), text);
+    let last = decide(&running(2), &by(Command::Advance { reason: reason() }), LATER).unwrap_err();
+    let text = "cannot advance beyond the last stage, stage 3 of 3 (all 50 %); promote instead, or roll back";
+    assert_eq!(last.to_string(), text);
+}
+
+#[test]
+fn a_budget_pauses_once_and_a_resume_goes_beyond_it() {
+    let paused = step(&running(0), &look(ex::over_budget(0)), MONDAY);
+    assert!(matches!(&paused.next.state, State::Paused { by: PauseCause::Budget { what }, .. } if what.contains("52")));
+    let resumed = step(&paused.next, &by(Command::Resume), LATER).next;
+    let again = step(&resumed, &look(ex::over_budget(0)), LATER);
+    assert_eq!(again.decision, Decision::Hold);
+    let recovered = step(&resumed, &look(seen(0, Verdict::Inconclusive)), LATER);
+    assert_eq!(recovered.decision, Decision::Tell, "the end of the condition is written down");
+    assert!(matches!(step(&recovered.next, &look(ex::over_budget(0)), LATER).decision, Decision::Pause));
+}
+
+#[test]
+fn a_budget_that_runs_out_in_a_pause_pauses_after_the_resume() {
+    let paused = step(&running(0), &by(Command::Pause), MONDAY).next;
+    let looked = step(&paused, &look(ex::over_budget(0)), MONDAY);
+    assert_eq!(looked.decision, Decision::Hold);
+    let resumed = step(&looked.next, &by(Command::Resume), MONDAY).next;
+    assert!(matches!(step(&resumed, &look(ex::over_budget(0)), MONDAY).decision, Decision::Pause));
+}
+
+#[test]
+fn the_end_of_time_does_what_the_policy_says() {
+    let ended = |on_undecided, analysis| {
+        let mut release = running(2);
+        release.policy.on_undecided = on_undecided;
+        step(&release, &look(analysis), TOO_LATE)
+    };
+    let undecided = || seen(2, Verdict::Inconclusive);
+    let told = Effect::Notify(Notice::Undecided { release: running(2).id });
+
+    let held = ended(OnUndecided::Hold, undecided());
+    assert_eq!((held.decision, held.effects), (Decision::Tell, vec![told.clone()]));
+    let again = step(&held.next, &look(undecided()), TOO_LATE);
+    assert_eq!((again.decision, again.effects), (Decision::Hold, Vec::new()));
+    let proven = step(&held.next, &look(seen(2, Verdict::Healthy)), TOO_LATE);
+    assert_eq!(proven.decision, Decision::Hold, "it stays where it is");
+
+    let rolled = ended(OnUndecided::Rollback, undecided());
+    assert_eq!(rolled.decision, Decision::Rollback { why: RollbackCause::Undecided });
+
+    let asked = ended(OnUndecided::Ask, undecided());
+    assert!(matches!(asked.next.state, State::Paused { by: PauseCause::Undecided, .. }));
+    assert_eq!(asked.effects, [told]);
+    let resumed = step(&asked.next, &by(Command::Resume), TOO_LATE).next;
+    assert_eq!(step(&resumed, &look(undecided()), TOO_LATE).decision, Decision::Hold);
+    assert_eq!(
+        step(&resumed, &look(seen(2, Verdict::Healthy)), TOO_LATE + SpanMs::hours(1)).decision,
+        Decision::Promote
+    );
+
+    assert_eq!(ended(OnUndecided::Promote, undecided()).decision, Decision::Promote);
+    let silent = ex::but(undecided(), &Metric::ErrorRate, Verdict::NoData);
+    for unfit in [silent, ex::mismatch(2), ex::heavy_unit(2)] {
+        assert_eq!(ended(OnUndecided::Promote, unfit).decision, Decision::Tell);
+    }
+}
+
+#[test]
+fn a_promotion_without_proof_does_not_jump_over_an_approval() {
+    let mut release = running(0);
+    release.policy.on_undecided = OnUndecided::Promote;
+    let held = step(&release, &look(seen(0, Verdict::Inconclusive)), TOO_LATE);
+    assert!(held.report.waiting_for.contains(&Waiting::Approval { of: "oncall".to_owned() }));
+    assert!(matches!(held.next.state, State::Running { stage: 0, .. }));
+}
+
+#[test]
+fn lost_data_is_told_once_per_onset() {
+    let silent = || look(ex::but(seen(0, Verdict::Inconclusive), &Metric::ErrorRate, Verdict::NoData));
+    let first = step(&running(0), &silent(), MONDAY);
+    assert!(matches!(&first.effects[..], [Effect::Notify(Notice::LostData { .. })]));
+    assert_eq!(first.next.generation, running(0).generation.next());
+    let second = step(&first.next, &silent(), MONDAY);
+    assert_eq!((second.decision.clone(), second.effects.len()), (Decision::Hold, 0));
+    assert_eq!(second.next, first.next);
+    let back = step(&second.next, &look(seen(0, Verdict::Inconclusive)), MONDAY);
+    assert_eq!((back.decision, back.effects.len(), back.next.open.len()), (Decision::Tell, 0, 0));
+    assert_eq!(step(&back.next, &silent(), MONDAY).effects.len(), 1, "a second onset is told again");
+}
+
+#[test]
+fn silence_and_unusable_numbers_never_advance() {
+    for verdict in [Verdict::NoData, Verdict::Error, Verdict::Regressed] {
+        for then in [NoDataThen::Hold, NoDataThen::Warn] {
+            let mut release = running(1);
+            release.policy.guardrails[0].no_data.then = then;
+            let held = step(&release, &look(ex::but(seen(1, Verdict::Healthy), &Metric::ErrorRate, verdict)), LATER);
+            assert!(matches!(held.next.state, State::Running { stage: 1, .. }), "{verdict:?} {then:?}");
+            assert!(!held.report.waiting_for.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_finding_that_is_not_there_holds() {
+    let mut analysis = seen(2, Verdict::Healthy);
+    analysis.findings.remove(0);
+    let held = step(&running(2), &look(analysis), LATER);
+    assert_eq!(held.decision, Decision::Hold);
+    assert!(matches!(&held.report.waiting_for[..], [Waiting::Guardrail { metric, .. }] if metric == "error_rate"));
+}
+
+#[test]
+fn a_signal_holds_and_goes_on_after_recovery() {
+    let worse = ex::but(seen(1, Verdict::Healthy), &Metric::RefusalRate, Verdict::Regressed);
+    let held = step(&running(1), &look(worse), LATER);
+    assert!(matches!(&held.effects[..], [Effect::Notify(Notice::Held { .. })]));
+    assert!(held.next.open.contains(&Condition::Signal { metric: Metric::RefusalRate }));
+    let on = step(&held.next, &look(seen(1, Verdict::Inconclusive)), LATER);
+    assert_eq!(on.decision, Decision::Advance { stage: 2 });
+    assert!(on.next.open.is_empty());
+}
+
+#[test]
+fn a_silent_signal_holds_only_where_it_is_asked_to() {
+    let silent = ex::but(seen(1, Verdict::Healthy), &Metric::RefusalRate, Verdict::NoData);
+    let advanced = step(&running(1), &look(silent.clone()), LATER);
+    assert_eq!(advanced.decision, Decision::Advance { stage: 2 });
+    assert_eq!(advanced.report.warnings.len(), 1);
+    let mut release = running(1);
+    release.policy.guardrails[2].no_data.then = NoDataThen::Hold;
+    assert_eq!(step(&release, &look(silent), LATER).decision, Decision::Tell);
+}
+
+#[test]
+fn void_evidence_holds_an_advance_and_a_heavy_unit_only_a_promotion() {
+    assert_eq!(step(&running(1), &look(ex::mismatch(1)), LATER).decision, Decision::Tell);
+    assert_eq!(step(&running(2), &look(ex::mismatch(2)), LATER).decision, Decision::Tell);
+    assert_eq!(step(&running(1), &look(ex::heavy_unit(1)), LATER).decision, Decision::Advance { stage: 2 });
+    assert_eq!(step(&running(2), &look(ex::heavy_unit(2)), LATER).decision, Decision::Hold);
+}
+
+#[test]
+fn a_healthy_verdict_without_evidence_at_its_line_does_not_promote() {
+    let mut analysis = seen(2, Verdict::Healthy);
+    analysis.findings[0].promote.log = 2.9;
+    assert_eq!(step(&running(2), &look(analysis), LATER).decision, Decision::Hold);
+}
+
+#[test]
+fn nothing_is_promoted_for_lack_of_guardrails() {
+    let mut release = running(2);
+    release.policy.guardrails.retain(|g| g.role == Role::Signal);
+    assert_eq!(step(&release, &look(seen(2, Verdict::Healthy)), LATER).decision, Decision::Hold);
+}
+
+#[test]
+fn a_freeze_holds_the_machine_and_not_the_person() {
+    let mut release = running(1);
+    release.policy.freeze = vec![ex::weekend()];
+    let held = step(&release, &look(seen(1, Verdict::Healthy)), LATER);
+    assert_eq!(held.report.waiting_for, [Waiting::Freeze { until: MONDAY + SpanMs::hours(8) }]);
+    let by_hand = step(&release, &by(Command::Advance { reason: reason() }), LATER);
+    assert_eq!(by_hand.report.warnings, ["done by hand inside a freeze window"]);
+    let thawed = step(&release, &look(seen(1, Verdict::Healthy)), MONDAY + SpanMs::hours(8));
+    assert_eq!(thawed.decision, Decision::Advance { stage: 2 });
+}
+
+#[test]
+fn a_look_of_another_stage_does_not_move_this_one() {
+    let held = step(&running(1), &look(seen(0, Verdict::Healthy)), LATER);
+    assert_eq!(held.decision, Decision::Hold);
+    assert!(matches!(step(&running(1), &look(ex::guilty(0)), LATER).decision, Decision::Rollback { .. }));
+}
+
+#[test]
+fn a_stage_without_control_is_judged_by_limits_and_tripwires() {
+    let mut release = running(0);
+    release.plan.stages[0].weight = crate::traffic::weight::WeightBp::FULL;
+    release.plan.stages[1].gate = crate::release::plan::Gate::Automatic;
+    let alone = look(seen(0, Verdict::NoData));
+    let mut alone_but_posted = seen(0, Verdict::NoData);
+    alone_but_posted.findings.retain(|f| f.metric != Metric::ToolCallValid);
+    release.policy.guardrails.retain(|g| g.metric != Metric::ToolCallValid);
+    let advanced = step(&release, &look(alone_but_posted.clone()), LATER);
+    assert_eq!(advanced.decision, Decision::Advance { stage: 1 });
+    assert!(advanced.report.warnings[0].contains("no control"));
+    alone_but_posted.findings[0].n.canary = 0;
+    assert_eq!(step(&release, &look(alone_but_posted), LATER).decision, Decision::Tell, "never measured");
+    release.plan.stages.truncate(1);
+    assert!(!matches!(step(&release, &alone, LATER).decision, Decision::Promote));
+}
+
+#[test]
+fn a_look_after_the_end_changes_nothing() {
+    let promoting = step(&running(2), &look(seen(2, Verdict::Healthy)), LATER).next;
+    let promoted = step(&promoting, &Event::Served, LATER).next;
+    let rolling = step(&running(0), &rollback(), LATER).next;
+    let over = step(&rolling, &Event::Served, LATER).next;
+    for release in [ex::release(), promoting, promoted, rolling, over] {
+        let held = step(&release, &look(ex::guilty(0)), TOO_LATE);
+        assert_eq!((held.decision, &held.next), (Decision::Hold, &release));
+        assert!(!held.report.headline.is_empty());
+    }
+}

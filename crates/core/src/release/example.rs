@@ -1,0 +1,208 @@
+//! A release and looks at it, for the tests of this crate.
+
+use crate::analysis::{Analysis, ArmCounts, Evidence, Finding, Interval, LimitFinding, Quality, Verdict};
+use crate::cohort::Cohort;
+use crate::id::{Actor, Generation, ReleaseId, RouteName, TenantId};
+use crate::metric::{Metric, Number};
+use crate::release::event::{Command, Event};
+use crate::release::plan::{Gate, Plan, Stage};
+use crate::release::policy::{
+    Ages, Budget, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
+};
+use crate::release::state::{Release, State};
+use crate::time::{SpanMs, UnixMs};
+use crate::traffic::weight::{Salt, WeightBp};
+use crate::version::VersionId;
+use std::collections::BTreeSet;
+
+/// Monday 2026-01-05 00:00 UTC.
+pub(crate) const MONDAY: UnixMs = UnixMs(1_767_571_200_000);
+
+pub(crate) const STABLE: VersionId = VersionId([1; 32]);
+pub(crate) const CANARY: VersionId = VersionId([2; 32]);
+
+pub(crate) fn weight(bp: u16) -> WeightBp {
+    WeightBp::new(bp).unwrap()
+}
+
+pub(crate) fn stage(cohort: Cohort, bp: u16, gate: Gate) -> Stage {
+    Stage { cohort, weight: weight(bp), bake: SpanMs::hours(1), min_sessions: 100, gate }
+}
+
+pub(crate) fn guardrail(metric: Metric, role: Role, then: NoDataThen) -> Guardrail {
+    Guardrail {
+        weight: metric.severity(),
+        metric,
+        role,
+        promote: Margin { ratio: 1.0, shift: 0.01 },
+        rollback: Margin { ratio: 1.0, shift: 0.005 },
+        limit: None,
+        no_data: NoData { then, grace: SpanMs::minutes(10) },
+    }
+}
+
+/// Errors (hold on silence, limit 2 %), tool calls (roll back on silence), and refusals as a signal.
+pub(crate) fn policy() -> Policy {
+    let mut errors = guardrail(Metric::ErrorRate, Role::Guardrail, NoDataThen::Hold);
+    errors.limit = Some(0.02);
+    Policy {
+        false_rollback_rate: 0.01,
+        false_promotion_rate: 0.05,
+        guardrails: vec![
+            errors,
+            guardrail(Metric::ToolCallValid, Role::Guardrail, NoDataThen::Rollback),
+            guardrail(Metric::RefusalRate, Role::Signal, NoDataThen::Warn),
+        ],
+        tripwires: vec![Tripwire::ConsecutiveFailures(5)],
+        bucket: SpanMs::secs(60),
+        ages: Ages::default(),
+        max_duration: SpanMs::hours(72),
+        on_undecided: OnUndecided::Hold,
+        on_rollback: OnRollback::MoveNextTurn,
+        keep: SpanMs::hours(48),
+        rescue_budget: weight(500),
+        budget: Budget { harmed: Some(50), extra_cost_usd: Some(40.0) },
+        freeze: Vec::new(),
+    }
+}
+
+/// Friday 16:00 to Monday 08:00.
+pub(crate) fn weekend() -> FreezeWindow {
+    FreezeWindow { from: 4 * 1440 + 16 * 60, to: 8 * 60 }
+}
+
+/// All 5 %, all 25 % upon approval, all 50 %.
+pub(crate) fn release() -> Release {
+    Release {
+        id: ReleaseId::from("support-7"),
+        tenant: TenantId::default(),
+        route: RouteName::from("support"),
+        stable: STABLE,
+        canary: CANARY,
+        plan: Plan {
+            stages: vec![
+                stage(Cohort::All, 500, Gate::Automatic),
+                stage(Cohort::All, 2_500, Gate::Approval("oncall".to_owned())),
+                stage(Cohort::All, 5_000, Gate::Automatic),
+            ],
+        },
+        policy: policy(),
+        policy_hash: "0".repeat(64),
+        salt: Salt([7; 32]),
+        attempt: 0,
+        created_at: MONDAY,
+        started_at: None,
+        promoted_at: None,
+        revoked_at: None,
+        open: BTreeSet::new(),
+        state: State::Draft,
+        generation: Generation(1),
+    }
+}
+
+/// Running at `stage` since `MONDAY`.
+pub(crate) fn running(stage: usize) -> Release {
+    Release {
+        started_at: Some(MONDAY),
+        state: State::Running { stage, entered_at: MONDAY },
+        generation: Generation(2 + stage as u64),
+        ..release()
+    }
+}
+
+pub(crate) fn by(command: Command) -> Event {
+    Event::Operator { actor: Actor::from("alice"), command }
+}
+
+pub(crate) fn reason() -> String {
+    "because".to_owned()
+}
+
+pub(crate) fn look(analysis: Analysis) -> Event {
+    Event::Look { analysis: Box::new(analysis) }
+}
+
+pub(crate) fn finding(guardrail: &Guardrail, verdict: Verdict) -> Finding {
+    let proven = verdict == Verdict::Healthy;
+    Finding {
+        metric: guardrail.metric.clone(),
+        role: guardrail.role,
+        verdict,
+        number: Number::Session,
+        control: Some(0.01),
+        canary: Some(0.012),
+        difference: Some(Interval { low: -0.004, point: 0.002, high: 0.008 }),
+        n: ArmCounts { control: 4_000, canary: 200 },
+        missing: ArmCounts::default(),
+        rollback: Evidence { log: 0.0, line: 7.0 },
+        promote: Evidence { log: if proven { 3.5 } else { 1.2 }, line: 3.0 },
+        limit: None,
+        reason: "1.2 % against 1 %, n 200 and 4000".to_owned(),
+    }
+}
+
+/// A look at `stage` in which everything says `verdict`, with sessions enough.
+pub(crate) fn seen(stage: usize, verdict: Verdict) -> Analysis {
+    Analysis {
+        at: MONDAY,
+        stage,
+        findings: policy().guardrails.iter().map(|g| finding(g, verdict)).collect(),
+        rollback: Evidence { log: 0.3, line: 4.83 },
+        guilty: Vec::new(),
+        limits_exceeded: Vec::new(),
+        tripped: None,
+        posted: ArmCounts { control: 4_000, canary: 200 },
+        exposed: ArmCounts { control: 5_000, canary: 260 },
+        harmed: Interval { low: -3.0, point: 0.4, high: 4.0 },
+        extra_cost_usd: Some(Interval { low: -1.0, point: 0.2, high: 2.0 }),
+        quality: Quality::default(),
+    }
+}
+
+/// The same, with one metric saying something else.
+pub(crate) fn but(mut analysis: Analysis, metric: &Metric, verdict: Verdict) -> Analysis {
+    for (guardrail, found) in policy().guardrails.iter().zip(&mut analysis.findings) {
+        if guardrail.metric == *metric {
+            *found = finding(guardrail, verdict);
+        }
+    }
+    analysis
+}
+
+/// Rollback evidence at the line, from errors.
+pub(crate) fn guilty(stage: usize) -> Analysis {
+    let mut analysis = but(seen(stage, Verdict::Inconclusive), &Metric::ErrorRate, Verdict::Regressed);
+    analysis.rollback = Evidence { log: 6.2, line: 4.83 };
+    analysis.guilty = vec![Metric::ErrorRate];
+    analysis
+}
+
+pub(crate) fn over_limit(stage: usize) -> Analysis {
+    let evidence = Evidence { log: 8.1, line: 6.9 };
+    let limit = LimitFinding { metric: Metric::ErrorRate, evidence };
+    Analysis { limits_exceeded: vec![limit], ..seen(stage, Verdict::Inconclusive) }
+}
+
+pub(crate) fn tripped(stage: usize) -> Analysis {
+    let what = "5 canary requests in a row failed".to_owned();
+    Analysis { tripped: Some(what), ..seen(stage, Verdict::Inconclusive) }
+}
+
+pub(crate) fn over_budget(stage: usize) -> Analysis {
+    let harmed = Interval { low: 31.0, point: 52.0, high: 80.0 };
+    Analysis { harmed, ..seen(stage, Verdict::Inconclusive) }
+}
+
+/// Everything proven, and the split broken.
+pub(crate) fn mismatch(stage: usize) -> Analysis {
+    let mut analysis = seen(stage, Verdict::Healthy);
+    analysis.quality.holds = vec!["sample-ratio mismatch: 400 of 4000 canary sessions where 5 % are due".to_owned()];
+    analysis
+}
+
+/// Everything proven, and one session makes most of the traffic.
+pub(crate) fn heavy_unit(stage: usize) -> Analysis {
+    let mut analysis = seen(stage, Verdict::Healthy);
+    analysis.quality.promotion_holds = vec!["one session makes 34 % of the requests".to_owned()];
+    analysis
+}

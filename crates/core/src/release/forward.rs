@@ -1,0 +1,207 @@
+//! What is missing for the next move forward: everything at once, with numbers.
+
+use crate::analysis::{Finding, Verdict};
+use crate::release::look::Serving;
+use crate::release::moves;
+use crate::release::plan::{Gate, Stage};
+use crate::release::policy::{Guardrail, NoDataThen, Role};
+use crate::release::report::{Report, Step, Waiting};
+use crate::release::words;
+
+/// What the next stage still needs: bake, sessions, usable evidence that is not against it, no freeze.
+pub(super) fn to_advance(serving: &Serving<'_>) -> Vec<Waiting> {
+    let Some(stage) = serving.release.plan.stages.get(serving.stage) else {
+        let why = format!("stage {} is not in the plan of {}", serving.stage + 1, serving.release.plan.stages.len());
+        return vec![Waiting::DataQuality { why }];
+    };
+    let mut missing = maturity(serving, stage);
+    for guardrail in &serving.release.policy.guardrails {
+        missing.extend(objection(serving, stage, guardrail));
+    }
+    missing.extend(soundness(serving));
+    missing
+}
+
+/// What promotion still needs: all that an advance does, and proof from every guardrail as it stands now.
+pub(super) fn to_promote(serving: &Serving<'_>) -> Vec<Waiting> {
+    let mut missing = to_advance(serving);
+    missing.extend(promotion_holds(serving));
+    let guardrails = &serving.release.policy.guardrails;
+    let proving: Vec<_> = guardrails.iter().filter(|g| g.role == Role::Guardrail).collect();
+    if proving.is_empty() {
+        missing.push(Waiting::Guardrail {
+            metric: "none".to_owned(),
+            why: "the policy has no guardrail that could prove anything; promote by hand".to_owned(),
+        });
+    }
+    if serving.release.plan.stages.get(serving.stage).is_some_and(|stage| !stage.leaves_control()) {
+        missing.push(Waiting::DataQuality {
+            why: "this stage leaves no control to prove anything against; promote by hand".to_owned(),
+        });
+    }
+    for guardrail in proving {
+        let told = missing
+            .iter()
+            .any(|w| matches!(w, Waiting::Guardrail { metric, .. } if *metric == guardrail.metric.to_string()));
+        if !told {
+            missing.extend(unproven(serving, guardrail));
+        }
+    }
+    missing
+}
+
+/// What a promotion without proof still needs: usable evidence that is not against it, no freeze, and
+/// no stage ahead that a person must open.
+pub(super) fn to_promote_without_proof(serving: &Serving<'_>) -> Vec<Waiting> {
+    let ahead = serving.release.plan.stages.iter().skip(serving.stage + 1);
+    let mut missing: Vec<Waiting> = ahead
+        .filter_map(|stage| match &stage.gate {
+            Gate::Automatic => None,
+            Gate::Approval(of) => Some(Waiting::Approval { of: of.clone() }),
+        })
+        .collect();
+    if let Some(stage) = serving.release.plan.stages.get(serving.stage) {
+        for guardrail in &serving.release.policy.guardrails {
+            missing.extend(objection(serving, stage, guardrail));
+        }
+    }
+    missing.extend(soundness(serving));
+    missing.extend(promotion_holds(serving));
+    missing
+}
+
+/// Stays, and says everything that is missing.
+pub(super) fn stay(serving: &Serving<'_>, place: &str, waiting_for: Vec<Waiting>) -> Step {
+    let first = waiting_for.first().map_or_else(|| "nothing".to_owned(), |waiting| waiting.describe(serving.now));
+    let more = waiting_for.len().saturating_sub(1);
+    let and_more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let headline = format!("{place} waits for {first}{and_more}");
+    moves::hold(serving.release, Report { headline, waiting_for, warnings: warnings(serving) })
+}
+
+/// Adds what is odd to a step that moved.
+pub(super) fn warned(serving: &Serving<'_>, mut step: Step) -> Step {
+    step.report.warnings.extend(warnings(serving));
+    step
+}
+
+/// What is wrong but holds nothing by itself.
+pub(super) fn warnings(serving: &Serving<'_>) -> Vec<String> {
+    let mut warnings = serving.analysis.quality.warnings.clone();
+    if serving.release.plan.stages.get(serving.stage).is_some_and(|stage| !stage.leaves_control()) {
+        warnings.push("this stage leaves no control: it is judged by limits and tripwires only".to_owned());
+    }
+    for guardrail in &serving.release.policy.guardrails {
+        let Some(finding) = finding_of(serving, guardrail) else { continue };
+        match guardrail.role {
+            Role::DryRun if finding.verdict == Verdict::Regressed => {
+                warnings.push(format!("{} would count against it (dry run): {}", finding.metric, finding.reason));
+            }
+            Role::Signal if is_silent(finding) && guardrail.no_data.then == NoDataThen::Warn => {
+                warnings.push(format!("{} is silent: {}", finding.metric, finding.reason));
+            }
+            Role::Guardrail | Role::Signal | Role::DryRun => {}
+        }
+    }
+    warnings
+}
+
+/// The headline of a promotion: who proved what.
+pub(super) fn proof(serving: &Serving<'_>) -> String {
+    let proven = serving.analysis.findings.iter().filter(|f| f.role == Role::Guardrail);
+    let proven: Vec<String> = proven.map(|f| format!("{} ({})", f.metric, words::against_line(f.promote))).collect();
+    format!(
+        "promoted: proven inside its margin with {} canary sessions: {}",
+        serving.analysis.posted.canary,
+        proven.join(", ")
+    )
+}
+
+fn maturity(serving: &Serving<'_>, stage: &Stage) -> Vec<Waiting> {
+    let mut missing = Vec::new();
+    let baked = serving.entered_at + stage.bake;
+    if serving.now < baked {
+        missing.push(Waiting::Bake { until: baked });
+    }
+    // A stage without a control is never passed unseen.
+    let need = if stage.leaves_control() { stage.min_sessions } else { stage.min_sessions.max(1) };
+    let have = if serving.analysis.stage == serving.stage { serving.analysis.posted.canary } else { 0 };
+    if have < need {
+        missing.push(Waiting::Sessions { have, need });
+        let first_posted = serving.entered_at + serving.release.policy.ages.session;
+        if serving.now < first_posted {
+            missing.push(Waiting::Posting { until: first_posted });
+        }
+    }
+    missing
+}
+
+/// What one metric has against going on.
+fn objection(serving: &Serving<'_>, stage: &Stage, guardrail: &Guardrail) -> Option<Waiting> {
+    let finding = finding_of(serving, guardrail);
+    let silent = finding.is_none_or(is_silent);
+    let regressed = finding.is_some_and(|f| f.verdict == Verdict::Regressed);
+    let objects = match guardrail.role {
+        Role::DryRun => false,
+        Role::Signal => regressed || (silent && guardrail.no_data.then != NoDataThen::Warn),
+        // Without a control the comparison is silent by design; the canary's own numbers must be there.
+        Role::Guardrail if !stage.leaves_control() => regressed || finding.is_none_or(|f| f.n.canary == 0),
+        Role::Guardrail => regressed || silent,
+    };
+    objects.then(|| waiting(guardrail, finding))
+}
+
+fn unproven(serving: &Serving<'_>, guardrail: &Guardrail) -> Option<Waiting> {
+    let finding = finding_of(serving, guardrail);
+    let proven = finding.is_some_and(|f| f.verdict == Verdict::Healthy && f.promote.reached());
+    (!proven).then(|| waiting(guardrail, finding))
+}
+
+fn waiting(guardrail: &Guardrail, finding: Option<&Finding>) -> Waiting {
+    let why = finding.map_or_else(
+        || "has no finding in this look".to_owned(),
+        |f| format!("{}, {} needed to promote: {}", word(f.verdict), words::against_line(f.promote), f.reason),
+    );
+    Waiting::Guardrail { metric: guardrail.metric.to_string(), why }
+}
+
+fn finding_of<'a>(serving: &Serving<'a>, guardrail: &Guardrail) -> Option<&'a Finding> {
+    serving.analysis.findings.iter().find(|f| f.metric == guardrail.metric && f.role == guardrail.role)
+}
+
+fn is_silent(finding: &Finding) -> bool {
+    match finding.verdict {
+        Verdict::NoData | Verdict::Error => true,
+        Verdict::Healthy | Verdict::Regressed | Verdict::Inconclusive => false,
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Healthy => "healthy",
+        Verdict::Regressed => "regressed",
+        Verdict::Inconclusive => "inconclusive",
+        Verdict::NoData => "no data",
+        Verdict::Error => "unusable",
+    }
+}
+
+fn soundness(serving: &Serving<'_>) -> Vec<Waiting> {
+    let quality = &serving.analysis.quality;
+    let mut missing: Vec<Waiting> = quality.holds.iter().map(|why| Waiting::DataQuality { why: why.clone() }).collect();
+    if serving.analysis.stage != serving.stage {
+        let (looked, served) = (serving.analysis.stage + 1, serving.stage + 1);
+        missing.push(Waiting::DataQuality {
+            why: format!("the look was made of stage {looked}, and stage {served} is served"),
+        });
+    }
+    if let Some(until) = serving.release.policy.frozen_until(serving.now) {
+        missing.push(Waiting::Freeze { until });
+    }
+    missing
+}
+
+fn promotion_holds(serving: &Serving<'_>) -> Vec<Waiting> {
+    let holds = serving.analysis.quality.promotion_holds.iter();
+    holds.map(|why| Waiting::DataQuality { why: why.clone() }).collect()
+}

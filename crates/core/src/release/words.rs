@@ -1,0 +1,46 @@
+//! Numbers as people read them in headlines, causes and notices.
+
+use crate::analysis::Evidence;
+
+/// Evidence given as its logarithm, as a plain number: `312`, `4.1e9`, `10^812`.
+#[must_use]
+pub fn e_value(log: f64) -> String {
+    if log.is_nan() {
+        return "unknown".to_owned();
+    }
+    let log10 = log / std::f64::consts::LN_10;
+    if log10 < -3.0 {
+        "0".to_owned()
+    } else if log10 < 5.0 {
+        number(log.exp())
+    } else if log10 < 300.0 {
+        format!("{:.1e}", log.exp())
+    } else {
+        format!("10^{log10:.0}")
+    }
+}
+
+/// `evidence 3.2 of 20`.
+#[must_use]
+pub fn against_line(evidence: Evidence) -> String {
+    format!("evidence {} of {}", e_value(evidence.log), e_value(evidence.line))
+}
+
+/// Three significant digits without trailing zeros: `0.0312`, `4.2`, `1530`.
+#[must_use]
+pub fn number(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value}");
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the exponent of a finite f64 is within ±324")]
+    let exponent = value.abs().log10().floor() as i32;
+    let decimals = usize::try_from(2 - exponent).unwrap_or(0).min(12);
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// The same number, held inside what JSON can carry.
+#[must_use]
+pub(crate) fn finite(log: f64) -> f64 {
+    if log.is_nan() { f64::MIN } else { log.clamp(f64::MIN, f64::MAX) }
+}
