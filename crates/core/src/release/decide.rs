@@ -46,7 +46,7 @@ pub enum Refused {
 
 /// Decides what becomes of `release` upon `event`. Pure: the same arguments give the same step.
 ///
-/// A look and [`Event::Served`] are never refused. Rollback is legal in every state but rolling back
+/// Only commands are refused. Rollback is legal in every state but rolling back
 /// and rolled back, and after a promotion while the old stable is kept.
 ///
 /// # Errors
@@ -56,6 +56,7 @@ pub fn decide(release: &Release, event: &Event, now: UnixMs) -> Result<Step, Ref
         Event::Operator { actor, command } => on_command(release, actor, command, now),
         Event::Look { analysis } => Ok(on_look(release, analysis, now)),
         Event::Served => Ok(on_served(release, now)),
+        Event::Created => Ok(moves::nothing_to_do(release)),
     }
 }
 

@@ -157,7 +157,8 @@ impl Conditions {
                 step.decision = Decision::Tell;
                 step.next.generation = release.generation.next();
             }
-            Decision::Tell
+            Decision::Create
+            | Decision::Tell
             | Decision::Start
             | Decision::Advance { .. }
             | Decision::AskApproval { .. }
