@@ -50,9 +50,12 @@ pub enum ControlError {
     /// Mend the release.
     #[error("the release cannot be created: {0}")]
     BadRelease(String),
-    /// Try again later; nothing was changed.
-    #[error("nothing was changed, because the store does not answer now; try again")]
+    /// Look again before repeating: what was asked may or may not have been written.
+    #[error("the store does not answer now; look at the status before repeating")]
     StoreSilent(#[source] StoreError),
+    /// Mend the ceiling file: it may hold down a release that must not be exposed.
+    #[error("what is held down cannot be read")]
+    Ceiling(#[source] crate::ports::BrakeError),
     /// Do not go on: an operator must look at the store.
     #[error("the store failed")]
     Store(#[source] StoreError),
@@ -64,7 +67,21 @@ impl From<StoreError> for ControlError {
             StoreError::Conflict { release, by, found, expected } => Self::Conflict { release, by, found, expected },
             StoreError::RouteBusy { route, running } => Self::RouteBusy { route, running },
             error @ StoreError::Unavailable { .. } => Self::StoreSilent(error),
-            error @ (StoreError::NotFound { .. } | StoreError::Corrupt { .. }) => Self::Store(error),
+            error @ (StoreError::NotFound { .. } | StoreError::Behind { .. } | StoreError::Corrupt { .. }) => {
+                Self::Store(error)
+            }
         }
     }
+}
+
+/// An error with its sources, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        source = next.source();
+    }
+    text
 }

@@ -1,1 +1,38 @@
-//! Map to follow.
+//! The control plane: looks, decides, commits, applies.
+//!
+//! # Map
+//! | module | what it holds |
+//! |---|---|
+//! | [`control`] | the facade that API, app and loop share |
+//! | [`clock`], [`ports`], [`settings`] | the only reader of time; what is needed of the world; what is configured |
+//! | `reconcile` | the loop, on one screen |
+//! | `act`, `brake` | the way of a decision; the way of a rollback, which works without the store |
+//! | `apply`, `publish`, [`notify`] | one idempotent function per effect; tables; webhooks |
+//! | [`intake`], [`gateways`] | what gateways report, counted once; who is alive and serves what |
+//! | `load`, `known` | from the store into memory; what memory holds |
+//! | [`view`], [`error`], [`trail`] | what the facade answers |
+//! | [`replay`] | whether the journal, decided anew, gives the same decisions |
+//! | [`lease`] | one writer at a time |
+
+mod act;
+mod apply;
+mod brake;
+pub mod clock;
+pub mod control;
+pub mod error;
+pub mod gateways;
+pub mod intake;
+mod known;
+pub mod lease;
+mod load;
+pub mod notify;
+pub mod ports;
+mod publish;
+mod reconcile;
+pub mod replay;
+pub mod settings;
+pub mod trail;
+pub mod view;
+
+pub use control::Control;
+pub use error::ControlError;

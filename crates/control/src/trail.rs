@@ -56,3 +56,8 @@ impl Trail {
         }
     }
 }
+
+/// The name of the document that keeps a release's trail.
+pub(crate) fn document_of(release: &coalmine_core::id::ReleaseId) -> String {
+    format!("trail/{release}")
+}

@@ -1,0 +1,104 @@
+//! What this process holds in memory: everything that an answer needs while the store is silent.
+
+use crate::gateways::Gateways;
+use crate::intake::Intake;
+use crate::lease::Standing;
+use crate::ports::Held;
+use crate::trail::Trail;
+use crate::view::{LastLook, StoreHealth};
+use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
+use coalmine_core::release::report::Report;
+use coalmine_core::release::state::Release;
+use coalmine_core::time::UnixMs;
+use coalmine_core::version::{Version, VersionId};
+use coalmine_store::RouteRow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The committed state as last read or written, and what is above it in this process only.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) routes: BTreeMap<RouteName, RouteRow>,
+    pub(crate) versions: BTreeMap<VersionId, Arc<Version>>,
+    pub(crate) releases: BTreeMap<ReleaseId, KnownRelease>,
+    /// Rollbacks that are decided and served, and not yet committed.
+    pub(crate) lowered: BTreeMap<ReleaseId, Lowered>,
+    /// Committed rollbacks whose ceiling is still to be lifted.
+    pub(crate) lifting: BTreeMap<ReleaseId, RouteName>,
+    /// The generation last given to the gateways, per route.
+    pub(crate) published: BTreeMap<RouteName, Generation>,
+    pub(crate) gateways: Gateways,
+    pub(crate) intake: Intake,
+    pub(crate) store: StoreHealth,
+    pub(crate) looked_at: Option<UnixMs>,
+    pub(crate) standing: Option<Standing>,
+    pub(crate) outbox: usize,
+    pub(crate) notices_lost: u64,
+}
+
+/// A committed release and what is known around it.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownRelease {
+    pub(crate) release: Release,
+    pub(crate) last_actor: Actor,
+    pub(crate) report: Report,
+    pub(crate) look: Option<LastLook>,
+    pub(crate) trail: Trail,
+    /// Why its last look failed.
+    pub(crate) failing: Option<String>,
+}
+
+/// A rollback that is served before it is committed. It can only lower exposure.
+#[derive(Debug, Clone)]
+pub(crate) struct Lowered {
+    pub(crate) held: Held,
+    pub(crate) next: Release,
+    pub(crate) why_pending: String,
+}
+
+impl Known {
+    pub(crate) fn new(intake: Intake) -> Self {
+        Self {
+            routes: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            lowered: BTreeMap::new(),
+            lifting: BTreeMap::new(),
+            published: BTreeMap::new(),
+            gateways: Gateways::default(),
+            intake,
+            store: StoreHealth::Answers,
+            looked_at: None,
+            standing: None,
+            outbox: 0,
+            notices_lost: 0,
+        }
+    }
+
+    /// Replaces the committed state of a release, keeping what is known around it.
+    pub(crate) fn put(&mut self, release: Release, actor: Actor, report: Report) {
+        match self.releases.get_mut(&release.id) {
+            Some(known) => {
+                known.release = release;
+                known.last_actor = actor;
+                known.report = report;
+            }
+            None => {
+                let id = release.id.clone();
+                self.releases.insert(id, KnownRelease::new(release, actor, report));
+            }
+        }
+    }
+
+    /// The releases of a route as they are served: a lowered one as its rollback leaves it.
+    pub(crate) fn served(&self, route: &RouteName) -> Vec<&Release> {
+        let of_route = self.releases.values().filter(|known| known.release.route == *route);
+        of_route.map(|known| self.lowered.get(&known.release.id).map_or(&known.release, |low| &low.next)).collect()
+    }
+}
+
+impl KnownRelease {
+    pub(crate) fn new(release: Release, last_actor: Actor, report: Report) -> Self {
+        Self { release, last_actor, report, look: None, trail: Trail::default(), failing: None }
+    }
+}

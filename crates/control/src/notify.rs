@@ -1,0 +1,3 @@
+//! Tells people, by signed webhooks.
+
+pub mod sign;
