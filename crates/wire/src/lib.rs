@@ -1,1 +1,23 @@
-//! Map to follow.
+//! LLM dialects: what a request asks, how it is patched, and what an answer says. Bytes in, bytes
+//! out: no sockets, no clock, and none of the words of releases.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`json`] | a one-pass scanner that yields spans of JSON bytes, and never builds a tree |
+//! | [`sse`] | where server-sent events begin and end, whatever the chunks are |
+//! | [`openai`] | chat completions: read and patch requests, observe answers, write errors |
+//! | [`conversation`] | the keyed hash that finds a conversation by its content |
+//! | [`outcome`] | refusals, tool calls and structured answers: did the answer keep the contract |
+//! | [`usage`], [`prices`] | tokens, and what they cost |
+//! | [`headers`] | which headers belong to one hop only |
+//!
+//! Another dialect is another folder beside `openai/`; what it shares with it is above.
+
+pub mod conversation;
+pub mod headers;
+pub mod json;
+pub mod openai;
+pub mod outcome;
+pub mod prices;
+pub mod sse;
+pub mod usage;

@@ -1,0 +1,301 @@
+//! Following conversations by their content, for clients that send no session id.
+//!
+//! A keyed hash runs over the messages: of each its role, text, tool calls (id, name, arguments) and
+//! the id of the call that it answers. When an answer has ended, the hash of request and answer is
+//! stored; the next request of that conversation carries both, and is found by the hash of its messages
+//! up to the last turn of the assistant. How the JSON is written plays no part, nor do members that
+//! client libraries add or leave out (`refusal: null`, `annotations`), nor whether a text is a string or
+//! an array of text parts.
+//!
+//! The hash is BLAKE3 in its keyed mode over frames: the bytes that frame are none that UTF-8 text can
+//! hold, so two different conversations never have the same encoding.
+
+use crate::json::{self, Kind, Scanner, Span, Text, Unescape};
+use crate::openai::ChatRequest;
+use std::fmt;
+
+/// The hash of a conversation up to one of its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConversationHash(pub u128);
+
+/// Hashes conversations of one scope: those of one API key on one route, say.
+#[derive(Clone)]
+pub struct Chain {
+    hasher: blake3::Hasher,
+}
+
+/// A request's conversation.
+#[derive(Clone)]
+pub struct Trail {
+    /// Up to and with the last turn of the assistant: what the answer to the request before this one
+    /// was stored under. `None` where there is no such turn.
+    pub continued: Option<ConversationHash>,
+    hasher: Box<blake3::Hasher>,
+}
+
+/// A request's conversation, an answer to it being under way.
+#[derive(Clone)]
+pub struct Answering {
+    hasher: Box<blake3::Hasher>,
+}
+
+/// Bytes that stand in no UTF-8 text.
+mod frame {
+    pub(super) const SCOPE: u8 = 0xF5;
+    pub(super) const ROLE: u8 = 0xF8;
+    pub(super) const TEXT: u8 = 0xF9;
+    pub(super) const PART: u8 = 0xFA;
+    pub(super) const CALL: u8 = 0xFB;
+    pub(super) const FIELD: u8 = 0xFC;
+    pub(super) const ANSWERS: u8 = 0xFD;
+    pub(super) const END: u8 = 0xFE;
+    pub(super) const STRING: u8 = 0xFF;
+}
+
+/// The members of a message that are hashed.
+#[derive(Default)]
+struct Parts<'a> {
+    role: Option<Text<'a>>,
+    content: Option<Span>,
+    calls: Option<Span>,
+    function_call: Option<Span>,
+    answers: Option<Text<'a>>,
+}
+
+impl Chain {
+    /// Hashes under `key`; conversations of different `scope`s never meet.
+    #[must_use]
+    pub fn new(key: &[u8; 32], scope: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(key);
+        hasher.update(&(scope.len() as u64).to_le_bytes());
+        hasher.update(scope);
+        hasher.update(&[frame::SCOPE]);
+        Self { hasher }
+    }
+
+    /// Reads the conversation that a request carries, as the client sent it: before any patch.
+    #[must_use]
+    pub fn follow(&self, request: &ChatRequest<'_>) -> Trail {
+        let mut hasher = Box::new(self.hasher.clone());
+        let mut continued = None;
+        for message in request.messages() {
+            let parts = Parts::of(message.json);
+            parts.hash(message.json, &mut hasher);
+            if parts.role.is_some_and(|role| role.is("assistant")) {
+                continued = Some(ConversationHash::of(&hasher));
+            }
+        }
+        Trail { continued, hasher }
+    }
+}
+
+impl Trail {
+    /// The whole request: equal for two requests that say the same.
+    #[must_use]
+    pub fn asked(&self) -> ConversationHash {
+        ConversationHash::of(&self.hasher)
+    }
+
+    /// Begins an answer, for the observer that will read it.
+    #[must_use]
+    pub fn answering(mut self) -> Answering {
+        open(&mut self.hasher, "assistant");
+        Answering { hasher: self.hasher }
+    }
+}
+
+impl Answering {
+    /// Takes the next piece of the answer's text.
+    pub(crate) fn text(&mut self, piece: &str) {
+        self.hasher.update(piece.as_bytes());
+    }
+
+    /// Ends the answer with its tool calls: (id, name, arguments).
+    pub(crate) fn end<'c>(mut self, calls: impl Iterator<Item = (&'c str, &'c str, &'c str)>) -> ConversationHash {
+        for (id, name, arguments) in calls {
+            call(&mut self.hasher, id, name, arguments);
+        }
+        close(&mut self.hasher, None);
+        ConversationHash::of(&self.hasher)
+    }
+}
+
+impl ConversationHash {
+    fn of(hasher: &blake3::Hasher) -> Self {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(u128::from_le_bytes(bytes))
+    }
+}
+
+impl<'a> Parts<'a> {
+    fn of(message: &'a [u8]) -> Self {
+        let mut parts = Self::default();
+        let mut scanner = Scanner::new(message);
+        if scanner.enter_object().is_err() {
+            return parts;
+        }
+        while let Ok(Some(key)) = scanner.next_member() {
+            let read = if key.is("role") {
+                scanner.string_or_skip().map(|role| parts.role = role)
+            } else if key.is("tool_call_id") {
+                scanner.string_or_skip().map(|id| parts.answers = id)
+            } else {
+                scanner.skip().map(|value| {
+                    if key.is("content") {
+                        parts.content = Some(value);
+                    } else if key.is("tool_calls") {
+                        parts.calls = Some(value);
+                    } else if key.is("function_call") {
+                        parts.function_call = Some(value);
+                    }
+                })
+            };
+            if read.is_err() {
+                break;
+            }
+        }
+        parts
+    }
+
+    fn hash(&self, message: &[u8], hasher: &mut blake3::Hasher) {
+        open(hasher, &self.role.map(|role| role.decode()).unwrap_or_default());
+        if let Some(value) = self.content {
+            content(value.of(message), hasher);
+        }
+        for_each(self.calls.map_or(b"", |calls| calls.of(message)), |item| {
+            tool_call(item, hasher);
+        });
+        if let Some(value) = self.function_call.map(|value| value.of(message)).filter(|value| value.starts_with(b"{")) {
+            function(value, "", "arguments", hasher);
+        }
+        close(hasher, self.answers.map(|id| id.decode()).as_deref());
+    }
+}
+
+impl fmt::Debug for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Chain")
+    }
+}
+
+impl fmt::Debug for Trail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trail").field("continued", &self.continued).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Answering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answering")
+    }
+}
+
+fn open(hasher: &mut blake3::Hasher, role: &str) {
+    hasher.update(&[frame::ROLE]);
+    hasher.update(role.as_bytes());
+    hasher.update(&[frame::TEXT]);
+}
+
+fn close(hasher: &mut blake3::Hasher, answers: Option<&str>) {
+    if let Some(id) = answers {
+        hasher.update(&[frame::ANSWERS]);
+        hasher.update(id.as_bytes());
+    }
+    hasher.update(&[frame::END]);
+}
+
+/// Arguments are hashed as what they say, not as they are written: client libraries parse them and
+/// write them anew.
+fn call(hasher: &mut blake3::Hasher, id: &str, name: &str, arguments: &str) {
+    hasher.update(&[frame::CALL]);
+    hasher.update(id.as_bytes());
+    hasher.update(&[frame::FIELD]);
+    hasher.update(name.as_bytes());
+    hasher.update(&[frame::FIELD]);
+    if json::check(arguments.as_bytes()).is_ok() {
+        canonical(arguments.as_bytes(), hasher);
+    } else {
+        hasher.update(arguments.as_bytes());
+    }
+}
+
+fn tool_call(item: &[u8], hasher: &mut blake3::Hasher) {
+    let id = json::member(item, "id").and_then(json::text).unwrap_or_default();
+    if let Some(custom) = json::member(item, "custom") {
+        function(custom, &id, "input", hasher);
+    } else {
+        function(json::member(item, "function").unwrap_or(b"{}"), &id, "arguments", hasher);
+    }
+}
+
+fn function(called: &[u8], id: &str, arguments: &str, hasher: &mut blake3::Hasher) {
+    let name = json::member(called, "name").and_then(json::text).unwrap_or_default();
+    let value = json::member(called, arguments).unwrap_or(b"\"\"");
+    let arguments = json::text(value).unwrap_or_else(|| String::from_utf8_lossy(value));
+    call(hasher, id, &name, &arguments);
+}
+
+/// The text of a content, whether a string or an array of parts; parts that are no text by what they
+/// say.
+fn content(value: &[u8], hasher: &mut blake3::Hasher) {
+    match Scanner::new(value).peek() {
+        Ok(Kind::String) => text(value, hasher),
+        Ok(Kind::Array) => for_each(value, |part| match json::member(part, "text") {
+            Some(value) if value.starts_with(b"\"") => text(value, hasher),
+            _ if json::member(part, "type") == Some(br#""refusal""#) => {}
+            _ => {
+                hasher.update(&[frame::PART]);
+                canonical(part, hasher);
+                hasher.update(&[frame::PART]);
+            }
+        }),
+        Ok(Kind::Null) | Err(_) => {}
+        Ok(Kind::Object | Kind::Number | Kind::Bool) => canonical(value, hasher),
+    }
+}
+
+fn text(value: &[u8], hasher: &mut blake3::Hasher) {
+    if let Ok(text) = Scanner::new(value).string() {
+        let mut unescape = Unescape::default();
+        unescape.feed(text, |piece| {
+            hasher.update(piece.as_bytes());
+        });
+        unescape.finish(|piece| {
+            hasher.update(piece.as_bytes());
+        });
+    }
+}
+
+/// JSON without its white space and with the escapes of its strings undone; the order of members is
+/// kept, as every library keeps it.
+fn canonical(value: &[u8], hasher: &mut blake3::Hasher) {
+    let mut at = 0;
+    while at < value.len() {
+        let end = value[at..]
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b' ' | b'\t' | b'\n' | b'\r'))
+            .map_or(value.len(), |plain| at + plain);
+        hasher.update(&value[at..end]);
+        at = end + 1;
+        if value.get(end) == Some(&b'"') {
+            let mut string = Scanner::within(value, Span { start: end, end: value.len() });
+            let Ok(_) = string.skip() else { return };
+            hasher.update(&[frame::STRING]);
+            text(&value[end..string.at()], hasher);
+            hasher.update(&[frame::STRING]);
+            at = string.at();
+        }
+    }
+}
+
+fn for_each(array: &[u8], mut take: impl FnMut(&[u8])) {
+    let mut scanner = Scanner::new(array);
+    if scanner.enter_array().is_err() {
+        return;
+    }
+    while let Ok(true) = scanner.next_item() {
+        let Ok(item) = scanner.skip() else { return };
+        take(item.of(array));
+    }
+}

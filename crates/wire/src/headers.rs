@@ -1,0 +1,61 @@
+//! Headers that belong to one hop (RFC 9110, section 7.6.1) and end there. Names are compared without
+//! regard to case.
+
+/// Whether a header of this name is for the next hop only, whatever `Connection` says.
+#[must_use]
+pub fn is_hop_by_hop(name: &str) -> bool {
+    const NAMES: [&str; 10] = [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-authentication-info",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// The names that a `Connection` header lists: they too are for the next hop only.
+pub fn connection_names(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+/// Whether a request's header must not go on to a provider: it is for one hop, names this host, is the
+/// client's credential for the gateway, or speaks of an encoding or a length that the gateway changes.
+#[must_use]
+pub fn ends_at_gateway(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "host",
+        "authorization",
+        "api-key",
+        "x-api-key",
+        "cookie",
+        "content-length",
+        "accept-encoding",
+        "expect",
+        "forwarded",
+    ];
+    is_hop_by_hop(name) || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hop_by_hop_headers_and_those_that_connection_names_end_here() {
+        assert!(is_hop_by_hop("Transfer-Encoding") && is_hop_by_hop("TE") && is_hop_by_hop("trailer"));
+        assert!(!is_hop_by_hop("trailers") && !is_hop_by_hop("content-type"));
+        assert_eq!(connection_names("close, X-Trace ,,").collect::<Vec<_>>(), ["close", "X-Trace"]);
+    }
+
+    #[test]
+    fn what_a_client_says_to_the_gateway_is_not_said_to_the_provider() {
+        assert!(ends_at_gateway("Authorization") && ends_at_gateway("accept-encoding") && ends_at_gateway("Upgrade"));
+        assert!(!ends_at_gateway("openai-beta") && !ends_at_gateway("anthropic-version"));
+    }
+}

@@ -1,0 +1,586 @@
+//! A scanner over JSON bytes (RFC 8259): one pass, no tree, no allocation, depth-bounded.
+//!
+//! It accepts what `serde_json` accepts, and two things more, which real clients send: escapes of
+//! lone surrogates (`"\ud83d"`), and bytes in strings that are not UTF-8. Both decode to U+FFFD and
+//! are kept byte for byte where a body is passed on.
+//!
+//! Reading is by pulling. Every `enter_*` is followed by `next_*` until it says that the end is
+//! reached, and after every `next_*` that found something exactly one value is consumed.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// How deep containers may nest: the limit of `serde_json`, so that nothing passes here that whoever
+/// builds a tree later would refuse.
+pub const DEPTH_MAX: usize = 127;
+
+/// A half-open range of bytes of the scanned text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Offset of the first byte.
+    pub start: usize,
+    /// Offset behind the last byte.
+    pub end: usize,
+}
+
+/// What kind of value comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `{`
+    Object,
+    /// `[`
+    Array,
+    /// `"`
+    String,
+    /// `-` or a digit
+    Number,
+    /// `true` or `false`
+    Bool,
+    /// `null`
+    Null,
+}
+
+/// A string as it stands between its quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// The bytes between the quotes, escapes as they were written.
+    pub raw: &'a [u8],
+    /// Whether there is any escape in `raw`.
+    pub escaped: bool,
+    /// Offset of the opening quote in the scanned text.
+    pub at: usize,
+}
+
+/// The text is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not JSON at byte {at}: expected {expected}")]
+pub struct ScanError {
+    /// Offset of the byte that does not fit; the length of the text where it ends too early.
+    pub at: usize,
+    /// What would have fitted.
+    pub expected: &'static str,
+}
+
+/// The scanner: a position in a text.
+#[derive(Clone)]
+pub struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+    /// Whether the last thing consumed opened a container, so that no comma is due.
+    fresh: bool,
+}
+
+impl Span {
+    /// The bytes of this span. Empty where the span does not lie in `text`.
+    #[must_use]
+    pub fn of(self, text: &[u8]) -> &[u8] {
+        text.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+impl<'a> Scanner<'a> {
+    /// Stands before the first byte of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, depth: 0, fresh: false }
+    }
+
+    /// Stands at the start of `span` of `bytes`; offsets in errors and spans count from the start of
+    /// `bytes`.
+    #[must_use]
+    pub fn within(bytes: &'a [u8], span: Span) -> Self {
+        let end = span.end.min(bytes.len());
+        Self { bytes: &bytes[..end], at: span.start.min(end), depth: 0, fresh: false }
+    }
+
+    /// Offset of the next byte.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The kind of the value that comes next; nothing but white space is consumed.
+    pub fn peek(&mut self) -> Result<Kind, ScanError> {
+        match self.next_byte() {
+            Some(b'"') => Ok(Kind::String),
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b't' | b'f') => Ok(Kind::Bool),
+            Some(b'n') => Ok(Kind::Null),
+            _ => Err(self.expected("a value")),
+        }
+    }
+
+    /// Enters the object that comes next.
+    pub fn enter_object(&mut self) -> Result<(), ScanError> {
+        self.enter(b'{', "an object")
+    }
+
+    /// Enters the array that comes next.
+    pub fn enter_array(&mut self) -> Result<(), ScanError> {
+        self.enter(b'[', "an array")
+    }
+
+    /// The key of the next member, the scanner standing before its value; `None` once the object has
+    /// been left.
+    #[inline]
+    pub fn next_member(&mut self) -> Result<Option<Text<'a>>, ScanError> {
+        let fresh = std::mem::take(&mut self.fresh);
+        match self.next_byte() {
+            Some(b'}') => {
+                self.leave();
+                return Ok(None);
+            }
+            Some(b'"') if fresh => {}
+            Some(b',') if !fresh => {
+                self.at += 1;
+                if self.next_byte() != Some(b'"') {
+                    return Err(self.expected("a key"));
+                }
+            }
+            _ if fresh => return Err(self.expected("a key or '}'")),
+            _ => return Err(self.expected("',' or '}'")),
+        }
+        let key = self.quoted()?;
+        if self.next_byte() != Some(b':') {
+            return Err(self.expected("':'"));
+        }
+        self.at += 1;
+        Ok(Some(key))
+    }
+
+    /// Whether there is a next item, the scanner standing before it; `false` once the array has been
+    /// left.
+    #[inline]
+    pub fn next_item(&mut self) -> Result<bool, ScanError> {
+        let fresh = std::mem::take(&mut self.fresh);
+        match self.next_byte() {
+            Some(b']') => {}
+            Some(b',') if !fresh => {
+                self.at += 1;
+                return Ok(true);
+            }
+            Some(_) if fresh => return Ok(true),
+            _ => return Err(self.expected("',' or ']'")),
+        }
+        self.leave();
+        Ok(false)
+    }
+
+    /// Consumes the string that comes next.
+    pub fn string(&mut self) -> Result<Text<'a>, ScanError> {
+        if self.next_byte() == Some(b'"') { self.quoted() } else { Err(self.expected("a string")) }
+    }
+
+    /// Consumes the value that comes next: its text if it is a string, `None` if it is anything else.
+    pub fn string_or_skip(&mut self) -> Result<Option<Text<'a>>, ScanError> {
+        if self.next_byte() == Some(b'"') {
+            return self.quoted().map(Some);
+        }
+        self.skip().map(|_| None)
+    }
+
+    /// Consumes the value that comes next and gives its bytes.
+    pub fn value(&mut self) -> Result<&'a [u8], ScanError> {
+        self.skip().map(|span| span.of(self.bytes))
+    }
+
+    /// Consumes the value that comes next: a count if it is a whole number of at least 0 (`12` or
+    /// `12.0`), `None` if it is anything else.
+    pub fn count(&mut self) -> Result<Option<u64>, ScanError> {
+        let Ok(text) = std::str::from_utf8(self.value()?) else { return Ok(None) };
+        let whole = text.split_once('.').filter(|(_, part)| part.bytes().all(|digit| digit == b'0'));
+        Ok(whole.map_or(text, |(whole, _)| whole).parse().ok())
+    }
+
+    /// Consumes the value that comes next, whatever it is, and says where it stands.
+    pub fn skip(&mut self) -> Result<Span, ScanError> {
+        let kind = self.peek()?;
+        let start = self.at;
+        match kind {
+            Kind::String => {
+                self.quoted()?;
+            }
+            Kind::Object | Kind::Array => self.skip_container()?,
+            Kind::Number => self.number()?,
+            Kind::Bool | Kind::Null => self.word()?,
+        }
+        self.fresh = false;
+        Ok(Span { start, end: self.at })
+    }
+
+    /// Consumes white space up to the end; anything else there is an error.
+    pub fn end(&mut self) -> Result<(), ScanError> {
+        match self.next_byte() {
+            None => Ok(()),
+            Some(_) => Err(self.expected("the end of the text")),
+        }
+    }
+
+    fn enter(&mut self, open: u8, expected: &'static str) -> Result<(), ScanError> {
+        if self.next_byte() != Some(open) {
+            return Err(self.expected(expected));
+        }
+        if self.depth >= DEPTH_MAX {
+            return Err(self.expected("less nesting (127 levels at most)"));
+        }
+        self.at += 1;
+        self.depth += 1;
+        self.fresh = true;
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.at += 1;
+        self.depth = self.depth.saturating_sub(1);
+        self.fresh = false;
+    }
+
+    /// Skips a container without recursion: one bit per level says whether it is an object.
+    fn skip_container(&mut self) -> Result<(), ScanError> {
+        let outer = self.depth;
+        let mut objects: u128 = 0;
+        loop {
+            // Before a value.
+            match self.next_byte() {
+                Some(b'"') => {
+                    self.quoted()?;
+                }
+                Some(b'{') => {
+                    self.enter(b'{', "an object")?;
+                    objects = objects << 1 | 1;
+                }
+                Some(b'[') => {
+                    self.enter(b'[', "an array")?;
+                    objects <<= 1;
+                }
+                Some(b'-' | b'0'..=b'9') => self.number()?,
+                Some(b't' | b'f' | b'n') => self.word()?,
+                _ => return Err(self.expected("a value")),
+            }
+            // Behind a value, or just inside a container: on to the next value.
+            loop {
+                let more = if objects & 1 == 1 { self.next_member()?.is_some() } else { self.next_item()? };
+                if more {
+                    break;
+                }
+                objects >>= 1;
+                if self.depth == outer {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The string whose opening quote is the next byte.
+    #[inline]
+    fn quoted(&mut self) -> Result<Text<'a>, ScanError> {
+        let start = self.at + 1;
+        let mut at = start;
+        let mut escaped = false;
+        loop {
+            at = plain_run(self.bytes, at);
+            match self.bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    at = self.escape(at)?;
+                }
+                Some(_) => return Err(ScanError { at, expected: "an escape in place of a control character" }),
+                None => return Err(ScanError { at, expected: "'\"'" }),
+            }
+        }
+        self.at = at + 1;
+        self.fresh = false;
+        Ok(Text { raw: &self.bytes[start..at], escaped, at: start - 1 })
+    }
+
+    /// Checks the escape whose backslash stands at `at`; the offset behind it.
+    fn escape(&self, at: usize) -> Result<usize, ScanError> {
+        match self.bytes.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+            Some(b'u') => match (at + 2..at + 6).find(|i| !self.bytes.get(*i).is_some_and(u8::is_ascii_hexdigit)) {
+                None => Ok(at + 6),
+                Some(at) => Err(ScanError { at: at.min(self.bytes.len()), expected: "a hex digit" }),
+            },
+            _ => Err(ScanError { at: at + 1, expected: "an escape" }),
+        }
+    }
+
+    fn number(&mut self) -> Result<(), ScanError> {
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.byte() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits(),
+            _ => return Err(self.expected("a digit")),
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.some_digits()?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.byte() {
+                self.at += 1;
+            }
+            self.some_digits()?;
+        }
+        self.fresh = false;
+        Ok(())
+    }
+
+    fn some_digits(&mut self) -> Result<(), ScanError> {
+        match self.byte() {
+            Some(b'0'..=b'9') => {
+                self.digits();
+                Ok(())
+            }
+            _ => Err(self.expected("a digit")),
+        }
+    }
+
+    fn digits(&mut self) {
+        while let Some(b'0'..=b'9') = self.byte() {
+            self.at += 1;
+        }
+    }
+
+    fn word(&mut self) -> Result<(), ScanError> {
+        let rest = &self.bytes[self.at..];
+        for word in ["true", "false", "null"] {
+            if rest.starts_with(word.as_bytes()) {
+                self.at += word.len();
+                self.fresh = false;
+                return Ok(());
+            }
+            if word.as_bytes().starts_with(rest) {
+                self.at = self.bytes.len();
+            }
+        }
+        Err(self.expected("true, false or null"))
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// The next byte that is not white space; the scanner stands on it.
+    #[inline]
+    fn next_byte(&mut self) -> Option<u8> {
+        loop {
+            let byte = *self.bytes.get(self.at)?;
+            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+    }
+
+    fn expected(&self, expected: &'static str) -> ScanError {
+        ScanError { at: self.at, expected }
+    }
+}
+
+impl fmt::Debug for Scanner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The text may be a prompt: it is not shown.
+        f.debug_struct("Scanner").field("at", &self.at).field("depth", &self.depth).finish_non_exhaustive()
+    }
+}
+
+/// The offset, from `at` on, of the first byte that a string cannot hold as it is: a quote, a
+/// backslash or a control character; the length of `bytes` if there is none.
+#[inline]
+fn plain_run(bytes: &[u8], mut at: usize) -> usize {
+    const WIDE: usize = 32;
+    let special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    // Whole blocks without an early exit become vector instructions.
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<WIDE>) {
+        if block.iter().fold(false, |any, byte| any | special(*byte)) {
+            break;
+        }
+        at += WIDE;
+    }
+    while let Some(byte) = bytes.get(at) {
+        if special(*byte) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+impl<'a> Text<'a> {
+    /// Whether the text, escapes undone, is `other`.
+    #[must_use]
+    #[inline]
+    pub fn is(&self, other: &str) -> bool {
+        if self.escaped { self.decode() == other } else { self.raw == other.as_bytes() }
+    }
+
+    /// The text with its escapes undone; borrowed where there are none.
+    #[must_use]
+    pub fn decode(&self) -> Cow<'a, str> {
+        if !self.escaped {
+            return String::from_utf8_lossy(self.raw);
+        }
+        let mut out = String::with_capacity(self.raw.len());
+        let mut unescape = Unescape::default();
+        unescape.feed(*self, |piece| out.push_str(piece));
+        unescape.finish(|piece| out.push_str(piece));
+        Cow::Owned(out)
+    }
+}
+
+/// Undoes escapes of a text that comes in several strings, as answers do in a stream: a surrogate
+/// pair may have its halves in two of them.
+#[derive(Debug, Clone, Default)]
+pub struct Unescape {
+    high: Option<u16>,
+}
+
+impl Unescape {
+    /// Undoes the escapes of the next string; `out` takes the text in pieces.
+    pub fn feed(&mut self, text: Text<'_>, mut out: impl FnMut(&str)) {
+        let mut rest = text.raw;
+        while !rest.is_empty() {
+            let plain = if text.escaped { memchr::memchr(b'\\', rest).unwrap_or(rest.len()) } else { rest.len() };
+            if plain > 0 {
+                self.finish(&mut out);
+                lossy(&rest[..plain], &mut out);
+                rest = &rest[plain..];
+                continue;
+            }
+            rest = self.escape(rest, &mut out);
+        }
+    }
+
+    /// Ends the text: half a pair that is still waiting becomes U+FFFD.
+    pub fn finish(&mut self, mut out: impl FnMut(&str)) {
+        if self.high.take().is_some() {
+            out("\u{FFFD}");
+        }
+    }
+
+    /// Undoes the escape at the start of `rest`; what is behind it.
+    fn escape<'r>(&mut self, rest: &'r [u8], out: &mut impl FnMut(&str)) -> &'r [u8] {
+        let simple = match rest.get(1) {
+            Some(b'u') => {
+                let (digits, behind) = rest[2..].split_at(4.min(rest.len() - 2));
+                let unit = digits.iter().fold(0, |unit, digit| unit << 4 | hex(*digit));
+                self.unit(unit, out);
+                return behind;
+            }
+            Some(b'b') => "\u{8}",
+            Some(b'f') => "\u{c}",
+            Some(b'n') => "\n",
+            Some(b'r') => "\r",
+            Some(b't') => "\t",
+            Some(b'"') => "\"",
+            Some(b'\\') => "\\",
+            Some(b'/') => "/",
+            _ => "\u{FFFD}",
+        };
+        self.finish(&mut *out);
+        out(simple);
+        rest.get(2..).unwrap_or_default()
+    }
+
+    fn unit(&mut self, unit: u16, out: &mut impl FnMut(&str)) {
+        let high = self.high.take();
+        if let (Some(high), 0xDC00..=0xDFFF) = (high, unit) {
+            let scalar = 0x1_0000 + (u32::from(high - 0xD800) << 10 | u32::from(unit - 0xDC00));
+            return out(char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut [0; 4]));
+        }
+        if high.is_some() {
+            out("\u{FFFD}");
+        }
+        if let 0xD800..=0xDBFF = unit {
+            self.high = Some(unit);
+            return;
+        }
+        let decoded = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
+        out(decoded.encode_utf8(&mut [0; 4]));
+    }
+}
+
+/// Bytes as text, what is not UTF-8 as U+FFFD.
+fn lossy(bytes: &[u8], out: &mut impl FnMut(&str)) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out(text),
+        Err(_) => out(&String::from_utf8_lossy(bytes)),
+    }
+}
+
+fn hex(digit: u8) -> u16 {
+    let value = match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        b'A'..=b'F' => digit - b'A' + 10,
+        _ => 0,
+    };
+    u16::from(value)
+}
+
+/// Checks that `text` is one JSON value, white space around it allowed; the span of the value.
+pub fn check(text: &[u8]) -> Result<Span, ScanError> {
+    let mut scanner = Scanner::new(text);
+    let span = scanner.skip()?;
+    scanner.end()?;
+    Ok(span)
+}
+
+/// The last value of `key` in the object at the start of `object`, as parsers that keep the last of
+/// duplicates see it; `None` where there is none, or where `object` is no object.
+#[must_use]
+pub fn member<'a>(object: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    let mut scanner = Scanner::new(object);
+    let mut found = None;
+    scanner.enter_object().ok()?;
+    while let Some(name) = scanner.next_member().ok()? {
+        let value = scanner.skip().ok()?;
+        if name.is(key) {
+            found = Some(value.of(object));
+        }
+    }
+    found
+}
+
+/// The text of a value that is a string.
+#[must_use]
+pub fn text(value: &[u8]) -> Option<Cow<'_, str>> {
+    Scanner::new(value).string().ok().map(|text| text.decode())
+}
+
+/// Writes `text` as a JSON string, quotes included.
+pub fn quote(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(text, out);
+    out.push(b'"');
+}
+
+/// Writes `text` as it stands between the quotes of a JSON string.
+pub fn escape(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    loop {
+        let plain = plain_run(rest, 0);
+        out.extend_from_slice(&rest[..plain]);
+        let Some(byte) = rest.get(plain) else { return };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            other => {
+                let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble & 15)];
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(other >> 4), digit(*other)]);
+            }
+        }
+        rest = &rest[plain + 1..];
+    }
+}

@@ -1,0 +1,484 @@
+//! What has been read of an answer so far: the state behind the observer.
+
+use super::calls::Calls;
+use super::observer::{Ending, Finish, InBandError, Seen};
+use crate::conversation::Answering;
+use crate::json::{Kind, ScanError, Scanner, Text, Unescape};
+use crate::outcome::{HEAD_MAX_BYTES, Refusal, SchemaChecker, ToolChecker, Validity, reads_as_refusal};
+use crate::sse::Event;
+use crate::usage::Usage;
+use std::fmt;
+use std::sync::Arc;
+
+/// As many choices as a request may ask for (`n`).
+const CHOICES_MAX: usize = 128;
+/// The text of an answer is kept up to this length, and only where a schema is to be checked.
+const TEXT_MAX_BYTES: usize = 1 << 20;
+/// Names that a provider gives (model, fingerprint, error type) are kept up to this length.
+const NAME_MAX_BYTES: usize = 256;
+
+/// The state.
+pub(super) struct Answer {
+    /// How many times content has come.
+    pub(super) contents: u64,
+    tools: Option<Arc<ToolChecker>>,
+    schema: Option<Arc<SchemaChecker>>,
+    conversation: Option<Answering>,
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+    model: Option<String>,
+    system_fingerprint: Option<String>,
+    error: Option<InBandError>,
+    done: bool,
+    /// A chunk, or the body, was read.
+    readable: bool,
+    /// An event was no JSON.
+    unreadable: bool,
+    /// The last event broke off.
+    cut: bool,
+    /// More choices than are kept.
+    overflowed: bool,
+}
+
+/// One choice.
+#[derive(Default)]
+struct Choice {
+    finish: Option<Finish>,
+    unescape: Unescape,
+    text: Kept,
+    refused: bool,
+    sound: bool,
+    calls: Calls,
+}
+
+/// The text of a choice.
+#[derive(Default)]
+struct Kept {
+    bytes: u64,
+    /// Its start, for refusals.
+    head: String,
+    head_full: bool,
+    /// All of it, where a schema is to be checked.
+    whole: String,
+    overflowed: bool,
+}
+
+/// Which of the two shapes a choice's content has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// `delta`: a piece of what a stream brings.
+    Piece,
+    /// `message`: all of it.
+    Message,
+}
+
+impl Answer {
+    pub(super) fn new(
+        tools: Option<Arc<ToolChecker>>,
+        schema: Option<Arc<SchemaChecker>>,
+        conversation: Option<Answering>,
+    ) -> Self {
+        Self {
+            contents: 0,
+            tools,
+            schema,
+            conversation,
+            choices: Vec::new(),
+            usage: None,
+            model: None,
+            system_fingerprint: None,
+            error: None,
+            done: false,
+            readable: false,
+            unreadable: false,
+            cut: false,
+            overflowed: false,
+        }
+    }
+
+    /// Takes an event of a stream.
+    pub(super) fn event(&mut self, event: Event<'_>) {
+        self.unreadable |= self.read_event(event).is_err();
+    }
+
+    /// Takes the event at the end of a stream that no empty line ended.
+    pub(super) fn last_event(&mut self, event: Event<'_>) {
+        self.cut |= self.read_event(event).is_err();
+    }
+
+    /// Takes a body that is no stream.
+    pub(super) fn body(&mut self, body: &[u8]) {
+        match self.object(body) {
+            Ok(()) => {}
+            Err(error) if error.at >= body.trim_ascii_end().len() => self.cut = true,
+            Err(_) => self.unreadable = true,
+        }
+    }
+
+    /// Whether every choice that has begun has ended, or an error came.
+    pub(super) fn said_all(&self) -> bool {
+        let ended = self.choices.iter().all(|choice| choice.finish.is_some());
+        self.done || self.error.is_some() || (ended && !self.choices.is_empty())
+    }
+
+    fn read_event(&mut self, event: Event<'_>) -> Result<(), ScanError> {
+        let (kind, data) = event.read();
+        let Some(data) = data else { return Ok(()) };
+        // Clients stop reading here, whatever follows.
+        if self.done || data.is_empty() {
+            return Ok(());
+        }
+        if data.trim_ascii() == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        self.object(&data)?;
+        if kind == b"error" && self.error.is_none() {
+            self.error = Some(InBandError::default());
+        }
+        Ok(())
+    }
+
+    /// Reads a chunk of a stream, or a whole body: their shapes differ by `delta` and `message` only.
+    fn object(&mut self, data: &[u8]) -> Result<(), ScanError> {
+        let mut scanner = Scanner::new(data);
+        let mut failed = false;
+        let mut fault = InBandError::default();
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            match key.raw {
+                b"choices" => self.choices(&mut scanner)?,
+                b"usage" => self.usage = Usage::scan(&mut scanner)?.or(self.usage),
+                b"model" => name(&mut scanner, &mut self.model)?,
+                b"system_fingerprint" => name(&mut scanner, &mut self.system_fingerprint)?,
+                b"error" => self.error(&mut scanner)?,
+                b"object" => failed = scanner.string_or_skip()?.is_some_and(|object| object.is("error")),
+                b"type" => name(&mut scanner, &mut fault.kind)?,
+                b"code" => code(&mut scanner, &mut fault.code)?,
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        scanner.end()?;
+        if failed && self.error.is_none() {
+            self.error = Some(fault);
+        }
+        Ok(())
+    }
+
+    /// `error`: an object, or a text.
+    fn error(&mut self, scanner: &mut Scanner<'_>) -> Result<(), ScanError> {
+        let mut error = InBandError::default();
+        match scanner.peek()? {
+            Kind::Null => return scanner.skip().map(|_| ()),
+            Kind::Object => {
+                scanner.enter_object()?;
+                while let Some(key) = scanner.next_member()? {
+                    match key.raw {
+                        b"type" => name(scanner, &mut error.kind)?,
+                        b"code" => code(scanner, &mut error.code)?,
+                        _ => {
+                            scanner.skip()?;
+                        }
+                    }
+                }
+            }
+            Kind::Array | Kind::String | Kind::Number | Kind::Bool => {
+                scanner.skip()?;
+            }
+        }
+        self.error.get_or_insert(error);
+        Ok(())
+    }
+
+    fn choices(&mut self, scanner: &mut Scanner<'_>) -> Result<(), ScanError> {
+        if scanner.peek()? != Kind::Array {
+            return scanner.skip().map(|_| ());
+        }
+        self.readable = true;
+        scanner.enter_array()?;
+        let mut place = 0;
+        while scanner.next_item()? {
+            if scanner.peek()? == Kind::Object {
+                self.choice(scanner, place)?;
+            } else {
+                scanner.skip()?;
+            }
+            place += 1;
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self, scanner: &mut Scanner<'_>, place: usize) -> Result<(), ScanError> {
+        let mut index = None;
+        let mut early = None;
+        let mut finish = None;
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            let shape = match key.raw {
+                b"index" => {
+                    index = scanner.count()?.and_then(|index| usize::try_from(index).ok());
+                    continue;
+                }
+                b"finish_reason" => {
+                    finish = scanner.string_or_skip()?.map(Finish::of);
+                    continue;
+                }
+                b"delta" => Shape::Piece,
+                b"message" => Shape::Message,
+                _ => {
+                    scanner.skip()?;
+                    continue;
+                }
+            };
+            match index {
+                Some(index) => self.content(index, shape, scanner)?,
+                // Content before its index: read once the index is known.
+                None => early = Some((shape, scanner.value()?)),
+            }
+        }
+        let index = index.unwrap_or(place);
+        if let Some((shape, content)) = early {
+            self.content(index, shape, &mut Scanner::new(content))?;
+        }
+        match slot(&mut self.choices, index) {
+            Some(choice) => choice.finish = finish.or(choice.finish),
+            None => self.overflowed = true,
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, index: usize, shape: Shape, scanner: &mut Scanner<'_>) -> Result<(), ScanError> {
+        let Some(choice) = slot(&mut self.choices, index) else {
+            return scanner.skip().map(|_| ());
+        };
+        let conversation = self.conversation.as_mut().filter(|_| index == 0);
+        let came = choice.read(shape, scanner, self.schema.is_some(), conversation)?;
+        self.contents += u64::from(came);
+        Ok(())
+    }
+
+    /// The verdict.
+    pub(super) fn seen(mut self, overflowed_events: u64, stream: bool) -> Seen {
+        for (index, choice) in self.choices.iter_mut().enumerate() {
+            choice.end(self.schema.is_some(), self.conversation.as_mut().filter(|_| index == 0));
+        }
+        let ending = self.ending(stream);
+        let whole = ending == Ending::Whole && overflowed_events == 0 && !self.overflowed;
+        let first = self.choices.first();
+        let refusal = first.and_then(Choice::refusal);
+        let tools = self.choices.iter().map(|choice| choice.calls.validity(self.tools.as_deref(), whole));
+        let schema = self.choices.iter().map(|choice| choice.schema(self.schema.as_deref(), whole));
+        let conversation = self.conversation.filter(|_| whole).zip(first);
+        Seen {
+            ending,
+            finishes: self.choices.iter().map(|choice| choice.finish).collect(),
+            usage: self.usage,
+            model: self.model,
+            system_fingerprint: self.system_fingerprint,
+            error: self.error,
+            done: self.done,
+            empty: self.choices.iter().all(Choice::is_empty),
+            refusal,
+            text_bytes: self.choices.iter().map(|choice| choice.text.bytes).sum(),
+            tool_calls: self.choices.iter().map(|choice| choice.calls.count()).sum(),
+            tools: tools.fold(Validity::NotChecked, Validity::and),
+            schema: schema.fold(Validity::NotChecked, Validity::and),
+            conversation: conversation.and_then(|(answering, choice)| Some(answering.end(choice.calls.said()?))),
+            overflowed_events,
+        }
+    }
+
+    fn ending(&self, stream: bool) -> Ending {
+        if self.error.is_some() {
+            return Ending::Failed;
+        }
+        if self.unreadable || (!stream && !self.readable && !self.cut) {
+            return Ending::Unreadable;
+        }
+        let ended = !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some());
+        if self.cut || (stream && !ended) { Ending::Truncated } else { Ending::Whole }
+    }
+}
+
+impl Choice {
+    /// Reads a `delta` or a `message`; whether it brought content.
+    fn read(
+        &mut self,
+        shape: Shape,
+        scanner: &mut Scanner<'_>,
+        keep: bool,
+        mut conversation: Option<&mut Answering>,
+    ) -> Result<bool, ScanError> {
+        if scanner.peek()? != Kind::Object {
+            return scanner.skip().map(|_| false);
+        }
+        let mut came = false;
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            let kind = scanner.peek()?;
+            match (key.raw, kind) {
+                (b"content", Kind::String) => {
+                    came |= self.text(scanner.string()?, keep, conversation.as_deref_mut());
+                }
+                (b"content", Kind::Array) => came |= self.parts(scanner, keep, conversation.as_deref_mut())?,
+                (b"refusal", Kind::String) => {
+                    let said = !scanner.string()?.raw.is_empty();
+                    self.refused |= said;
+                    came |= said;
+                }
+                (b"reasoning_content" | b"reasoning", Kind::String) => came |= !scanner.string()?.raw.is_empty(),
+                (b"tool_calls", Kind::Array) => came |= self.calls.read(shape, scanner)?,
+                (b"function_call", Kind::Object) => came |= self.calls.read_function(scanner)?,
+                (b"audio", Kind::Object) => {
+                    scanner.skip()?;
+                    self.sound = true;
+                    came = true;
+                }
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        Ok(came)
+    }
+
+    /// Content as an array of parts, as some servers send it.
+    fn parts(
+        &mut self,
+        scanner: &mut Scanner<'_>,
+        keep: bool,
+        mut conversation: Option<&mut Answering>,
+    ) -> Result<bool, ScanError> {
+        let mut came = false;
+        scanner.enter_array()?;
+        while scanner.next_item()? {
+            if scanner.peek()? != Kind::Object {
+                scanner.skip()?;
+                continue;
+            }
+            scanner.enter_object()?;
+            while let Some(key) = scanner.next_member()? {
+                match scanner.string_or_skip()? {
+                    Some(text) if key.raw == b"text" => came |= self.text(text, keep, conversation.as_deref_mut()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(came)
+    }
+
+    fn text(&mut self, text: Text<'_>, keep: bool, mut conversation: Option<&mut Answering>) -> bool {
+        let kept = &mut self.text;
+        self.unescape.feed(text, |piece| {
+            kept.push(piece, keep);
+            if let Some(conversation) = &mut conversation {
+                conversation.text(piece);
+            }
+        });
+        !text.raw.is_empty()
+    }
+
+    fn end(&mut self, keep: bool, mut conversation: Option<&mut Answering>) {
+        let kept = &mut self.text;
+        self.unescape.finish(|piece| {
+            kept.push(piece, keep);
+            if let Some(conversation) = &mut conversation {
+                conversation.text(piece);
+            }
+        });
+        self.calls.end();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.text.bytes == 0 && !self.refused && !self.sound && self.calls.count() == 0
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        if self.refused {
+            return Some(Refusal::Flagged);
+        }
+        if self.finish == Some(Finish::ContentFilter) {
+            return Some(Refusal::Filtered);
+        }
+        (self.calls.count() == 0 && reads_as_refusal(&self.text.head)).then_some(Refusal::Phrase)
+    }
+
+    /// A refusal is counted as what it is, and a turn that calls tools has its text still to come:
+    /// neither is held against the schema.
+    fn schema(&self, checker: Option<&SchemaChecker>, whole: bool) -> Validity {
+        let Some(checker) = checker else { return Validity::NotChecked };
+        if self.refused || self.finish == Some(Finish::ContentFilter) || self.calls.count() > 0 {
+            return Validity::NotChecked;
+        }
+        if !whole || self.text.overflowed { Validity::Unknown } else { checker.check(&self.text.whole) }
+    }
+}
+
+impl Kept {
+    fn push(&mut self, piece: &str, keep: bool) {
+        self.bytes += piece.len() as u64;
+        if !self.head_full {
+            let fits = piece.floor_char_boundary(HEAD_MAX_BYTES - self.head.len());
+            self.head.push_str(&piece[..fits]);
+            self.head_full = fits < piece.len();
+        }
+        if keep && self.whole.len() + piece.len() > TEXT_MAX_BYTES {
+            self.overflowed = true;
+            self.whole = String::new();
+        } else if keep && !self.overflowed {
+            self.whole.push_str(piece);
+        }
+    }
+}
+
+impl Finish {
+    fn of(word: Text<'_>) -> Self {
+        match word.raw {
+            b"stop" => Self::Stop,
+            b"length" => Self::Length,
+            b"tool_calls" | b"function_call" => Self::ToolCalls,
+            b"content_filter" => Self::ContentFilter,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The answer's text is not shown.
+        f.debug_struct("Answer").field("choices", &self.choices.len()).field("done", &self.done).finish_non_exhaustive()
+    }
+}
+
+/// The choice of an index, made where it is new; `None` beyond what a request may ask for.
+fn slot(choices: &mut Vec<Choice>, index: usize) -> Option<&mut Choice> {
+    if index >= CHOICES_MAX {
+        return None;
+    }
+    if choices.len() <= index {
+        choices.resize_with(index + 1, Choice::default);
+    }
+    choices.get_mut(index)
+}
+
+/// Keeps the first name that is not empty.
+fn name(scanner: &mut Scanner<'_>, into: &mut Option<String>) -> Result<(), ScanError> {
+    let Some(text) = scanner.string_or_skip()? else { return Ok(()) };
+    if into.is_none() && !text.raw.is_empty() {
+        let text = text.decode();
+        *into = Some(text[..text.floor_char_boundary(NAME_MAX_BYTES)].to_owned());
+    }
+    Ok(())
+}
+
+/// Keeps a code, a number as it is written.
+fn code(scanner: &mut Scanner<'_>, into: &mut Option<String>) -> Result<(), ScanError> {
+    if scanner.peek()? == Kind::Number {
+        let number = String::from_utf8_lossy(scanner.value()?).into_owned();
+        *into = Some(number).filter(|number| number.len() <= NAME_MAX_BYTES);
+        return Ok(());
+    }
+    name(scanner, into)
+}

@@ -1,0 +1,105 @@
+//! What the gateway itself has to say, in OpenAI's wire format, so that every SDK raises its own error.
+
+use crate::json;
+
+/// What went wrong, as a status code, a type and a code that SDKs and people know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Problem {
+    /// 400: the request cannot be read.
+    BadRequest,
+    /// 401: no key, or an unknown one.
+    BadKey,
+    /// 404: no route of this name, and no default.
+    NoRoute,
+    /// 413: the body is longer than the gateway takes.
+    TooLarge,
+    /// 429: this gateway's own limit.
+    RateLimited,
+    /// 500: a fault of the gateway.
+    Internal,
+    /// 502: the provider cannot be reached, or broke off.
+    BadUpstream,
+    /// 503: the gateway, or all upstreams, take no more.
+    Overloaded,
+    /// 504: the provider did not answer in time.
+    UpstreamTimeout,
+}
+
+impl Problem {
+    /// The HTTP status code.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::BadKey => 401,
+            Self::NoRoute => 404,
+            Self::TooLarge => 413,
+            Self::RateLimited => 429,
+            Self::Internal => 500,
+            Self::BadUpstream => 502,
+            Self::Overloaded => 503,
+            Self::UpstreamTimeout => 504,
+        }
+    }
+
+    /// `type` and `code` of the error.
+    #[must_use]
+    pub fn names(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::BadRequest => ("invalid_request_error", None),
+            Self::BadKey => ("invalid_request_error", Some("invalid_api_key")),
+            Self::NoRoute => ("invalid_request_error", Some("model_not_found")),
+            Self::TooLarge => ("invalid_request_error", Some("request_too_large")),
+            Self::RateLimited => ("rate_limit_error", Some("rate_limit_exceeded")),
+            Self::Internal => ("server_error", None),
+            Self::BadUpstream => ("server_error", Some("bad_gateway")),
+            Self::Overloaded => ("server_error", Some("overloaded")),
+            Self::UpstreamTimeout => ("server_error", Some("upstream_timeout")),
+        }
+    }
+}
+
+/// The body of an error answer. `param` names the member of the request that is at fault.
+#[must_use]
+pub fn body(problem: Problem, message: &str, param: Option<&str>) -> Vec<u8> {
+    let (kind, code) = problem.names();
+    let mut out = Vec::with_capacity(message.len() + 128);
+    out.extend_from_slice(br#"{"error":{"message":"#);
+    json::quote(message, &mut out);
+    for (name, value) in [("type", Some(kind)), ("param", param), ("code", code)] {
+        out.push(b',');
+        json::quote(name, &mut out);
+        out.push(b':');
+        match value {
+            Some(value) => json::quote(value, &mut out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// The same inside a stream that has begun: one event. No `[DONE]` follows it.
+#[must_use]
+pub fn event(problem: Problem, message: &str) -> Vec<u8> {
+    [b"data: ", &body(problem, message, None)[..], b"\n\n"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_has_the_four_members_that_sdks_read() {
+        let body = String::from_utf8(body(Problem::NoRoute, "no route 'a\"b'", Some("model"))).unwrap();
+        insta::assert_snapshot!(body, @r#"{"error":{"message":"no route 'a\"b'","type":"invalid_request_error","param":"model","code":"model_not_found"}}"#);
+        assert_eq!(Problem::NoRoute.status(), 404);
+    }
+
+    #[test]
+    fn an_error_in_a_stream_is_one_event() {
+        let event = String::from_utf8(event(Problem::BadUpstream, "gone\nfor good")).unwrap();
+        insta::assert_snapshot!(event, @r#"data: {"error":{"message":"gone\nfor good","type":"server_error","param":null,"code":"bad_gateway"}}"#);
+        assert!(event.ends_with("}}\n\n") && event.lines().count() == 2);
+    }
+}

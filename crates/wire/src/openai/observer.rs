@@ -1,0 +1,183 @@
+//! Reading an answer beside the stream: what it says about itself, in bounded memory and one pass.
+
+use super::answer::Answer;
+use crate::conversation::{Answering, ConversationHash};
+use crate::outcome::{Refusal, SchemaChecker, ToolChecker, Validity};
+use crate::sse::Splitter;
+use crate::usage::Usage;
+use std::sync::Arc;
+
+/// A body that is no stream is kept up to this length; a longer one is [`Ending::Unseen`].
+pub const BODY_MAX_BYTES: usize = 16 << 20;
+
+/// What is to be expected of an answer.
+#[derive(Debug, Default)]
+pub struct Expect {
+    /// The answer is a stream of events (by its content type), not one JSON body.
+    pub stream: bool,
+    /// The tools that the provider was given.
+    pub tools: Option<Arc<ToolChecker>>,
+    /// What the text has to be.
+    pub schema: Option<Arc<SchemaChecker>>,
+    /// The conversation that the answer continues, if it is to be followed by content.
+    pub conversation: Option<Answering>,
+}
+
+/// Reads one answer.
+#[derive(Debug)]
+pub struct Observer {
+    stream: bool,
+    splitter: Splitter,
+    body: Vec<u8>,
+    body_overflowed: bool,
+    answer: Answer,
+}
+
+/// What the last piece brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing that a person would see: roles, comments, usage, half an event.
+    Nothing,
+    /// Content: text, reasoning, a refusal, a tool call, sound. The first one is what TTFT means.
+    Content,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// As the protocol wants it.
+    Whole,
+    /// It broke off: a stream without a `finish_reason`, or half a body.
+    Truncated,
+    /// The provider reported an error inside it; see [`Seen::error`].
+    Failed,
+    /// It is no chat completion; a client library cannot read it.
+    Unreadable,
+    /// It was too long to be looked at.
+    Unseen,
+}
+
+/// Why a choice ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Finish {
+    /// `stop`
+    Stop,
+    /// `length`: the limit of tokens was reached.
+    Length,
+    /// `tool_calls`, or `function_call` of old.
+    ToolCalls,
+    /// `content_filter`
+    ContentFilter,
+    /// Any other word.
+    Other,
+}
+
+/// An error that came with status 200. Its message is not kept: it may repeat the prompt.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct InBandError {
+    /// `type`
+    pub kind: Option<String>,
+    /// `code`, a number as it is written.
+    pub code: Option<String>,
+}
+
+/// What an answer says about itself: the same for the same answer, streamed or not, however it was
+/// cut into pieces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// How it ended.
+    pub ending: Ending,
+    /// Why each choice ended, by index; `None` for one that did not say.
+    pub finishes: Vec<Option<Finish>>,
+    /// Tokens; `None` where the provider told nothing.
+    pub usage: Option<Usage>,
+    /// The model that the provider says it served.
+    pub model: Option<String>,
+    /// `system_fingerprint`
+    pub system_fingerprint: Option<String>,
+    /// The error inside the answer.
+    pub error: Option<InBandError>,
+    /// Whether `[DONE]` came.
+    pub done: bool,
+    /// Neither text nor refusal, tool call or sound in any choice.
+    pub empty: bool,
+    /// Whether the first choice refuses.
+    pub refusal: Option<Refusal>,
+    /// Length of the text of all choices, in bytes of UTF-8.
+    pub text_bytes: u64,
+    /// Tool calls in all choices.
+    pub tool_calls: u32,
+    /// Whether all tool calls are valid.
+    pub tools: Validity,
+    /// Whether the text of all choices is what `response_format` asks for.
+    pub schema: Validity,
+    /// What the next request of this conversation will be found by; `None` where that was not asked
+    /// for, or the answer cannot be continued (it broke off, or was not seen whole).
+    pub conversation: Option<ConversationHash>,
+    /// Events that were too long to be looked at.
+    pub overflowed_events: u64,
+}
+
+impl Observer {
+    /// Begins.
+    #[must_use]
+    pub fn new(expect: Expect) -> Self {
+        let Expect { stream, tools, schema, conversation } = expect;
+        Self {
+            stream,
+            splitter: Splitter::default(),
+            body: Vec::new(),
+            body_overflowed: false,
+            answer: Answer::new(tools, schema, conversation),
+        }
+    }
+
+    /// Takes the next piece of the body. Of a body that is no stream the first bytes count as content.
+    pub fn feed(&mut self, piece: &[u8]) -> Progress {
+        if self.stream {
+            let before = self.answer.contents;
+            let answer = &mut self.answer;
+            self.splitter.feed(piece, |event| answer.event(event));
+            return if self.answer.contents > before { Progress::Content } else { Progress::Nothing };
+        }
+        if self.body.len() + piece.len() > BODY_MAX_BYTES {
+            self.body = Vec::new();
+            self.body_overflowed = true;
+        }
+        if !self.body_overflowed {
+            self.body.extend_from_slice(piece);
+        }
+        if piece.is_empty() { Progress::Nothing } else { Progress::Content }
+    }
+
+    /// Whether any content has come yet: until then nothing was delivered that a person has seen.
+    #[must_use]
+    pub fn content_begun(&self) -> bool {
+        if self.stream { self.answer.contents > 0 } else { !self.body.is_empty() || self.body_overflowed }
+    }
+
+    /// Whether the stream has said all: every choice has ended, or an error came. What still comes is
+    /// usage and `[DONE]`.
+    #[must_use]
+    pub fn said_all(&self) -> bool {
+        self.answer.said_all()
+    }
+
+    /// Ends with the body's end.
+    #[must_use]
+    pub fn finish(mut self) -> Seen {
+        if self.stream {
+            let answer = &mut self.answer;
+            self.splitter.finish(|event| answer.last_event(event));
+            let overflowed = self.splitter.overflowed();
+            return self.answer.seen(overflowed, true);
+        }
+        if self.body_overflowed {
+            let mut seen = self.answer.seen(1, false);
+            seen.ending = Ending::Unseen;
+            return seen;
+        }
+        self.answer.body(&self.body);
+        self.answer.seen(0, false)
+    }
+}

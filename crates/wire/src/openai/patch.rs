@@ -1,0 +1,417 @@
+//! Putting a version into a request, by splicing: whatever is not patched goes through byte for byte.
+
+use super::request::{ChatRequest, Member, members};
+use crate::json::{self, Kind, ScanError, Scanner, Span};
+use std::borrow::Cow;
+use std::fmt;
+
+/// What a version sets in every request, prepared once.
+#[derive(Clone, Default)]
+pub struct Patch {
+    /// The model as a JSON string.
+    model: Option<Vec<u8>>,
+    prompt: Option<Prompt>,
+    tools: Option<Tools>,
+    params: Vec<Param>,
+}
+
+/// How a prompt meets the client's leading system (or developer) message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PromptMode {
+    /// In its place.
+    Replace,
+    /// Before its text, an empty line between.
+    Prepend,
+    /// Behind its text, an empty line between.
+    Append,
+}
+
+/// How tools meet the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolsMode {
+    /// In their place.
+    Replace,
+    /// Before the client's tools of other names.
+    Merge,
+}
+
+/// Whether to ask the provider for usage in a stream whose client did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskUsage {
+    /// Ask; the chunk that comes of it is for a [`super::UsageStripper`].
+    Inject,
+    /// Leave the request as it is: the provider refuses the option.
+    Leave,
+}
+
+/// What became of a request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Patched {
+    /// The new body; `None` where nothing changed, and the old one is to be sent.
+    pub body: Option<Vec<u8>>,
+    /// Whether usage is asked for that the client did not ask for.
+    pub usage_injected: bool,
+}
+
+/// A version that cannot be put into requests.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// The value of a parameter is not JSON.
+    #[error("the value of the parameter '{name}' is {source}")]
+    Param {
+        /// Its name.
+        name: String,
+        /// Where it stops to be JSON.
+        source: ScanError,
+    },
+    /// A parameter that is set in another way, or that is the client's to choose.
+    #[error(
+        "'{0}' cannot be set as a parameter: model, messages and tools have their own keys, and how the answer is sent is the client's choice"
+    )]
+    Reserved(String),
+    /// The tools are not JSON.
+    #[error("the tools are {0}")]
+    Tools(#[from] ScanError),
+    /// The tools are no array, or an empty one, which providers refuse.
+    #[error("the tools must be a JSON array with at least one tool")]
+    NoTools,
+}
+
+#[derive(Clone)]
+struct Prompt {
+    mode: PromptMode,
+    /// The text as it stands between the quotes of a JSON string.
+    escaped: Vec<u8>,
+    quoted: Vec<u8>,
+    /// `{"type":"text","text":"…"}`
+    part: Vec<u8>,
+    /// `{"role":"system","content":"…"}`
+    message: Vec<u8>,
+    /// `"content":"…"`
+    content: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Tools {
+    mode: ToolsMode,
+    json: Vec<u8>,
+    names: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Param {
+    name: String,
+    /// The name as a JSON string.
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// A member of the body that is set.
+struct Target<'p> {
+    name: &'p str,
+    /// The name as a JSON string.
+    key: &'p [u8],
+    set: Set<'p>,
+}
+
+/// What is set for one member of the body.
+enum Set<'p> {
+    Value(&'p [u8]),
+    Messages(&'p Prompt),
+    StreamOptions,
+}
+
+/// The changes to a body, in the order of their places.
+struct Splice<'p> {
+    body: &'p [u8],
+    edits: Vec<(Span, &'p [u8])>,
+}
+
+const RESERVED: [&str; 5] = ["model", "messages", "tools", "stream", "stream_options"];
+
+impl Patch {
+    /// Sets the model.
+    #[must_use]
+    pub fn with_model(mut self, model: &str) -> Self {
+        self.model = Some(quoted(model));
+        self
+    }
+
+    /// Sets the system prompt.
+    #[must_use]
+    pub fn with_prompt(mut self, mode: PromptMode, text: &str) -> Self {
+        let quoted = quoted(text);
+        self.prompt = Some(Prompt {
+            mode,
+            escaped: quoted[1..quoted.len() - 1].to_vec(),
+            part: [br#"{"type":"text","text":"#, &quoted[..], b"}"].concat(),
+            message: [br#"{"role":"system","content":"#, &quoted[..], b"}"].concat(),
+            content: [br#""content":"#, &quoted[..]].concat(),
+            quoted,
+        });
+        self
+    }
+
+    /// Sets the tools: a JSON array in OpenAI's form.
+    pub fn with_tools(mut self, mode: ToolsMode, json: &str) -> Result<Self, PatchError> {
+        let json = json::check(json.as_bytes())?.of(json.as_bytes()).to_vec();
+        let items = items(&json);
+        if items.is_empty() {
+            return Err(PatchError::NoTools);
+        }
+        let names = items.iter().filter_map(|item| tool_name(item)).map(Cow::into_owned).collect();
+        self.tools = Some(Tools { mode, json, names });
+        Ok(self)
+    }
+
+    /// Sets one parameter to a JSON value, over the client's or where there is none.
+    pub fn with_param(mut self, name: &str, json: &str) -> Result<Self, PatchError> {
+        if RESERVED.contains(&name) {
+            return Err(PatchError::Reserved(name.to_owned()));
+        }
+        let value = json::check(json.as_bytes())
+            .map_err(|source| PatchError::Param { name: name.to_owned(), source })?
+            .of(json.as_bytes())
+            .to_vec();
+        self.params.retain(|param| param.name != name);
+        self.params.push(Param { name: name.to_owned(), key: quoted(name), value });
+        Ok(self)
+    }
+
+    /// Applies the patch.
+    #[must_use]
+    pub fn apply(&self, request: &ChatRequest<'_>, usage: AskUsage) -> Patched {
+        let usage_injected = usage == AskUsage::Inject && request.stream && !request.asks_usage();
+        let tools = self.tools_for(request);
+        let mut splice = Splice { body: request.body, edits: Vec::with_capacity(8 + 2 * self.params.len()) };
+        let mut targets: Vec<Target<'_>> = Vec::with_capacity(4 + self.params.len());
+        let mut target = |name, key, set| targets.push(Target { name, key, set });
+        if let Some(model) = &self.model {
+            target("model", br#""model""#, Set::Value(model));
+        }
+        if let Some(prompt) = &self.prompt {
+            target("messages", br#""messages""#, Set::Messages(prompt));
+        }
+        if let (Some(_), Some(tools)) = (&self.tools, &tools) {
+            target("tools", br#""tools""#, Set::Value(tools));
+        }
+        for param in &self.params {
+            target(&param.name, &param.key, Set::Value(&param.value));
+        }
+        if usage_injected {
+            target("stream_options", br#""stream_options""#, Set::StreamOptions);
+        }
+        splice.members(&request.members, &targets);
+        Patched { body: splice.done(), usage_injected }
+    }
+
+    /// The tools that the provider will see, if any: what tool calls are to be checked against.
+    #[must_use]
+    pub fn tools_for<'p>(&'p self, request: &ChatRequest<'p>) -> Option<Cow<'p, [u8]>> {
+        let theirs = request.tools();
+        match (&self.tools, theirs) {
+            (None, theirs) => theirs.map(Cow::Borrowed),
+            (Some(Tools { mode: ToolsMode::Merge, json, names }), Some(theirs)) => {
+                Some(Cow::Owned(merge(json, names, theirs)))
+            }
+            (Some(tools), _) => Some(Cow::Borrowed(&tools.json)),
+        }
+    }
+}
+
+impl<'p> Splice<'p> {
+    /// Sets members of the body, replacing the last of duplicates and removing the others, and adding
+    /// what is not there behind the last one.
+    fn members(&mut self, members: &[Member<'p>], targets: &[Target<'p>]) {
+        for (place, member) in members.iter().enumerate() {
+            let Some(target) = targets.iter().find(|target| member.key.is(target.name)) else { continue };
+            match members.get(place + 1) {
+                Some(next) if members[place + 1..].iter().any(|later| later.key.is(target.name)) => {
+                    self.edit(Span { start: member.key.at, end: next.key.at }, b"");
+                }
+                _ => self.set(member.value, &target.set),
+            }
+        }
+        let Some(end) = members.last().map(|last| last.value.end) else { return };
+        for target in targets.iter().filter(|target| !members.iter().any(|member| member.key.is(target.name))) {
+            let value: &[u8] = match target.set {
+                Set::Value(value) => value,
+                Set::StreamOptions => br#"{"include_usage":true}"#,
+                // Without messages there is nothing that a prompt could stand before.
+                Set::Messages(_) => continue,
+            };
+            for piece in [b",", target.key, b":", value] {
+                self.insert(end, piece);
+            }
+        }
+    }
+
+    fn set(&mut self, value: Span, set: &Set<'p>) {
+        match set {
+            Set::Value(new) => self.replace(value, new),
+            Set::Messages(prompt) => self.prompt(value, prompt),
+            Set::StreamOptions => self.stream_options(value),
+        }
+    }
+
+    fn stream_options(&mut self, value: Span) {
+        match Scanner::within(self.body, value).peek() {
+            Ok(Kind::Object) => {}
+            Ok(Kind::Null) => return self.replace(value, br#"{"include_usage":true}"#),
+            // The provider will refuse this; it is not mended here.
+            _ => return,
+        }
+        let inner = members(self.body, value);
+        match self.last_of(&inner, "include_usage") {
+            Some(old) => self.replace(old, b"true"),
+            None if inner.is_empty() => self.replace(value, br#"{"include_usage":true}"#),
+            None => self.insert(value.start + 1, br#""include_usage":true,"#),
+        }
+    }
+
+    /// Puts a prompt into the array of messages.
+    fn prompt(&mut self, messages: Span, prompt: &'p Prompt) {
+        let mut scanner = Scanner::within(self.body, messages);
+        if scanner.enter_array().is_err() {
+            return;
+        }
+        let Ok(true) = scanner.next_item() else {
+            return self.insert(messages.start + 1, &prompt.message);
+        };
+        let Ok(first) = scanner.skip() else { return };
+        let inner = members(self.body, first);
+        let role = inner.iter().rev().find(|member| member.key.is("role")).map(|member| member.value.of(self.body));
+        if !role.and_then(json::text).is_some_and(|role| role == "system" || role == "developer") {
+            self.insert(first.start, &prompt.message);
+            return self.insert(first.start, b",");
+        }
+        match self.last_of(&inner, "content") {
+            Some(content) => self.content(content, prompt),
+            None => {
+                self.insert(first.start + 1, &prompt.content);
+                self.insert(first.start + 1, b",");
+            }
+        }
+    }
+
+    fn content(&mut self, content: Span, prompt: &'p Prompt) {
+        let kind = Scanner::within(self.body, content).peek();
+        let (inside_start, inside_end) = (content.start + 1, content.end - 1);
+        match (prompt.mode, kind) {
+            (PromptMode::Prepend, Ok(Kind::String)) => {
+                self.insert(inside_start, &prompt.escaped);
+                self.insert(inside_start, if inside_start < inside_end { br"\n\n" } else { b"" });
+            }
+            (PromptMode::Append, Ok(Kind::String)) => {
+                self.insert(inside_end, if inside_start < inside_end { br"\n\n" } else { b"" });
+                self.insert(inside_end, &prompt.escaped);
+            }
+            (PromptMode::Prepend, Ok(Kind::Array)) => {
+                let empty = items(content.of(self.body)).is_empty();
+                self.insert(inside_start, &prompt.part);
+                self.insert(inside_start, if empty { b"" } else { b"," });
+            }
+            (PromptMode::Append, Ok(Kind::Array)) => {
+                let empty = items(content.of(self.body)).is_empty();
+                self.insert(inside_end, if empty { b"" } else { b"," });
+                self.insert(inside_end, &prompt.part);
+            }
+            (PromptMode::Replace, _) | (_, _) => self.replace(content, &prompt.quoted),
+        }
+    }
+
+    /// The value of the last member of this name; the earlier ones are removed.
+    fn last_of(&mut self, members: &[Member<'p>], name: &str) -> Option<Span> {
+        let last = members.iter().rposition(|member| member.key.is(name))?;
+        for (place, member) in members[..last].iter().enumerate().filter(|(_, member)| member.key.is(name)) {
+            self.edit(Span { start: member.key.at, end: members[place + 1].key.at }, b"");
+        }
+        Some(members[last].value)
+    }
+
+    fn replace(&mut self, span: Span, new: &'p [u8]) {
+        if span.of(self.body) != new {
+            self.edit(span, new);
+        }
+    }
+
+    fn insert(&mut self, at: usize, new: &'p [u8]) {
+        if !new.is_empty() {
+            self.edit(Span { start: at, end: at }, new);
+        }
+    }
+
+    fn edit(&mut self, span: Span, new: &'p [u8]) {
+        self.edits.push((span, new));
+    }
+
+    /// The new body, in one allocation of its exact size; `None` without edits.
+    fn done(self) -> Option<Vec<u8>> {
+        if self.edits.is_empty() {
+            return None;
+        }
+        let grown: usize = self.edits.iter().map(|(_, new)| new.len()).sum();
+        let cut: usize = self.edits.iter().map(|(span, _)| span.end - span.start).sum();
+        let mut out = Vec::with_capacity(self.body.len() + grown - cut);
+        let mut at = 0;
+        for (span, new) in &self.edits {
+            out.extend_from_slice(&self.body[at..span.start]);
+            out.extend_from_slice(new);
+            at = span.end;
+        }
+        out.extend_from_slice(&self.body[at..]);
+        Some(out)
+    }
+}
+
+impl fmt::Debug for Patch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patch").field("params", &self.params.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Patched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.body.as_ref().map(Vec::len);
+        f.debug_struct("Patched").field("bytes", &bytes).field("usage_injected", &self.usage_injected).finish()
+    }
+}
+
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    json::quote(text, &mut out);
+    out
+}
+
+/// The items of an array as spans of text; empty where there is no array.
+fn items(array: &[u8]) -> Vec<&[u8]> {
+    let mut scanner = Scanner::new(array);
+    let mut items = Vec::new();
+    if scanner.enter_array().is_err() {
+        return items;
+    }
+    while let Ok(true) = scanner.next_item() {
+        let Ok(item) = scanner.skip() else { break };
+        items.push(item.of(array));
+    }
+    items
+}
+
+/// The name of a tool: of its function, or of what else its type says it is.
+fn tool_name(tool: &[u8]) -> Option<Cow<'_, str>> {
+    ["function", "custom"].iter().find_map(|kind| json::text(json::member(json::member(tool, kind)?, "name")?))
+}
+
+/// `ours` and then those of `theirs` that bear other names.
+fn merge(ours: &[u8], names: &[String], theirs: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(ours.len() + theirs.len());
+    out.extend_from_slice(ours.trim_ascii_end().strip_suffix(b"]").unwrap_or(ours));
+    for tool in items(theirs) {
+        if !tool_name(tool).is_some_and(|name| names.iter().any(|ours| *ours == name)) {
+            out.push(b',');
+            out.extend_from_slice(tool);
+        }
+    }
+    out.push(b']');
+    out
+}

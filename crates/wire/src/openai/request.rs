@@ -1,0 +1,311 @@
+//! Reading a chat completions request: one pass over the bytes, one allocation.
+
+use crate::json::{self, Kind, ScanError, Scanner, Span, Text};
+use std::borrow::Cow;
+use std::fmt;
+
+/// What a request asks, as spans of its body. Unknown members and unexpected types are no errors.
+/// Where a member comes twice, the last one counts, as with every parser that a provider uses.
+#[derive(Clone)]
+pub struct ChatRequest<'a> {
+    pub(super) body: &'a [u8],
+    pub(super) members: Vec<Member<'a>>,
+    /// The value of `model`: the name of a route.
+    pub model: Cow<'a, str>,
+    /// Whether the client asks for a stream (`stream: true`).
+    pub stream: bool,
+    /// Whether a conversation begins here, or goes on.
+    pub opening: Opening,
+    /// State that lives with the provider and that this request refers to.
+    pub provider_state: Option<ProviderState>,
+}
+
+/// Where in its conversation a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// It carries no turn of an assistant: a conversation begins.
+    First,
+    /// It carries turns of an assistant: this conversation is older.
+    Continued,
+}
+
+/// State that only the provider that issued it can resolve: such a request cannot be answered by
+/// another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderState {
+    /// `previous_response_id`
+    PreviousResponse,
+    /// `conversation`
+    Conversation,
+    /// An assistant's message refers to its earlier spoken answer (`audio.id`).
+    Audio,
+    /// A message refers to an uploaded file (`file.file_id`).
+    File,
+}
+
+/// What the client wants the answer's text to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseFormat<'a> {
+    /// Anything.
+    Text,
+    /// Any JSON object (`json_object`).
+    JsonObject,
+    /// JSON of this schema (`json_schema`); the bytes are the schema itself.
+    JsonSchema(&'a [u8]),
+}
+
+/// One message of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// The role; `None` where it is absent or no string.
+    pub role: Option<Text<'a>>,
+    /// The whole message, an object in all but broken requests.
+    pub json: &'a [u8],
+}
+
+/// The body is not a chat completions request. Nothing of it is repeated: it may hold a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Not JSON at all.
+    #[error("the request body is {0}")]
+    Json(#[from] ScanError),
+    /// JSON, but no object.
+    #[error("the request body must be a JSON object")]
+    NotAnObject,
+    /// There is no `model`.
+    #[error("you must provide a model: the request body has no member 'model'")]
+    NoModel,
+    /// `model` is no string, or an empty one.
+    #[error("'model' must be a string that is not empty")]
+    BadModel,
+}
+
+/// A member of an object.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'a> {
+    pub(super) key: Text<'a>,
+    pub(super) value: Span,
+}
+
+/// What one message says about the whole request.
+#[derive(Default)]
+struct Turns {
+    assistant: bool,
+    state: Option<ProviderState>,
+}
+
+/// The members of the object at `span` of `body`, in their order; empty where there is no object.
+pub(super) fn members(body: &[u8], span: Span) -> Vec<Member<'_>> {
+    let mut scanner = Scanner::within(body, span);
+    let mut members = Vec::with_capacity(4);
+    if scanner.enter_object().is_err() {
+        return members;
+    }
+    while let Ok(Some(key)) = scanner.next_member() {
+        let Ok(value) = scanner.skip() else { break };
+        members.push(Member { key, value });
+    }
+    members
+}
+
+impl<'a> ChatRequest<'a> {
+    /// Reads a body.
+    pub fn read(body: &'a [u8]) -> Result<Self, ReadError> {
+        let mut scanner = Scanner::new(body);
+        if scanner.peek()? != Kind::Object {
+            json::check(body)?;
+            return Err(ReadError::NotAnObject);
+        }
+        let mut members = Vec::with_capacity(16);
+        let mut turns = Turns::default();
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            let kind = scanner.peek()?;
+            let value_start = scanner.at();
+            if key.is("messages") {
+                turns = if kind == Kind::Array { messages(&mut scanner)? } else { Turns::default() };
+            }
+            if scanner.at() == value_start {
+                scanner.skip()?;
+            }
+            let value = Span { start: value_start, end: scanner.at() };
+            members.push(Member { key, value });
+        }
+        scanner.end()?;
+        Self::of(body, members, &turns)
+    }
+
+    fn of(body: &'a [u8], members: Vec<Member<'a>>, turns: &Turns) -> Result<Self, ReadError> {
+        let opening = if turns.assistant { Opening::Continued } else { Opening::First };
+        let mut request =
+            Self { body, members, model: Cow::Borrowed(""), stream: false, opening, provider_state: turns.state };
+        let model = request.value("model").ok_or(ReadError::NoModel)?;
+        request.model = json::text(model).filter(|model| !model.is_empty()).ok_or(ReadError::BadModel)?;
+        request.stream = request.value("stream") == Some(b"true");
+        let present = |key| request.value(key).is_some_and(|value| value != b"null");
+        if present("previous_response_id") {
+            request.provider_state = Some(ProviderState::PreviousResponse);
+        } else if present("conversation") {
+            request.provider_state = Some(ProviderState::Conversation);
+        }
+        Ok(request)
+    }
+
+    /// The body that was read.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    /// The JSON text of a member of the body; the last one of duplicates.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&'a [u8]> {
+        self.members.iter().rev().find(|member| member.key.is(key)).map(|member| member.value.of(self.body))
+    }
+
+    /// The text at a path of member names with dots between them (`metadata.session_id`). A number is
+    /// given as it is written; anything else is `None`, and so is an empty string.
+    #[must_use]
+    pub fn body_text(&self, path: &str) -> Option<Cow<'a, str>> {
+        let mut names = path.split('.');
+        let mut value = self.value(names.next()?)?;
+        for name in names {
+            value = json::member(value, name)?;
+        }
+        let found = match Scanner::new(value).peek().ok()? {
+            Kind::String => json::text(value)?,
+            Kind::Number => String::from_utf8_lossy(value),
+            Kind::Object | Kind::Array | Kind::Bool | Kind::Null => return None,
+        };
+        Some(found).filter(|text| !text.is_empty())
+    }
+
+    /// The person that the client names (`user`).
+    #[must_use]
+    pub fn user(&self) -> Option<Cow<'a, str>> {
+        self.body_text("user")
+    }
+
+    /// How many answers are asked for (`n`); 1 where it does not say.
+    #[must_use]
+    pub fn n(&self) -> u32 {
+        self.value("n").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok()).unwrap_or(1)
+    }
+
+    /// The declared tools, a JSON array that is not empty.
+    #[must_use]
+    pub fn tools(&self) -> Option<&'a [u8]> {
+        let tools = self.value("tools")?;
+        let mut scanner = Scanner::new(tools);
+        scanner.enter_array().ok()?;
+        scanner.next_item().ok()?.then_some(tools)
+    }
+
+    /// What the answer's text has to be.
+    #[must_use]
+    pub fn response_format(&self) -> ResponseFormat<'a> {
+        let Some(format) = self.value("response_format") else { return ResponseFormat::Text };
+        match json::member(format, "type").and_then(json::text).as_deref() {
+            Some("json_object") => ResponseFormat::JsonObject,
+            Some("json_schema") => json::member(format, "json_schema")
+                .and_then(|described| json::member(described, "schema"))
+                .map_or(ResponseFormat::JsonObject, ResponseFormat::JsonSchema),
+            _ => ResponseFormat::Text,
+        }
+    }
+
+    /// Whether the client itself asked for usage in the stream (`stream_options.include_usage: true`).
+    #[must_use]
+    pub fn asks_usage(&self) -> bool {
+        self.value("stream_options").and_then(|options| json::member(options, "include_usage")) == Some(b"true")
+    }
+
+    /// The messages in their order.
+    pub fn messages(&self) -> impl Iterator<Item = Message<'a>> + use<'a> {
+        let messages = self.value("messages").unwrap_or(b"[]");
+        let mut scanner = Scanner::new(messages);
+        let mut open = scanner.enter_array().is_ok();
+        std::iter::from_fn(move || {
+            open = open && scanner.next_item().unwrap_or(false);
+            let json = open.then(|| scanner.skip().ok()).flatten()?.of(messages);
+            Some(Message { role: role(json), json })
+        })
+    }
+}
+
+impl fmt::Debug for ChatRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither prompt nor parameters: this reaches logs.
+        f.debug_struct("ChatRequest")
+            .field("model", &self.model)
+            .field("stream", &self.stream)
+            .field("opening", &self.opening)
+            .finish_non_exhaustive()
+    }
+}
+
+fn role(message: &[u8]) -> Option<Text<'_>> {
+    Scanner::new(json::member(message, "role")?).string().ok()
+}
+
+/// Walks the array of messages, the scanner standing before it.
+fn messages(scanner: &mut Scanner<'_>) -> Result<Turns, ScanError> {
+    let mut turns = Turns::default();
+    scanner.enter_array()?;
+    while scanner.next_item()? {
+        if scanner.peek()? == Kind::Object {
+            message(scanner, &mut turns)?;
+        } else {
+            scanner.skip()?;
+        }
+    }
+    Ok(turns)
+}
+
+fn message(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> {
+    scanner.enter_object()?;
+    while let Some(key) = scanner.next_member()? {
+        let kind = scanner.peek()?;
+        if key.is("role") {
+            turns.assistant |= scanner.string_or_skip()?.is_some_and(|role| role.is("assistant"));
+        } else if kind == Kind::Object && key.is("audio") {
+            turns.state = Some(ProviderState::Audio);
+            scanner.skip()?;
+        } else if kind == Kind::Array && key.is("content") {
+            parts(scanner, turns)?;
+        } else {
+            scanner.skip()?;
+        }
+    }
+    Ok(())
+}
+
+/// Walks the parts of a content, looking for uploaded files.
+fn parts(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> {
+    scanner.enter_array()?;
+    while scanner.next_item()? {
+        if scanner.peek()? != Kind::Object {
+            scanner.skip()?;
+            continue;
+        }
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            if scanner.peek()? == Kind::Object && key.is("file") {
+                file(scanner, turns)?;
+            } else {
+                scanner.skip()?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn file(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> {
+    scanner.enter_object()?;
+    while let Some(key) = scanner.next_member()? {
+        if scanner.string_or_skip()?.is_some() && key.is("file_id") {
+            turns.state = Some(ProviderState::File);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Tokens, as providers count them.
+
+use crate::json::{Kind, ScanError, Scanner};
+
+/// Tokens of one request. What a provider does not tell is `None`, never 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read, those from the provider's cache among them.
+    pub input_tokens: Option<u64>,
+    /// Tokens written, those of hidden reasoning among them.
+    pub output_tokens: Option<u64>,
+    /// Of the tokens read, those from the provider's cache.
+    pub cached_tokens: Option<u64>,
+    /// Of the tokens written, those of hidden reasoning.
+    pub reasoning_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Reads the value of `usage` in OpenAI's form, the scanner standing before it. `None` where it is
+    /// no object, or counts nothing.
+    pub(crate) fn scan(scanner: &mut Scanner<'_>) -> Result<Option<Self>, ScanError> {
+        if scanner.peek()? != Kind::Object {
+            scanner.skip()?;
+            return Ok(None);
+        }
+        let mut usage = Self::default();
+        let mut cache_hits = None;
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            if key.is("prompt_tokens") {
+                usage.input_tokens = scanner.count()?;
+            } else if key.is("completion_tokens") {
+                usage.output_tokens = scanner.count()?;
+            } else if key.is("prompt_tokens_details") {
+                usage.cached_tokens = detail(scanner, "cached_tokens")?;
+            } else if key.is("completion_tokens_details") {
+                usage.reasoning_tokens = detail(scanner, "reasoning_tokens")?;
+            } else if key.is("prompt_cache_hit_tokens") {
+                cache_hits = scanner.count()?;
+            } else {
+                scanner.skip()?;
+            }
+        }
+        usage.cached_tokens = usage.cached_tokens.or(cache_hits);
+        Ok(Some(usage).filter(|usage| *usage != Self::default()))
+    }
+}
+
+fn detail(scanner: &mut Scanner<'_>, name: &str) -> Result<Option<u64>, ScanError> {
+    let mut found = None;
+    if scanner.peek()? != Kind::Object {
+        scanner.skip()?;
+        return Ok(None);
+    }
+    scanner.enter_object()?;
+    while let Some(key) = scanner.next_member()? {
+        if key.is(name) {
+            found = scanner.count()?;
+        } else {
+            scanner.skip()?;
+        }
+    }
+    Ok(found)
+}
