@@ -4,9 +4,20 @@
 //! Every row carries its tenant. State, journal and outbox change in one transaction, under the
 //! generation that the writer saw.
 
+#[cfg(any(test, feature = "conformance"))]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a law that does not hold panics: that is its way to fail a test"
+)]
+pub mod conformance;
 pub mod memory;
+mod rows;
+pub mod sqlite;
 
 pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};

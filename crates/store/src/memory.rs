@@ -403,3 +403,35 @@ impl Store for MemoryStore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::sample;
+
+    crate::for_every_law!((MemoryStore::new(), ()));
+
+    #[tokio::test]
+    async fn a_failed_call_does_nothing_and_a_lost_answer_did_it() {
+        let store = MemoryStore::new();
+        store.fail_next(1);
+        let failed = store.put_document(&sample::tenant(), "name", "text").await;
+        assert!(matches!(failed, Err(StoreError::Unavailable { .. })), "{failed:?}");
+        assert_eq!(store.document(&sample::tenant(), "name").await.unwrap(), None);
+        store.lose_next_answers(1);
+        let lost = store.put_document(&sample::tenant(), "name", "text").await;
+        assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
+        assert_eq!(store.document(&sample::tenant(), "name").await.unwrap().as_deref(), Some("text"));
+    }
+
+    #[tokio::test]
+    async fn it_is_down_until_it_is_up() {
+        let store = MemoryStore::new();
+        store.set_unavailable();
+        for _ in 0..3 {
+            assert!(matches!(store.ping().await, Err(StoreError::Unavailable { .. })));
+        }
+        store.set_available();
+        store.ping().await.unwrap();
+    }
+}

@@ -1,0 +1,394 @@
+//! Rows to store: small ones for the laws, and lists with every variant for the golden files.
+
+use coalmine_core::analysis::{Analysis, ArmCounts, Evidence, Finding, Interval, LimitFinding, Quality, Verdict};
+use coalmine_core::cohort::Cohort;
+use coalmine_core::evidence::{SealedBucket, Session, Sums, TwoArms, Yardstick};
+use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
+use coalmine_core::metric::{Metric, Number};
+use coalmine_core::release::effect::{Effect, Notice};
+use coalmine_core::release::event::{Command, Event};
+use coalmine_core::release::plan::{Gate, Plan, Stage};
+use coalmine_core::release::policy::{
+    Ages, Budget, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
+};
+use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
+use coalmine_core::release::state::{Condition, PauseCause, Release, Resume, RollbackCause, State};
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::traffic::pin::{Arm, Stratum};
+use coalmine_core::traffic::weight::{Salt, WeightBp};
+use coalmine_core::version::{JsonText, Prompt, PromptMode, Tools, ToolsMode, Version, VersionId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The tenant of the samples.
+#[must_use]
+pub fn tenant() -> TenantId {
+    TenantId::default()
+}
+
+/// A version that answers with `model`.
+#[must_use]
+pub fn version(model: &str) -> Version {
+    Version { provider: "openai".into(), model: model.to_owned(), prompt: None, tools: None, params: BTreeMap::new() }
+}
+
+/// The version in service in the samples.
+#[must_use]
+pub fn stable() -> Version {
+    version("gpt-4o")
+}
+
+/// The version on trial in the samples.
+#[must_use]
+pub fn canary() -> Version {
+    version("gpt-5")
+}
+
+/// The `attempt`-th release of a route, in draft, of generation 1.
+#[must_use]
+pub fn release(route: &RouteName, attempt: u32) -> Release {
+    Release {
+        id: ReleaseId(format!("{route}-{attempt}")),
+        tenant: tenant(),
+        route: route.clone(),
+        stable: stable().id(),
+        canary: canary().id(),
+        plan: plan(),
+        policy: policy(),
+        policy_hash: "00ff".repeat(16),
+        salt: Salt([7; 32]),
+        attempt,
+        created_at: UnixMs(1_750_000_000_000),
+        started_at: None,
+        promoted_at: None,
+        revoked_at: None,
+        open: BTreeSet::new(),
+        state: State::Draft,
+        generation: Generation(1),
+    }
+}
+
+/// The journal row of a command that led to `release`.
+#[must_use]
+pub fn row(release: &Release, actor: &Actor) -> JournalRow {
+    JournalRow {
+        release: release.id.clone(),
+        generation: release.generation,
+        at: UnixMs(1_750_000_000_000 + release.generation.0),
+        actor: actor.clone(),
+        event: Event::Operator { actor: actor.clone(), command: Command::Start },
+        decision: Decision::Start,
+        report: Report { headline: "started by hand".to_owned(), ..Report::default() },
+    }
+}
+
+/// `release` one step on, in `state`.
+#[must_use]
+pub fn next(release: &Release, state: State) -> Release {
+    Release { state, generation: release.generation.next(), ..release.clone() }
+}
+
+fn weight(bp: u16) -> WeightBp {
+    WeightBp::new(bp).unwrap_or(WeightBp::FULL)
+}
+
+fn plan() -> Plan {
+    let customers = BTreeSet::from([CustomerId::from("acme"), CustomerId::from("globex")]);
+    let first = Stage {
+        cohort: Cohort::Named { name: "internal".to_owned(), customers },
+        weight: weight(5_000),
+        bake: SpanMs::minutes(15),
+        min_sessions: 50,
+        gate: Gate::Automatic,
+    };
+    let last = Stage {
+        cohort: Cohort::All,
+        weight: weight(500),
+        bake: SpanMs::hours(1),
+        min_sessions: 400,
+        gate: Gate::Approval("oncall".to_owned()),
+    };
+    Plan { stages: vec![first, last] }
+}
+
+fn policy() -> Policy {
+    let guardrail = |metric, role, limit, then| Guardrail {
+        metric,
+        role,
+        promote: Margin { ratio: 1.2, shift: 0.005 },
+        rollback: Margin { ratio: 1.0, shift: 0.0 },
+        limit,
+        weight: 0.3,
+        no_data: NoData { then, grace: SpanMs::minutes(30) },
+    };
+    Policy {
+        false_rollback_rate: 0.01,
+        false_promotion_rate: 0.05,
+        guardrails: vec![
+            guardrail(Metric::ErrorRate, Role::Guardrail, Some(0.02), NoDataThen::Hold),
+            guardrail(Metric::Feedback("correct".to_owned()), Role::Signal, None, NoDataThen::Rollback),
+            guardrail(Metric::CostPerSession, Role::DryRun, None, NoDataThen::Warn),
+        ],
+        tripwires: vec![Tripwire::ConsecutiveFailures(20)],
+        bucket: SpanMs::secs(60),
+        ages: Ages::default(),
+        max_duration: SpanMs::hours(72),
+        on_undecided: OnUndecided::Hold,
+        on_rollback: OnRollback::FinishOnCanary { drain: SpanMs::minutes(30) },
+        keep: SpanMs::hours(24),
+        rescue_budget: weight(500),
+        budget: Budget { harmed: Some(200), extra_cost_usd: Some(50.0) },
+        freeze: vec![FreezeWindow { from: 6_000, to: 300 }],
+    }
+}
+
+/// A release in every state, with every cause of a pause and of a rollback.
+#[must_use]
+pub fn releases_in_every_state() -> Vec<Release> {
+    let now = UnixMs(1_750_000_900_000);
+    let resume_to = Resume { stage: 1, entered_at: UnixMs(1_750_000_000_000), paused_at: now };
+    let mut states = vec![
+        State::Draft,
+        State::Preflight,
+        State::Running { stage: 0, entered_at: now },
+        State::AwaitingApproval { stage: 1, since: now, entered_at: UnixMs(1_750_000_000_000) },
+        State::Promoting { since: now },
+        State::Promoted { at: now, keep_until: now + SpanMs::hours(24) },
+    ];
+    for by in pause_causes() {
+        states.push(State::Paused { by, resume_to });
+    }
+    for why in rollback_causes() {
+        states.push(State::RollingBack { why: why.clone(), since: now });
+        states.push(State::RolledBack { why, at: now });
+    }
+    let draft = release(&"support-agent".into(), 7);
+    let open = conditions();
+    let started = Release { started_at: Some(now), promoted_at: Some(now), revoked_at: Some(now), open, ..draft };
+    states.into_iter().map(|state| next(&started, state)).collect()
+}
+
+fn conditions() -> BTreeSet<Condition> {
+    BTreeSet::from([
+        Condition::Quality,
+        Condition::Silent { metric: Metric::ErrorRate },
+        Condition::Signal { metric: Metric::Feedback("correct".to_owned()) },
+        Condition::HarmBudget,
+        Condition::CostBudget,
+        Condition::Undecided,
+    ])
+}
+
+fn pause_causes() -> Vec<PauseCause> {
+    vec![
+        PauseCause::Operator { actor: "ana".into() },
+        PauseCause::Budget { what: "harmed sessions: 203 of 200".to_owned() },
+        PauseCause::Undecided,
+    ]
+}
+
+/// Every cause of a rollback; one with evidence beyond any number.
+#[must_use]
+pub fn rollback_causes() -> Vec<RollbackCause> {
+    vec![
+        RollbackCause::Guardrail {
+            metrics: vec!["error_rate".to_owned(), "feedback.correct".to_owned()],
+            log_evidence: f64::INFINITY,
+            log_line: 4.605_170_185_988_092,
+            found: "2.1 % against 0.5 %".to_owned(),
+        },
+        RollbackCause::Limit {
+            metric: "error_rate".to_owned(),
+            log_evidence: 8.25,
+            log_line: 7.6,
+            found: "3 % against 2 %".to_owned(),
+        },
+        RollbackCause::Sentinel { name: "capital-of-france".to_owned() },
+        RollbackCause::Tripwire { what: "20 failures in a row".to_owned() },
+        RollbackCause::NoData { metric: "feedback.correct".to_owned() },
+        RollbackCause::Undecided,
+        RollbackCause::Operator { actor: "bo".into(), reason: "customers complain".to_owned() },
+    ]
+}
+
+/// A look that found something of every kind, infinite evidence included.
+#[must_use]
+pub fn analysis() -> Analysis {
+    let verdicts =
+        [Verdict::Healthy, Verdict::Regressed, Verdict::Inconclusive, Verdict::NoData, Verdict::Error].into_iter();
+    let finding = |verdict| Finding {
+        metric: Metric::ErrorRate,
+        role: Role::Guardrail,
+        verdict,
+        number: Number::Session,
+        control: Some(0.005),
+        canary: None,
+        difference: Some(Interval { low: f64::NEG_INFINITY, point: 0.1, high: f64::INFINITY }),
+        n: ArmCounts { control: 4_000, canary: 211 },
+        missing: ArmCounts::default(),
+        rollback: Evidence { log: f64::NEG_INFINITY, line: 4.605_170_185_988_092 },
+        promote: Evidence { log: 1.0 / 3.0, line: 2.995_732_273_553_991 },
+        limit: Some(Evidence { log: -0.2, line: 7.6 }),
+        reason: "0.5 % against 0.5 %".to_owned(),
+    };
+    Analysis {
+        at: UnixMs(1_750_000_900_000),
+        stage: 1,
+        findings: verdicts.map(finding).collect(),
+        rollback: Evidence { log: 0.1 + 0.2, line: 4.605_170_185_988_092 },
+        guilty: vec![Metric::TtftP95],
+        limits_exceeded: vec![LimitFinding { metric: Metric::ErrorRate, evidence: Evidence { log: 8.25, line: 7.6 } }],
+        tripped: Some("20 failures in a row".to_owned()),
+        posted: ArmCounts { control: 4_000, canary: 211 },
+        exposed: ArmCounts { control: 5_000, canary: 260 },
+        harmed: Interval { low: 0.0, point: 3.5, high: 9.0 },
+        extra_cost_usd: None,
+        quality: Quality {
+            split: Some(Evidence { log: 0.0, line: 6.9 }),
+            complete_to: UnixMs(1_750_000_899_000),
+            dropped: 3,
+            heaviest_unit_share: 0.004,
+            holds: vec!["gateway b silent for 12 s".to_owned()],
+            promotion_holds: vec!["one unit has 1.4 % of the requests".to_owned()],
+            warnings: vec!["3 turns dropped".to_owned()],
+        },
+    }
+}
+
+/// Journal rows with every event, command, decision and reason to wait.
+#[must_use]
+pub fn journal_rows_of_every_kind() -> Vec<JournalRow> {
+    let reason = || "because".to_owned();
+    let commands = [
+        Command::Start,
+        Command::Pause,
+        Command::Resume,
+        Command::Approve,
+        Command::Advance { reason: reason() },
+        Command::Promote { reason: reason() },
+        Command::Rollback { reason: reason() },
+    ];
+    let mut events = vec![Event::Created, Event::Served, Event::Served, Event::Look { analysis: Box::new(analysis()) }];
+    events.extend(commands.map(|command| Event::Operator { actor: "ana".into(), command }));
+    let why = RollbackCause::Undecided;
+    let decisions = [
+        Decision::Create,
+        Decision::Settle,
+        Decision::Hold,
+        Decision::Tell,
+        Decision::Start,
+        Decision::Pause,
+        Decision::Resume,
+        Decision::Advance { stage: 1 },
+        Decision::AskApproval { stage: 1 },
+        Decision::Promote,
+        Decision::Rollback { why },
+    ];
+    let base = row(&release(&"support-agent".into(), 7), &Actor::coalmine());
+    let rows = events.into_iter().zip(decisions).zip(reports());
+    rows.map(|((event, decision), report)| JournalRow { event, decision, report, ..base.clone() }).collect()
+}
+
+fn reports() -> impl Iterator<Item = Report> {
+    let until = UnixMs(1_750_003_600_000);
+    let why = || "in words".to_owned();
+    let full = Report {
+        headline: "waits".to_owned(),
+        waiting_for: vec![
+            Waiting::Bake { until },
+            Waiting::Sessions { have: 211, need: 400 },
+            Waiting::Guardrail { metric: "error_rate".to_owned(), why: why() },
+            Waiting::DataQuality { why: why() },
+            Waiting::Approval { of: "oncall".to_owned() },
+            Waiting::Freeze { until },
+            Waiting::Posting { until },
+            Waiting::Gateways,
+        ],
+        warnings: vec!["3 turns dropped".to_owned()],
+    };
+    std::iter::once(Report::default()).chain(std::iter::repeat(full))
+}
+
+/// Every effect, and every notice.
+#[must_use]
+pub fn effects_of_every_kind() -> Vec<Effect> {
+    let release = || ReleaseId::from("support-agent-7");
+    let text = || "in words".to_owned();
+    let mut effects = vec![
+        Effect::Publish { route: "support-agent".into() },
+        Effect::SetStable { route: "support-agent".into(), version: VersionId([0xab; 32]) },
+    ];
+    let notices = [
+        Notice::Started { release: release() },
+        Notice::Advanced { release: release(), stage: "all 5 %".to_owned() },
+        Notice::ApprovalWanted { release: release(), of: "oncall".to_owned() },
+        Notice::Paused { release: release(), why: text() },
+        Notice::Held { release: release(), why: text() },
+        Notice::Promoted { release: release() },
+        Notice::Undecided { release: release() },
+        Notice::LostData { release: release(), what: text() },
+    ];
+    effects.extend(notices.map(Effect::Notify));
+    let rolled_back = |why| Effect::Notify(Notice::RolledBack { release: release(), why });
+    effects.extend(rollback_causes().into_iter().map(rolled_back));
+    effects
+}
+
+/// Versions with every mode of prompt and tools.
+#[must_use]
+pub fn versions_of_every_kind() -> Vec<Version> {
+    let prompt = |mode| Some(Prompt { mode, text: "Be \"kind\".\nAlways.".to_owned() });
+    let tools = |mode| Some(Tools { mode, json: JsonText("[{\"type\":\"function\"}]".to_owned()) });
+    let params = BTreeMap::from([("temperature".to_owned(), JsonText("0.2".to_owned()))]);
+    vec![
+        stable(),
+        Version {
+            prompt: prompt(PromptMode::Replace),
+            tools: tools(ToolsMode::Replace),
+            params: params.clone(),
+            ..stable()
+        },
+        Version { prompt: prompt(PromptMode::Prepend), tools: tools(ToolsMode::Merge), ..stable() },
+        Version { prompt: prompt(PromptMode::Append), params, ..stable() },
+    ]
+}
+
+/// A session with sums under a built-in metric and under feedback.
+#[must_use]
+pub fn session() -> Session {
+    let sums = Sums { first: Some(1.0), session: 1.0 / 3.0, session_n: 3, whole: 0.012_5, whole_n: 4 };
+    Session {
+        arm: Arm::Canary,
+        stratum: Stratum(1),
+        exposed_at: UnixMs(1_750_000_000_000),
+        requests: 4,
+        sums: BTreeMap::from([
+            (Metric::ErrorRate, sums),
+            (Metric::Feedback("correct".to_owned()), Sums { first: None, ..Sums::default() }),
+        ]),
+    }
+}
+
+/// A sealed bucket of every number.
+#[must_use]
+pub fn sealed_buckets() -> Vec<SealedBucket> {
+    let numbers = [Number::First, Number::Session, Number::Whole];
+    numbers.map(|number| sealed(number, 3)).into()
+}
+
+/// The sealed bucket `bucket` of `number`.
+#[must_use]
+pub fn sealed(number: Number, bucket: u64) -> SealedBucket {
+    let arms = TwoArms { control: vec![40, 2, 0], canary: vec![3, 0, 1] };
+    SealedBucket { number, stratum: Stratum(1), bucket, metrics: BTreeMap::from([(Metric::ErrorRate, arms)]) }
+}
+
+/// A frozen yardstick.
+#[must_use]
+pub fn yardstick() -> Yardstick {
+    Yardstick {
+        frozen_at: UnixMs(1_750_000_000_000),
+        tau_ms: BTreeMap::from([(Metric::TtftP95, 812.5)]),
+        cap: BTreeMap::from([(Metric::CostPerSession, 0.4)]),
+        centre: BTreeMap::from([(Metric::ErrorRate, 0.005), (Metric::Feedback("correct".to_owned()), 0.16)]),
+    }
+}
