@@ -23,8 +23,8 @@ fn guardrail(analysis: &Analysis) -> Option<RollbackCause> {
     let found = analysis.findings.iter().find(|f| Some(&f.metric) == guiltiest);
     Some(RollbackCause::Guardrail {
         metrics: analysis.guilty.iter().map(ToString::to_string).collect(),
-        log_evidence: words::finite(analysis.rollback.log),
-        log_line: words::finite(analysis.rollback.line),
+        log_evidence: analysis.rollback.log,
+        log_line: analysis.rollback.line,
         found: found.map_or(String::new(), |f| f.reason.clone()),
     })
 }
@@ -38,8 +38,8 @@ fn exceeded(policy: &Policy, analysis: &Analysis, limit: &LimitFinding) -> Rollb
     let found: Vec<String> = [bound, canary].into_iter().filter(|text| !text.is_empty()).collect();
     RollbackCause::Limit {
         metric: limit.metric.to_string(),
-        log_evidence: words::finite(limit.evidence.log),
-        log_line: words::finite(limit.evidence.line),
+        log_evidence: limit.evidence.log,
+        log_line: limit.evidence.line,
         found: found.join(", "),
     }
 }

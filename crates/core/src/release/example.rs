@@ -2,7 +2,7 @@
 
 use crate::analysis::{Analysis, ArmCounts, Evidence, Finding, Interval, LimitFinding, Quality, Verdict};
 use crate::cohort::Cohort;
-use crate::id::{Actor, Generation, ReleaseId, RouteName, TenantId};
+use crate::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
 use crate::metric::{Metric, Number};
 use crate::release::event::{Command, Event};
 use crate::release::plan::{Gate, Plan, Stage};
@@ -27,6 +27,11 @@ pub(crate) fn weight(bp: u16) -> WeightBp {
 
 pub(crate) fn stage(cohort: Cohort, bp: u16, gate: Gate) -> Stage {
     Stage { cohort, weight: weight(bp), bake: SpanMs::hours(1), min_sessions: 100, gate }
+}
+
+pub(crate) fn named(name: &str, customers: &[&str]) -> Cohort {
+    let customers: BTreeSet<CustomerId> = customers.iter().map(|c| CustomerId::from(*c)).collect();
+    Cohort::Named { name: name.to_owned(), customers }
 }
 
 pub(crate) fn guardrail(metric: Metric, role: Role, then: NoDataThen) -> Guardrail {

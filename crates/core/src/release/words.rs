@@ -13,6 +13,8 @@ pub fn e_value(log: f64) -> String {
         "0".to_owned()
     } else if log10 < 5.0 {
         number(log.exp())
+    } else if log10.is_infinite() {
+        "infinite".to_owned()
     } else if log10 < 300.0 {
         format!("{:.1e}", log.exp())
     } else {
@@ -39,8 +41,20 @@ pub fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// The same number, held inside what JSON can carry.
-#[must_use]
-pub(crate) fn finite(log: f64) -> f64 {
-    if log.is_nan() { f64::MIN } else { log.clamp(f64::MIN, f64::MAX) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_reads_as_a_plain_number() {
+        let told: Vec<String> =
+            [f64::NEG_INFINITY, -40.0, 0.0, 3.0, 9.3, 22.0, 2_000.0, f64::INFINITY, f64::NAN].map(e_value).into();
+        assert_eq!(told, ["0", "0", "1", "20.1", "10938", "3.6e9", "10^869", "infinite", "unknown"]);
+    }
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        let told: Vec<String> = [0.0, 0.02, 0.031_26, 4.2, 40.0, 1_530.4, -0.5, 1e-9].map(number).into();
+        assert_eq!(told, ["0", "0.02", "0.0313", "4.2", "40", "1530", "-0.5", "0.000000001"]);
+    }
 }

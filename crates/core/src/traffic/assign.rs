@@ -76,6 +76,8 @@ pub enum Reason {
     Pinned,
     /// Its version was rolled back and it moved; counted.
     MovedByRollback,
+    /// The version that it was pinned to is no longer kept: the release that brought it is long over.
+    VersionGone,
     /// It began inside the release and its slot decided.
     Slot,
     /// Its slot is the canary's, but exposure is held down by a ceiling: stable, not counted.
@@ -99,6 +101,7 @@ impl Reason {
         match self {
             Self::Pinned => "pinned",
             Self::MovedByRollback => "moved_by_rollback",
+            Self::VersionGone => "version_gone",
             Self::Slot => "slot",
             Self::Ceiling => "ceiling",
             Self::OlderThanRelease => "older_than_release",
@@ -115,7 +118,8 @@ impl Reason {
 pub enum PinChange {
     /// Nothing but its time of last use.
     Touch,
-    /// A new one; whoever was first with the same unit wins.
+    /// A new one; whoever was first with the same unit wins. The loser is assigned again with the
+    /// winner's pin, so that parallel first requests of one session agree.
     Create(Pin),
     /// The old one gives way (a rollback moved the session).
     Replace(Pin),
@@ -153,18 +157,23 @@ fn force(table: &RouteTable, forced: Override) -> Assignment {
 
 /// A pinned session stays, unless its version was rolled back or is no longer known.
 fn follow(table: &RouteTable, pin: &Pin, now: UnixMs) -> Assignment {
-    let revoked = table.revoked.iter().any(|r| {
-        let same_release = pin.member.as_ref().is_some_and(|m| m.release == r.release && m.arm == Arm::Canary);
-        same_release && r.version == pin.version && r.moves_at <= now
-    });
-    if revoked || !table.versions.contains_key(&pin.version) {
+    let leaves = |reason| {
         let moved = Pin { version: table.stable, member: None, last_seen: now };
-        return on_stable(table, Reason::MovedByRollback, PinChange::Replace(moved));
+        on_stable(table, reason, PinChange::Replace(moved))
+    };
+    if pin.version != table.stable && table.revoked.iter().any(|r| r.moves(pin, now)) {
+        return leaves(Reason::MovedByRollback);
+    }
+    if !table.versions.contains_key(&pin.version) {
+        return leaves(Reason::VersionGone);
     }
     let counted = pin.member.as_ref().filter(|m| table.release.as_ref().is_some_and(|r| r.id == m.release));
+    // A session that finishes on the canary of a release that is over is still shown as what it is.
+    let drains = pin.version != table.stable && pin.member.as_ref().is_some_and(|m| m.arm == Arm::Canary);
+    let uncounted = if drains { Arm::Canary } else { Arm::Stable };
     Assignment {
         version: pin.version,
-        arm: counted.map_or(Arm::Stable, |m| m.arm),
+        arm: counted.map_or(uncounted, |m| m.arm),
         member: counted.cloned(),
         reason: Reason::Pinned,
         pin: PinChange::Touch,
@@ -199,3 +208,6 @@ fn begin(table: &RouteTable, unit: UnitKey, asked: &Asked<'_>) -> Assignment {
 fn on_stable(table: &RouteTable, reason: Reason, pin: PinChange) -> Assignment {
     Assignment { version: table.stable, arm: Arm::Stable, member: None, reason, pin }
 }
+
+#[cfg(test)]
+mod tests;

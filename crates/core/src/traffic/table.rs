@@ -2,12 +2,14 @@
 
 use crate::cohort::Cohort;
 use crate::id::{CustomerId, Generation, ReleaseId, RouteName};
+use crate::release::policy::OnRollback;
+use crate::release::state::{Release, State};
 use crate::time::{SpanMs, UnixMs};
-use crate::traffic::pin::Stratum;
+use crate::traffic::pin::{Arm, Pin, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Everything a gateway needs to answer; replaced route by route.
@@ -103,3 +105,159 @@ impl Exposed {
         best
     }
 }
+
+/// Everything that a route's table is made of: committed facts, and nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct RouteFacts<'a> {
+    /// Its name.
+    pub route: &'a RouteName,
+    /// The version in service, as the store has it.
+    pub stable: VersionId,
+    /// The route's releases, in any order.
+    pub releases: &'a [Release],
+    /// How long after its end a release's versions stay in the table, for the sessions pinned to
+    /// them; at least as long as a pin lives idle.
+    pub remember: SpanMs,
+}
+
+/// A version that the table needs and was not given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the table of route {route} needs version {version}, which was not given; read it from the store first")]
+pub struct MissingVersion {
+    /// The route.
+    pub route: RouteName,
+    /// The version.
+    pub version: VersionId,
+}
+
+/// The table of a route. Pure: the same facts give the same table, but for its generation.
+///
+/// Once promotion is decided the canary is the stable here, and once a rollback after it is decided the
+/// old one is again, even while the store's own row lags behind.
+///
+/// # Errors
+/// When `versions` lacks one of [`versions_needed`].
+pub fn build(
+    facts: &RouteFacts<'_>,
+    versions: &BTreeMap<VersionId, Arc<Version>>,
+    generation: Generation,
+    now: UnixMs,
+) -> Result<RouteTable, MissingVersion> {
+    let missing = |version| MissingVersion { route: facts.route.clone(), version };
+    let needed = versions_needed(facts, now).into_iter();
+    let held = needed.map(|id| versions.get(&id).map(|v| (id, Arc::clone(v))).ok_or_else(|| missing(id)));
+    let stable = stable_of(facts);
+    Ok(RouteTable {
+        route: facts.route.clone(),
+        generation,
+        stable,
+        versions: held.collect::<Result<_, _>>()?,
+        release: facts.releases.iter().filter_map(exposed).next(),
+        revoked: facts
+            .releases
+            .iter()
+            .filter(|r| r.canary != stable && is_remembered(r, facts, now))
+            .filter_map(revoked)
+            .collect(),
+    })
+}
+
+/// The versions that answer now, or that a live session may be pinned to.
+#[must_use]
+pub fn versions_needed(facts: &RouteFacts<'_>, now: UnixMs) -> BTreeSet<VersionId> {
+    let remembered = facts.releases.iter().filter(|r| is_remembered(r, facts, now));
+    let mut needed: BTreeSet<VersionId> = remembered.flat_map(|r| [r.stable, r.canary]).collect();
+    needed.extend([facts.stable, stable_of(facts)]);
+    needed
+}
+
+/// The exposures that a release has reached, in the order of its plan; empty where it exposes nobody new.
+#[must_use]
+pub fn exposures(release: &Release) -> Vec<Exposure> {
+    let Some(serving) = release.state.serving_stage() else { return Vec::new() };
+    let reached = release.plan.stages.iter().take(serving + 1).enumerate();
+    reached
+        .map(|(index, stage)| Exposure {
+            stratum: Stratum(u16::try_from(index).unwrap_or(u16::MAX)),
+            cohort: stage.cohort.clone(),
+            weight: stage.weight,
+        })
+        .collect()
+}
+
+fn exposed(release: &Release) -> Option<Exposed> {
+    let exposures = exposures(release);
+    if exposures.is_empty() {
+        return None;
+    }
+    Some(Exposed {
+        id: Arc::new(release.id.clone()),
+        canary: release.canary,
+        salt: release.salt,
+        started_at: release.started_at.unwrap_or(release.created_at),
+        exposures,
+        judged_after: release.policy.ages.first,
+        rescue_budget: release.policy.rescue_budget,
+    })
+}
+
+/// The store's stable, but for a release whose decision it does not show yet.
+fn stable_of(facts: &RouteFacts<'_>) -> VersionId {
+    let decided = facts.releases.iter().find_map(|release| match &release.state {
+        State::Promoting { .. } => Some(release.canary),
+        State::RollingBack { .. } => release.promoted_at.map(|_| release.stable),
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoted { .. }
+        | State::RolledBack { .. } => None,
+    });
+    decided.unwrap_or(facts.stable)
+}
+
+/// Whether sessions pinned to a version of this release may be live.
+fn is_remembered(release: &Release, facts: &RouteFacts<'_>, now: UnixMs) -> bool {
+    let drain = match release.policy.on_rollback {
+        OnRollback::MoveNextTurn => SpanMs::ZERO,
+        OnRollback::FinishOnCanary { drain } => drain,
+    };
+    match &release.state {
+        State::Draft | State::Preflight => false,
+        State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoting { .. }
+        | State::RollingBack { .. } => true,
+        State::Promoted { at, keep_until } => now < (*at + facts.remember).max(*keep_until),
+        State::RolledBack { at, .. } => release.started_at.is_some() && now < *at + facts.remember + drain,
+    }
+}
+
+fn revoked(release: &Release) -> Option<Revoked> {
+    let revoked_at = release.revoked_at?;
+    release.started_at?;
+    let moves_at = match release.policy.on_rollback {
+        OnRollback::MoveNextTurn => revoked_at,
+        OnRollback::FinishOnCanary { drain } => revoked_at + drain,
+    };
+    let reach = if release.promoted_at.is_some() { Reach::EverySession } else { Reach::CanaryArm };
+    Some(Revoked { release: Arc::new(release.id.clone()), version: release.canary, reach, moves_at })
+}
+
+impl Revoked {
+    /// Whether it takes this pin off its version at `now`.
+    #[must_use]
+    pub fn moves(&self, pin: &Pin, now: UnixMs) -> bool {
+        let member = pin.member.as_ref();
+        let within_reach = match self.reach {
+            Reach::CanaryArm => member.is_some_and(|m| m.release == self.release && m.arm == Arm::Canary),
+            Reach::EverySession => member.is_none_or(|m| m.release == self.release && m.arm == Arm::Canary),
+        };
+        within_reach && self.version == pin.version && self.moves_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests;

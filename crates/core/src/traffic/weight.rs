@@ -68,6 +68,12 @@ impl Slot {
         Self(u16::try_from(scaled).unwrap_or(9_999))
     }
 
+    /// The place, 0..=9999.
+    #[must_use]
+    pub const fn place(self) -> u16 {
+        self.0
+    }
+
     /// Whether the slot lies below the weight.
     #[must_use]
     pub fn is_below(self, weight: WeightBp) -> bool {
