@@ -16,6 +16,7 @@ pub mod ppi;
 pub mod quantile;
 pub mod ramp;
 pub mod restart;
+pub mod rivals;
 pub mod self_check;
 pub mod sentinel;
 pub mod sketch;

@@ -43,6 +43,55 @@ pub fn stage_mass(stage: u32) -> f64 {
     1.0 / (f64::from(stage) * (f64::from(stage) + 1.0))
 }
 
+/// Late-onset insurance for any stream of e-values, one per bucket: a sentinel's likelihood ratio, a bet of one size.
+///
+/// ```
+/// use coalmine_stats::restart::{LateOnset, Onset, stage_mass};
+///
+/// let mut insured = LateOnset::new(Onset::StageRestarts);
+/// insured.restart(stage_mass(1));
+/// insured.fold(-8.0); // a first stage in which the bet loses nearly all
+/// insured.restart(stage_mass(2));
+/// insured.fold(9.0); // a fault that begins in the second
+/// assert!(insured.log_e() > 20f64.ln());
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LateOnset {
+    capital: Capital,
+}
+
+impl LateOnset {
+    /// Starts at E = 1.
+    #[must_use]
+    pub fn new(onset: Onset) -> Self {
+        Self { capital: Capital::new(onset, 1) }
+    }
+
+    /// Lays γ of the insurance half out, as [`crate::betting::EProcess::restart`] does.
+    pub fn restart(&mut self, gamma: f64) {
+        self.capital.restart(gamma);
+    }
+
+    /// Multiplies what is laid out by one bucket's e-value, given as ln e; a value that is not finite changes nothing.
+    pub fn fold(&mut self, log_e: f64) {
+        if log_e.is_finite() {
+            self.capital.fold(&[log_e; MAX_BETS], &[1.0; MAX_BETS]);
+        }
+    }
+
+    /// ln E now.
+    #[must_use]
+    pub fn log_e(&self) -> f64 {
+        self.capital.log_e()
+    }
+
+    /// The largest ln E so far.
+    #[must_use]
+    pub fn peak(&self) -> f64 {
+        self.capital.peak()
+    }
+}
+
 /// The capital of a mixture of up to [`MAX_BETS`] bets. All logarithms are natural.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Capital {
