@@ -1,19 +1,39 @@
 //! Turns reduced to session numbers at fixed ages, and sealed into exposure buckets
 //! (`statistics.md`, section 7). Pure: what is absorbed, in whatever order, gives the same buckets.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`badness`] | what one turn says under one metric |
+//! | [`classes`] | the classes that sessions are counted in, and the rounding between them |
+//! | [`ledger`] | the sessions of one release until their last number is posted |
+//! | [`totals`] | what is counted beside them: exposure, tripwires, the heaviest unit |
+//! | [`summary`], [`history`] | stable's traffic in short: what is calibrated and planned by |
+//! | [`yardstick`] | thresholds, caps and centres, frozen from it |
 
+pub mod badness;
+pub mod classes;
+mod gauge;
+pub mod heavy;
 pub mod history;
 pub mod ledger;
+pub mod runs;
+#[cfg(test)]
+pub(crate) mod sample;
+mod seal;
+pub mod summary;
 pub mod totals;
+pub mod yardstick;
 
 pub use history::RouteHistory;
 pub use ledger::{Absorbed, Changes, Kept, Ledger};
 pub use totals::Totals;
 
 use crate::metric::{Metric, Number};
+use crate::tally::Presence;
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Stratum};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is frozen from stable before any evidence counts.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -41,6 +61,30 @@ pub struct Session {
     pub requests: u64,
     /// Sums per metric.
     pub sums: BTreeMap<Metric, Sums>,
+    /// What is known of its first exposed request.
+    #[serde(default)]
+    pub first_seen: FirstSeen,
+    /// Requests whose amounts are owed: those begun early enough to be judged by `ages.whole`.
+    #[serde(default)]
+    pub owed: u32,
+    /// Idempotency keys of the feedback counted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub scored: BTreeSet<u64>,
+    /// Sums of a quantile metric against thresholds of its own, where the policy has such.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beyond: BTreeMap<Metric, Beyond>,
+}
+
+/// What a session's first exposed request was: it decides which metrics apply, alike in both arms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FirstSeen {
+    /// When the earliest request seen began; `None` while none was seen that began in the session's
+    /// own exposure bucket.
+    pub started_at: Option<UnixMs>,
+    /// Whether it declared tools.
+    pub tools: Option<Presence>,
+    /// Whether it asked for a JSON Schema.
+    pub schema: Option<Presence>,
 }
 
 /// A session's sums under one metric. All zero where the metric does not apply to the session.
@@ -48,36 +92,58 @@ pub struct Session {
 pub struct Sums {
     /// The first exposed request's badness; `None` while unknown.
     pub first: Option<f64>,
-    /// Badness summed over the requests that count for X2.
+    /// Badness summed over the requests that count for X2 and whose badness is known.
     pub session: f64,
-    /// Requests that count for X2.
+    /// How many those are.
     pub session_n: u32,
+    /// Requests that count for X2 and whose badness is unknown: they count as the centre.
+    #[serde(default)]
+    pub session_unknown: u32,
     /// The amount, or the scores, summed over the whole age.
     pub whole: f64,
     /// How many went into `whole`.
     pub whole_n: u32,
 }
 
+/// A quantile metric of one canary session against thresholds other than promotion's.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Beyond {
+    /// Against the rollback margin's own threshold.
+    pub rollback: Option<Sums>,
+    /// Against the absolute limit.
+    pub limit: Option<Sums>,
+}
+
 /// One number of every metric, over the sessions exposed in one bucket, both arms. Sealed: never
-/// changes again.
+/// changes again. A metric is here once both arms have a session whose number is known; until then its
+/// sessions are carried into the next bucket of the same stratum.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SealedBucket {
     /// Which number.
     pub number: Number,
     /// Which exposure.
     pub stratum: Stratum,
-    /// Index of the exposure bucket since the start; the last one where several were merged
-    /// because an arm was empty.
+    /// Index of the exposure bucket since the release was created; the last one where several were
+    /// merged because an arm was empty.
     pub bucket: u64,
     /// The histograms per metric.
     pub metrics: BTreeMap<Metric, TwoArms>,
 }
 
-/// Counts per class in both arms. The class at `values.len() - 1` is *missing*, worth the centre.
+/// Counts per class in both arms. The last class is *missing*: sessions that owe a number and have
+/// none. They are shown and are not bet on, so that silence proves nothing in either direction.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TwoArms {
     /// Sessions of the control per class.
+    #[serde(with = "classes::sparse")]
     pub control: Vec<u64>,
-    /// Sessions of the canary per class.
+    /// Sessions of the canary per class; of a quantile metric against promotion's threshold.
+    #[serde(with = "classes::sparse")]
     pub canary: Vec<u64>,
+    /// The canary against the rollback margin's own threshold; empty where it is promotion's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "classes::sparse")]
+    pub canary_rollback: Vec<u64>,
+    /// The canary against a limit with its own threshold; empty where it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "classes::sparse")]
+    pub canary_limit: Vec<u64>,
 }

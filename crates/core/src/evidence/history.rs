@@ -1,26 +1,134 @@
 //! Hourly summaries of a route's stable traffic: what a release is calibrated and planned by.
 
-use crate::tally::{Feedback, Turn};
+use crate::evidence::summary::{Following, Summary};
+use crate::tally::{Feedback, Turn, TurnPart};
+use crate::time::{SpanMs, UnixMs};
+use crate::traffic::pin::Arm;
 use crate::version::VersionId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// The last 72 hours of a route under its present stable version. One JSON document per route.
+/// Hours that are kept.
+const HOURS: u64 = 72;
+const HOUR: SpanMs = SpanMs::hours(1);
+
+/// The last 72 hours of a route under its present stable version. One JSON document per route; the
+/// sessions that are still young at a restart are not in it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RouteHistory {
     version: Option<VersionId>,
+    hours: BTreeMap<u64, Summary>,
+    #[serde(skip)]
+    following: Following,
 }
 
 impl RouteHistory {
-    /// Counts a turn that `stable` answered; a new stable begins a new history. Turns of other
-    /// versions are ignored.
+    /// Counts a turn that `stable` answers; a new stable begins a new history. Turns of other versions
+    /// are ignored.
     pub fn absorb(&mut self, turn: &Turn, stable: VersionId) {
-        if turn.version == stable {
-            self.version = Some(stable);
+        if self.version != Some(stable) {
+            *self = Self { version: Some(stable), ..Self::default() };
+        }
+        if turn.version != stable {
+            return;
+        }
+        let hour = self.hour(turn.started_at);
+        match turn.part {
+            TurnPart::Whole | TurnPart::Judged => hour.add_request(&turn.outcome),
+            TurnPart::Tail => {}
+        }
+        self.following.add(turn);
+        for session in self.following.grown(turn.started_at) {
+            self.hour(session.began).add_session(&session);
         }
     }
 
-    /// Counts a late score of a session that the stable version answers.
+    /// Counts a late score of a session outside of any release, or of a control.
     pub fn absorb_feedback(&mut self, feedback: &Feedback) {
-        let _ = feedback;
+        match feedback.member.as_ref().map(|member| member.arm) {
+            None | Some(Arm::Stable | Arm::Control) => self.hour(feedback.received_at).add_score(feedback),
+            Some(Arm::Canary) => {}
+        }
+    }
+
+    /// The version whose history it is.
+    #[must_use]
+    pub fn version(&self) -> Option<VersionId> {
+        self.version
+    }
+
+    /// The last `span` before `now`, in whole hours, the present one included.
+    #[must_use]
+    pub fn last(&self, span: SpanMs, now: UnixMs) -> Summary {
+        let (from, to) = ((now - span).0.div_ceil(HOUR.0), now.0 / HOUR.0);
+        let mut sum = Summary::default();
+        for (_, hour) in self.hours.range(from.min(to)..=to) {
+            sum.merge(hour);
+        }
+        sum
+    }
+
+    /// Summaries by hour since 1970, oldest first.
+    pub fn hours(&self) -> impl Iterator<Item = (UnixMs, &Summary)> {
+        self.hours.iter().map(|(hour, summary)| (UnixMs(hour * HOUR.0), summary))
+    }
+
+    fn hour(&mut self, at: UnixMs) -> &mut Summary {
+        let hour = at.0 / HOUR.0;
+        let newest = self.hours.last_key_value().map_or(hour, |(newest, _)| hour.max(*newest));
+        self.hours.retain(|kept, _| kept + HOURS > newest);
+        // What is older than all that is kept goes into the oldest kept hour's place and out at once.
+        self.hours.entry(hour.max((newest + 1).saturating_sub(HOURS))).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::sample::{stable_version, turn};
+    use crate::id::UnitKey;
+    use crate::metric::Metric;
+    use crate::tally::{Cause, Ending};
+
+    fn at(hours: u64) -> UnixMs {
+        UnixMs(hours * HOUR.0 + 1)
+    }
+
+    #[test]
+    fn a_history_is_bounded_and_told_by_hours() {
+        let mut history = RouteHistory::default();
+        for hour in 0..200 {
+            let mut failed = turn(UnitKey(1), at(hour));
+            failed.outcome.ending = Ending::Failed(Cause::Server);
+            history.absorb(&turn(UnitKey(1), at(hour)), stable_version());
+            history.absorb(&failed, stable_version());
+        }
+        assert_eq!(history.hours().count(), 72);
+        let day = history.last(SpanMs::hours(24), at(199));
+        assert_eq!(day.requests, 48);
+        assert!((day.rates[&Metric::ErrorRate].bad - 24.0).abs() < 1e-9);
+        assert_eq!(history.last(SpanMs::hours(24), at(1_000)).requests, 0);
+    }
+
+    #[test]
+    fn a_new_stable_begins_a_new_history() {
+        let mut history = RouteHistory::default();
+        history.absorb(&turn(UnitKey(1), at(1)), stable_version());
+        let other = crate::evidence::sample::canary_version();
+        history.absorb(&turn(UnitKey(1), at(1)), other);
+        assert_eq!(history.version(), Some(other));
+        assert_eq!(history.last(SpanMs::hours(24), at(1)).requests, 0, "that turn was the old stable's");
+    }
+
+    #[test]
+    fn it_survives_json() {
+        let mut history = RouteHistory::default();
+        for minute in 0..90 {
+            history.absorb(&turn(UnitKey(minute), UnixMs(u64::try_from(minute).unwrap() * 60_000)), stable_version());
+        }
+        let text = serde_json::to_string(&history).unwrap();
+        let read: RouteHistory = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.hours, history.hours);
+        assert!(history.hours().map(|(_, hour)| hour.sessions).sum::<u64>() > 50);
     }
 }

@@ -1,21 +1,59 @@
 //! The ledger of one release: turns in, sealed buckets out.
 
+use crate::evidence::badness::{schema_asked, stated_amount};
+use crate::evidence::gauge::{Gauge, Rank, gauges};
 use crate::evidence::history::RouteHistory;
-use crate::evidence::totals::Totals;
-use crate::evidence::{SealedBucket, Session, Yardstick};
-use crate::id::UnitKey;
+use crate::evidence::runs::Alongside;
+use crate::evidence::seal::{self, NUMBERS};
+use crate::evidence::totals::{Totals, count};
+use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
+use crate::evidence::{SealedBucket, Session, Yardstick, badness};
+use crate::id::{ReleaseId, UnitKey};
+use crate::metric::{Kind, Metric, Number};
+use crate::release::policy::{Ages, Policy};
 use crate::release::state::Release;
-use crate::tally::{Dropped, Feedback, Turn};
-use crate::time::UnixMs;
-use std::collections::BTreeMap;
+use crate::tally::{Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart};
+use crate::time::{SpanMs, UnixMs};
+use crate::traffic::pin::{Arm, Membership, Stratum};
+use crate::traffic::weight::WeightBp;
+use crate::version::VersionId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Without a history the warm-up ends after this, or after [`WARM_UP_SESSIONS`], whichever is first …
+const WARM_UP: SpanMs = SpanMs::minutes(5);
+/// Canary sessions that a warm-up costs at most.
+const WARM_UP_SESSIONS: usize = 20;
+/// … but not before stable has shown this many requests to measure by.
+const WARM_UP_REQUESTS: u64 = 30;
+/// Scores of one session that are counted at most.
+const SCORES: usize = 64;
 
 /// The sessions of one release until their last number is posted. Sealing depends on what was absorbed
 /// and on `complete_to` alone, never on the order of arrival.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ledger {
+    release: ReleaseId,
+    stable: VersionId,
+    policy: Policy,
+    weights: Vec<WeightBp>,
+    /// Exposure buckets are counted from here.
+    origin: UnixMs,
     yardstick: Option<Yardstick>,
+    gauges: Vec<Gauge>,
     sessions: BTreeMap<UnitKey, Session>,
+    by_bucket: BTreeMap<u64, BTreeSet<UnitKey>>,
     totals: Totals,
+    unsaved: Unsaved,
+}
+
+/// What changed and was not yet taken.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Unsaved {
+    yardstick: Option<Yardstick>,
+    sessions: BTreeSet<UnitKey>,
+    forgotten: Vec<UnitKey>,
+    sealed: Vec<SealedBucket>,
+    totals: Option<()>,
 }
 
 /// What the store kept of a ledger.
@@ -30,7 +68,8 @@ pub struct Kept {
 }
 
 /// What changed since the last call of [`Ledger::take_changes`]; belongs into one transaction with the
-/// marks of the deltas that it came from. Field by field what the store's `ReleaseEvidence` holds.
+/// marks of the deltas that it came from, and must be stored before any later one. Field by field what
+/// the store's `ReleaseEvidence` holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changes {
     /// The yardstick, when it was frozen since.
@@ -76,49 +115,139 @@ impl Ledger {
     /// Goes on from what was kept.
     #[must_use]
     pub fn restore(release: &Release, kept: Kept) -> Self {
-        let _ = release;
-        Self {
+        let mut ledger = Self {
+            release: release.id.clone(),
+            stable: release.stable,
+            policy: release.policy.clone(),
+            weights: release.plan.stages.iter().map(|stage| stage.weight).collect(),
+            origin: release.created_at,
+            gauges: kept.yardstick.as_ref().map(|yardstick| gauges(&release.policy, yardstick)).unwrap_or_default(),
             yardstick: kept.yardstick,
-            sessions: kept.sessions.into_iter().collect(),
+            sessions: BTreeMap::new(),
+            by_bucket: BTreeMap::new(),
             totals: kept.totals.unwrap_or_default(),
+            unsaved: Unsaved::default(),
+        };
+        for (unit, session) in kept.sessions {
+            ledger.by_bucket.entry(ledger.bucket_of(session.exposed_at)).or_default().insert(unit);
+            ledger.sessions.insert(unit, session);
         }
+        ledger
     }
 
     /// Takes one turn. Deltas are counted once by intake, so a turn comes once.
     pub fn absorb(&mut self, turn: &Turn) -> Absorbed {
-        let _ = turn;
-        Absorbed::NotOurs
+        let Some((unit, member)) = turn.unit.zip(turn.member.as_ref()).filter(|(_, member)| self.is_ours(member))
+        else {
+            return Absorbed::NotOurs;
+        };
+        self.unsaved.totals = Some(());
+        self.count_request(turn, member);
+        let became = self.absorb_into_session(turn, unit, member);
+        self.count_unit(unit, turn.part);
+        became
     }
 
     /// Takes one late score; harmless when repeated under the same idempotency key.
     pub fn absorb_feedback(&mut self, feedback: &Feedback) -> Absorbed {
-        let _ = feedback;
-        Absorbed::NotOurs
+        let metric = Metric::Feedback(feedback.name.clone());
+        let watched = self.policy.guardrails.iter().any(|guardrail| guardrail.metric == metric);
+        let Some(member) = feedback.member.as_ref().filter(|member| watched && self.is_ours(member)) else {
+            return Absorbed::NotOurs;
+        };
+        self.unsaved.totals = Some(());
+        if !(0.0..=1.0).contains(&feedback.value) {
+            self.totals.unusable_feedback += 1;
+            return Absorbed::Unusable;
+        }
+        if self.is_warm_up(member) {
+            return Absorbed::WarmUp;
+        }
+        let late = feedback.received_at.since(member.exposed_at) > self.policy.ages.whole
+            || self.is_posted(Number::Whole, self.bucket_of(member.exposed_at));
+        if late {
+            self.totals.late_feedback += 1;
+            return Absorbed::Late;
+        }
+        if let Err(refused) = self.begin(feedback.unit, member) {
+            return refused;
+        }
+        let Some(session) = self.sessions.get_mut(&feedback.unit) else { return Absorbed::Late };
+        let key = feedback.idempotency ^ name_hash(&feedback.name);
+        if session.scored.contains(&key) || session.scored.len() >= SCORES {
+            return Absorbed::Repeated;
+        }
+        session.scored.insert(key);
+        let sums = session.sums.entry(metric).or_default();
+        sums.whole += feedback.value;
+        sums.whole_n += 1;
+        self.unsaved.sessions.insert(feedback.unit);
+        Absorbed::Counted
     }
 
     /// Counts turns of this release that a gateway threw away.
     pub fn absorb_dropped(&mut self, dropped: &Dropped) {
-        let _ = dropped;
+        if dropped.release.as_deref() == Some(&self.release)
+            && let Some(arm) = self.totals.arm_mut(dropped.arm)
+        {
+            arm.dropped += dropped.count;
+            self.unsaved.totals = Some(());
+        }
     }
 
     /// Freezes the yardstick once that is possible: at once from a history with enough of stable's last
     /// 24 hours, else at the end of the warm-up. Call it at every look from the start of exposure on;
     /// returns the yardstick once there is one (build the [`crate::analysis::Books`] then).
     pub fn calibrate(&mut self, history: Option<&RouteHistory>, now: UnixMs) -> Option<&Yardstick> {
-        let _ = (history, now);
+        if self.yardstick.is_none()
+            && let Some(yardstick) = self.measure(history, now)
+        {
+            self.gauges = gauges(&self.policy, &yardstick);
+            self.totals.warm_up.close();
+            self.unsaved.totals = Some(());
+            self.unsaved.yardstick = Some(yardstick.clone());
+            self.yardstick = Some(yardstick);
+        }
         self.yardstick.as_ref()
     }
 
     /// Seals every exposure bucket whose age has passed by `complete_to`; fold each into the books, in
     /// this order. They are also in the next [`Ledger::take_changes`].
     pub fn seal(&mut self, complete_to: UnixMs) -> Vec<SealedBucket> {
-        let _ = complete_to;
-        Vec::new()
+        let mut sealed = Vec::new();
+        for number in NUMBERS {
+            let due = self.due(number, complete_to);
+            let next = self.totals.posted_to.get(&number).copied().unwrap_or(0);
+            if due <= next {
+                continue;
+            }
+            let has_control = |stratum: Stratum| has_control(&self.weights, stratum);
+            for (bucket, units) in self.by_bucket.range(next..due) {
+                let sessions = units.iter().filter_map(|unit| self.sessions.get(unit).map(|session| (*unit, session)));
+                sealed.extend(seal::post(&mut self.totals, &self.gauges, number, *bucket, sessions, &has_control));
+            }
+            self.totals.posted_to.insert(number, due);
+            self.unsaved.totals = Some(());
+        }
+        self.forget();
+        self.unsaved.sealed.extend(sealed.iter().cloned());
+        sealed
     }
 
     /// What changed since the last call; `None` when nothing did.
     pub fn take_changes(&mut self) -> Option<Changes> {
-        None
+        let unsaved = std::mem::take(&mut self.unsaved);
+        if unsaved == Unsaved::default() {
+            return None;
+        }
+        let whole = |unit: &UnitKey| self.sessions.get(unit).map(|session| (*unit, session.clone()));
+        Some(Changes {
+            yardstick: unsaved.yardstick,
+            sessions: unsaved.sessions.iter().filter_map(whole).collect(),
+            forgotten: unsaved.forgotten,
+            sealed: unsaved.sealed,
+            totals: self.totals.clone(),
+        })
     }
 
     /// The yardstick, once frozen.
@@ -138,4 +267,303 @@ impl Ledger {
     pub fn open_sessions(&self) -> usize {
         self.sessions.len()
     }
+
+    fn is_ours(&self, member: &Membership) -> bool {
+        let compared = match member.arm {
+            Arm::Stable => false,
+            Arm::Control | Arm::Canary => true,
+        };
+        compared && *member.release == self.release
+    }
+
+    fn is_warm_up(&self, member: &Membership) -> bool {
+        self.yardstick.as_ref().is_none_or(|yardstick| member.exposed_at < yardstick.frozen_at)
+    }
+
+    fn bucket_of(&self, exposed_at: UnixMs) -> u64 {
+        exposed_at.since(self.origin).0 / self.policy.bucket.0.max(1)
+    }
+
+    fn end_of(&self, bucket: u64) -> UnixMs {
+        self.origin + SpanMs((bucket + 1).saturating_mul(self.policy.bucket.0.max(1)))
+    }
+
+    /// The first bucket that is not due for a number.
+    fn due(&self, number: Number, complete_to: UnixMs) -> u64 {
+        (complete_to - age(self.policy.ages, number)).since(self.origin).0 / self.policy.bucket.0.max(1)
+    }
+
+    fn is_posted(&self, number: Number, bucket: u64) -> bool {
+        self.totals.posted_to.get(&number).is_some_and(|next| bucket < *next)
+    }
+
+    fn is_over(&self, bucket: u64) -> bool {
+        NUMBERS.iter().all(|number| self.is_posted(*number, bucket))
+    }
+
+    /// Begins the session of a unit if it is new and still owes a number.
+    fn begin(&mut self, unit: UnitKey, member: &Membership) -> Result<(), Absorbed> {
+        if self.is_warm_up(member) {
+            return Err(Absorbed::WarmUp);
+        }
+        if let Some(session) = self.sessions.get(&unit) {
+            if session.is_of(member) {
+                return Ok(());
+            }
+            self.totals.contradictions += 1;
+            return Err(Absorbed::Contradicts);
+        }
+        let bucket = self.bucket_of(member.exposed_at);
+        if self.is_over(bucket) {
+            return Err(Absorbed::Late);
+        }
+        self.sessions.insert(unit, Session::begun(member));
+        self.by_bucket.entry(bucket).or_default().insert(unit);
+        count(self.totals.exposed.entry(member.stratum).or_default(), member.arm);
+        Ok(())
+    }
+
+    fn absorb_into_session(&mut self, turn: &Turn, unit: UnitKey, member: &Membership) -> Absorbed {
+        if self.yardstick.is_none() {
+            self.totals.warm_up.absorb(turn, unit, member);
+        }
+        if self.is_warm_up(member) {
+            return Absorbed::WarmUp;
+        }
+        let bucket = self.bucket_of(member.exposed_at);
+        let windows = Windows::of(turn, member, self.policy.ages, self.end_of(bucket));
+        let posted = |number| self.is_posted(number, bucket);
+        let wanted = [
+            (windows.opening, posted(Number::First)),
+            (windows.session, posted(Number::Session)),
+            (windows.whole, posted(Number::Whole)),
+        ];
+        let owes = wanted.iter().any(|(inside, posted)| *inside && !posted);
+        let late = wanted.iter().any(|(inside, posted)| *inside && *posted);
+        let known = self.sessions.contains_key(&unit);
+        if !owes && !known {
+            self.totals.late_turns += u64::from(late);
+            return if late { Absorbed::Late } else { Absorbed::BeyondAges };
+        }
+        if let Err(refused) = self.begin(unit, member) {
+            return refused;
+        }
+        if let Some(session) = self.sessions.get_mut(&unit) {
+            session.requests += u64::from(turn.part != TurnPart::Tail);
+            session_absorb(session, &self.gauges, turn, &windows);
+        }
+        self.unsaved.sessions.insert(unit);
+        self.totals.late_turns += u64::from(late);
+        match (owes, late) {
+            (true, _) => Absorbed::Counted,
+            (false, true) => Absorbed::Late,
+            (false, false) => Absorbed::BeyondAges,
+        }
+    }
+
+    fn count_request(&mut self, turn: &Turn, member: &Membership) {
+        let cost = stated_amount(&Metric::CostPerSession, &turn.outcome);
+        let alongside = if has_control(&self.weights, member.stratum) { Alongside::Control } else { Alongside::Nobody };
+        let Some(arm) = self.totals.arm_mut(member.arm) else { return };
+        arm.cost_usd += cost.unwrap_or(0.0);
+        if turn.part == TurnPart::Tail {
+            return;
+        }
+        let outcome = &turn.outcome;
+        arm.requests += 1;
+        arm.cost_unknown += u64::from(cost.is_none() && turn.part == TurnPart::Whole);
+        arm.rescued += u64::from(outcome.served_by == ServedBy::Rescue);
+        match outcome.ending {
+            Ending::Failed(_) => arm.failed += 1,
+            Ending::Cancelled(_) => arm.cancelled += 1,
+            Ending::Complete | Ending::Running | Ending::ClientError | Ending::GatewayError => {}
+        }
+        if let Some(ttft_ms) = outcome.ttft_ms {
+            arm.ttft_ms.add(ttft_ms);
+        }
+        arm.latency_ms.add(outcome.latency_ms);
+        self.totals.runs.add(member.arm, outcome.ending.blame(), turn.started_at, alongside);
+    }
+
+    /// Keeps the largest number of requests of one unit.
+    fn count_unit(&mut self, unit: UnitKey, part: TurnPart) {
+        if part == TurnPart::Tail {
+            return;
+        }
+        let requests = match self.sessions.get(&unit) {
+            Some(session) => session.requests + self.totals.heavy.count(unit),
+            None => self.totals.heavy.add(unit, 1),
+        };
+        self.totals.heaviest_requests = self.totals.heaviest_requests.max(requests);
+    }
+
+    fn forget(&mut self) {
+        let done = NUMBERS.iter().map(|number| self.totals.posted_to.get(number).copied().unwrap_or(0)).min();
+        let rest = self.by_bucket.split_off(&done.unwrap_or(0));
+        for unit in std::mem::replace(&mut self.by_bucket, rest).into_values().flatten() {
+            let Some(session) = self.sessions.remove(&unit) else { continue };
+            // One that may grow to 1 % of all requests is remembered.
+            if session.requests >= 10 && session.requests * 500 >= self.totals.requests() {
+                self.totals.heavy.add(unit, session.requests);
+            }
+            self.unsaved.forgotten.push(unit);
+        }
+    }
+
+    fn measure(&self, history: Option<&RouteHistory>, now: UnixMs) -> Option<Yardstick> {
+        let watched = watched(&self.policy);
+        let warm_up = &self.totals.warm_up;
+        // A session seen already began before: no clock of another gateway is trusted to be exact.
+        let frozen_at =
+            if warm_up.first_exposed_at.is_none() { now } else { now.max(warm_up.last_exposed_at + SpanMs(1)) };
+        let day = history.filter(|history| history.version() == Some(self.stable));
+        if let Some(day) = day.map(|history| history.last(SpanMs::hours(24), now))
+            && is_enough(&day, &watched)
+        {
+            return Some(freeze(&day, Source::History, &watched, frozen_at));
+        }
+        let age = now.since(warm_up.first_exposed_at?);
+        let over = age >= WARM_UP || warm_up.canary.len() >= WARM_UP_SESSIONS;
+        let alone = warm_up.summary.requests == 0 && !has_control(&self.weights, Stratum(0));
+        let measured = alone || warm_up.summary.requests >= WARM_UP_REQUESTS;
+        (over && measured).then(|| freeze(&warm_up.measured(), Source::WarmUp, &watched, frozen_at))
+    }
+}
+
+impl Session {
+    fn begun(member: &Membership) -> Self {
+        Self {
+            arm: member.arm,
+            stratum: member.stratum,
+            exposed_at: member.exposed_at,
+            requests: 0,
+            sums: BTreeMap::new(),
+            first_seen: super::FirstSeen::default(),
+            owed: 0,
+            scored: BTreeSet::new(),
+            beyond: BTreeMap::new(),
+        }
+    }
+
+    fn is_of(&self, member: &Membership) -> bool {
+        self.arm == member.arm && self.stratum == member.stratum && self.exposed_at == member.exposed_at
+    }
+
+    /// Ranks a request against the earliest seen, and makes it the opening if it is.
+    fn rank(&mut self, started_at: UnixMs, outcome: &Outcome) -> Rank {
+        let rank = match self.first_seen.started_at {
+            None => Rank::Earlier,
+            Some(first) if started_at < first => Rank::Earlier,
+            Some(first) if started_at == first => Rank::Equal,
+            Some(_) => Rank::Later,
+        };
+        let (tools, schema) = (Some(outcome.tools_declared), Some(schema_asked(outcome)));
+        match rank {
+            Rank::Earlier => self.first_seen = super::FirstSeen { started_at: Some(started_at), tools, schema },
+            Rank::Equal => {
+                self.first_seen.tools = either(self.first_seen.tools, tools);
+                self.first_seen.schema = either(self.first_seen.schema, schema);
+            }
+            Rank::Later => {}
+        }
+        rank
+    }
+}
+
+/// Of two requests sent at once: present if one of them has it.
+fn either(one: Option<Presence>, other: Option<Presence>) -> Option<Presence> {
+    if one == Some(Presence::Present) { one } else { other.or(one) }
+}
+
+/// Which numbers a turn belongs to.
+#[derive(Debug, Clone, Copy)]
+struct Windows {
+    /// It may be the session's first request: it began in the session's own exposure bucket.
+    opening: bool,
+    /// It began early enough to be judged by `ages.session`.
+    session: bool,
+    /// It began early enough to be judged by `ages.whole`, and (a tail) ended by it.
+    whole: bool,
+}
+
+impl Windows {
+    fn of(turn: &Turn, member: &Membership, ages: Ages, bucket_end: UnixMs) -> Self {
+        let began = turn.started_at.since(member.exposed_at);
+        let before = |age: SpanMs| began <= SpanMs(age.0.saturating_sub(ages.first.0));
+        match turn.part {
+            TurnPart::Whole | TurnPart::Judged => {
+                Self { opening: turn.started_at < bucket_end, session: before(ages.session), whole: before(ages.whole) }
+            }
+            TurnPart::Tail => {
+                let lasted = turn.outcome.latency_ms.clamp(0.0, 1e15) as u64;
+                let ended = SpanMs(began.0.saturating_add(lasted));
+                Self { opening: false, session: false, whole: before(ages.whole) && ended <= ages.whole }
+            }
+        }
+    }
+}
+
+fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows: &Windows) {
+    let outcome = &turn.outcome;
+    let rank = if windows.opening { session.rank(turn.started_at, outcome) } else { Rank::Later };
+    session.owed += u32::from(windows.whole && turn.part != TurnPart::Tail);
+    for gauge in gauges {
+        if gauge.metric.kind() == Kind::Score {
+            continue;
+        }
+        let sums = session.sums.entry(gauge.metric.clone()).or_default();
+        if windows.whole && gauge.metric.kind() == Kind::Amount {
+            match turn.part {
+                TurnPart::Judged => sums.whole += stated_amount(&gauge.metric, outcome).unwrap_or(0.0),
+                TurnPart::Whole | TurnPart::Tail => {
+                    if let Some(amount) = badness::amount(&gauge.metric, outcome) {
+                        sums.whole += amount;
+                        sums.whole_n += 1;
+                    }
+                }
+            }
+        }
+        if turn.part == TurnPart::Tail || gauge.metric.kind() == Kind::Amount {
+            continue;
+        }
+        let readings = gauge.read(session.arm, outcome);
+        let add = |sums: &mut crate::evidence::Sums, reading| {
+            if windows.session {
+                sums.add_to_session(reading);
+            }
+            sums.take_as_first(reading, rank);
+        };
+        add(sums, readings.main);
+        if readings.rollback.is_some() || readings.limit.is_some() {
+            let beyond = session.beyond.entry(gauge.metric.clone()).or_default();
+            if let Some(reading) = readings.rollback {
+                add(beyond.rollback.get_or_insert_default(), reading);
+            }
+            if let Some(reading) = readings.limit {
+                add(beyond.limit.get_or_insert_default(), reading);
+            }
+        }
+    }
+}
+
+/// The age at which a number is posted.
+#[must_use]
+pub fn age(ages: Ages, number: Number) -> SpanMs {
+    match number {
+        Number::First => ages.first,
+        Number::Session => ages.session,
+        Number::Whole => ages.whole,
+    }
+}
+
+/// Whether a stratum leaves anybody on stable to compare with.
+#[must_use]
+pub fn has_control(weights: &[WeightBp], stratum: Stratum) -> bool {
+    weights.get(usize::from(stratum.0)).is_none_or(|weight| *weight < WeightBp::FULL)
+}
+
+fn name_hash(name: &str) -> u64 {
+    let mut low = [0; 8];
+    low.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..8]);
+    u64::from_le_bytes(low)
 }

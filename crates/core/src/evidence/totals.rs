@@ -1,11 +1,180 @@
 //! Running totals of a release that are in no bucket; kept with it, as one JSON document.
 
+use crate::analysis::ArmCounts;
+use crate::evidence::TwoArms;
+use crate::evidence::heavy::Heavy;
+use crate::evidence::runs::Runs;
+use crate::evidence::summary::{Following, LogHistogram, Summary};
+use crate::id::UnitKey;
+use crate::metric::{Metric, Number};
+use crate::tally::{Turn, TurnPart};
+use crate::time::UnixMs;
+use crate::traffic::pin::{Arm, Membership, Stratum};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What a ledger counts beside its sessions. Written whole at every change; control serialises it into
-/// `ReleaseEvidence::totals`.
+/// Sessions that a warm-up tells apart at most, per arm.
+const UNITS: usize = 10_000;
+
+/// What a ledger counts beside its sessions. Control serialises it into `ReleaseEvidence::totals`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Totals {
-    /// Turns that were not counted because their session's numbers were already posted.
+    /// The time before the yardstick; emptied when it is frozen, but for its counts.
+    pub warm_up: WarmUp,
+    /// Sessions exposed since, by stratum.
+    pub exposed: BTreeMap<Stratum, ArmCounts>,
+    /// Of those, with the first number posted: what the sample ratio is counted on.
+    pub split: BTreeMap<Stratum, ArmCounts>,
+    /// Of those, with the session number posted.
+    pub posted: BTreeMap<Stratum, ArmCounts>,
+    /// The control's requests.
+    pub control: ArmTotals,
+    /// The canary's requests.
+    pub canary: ArmTotals,
+    /// Requests of the unit that has sent most.
+    pub heaviest_requests: u64,
+    /// Counts of units whose session is closed.
+    pub heavy: Heavy,
+    /// The canary's failures in a row.
+    pub runs: Runs,
+    /// Turns that came after the numbers that they belong to were posted.
     pub late_turns: u64,
+    /// Scores that came so.
+    pub late_feedback: u64,
+    /// Scores that are no number within 0 and 1.
+    pub unusable_feedback: u64,
+    /// Turns and scores that contradict what is known of their session.
+    pub contradictions: u64,
+    /// The first exposure bucket that is not yet posted, per number.
+    pub posted_to: BTreeMap<Number, u64>,
+    /// Sessions per class that wait for a bucket with both arms.
+    pub carried: BTreeMap<Number, BTreeMap<Stratum, BTreeMap<Metric, TwoArms>>>,
+}
+
+/// What is seen before the yardstick is frozen; none of it is evidence.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct WarmUp {
+    /// The control's traffic.
+    pub summary: Summary,
+    /// The amounts of its sessions.
+    pub following: Following,
+    /// Sessions seen, by arm.
+    pub control: BTreeSet<UnitKey>,
+    /// The canary's.
+    pub canary: BTreeSet<UnitKey>,
+    /// How many there were in the end.
+    pub sessions: ArmCounts,
+    /// When the first session was exposed.
+    pub first_exposed_at: Option<UnixMs>,
+    /// When the last one seen was.
+    pub last_exposed_at: UnixMs,
+}
+
+/// The requests of one arm, its turns after the ages included.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ArmTotals {
+    /// Requests.
+    pub requests: u64,
+    /// That failed by the version's fault.
+    pub failed: u64,
+    /// That the client gave up.
+    pub cancelled: u64,
+    /// That stable answered for the canary.
+    pub rescued: u64,
+    /// Turns that gateways threw away.
+    pub dropped: u64,
+    /// US dollars, where known.
+    pub cost_usd: f64,
+    /// Requests whose cost is unknown.
+    pub cost_unknown: u64,
+    /// Milliseconds to the first content.
+    pub ttft_ms: LogHistogram,
+    /// Milliseconds to the end.
+    pub latency_ms: LogHistogram,
+}
+
+impl Totals {
+    /// The requests of an arm; stable's are not counted.
+    #[must_use]
+    pub fn arm(&self, arm: Arm) -> Option<&ArmTotals> {
+        match arm {
+            Arm::Stable => None,
+            Arm::Control => Some(&self.control),
+            Arm::Canary => Some(&self.canary),
+        }
+    }
+
+    /// The same, to be added to.
+    pub fn arm_mut(&mut self, arm: Arm) -> Option<&mut ArmTotals> {
+        match arm {
+            Arm::Stable => None,
+            Arm::Control => Some(&mut self.control),
+            Arm::Canary => Some(&mut self.canary),
+        }
+    }
+
+    /// Sessions exposed in the whole release, the warm-up included.
+    #[must_use]
+    pub fn exposed_in_all(&self) -> ArmCounts {
+        self.exposed.values().fold(self.warm_up.sessions, |sum, counts| ArmCounts {
+            control: sum.control + counts.control,
+            canary: sum.canary + counts.canary,
+        })
+    }
+
+    /// Requests of both arms.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.control.requests + self.canary.requests
+    }
+}
+
+impl WarmUp {
+    /// Takes one turn of the release.
+    pub fn absorb(&mut self, turn: &Turn, unit: UnitKey, member: &Membership) {
+        self.first_exposed_at = Some(self.first_exposed_at.map_or(member.exposed_at, |at| at.min(member.exposed_at)));
+        self.last_exposed_at = self.last_exposed_at.max(member.exposed_at);
+        let units = match member.arm {
+            Arm::Stable => return,
+            Arm::Control => &mut self.control,
+            Arm::Canary => &mut self.canary,
+        };
+        if units.len() < UNITS && units.insert(unit) {
+            count(&mut self.sessions, member.arm);
+        }
+        if member.arm == Arm::Control {
+            match turn.part {
+                TurnPart::Whole | TurnPart::Judged => self.summary.add_request(&turn.outcome),
+                TurnPart::Tail => {}
+            }
+            self.following.add(turn);
+        }
+    }
+
+    /// The control's traffic, its young sessions as they are.
+    #[must_use]
+    pub fn measured(&self) -> Summary {
+        let mut summary = self.summary.clone();
+        self.following.sessions().for_each(|session| summary.add_session(session));
+        summary
+    }
+
+    /// The yardstick is frozen: only the counts are kept.
+    pub fn close(&mut self) {
+        *self = Self {
+            sessions: self.sessions,
+            first_exposed_at: self.first_exposed_at,
+            last_exposed_at: self.last_exposed_at,
+            ..Self::default()
+        };
+    }
+}
+
+/// Adds one to an arm; stable is not counted.
+pub fn count(counts: &mut ArmCounts, arm: Arm) {
+    match arm {
+        Arm::Stable => {}
+        Arm::Control => counts.control += 1,
+        Arm::Canary => counts.canary += 1,
+    }
 }

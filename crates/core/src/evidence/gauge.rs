@@ -1,0 +1,158 @@
+//! How one metric of a release is read, with every number that the yardstick froze for it.
+
+use crate::evidence::badness::{self, Reading};
+use crate::evidence::yardstick::watched;
+use crate::evidence::{Session, Sums, Yardstick};
+use crate::metric::{Kind, Metric, Number};
+use crate::release::policy::Policy;
+use crate::tally::{Outcome, Presence};
+use crate::traffic::pin::Arm;
+
+/// One metric, ready to be read.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Gauge {
+    pub(super) metric: Metric,
+    centre: f64,
+    cap: Option<f64>,
+    spans: Spans,
+}
+
+/// The thresholds of a quantile metric in milliseconds; none for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Spans {
+    control: Option<f64>,
+    canary: Option<f64>,
+    /// Where the rollback margin has another ratio than promotion's.
+    rollback: Option<f64>,
+    limit: Option<f64>,
+}
+
+/// What one request says, against each threshold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Readings {
+    pub(super) main: Reading,
+    pub(super) rollback: Option<Reading>,
+    pub(super) limit: Option<Reading>,
+}
+
+/// All metrics of a release that need numbers.
+pub(super) fn gauges(policy: &Policy, yardstick: &Yardstick) -> Vec<Gauge> {
+    watched(policy).into_iter().map(|metric| Gauge::new(metric, policy, yardstick)).collect()
+}
+
+impl Gauge {
+    fn new(metric: Metric, policy: &Policy, yardstick: &Yardstick) -> Self {
+        let guardrail = policy.guardrails.iter().find(|guardrail| guardrail.metric == metric);
+        // Nothing is known of a request beyond its judging age, so no threshold lies there.
+        let latest = policy.ages.first.0 as f64;
+        let mut spans = Spans::default();
+        if metric.kind() == Kind::Exceedance {
+            let tau = yardstick.tau_ms.get(&metric).copied();
+            let widened = |ratio: f64| tau.map(|tau| (tau * ratio).min(latest));
+            let promote = guardrail.map_or(1.0, |g| g.promote.ratio);
+            let rollback = guardrail.map_or(1.0, |g| g.rollback.ratio);
+            spans.control = widened(1.0);
+            spans.canary = widened(promote);
+            spans.rollback = if rollback.to_bits() == promote.to_bits() { None } else { widened(rollback) };
+            spans.limit = guardrail.and_then(|g| g.limit).map(|limit_ms| limit_ms.min(latest));
+        }
+        Self {
+            centre: yardstick.centre.get(&metric).copied().unwrap_or(0.5),
+            cap: yardstick.cap.get(&metric).copied(),
+            spans,
+            metric,
+        }
+    }
+
+    /// Reads one request.
+    pub(super) fn read(&self, arm: Arm, outcome: &Outcome) -> Readings {
+        let against = |span: Option<f64>| badness::reading(&self.metric, outcome, span);
+        match arm {
+            Arm::Stable | Arm::Control => Readings { main: against(self.spans.control), rollback: None, limit: None },
+            Arm::Canary => Readings {
+                main: against(self.spans.canary),
+                rollback: self.spans.rollback.map(|span| against(Some(span))),
+                limit: self.spans.limit.map(|span| against(Some(span))),
+            },
+        }
+    }
+
+    /// Whether the metric has this number.
+    pub(super) fn has(&self, number: Number) -> bool {
+        self.metric.numbers().iter().any(|(has, _)| *has == number)
+    }
+
+    /// Whether the metric applies to the session, as its first exposed request tells.
+    pub(super) fn applies(&self, session: &Session) -> bool {
+        match &self.metric {
+            Metric::ToolCallValid => session.first_seen.tools == Some(Presence::Present),
+            Metric::SchemaValid => session.first_seen.schema == Some(Presence::Present),
+            Metric::ErrorRate
+            | Metric::TtftP95
+            | Metric::LatencyP95
+            | Metric::CostPerSession
+            | Metric::OutputTokens
+            | Metric::RefusalRate
+            | Metric::EmptyRate
+            | Metric::TruncatedRate
+            | Metric::CancelBeforeFirstByte
+            | Metric::Feedback(_) => true,
+        }
+    }
+
+    /// The session's number as a badness; `None` when it is missing.
+    pub(super) fn number(&self, number: Number, sums: &Sums, owed: u32) -> Option<f64> {
+        match (number, self.metric.kind()) {
+            (Number::First, _) => sums.first,
+            (Number::Session, _) => {
+                let unknown = f64::from(sums.session_unknown);
+                let n = f64::from(sums.session_n) + unknown;
+                (sums.session_n > 0).then(|| (sums.session + unknown * self.centre) / n)
+            }
+            (Number::Whole, Kind::Amount) => {
+                let known = owed > 0 && sums.whole_n == owed;
+                self.cap.filter(|_| known).map(|cap| (sums.whole / cap).min(1.0))
+            }
+            (Number::Whole, Kind::Rate | Kind::Exceedance | Kind::Score) => {
+                (sums.whole_n > 0).then(|| 1.0 - sums.whole / f64::from(sums.whole_n))
+            }
+        }
+    }
+}
+
+impl Sums {
+    /// Adds one request of the first `ages.session`.
+    pub(super) fn add_to_session(&mut self, reading: Reading) {
+        match reading {
+            Reading::Is(badness) => {
+                self.session += badness;
+                self.session_n += 1;
+            }
+            Reading::Unknown => self.session_unknown += 1,
+            Reading::NotApplicable => {}
+        }
+    }
+
+    /// Takes a request as the session's first: it replaces a later one, and joins an equal one.
+    pub(super) fn take_as_first(&mut self, reading: Reading, rank: Rank) {
+        self.first = match rank {
+            Rank::Earlier => reading.known(),
+            Rank::Equal => match (self.first, reading.known()) {
+                (Some(one), Some(other)) => Some(one.max(other)),
+                (one, other) => one.or(other),
+            },
+            Rank::Later => self.first,
+        };
+    }
+}
+
+/// How a request stands to the earliest that its session has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rank {
+    /// It began before it, or is the first one seen.
+    Earlier,
+    /// It began in the same millisecond: two that a client sent at once.
+    Equal,
+    /// It began after it, or too late to be the first.
+    Later,
+}

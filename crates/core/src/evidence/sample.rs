@@ -1,0 +1,138 @@
+//! Small whole values for tests.
+
+use crate::id::{Generation, ReleaseId, UnitKey};
+use crate::metric::Metric;
+use crate::release::plan::{Gate, Plan, Stage};
+use crate::release::policy::{
+    Ages, Budget, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
+};
+use crate::release::state::{Release, State};
+use crate::tally::{Check, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage};
+use crate::time::{SpanMs, UnixMs};
+use crate::traffic::pin::{Arm, Membership, Stratum};
+use crate::traffic::weight::{Salt, WeightBp};
+use crate::version::VersionId;
+use std::sync::Arc;
+
+pub(crate) const RELEASE: &str = "support-1";
+
+pub(crate) fn stable_version() -> VersionId {
+    VersionId([1; 32])
+}
+
+pub(crate) fn canary_version() -> VersionId {
+    VersionId([2; 32])
+}
+
+/// A good answer: 200 ms to the first token, 900 ms in all, one cent.
+pub(crate) fn outcome() -> Outcome {
+    Outcome {
+        ending: Ending::Complete,
+        status: 200,
+        ttft_ms: Some(200.0),
+        latency_ms: 900.0,
+        gap_max_ms: Some(40.0),
+        usage: Usage { input: Some(100), output: Some(50), cached: None, reasoning: None },
+        cost_usd: Some(0.01),
+        refusal: Check::No,
+        empty: Check::No,
+        truncated: Check::No,
+        tools_declared: Presence::Absent,
+        tool_calls: 0,
+        tool_calls_bad: 0,
+        schema_broken: Check::NotApplicable,
+        served_by: ServedBy::Assigned,
+        retries: 0,
+    }
+}
+
+/// A turn of stable outside of any release.
+pub(crate) fn turn(unit: UnitKey, started_at: UnixMs) -> Turn {
+    Turn {
+        route: Arc::new("support".into()),
+        unit: Some(unit),
+        customer: None,
+        version: stable_version(),
+        member: None,
+        started_at,
+        part: TurnPart::Whole,
+        outcome: outcome(),
+    }
+}
+
+pub(crate) fn member(arm: Arm, exposed_at: UnixMs) -> Membership {
+    Membership { release: Arc::new(ReleaseId::from(RELEASE)), arm, stratum: Stratum(0), exposed_at }
+}
+
+/// A turn inside the release, `after` its session's exposure.
+pub(crate) fn turn_of(arm: Arm, unit: u128, exposed_at: UnixMs, after: SpanMs) -> Turn {
+    Turn { member: Some(member(arm, exposed_at)), ..turn(UnitKey(unit), exposed_at + after) }
+}
+
+pub(crate) fn score_of(arm: Arm, unit: u128, exposed_at: UnixMs, value: f64, idempotency: u64) -> Feedback {
+    Feedback {
+        route: "support".into(),
+        unit: UnitKey(unit),
+        member: Some(member(arm, exposed_at)),
+        name: "correct".to_owned(),
+        value,
+        idempotency,
+        received_at: exposed_at + SpanMs::minutes(1),
+    }
+}
+
+pub(crate) fn guardrail(metric: Metric, shift: f64) -> Guardrail {
+    Guardrail {
+        weight: metric.severity(),
+        metric,
+        role: Role::Guardrail,
+        promote: Margin { ratio: 1.0, shift },
+        rollback: Margin { ratio: 1.0, shift: shift / 2.0 },
+        limit: None,
+        no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(30) },
+    }
+}
+
+/// A running release with one stage at `weight_bp` and these guardrails.
+pub(crate) fn release(weight_bp: u16, guardrails: Vec<Guardrail>) -> Release {
+    let stage = |weight_bp| Stage {
+        cohort: crate::cohort::Cohort::All,
+        weight: WeightBp::new(weight_bp).unwrap(),
+        bake: SpanMs::hours(1),
+        min_sessions: 10,
+        gate: Gate::Automatic,
+    };
+    Release {
+        id: RELEASE.into(),
+        tenant: "default".into(),
+        route: "support".into(),
+        stable: stable_version(),
+        canary: canary_version(),
+        plan: Plan { stages: vec![stage(weight_bp), stage(weight_bp.max(5_000))] },
+        policy: Policy {
+            false_rollback_rate: 0.05,
+            false_promotion_rate: 0.05,
+            guardrails,
+            tripwires: vec![Tripwire::ConsecutiveFailures(5)],
+            bucket: SpanMs::minutes(1),
+            ages: Ages::default(),
+            max_duration: SpanMs::hours(72),
+            on_undecided: OnUndecided::Hold,
+            on_rollback: OnRollback::MoveNextTurn,
+            keep: SpanMs::hours(48),
+            rescue_budget: WeightBp::new(500).unwrap(),
+            budget: Budget::default(),
+            freeze: Vec::new(),
+        },
+        policy_hash: String::new(),
+        salt: Salt([7; 32]),
+        attempt: 0,
+        created_at: UnixMs(0),
+        started_at: Some(UnixMs(0)),
+        promoted_at: None,
+        revoked_at: None,
+        open: std::collections::BTreeSet::new(),
+        state: State::Running { stage: 0, entered_at: UnixMs(0) },
+        generation: Generation(1),
+    }
+}

@@ -1,0 +1,103 @@
+//! Sealing: sessions old enough post a number, class by class, into their exposure bucket.
+//!
+//! A bucket seals for a number once every gateway has reported past its end plus the number's age, so
+//! nothing that could still arrive belongs into it, however slow or long a session is. A number is never
+//! posted early, and each session posts each number once.
+
+use crate::evidence::gauge::Gauge;
+use crate::evidence::totals::{Totals, count};
+use crate::evidence::{SealedBucket, Session, TwoArms, classes};
+use crate::id::UnitKey;
+use crate::metric::{Kind, Metric, Number};
+use crate::traffic::pin::{Arm, Stratum};
+use std::collections::BTreeMap;
+
+/// The numbers in the order in which they are posted.
+pub(super) const NUMBERS: [Number; 3] = [Number::First, Number::Session, Number::Whole];
+
+/// Whether a stratum has a control at all.
+pub(super) type HasControl<'a> = &'a dyn Fn(Stratum) -> bool;
+
+/// Posts one number of one exposure bucket and seals what is complete.
+pub(super) fn post<'a>(
+    totals: &mut Totals,
+    gauges: &[Gauge],
+    number: Number,
+    bucket: u64,
+    sessions: impl Iterator<Item = (UnitKey, &'a Session)>,
+    has_control: HasControl<'_>,
+) -> Vec<SealedBucket> {
+    for (unit, session) in sessions {
+        match number {
+            Number::First => count(totals.split.entry(session.stratum).or_default(), session.arm),
+            Number::Session => count(totals.posted.entry(session.stratum).or_default(), session.arm),
+            Number::Whole => {}
+        }
+        let waiting = totals.carried.entry(number).or_default().entry(session.stratum).or_default();
+        for gauge in gauges.iter().filter(|gauge| gauge.has(number) && gauge.applies(session)) {
+            add(waiting, gauge, number, unit, session);
+        }
+    }
+    let Some(waiting) = totals.carried.get_mut(&number) else { return Vec::new() };
+    let mut sealed = Vec::new();
+    for (stratum, metrics) in waiting {
+        let complete = take_complete(metrics, has_control(*stratum));
+        if !complete.is_empty() {
+            sealed.push(SealedBucket { number, stratum: *stratum, bucket, metrics: complete });
+        }
+    }
+    sealed
+}
+
+fn add(waiting: &mut BTreeMap<Metric, TwoArms>, gauge: &Gauge, number: Number, unit: UnitKey, session: &Session) {
+    let kind = gauge.metric.kind();
+    let arms = waiting.entry(gauge.metric.clone()).or_default();
+    let dice = classes::dice(unit, &gauge.metric, number);
+    let class = |sums: &crate::evidence::Sums| classes::class(kind, gauge.number(number, sums, session.owed), dice);
+    let sums = session.sums.get(&gauge.metric).copied().unwrap_or_default();
+    match session.arm {
+        Arm::Stable => {}
+        Arm::Control => bump(&mut arms.control, kind, class(&sums)),
+        Arm::Canary => {
+            bump(&mut arms.canary, kind, class(&sums));
+            let beyond = session.beyond.get(&gauge.metric).copied().unwrap_or_default();
+            if let Some(sums) = beyond.rollback {
+                bump(&mut arms.canary_rollback, kind, class(&sums));
+            }
+            if let Some(sums) = beyond.limit {
+                bump(&mut arms.canary_limit, kind, class(&sums));
+            }
+        }
+    }
+}
+
+fn bump(counts: &mut Vec<u64>, kind: Kind, class: usize) {
+    if counts.is_empty() {
+        counts.resize(classes::count(kind), 0);
+    }
+    if let Some(count) = counts.get_mut(class) {
+        *count += 1;
+    }
+}
+
+/// Takes the metrics that have a session with a known number in each arm (in the canary, where there is
+/// no control); the others wait for the next bucket.
+fn take_complete(metrics: &mut BTreeMap<Metric, TwoArms>, has_control: bool) -> BTreeMap<Metric, TwoArms> {
+    let is_complete = |arms: &TwoArms| is_known(&arms.canary) && (!has_control || is_known(&arms.control));
+    let mut complete = BTreeMap::new();
+    metrics.retain(|metric, arms| {
+        let done = is_complete(arms);
+        if done {
+            let mut arms = std::mem::take(arms);
+            let classes = classes::count(metric.kind());
+            arms.control.resize(classes, 0);
+            complete.insert(metric.clone(), arms);
+        }
+        !done
+    });
+    complete
+}
+
+fn is_known(counts: &[u64]) -> bool {
+    counts.split_last().is_some_and(|(_, known)| known.iter().any(|count| *count > 0))
+}

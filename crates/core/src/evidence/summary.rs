@@ -1,0 +1,325 @@
+//! Stable's traffic in short: shares, logarithmic histograms, amounts per session. Sums only, so two
+//! summaries merge by addition.
+
+use crate::evidence::badness::{Reading, amount, reading, stated_amount};
+use crate::id::UnitKey;
+use crate::metric::{Kind, Metric};
+use crate::tally::{Feedback, Outcome, Turn, TurnPart};
+use crate::time::{SpanMs, UnixMs};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Two neighbouring classes of a [`LogHistogram`] differ by 3 %.
+const LN_STEP: f64 = 0.03;
+/// Feedback names that one summary tells apart at most.
+const NAMES: usize = 64;
+/// Sessions that are followed at most; beyond, every second one by its hash, and so on.
+const OPEN: usize = 4_096;
+/// A session is summed up this long after its first request.
+const SESSION: SpanMs = SpanMs::minutes(30);
+
+/// Requests, sessions and what they showed.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Requests.
+    pub requests: u64,
+    /// Sessions that were followed to their age (a fixed share of all, where there are very many).
+    pub sessions: u64,
+    /// Badness per metric, over requests (scores: over scores).
+    pub rates: BTreeMap<Metric, Share>,
+    /// Milliseconds to the first content.
+    pub ttft_ms: LogHistogram,
+    /// Milliseconds to the end.
+    pub latency_ms: LogHistogram,
+    /// Amounts per session, where all of a session's are known.
+    pub amounts: BTreeMap<Metric, Amounts>,
+}
+
+/// A sum of badness and how many went into it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Share {
+    /// Badness, summed.
+    pub bad: f64,
+    /// Known readings.
+    pub known: u64,
+}
+
+/// Amounts of sessions.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Amounts {
+    /// Summed, in their unit.
+    pub sum: f64,
+    /// Their distribution.
+    pub histogram: LogHistogram,
+}
+
+/// Counts of positive numbers in classes of 3 %; zero has its own.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LogHistogram {
+    /// How many were 0.
+    pub zeros: u64,
+    /// How many lie in e^(0.03·k) … e^(0.03·(k+1)), by k.
+    pub classes: BTreeMap<i16, u64>,
+}
+
+impl Share {
+    /// The mean, drawn slightly to one half so that it is never quite 0 or 1; `None` without readings.
+    #[must_use]
+    pub fn mean(self) -> Option<f64> {
+        (self.known > 0).then(|| (self.bad + 0.5) / (self.known as f64 + 1.0))
+    }
+}
+
+impl LogHistogram {
+    /// Counts one number; what is negative or no number is ignored.
+    pub fn add(&mut self, value: f64) {
+        if value.is_nan() || value < 0.0 {
+            return;
+        }
+        if value < 1e-12 {
+            self.zeros += 1;
+            return;
+        }
+        let class = (value.min(1e12).ln() / LN_STEP).floor();
+        *self.classes.entry(class as i16).or_insert(0) += 1;
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.zeros + self.classes.values().sum::<u64>()
+    }
+
+    /// Whether nothing was counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number below which a share `q` of all lie, within 3 %; `None` when empty.
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let all = self.len();
+        if all == 0 {
+            return None;
+        }
+        let rank = q.clamp(0.0, 1.0) * all as f64;
+        let mut below = self.zeros as f64;
+        if below >= rank && self.zeros > 0 {
+            return Some(0.0);
+        }
+        let mut last = 0.0;
+        for (class, count) in &self.classes {
+            let inside = (rank - below) / *count as f64;
+            last = ((f64::from(*class) + inside.clamp(0.0, 1.0)) * LN_STEP).exp();
+            below += *count as f64;
+            if below >= rank {
+                return Some(last);
+            }
+        }
+        Some(last)
+    }
+
+    /// Adds another.
+    pub fn merge(&mut self, other: &Self) {
+        self.zeros += other.zeros;
+        for (class, count) in &other.classes {
+            *self.classes.entry(*class).or_insert(0) += count;
+        }
+    }
+}
+
+impl Summary {
+    /// Counts one request: not its amounts, which belong to sessions ([`Following`]).
+    pub fn add_request(&mut self, outcome: &Outcome) {
+        self.requests += 1;
+        for metric in Metric::BUILT_IN {
+            if metric.kind() == Kind::Rate
+                && let Reading::Is(bad) = reading(&metric, outcome, None)
+            {
+                self.add_share(metric, bad);
+            }
+        }
+        if let Some(ttft_ms) = outcome.ttft_ms {
+            self.ttft_ms.add(ttft_ms);
+        }
+        self.latency_ms.add(outcome.latency_ms);
+    }
+
+    /// Counts one late score; what is not within 0 and 1 is ignored.
+    pub fn add_score(&mut self, feedback: &Feedback) {
+        let metric = Metric::Feedback(feedback.name.clone());
+        let room = self.rates.len() < NAMES || self.rates.contains_key(&metric);
+        if room && (0.0..=1.0).contains(&feedback.value) {
+            self.add_share(metric, 1.0 - feedback.value);
+        }
+    }
+
+    /// Counts one session that has reached its age.
+    pub fn add_session(&mut self, session: &Followed) {
+        self.sessions += 1;
+        for (metric, sum) in &session.sums {
+            if let Some(sum) = sum {
+                let amounts = self.amounts.entry(metric.clone()).or_default();
+                amounts.sum += sum;
+                amounts.histogram.add(*sum);
+            }
+        }
+    }
+
+    /// Adds another.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.sessions += other.sessions;
+        for (metric, share) in &other.rates {
+            let mine = self.rates.entry(metric.clone()).or_default();
+            mine.bad += share.bad;
+            mine.known += share.known;
+        }
+        self.ttft_ms.merge(&other.ttft_ms);
+        self.latency_ms.merge(&other.latency_ms);
+        for (metric, amounts) in &other.amounts {
+            let mine = self.amounts.entry(metric.clone()).or_default();
+            mine.sum += amounts.sum;
+            mine.histogram.merge(&amounts.histogram);
+        }
+    }
+
+    fn add_share(&mut self, metric: Metric, bad: f64) {
+        let share = self.rates.entry(metric).or_default();
+        share.bad += bad;
+        share.known += 1;
+    }
+}
+
+/// The amounts of sessions that are still young.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Following {
+    open: BTreeMap<UnitKey, Followed>,
+    /// Only units whose hash is a multiple of 2^this are followed.
+    thinned: u32,
+    swept_at: UnixMs,
+}
+
+/// One young session.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Followed {
+    /// When its first request began.
+    pub began: UnixMs,
+    /// Its amounts so far; `None` once one is unknown.
+    pub sums: BTreeMap<Metric, Option<f64>>,
+}
+
+impl Following {
+    /// Adds a turn's amounts to its session.
+    pub fn add(&mut self, turn: &Turn) {
+        let Some(unit) = turn.unit.filter(|unit| self.follows(*unit)) else { return };
+        let session =
+            self.open.entry(unit).or_insert_with(|| Followed { began: turn.started_at, ..Followed::default() });
+        for metric in Metric::BUILT_IN.into_iter().filter(|metric| metric.kind() == Kind::Amount) {
+            let more = match turn.part {
+                // The rest of it follows with the tail.
+                TurnPart::Judged => Some(stated_amount(&metric, &turn.outcome).unwrap_or(0.0)),
+                TurnPart::Whole | TurnPart::Tail => amount(&metric, &turn.outcome),
+            };
+            let sum = session.sums.entry(metric).or_insert(Some(0.0));
+            *sum = sum.zip(more).map(|(sum, more)| sum + more);
+        }
+        while self.open.len() > OPEN {
+            self.thinned += 1;
+            let thinned = self.thinned;
+            self.open.retain(|unit, _| is_kept(*unit, thinned));
+        }
+    }
+
+    /// Hands out the sessions that have reached their age by `now`; looks at most once a minute.
+    pub fn grown(&mut self, now: UnixMs) -> Vec<Followed> {
+        if now.since(self.swept_at) < SpanMs::minutes(1) {
+            return Vec::new();
+        }
+        self.swept_at = now;
+        let old: Vec<UnitKey> =
+            self.open.iter().filter(|(_, s)| now.since(s.began) >= SESSION).map(|(unit, _)| *unit).collect();
+        old.iter().filter_map(|unit| self.open.remove(unit)).collect()
+    }
+
+    /// The sessions followed now, however young.
+    pub fn sessions(&self) -> impl Iterator<Item = &Followed> {
+        self.open.values()
+    }
+
+    fn follows(&self, unit: UnitKey) -> bool {
+        is_kept(unit, self.thinned)
+    }
+}
+
+fn is_kept(unit: UnitKey, thinned: u32) -> bool {
+    unit.0.trailing_zeros() >= thinned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::sample::{outcome, turn};
+    use proptest::prelude::*;
+
+    #[test]
+    fn quantiles_are_within_their_class() {
+        let mut histogram = LogHistogram::default();
+        for value in 1..=1_000 {
+            histogram.add(f64::from(value));
+        }
+        for (q, truth) in [(0.5, 500.0), (0.95, 950.0), (0.999, 999.0)] {
+            let found = histogram.quantile(q).unwrap();
+            assert!((found / truth - 1.0).abs() < 0.031, "{q}: {found}");
+        }
+        histogram.add(f64::NAN);
+        histogram.add(-1.0);
+        assert_eq!(histogram.len(), 1_000);
+        assert_eq!(LogHistogram::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn a_session_with_an_unknown_price_has_none() {
+        let mut following = Following::default();
+        let cost = Metric::CostPerSession;
+        let mut priced = turn(UnitKey(1), UnixMs(0));
+        priced.outcome.cost_usd = Some(0.5);
+        following.add(&priced);
+        following.add(&priced);
+        let mut unpriced = turn(UnitKey(2), UnixMs(0));
+        unpriced.outcome = Outcome { cost_usd: None, ..outcome() };
+        following.add(&priced);
+        following.add(&unpriced);
+        let mut summary = Summary::default();
+        for session in following.grown(UnixMs(31 * 60_000)) {
+            summary.add_session(&session);
+        }
+        assert_eq!(summary.sessions, 2);
+        assert_eq!(summary.amounts[&cost].histogram.len(), 1);
+        assert!((summary.amounts[&cost].sum - 1.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn many_sessions_are_thinned_and_stay_bounded() {
+        let mut following = Following::default();
+        for unit in 0..20_000 {
+            following.add(&turn(UnitKey(unit), UnixMs(0)));
+        }
+        assert!((1_000..=OPEN).contains(&following.open.len()), "{}", following.open.len());
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_counting_together(values in prop::collection::vec(0.0..1e6_f64, 0..50), cut in 0_usize..50) {
+            let (mut whole, mut left, mut right) =
+                (LogHistogram::default(), LogHistogram::default(), LogHistogram::default());
+            for (i, value) in values.iter().enumerate() {
+                whole.add(*value);
+                if i < cut { left.add(*value) } else { right.add(*value) }
+            }
+            left.merge(&right);
+            prop_assert_eq!(left, whole);
+        }
+    }
+}

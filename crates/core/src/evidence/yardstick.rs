@@ -1,0 +1,143 @@
+//! Thresholds, caps and centres, frozen from stable's own traffic before any evidence counts. A wrong
+//! one costs power and never validity.
+
+use crate::evidence::Yardstick;
+use crate::evidence::summary::Summary;
+use crate::metric::{Kind, Metric};
+use crate::release::policy::Policy;
+use crate::time::UnixMs;
+
+/// Where stable's traffic was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In its last 24 hours, sessions whole.
+    History,
+    /// In the warm-up, where sessions are still going on: amounts are taken twice.
+    WarmUp,
+}
+
+/// Requests that are enough to freeze a yardstick from a history.
+const ENOUGH_REQUESTS: u64 = 300;
+/// Sessions that are enough for it, where amounts are watched.
+const ENOUGH_SESSIONS: u64 = 30;
+/// A quantile metric is the share beyond this quantile of stable.
+pub const QUANTILE: f64 = 0.95;
+/// The cap of an amount, in means.
+const CAP_MEANS: f64 = 8.0;
+
+/// Every metric whose numbers a release needs: those of the policy, and the cost where it is budgeted.
+#[must_use]
+pub fn watched(policy: &Policy) -> Vec<Metric> {
+    let mut metrics: Vec<Metric> = policy.guardrails.iter().map(|guardrail| guardrail.metric.clone()).collect();
+    if policy.budget.extra_cost_usd.is_some() {
+        metrics.push(Metric::CostPerSession);
+    }
+    metrics.sort();
+    metrics.dedup();
+    metrics
+}
+
+/// Whether a history says enough.
+#[must_use]
+pub fn is_enough(summary: &Summary, watched: &[Metric]) -> bool {
+    let amounts = watched.iter().any(|metric| metric.kind() == Kind::Amount);
+    summary.requests >= ENOUGH_REQUESTS && (!amounts || summary.sessions >= ENOUGH_SESSIONS)
+}
+
+/// Freezes. A quantile or an amount that stable never showed has no entry: its metric cannot be read.
+#[must_use]
+pub fn freeze(summary: &Summary, source: Source, watched: &[Metric], frozen_at: UnixMs) -> Yardstick {
+    let mut yardstick = Yardstick { frozen_at, ..Yardstick::default() };
+    for metric in watched {
+        match metric.kind() {
+            Kind::Rate | Kind::Score => {
+                let seen = summary.rates.get(metric).and_then(|share| share.mean());
+                yardstick.centre.insert(metric.clone(), seen.unwrap_or_else(|| usual(metric)).clamp(1e-4, 1.0 - 1e-4));
+            }
+            Kind::Exceedance => {
+                let spans = if *metric == Metric::TtftP95 { &summary.ttft_ms } else { &summary.latency_ms };
+                if let Some(tau_ms) = spans.quantile(QUANTILE) {
+                    yardstick.tau_ms.insert(metric.clone(), tau_ms);
+                }
+                yardstick.centre.insert(metric.clone(), 1.0 - QUANTILE);
+            }
+            Kind::Amount => {
+                if let Some((cap, centre)) = cap_and_centre(summary, source, metric) {
+                    yardstick.cap.insert(metric.clone(), cap);
+                    yardstick.centre.insert(metric.clone(), centre);
+                }
+            }
+        }
+    }
+    yardstick
+}
+
+fn cap_and_centre(summary: &Summary, source: Source, metric: &Metric) -> Option<(f64, f64)> {
+    let amounts = summary.amounts.get(metric)?;
+    let factor = match source {
+        Source::History => 1.0,
+        Source::WarmUp => 2.0,
+    };
+    let mean = factor * amounts.sum / amounts.histogram.len() as f64;
+    let tail = factor * amounts.histogram.quantile(0.999)?;
+    let cap = (CAP_MEANS * mean).max(tail);
+    (cap.is_finite() && cap > 0.0).then(|| (cap, (mean / cap).clamp(1e-4, 1.0 - 1e-4)))
+}
+
+/// A first guess where stable has shown nothing of it yet.
+fn usual(metric: &Metric) -> f64 {
+    match metric {
+        Metric::ErrorRate | Metric::EmptyRate => 0.005,
+        Metric::TruncatedRate => 0.01,
+        Metric::RefusalRate | Metric::ToolCallValid | Metric::SchemaValid | Metric::CancelBeforeFirstByte => 0.02,
+        Metric::TtftP95 | Metric::LatencyP95 => 1.0 - QUANTILE,
+        Metric::CostPerSession | Metric::OutputTokens => 1.0 / CAP_MEANS,
+        Metric::Feedback(_) => 0.3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::sample::outcome;
+    use crate::evidence::summary::Followed;
+    use crate::tally::{Cause, Ending, Outcome};
+    use std::collections::BTreeMap;
+
+    fn day() -> Summary {
+        let mut summary = Summary::default();
+        for i in 0..1_000 {
+            let ending = if i % 50 == 0 { Ending::Failed(Cause::Server) } else { Ending::Complete };
+            summary.add_request(&Outcome { ending, ttft_ms: Some(f64::from(i)), ..outcome() });
+        }
+        for i in 0..200 {
+            let cost = if i == 0 { 50.0 } else { 1.0 };
+            let sums = BTreeMap::from([(Metric::CostPerSession, Some(cost))]);
+            summary.add_session(&Followed { sums, ..Followed::default() });
+        }
+        summary
+    }
+
+    #[test]
+    fn it_measures_stable() {
+        let watched = [Metric::ErrorRate, Metric::TtftP95, Metric::CostPerSession, Metric::Feedback("ok".to_owned())];
+        let yardstick = freeze(&day(), Source::History, &watched, UnixMs(5));
+        assert!((yardstick.centre[&Metric::ErrorRate] - 0.02).abs() < 0.001);
+        assert!((yardstick.tau_ms[&Metric::TtftP95] / 950.0 - 1.0).abs() < 0.02);
+        let cap = yardstick.cap[&Metric::CostPerSession];
+        assert!((49.0..52.0).contains(&cap), "p99.9 lies above eight means: {cap}");
+        assert!((yardstick.centre[&Metric::CostPerSession] * cap / 1.245 - 1.0).abs() < 0.01);
+        assert!((yardstick.centre[&watched[3]] - 0.3).abs() < 1e-9);
+        let young = freeze(&day(), Source::WarmUp, &watched, UnixMs(5));
+        assert!((young.cap[&Metric::CostPerSession] / cap - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_stable_never_showed_has_no_measure() {
+        let watched = [Metric::TtftP95, Metric::OutputTokens];
+        let yardstick = freeze(&Summary::default(), Source::History, &watched, UnixMs(5));
+        assert!(yardstick.tau_ms.is_empty() && yardstick.cap.is_empty());
+        assert!(!is_enough(&Summary::default(), &watched));
+        assert!(is_enough(&day(), &watched));
+    }
+}
