@@ -2,7 +2,7 @@
 
 use coalmine_core::analysis::{Analysis, ArmCounts, Evidence, Finding, Interval, LimitFinding, Quality, Verdict};
 use coalmine_core::cohort::Cohort;
-use coalmine_core::evidence::{SealedBucket, Session, Sums, TwoArms, Yardstick};
+use coalmine_core::evidence::{Beyond, FirstSeen, SealedBucket, Session, Sums, TwoArms, Yardstick};
 use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
 use coalmine_core::metric::{Metric, Number};
 use coalmine_core::release::effect::{Effect, Notice};
@@ -13,6 +13,7 @@ use coalmine_core::release::policy::{
 };
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
 use coalmine_core::release::state::{Condition, PauseCause, Release, Resume, RollbackCause, State};
+use coalmine_core::tally::Presence;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::{Arm, Stratum};
 use coalmine_core::traffic::weight::{Salt, WeightBp};
@@ -355,7 +356,8 @@ pub fn versions_of_every_kind() -> Vec<Version> {
 /// A session with sums under a built-in metric and under feedback.
 #[must_use]
 pub fn session() -> Session {
-    let sums = Sums { first: Some(1.0), session: 1.0 / 3.0, session_n: 3, whole: 0.012_5, whole_n: 4 };
+    let sums =
+        Sums { first: Some(1.0), session: 1.0 / 3.0, session_n: 3, session_unknown: 1, whole: 0.012_5, whole_n: 4 };
     Session {
         arm: Arm::Canary,
         stratum: Stratum(1),
@@ -365,6 +367,14 @@ pub fn session() -> Session {
             (Metric::ErrorRate, sums),
             (Metric::Feedback("correct".to_owned()), Sums { first: None, ..Sums::default() }),
         ]),
+        first_seen: FirstSeen {
+            started_at: Some(UnixMs(1_750_000_000_000)),
+            tools: Some(Presence::Present),
+            schema: Some(Presence::Absent),
+        },
+        owed: 4,
+        scored: BTreeSet::from([7]),
+        beyond: BTreeMap::from([(Metric::TtftP95, Beyond { rollback: Some(sums), limit: None })]),
     }
 }
 
@@ -378,7 +388,7 @@ pub fn sealed_buckets() -> Vec<SealedBucket> {
 /// The sealed bucket `bucket` of `number`.
 #[must_use]
 pub fn sealed(number: Number, bucket: u64) -> SealedBucket {
-    let arms = TwoArms { control: vec![40, 2, 0], canary: vec![3, 0, 1] };
+    let arms = TwoArms { control: vec![40, 2, 0], canary: vec![3, 0, 1], ..TwoArms::default() };
     SealedBucket { number, stratum: Stratum(1), bucket, metrics: BTreeMap::from([(Metric::ErrorRate, arms)]) }
 }
 
