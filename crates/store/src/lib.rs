@@ -13,10 +13,12 @@
 )]
 pub mod conformance;
 pub mod memory;
+pub mod pins;
 mod rows;
 pub mod sqlite;
 
 pub use memory::MemoryStore;
+pub use pins::EmbeddedPins;
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
