@@ -30,6 +30,16 @@ impl Cohort {
         }
     }
 
+    /// Whether every session of it is one of `other` too.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All | Self::Named { .. }, Self::All) => true,
+            (Self::All, Self::Named { .. }) => false,
+            (Self::Named { customers, .. }, Self::Named { customers: wider, .. }) => customers.is_subset(wider),
+        }
+    }
+
     /// As shown to people.
     #[must_use]
     pub fn label(&self) -> &str {

@@ -5,8 +5,10 @@
 //! is missing for the next move forward), put in order by `look`.
 
 mod causes;
+pub mod check;
 mod conditions;
 pub mod decide;
+pub mod defaults;
 pub mod effect;
 pub mod event;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use crate::analysis::{Finding, Verdict};
 use crate::release::effect::{Effect, Notice};
+use crate::release::forward::never_applied;
 use crate::release::look::Serving;
 use crate::release::policy::Role;
 use crate::release::report::{Decision, Step};
@@ -95,8 +96,10 @@ fn evidence(serving: &Serving<'_>) -> BTreeMap<Condition, String> {
     if !holds.is_empty() {
         found.insert(Condition::Quality, holds.join("; "));
     }
+    let guardrails = &serving.release.policy.guardrails;
     for finding in &serving.analysis.findings {
-        if let Some(condition) = of_finding(finding) {
+        let unneeded = guardrails.iter().any(|g| g.metric == finding.metric && never_applied(g, finding));
+        if let Some(condition) = of_finding(finding).filter(|_| !unneeded) {
             found.insert(condition, format!("{}: {}", finding.metric, finding.reason));
         }
     }

@@ -1,6 +1,6 @@
 //! What is missing for the next move forward: everything at once, with numbers.
 
-use crate::analysis::{Finding, Verdict};
+use crate::analysis::{ArmCounts, Finding, Verdict};
 use crate::release::look::Serving;
 use crate::release::moves;
 use crate::release::plan::{Gate, Stage};
@@ -46,6 +46,9 @@ pub(super) fn to_promote(serving: &Serving<'_>) -> Vec<Waiting> {
         if !told {
             missing.extend(unproven(serving, guardrail));
         }
+    }
+    if missing.is_empty() && !serving.analysis.findings.iter().any(is_proven) {
+        missing.push(Waiting::DataQuality { why: "no guardrail has had a session to measure".to_owned() });
     }
     missing
 }
@@ -100,6 +103,9 @@ pub(super) fn warnings(serving: &Serving<'_>) -> Vec<String> {
             Role::Signal if is_silent(finding) && guardrail.no_data.then == NoDataThen::Warn => {
                 warnings.push(format!("{} is silent: {}", finding.metric, finding.reason));
             }
+            Role::Guardrail if never_applied(guardrail, finding) => {
+                warnings.push(format!("{} has had no session to measure, and is not waited for", finding.metric));
+            }
             Role::Guardrail | Role::Signal | Role::DryRun => {}
         }
     }
@@ -123,8 +129,8 @@ fn maturity(serving: &Serving<'_>, stage: &Stage) -> Vec<Waiting> {
     if serving.now < baked {
         missing.push(Waiting::Bake { until: baked });
     }
-    // A stage without a control is never passed unseen.
-    let need = if stage.leaves_control() { stage.min_sessions } else { stage.min_sessions.max(1) };
+    // No stage is passed unseen.
+    let need = stage.min_sessions.max(1);
     let have = if serving.analysis.stage == serving.stage { serving.analysis.posted.canary } else { 0 };
     if have < need {
         missing.push(Waiting::Sessions { have, need });
@@ -146,15 +152,28 @@ fn objection(serving: &Serving<'_>, stage: &Stage, guardrail: &Guardrail) -> Opt
         Role::Signal => regressed || (silent && guardrail.no_data.then != NoDataThen::Warn),
         // Without a control the comparison is silent by design; the canary's own numbers must be there.
         Role::Guardrail if !stage.leaves_control() => regressed || finding.is_none_or(|f| f.n.canary == 0),
-        Role::Guardrail => regressed || silent,
+        Role::Guardrail => regressed || (silent && !finding.is_some_and(|f| never_applied(guardrail, f))),
     };
     objects.then(|| waiting(guardrail, finding))
 }
 
 fn unproven(serving: &Serving<'_>, guardrail: &Guardrail) -> Option<Waiting> {
     let finding = finding_of(serving, guardrail);
-    let proven = finding.is_some_and(|f| f.verdict == Verdict::Healthy && f.promote.reached());
-    (!proven).then(|| waiting(guardrail, finding))
+    let settled = finding.is_some_and(|f| is_proven(f) || never_applied(guardrail, f));
+    (!settled).then(|| waiting(guardrail, finding))
+}
+
+fn is_proven(finding: &Finding) -> bool {
+    finding.role == Role::Guardrail && finding.verdict == Verdict::Healthy && finding.promote.reached()
+}
+
+/// Silent because no session of either arm had anything to measure, where the policy bears that.
+pub(super) fn never_applied(guardrail: &Guardrail, finding: &Finding) -> bool {
+    let none = ArmCounts::default();
+    guardrail.no_data.then == NoDataThen::Warn
+        && finding.verdict == Verdict::NoData
+        && finding.n == none
+        && finding.missing == none
 }
 
 fn waiting(guardrail: &Guardrail, finding: Option<&Finding>) -> Waiting {

@@ -112,7 +112,8 @@ pub enum NoDataThen {
     Hold,
     /// Rolls it back; outside the bound, and said so.
     Rollback,
-    /// Is told, and does not hold an advance; it still holds promotion.
+    /// Is told. A signal holds nothing by it. A guardrail that has never had a session to measure, in
+    /// either arm, is not waited for (the route calls no tools); once it has had one, silence holds.
     Warn,
 }
 

@@ -1,7 +1,7 @@
 //! The map, transition by transition.
 
 use super::*;
-use crate::analysis::Verdict;
+use crate::analysis::{ArmCounts, Verdict};
 use crate::metric::Metric;
 use crate::release::effect::{Effect, Notice};
 use crate::release::example::{self as ex, MONDAY, by, look, reason, running, seen};
@@ -283,6 +283,36 @@ fn a_silent_signal_holds_only_where_it_is_asked_to() {
     let mut release = running(1);
     release.policy.guardrails[2].no_data.then = NoDataThen::Hold;
     assert_eq!(step(&release, &look(silent), LATER).decision, Decision::Tell);
+}
+
+#[test]
+fn a_guardrail_that_never_applied_is_not_waited_for_where_it_only_warns() {
+    let mut release = running(2);
+    release.policy.guardrails[1].no_data.then = NoDataThen::Warn;
+    let mut analysis = ex::but(seen(2, Verdict::Healthy), &Metric::ToolCallValid, Verdict::NoData);
+    let fell_silent = step(&release, &look(analysis.clone()), LATER);
+    assert_eq!(fell_silent.decision, Decision::Tell, "it has had sessions, and now has none");
+    analysis.findings[1].n = ArmCounts::default();
+    let promoted = step(&release, &look(analysis.clone()), LATER);
+    assert_eq!((promoted.decision, promoted.report.warnings.len()), (Decision::Promote, 1));
+    analysis.findings[1].missing.control = 1;
+    assert_eq!(step(&release, &look(analysis.clone()), LATER).decision, Decision::Tell, "numbers were owed");
+    release.policy.guardrails[0].no_data.then = NoDataThen::Warn;
+    for found in &mut analysis.findings {
+        (found.verdict, found.n, found.missing) = (Verdict::NoData, ArmCounts::default(), ArmCounts::default());
+    }
+    let held = step(&release, &look(analysis), LATER);
+    assert_eq!(held.decision, Decision::Hold, "nothing at all was measured");
+}
+
+#[test]
+fn no_stage_is_passed_unseen() {
+    let mut release = running(1);
+    release.plan.stages[1].min_sessions = 0;
+    let mut analysis = seen(1, Verdict::Healthy);
+    analysis.posted.canary = 0;
+    let held = step(&release, &look(analysis), LATER);
+    assert_eq!(held.report.waiting_for, [Waiting::Sessions { have: 0, need: 1 }]);
 }
 
 #[test]

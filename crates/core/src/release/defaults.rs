@@ -1,0 +1,163 @@
+//! What is watched where a release names nothing: by the parts that its version diff touches.
+
+use crate::metric::{Kind, Metric};
+use crate::release::policy::{Guardrail, Margin, NoData, NoDataThen, Role};
+use crate::tally::Presence;
+use crate::time::SpanMs;
+use crate::version::{Part, VersionDiff};
+
+/// How long a metric may be silent by default: one session's whole age, and as long again.
+pub const GRACE: SpanMs = SpanMs::hours(1);
+
+/// The guardrails of a release from one version to another, `prices` saying whether both have one.
+///
+/// Errors, time to first byte, cost (with prices) and clients that give up are always watched. A tool
+/// change adds tool-call validity; a prompt change refusals and length; a change of parameters these and
+/// empty and cut-off answers; a change of model or provider everything.
+#[must_use]
+pub fn guardrails(diff: &VersionDiff, prices: Presence) -> Vec<Guardrail> {
+    let touched: Vec<Part> = diff.changed.iter().map(|change| change.part).collect();
+    let watched = Metric::BUILT_IN.into_iter().filter(|metric| {
+        let touches = is_always_watched(metric) || touched.iter().any(|part| brings(*part, metric));
+        touches && (*metric != Metric::CostPerSession || prices == Presence::Present)
+    });
+    watched.map(|metric| Guardrail::with_defaults(metric, Role::Guardrail)).collect()
+}
+
+impl Guardrail {
+    /// A guardrail or signal with the default margins, weight and silence of its metric.
+    #[must_use]
+    pub fn with_defaults(metric: Metric, role: Role) -> Self {
+        let promote = margin(&metric);
+        Self {
+            role,
+            promote,
+            rollback: rollback_margin(&metric, promote),
+            limit: None,
+            weight: metric.severity(),
+            no_data: NoData { then: silence(&metric), grace: GRACE },
+            metric,
+        }
+    }
+}
+
+/// The tolerance that promotion must prove (`statistics.md`, section 5, rule 8): errors +0.5 pp, other
+/// rates +1 pp, scores −2 pp, times and amounts +10 %.
+#[must_use]
+pub const fn margin(metric: &Metric) -> Margin {
+    let shift = match metric {
+        Metric::ErrorRate => 0.005,
+        Metric::RefusalRate
+        | Metric::EmptyRate
+        | Metric::TruncatedRate
+        | Metric::ToolCallValid
+        | Metric::SchemaValid
+        | Metric::CancelBeforeFirstByte => 0.01,
+        Metric::Feedback(_) => 0.02,
+        Metric::TtftP95 | Metric::LatencyP95 | Metric::CostPerSession | Metric::OutputTokens => {
+            return Margin { ratio: 1.1, shift: 0.0 };
+        }
+    };
+    Margin { ratio: 1.0, shift }
+}
+
+/// What must be proven exceeded to roll back: half of the margin for rates and scores, all of it for
+/// times and amounts (`statistics.md`, section 8, rule 6).
+#[must_use]
+pub const fn rollback_margin(metric: &Metric, promote: Margin) -> Margin {
+    match metric.kind() {
+        Kind::Rate | Kind::Score => Margin { shift: promote.shift / 2.0, ..promote },
+        Kind::Exceedance | Kind::Amount => promote,
+    }
+}
+
+/// Not every route calls tools or asks for a schema: there silence is told, and nothing waits for it.
+const fn silence(metric: &Metric) -> NoDataThen {
+    match metric {
+        Metric::ToolCallValid | Metric::SchemaValid => NoDataThen::Warn,
+        Metric::ErrorRate
+        | Metric::TtftP95
+        | Metric::LatencyP95
+        | Metric::CostPerSession
+        | Metric::OutputTokens
+        | Metric::RefusalRate
+        | Metric::EmptyRate
+        | Metric::TruncatedRate
+        | Metric::CancelBeforeFirstByte
+        | Metric::Feedback(_) => NoDataThen::Hold,
+    }
+}
+
+const fn is_always_watched(metric: &Metric) -> bool {
+    match metric {
+        Metric::ErrorRate | Metric::TtftP95 | Metric::CostPerSession | Metric::CancelBeforeFirstByte => true,
+        Metric::LatencyP95
+        | Metric::OutputTokens
+        | Metric::RefusalRate
+        | Metric::EmptyRate
+        | Metric::TruncatedRate
+        | Metric::ToolCallValid
+        | Metric::SchemaValid
+        | Metric::Feedback(_) => false,
+    }
+}
+
+const fn brings(part: Part, metric: &Metric) -> bool {
+    match metric {
+        Metric::RefusalRate | Metric::OutputTokens => match part {
+            Part::Model | Part::Prompt | Part::Params => true,
+            Part::Tools => false,
+        },
+        Metric::EmptyRate | Metric::TruncatedRate => match part {
+            Part::Model | Part::Params => true,
+            Part::Prompt | Part::Tools => false,
+        },
+        Metric::ToolCallValid => match part {
+            Part::Model | Part::Tools | Part::Params => true,
+            Part::Prompt => false,
+        },
+        Metric::LatencyP95 | Metric::SchemaValid => match part {
+            Part::Model => true,
+            Part::Prompt | Part::Tools | Part::Params => false,
+        },
+        Metric::ErrorRate
+        | Metric::TtftP95
+        | Metric::CostPerSession
+        | Metric::CancelBeforeFirstByte
+        | Metric::Feedback(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::Change;
+
+    fn names(parts: &[Part], prices: Presence) -> String {
+        let change = |part: &Part| Change { part: *part, from: String::new(), to: String::new() };
+        let diff = VersionDiff { changed: parts.iter().map(change).collect() };
+        let names: Vec<String> = guardrails(&diff, prices).iter().map(|g| g.metric.to_string()).collect();
+        names.join(" ")
+    }
+
+    #[test]
+    fn the_diff_decides_what_is_watched() {
+        let always = "error_rate ttft_p95 cost_per_session";
+        assert_eq!(names(&[], Presence::Present), format!("{always} cancel_before_first_byte"));
+        let tools = format!("{always} tool_call_valid cancel_before_first_byte");
+        assert_eq!(names(&[Part::Tools], Presence::Present), tools);
+        let prompt = format!("{always} output_tokens refusal_rate cancel_before_first_byte");
+        assert_eq!(names(&[Part::Prompt], Presence::Present), prompt);
+        let all: Vec<String> = Metric::BUILT_IN.iter().map(ToString::to_string).collect();
+        assert_eq!(names(&[Part::Model], Presence::Present), all.join(" "));
+        assert!(!names(&[Part::Model], Presence::Absent).contains("cost"), "an unknown price is no data");
+    }
+
+    #[test]
+    fn a_default_rollback_margin_is_half_of_a_rate_and_all_of_a_time() {
+        let errors = Guardrail::with_defaults(Metric::ErrorRate, Role::Guardrail);
+        assert_eq!((errors.promote.shift, errors.rollback.shift), (0.005, 0.0025));
+        let slow = Guardrail::with_defaults(Metric::TtftP95, Role::Guardrail);
+        assert_eq!((slow.promote.ratio, slow.rollback), (1.1, slow.promote));
+    }
+}
