@@ -1,0 +1,41 @@
+//! The configuration: `coalmine.yaml` and `releases/*.yaml`, read strictly. All errors of a file
+//! are told together, each with its place, its key and the mend.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`table`] | the one table of keys: names, kinds, defaults, meanings |
+//! | `tree` | YAML as a tree that knows its places |
+//! | `check` | a tree against the table |
+//! | `scalar`, `json` | the forms of single values |
+//! | `read` | typed access to what was checked |
+//! | [`process`], [`release`] | the two files as the process uses them |
+//! | [`export`] | the present as a file |
+//! | [`schema`], [`reference`] | JSON Schemas and reference pages from the table |
+
+pub mod export;
+pub mod fault;
+pub mod key;
+pub mod process;
+pub mod reference;
+pub mod release;
+pub mod schema;
+pub mod secret;
+pub mod table;
+
+mod check;
+mod guardrails;
+mod json;
+mod read;
+mod scalar;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod version;
+
+pub use fault::{At, Fault, Faults};
+pub use process::{
+    Customer, Limits, Price, Process, Provider, ProviderKind, Route, Upstream, Webhook, WebhookFormat, parse_process,
+};
+pub use release::{Background, ReleaseSpec, RouteBackground, parse_release};
+pub use scalar::{CustomerSource, SessionSource, StoreAddress};
+pub use secret::{Machine, Secret, Surroundings};

@@ -1,0 +1,274 @@
+//! The present as a `coalmine.yaml`: the process's own file with the versions that the store has.
+//! Reading what was written gives the same again.
+
+use crate::config::process::{Limits, Price, Process, Provider, ProviderKind, Route, Webhook, WebhookFormat};
+use crate::config::scalar::{CustomerSource, SessionSource, StoreAddress};
+use crate::config::secret::Secret;
+use coalmine_core::id::RouteName;
+use coalmine_core::version::{PromptMode, ToolsMode, Version};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Writes `process` with `stables` in place of its routes' own, as a file that is to lie in `folder`.
+/// Prompts and tools stand in the file itself; secrets as the references that they came from.
+#[must_use]
+pub fn export(process: &Process, stables: &BTreeMap<RouteName, Version>, folder: &Path) -> String {
+    let mut out = Lines::default();
+    head(&mut out, process, folder);
+    out.line(0, "providers:");
+    for (name, one) in &process.providers {
+        provider(&mut out, name.as_str(), one);
+    }
+    if let Some(name) = &process.default_provider {
+        out.line(0, format!("default_provider: {}", quoted(name.as_str())));
+    }
+    out.line(0, "routes:");
+    for (name, one) in &process.routes {
+        route(&mut out, name.as_str(), one, stables.get(name).unwrap_or(&one.stable));
+    }
+    people(&mut out, process);
+    for (i, hook) in process.notify.iter().enumerate() {
+        if i == 0 {
+            out.line(0, "notify:");
+        }
+        webhook(&mut out, hook);
+    }
+    prices(&mut out, &process.prices);
+    limits(&mut out, &process.limits);
+    out.text
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn line(&mut self, depth: usize, text: impl AsRef<str>) {
+        // Writing into a string cannot fail.
+        let _ = writeln!(self.text, "{:1$}{2}", "", depth * 2, text.as_ref());
+    }
+
+    /// A key with a text of any form: a block of lines where that gives the same text back.
+    fn text(&mut self, depth: usize, key: &str, text: &str) {
+        if !fits_block(text) {
+            return self.line(depth, format!("{key}: {}", quoted(text)));
+        }
+        self.line(depth, format!("{key}: |-"));
+        for line in text.split('\n') {
+            if line.is_empty() {
+                self.text.push('\n');
+            } else {
+                self.line(depth + 1, line);
+            }
+        }
+    }
+}
+
+/// Whether a block of lines keeps the text: several lines, nothing that YAML or an editor would
+/// change, no doubt about the indentation.
+fn fits_block(text: &str) -> bool {
+    let plain = |c: char| c == '\n' || (' '..='~').contains(&c) || ('\u{A1}'..='\u{D7FF}').contains(&c);
+    let odd = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{85}');
+    text.contains('\n')
+        && text.chars().all(|c| plain(c) && !odd(c))
+        && !text.starts_with([' ', '\n'])
+        && !text.ends_with('\n')
+        && text.split('\n').all(|line| line.is_empty() || !line.trim().is_empty())
+}
+
+/// Text in JSON's quotes, which are YAML's too.
+fn quoted(text: &str) -> String {
+    let json = serde_json::Value::from(text).to_string();
+    // What YAML may not hold as it is, it may hold escaped.
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match u32::from(c) {
+            code @ (0x7F..=0xA0 | 0x2028 | 0x2029 | 0xFEFF | 0xE000..=0xF8FF | 0xFFF0..=0xFFFF) => {
+                let _ = write!(out, "\\u{code:04x}");
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+fn list(items: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+fn secret(secret: &Secret) -> String {
+    quoted(secret.reference())
+}
+
+fn switch(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+fn path(path: &Path, folder: &Path) -> String {
+    path.strip_prefix(folder).unwrap_or(path).display().to_string()
+}
+
+fn head(out: &mut Lines, process: &Process, folder: &Path) {
+    out.line(0, format!("listen: {}", quoted(&process.listen.to_string())));
+    if let Some(admin) = process.admin_listen {
+        out.line(0, format!("admin_listen: {}", quoted(&admin.to_string())));
+    }
+    let store = match &process.store {
+        StoreAddress::Sqlite(file) => format!("sqlite:{}", path(file, folder)),
+        StoreAddress::Memory => "memory".to_owned(),
+    };
+    out.line(0, format!("store: {}", quoted(&store)));
+    out.line(0, format!("data_dir: {}", quoted(&path(&process.data_dir, folder))));
+    out.line(0, format!("answer_headers: {}", switch(process.answer_headers)));
+    out.line(0, format!("override_header: {}", switch(process.override_header)));
+    out.line(0, format!("time_scale: {}", process.time_scale));
+}
+
+fn provider(out: &mut Lines, name: &str, provider: &Provider) {
+    out.line(1, format!("{}:", quoted(name)));
+    let kind = match provider.kind {
+        ProviderKind::OpenAi => "openai",
+    };
+    out.line(2, format!("kind: {kind}"));
+    if let Some(key) = &provider.api_key {
+        out.line(2, format!("api_key: {}", secret(key)));
+    }
+    out.line(2, "upstreams:");
+    for upstream in &provider.upstreams {
+        let region = upstream.region.as_ref().map_or(String::new(), |region| format!(", region: {}", quoted(region)));
+        out.line(3, format!("- {{ url: {}{region} }}", quoted(&upstream.url)));
+    }
+}
+
+fn route(out: &mut Lines, name: &str, route: &Route, stable: &Version) {
+    out.line(1, format!("{}:", quoted(name)));
+    out.line(2, format!("session: {}", list(route.session.iter().map(session_source))));
+    out.line(2, format!("customer: {}", list(route.customer.iter().map(customer_source))));
+    if !route.feedback.is_empty() {
+        out.line(2, format!("feedback: {}", list(route.feedback.iter().map(|name| quoted(name)))));
+    }
+    out.line(2, "stable:");
+    version(out, stable);
+}
+
+fn version(out: &mut Lines, version: &Version) {
+    out.line(3, format!("model: {}", quoted(&format!("{}/{}", version.provider, version.model))));
+    if let Some(prompt) = &version.prompt {
+        out.line(3, "prompt:");
+        out.text(4, "text", &prompt.text);
+        let mode = match prompt.mode {
+            PromptMode::Replace => "replace",
+            PromptMode::Prepend => "prepend",
+            PromptMode::Append => "append",
+        };
+        out.line(3, format!("prompt_mode: {mode}"));
+    }
+    if let Some(tools) = &version.tools {
+        out.line(3, "tools:");
+        out.text(4, "json", &tools.json.0);
+        let mode = match tools.mode {
+            ToolsMode::Replace => "replace",
+            ToolsMode::Merge => "merge",
+        };
+        out.line(3, format!("tools_mode: {mode}"));
+    }
+    if !version.params.is_empty() {
+        out.line(3, "params:");
+        for (name, value) in &version.params {
+            out.line(4, format!("{}: {}", quoted(name), value.0));
+        }
+    }
+}
+
+fn session_source(source: &SessionSource) -> String {
+    quoted(&match source {
+        SessionSource::Header(name) => format!("header:{name}"),
+        SessionSource::Body(field) => format!("body:{field}"),
+        SessionSource::Path => "path".to_owned(),
+        SessionSource::User => "user".to_owned(),
+        SessionSource::Conversation => "conversation".to_owned(),
+    })
+}
+
+fn customer_source(source: &CustomerSource) -> String {
+    quoted(&match source {
+        CustomerSource::Key => "key".to_owned(),
+        CustomerSource::Header(name) => format!("header:{name}"),
+        CustomerSource::Body(field) => format!("body:{field}"),
+    })
+}
+
+/// Customers, cohorts, keys and tokens, each where there are any.
+fn people(out: &mut Lines, process: &Process) {
+    if !process.customers.is_empty() {
+        out.line(0, "customers:");
+        for (name, customer) in &process.customers {
+            let tags = list(customer.tags.iter().map(|tag| quoted(tag)));
+            let keys = list(customer.keys.iter().map(secret));
+            out.line(1, format!("{}: {{ tags: {tags}, keys: {keys} }}", quoted(name.as_str())));
+        }
+    }
+    if !process.cohorts.is_empty() {
+        out.line(0, "cohorts:");
+        for (name, members) in &process.cohorts {
+            let members = list(members.iter().map(|member| quoted(member.as_str())));
+            out.line(1, format!("{}: {members}", quoted(name)));
+        }
+    }
+    if !process.client_keys.is_empty() {
+        out.line(0, "client_keys:");
+        process.client_keys.iter().for_each(|(name, key)| out.line(1, format!("{}: {}", quoted(name), secret(key))));
+    }
+    if !process.api_tokens.is_empty() {
+        out.line(0, "api:");
+        out.line(1, "tokens:");
+        for (name, token) in &process.api_tokens {
+            out.line(2, format!("{}: {}", quoted(name.as_str()), secret(token)));
+        }
+    }
+}
+
+fn webhook(out: &mut Lines, hook: &Webhook) {
+    out.line(1, format!("- url: {}", secret(&hook.url)));
+    if let Some(key) = &hook.secret {
+        out.line(2, format!("secret: {}", secret(key)));
+    }
+    let format = match hook.format {
+        WebhookFormat::Json => "json",
+        WebhookFormat::Slack => "slack",
+    };
+    out.line(2, format!("format: {format}"));
+    out.line(2, format!("on: {}", list(hook.on.iter().cloned())));
+}
+
+fn prices(out: &mut Lines, prices: &BTreeMap<String, Price>) {
+    if prices.is_empty() {
+        return;
+    }
+    out.line(0, "prices:");
+    for (model, price) in prices {
+        let Price { input_usd, cached_input_usd, output_usd } = price;
+        let text = format!("input: ${input_usd}, cached_input: ${cached_input_usd}, output: ${output_usd}");
+        out.line(1, format!("{}: {{ {text} }}", quoted(model)));
+    }
+}
+
+fn limits(out: &mut Lines, limits: &Limits) {
+    out.line(0, "limits:");
+    out.line(1, format!("body: {}B", limits.body_bytes));
+    out.line(1, format!("connections: {}", limits.connections));
+    let times = [
+        ("header_timeout", limits.header_timeout),
+        ("body_timeout", limits.body_timeout),
+        ("connect_timeout", limits.connect_timeout),
+        ("first_byte_timeout", limits.first_byte_timeout),
+        ("idle_timeout", limits.idle_timeout),
+        ("drain", limits.drain),
+        ("session_idle", limits.session_idle),
+    ];
+    for (name, span) in times {
+        out.line(1, format!("{name}: {span}"));
+    }
+}

@@ -1,0 +1,534 @@
+//! `coalmine.yaml` as the process uses it.
+
+use crate::config::check::check;
+use crate::config::fault::{At, Complaint, Fault, Faults, nearest};
+use crate::config::read::{Fields, Placed, Reading, scalar_text};
+use crate::config::release::{Background, RouteBackground};
+use crate::config::scalar::{self, CustomerSource, SecretPlace, SessionSource, StoreAddress};
+use crate::config::secret::{Secret, Surroundings};
+use crate::config::table::process::PROCESS;
+use crate::config::tree::{self, Value};
+use crate::config::version::{self, Place, listed};
+use coalmine_core::id::{Actor, CustomerId, ProviderName, RouteName};
+use coalmine_core::time::SpanMs;
+use coalmine_core::version::Version;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Everything that `coalmine.yaml` says, defaults filled in, secrets found, files read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Process {
+    /// Address of the gateway.
+    pub listen: SocketAddr,
+    /// Own address of the management API; without it, it is served at `listen`.
+    pub admin_listen: Option<SocketAddr>,
+    /// Where state is kept; a relative path is already joined to the file's folder.
+    pub store: StoreAddress,
+    /// Folder of the local files, joined likewise.
+    pub data_dir: PathBuf,
+    /// Who answers.
+    pub providers: BTreeMap<ProviderName, Provider>,
+    /// Where requests go that name no route.
+    pub default_provider: Option<ProviderName>,
+    /// What clients put in `model`.
+    pub routes: BTreeMap<RouteName, Route>,
+    /// Whom the routes serve.
+    pub customers: BTreeMap<CustomerId, Customer>,
+    /// Named sets of customers, resolved to names.
+    pub cohorts: BTreeMap<String, BTreeSet<CustomerId>>,
+    /// Keys of clients that belong to no customer.
+    pub client_keys: BTreeMap<String, Secret>,
+    /// Tokens of the management API.
+    pub api_tokens: BTreeMap<Actor, Secret>,
+    /// Who is told of what.
+    pub notify: Vec<Webhook>,
+    /// Prices over the shipped ones, by `provider/model` or model.
+    pub prices: BTreeMap<String, Price>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether answers carry the `x-coalmine-…` headers.
+    pub answer_headers: bool,
+    /// Whether clients may force an arm.
+    pub override_header: bool,
+    /// Milliseconds that pass in one of the wall's.
+    pub time_scale: f64,
+}
+
+/// One provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// The dialect.
+    pub kind: ProviderKind,
+    /// Sent as `Authorization: Bearer`.
+    pub api_key: Option<Secret>,
+    /// At least one.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// The dialect of a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenAI's.
+    OpenAi,
+}
+
+/// One address of a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Up to and with `/v1`, without a slash at the end.
+    pub url: String,
+    /// Where it stands.
+    pub region: Option<String>,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where a session's key is found, the first first.
+    pub session: Vec<SessionSource>,
+    /// Where a customer's name is found, the first first.
+    pub customer: Vec<CustomerSource>,
+    /// Seeds a route that the store does not know.
+    pub stable: Version,
+    /// The scores that the application sends back; empty: any.
+    pub feedback: BTreeSet<String>,
+}
+
+/// One customer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Customer {
+    /// Words that select it.
+    pub tags: BTreeSet<String>,
+    /// Keys that it shows.
+    pub keys: Vec<Secret>,
+}
+
+/// One webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// The address.
+    pub url: Secret,
+    /// Signs the body.
+    pub secret: Option<Secret>,
+    /// The body's form.
+    pub format: WebhookFormat,
+    /// The notices, by the words of `Notice` (`rolled_back`, …).
+    pub on: BTreeSet<String>,
+}
+
+/// The form of a webhook's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookFormat {
+    /// The notice as it is.
+    Json,
+    /// A message for Slack.
+    Slack,
+}
+
+/// US dollars for a million tokens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Price {
+    /// Tokens read.
+    pub input_usd: f64,
+    /// Tokens read from the provider's cache.
+    pub cached_input_usd: f64,
+    /// Tokens written.
+    pub output_usd: f64,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest request body.
+    pub body_bytes: usize,
+    /// Client connections at a time.
+    pub connections: usize,
+    /// A client's time to send the head of a request.
+    pub header_timeout: SpanMs,
+    /// A client's time to send the body.
+    pub body_timeout: SpanMs,
+    /// Time to connect to an upstream.
+    pub connect_timeout: SpanMs,
+    /// An upstream's time until its answer begins.
+    pub first_byte_timeout: SpanMs,
+    /// An upstream's longest silence inside an answer.
+    pub idle_timeout: SpanMs,
+    /// Time that running requests have when the process ends.
+    pub drain: SpanMs,
+    /// A session that is silent for longer loses its pin.
+    pub session_idle: SpanMs,
+}
+
+/// Reads `coalmine.yaml`. `file` names it in errors, and its folder is where relative paths start;
+/// nothing but `around` is read.
+///
+/// # Errors
+/// Everything that is wrong with the file, in the order of the file.
+pub fn parse_process(text: &str, file: &Path, around: &dyn Surroundings) -> Result<Process, Faults> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let reading = Reading::default();
+    let (node, faults) = tree::parse(text);
+    let broken = !faults.is_empty();
+    reading.extend(faults);
+    let process = match &node {
+        Some(node) => {
+            reading.extend(check(node, &PROCESS));
+            let fields = reading.fields(&PROCESS, "", node);
+            fields.and_then(|fields| Reader { place: Place { folder, around } }.process(&fields))
+        }
+        None if broken => None,
+        None => {
+            let mend = "name at least one provider and one route; `coalmine config keys` lists all keys";
+            reading.fault(At { line: 1, column: 1 }, "", Complaint::new("the file is empty", mend), None);
+            None
+        }
+    };
+    let mut faults = reading.into_faults();
+    match process {
+        Some(process) if faults.is_empty() => Ok(process),
+        Some(_) | None => {
+            if faults.is_empty() {
+                faults.push(unread());
+            }
+            Err(Faults::new(file, faults))
+        }
+    }
+}
+
+/// A reader gave up without saying why: a defect of ours that must not look like success.
+pub(crate) fn unread() -> Fault {
+    let what = "the file cannot be read, and no reason was found".to_owned();
+    let mend = "report this with the file, without its secrets".to_owned();
+    Fault { at: At { line: 1, column: 1 }, key: String::new(), what, nearest: None, mend }
+}
+
+impl Process {
+    /// What a release file is read against, with the stables of this file; put the store's in
+    /// where it knows better.
+    #[must_use]
+    pub fn background(&self) -> Background {
+        let mut tags: BTreeMap<String, BTreeSet<CustomerId>> = BTreeMap::new();
+        for (name, customer) in &self.customers {
+            for tag in &customer.tags {
+                tags.entry(tag.clone()).or_default().insert(name.clone());
+            }
+        }
+        let route = |(name, route): (&RouteName, &Route)| {
+            (name.clone(), RouteBackground { stable: route.stable.clone(), feedback: route.feedback.clone() })
+        };
+        Background {
+            routes: self.routes.iter().map(route).collect(),
+            providers: self.providers.keys().cloned().collect(),
+            cohorts: self.cohorts.clone(),
+            tags,
+        }
+    }
+}
+
+struct Reader<'a> {
+    place: Place<'a>,
+}
+
+impl Reader<'_> {
+    /// Every part is read, whatever is wrong with the others, so that all faults are told.
+    fn process(&self, fields: &Fields<'_>) -> Option<Process> {
+        let providers = self.providers(fields);
+        let names: BTreeSet<ProviderName> = fields.named("providers").iter().map(|(name, _)| (*name).into()).collect();
+        let routes = self.routes(fields, &names);
+        let customers = self.customers(fields);
+        let cohorts = cohorts(fields, &customers);
+        let client_keys = self.secrets(fields, "client_keys");
+        let api_tokens = fields.section("api").map(|api| self.secrets(&api, "tokens")).unwrap_or_default();
+        let notify = fields.sections("notify").iter().map(|hook| self.webhook(hook)).collect::<Option<Vec<_>>>();
+        let prices =
+            fields.named("prices").into_iter().map(|(name, price)| Some((name.to_owned(), self::price(&price)?)));
+        let prices = prices.collect::<Option<BTreeMap<_, _>>>();
+        let limits = fields.section("limits").and_then(|limits| self::limits(&limits));
+        let default_provider = default_provider(fields, &names);
+        let listen = fields.text("listen").and_then(|text| scalar::address(text.value).ok());
+        let admin_listen = fields.text("admin_listen").and_then(|text| scalar::address(text.value).ok());
+        guard_api(fields, admin_listen.or(listen), api_tokens.is_empty());
+        Some(Process {
+            listen: listen?,
+            admin_listen,
+            store: self.store(fields)?,
+            data_dir: self.place.folder.join(fields.text("data_dir")?.value),
+            providers: providers?,
+            default_provider,
+            routes: routes?,
+            customers,
+            cohorts,
+            client_keys,
+            api_tokens: api_tokens.into_iter().map(|(name, token)| (Actor(name), token)).collect(),
+            notify: notify?,
+            prices: prices?,
+            limits: limits?,
+            answer_headers: fields.switch("answer_headers")?,
+            override_header: fields.switch("override_header")?,
+            time_scale: fields.number("time_scale")?,
+        })
+    }
+
+    fn store(&self, fields: &Fields<'_>) -> Option<StoreAddress> {
+        Some(match scalar::store(fields.text("store")?.value).ok()? {
+            StoreAddress::Sqlite(path) => StoreAddress::Sqlite(self.place.folder.join(path)),
+            StoreAddress::Memory => StoreAddress::Memory,
+        })
+    }
+
+    fn providers(&self, fields: &Fields<'_>) -> Option<BTreeMap<ProviderName, Provider>> {
+        let named = fields.named("providers");
+        if named.is_empty() {
+            let complaint = Complaint::new(
+                "there is no provider",
+                "add one: `openai: { kind: openai, api_key: ${OPENAI_API_KEY} }`",
+            );
+            fields.fault("providers", complaint, None);
+        }
+        let read = named.into_iter().map(|(name, provider)| Some((name.into(), self.provider(&provider)?)));
+        // All are read before any missing one ends it.
+        read.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    fn provider(&self, fields: &Fields<'_>) -> Option<Provider> {
+        let api_key = fields.node("api_key").and_then(scalar_text).map(|text| self.secret(fields, text));
+        let upstreams = self.upstreams(fields);
+        let kind = match fields.text("kind")?.value {
+            "openai" => ProviderKind::OpenAi,
+            _ => return None,
+        };
+        Some(Provider { kind, api_key: api_key.map_or(Some(None), |key| key.map(Some))?, upstreams: upstreams? })
+    }
+
+    fn upstreams(&self, fields: &Fields<'_>) -> Option<Vec<Upstream>> {
+        let base = fields.node("base_url");
+        if base.is_some() && fields.node("upstreams").is_some() {
+            let complaint = Complaint::new("both `base_url` and `upstreams` stand", "keep one of them");
+            fields.fault("upstreams", complaint, None);
+        }
+        if fields.node("upstreams").is_some() {
+            let listed = fields.sections("upstreams");
+            if listed.is_empty() {
+                fields.fault("upstreams", Complaint::new("the list is empty", "add `{ url: http://… }`"), None);
+            }
+            let one = |upstream: &Fields<'_>| {
+                let url = self.url(upstream, upstream.text("url")?)?;
+                let region = upstream.text("region").map(|text| text.value.to_owned());
+                Some(Upstream { url, region })
+            };
+            return listed.iter().map(one).collect::<Vec<_>>().into_iter().collect();
+        }
+        let url = match base {
+            Some(node) => self.url(fields, scalar_text(node)?)?,
+            None => "https://api.openai.com/v1".to_owned(),
+        };
+        Some(vec![Upstream { url, region: None }])
+    }
+
+    /// An address, which may be an environment variable's.
+    fn url(&self, fields: &Fields<'_>, text: Placed<&str>) -> Option<String> {
+        let Some(name) = scalar::reference(text.value) else {
+            return scalar::url(text.value).ok().map(|()| text.value.trim_end_matches('/').to_owned());
+        };
+        let found = self.place.around.env(name).filter(|value| !value.is_empty());
+        let read = match found {
+            Some(value) if scalar::reference(&value).is_none() && scalar::url(&value).is_ok() => Ok(value),
+            Some(_) => Err(Complaint::new(
+                format!("the environment variable {name} is not an http address"),
+                format!("set {name} to one"),
+            )),
+            None => Err(not_set(name)),
+        };
+        match read {
+            Ok(url) => Some(url.trim_end_matches('/').to_owned()),
+            Err(complaint) => {
+                fields.reading.fault(text.at, &text.path, complaint, None);
+                None
+            }
+        }
+    }
+
+    fn routes(&self, fields: &Fields<'_>, providers: &BTreeSet<ProviderName>) -> Option<BTreeMap<RouteName, Route>> {
+        let named = fields.named("routes");
+        if named.is_empty() && fields.node("routes").is_some_and(|node| matches!(node.value.value, Value::Map(_))) {
+            let complaint =
+                Complaint::new("there is no route", "add one: `support-agent: { stable: { model: openai/gpt-4.1 } }`");
+            fields.fault("routes", complaint, None);
+        }
+        let one = |(name, route): (&str, Fields<'_>)| Some((name.into(), self.route(&route, providers)?));
+        named.into_iter().map(one).collect::<Vec<_>>().into_iter().collect()
+    }
+
+    fn route(&self, fields: &Fields<'_>, providers: &BTreeSet<ProviderName>) -> Option<Route> {
+        let session = fields.words("session").into_iter().filter_map(|text| scalar::session_source(text.value).ok());
+        let customer = fields.words("customer").into_iter().filter_map(|text| scalar::customer_source(text.value).ok());
+        let mut feedback = BTreeSet::new();
+        for Placed { value, at, path } in fields.words("feedback") {
+            if coalmine_core::metric::is_feedback_name(value) {
+                feedback.insert(value.to_owned());
+            } else {
+                let what = format!("{} cannot name a feedback", scalar::shown(value));
+                let complaint = Complaint::new(what, "write 1 to 64 of a-z, 0-9, `_`, `.`, `-`");
+                fields.reading.fault(at, &path, complaint, None);
+            }
+        }
+        // A version that does not stand was told of; one that is no mapping too.
+        let stable = fields.node("stable").and_then(|_| fields.section("stable"));
+        let stable = stable.and_then(|stable| version::whole(&stable, providers, self.place))?;
+        Some(Route { session: session.collect(), customer: customer.collect(), stable, feedback })
+    }
+
+    fn customers(&self, fields: &Fields<'_>) -> BTreeMap<CustomerId, Customer> {
+        let one = |(name, customer): (&str, Fields<'_>)| {
+            let tags = customer.words("tags").into_iter().map(|text| text.value.to_owned()).collect();
+            let keys = customer.words("keys").into_iter().filter_map(|text| self.secret(&customer, text)).collect();
+            (CustomerId::from(name), Customer { tags, keys })
+        };
+        fields.named("customers").into_iter().map(one).collect()
+    }
+
+    fn secrets(&self, fields: &Fields<'_>, name: &'static str) -> BTreeMap<String, Secret> {
+        let entries = fields.entries(name).into_iter();
+        entries.filter_map(|(own, node)| Some((own.to_owned(), self.secret(fields, scalar_text(node)?)?))).collect()
+    }
+
+    /// What a reference refers to; a malformed one was told of.
+    fn secret(&self, fields: &Fields<'_>, text: Placed<&str>) -> Option<Secret> {
+        let read = match scalar::secret(text.value).ok()? {
+            SecretPlace::Env(name) => self.place.around.env(name).ok_or_else(|| not_set(name)),
+            SecretPlace::File(path) => self.place.file(path).map(|text| text.trim_end_matches(['\n', '\r']).to_owned()),
+        };
+        let good = |value: &String| !value.is_empty() && !value.chars().any(char::is_control);
+        let read = read.and_then(|value| {
+            let complaint =
+                || Complaint::new("the secret is empty or has control characters", "put its one line of text there");
+            if good(&value) { Ok(value) } else { Err(complaint()) }
+        });
+        match read {
+            Ok(value) => Some(Secret::found(text.value, value)),
+            Err(complaint) => {
+                fields.reading.fault(text.at, &text.path, complaint, None);
+                None
+            }
+        }
+    }
+
+    fn webhook(&self, fields: &Fields<'_>) -> Option<Webhook> {
+        let url = fields.text("url").and_then(|text| self.secret(fields, text));
+        if url
+            .as_ref()
+            .is_some_and(|url| scalar::url(url.expose()).is_err() || scalar::reference(url.expose()).is_some())
+        {
+            let complaint =
+                Complaint::new("what is found there is not an http address", "put the webhook's address there");
+            fields.fault("url", complaint, None);
+        }
+        let secret = fields.node("secret").and_then(scalar_text).map(|text| self.secret(fields, text));
+        let format = match fields.text("format")?.value {
+            "json" => WebhookFormat::Json,
+            "slack" => WebhookFormat::Slack,
+            _ => return None,
+        };
+        let on = fields.words("on").into_iter().map(|text| text.value.to_owned()).collect();
+        Some(Webhook { url: url?, secret: secret.map_or(Some(None), |secret| secret.map(Some))?, format, on })
+    }
+}
+
+fn not_set(name: &str) -> Complaint {
+    Complaint::new(
+        format!("the environment variable {name} is not set"),
+        format!("set {name}, or refer to another place"),
+    )
+}
+
+/// Cohorts resolved to names; a cohort without customers would never see a canary.
+fn cohorts(fields: &Fields<'_>, customers: &BTreeMap<CustomerId, Customer>) -> BTreeMap<String, BTreeSet<CustomerId>> {
+    let mut found = BTreeMap::new();
+    for (name, Placed { value, at, path }) in fields.entries("cohorts") {
+        let members: BTreeSet<CustomerId> = match &value.value {
+            Value::List(_) => named_members(fields, &path, value, customers),
+            Value::Map(entries) => {
+                let tag = entries.iter().find(|entry| entry.key == "tag").map(|entry| &entry.value.value);
+                let Some(Value::Scalar { text: tag, .. }) = tag else { continue };
+                let tagged = customers.iter().filter(|(_, customer)| customer.tags.contains(tag));
+                tagged.map(|(name, _)| name.clone()).collect()
+            }
+            Value::Scalar { .. } => continue,
+        };
+        if members.is_empty() {
+            let complaint = Complaint::new(
+                "the cohort holds no customer",
+                "name customers that stand under `customers`, or a tag that one has",
+            );
+            fields.reading.fault(at, &path, complaint, None);
+        }
+        found.insert(name.to_owned(), members);
+    }
+    found
+}
+
+fn named_members(
+    fields: &Fields<'_>,
+    path: &str,
+    list: &tree::Node,
+    customers: &BTreeMap<CustomerId, Customer>,
+) -> BTreeSet<CustomerId> {
+    let Value::List(items) = &list.value else { return BTreeSet::new() };
+    let mut members = BTreeSet::new();
+    for (i, item) in items.iter().enumerate() {
+        let path = crate::config::fault::index(path, i);
+        let Some(text) = scalar_text(Placed { value: item, at: item.at, path }) else { continue };
+        let customer = CustomerId::from(text.value);
+        if !customers.contains_key(&customer) {
+            let known: Vec<&str> = customers.keys().map(CustomerId::as_str).collect();
+            let near = nearest(text.value, known.iter().copied());
+            let what = format!("there is no customer {}", scalar::shown(text.value));
+            let mend = format!("name one of {}, or add it under `customers`", listed(&known));
+            fields.reading.fault(text.at, &text.path, Complaint::new(what, mend), near);
+        }
+        members.insert(customer);
+    }
+    members
+}
+
+fn default_provider(fields: &Fields<'_>, names: &BTreeSet<ProviderName>) -> Option<ProviderName> {
+    let name = ProviderName::from(fields.text("default_provider")?.value);
+    if !names.contains(&name) {
+        let known: Vec<&str> = names.iter().map(ProviderName::as_str).collect();
+        let near = nearest(name.as_str(), known.iter().copied());
+        let what = format!("there is no provider {}", scalar::shown(name.as_str()));
+        fields.fault("default_provider", Complaint::new(what, format!("name one of {}", listed(&known))), near);
+    }
+    Some(name)
+}
+
+/// An API without tokens is for this machine alone.
+fn guard_api(fields: &Fields<'_>, api: Option<SocketAddr>, without_tokens: bool) {
+    let Some(api) = api.filter(|api| without_tokens && !api.ip().is_loopback()) else { return };
+    let key = if fields.node("admin_listen").is_some() { "admin_listen" } else { "listen" };
+    let what =
+        format!("the management API would answer at {api}, beyond this machine, to anybody: `api.tokens` is empty");
+    let mend = "add a token under `api.tokens`, or give the API an own address with `admin_listen: 127.0.0.1:8081`";
+    fields.fault(key, Complaint::new(what, mend), None);
+}
+
+fn price(fields: &Fields<'_>) -> Option<Price> {
+    let input_usd = fields.money("input")?;
+    let cached_input_usd = fields.money("cached_input").unwrap_or(input_usd);
+    Some(Price { input_usd, cached_input_usd, output_usd: fields.money("output")? })
+}
+
+fn limits(fields: &Fields<'_>) -> Option<Limits> {
+    Some(Limits {
+        body_bytes: scalar::bytes(fields.text("body")?.value).ok()?,
+        connections: usize::try_from(fields.integer("connections")?).ok()?,
+        header_timeout: fields.duration("header_timeout")?,
+        body_timeout: fields.duration("body_timeout")?,
+        connect_timeout: fields.duration("connect_timeout")?,
+        first_byte_timeout: fields.duration("first_byte_timeout")?,
+        idle_timeout: fields.duration("idle_timeout")?,
+        drain: fields.duration("drain")?,
+        session_idle: fields.duration("session_idle")?,
+    })
+}

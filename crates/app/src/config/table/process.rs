@@ -1,0 +1,300 @@
+//! The keys of `coalmine.yaml`.
+
+use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SWITCH, TEXT};
+use crate::config::key::{Choice, Key, Kind, Scalar, Section};
+
+/// `coalmine.yaml`.
+pub static PROCESS: Section = Section {
+    name: "coalmine.yaml",
+    doc: "The process: where it listens, whom it asks, its first routes. One provider and one route are enough.",
+    keys: &[
+        Key::default(
+            "listen",
+            Kind::Scalar(Scalar::Address),
+            "127.0.0.1:8080",
+            "Address of the gateway, and of the management API unless `admin_listen` is given.",
+        ),
+        Key::optional("admin_listen", Kind::Scalar(Scalar::Address), "Own address of the management API."),
+        Key::default(
+            "store",
+            Kind::Scalar(Scalar::Store),
+            "sqlite:coalmine.db",
+            "Where releases, versions and evidence are kept; a relative path starts at this file's folder.",
+        ),
+        Key::default("pins", Kind::Scalar(Scalar::OneOf(PINS)), "embedded", "Where sessions' pins are kept."),
+        Key::default(
+            "data_dir",
+            PATH,
+            ".coalmine",
+            "Folder of the local files: pin log and ceiling file. Relative to this file's folder.",
+        ),
+        Key::required("providers", Kind::Map("NAME", &Kind::Section(&PROVIDER)), "Who answers, by name."),
+        Key::optional(
+            "default_provider",
+            NAME,
+            "Where a request goes that names no route; without it such a request gets a 404 that says so.",
+        ),
+        Key::required("routes", Kind::Map("NAME", &Kind::Section(&ROUTE)), "What clients put in `model`, by name."),
+        Key::optional(
+            "customers",
+            Kind::Map("NAME", &Kind::Section(&CUSTOMER)),
+            "Whom the routes serve, where stages are cut by customer or keys differ.",
+        ),
+        Key::optional(
+            "cohorts",
+            Kind::Map("NAME", &Kind::Either(&[Kind::List(&NAME), Kind::Section(&SELECTOR)])),
+            "Sets of customers that a stage can name: a list of names, or `{ tag: pilot }`.",
+        ),
+        Key::optional(
+            "client_keys",
+            Kind::Map("NAME", &SECRET),
+            "Keys that clients of no particular customer show as `Authorization: Bearer`. Without any key here or under `customers`, every request is admitted.",
+        ),
+        Key::optional("api", Kind::Section(&API), "The management API."),
+        Key::optional("notify", Kind::List(&Kind::Section(&WEBHOOK)), "Who is told of what."),
+        Key::optional(
+            "prices",
+            Kind::Map("MODEL", &Kind::Section(&PRICE)),
+            "Prices over the shipped ones, by `provider/model` or by the model's own name. Without a price, cost is no data, never 0.",
+        ),
+        Key::optional("limits", Kind::Section(&LIMITS), "Bounds of sizes, counts and times."),
+        Key::default("answer_headers", SWITCH, "on", "Whether answers carry the `x-coalmine-…` headers."),
+        Key::default(
+            "override_header",
+            SWITCH,
+            "off",
+            "Whether clients may force an arm with `x-coalmine-arm: stable` or `canary`; such requests are never counted.",
+        ),
+        Key::default(
+            "time_scale",
+            Kind::Scalar(Scalar::Number),
+            "1",
+            "How many milliseconds pass in one of the wall's; for demos and tests only.",
+        ),
+    ],
+};
+
+/// One provider.
+pub static PROVIDER: Section = Section {
+    name: "provider",
+    doc: "Who answers: one service under one key, at one or more addresses.",
+    keys: &[
+        Key::required("kind", Kind::Scalar(Scalar::OneOf(PROVIDER_KINDS)), "The dialect that it speaks."),
+        Key::optional("api_key", SECRET, "Sent as `Authorization: Bearer`; without it no key is sent."),
+        Key::optional(
+            "base_url",
+            Kind::Scalar(Scalar::Url),
+            "Its one address, up to and with `/v1`. Without it and without `upstreams`: https://api.openai.com/v1.",
+        ),
+        Key::optional("upstreams", Kind::List(&Kind::Section(&UPSTREAM)), "Its addresses, where there are several."),
+    ],
+};
+
+/// One upstream.
+pub static UPSTREAM: Section = Section {
+    name: "upstream",
+    doc: "One address of a provider.",
+    keys: &[
+        Key::required("url", Kind::Scalar(Scalar::Url), "Up to and with `/v1`."),
+        Key::optional("region", NAME, "Where it stands; shown, not used for routing."),
+        Key::not_built(
+            "warm",
+            "remove it: connections are opened when they are needed, and then kept",
+            "Connections kept open ahead of need.",
+        ),
+    ],
+};
+
+/// One route.
+pub static ROUTE: Section = Section {
+    name: "route",
+    doc: "What clients put in `model`: one stable version, and at most one running release.",
+    keys: &[
+        Key::default(
+            "session",
+            Kind::List(&Kind::Scalar(Scalar::SessionSource)),
+            "[header:x-session-id, path, body:metadata.session_id, conversation]",
+            "Where a session's key is found; the first that is present.",
+        ),
+        Key::default(
+            "customer",
+            Kind::List(&Kind::Scalar(Scalar::CustomerSource)),
+            "[key]",
+            "Where the customer's name is found; the first that is present.",
+        ),
+        Key::required(
+            "stable",
+            Kind::Section(&VERSION),
+            "The version in service. It only seeds a route that the store does not know; afterwards the store wins, and start-up prints the difference.",
+        ),
+        Key::optional(
+            "feedback",
+            Kind::List(&TEXT),
+            "Names of the scores that the application sends back; where any is listed, a release can guard no other.",
+        ),
+    ],
+};
+
+/// One version.
+pub static VERSION: Section = Section {
+    name: "version",
+    doc: "What answers: model, prompt, tools, parameters. The same content is the same version.",
+    keys: &[
+        Key::required("model", Kind::Scalar(Scalar::Model), "Provider and the provider's own name of the model."),
+        Key::optional(
+            "prompt",
+            Kind::Either(&[PATH, Kind::Section(&INLINE_PROMPT)]),
+            "The system prompt: a file, or `{ text: … }`. Without it the client's own stays.",
+        ),
+        Key::default(
+            "prompt_mode",
+            Kind::Scalar(Scalar::OneOf(PROMPT_MODES)),
+            "replace",
+            "How it meets the client's own.",
+        ),
+        Key::optional(
+            "tools",
+            Kind::Either(&[PATH, Kind::Section(&INLINE_TOOLS)]),
+            "The tools, a JSON array in OpenAI's form: a file, or `{ json: … }`. Without it the client's own stay.",
+        ),
+        Key::default(
+            "tools_mode",
+            Kind::Scalar(Scalar::OneOf(TOOLS_MODES)),
+            "replace",
+            "How they meet the client's own.",
+        ),
+        Key::optional(
+            "params",
+            Kind::Map("NAME", &Kind::Json),
+            "Parameters set over the client's: `temperature`, `max_tokens`, … Numbers and words as JSON has them.",
+        ),
+    ],
+};
+
+/// A prompt that stands in the file.
+pub static INLINE_PROMPT: Section = Section {
+    name: "inline prompt",
+    doc: "A prompt that stands in the file itself.",
+    keys: &[Key::required("text", Kind::Scalar(Scalar::Block), "The text; `|` begins a block of lines.")],
+};
+
+/// Tools that stand in the file.
+pub static INLINE_TOOLS: Section = Section {
+    name: "inline tools",
+    doc: "Tools that stand in the file itself.",
+    keys: &[Key::required(
+        "json",
+        Kind::Scalar(Scalar::Block),
+        "The JSON array as text, in quotes; it is kept byte for byte.",
+    )],
+};
+
+/// One customer.
+pub static CUSTOMER: Section = Section {
+    name: "customer",
+    doc: "A customer of the routes.",
+    keys: &[
+        Key::optional("tags", Kind::List(&NAME), "Words by which cohorts and stages select it."),
+        Key::optional("keys", Kind::List(&SECRET), "Keys that it shows as `Authorization: Bearer`."),
+    ],
+};
+
+/// A selector of customers.
+pub static SELECTOR: Section =
+    Section { name: "selector", doc: "Customers by what they have.", keys: &[Key::required("tag", NAME, "A tag.")] };
+
+/// The management API.
+pub static API: Section = Section {
+    name: "api",
+    doc: "The management API under `/api/v1`.",
+    keys: &[Key::optional(
+        "tokens",
+        Kind::Map("OPERATOR", &SECRET),
+        "Bearer tokens by the operator's name, which stands in the journal. Without any, the API answers only where it listens on this machine alone.",
+    )],
+};
+
+/// One webhook.
+pub static WEBHOOK: Section = Section {
+    name: "webhook",
+    doc: "An address that is told of a release's turns.",
+    keys: &[
+        Key::required("url", SECRET, "The address, as a reference: whoever knows it can write to it."),
+        Key::optional("secret", SECRET, "Signs the body: HMAC-SHA256 in `x-coalmine-signature`."),
+        Key::default("format", Kind::Scalar(Scalar::OneOf(WEBHOOK_FORMATS)), "json", "The body's form."),
+        Key::default(
+            "on",
+            Kind::List(&Kind::Scalar(Scalar::OneOf(NOTICES))),
+            "[approval_wanted, paused, promoted, rolled_back, undecided, lost_data]",
+            "What it is told of.",
+        ),
+    ],
+};
+
+/// One price.
+pub static PRICE: Section = Section {
+    name: "price",
+    doc: "US dollars for a million tokens.",
+    keys: &[
+        Key::required("input", MONEY, "Tokens read."),
+        Key::optional("cached_input", MONEY, "Tokens read from the provider's cache; without it, as `input`."),
+        Key::required("output", MONEY, "Tokens written, reasoning included."),
+    ],
+};
+
+/// The limits.
+pub static LIMITS: Section = Section {
+    name: "limits",
+    doc: "Bounds of sizes, counts and times. Times of answers are long: models think.",
+    keys: &[
+        Key::default("body", Kind::Scalar(Scalar::Bytes), "32MB", "The largest request body."),
+        Key::default("connections", COUNT, "20000", "Client connections at a time; further ones wait."),
+        Key::default("header_timeout", DURATION, "10s", "A client's time to send the head of a request."),
+        Key::default("body_timeout", DURATION, "60s", "A client's time to send the body."),
+        Key::default("connect_timeout", DURATION, "5s", "Time to connect to an upstream."),
+        Key::default("first_byte_timeout", DURATION, "10m", "An upstream's time until its answer begins."),
+        Key::default("idle_timeout", DURATION, "5m", "An upstream's longest silence inside an answer."),
+        Key::default("drain", DURATION, "30s", "Time that running requests have when the process ends."),
+        Key::default("session_idle", DURATION, "24h", "A session that is silent for longer loses its pin."),
+    ],
+};
+
+static PINS: &[Choice] = &[
+    Choice::built("embedded", "in memory, with a log in `data_dir`"),
+    Choice::not_built("redis://", "pins in Redis, for gateways that run apart", "use `embedded`, on one node"),
+];
+
+static PROVIDER_KINDS: &[Choice] = &[
+    Choice::built("openai", "OpenAI, or any server that speaks its dialect"),
+    Choice::not_built(
+        "anthropic",
+        "Anthropic's own dialect",
+        "use `openai` with the provider's OpenAI-compatible address, or remove the provider",
+    ),
+];
+
+pub(crate) static PROMPT_MODES: &[Choice] = &[
+    Choice::built("replace", "in place of the client's"),
+    Choice::built("prepend", "before the client's"),
+    Choice::built("append", "after the client's"),
+];
+
+pub(crate) static TOOLS_MODES: &[Choice] = &[
+    Choice::built("replace", "in place of the client's"),
+    Choice::built("merge", "first, then the client's of other names"),
+];
+
+static WEBHOOK_FORMATS: &[Choice] =
+    &[Choice::built("json", "the notice as it is"), Choice::built("slack", "a message for Slack")];
+
+/// What a webhook can be told of; the words of `Notice`.
+pub(crate) static NOTICES: &[Choice] = &[
+    Choice::built("started", "a release began to expose its canary"),
+    Choice::built("advanced", "a release reached its next stage"),
+    Choice::built("approval_wanted", "a release waits for a person"),
+    Choice::built("paused", "a release stands still"),
+    Choice::built("promoted", "a release was promoted"),
+    Choice::built("rolled_back", "a release was rolled back"),
+    Choice::built("undecided", "`max_duration` is over and nothing is decided"),
+    Choice::built("lost_data", "evidence is missing or void"),
+];

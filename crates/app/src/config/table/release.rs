@@ -1,0 +1,273 @@
+//! The keys of `releases/*.yaml`.
+
+use super::process::{INLINE_PROMPT, INLINE_TOOLS, SELECTOR};
+use super::{COUNT, DURATION, MONEY, NAME, PATH, SHARE, SWITCH, TEXT};
+use crate::config::key::{Choice, Key, Kind, Scalar, Section};
+
+/// `releases/*.yaml`.
+pub static RELEASE: Section = Section {
+    name: "releases/*.yaml",
+    doc: "One release: what is tried, on whom, and the criteria, fixed before it starts.",
+    keys: &[
+        Key::required("release", NAME, "The route whose stable version is to give way."),
+        Key::required(
+            "canary",
+            Kind::Section(&CANARY),
+            "What changes against the route's stable version; the difference decides which checks apply by default.",
+        ),
+        Key::default("unit", Kind::Scalar(Scalar::OneOf(UNITS)), "session", "What is split and counted once."),
+        Key::optional("on_rollback", Kind::Section(&ON_ROLLBACK), "What becomes of live canary sessions."),
+        Key::default(
+            "false_rollback_rate",
+            SHARE,
+            "1%",
+            "Bound on rolling back a good version, over the whole release and however often it looks.",
+        ),
+        Key::default(
+            "false_promotion_rate",
+            SHARE,
+            "5%",
+            "Bound on promoting a version that stands at a guardrail's margin, for each guardrail.",
+        ),
+        Key::default("max_duration", DURATION, "72h", "After this a release that is not decided is `undecided`."),
+        Key::default(
+            "on_undecided",
+            Kind::Either(&[Kind::Scalar(Scalar::OneOf(ON_UNDECIDED)), Kind::Section(&UNPROVEN)]),
+            "hold",
+            "What happens then.",
+        ),
+        Key::default("keep", DURATION, "48h", "After promotion the old stable can be restored for this long."),
+        Key::optional(
+            "budget",
+            Kind::Section(&BUDGET),
+            "Harm at which the release pauses, whatever the statistics say.",
+        ),
+        Key::optional(
+            "freeze",
+            Kind::List(&Kind::Scalar(Scalar::Freeze)),
+            "Weekly spans in which nothing is advanced or promoted; rollback is never frozen.",
+        ),
+        Key::required(
+            "stages",
+            Kind::List(&Kind::Section(&STAGE)),
+            "The exposure levels in order; a cohort's weight never falls.",
+        ),
+        Key::not_built(
+            "sentinels",
+            "remove it; guard `tool_call_valid` or a feedback of your own meanwhile",
+            "Known-answer prompts, run on stable and canary.",
+        ),
+        Key::optional(
+            "guardrails",
+            Kind::List(&Kind::Section(&GUARDRAIL)),
+            "Metrics that the canary must not worsen; their regression rolls back. Without this list, the difference of the versions decides.",
+        ),
+        Key::optional(
+            "signals",
+            Kind::List(&Kind::Section(&SIGNAL)),
+            "Metrics whose regression holds the release, which goes on after recovery.",
+        ),
+        Key::optional("tripwires", Kind::Section(&TRIPWIRES), "Stops without statistics, outside the bound."),
+        Key::default("bucket", DURATION, "60s", "Length of an exposure bucket of the evidence."),
+        Key::optional(
+            "ages",
+            Kind::Section(&AGES),
+            "When a session's numbers are posted, counted from its first exposed request.",
+        ),
+        Key::default("rescue_budget", SHARE, "5%", "Share of the canary's requests that stable may answer for it."),
+    ],
+};
+
+/// What changes.
+pub static CANARY: Section = Section {
+    name: "canary",
+    doc: "What changes against stable. A part that is not named stays; `null` takes it away.",
+    keys: &[
+        Key::optional("model", Kind::Scalar(Scalar::Model), "Provider and the provider's own name of the model."),
+        Key::optional("prompt", Kind::Either(&[Kind::Null, PATH, Kind::Section(&INLINE_PROMPT)]), "The system prompt."),
+        Key::optional(
+            "prompt_mode",
+            Kind::Scalar(Scalar::OneOf(super::process::PROMPT_MODES)),
+            "How it meets the client's own.",
+        ),
+        Key::optional("tools", Kind::Either(&[Kind::Null, PATH, Kind::Section(&INLINE_TOOLS)]), "The tools."),
+        Key::optional(
+            "tools_mode",
+            Kind::Scalar(Scalar::OneOf(super::process::TOOLS_MODES)),
+            "How they meet the client's own.",
+        ),
+        Key::optional(
+            "params",
+            Kind::Map("NAME", &Kind::Json),
+            "Parameters, each merged by name; `null` takes one away.",
+        ),
+    ],
+};
+
+/// Live sessions at a rollback.
+pub static ON_ROLLBACK: Section = Section {
+    name: "on_rollback",
+    doc: "What becomes of live canary sessions at a rollback.",
+    keys: &[
+        Key::default("live_sessions", Kind::Scalar(Scalar::OneOf(LIVE_SESSIONS)), "move_next_turn", "What they do."),
+        Key::optional("drain", DURATION, "How long they have with `finish_on_canary`; 2h without it."),
+    ],
+};
+
+/// Promotion without proof.
+pub static UNPROVEN: Section = Section {
+    name: "on_undecided",
+    doc: "Promotion without proof, which must be acknowledged.",
+    keys: &[Key::required(
+        "promote",
+        Kind::Scalar(Scalar::OneOf(ACKNOWLEDGED)),
+        "Promotes although nothing is proven.",
+    )],
+};
+
+/// The budget.
+pub static BUDGET: Section = Section {
+    name: "budget",
+    doc: "Excess over control, at which the release pauses. Outside the bound.",
+    keys: &[
+        Key::optional("harmed", COUNT, "Bad canary sessions beyond those expected at control's rate."),
+        Key::optional("extra_cost", MONEY, "Cost beyond that expected at control's rate."),
+    ],
+};
+
+/// One stage.
+pub static STAGE: Section = Section {
+    name: "stage",
+    doc: "One exposure level.",
+    keys: &[
+        Key::optional(
+            "cohort",
+            Kind::Either(&[NAME, Kind::Section(&SELECTOR)]),
+            "Who: a cohort of `coalmine.yaml`, or `{ tag: pilot }`. Without it everybody.",
+        ),
+        Key::required("weight", SHARE, "How much of them."),
+        Key::required("bake", DURATION, "How long at least."),
+        Key::default(
+            "min_sessions",
+            Kind::Scalar(Scalar::Integer(0)),
+            "100",
+            "How many canary sessions at least, with their number posted.",
+        ),
+        Key::optional("approval", TEXT, "Whose word opens this stage, beside the evidence."),
+        Key::not_built(
+            "shadow",
+            "remove the stage and begin with a small `weight`",
+            "Copies of requests that only the canary's log sees.",
+        ),
+        Key::not_built("for", "remove it; a stage's length is its `bake`", "Length of a shadow stage."),
+    ],
+};
+
+/// One guardrail.
+pub static GUARDRAIL: Section = Section {
+    name: "guardrail",
+    doc: "A metric that the canary must not worsen beyond a margin.",
+    keys: &[
+        Key::required("metric", Kind::Scalar(Scalar::Metric), "Which."),
+        Key::optional(
+            "margin",
+            Kind::Scalar(Scalar::Margin),
+            "The tolerance that promotion must prove: `pp` for rates and scores, `%` for times and amounts, `0` for none. Without it the metric's own.",
+        ),
+        Key::optional(
+            "rollback_margin",
+            Kind::Scalar(Scalar::Margin),
+            "What rolls back when it is proven exceeded. Without it half of `margin` for rates and scores, the same for times and amounts.",
+        ),
+        Key::optional("max", Kind::Scalar(Scalar::Bound), "Absolute bound of a metric of which less is better."),
+        Key::optional("min", Kind::Scalar(Scalar::Bound), "Absolute bound of a metric of which more is better."),
+        Key::default(
+            "no_data",
+            Kind::Scalar(Scalar::NoData),
+            "hold 30m",
+            "What the metric's silence does, and after how long.",
+        ),
+        Key::optional(
+            "weight",
+            Kind::Scalar(Scalar::Number),
+            "Its share of the error rates, against the others'. Without it by severity.",
+        ),
+        Key::default("dry_run", SWITCH, "off", "Whether it is computed and shown and does nothing."),
+        Key::not_built(
+            "sample",
+            "remove it; the metrics that exist see every request",
+            "Share of the answers that a judge scores.",
+        ),
+    ],
+};
+
+/// One signal.
+pub static SIGNAL: Section = Section {
+    name: "signal",
+    doc: "A metric whose regression holds the release.",
+    keys: &[
+        Key::required("metric", Kind::Scalar(Scalar::Metric), "Which."),
+        Key::optional("margin", Kind::Scalar(Scalar::Margin), "As for a guardrail."),
+        Key::optional(
+            "rollback_margin",
+            Kind::Scalar(Scalar::Margin),
+            "What holds when it is proven exceeded; as for a guardrail.",
+        ),
+        Key::default(
+            "no_data",
+            Kind::Scalar(Scalar::NoData),
+            "hold 30m",
+            "What the metric's silence does, and after how long.",
+        ),
+        Key::default("dry_run", SWITCH, "off", "Whether it is computed and shown and does nothing."),
+        Key::not_built(
+            "sample",
+            "remove it; the metrics that exist see every request",
+            "Share of the answers that a judge scores.",
+        ),
+    ],
+};
+
+/// The tripwires.
+pub static TRIPWIRES: Section = Section {
+    name: "tripwires",
+    doc: "Stops without statistics; ignored while control trips too.",
+    keys: &[Key::default(
+        "consecutive_failures",
+        Kind::Scalar(Scalar::Integer(2)),
+        "10",
+        "So many canary requests in a row failed by the version's fault.",
+    )],
+};
+
+/// The ages.
+pub static AGES: Section = Section {
+    name: "ages",
+    doc: "Ages of a session at which its numbers are posted; the same in both arms, frozen with the policy.",
+    keys: &[
+        Key::default("first", DURATION, "60s", "The first request's outcome; a request is judged at this age."),
+        Key::default("session", DURATION, "15m", "The mean over the requests so far."),
+        Key::default("whole", DURATION, "30m", "Cost, tokens and feedback."),
+    ],
+};
+
+static UNITS: &[Choice] = &[
+    Choice::built("session", "a conversation or a call"),
+    Choice::not_built("customer", "all sessions of a customer together", "use `session`"),
+    Choice::not_built("user", "all sessions of a person together", "use `session`"),
+    Choice::not_built("request", "each request by itself", "use `session`"),
+];
+
+static ON_UNDECIDED: &[Choice] = &[
+    Choice::built("hold", "stays where it is and tells"),
+    Choice::built("rollback", "rolls back; not a verdict on the version"),
+    Choice::built("ask", "pauses until a person says"),
+    Choice::built("promote", "promotes without proof; only as `{ promote: acknowledged }`"),
+];
+
+static LIVE_SESSIONS: &[Choice] = &[
+    Choice::built("move_next_turn", "answered by stable from their next turn on"),
+    Choice::built("finish_on_canary", "finish on the canary within `drain`"),
+];
+
+static ACKNOWLEDGED: &[Choice] = &[Choice::built("acknowledged", "whoever wrote this knows that nothing is proven")];

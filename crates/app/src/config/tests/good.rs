@@ -1,0 +1,258 @@
+//! Files that must be read, and what they must mean.
+
+use super::{Made, TOOLS, process, release};
+use crate::config::{CustomerSource, SessionSource, StoreAddress, parse_process};
+use coalmine_core::cohort::Cohort;
+use coalmine_core::id::{CustomerId, ProviderName, RouteName};
+use coalmine_core::metric::Metric;
+use coalmine_core::release::plan::Gate;
+use coalmine_core::release::policy::{
+    FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Role, Tripwire,
+};
+use coalmine_core::time::SpanMs;
+use coalmine_core::traffic::weight::WeightBp;
+use coalmine_core::version::{JsonText, PromptMode};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub(super) const SMALLEST: &str = "
+providers: { openai: { kind: openai } }
+routes: { support: { stable: { model: openai/gpt-4.1 } } }
+";
+
+pub(super) const FULL: &str = r#"
+listen: 0.0.0.0:8080
+admin_listen: 127.0.0.1:8081
+store: sqlite:coalmine.db
+data_dir: var
+providers:
+  openai: { kind: openai, api_key: ${OPENAI_API_KEY} }
+  vllm:
+    kind: openai
+    upstreams:
+      - { url: ${VLLM_URL}, region: ap-southeast-2 }
+      - { url: "http://10.1.0.5:8000/v1", region: us-east-1 }
+default_provider: openai
+routes:
+  support-agent:
+    session: [header:X-Session-Id, body:metadata.session_id, conversation]
+    customer: [key, header:x-customer]
+    stable:
+      model: openai/gpt-4.1
+      prompt: prompts/support.md
+      tools: tools/support.json
+      params: { temperature: 0.20, stop: [a, "1"], seed: 7 }
+    feedback: [resolved]
+  summary:
+    stable:
+      model: vllm/meta-llama/Llama-3.3-70B
+      prompt: { text: "Sum up." }
+      prompt_mode: append
+customers:
+  acme: { tags: [pilot], keys: [${ACME_KEY}] }
+  globex: { tags: [pilot, eu] }
+  initech: {}
+cohorts:
+  internal: [initech]
+  europe: { tag: eu }
+client_keys: { mobile: ${ACME_KEY} }
+api: { tokens: { alice: ${ALICE_TOKEN} } }
+notify:
+  - { url: file:secrets/hook, format: slack, on: [rolled_back] }
+prices:
+  openai/gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
+limits: { body: 1MB, session_idle: 2h }
+answer_headers: off
+override_header: on
+time_scale: 60
+"#;
+
+pub(super) const RELEASE: &str = r#"
+release: support-agent
+canary: { model: openai/gpt-5-mini, params: { seed: null, top_p: 1 } }
+unit: session
+on_rollback: { live_sessions: finish_on_canary, drain: 1h }
+false_rollback_rate: 1%
+false_promotion_rate: 5%
+max_duration: 72h
+on_undecided: { promote: acknowledged }
+keep: 24h
+budget: { harmed: 50, extra_cost: $40 }
+freeze: ["fri 16:00 .. mon 08:00 +02:00", "sun 23:00 .. mon 01:00"]
+stages:
+  - { cohort: internal, weight: 90%, bake: 12h }
+  - { cohort: { tag: pilot }, weight: 50%, bake: 24h, min_sessions: 200 }
+  - { weight: 5%, bake: 24h }
+  - { weight: 25%, bake: 24h, approval: oncall }
+guardrails:
+  - { metric: error_rate, margin: 0.5pp, max: 2% }
+  - { metric: ttft_p95, margin: 10%, max: 1.5s, rollback_margin: 0 }
+  - { metric: cost_per_session, margin: 10%, max: $0.20, weight: 2 }
+  - { metric: tool_call_valid, margin: 1pp, min: 95% }
+  - { metric: feedback.resolved, margin: 2pp, no_data: rollback 2h, dry_run: on }
+signals:
+  - { metric: refusal_rate, margin: 1pp, no_data: warn }
+tripwires: { consecutive_failures: 20 }
+bucket: 30s
+ages: { first: 30s, session: 5m, whole: 10m }
+rescue_budget: 2.5%
+"#;
+
+#[test]
+fn one_provider_and_one_route_are_enough() {
+    let read = process(SMALLEST).unwrap();
+    assert_eq!(read.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(read.store, StoreAddress::Sqlite(PathBuf::from("etc/coalmine.db")));
+    assert_eq!(read.data_dir, PathBuf::from("etc/.coalmine"));
+    let route = &read.routes[&RouteName::from("support")];
+    assert_eq!(
+        route.session,
+        [
+            SessionSource::Header("x-session-id".to_owned()),
+            SessionSource::Path,
+            SessionSource::Body("metadata.session_id".to_owned()),
+            SessionSource::Conversation
+        ]
+    );
+    assert_eq!(route.customer, [CustomerSource::Key]);
+    assert!(read.answer_headers && !read.override_header);
+    assert_eq!(read.providers[&ProviderName::from("openai")].upstreams[0].url, "https://api.openai.com/v1");
+    assert_eq!(read.limits.body_bytes, 32 << 20);
+}
+
+#[test]
+fn the_full_file_is_read() {
+    let read = process(FULL).unwrap();
+    let version = &read.routes[&RouteName::from("support-agent")].stable;
+    assert_eq!((version.provider.as_str(), version.model.as_str()), ("openai", "gpt-4.1"));
+    assert_eq!(version.prompt.as_ref().unwrap().text, "You are patient.");
+    assert_eq!(version.tools.as_ref().unwrap().json.0, TOOLS);
+    let params: Vec<(&str, &str)> = version.params.iter().map(|(k, v)| (k.as_str(), v.0.as_str())).collect();
+    assert_eq!(params, [("seed", "7"), ("stop", r#"["a","1"]"#), ("temperature", "0.20")]);
+    let summary = &read.routes[&RouteName::from("summary")].stable;
+    assert_eq!(summary.model, "meta-llama/Llama-3.3-70B");
+    assert_eq!(summary.prompt.as_ref().unwrap().mode, PromptMode::Append);
+    let vllm = &read.providers[&ProviderName::from("vllm")];
+    assert_eq!(vllm.upstreams[0].url, "http://10.0.0.5:8000/v1");
+    assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
+    assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
+    assert_eq!(read.prices["openai/gpt-4.1"].cached_input_usd, 0.5);
+    assert_eq!(read.limits.session_idle, SpanMs::hours(2));
+    assert_eq!(read.time_scale, 60.0);
+}
+
+#[test]
+fn no_secret_is_in_what_is_printed() {
+    let read = process(FULL).unwrap();
+    assert!(!format!("{read:?}").contains("hush"));
+}
+
+fn guardrail(metric: &str, promote: Margin, rollback: Margin) -> Guardrail {
+    let metric: Metric = metric.parse().unwrap();
+    let no_data = NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(30) };
+    let weight = metric.severity();
+    Guardrail { metric, role: Role::Guardrail, promote, rollback, limit: None, weight, no_data }
+}
+
+fn margin(ratio: f64, shift: f64) -> Margin {
+    Margin { ratio, shift }
+}
+
+#[test]
+fn a_release_becomes_plan_policy_and_canary() {
+    let read = release(RELEASE).unwrap();
+    assert_eq!(read.canary.model, "gpt-5-mini");
+    assert_eq!(read.canary.prompt.as_ref().unwrap().text, "You are patient.");
+    let names: Vec<&str> = read.canary.params.keys().map(String::as_str).collect();
+    assert_eq!(names, ["stop", "temperature", "top_p"]);
+    let policy = &read.policy;
+    assert_eq!(
+        policy.guardrails,
+        [
+            Guardrail { limit: Some(0.02), ..guardrail("error_rate", margin(1.0, 0.005), margin(1.0, 0.0025)) },
+            Guardrail { limit: Some(1_500.0), ..guardrail("ttft_p95", margin(1.1, 0.0), margin(1.0, 0.0)) },
+            Guardrail {
+                limit: Some(0.2),
+                weight: 2.0,
+                ..guardrail("cost_per_session", margin(1.1, 0.0), margin(1.1, 0.0))
+            },
+            Guardrail {
+                limit: Some(1.0 - 0.95),
+                ..guardrail("tool_call_valid", margin(1.0, 0.01), margin(1.0, 0.005))
+            },
+            Guardrail {
+                role: Role::DryRun,
+                no_data: NoData { then: NoDataThen::Rollback, grace: SpanMs::hours(2) },
+                ..guardrail("feedback.resolved", margin(1.0, 0.02), margin(1.0, 0.01))
+            },
+            Guardrail {
+                role: Role::Signal,
+                no_data: NoData { then: NoDataThen::Warn, grace: SpanMs::minutes(30) },
+                ..guardrail("refusal_rate", margin(1.0, 0.01), margin(1.0, 0.005))
+            },
+        ]
+    );
+    assert_eq!(policy.on_rollback, OnRollback::FinishOnCanary { drain: SpanMs::hours(1) });
+    assert_eq!(policy.on_undecided, OnUndecided::Promote);
+    assert_eq!(policy.tripwires, [Tripwire::ConsecutiveFailures(20)]);
+    assert_eq!((policy.budget.harmed, policy.budget.extra_cost_usd), (Some(50), Some(40.0)));
+    assert_eq!(policy.rescue_budget, WeightBp::new(250).unwrap());
+    let friday = FreezeWindow { from: 4 * 1440 + 14 * 60, to: 6 * 60 };
+    let sunday = FreezeWindow { from: 6 * 1440 + 23 * 60, to: 60 };
+    assert_eq!(policy.freeze, [friday, sunday]);
+}
+
+#[test]
+fn the_stages_carry_their_customers() {
+    let stages = release(RELEASE).unwrap().plan.stages;
+    let named = |name: &str, customers: &[&str]| Cohort::Named {
+        name: name.to_owned(),
+        customers: customers.iter().map(|name| CustomerId::from(*name)).collect(),
+    };
+    let cohorts: Vec<Cohort> = stages.iter().map(|stage| stage.cohort.clone()).collect();
+    assert_eq!(
+        cohorts,
+        [named("internal", &["initech"]), named("tag: pilot", &["acme", "globex"]), Cohort::All, Cohort::All]
+    );
+    assert_eq!(stages[1].min_sessions, 200);
+    assert_eq!(stages[2].min_sessions, 100);
+    assert_eq!(stages[3].gate, Gate::Approval("oncall".to_owned()));
+}
+
+#[test]
+fn the_changed_parts_decide_the_default_checks() {
+    let names = |canary: &str| -> Vec<String> {
+        let text = format!("release: support-agent\ncanary: {canary}\nstages: [{{ weight: 5%, bake: 1h }}]\n");
+        release(&text).unwrap().policy.guardrails.iter().map(|one| one.metric.to_string()).collect()
+    };
+    let always = ["error_rate", "ttft_p95", "cost_per_session", "cancel_before_first_byte"];
+    let tools = [&always[..], &["tool_call_valid", "schema_valid"]].concat();
+    assert_eq!(names("{ tools: null }"), tools);
+    assert_eq!(names("{ prompt: prompts/other.md }").len(), 9);
+}
+
+#[test]
+fn signals_alone_leave_the_default_guardrails() {
+    let text = "release: support-agent\ncanary: { model: openai/x }\nstages: [{ weight: 5%, bake: 1h }]\n\
+                signals: [{ metric: refusal_rate }]\n";
+    let guardrails = release(text).unwrap().policy.guardrails;
+    assert_eq!(guardrails.len(), 9);
+    let refusal = guardrails.iter().find(|one| one.metric == Metric::RefusalRate).unwrap();
+    assert_eq!(refusal.role, Role::Signal);
+}
+
+#[test]
+fn a_null_takes_a_part_of_the_stable_away() {
+    let text = "release: support-agent\ncanary: { prompt: null, tools: ~, params: { temperature: ~ } }\n\
+                stages: [{ weight: 5%, bake: 1h }]\n";
+    let canary = release(text).unwrap().canary;
+    assert_eq!((canary.prompt, canary.tools), (None, None));
+    assert!(!canary.params.contains_key("temperature"));
+    assert_eq!(canary.params["seed"], JsonText("7".to_owned()));
+}
+
+#[test]
+fn a_file_without_a_folder_starts_where_the_process_does() {
+    let read = parse_process(SMALLEST, Path::new("coalmine.yaml"), &Made::default()).unwrap();
+    assert_eq!(read.store, StoreAddress::Sqlite(PathBuf::from("coalmine.db")));
+}

@@ -1,0 +1,107 @@
+//! What holds for every input: no panic, no silence, no secret.
+
+use super::good::{FULL, RELEASE};
+use super::{process, release};
+use crate::config::export::export;
+use coalmine_core::time::SpanMs;
+use coalmine_core::version::{Prompt, PromptMode};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Cuts, doubles and replaces pieces of a good file.
+fn mutated(base: &'static str) -> impl Strategy<Value = String> {
+    let piece = (0..base.len(), 0..40_usize, prop_oneof![Just(String::new()), "[ -~\\n]{0,8}", any::<String>()]);
+    prop::collection::vec(piece, 1..4).prop_map(move |pieces| {
+        let mut text = base.to_owned();
+        for (start, len, with) in pieces {
+            let boundary = |mut at: usize| {
+                at = at.min(text.len());
+                while !text.is_char_boundary(at) {
+                    at -= 1;
+                }
+                at
+            };
+            let (from, to) = (boundary(start), boundary(start + len));
+            text.replace_range(from..to, &with);
+        }
+        text
+    })
+}
+
+/// Every place that a refusal names lies inside the file.
+fn places_are_real(text: &str, faults: &crate::config::Faults) {
+    assert!(!faults.faults.is_empty());
+    let lines = text.split('\n').count() + 1;
+    for fault in &faults.faults {
+        assert!((1..=lines).contains(&fault.at.line), "{fault:?}");
+        assert!(fault.at.column >= 1 && !fault.what.is_empty() && !fault.mend.is_empty(), "{fault:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_read_or_refused(text in any::<String>()) {
+        if let Err(faults) = process(&text) {
+            places_are_real(&text, &faults);
+        }
+        prop_assert!(release(&text).is_err());
+    }
+
+    #[test]
+    fn yaml_like_text_is_read_or_refused(text in "[\\[\\]{}:,#&*!|>'\"%@`?$ \\n\\t~a-c0-3-]{0,60}") {
+        prop_assert!(process(&text).is_err() && release(&text).is_err());
+    }
+
+    #[test]
+    fn a_mutated_process_is_read_or_refused(text in mutated(FULL)) {
+        if let Err(faults) = process(&text) {
+            places_are_real(&text, &faults);
+            prop_assert!(!faults.to_string().contains("hush"), "{faults}");
+        }
+    }
+
+    #[test]
+    fn a_mutated_release_is_read_or_refused(text in mutated(RELEASE)) {
+        if let Err(faults) = release(&text) {
+            places_are_real(&text, &faults);
+        }
+    }
+}
+
+/// Prompts of every kind: one line, several, odd spaces, quotes, references, letters of everywhere.
+fn prompt() -> impl Strategy<Value = String> {
+    let line = prop_oneof!["[ -~]{0,12}", "\\PC{0,6}", Just("${NAME}".to_owned()), Just("---".to_owned())];
+    prop::collection::vec(line, 1..5).prop_map(|lines| format!("x{}", lines.join("\n").trim_end_matches(['\n', '\r'])))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_exported_reads_back_the_same(
+        text in prop_oneof![prompt(), any::<String>().prop_map(|s| format!("x{s}y"))],
+        (body, scale) in (1..4_usize << 30, 1..10_000_000_u32),
+        span in 1..100_000_000_u64,
+    ) {
+        let mut present = process(FULL).unwrap();
+        present.limits.body_bytes = body;
+        present.limits.drain = SpanMs(span);
+        present.time_scale = f64::from(scale) / 1_000.0;
+        let mut stables = BTreeMap::new();
+        for (name, route) in &mut present.routes {
+            route.stable.prompt = Some(Prompt { mode: PromptMode::Prepend, text: text.clone() });
+            stables.insert(name.clone(), route.stable.clone());
+        }
+        let written = export(&process(FULL).unwrap(), &stables, Path::new("etc"));
+        let mut expected = process(FULL).unwrap();
+        for (name, stable) in stables {
+            expected.routes.get_mut(&name).unwrap().stable = stable;
+        }
+        prop_assert_eq!(process(&written).map_err(|e| e.to_string()), Ok(expected));
+        let written = export(&present, &BTreeMap::new(), Path::new("etc"));
+        prop_assert_eq!(process(&written).map_err(|e| e.to_string()), Ok(present));
+    }
+}

@@ -1,0 +1,221 @@
+//! Versions as files write them: a whole one for a route, what changes for a canary.
+
+use crate::config::check::fits;
+use crate::config::fault::{Complaint, nearest};
+use crate::config::json;
+use crate::config::key::Kind;
+use crate::config::read::{Fields, Placed, scalar_text};
+use crate::config::scalar;
+use crate::config::secret::Surroundings;
+use crate::config::tree::Value;
+use coalmine_core::id::ProviderName;
+use coalmine_core::version::{JsonText, Prompt, PromptMode, Tools, ToolsMode, Version};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The largest prompt or tools file, in bytes.
+const MAX_FILE: usize = 4 << 20;
+
+/// What a reader needs beside the tree.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// Folder of the file.
+    pub(crate) folder: &'a Path,
+    /// The machine.
+    pub(crate) around: &'a dyn Surroundings,
+}
+
+impl Place<'_> {
+    /// The text of a file that is named relative to the folder.
+    pub(crate) fn file(&self, named: &str) -> Result<String, Complaint> {
+        let path = self.folder.join(named);
+        let text = self.around.file(&path).map_err(|error| {
+            let what = format!("{} cannot be read: {error}", scalar::shown(named));
+            Complaint::new(what, "write a path relative to the folder of this file")
+        })?;
+        if text.len() > MAX_FILE {
+            let what = format!("{} has {} bytes, more than {MAX_FILE}", scalar::shown(named), text.len());
+            return Err(Complaint::new(what, "name a smaller file"));
+        }
+        Ok(text)
+    }
+}
+
+/// A whole version.
+pub(crate) fn whole(fields: &Fields<'_>, providers: &BTreeSet<ProviderName>, place: Place<'_>) -> Option<Version> {
+    let model = model(fields, providers);
+    let prompt = prompt_text(fields, place)
+        .map(|text| Prompt { mode: prompt_mode(fields).unwrap_or(PromptMode::Replace), text });
+    let tools =
+        tools_json(fields, place).map(|json| Tools { mode: tools_mode(fields).unwrap_or(ToolsMode::Replace), json });
+    let mut params = BTreeMap::new();
+    merge_params(fields, &mut params);
+    for (mode, of, stands) in [("prompt_mode", "prompt", prompt.is_some()), ("tools_mode", "tools", tools.is_some())] {
+        if fields.node(mode).is_some() && !stands && fields.node(of).is_none() {
+            useless(fields, mode, of);
+        }
+    }
+    let (provider, model) = model?;
+    Some(Version { provider, model, prompt, tools, params })
+}
+
+/// `stable` with what the canary changes.
+pub(crate) fn changed(
+    fields: &Fields<'_>,
+    stable: &Version,
+    providers: &BTreeSet<ProviderName>,
+    place: Place<'_>,
+) -> Option<Version> {
+    let mut canary = stable.clone();
+    if fields.node("model").is_some() {
+        (canary.provider, canary.model) = model(fields, providers)?;
+    }
+    match fields.node("prompt") {
+        None => {}
+        Some(node) if node.value.is_null() => canary.prompt = None,
+        Some(_) => {
+            let mode = canary.prompt.as_ref().map_or(PromptMode::Replace, |prompt| prompt.mode);
+            canary.prompt = Some(Prompt { mode, text: prompt_text(fields, place)? });
+        }
+    }
+    match fields.node("tools") {
+        None => {}
+        Some(node) if node.value.is_null() => canary.tools = None,
+        Some(_) => {
+            let mode = canary.tools.as_ref().map_or(ToolsMode::Replace, |tools| tools.mode);
+            canary.tools = Some(Tools { mode, json: tools_json(fields, place)? });
+        }
+    }
+    match (prompt_mode(fields), &mut canary.prompt) {
+        (Some(mode), Some(prompt)) => prompt.mode = mode,
+        (Some(_), None) => useless(fields, "prompt_mode", "prompt"),
+        (None, _) => {}
+    }
+    match (tools_mode(fields), &mut canary.tools) {
+        (Some(mode), Some(tools)) => tools.mode = mode,
+        (Some(_), None) => useless(fields, "tools_mode", "tools"),
+        (None, _) => {}
+    }
+    merge_params(fields, &mut canary.params);
+    Some(canary)
+}
+
+fn useless(fields: &Fields<'_>, mode: &'static str, of: &'static str) {
+    let complaint = Complaint::new(format!("there is no `{of}` for it"), format!("add `{of}`, or remove `{mode}`"));
+    fields.fault(mode, complaint, None);
+}
+
+/// The provider and the model, where the provider is known.
+fn model(fields: &Fields<'_>, providers: &BTreeSet<ProviderName>) -> Option<(ProviderName, String)> {
+    let (provider, model) = scalar::model(fields.text("model")?.value).ok()?;
+    let provider = ProviderName::from(provider);
+    if !providers.contains(&provider) {
+        let known: Vec<&str> = providers.iter().map(ProviderName::as_str).collect();
+        let near = nearest(provider.as_str(), known.iter().copied());
+        let mend = format!("name one of {}, or add it under `providers`", listed(&known));
+        let what = format!("there is no provider {}", scalar::shown(provider.as_str()));
+        fields.fault("model", Complaint::new(what, mend), near);
+    }
+    Some((provider, model.to_owned()))
+}
+
+/// Names for people; says so when there are none.
+pub(crate) fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "those there are (there are none)".to_owned() } else { names.join(", ") }
+}
+
+/// The text of a file, or of the inline form under `inner`.
+fn file_or_inline(fields: &Fields<'_>, name: &'static str, inner: &'static str, place: Place<'_>) -> Option<String> {
+    let node = fields.node(name)?;
+    match &node.value.value {
+        Value::Scalar { .. } => {
+            let path = scalar_text(node)?.value;
+            place.file(path).map_err(|complaint| fields.fault(name, complaint, None)).ok()
+        }
+        Value::Map(_) => fields.section(name)?.text(inner).map(|text| text.value.to_owned()),
+        Value::List(_) => None,
+    }
+}
+
+/// The prompt without the newlines at its end, which editors add.
+fn prompt_text(fields: &Fields<'_>, place: Place<'_>) -> Option<String> {
+    let text = file_or_inline(fields, "prompt", "text", place)?;
+    let text = text.trim_end_matches(['\n', '\r']);
+    if text.trim().is_empty() {
+        let complaint = Complaint::new("the prompt is empty", "write one, or remove the key to leave the client's own");
+        fields.fault("prompt", complaint, None);
+    }
+    Some(text.to_owned())
+}
+
+fn tools_json(fields: &Fields<'_>, place: Place<'_>) -> Option<JsonText> {
+    let text = file_or_inline(fields, "tools", "json", place)?;
+    let text = text.trim();
+    match check_tools(text) {
+        Ok(()) => Some(JsonText(text.to_owned())),
+        Err(what) => {
+            let mend = r#"write a JSON array of {"type":"function","function":{"name":…,"parameters":{…}}}"#;
+            fields.fault("tools", Complaint::new(what, mend), None);
+            None
+        }
+    }
+}
+
+/// Whether the text is a JSON array of tools in OpenAI's form, each name once.
+fn check_tools(text: &str) -> Result<(), String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        format!("the tools are not JSON: line {line}, column {column} of them")
+    })?;
+    let tools = value.as_array().ok_or("the tools are not a JSON array")?;
+    let mut names = BTreeSet::new();
+    for (i, tool) in tools.iter().enumerate() {
+        if tool.get("type").and_then(|kind| kind.as_str()) != Some("function") {
+            return Err(format!("tool {i} has no `\"type\": \"function\"`"));
+        }
+        let function = tool.get("function").ok_or_else(|| format!("tool {i} has no `function`"))?;
+        let name = function.get("name").and_then(|name| name.as_str()).filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| format!("tool {i} has no `function.name`"))?;
+        if function.get("parameters").is_some_and(|parameters| !parameters.is_object()) {
+            return Err(format!("the `parameters` of tool `{name}` are not a JSON Schema object"));
+        }
+        if !names.insert(name) {
+            return Err(format!("the tool `{name}` stands twice"));
+        }
+    }
+    Ok(())
+}
+
+fn prompt_mode(fields: &Fields<'_>) -> Option<PromptMode> {
+    Some(match fields.node("prompt_mode").and_then(scalar_text)?.value {
+        "replace" => PromptMode::Replace,
+        "prepend" => PromptMode::Prepend,
+        "append" => PromptMode::Append,
+        _ => return None,
+    })
+}
+
+fn tools_mode(fields: &Fields<'_>) -> Option<ToolsMode> {
+    Some(match fields.node("tools_mode").and_then(scalar_text)?.value {
+        "replace" => ToolsMode::Replace,
+        "merge" => ToolsMode::Merge,
+        _ => return None,
+    })
+}
+
+/// Sets parameters; `null` takes one away. What decides the route or the form of the answer is
+/// the client's and cannot be set.
+fn merge_params(fields: &Fields<'_>, params: &mut BTreeMap<String, JsonText>) {
+    const NOT_PARAMS: [&str; 5] = ["model", "messages", "tools", "stream", "functions"];
+    for (name, Placed { value, at, path }) in fields.entries("params") {
+        if NOT_PARAMS.contains(&name) {
+            let what = format!("`{name}` is not a parameter of a version");
+            let mend = "remove it; model, prompt and tools have keys of their own, the rest is the client's";
+            fields.reading.fault(at, &path, Complaint::new(what, mend), None);
+        } else if fits(value, &Kind::Null) {
+            params.remove(name);
+        } else if let Ok(json) = json::text(value) {
+            params.insert(name.to_owned(), JsonText(json));
+        }
+    }
+}
