@@ -3,5 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`] | `coalmine.yaml` and `releases/*.yaml` |
+//! | [`generate`] | what is generated from code and checked in |
 
 pub mod config;
+pub mod generate;
