@@ -4,6 +4,7 @@
 //! Every row carries its tenant. State, journal and outbox change in one transaction, under the
 //! generation that the writer saw.
 
+pub mod ceiling;
 #[cfg(any(test, feature = "conformance"))]
 #[expect(
     clippy::unwrap_used,
@@ -17,6 +18,7 @@ pub mod pins;
 mod rows;
 pub mod sqlite;
 
+pub use ceiling::Ceilings;
 pub use memory::MemoryStore;
 pub use pins::EmbeddedPins;
 pub use sqlite::SqliteStore;
