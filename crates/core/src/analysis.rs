@@ -2,8 +2,14 @@
 //! [`crate::release::decide`], and by people.
 
 pub mod alpha;
+mod band;
 pub mod books;
+mod design;
+mod finding;
+mod gauging;
 pub mod look;
+mod quality;
+mod words;
 
 pub use alpha::Alpha;
 pub use books::Books;

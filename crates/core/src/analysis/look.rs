@@ -1,9 +1,14 @@
 //! One look: everything that is known, put into one [`Analysis`].
 
-use crate::analysis::{Analysis, ArmCounts, Books, Evidence, Interval, Quality};
+use crate::analysis::finding::{self, NO_EVIDENCE};
+use crate::analysis::quality;
+use crate::analysis::{Analysis, ArmCounts, Books, Evidence, Finding, Interval, LimitFinding};
 use crate::evidence::Ledger;
+use crate::metric::{Kind, Metric};
+use crate::release::policy::{Role, Tripwire};
 use crate::release::state::Release;
 use crate::time::{SpanMs, UnixMs};
+use crate::traffic::pin::Stratum;
 
 /// How far the gateways' reports reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +28,17 @@ impl Reporting {
     }
 }
 
+/// All that a look reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look<'a> {
+    pub(super) release: &'a Release,
+    pub(super) ledger: &'a Ledger,
+    pub(super) books: Option<&'a Books>,
+    pub(super) reporting: &'a Reporting,
+    pub(super) stage: usize,
+    pub(super) now: UnixMs,
+}
+
 /// Reads the books. Pure and incremental: nothing is folded again. `books` is `None` until the
 /// yardstick is frozen. A release that serves no stage is read at its first.
 #[must_use]
@@ -33,19 +49,86 @@ pub fn analyse(
     reporting: &Reporting,
     now: UnixMs,
 ) -> Analysis {
-    let _ = (ledger, books);
+    let stage = release.state.serving_stage().unwrap_or(0);
+    let look = Look { release, ledger, books, reporting, stage, now };
+    let findings = finding::findings(&look);
+    let line = books.map_or(f64::INFINITY, |books| books.alpha().guardrails_line());
+    let rollback = findings
+        .iter()
+        .filter(|finding| finding.role == Role::Guardrail)
+        .map(|finding| finding.rollback.log)
+        .fold(NO_EVIDENCE, f64::max);
     Analysis {
         at: now,
-        stage: release.state.serving_stage().unwrap_or(0),
-        findings: Vec::new(),
-        rollback: Evidence { log: 0.0, line: 0.0 },
-        guilty: Vec::new(),
-        limits_exceeded: Vec::new(),
-        tripped: None,
-        posted: ArmCounts::default(),
-        exposed: ArmCounts::default(),
-        harmed: Interval::default(),
-        extra_cost_usd: None,
-        quality: Quality { complete_to: reporting.complete_to, ..Quality::default() },
+        stage,
+        rollback: Evidence { log: rollback, line },
+        guilty: guilty(&findings),
+        limits_exceeded: limits_exceeded(&findings),
+        tripped: tripped(&look),
+        posted: look.posted(),
+        exposed: ledger.totals().exposed_in_all(),
+        harmed: harmed(&look),
+        extra_cost_usd: extra_cost(&look),
+        quality: quality::quality(&look),
+        findings,
     }
+}
+
+impl Look<'_> {
+    /// Sessions of the stage with their session number posted.
+    pub(super) fn posted(&self) -> ArmCounts {
+        let stratum = u16::try_from(self.stage).map(Stratum).ok();
+        stratum.and_then(|stratum| self.ledger.totals().posted.get(&stratum).copied()).unwrap_or_default()
+    }
+}
+
+fn guilty(findings: &[Finding]) -> Vec<Metric> {
+    let mut guilty: Vec<&Finding> =
+        findings.iter().filter(|finding| finding.role == Role::Guardrail && finding.rollback.reached()).collect();
+    guilty.sort_by(|a, b| b.rollback.log.total_cmp(&a.rollback.log));
+    guilty.into_iter().map(|finding| finding.metric.clone()).collect()
+}
+
+fn limits_exceeded(findings: &[Finding]) -> Vec<LimitFinding> {
+    let exceeded = |finding: &Finding| {
+        let evidence = finding.limit.filter(|limit| limit.reached())?;
+        (finding.role == Role::Guardrail).then(|| LimitFinding { metric: finding.metric.clone(), evidence })
+    };
+    findings.iter().filter_map(exceeded).collect()
+}
+
+fn tripped(look: &Look<'_>) -> Option<String> {
+    let run = look.ledger.totals().runs.longest()?;
+    look.release.policy.tripwires.iter().find_map(|tripwire| match tripwire {
+        Tripwire::ConsecutiveFailures(bound) if run.length >= (*bound).max(1) => {
+            let control = match run.control_answered + run.control_failed {
+                0 => "with no control beside it".to_owned(),
+                all => format!("while control answered {} of {all}", run.control_answered),
+            };
+            let failed = format!("{} canary requests in a row failed by the version's fault", run.length);
+            Some(format!("{failed} (tripwire at {bound}), {control}"))
+        }
+        Tripwire::ConsecutiveFailures(_) => None,
+    })
+}
+
+/// The worst guardrail's excess of bad canary sessions over control's rate, in sessions.
+fn harmed(look: &Look<'_>) -> Interval {
+    let watches = look.books.map(Books::watches).unwrap_or_default();
+    let counts_sessions = |kind: Kind| match kind {
+        Kind::Rate | Kind::Exceedance | Kind::Score => true,
+        Kind::Amount => false,
+    };
+    let numbers = watches
+        .iter()
+        .filter(|watch| watch.role() == Role::Guardrail && counts_sessions(watch.metric().kind()))
+        .flat_map(|watch| &watch.numbers);
+    let worst = numbers.max_by(|a, b| a.seen.excess().total_cmp(&b.seen.excess()));
+    worst.and_then(|watched| watched.excess(1.0)).unwrap_or_default()
+}
+
+/// What the canary's sessions cost beyond control's, in US dollars.
+fn extra_cost(look: &Look<'_>) -> Option<Interval> {
+    let cap = *look.ledger.yardstick()?.cap.get(&Metric::CostPerSession)?;
+    look.books?.cost()?.last()?.excess(cap)
 }

@@ -1,0 +1,145 @@
+//! The confidence sequence of a guardrail's difference, by inversion of the processes that decide.
+//!
+//! An inversion replays the buckets, so it is made anew only when a tenth more canary sessions are there
+//! than at the last one, and only when somebody reads it. Which buckets it covers depends on the buckets
+//! alone, so a restart draws the same band.
+
+use crate::analysis::Interval;
+use crate::analysis::gauging::{Line, known};
+use crate::evidence::TwoArms;
+use coalmine_stats::betting::Design;
+use coalmine_stats::interval::{Band as Inversion, Opening, Step};
+use std::sync::OnceLock;
+
+/// Growth of the canary's sessions at which the band is drawn anew.
+const GROWTH: f64 = 1.1;
+
+/// One band.
+#[derive(Debug, Clone)]
+pub(super) struct Band {
+    rollback: Design,
+    promote: Option<Design>,
+    lines: Line,
+    share: f64,
+    values: &'static [f64],
+    buckets: Vec<Kept>,
+    sessions: u64,
+    drawn: Drawn,
+}
+
+/// How much a band covers, and the band once somebody has read it.
+#[derive(Debug, Clone, Default)]
+struct Drawn {
+    buckets: usize,
+    sessions: u64,
+    bounds: OnceLock<(f64, f64)>,
+}
+
+/// A bucket without its empty classes.
+#[derive(Debug, Clone, PartialEq)]
+struct Kept {
+    mass: Option<f64>,
+    control: Filled,
+    canary: Filled,
+    /// Against the rollback margin's own threshold; empty where it has none.
+    canary_rollback: Filled,
+}
+
+/// (class, count) of the classes that are not empty.
+type Filled = Box<[(u8, u32)]>;
+
+/// The counts per class of a kept bucket.
+struct Spread {
+    mass: Option<f64>,
+    control: Vec<u64>,
+    canary: Vec<u64>,
+}
+
+/// What was read does not tell two bands apart: it follows from the rest.
+impl PartialEq for Band {
+    fn eq(&self, other: &Self) -> bool {
+        self.rollback == other.rollback
+            && self.promote == other.promote
+            && self.lines == other.lines
+            && self.buckets == other.buckets
+            && (self.drawn.buckets, self.drawn.sessions) == (other.drawn.buckets, other.drawn.sessions)
+    }
+}
+
+impl Band {
+    pub(super) fn new(rollback: Design, promote: Option<Design>, lines: Line, share: f64) -> Self {
+        Self { rollback, promote, lines, share, values: &[], buckets: Vec::new(), sessions: 0, drawn: Drawn::default() }
+    }
+
+    /// Keeps a bucket in which both arms are known; `mass` is what was laid out before it.
+    pub(super) fn push(&mut self, mass: Option<f64>, values: &'static [f64], arms: &TwoArms) {
+        self.values = values;
+        self.sessions += arms.canary.iter().take(values.len()).sum::<u64>();
+        let filled = |counts: &[u64]| counts.iter().take(values.len()).enumerate().filter_map(pair).collect();
+        self.buckets.push(Kept {
+            mass,
+            control: filled(&arms.control),
+            canary: filled(&arms.canary),
+            canary_rollback: filled(&arms.canary_rollback),
+        });
+        if self.sessions as f64 >= GROWTH * self.drawn.sessions as f64 {
+            self.drawn = Drawn { buckets: self.buckets.len(), sessions: self.sessions, bounds: OnceLock::new() };
+        }
+    }
+
+    /// The bounds of *canary − control* around `point`, in badness; `control` is control's mean.
+    pub(super) fn around(&self, point: f64, control: f64) -> Interval {
+        let (low, high) = *self.drawn.bounds.get_or_init(|| self.draw());
+        // The processes bound canary − r · control.
+        let low = low + (self.rollback.ratio - 1.0) * control;
+        let high = high + (self.promote.as_ref().map_or(1.0, |design| design.ratio) - 1.0) * control;
+        Interval { low: low.min(point), point, high: high.max(point) }
+    }
+
+    fn draw(&self) -> (f64, f64) {
+        let line = self.lines.rollback - self.lines.weight - self.share;
+        let low = self.bound(&self.rollback, line, |kept| {
+            if kept.canary_rollback.is_empty() { &kept.canary } else { &kept.canary_rollback }
+        });
+        let high = self.promote.as_ref().and_then(|design| self.bound(design, self.lines.promote, |kept| &kept.canary));
+        (low.unwrap_or(-1.0), high.unwrap_or(1.0))
+    }
+
+    fn bound(&self, design: &Design, line: f64, canary: impl Fn(&Kept) -> &Filled) -> Option<f64> {
+        let spread: Vec<Spread> = self.buckets[..self.drawn.buckets]
+            .iter()
+            .map(|kept| Spread {
+                mass: kept.mass,
+                control: self.spread(&kept.control),
+                canary: self.spread(canary(kept)),
+            })
+            .collect();
+        let steps: Vec<Step<'_>> = spread.iter().filter_map(|spread| spread.step(self.values)).collect();
+        Inversion::new(design, &steps).ok().map(|band| band.bound(line))
+    }
+
+    fn spread(&self, filled: &Filled) -> Vec<u64> {
+        let mut counts = vec![0; self.values.len()];
+        for (class, count) in filled {
+            if let Some(slot) = counts.get_mut(usize::from(*class)) {
+                *slot = u64::from(*count);
+            }
+        }
+        counts
+    }
+}
+
+impl Spread {
+    /// Mass is laid out by processes that restart only; to the others a restart is nothing.
+    fn step(&self, values: &'static [f64]) -> Option<Step<'_>> {
+        let opening = self.mass.map_or(Opening::Plain, |gamma| Opening::Restart { gamma });
+        Some(Step { opening, bucket: known(values, &self.control, &self.canary)? })
+    }
+}
+
+fn pair((class, count): (usize, &u64)) -> Option<(u8, u32)> {
+    if *count == 0 {
+        return None;
+    }
+    Some((u8::try_from(class).ok()?, u32::try_from(*count).unwrap_or(u32::MAX)))
+}

@@ -1,0 +1,145 @@
+//! What a guardrail's processes bet on, fixed before the first bucket.
+
+use crate::evidence::Yardstick;
+use crate::evidence::classes;
+use crate::evidence::yardstick::QUANTILE;
+use crate::metric::{Kind, Metric};
+use crate::release::plan::Plan;
+use crate::release::policy::{Guardrail, Margin};
+use crate::traffic::weight::WeightBp;
+use coalmine_stats::betting::{BadDesign, Design, Onset, Side};
+use coalmine_stats::limit::Bound;
+use coalmine_stats::plan::{Forecast, optimum};
+
+/// What a plan says of the evidence to come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Planned {
+    /// Canary units per control unit at the stage with the fewest.
+    odds: f64,
+    /// Whether a fault may begin at a later stage.
+    onset: Onset,
+}
+
+impl Planned {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let shares = plan.stages.iter().map(|stage| stage.weight);
+        let compared = shares.filter(|weight| *weight > WeightBp::ZERO && *weight < WeightBp::FULL);
+        let least = compared.map(WeightBp::share).fold(f64::INFINITY, f64::min);
+        let odds = if least.is_finite() { least / (1.0 - least) } else { 1.0 };
+        let onset = if plan.stages.len() > 1 { Onset::StageRestarts } else { Onset::FromStart };
+        Self { odds, onset }
+    }
+}
+
+/// The rollback process: "no worse than the rollback margin".
+pub(super) fn rollback(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Design {
+    let (ratio, shift) = null(&guardrail.metric, guardrail.rollback);
+    Design { side: Side::Rollback, centre, ratio, shift, odds: plan.odds, hint: None, onset: plan.onset }
+}
+
+/// The promotion process: "not within the promotion margin". What it hopes for is known, no difference,
+/// so half of its stake is on the bet that grows fastest then.
+pub(super) fn promote(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Result<Design, BadDesign> {
+    let (ratio, shift) = null(&guardrail.metric, guardrail.promote);
+    let odds = plan.odds;
+    let design = Design { side: Side::Promote, centre, ratio, shift, odds, hint: None, onset: Onset::FromStart };
+    let best = optimum(&design, &no_difference(guardrail, centre)?)?;
+    let hint = (best.growth > 0.0).then(|| best.lambda.abs()).filter(|hint| hint.is_finite() && *hint > 0.0);
+    Ok(Design { hint, ..design })
+}
+
+/// The limit process: "the canary is at most at its limit"; `None` without a limit.
+pub(super) fn limit(guardrail: &Guardrail, yardstick: &Yardstick) -> Option<Result<Bound, BadDesign>> {
+    let limit = guardrail.limit?;
+    let mean = match guardrail.metric.kind() {
+        Kind::Rate | Kind::Score => limit,
+        // The share beyond the limit's own threshold.
+        Kind::Exceedance => 1.0 - QUANTILE,
+        Kind::Amount => match yardstick.cap.get(&guardrail.metric) {
+            Some(cap) => limit / cap,
+            None => return Some(Err(BadDesign("the amount has no cap: stable's was never known"))),
+        },
+    };
+    // At a mean of 1 nothing can exceed it: the cap of the amount lies below its limit.
+    Some(Ok(Bound::at_most(mean.min(1.0))))
+}
+
+/// The null's ratio and shift. A quantile metric has its ratio in the canary's threshold already.
+fn null(metric: &Metric, margin: Margin) -> (f64, f64) {
+    match metric.kind() {
+        Kind::Exceedance => (1.0, margin.shift),
+        Kind::Rate | Kind::Amount | Kind::Score => (margin.ratio, margin.shift),
+    }
+}
+
+/// Both arms alike, as far as the centre tells.
+fn no_difference(guardrail: &Guardrail, centre: f64) -> Result<Forecast, BadDesign> {
+    match guardrail.metric.kind() {
+        Kind::Rate | Kind::Score => Forecast::yes_no(centre, centre),
+        // Beyond a wider threshold there are fewer: a tail of t⁻⁴ lies between a lognormal's and a light one.
+        Kind::Exceedance => Forecast::yes_no(centre, centre * guardrail.promote.ratio.powi(-4)),
+        Kind::Amount => {
+            let values = classes::values(Kind::Amount);
+            let chances = exponential(values, centre);
+            Forecast::new(values, &chances, &chances)
+        }
+    }
+}
+
+/// Chances per class of an exponential amount with this mean, cut at the cap.
+fn exponential(values: &[f64], mean: f64) -> Vec<f64> {
+    let beyond = |x: f64| (-x / mean).exp();
+    let middle = |i: usize| f64::midpoint(values[i], values[i + 1]);
+    let last = values.len() - 1;
+    let mut chances: Vec<f64> = (0..=last)
+        .map(|i| {
+            let low = if i == 0 { 1.0 } else { beyond(middle(i - 1)) };
+            let high = if i == last { 0.0 } else { beyond(middle(i)) };
+            low - high
+        })
+        .collect();
+    let sum: f64 = chances.iter().sum();
+    chances.iter_mut().for_each(|chance| *chance /= sum);
+    chances
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::sample::{guardrail, release};
+
+    #[test]
+    fn the_least_exposed_stage_sets_the_odds() {
+        let plan = Planned::of(&release(500, Vec::new()).plan);
+        assert!((plan.odds - 1.0 / 19.0).abs() < 1e-12);
+        assert_eq!(plan.onset, Onset::StageRestarts);
+    }
+
+    #[test]
+    fn promotion_bets_on_no_difference() {
+        let plan = Planned::of(&release(500, Vec::new()).plan);
+        for metric in [Metric::ErrorRate, Metric::Feedback("ok".to_owned())] {
+            let design = promote(&guardrail(metric, 0.01), &plan, 0.02).unwrap();
+            assert!(design.hint.is_some_and(|hint| hint > 0.5), "{design:?}");
+        }
+        let nothing_tolerated = promote(&guardrail(Metric::ErrorRate, 0.0), &plan, 0.02).unwrap();
+        assert_eq!(nothing_tolerated.hint, None, "no bet grows where nothing may be proven");
+        for metric in [Metric::CostPerSession, Metric::TtftP95] {
+            let mut cost = guardrail(metric, 0.0);
+            cost.promote = Margin { ratio: 1.1, shift: 0.0 };
+            assert!(promote(&cost, &plan, 0.05).unwrap().hint.is_some(), "{}", cost.metric);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_tested_in_badness() {
+        let limited = |metric, limit| Guardrail { limit: Some(limit), ..guardrail(metric, 0.01) };
+        let yardstick = Yardstick { cap: [(Metric::CostPerSession, 2.0)].into(), ..Yardstick::default() };
+        let mean = |guardrail: &Guardrail| limit(guardrail, &yardstick).unwrap().map(|bound| bound.mean);
+        assert_eq!(mean(&limited(Metric::ErrorRate, 0.02)), Ok(0.02));
+        assert_eq!(mean(&limited(Metric::CostPerSession, 0.5)), Ok(0.25));
+        assert!(mean(&limited(Metric::OutputTokens, 0.5)).is_err());
+        assert!((mean(&limited(Metric::TtftP95, 1_500.0)).unwrap() - 0.05).abs() < 1e-12);
+        assert!(limit(&guardrail(Metric::ErrorRate, 0.01), &yardstick).is_none());
+    }
+}

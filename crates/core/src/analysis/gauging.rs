@@ -1,0 +1,330 @@
+//! One guardrail under watch: its processes, what both arms have shown, and the band between them.
+
+use crate::analysis::band::Band;
+use crate::analysis::design::{self, Planned};
+use crate::analysis::{Alpha, ArmCounts, Evidence, Interval};
+use crate::evidence::{TwoArms, Yardstick, classes};
+use crate::metric::{Metric, Number};
+use crate::release::policy::{Guardrail, Policy, Role};
+use crate::time::UnixMs;
+use crate::traffic::pin::Stratum;
+use coalmine_stats::betting::{BadDesign, Bucket, Design, EProcess, stage_mass};
+use coalmine_stats::limit::Limit;
+use std::collections::BTreeSet;
+
+/// The lines of one guardrail, as logarithms.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Line {
+    /// Against which the weighted rollback evidence stands.
+    pub(super) rollback: f64,
+    /// Against which its limit stands.
+    pub(super) limit: f64,
+    /// Against which promotion stands.
+    pub(super) promote: f64,
+    /// ln of the guardrail's weight.
+    pub(super) weight: f64,
+}
+
+impl Line {
+    /// A guardrail shares in alpha; a signal and a dry run have a line of their own and roll nothing back.
+    pub(super) fn of(guardrail: &Guardrail, alpha: &Alpha, policy: &Policy) -> Self {
+        let (rollback, weight) = match guardrail.role {
+            Role::Guardrail => (alpha.guardrails_line(), share_of(guardrail, policy)),
+            Role::Signal | Role::DryRun => (-policy.false_rollback_rate.ln(), 1.0),
+        };
+        Self { rollback, limit: alpha.limit_line(), promote: -policy.false_promotion_rate.ln(), weight: weight.ln() }
+    }
+}
+
+/// A guardrail's share of all guardrails' weight.
+fn share_of(guardrail: &Guardrail, policy: &Policy) -> f64 {
+    let sharing = || policy.guardrails.iter().filter(|g| g.role == Role::Guardrail);
+    let total: f64 = sharing().map(|g| g.weight).sum();
+    if total > 0.0 { guardrail.weight / total } else { 1.0 / sharing().count().max(1) as f64 }
+}
+
+/// One guardrail under watch.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Watch {
+    metric: Metric,
+    role: Role,
+    pub(super) lines: Line,
+    pub(super) numbers: Vec<Watched>,
+    promote: Option<EProcess>,
+    signal: Option<Signal>,
+    fault: Option<String>,
+}
+
+/// One number of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Watched {
+    pub(super) number: Number,
+    /// ln of its share of the guardrail's weight.
+    share: f64,
+    rollback: Option<EProcess>,
+    limit: Option<Limit>,
+    strata: BTreeSet<Stratum>,
+    pub(super) seen: Seen,
+    pub(super) band: Band,
+}
+
+/// What both arms have shown in one number.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Seen {
+    /// Sessions with a known number.
+    pub(super) known: ArmCounts,
+    /// Sessions without.
+    pub(super) missing: ArmCounts,
+    /// The canary's badness, summed.
+    pub(super) bad: f64,
+    /// What it would have been at control's rate, bucket by bucket.
+    pub(super) expected: f64,
+    /// Canary sessions in buckets that had a control.
+    pub(super) compared: u64,
+    /// When the last exposure bucket that said something ended.
+    pub(super) last: Option<UnixMs>,
+}
+
+/// A signal that was proven worse holds until it is proven well again, on evidence from then on.
+#[derive(Debug, Clone, PartialEq)]
+struct Signal {
+    rollback: Vec<Design>,
+    recovering: Option<EProcess>,
+}
+
+impl Watch {
+    pub(super) fn new(guardrail: &Guardrail, lines: Line, plan: &Planned, yardstick: &Yardstick) -> Self {
+        let metric = guardrail.metric.clone();
+        let centre = yardstick.centre.get(&metric).copied();
+        let mut fault = None;
+        let mut usable = |what: &str, result: Result<EProcess, BadDesign>| match result {
+            Ok(process) => Some(process),
+            Err(bad) => {
+                fault.get_or_insert(format!("{what}: {bad}"));
+                None
+            }
+        };
+        let centre = centre.unwrap_or(0.5);
+        let back = design::rollback(guardrail, plan, centre);
+        let forth = design::promote(guardrail, plan, centre);
+        let promote = usable("promotion cannot be tested", forth.clone().and_then(EProcess::new));
+        let mut numbers = Vec::new();
+        for (number, share) in metric.numbers() {
+            let limit = design::limit(guardrail, yardstick).and_then(|bound| bound.and_then(Limit::new).ok());
+            numbers.push(Watched {
+                number: *number,
+                share: share.ln(),
+                rollback: usable("a regression cannot be tested", EProcess::new(back.clone())),
+                limit,
+                strata: BTreeSet::new(),
+                seen: Seen::default(),
+                band: Band::new(back.clone(), forth.clone().ok(), lines, share.ln()),
+            });
+        }
+        if let Some(Err(bad)) = design::limit(guardrail, yardstick) {
+            fault.get_or_insert(format!("its limit cannot be tested: {bad}"));
+        }
+        let signal =
+            (guardrail.role == Role::Signal).then(|| Signal { rollback: vec![back; numbers.len()], recovering: None });
+        Self {
+            fault: fault.or_else(|| unmeasured(&metric, yardstick)),
+            metric,
+            role: guardrail.role,
+            lines,
+            numbers,
+            promote,
+            signal,
+        }
+    }
+
+    pub(super) fn metric(&self) -> &Metric {
+        &self.metric
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(super) fn fold(&mut self, number: Number, stratum: Stratum, ended: UnixMs, arms: &TwoArms) {
+        let values = classes::values(self.metric.kind());
+        let is_last = self.numbers.last().is_some_and(|last| last.number == number);
+        let Some(watched) = self.numbers.iter_mut().find(|watched| watched.number == number) else { return };
+        let mut result = watched.fold(values, stratum, ended, arms);
+        if is_last && let Some(bucket) = known(values, &arms.control, &arms.canary) {
+            for process in self.promote.iter_mut().chain(self.signal.as_mut().and_then(|s| s.recovering.as_mut())) {
+                result = result.and(process.seal(&bucket));
+            }
+        }
+        if let Err(bad) = result {
+            self.fault.get_or_insert(format!("a sealed bucket does not fit: {bad}"));
+        }
+        self.follow_signal();
+    }
+
+    /// The weighted evidence of a regression, over all numbers: latched for a guardrail, as it stands
+    /// since the last recovery for a signal.
+    pub(super) fn rollback(&self) -> Evidence {
+        let of = |watched: &Watched| {
+            let process = watched.rollback.as_ref()?;
+            Some(self.lines.weight + watched.share + process.peak())
+        };
+        Evidence { log: largest(self.numbers.iter().filter_map(of)), line: self.lines.rollback }
+    }
+
+    /// The evidence of promotion as it stands now.
+    pub(super) fn promote(&self) -> Evidence {
+        Evidence { log: self.promote.as_ref().map_or(f64::NEG_INFINITY, EProcess::log_e), line: self.lines.promote }
+    }
+
+    /// The evidence against the limit, latched; `None` without a limit.
+    pub(super) fn limit(&self) -> Option<Evidence> {
+        let logs: Vec<f64> = self.numbers.iter().filter_map(|w| Some(w.share + w.limit.as_ref()?.peak())).collect();
+        (!logs.is_empty()).then(|| Evidence { log: largest(logs.into_iter()), line: self.lines.limit })
+    }
+
+    /// Whether it is proven worse: for good in a guardrail, until recovery in a signal.
+    pub(super) fn is_regressed(&self) -> bool {
+        match &self.signal {
+            Some(signal) => signal.recovering.is_some(),
+            None => self.rollback().reached(),
+        }
+    }
+
+    /// The proof of recovery that a regressed signal has gathered so far.
+    pub(super) fn recovery(&self) -> Option<Evidence> {
+        let recovering = self.signal.as_ref()?.recovering.as_ref()?;
+        Some(Evidence { log: recovering.log_e(), line: self.lines.promote })
+    }
+
+    /// Why its numbers cannot be used.
+    pub(super) fn fault(&self) -> Option<String> {
+        let logs = [self.rollback().log, self.promote().log, self.limit().map_or(0.0, |limit| limit.log)];
+        let broken = logs.iter().any(|log| log.is_nan() || *log == f64::INFINITY);
+        self.fault.clone().or_else(|| broken.then(|| "its evidence is no number".to_owned()))
+    }
+
+    /// The number that is shown and that promotion must prove.
+    pub(super) fn last(&self) -> Option<&Watched> {
+        self.numbers.last()
+    }
+
+    fn follow_signal(&mut self) {
+        let reached = self.rollback().reached();
+        let line = self.lines.promote;
+        let Some(signal) = &mut self.signal else { return };
+        match &signal.recovering {
+            None if reached => {
+                let fresh = self.promote.as_ref().map(|process| EProcess::new(process.design().clone()));
+                signal.recovering = fresh.and_then(Result::ok);
+            }
+            Some(process) if process.log_e() >= line => {
+                signal.recovering = None;
+                for (watched, design) in self.numbers.iter_mut().zip(&signal.rollback) {
+                    watched.rollback = EProcess::new(design.clone()).ok();
+                }
+            }
+            None | Some(_) => {}
+        }
+    }
+}
+
+impl Watched {
+    fn fold(
+        &mut self,
+        values: &'static [f64],
+        stratum: Stratum,
+        ended: UnixMs,
+        arms: &TwoArms,
+    ) -> Result<(), BadDesign> {
+        let mut result = Ok(());
+        let canary = if arms.canary_rollback.is_empty() { &arms.canary } else { &arms.canary_rollback };
+        if let Some(bucket) = known(values, &arms.control, canary) {
+            let is_new = self.strata.insert(stratum);
+            let mass = is_new.then(|| stage_mass(u32::try_from(self.strata.len()).unwrap_or(u32::MAX)));
+            if let Some(process) = &mut self.rollback {
+                mass.into_iter().for_each(|mass| process.restart(mass));
+                result = process.seal(&bucket);
+            }
+            self.band.push(mass, values, arms);
+        }
+        let against_limit = if arms.canary_limit.is_empty() { &arms.canary } else { &arms.canary_limit };
+        if let Some((limit, (counts, _))) = self.limit.as_mut().zip(against_limit.split_at_checked(values.len()))
+            && counts.iter().any(|count| *count > 0)
+        {
+            result = result.and(limit.seal(values, counts));
+        }
+        self.seen.add(values, arms, ended);
+        result
+    }
+}
+
+impl Watched {
+    /// The canary's excess over control's rate with its bounds, in sessions times `unit`; `None` before
+    /// both arms were seen in one bucket.
+    pub(super) fn excess(&self, unit: f64) -> Option<Interval> {
+        let (canary, control) = self.seen.means()?;
+        let n = unit * self.seen.compared as f64;
+        let Interval { low, point, high } = self.band.around(canary - control, control);
+        Some(Interval { low: n * low, point: n * point, high: n * high })
+    }
+}
+
+impl Seen {
+    fn add(&mut self, values: &[f64], arms: &TwoArms, ended: UnixMs) {
+        let (control, control_bad) = tally(values, &arms.control);
+        let (canary, canary_bad) = tally(values, &arms.canary);
+        self.known.control += control;
+        self.known.canary += canary;
+        self.missing.control += arms.control.get(values.len()).copied().unwrap_or(0);
+        self.missing.canary += arms.canary.get(values.len()).copied().unwrap_or(0);
+        if control > 0 && canary > 0 {
+            self.bad += canary_bad;
+            self.expected += canary as f64 * control_bad / control as f64;
+            self.compared += canary;
+        }
+        if canary > 0 {
+            self.last = Some(self.last.map_or(ended, |last| last.max(ended)));
+        }
+    }
+
+    /// Mean badness of the canary, and of control at the canary's own hours and strata; `None` before
+    /// any bucket had both arms.
+    pub(super) fn means(&self) -> Option<(f64, f64)> {
+        let n = self.compared as f64;
+        (self.compared > 0).then(|| (self.bad / n, self.expected / n))
+    }
+
+    /// Canary badness beyond control's.
+    pub(super) fn excess(&self) -> f64 {
+        self.bad - self.expected
+    }
+}
+
+/// The known classes of a bucket; `None` while an arm has none, which says nothing.
+pub(super) fn known<'a>(values: &'a [f64], control: &'a [u64], canary: &'a [u64]) -> Option<Bucket<'a>> {
+    let (control, canary) = (control.get(..values.len())?, canary.get(..values.len())?);
+    let some = |counts: &[u64]| counts.iter().any(|count| *count > 0);
+    (some(control) && some(canary)).then_some(Bucket { values, control, canary })
+}
+
+fn tally(values: &[f64], counts: &[u64]) -> (u64, f64) {
+    values.iter().zip(counts).fold((0, 0.0), |(n, bad), (value, count)| (n + count, bad + value * *count as f64))
+}
+
+fn largest(logs: impl Iterator<Item = f64>) -> f64 {
+    logs.fold(f64::NEG_INFINITY, |most, log| if log.is_nan() || most.is_nan() { f64::NAN } else { most.max(log) })
+}
+
+/// A metric that needs a measure of stable's and has none.
+fn unmeasured(metric: &Metric, yardstick: &Yardstick) -> Option<String> {
+    use crate::metric::Kind;
+    match metric.kind() {
+        Kind::Exceedance if !yardstick.tau_ms.contains_key(metric) => {
+            Some("stable had shown no time to compare with when the yardstick was frozen".to_owned())
+        }
+        Kind::Amount if !yardstick.cap.contains_key(metric) => Some(
+            "stable's amount was unknown when the yardstick was frozen (a price is missing, or usage is)".to_owned(),
+        ),
+        Kind::Rate | Kind::Exceedance | Kind::Amount | Kind::Score => None,
+    }
+}

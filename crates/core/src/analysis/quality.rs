@@ -1,0 +1,154 @@
+//! The state of the evidence itself: split, staleness, drops, one customer who is all of them.
+
+use crate::analysis::gauging::Watch;
+use crate::analysis::look::Look;
+use crate::analysis::words::{grouped, percent};
+use crate::analysis::{ArmCounts, Books, Evidence, Quality};
+use crate::evidence::Totals;
+use crate::release::plan::Stage;
+use crate::release::words::against_line;
+use crate::traffic::pin::Stratum;
+use coalmine_stats::srm;
+
+/// The evidence is void at E = 1000 against the weights.
+const SPLIT_LINE: f64 = 1_000.0;
+/// How near to the weights a mismatch is looked for.
+const CONCENTRATION: f64 = 100.0;
+/// More than this share of dropped turns holds.
+const DROPPED: f64 = 0.01;
+/// More than this share of all requests from one unit holds promotion …
+const HEAVY: f64 = 0.01;
+/// … once there are this many requests, and the unit sends this many times what others do.
+const HEAVY_REQUESTS: u64 = 1_000;
+const HEAVY_TIMES: f64 = 10.0;
+/// Sessions per arm before missing numbers are compared.
+const MISSING_FROM: u64 = 100;
+
+/// Everything that holds, and everything that is odd.
+pub(super) fn quality(look: &Look<'_>) -> Quality {
+    let totals = look.ledger.totals();
+    let (split, named) = split(totals, &look.release.plan.stages);
+    let dropped = totals.control.dropped + totals.canary.dropped;
+    let heaviest_unit_share = share(totals.heaviest_requests, totals.requests());
+    let mut quality = Quality {
+        split: Some(split),
+        complete_to: look.reporting.complete_to,
+        dropped,
+        heaviest_unit_share,
+        ..Quality::default()
+    };
+    quality.holds.extend(stale(look));
+    if split.reached() {
+        quality.holds.push(format!(
+            "the arms do not have the shares that the weights give them, {named} ({}): the evidence is void",
+            against_line(split)
+        ));
+    }
+    let lost = share(dropped, totals.requests() + dropped);
+    if lost > DROPPED {
+        quality.holds.push(format!(
+            "{} of {} turns were dropped ({}), {} of the canary's",
+            grouped(dropped),
+            grouped(totals.requests() + dropped),
+            percent(lost),
+            grouped(totals.canary.dropped)
+        ));
+    }
+    quality.promotion_holds.extend(heavy(totals, heaviest_unit_share));
+    let watches = look.books.map(Books::watches).unwrap_or_default();
+    quality.promotion_holds.extend(watches.iter().filter_map(gone_missing));
+    quality.warnings = warnings(totals);
+    quality
+}
+
+/// The sample ratio over all strata, and the worst of them in words.
+fn split(totals: &Totals, stages: &[Stage]) -> (Evidence, String) {
+    let mut sum = 0.0;
+    let mut worst = (f64::NEG_INFINITY, String::new());
+    for (stratum, counts) in &totals.split {
+        let Some(log) = log_of(*stratum, *counts, stages) else { continue };
+        sum += log;
+        if log > worst.0 {
+            let stage = &stages[usize::from(stratum.0)];
+            let canary = share(counts.canary, counts.canary + counts.control);
+            let n = grouped(counts.canary + counts.control);
+            worst = (
+                log,
+                format!("stage {} ({}) has {} canary of {n} sessions", stratum.0 + 1, stage.label(), percent(canary)),
+            );
+        }
+    }
+    (Evidence { log: sum, line: SPLIT_LINE.ln() }, worst.1)
+}
+
+fn log_of(stratum: Stratum, counts: ArmCounts, stages: &[Stage]) -> Option<f64> {
+    let canary = stages.get(usize::from(stratum.0))?.weight.share();
+    srm::log_e(&[counts.control, counts.canary], &[1.0 - canary, canary], CONCENTRATION).ok()
+}
+
+fn stale(look: &Look<'_>) -> Option<String> {
+    let age = look.now.since(look.reporting.complete_to);
+    (age > look.reporting.stale_after).then(|| {
+        format!(
+            "the gateways' reports are {} s old, at most {} s is borne",
+            age.0 / 1_000,
+            look.reporting.stale_after.0 / 1_000
+        )
+    })
+}
+
+fn heavy(totals: &Totals, heaviest_share: f64) -> Option<String> {
+    let exposed = totals.exposed_in_all();
+    let usual = totals.requests() as f64 / (exposed.control + exposed.canary).max(1) as f64;
+    let stands_out = totals.heaviest_requests as f64 >= HEAVY_TIMES * usual;
+    (totals.requests() >= HEAVY_REQUESTS && heaviest_share > HEAVY && stands_out).then(|| {
+        format!(
+            "one session id has {} of the release's {} requests ({}): is it a constant?",
+            grouped(totals.heaviest_requests),
+            grouped(totals.requests()),
+            percent(heaviest_share)
+        )
+    })
+}
+
+/// A metric that far fewer canary sessions than control's have.
+fn gone_missing(watch: &Watch) -> Option<String> {
+    let seen = watch.last()?.seen;
+    let all = |known: u64, missing: u64| known + missing;
+    let (canary, control) =
+        (all(seen.known.canary, seen.missing.canary), all(seen.known.control, seen.missing.control));
+    let (of_canary, of_control) = (share(seen.known.canary, canary), share(seen.known.control, control));
+    (canary.min(control) >= MISSING_FROM && of_canary < 0.5 * of_control).then(|| {
+        format!(
+            "{} is known of {} of the canary's sessions and of {} of control's",
+            watch.metric(),
+            percent(of_canary),
+            percent(of_control)
+        )
+    })
+}
+
+fn warnings(totals: &Totals) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if share(totals.late_turns, totals.requests()) > DROPPED {
+        warnings.push(format!("{} turns came after their session's numbers were posted", grouped(totals.late_turns)));
+    }
+    if totals.late_feedback > 0 {
+        warnings.push(format!(
+            "{} scores came after their session's last number was posted",
+            grouped(totals.late_feedback)
+        ));
+    }
+    if totals.unusable_feedback > 0 {
+        warnings.push(format!("{} scores were no number within 0 and 1", grouped(totals.unusable_feedback)));
+    }
+    if totals.contradictions > 0 {
+        warnings
+            .push(format!("{} turns or scores contradict their session's exposure", grouped(totals.contradictions)));
+    }
+    warnings
+}
+
+fn share(part: u64, of: u64) -> f64 {
+    if of == 0 { 0.0 } else { part as f64 / of as f64 }
+}
