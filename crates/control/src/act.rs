@@ -26,6 +26,9 @@ impl Control {
     ) -> Result<Outcome, ControlError> {
         let mut lost = None;
         for _ in 0..TRIES {
+            if self.known().stale.contains(id) {
+                self.reload(id).await?;
+            }
             let seen = self.seen(id, expected)?;
             let now = self.clock.now();
             let step = decide(&seen, &event, now)?;
@@ -35,7 +38,6 @@ impl Control {
                     return Ok(outcome(step, Commit::Done));
                 }
                 Err(StoreError::Conflict { release, by, found, expected }) => {
-                    self.reload(id).await?;
                     let by_the_loop = by == Actor::coalmine();
                     lost = Some(ControlError::Conflict { release, by, found, expected });
                     if !by_the_loop {
@@ -89,7 +91,11 @@ impl Control {
             report: step.report.clone(),
         };
         let call = self.store.commit_step(seen.generation, &step.next, &row, &step.effects);
-        self.ask("committing a decision", call).await?;
+        if let Err(error) = self.ask("committing a decision", call).await {
+            // Somebody else wrote, or this was written and the answer was lost.
+            self.known().stale.insert(seen.id.clone());
+            return Err(error);
+        }
         tracing::info!(
             release = %seen.id, generation = %step.next.generation, state = step.next.state.word(), by = %actor,
             "{}", step.report.headline

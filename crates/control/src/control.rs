@@ -5,6 +5,7 @@ use crate::error::ControlError;
 use crate::gateways::Patience;
 use crate::intake::{Intake, IntakeError, Taken};
 use crate::known::{Known, KnownRelease};
+use crate::notify::Errands;
 use crate::ports::Ports;
 use crate::reconcile::Desk;
 use crate::replay::{Replay, replay};
@@ -39,6 +40,8 @@ pub struct Control {
     pub(crate) known: Mutex<Known>,
     /// The loop's own; nobody else waits for it.
     pub(crate) desk: tokio::sync::Mutex<Desk>,
+    /// The notices' own.
+    pub(crate) errands: tokio::sync::Mutex<Errands>,
     pub(crate) table: watch::Sender<Arc<RoutingTable>>,
 }
 
@@ -62,6 +65,7 @@ impl Control {
             settings,
             known: Mutex::new(Known::new(intake)),
             desk: tokio::sync::Mutex::default(),
+            errands: tokio::sync::Mutex::default(),
             table: watch::Sender::new(Arc::default()),
         };
         control.load_all().await?;

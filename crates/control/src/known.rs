@@ -8,11 +8,11 @@ use crate::trail::Trail;
 use crate::view::{LastLook, StoreHealth};
 use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
 use coalmine_core::release::report::Report;
-use coalmine_core::release::state::Release;
-use coalmine_core::time::UnixMs;
+use coalmine_core::release::state::{Release, State};
+use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::version::{Version, VersionId};
 use coalmine_store::RouteRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The committed state as last read or written, and what is above it in this process only.
@@ -27,6 +27,10 @@ pub(crate) struct Known {
     pub(crate) lifting: BTreeMap<ReleaseId, RouteName>,
     /// The generation last given to the gateways, per route.
     pub(crate) published: BTreeMap<RouteName, Generation>,
+    /// The generation of each release that its route's last table was built from.
+    pub(crate) reflects: BTreeMap<ReleaseId, Generation>,
+    /// Releases that may have changed in the store since they were read.
+    pub(crate) stale: BTreeSet<ReleaseId>,
     pub(crate) gateways: Gateways,
     pub(crate) intake: Intake,
     pub(crate) store: StoreHealth,
@@ -65,6 +69,8 @@ impl Known {
             lowered: BTreeMap::new(),
             lifting: BTreeMap::new(),
             published: BTreeMap::new(),
+            reflects: BTreeMap::new(),
+            stale: BTreeSet::new(),
             gateways: Gateways::default(),
             intake,
             store: StoreHealth::Answers,
@@ -90,10 +96,27 @@ impl Known {
         }
     }
 
-    /// The releases of a route as they are served: a lowered one as its rollback leaves it.
-    pub(crate) fn served(&self, route: &RouteName) -> Vec<&Release> {
-        let of_route = self.releases.values().filter(|known| known.release.route == *route);
-        of_route.map(|known| self.lowered.get(&known.release.id).map_or(&known.release, |low| &low.next)).collect()
+    /// The releases of a route as they are served: a lowered one as its rollback leaves it. Those that
+    /// ended longer ago than `remember` are left out.
+    pub(crate) fn served(&self, route: &RouteName, remember: SpanMs, now: UnixMs) -> Vec<Release> {
+        let of_route = self.releases.values().filter(|found| found.release.route == *route);
+        let near = of_route.filter(|found| ended_at(&found.release).is_none_or(|at| now.since(at) < remember));
+        near.map(|found| self.lowered.get(&found.release.id).map_or(&found.release, |low| &low.next)).cloned().collect()
+    }
+}
+
+/// When it was over, and the old stable no longer kept.
+fn ended_at(release: &Release) -> Option<UnixMs> {
+    match &release.state {
+        State::Promoted { at, keep_until } => Some(*at.max(keep_until)),
+        State::RolledBack { at, .. } => Some(*at),
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoting { .. }
+        | State::RollingBack { .. } => None,
     }
 }
 

@@ -6,9 +6,11 @@
 //! | [`control`] | the facade that API, app and loop share |
 //! | [`clock`], [`ports`], [`settings`] | the only reader of time; what is needed of the world; what is configured |
 //! | `reconcile` | the loop, on one screen |
+//! | `observe`, `watched` | deltas to stored evidence; ledger and books of one release |
 //! | `act`, `brake` | the way of a decision; the way of a rollback, which works without the store |
 //! | `apply`, `publish`, [`notify`] | one idempotent function per effect; tables; webhooks |
 //! | [`intake`], [`gateways`] | what gateways report, counted once; who is alive and serves what |
+//! | `retention` | what is kept beside the evidence, and what is forgotten |
 //! | `load`, `known` | from the store into memory; what memory holds |
 //! | [`view`], [`error`], [`trail`] | what the facade answers |
 //! | [`replay`] | whether the journal, decided anew, gives the same decisions |
@@ -26,13 +28,16 @@ mod known;
 pub mod lease;
 mod load;
 pub mod notify;
+mod observe;
 pub mod ports;
 mod publish;
 mod reconcile;
 pub mod replay;
+mod retention;
 pub mod settings;
 pub mod trail;
 pub mod view;
+mod watched;
 
 pub use control::Control;
 pub use error::ControlError;

@@ -34,7 +34,9 @@ impl Control {
     pub(crate) async fn reload(&self, id: &ReleaseId) -> Result<(), ControlError> {
         let release = self.ask("reading a release", self.store.release(&self.settings.tenant, id)).await?;
         let release = release.ok_or_else(|| ControlError::UnknownRelease(id.clone()))?;
-        self.take_up(release).await
+        self.take_up(release).await?;
+        self.known().stale.remove(id);
+        Ok(())
     }
 
     /// A version into memory, where the store has it.

@@ -1,12 +1,17 @@
 //! From committed state (or a rollback on its way to be) to the table that gateways serve.
 
 use crate::control::Control;
+use crate::error::chain;
 use crate::known::Known;
 use coalmine_core::id::{Generation, ReleaseId, RouteName};
-use coalmine_core::time::UnixMs;
-use coalmine_core::traffic::table::{Exposure, RouteTable, RoutingTable};
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::traffic::table::{Exposure, MissingVersion, RouteFacts, RouteTable, RoutingTable, build};
+use coalmine_core::version::VersionId;
 use coalmine_store::StoreError;
 use std::sync::Arc;
+
+/// Releases that ended longer ago than this and an idle pin's life cannot be in a table.
+const LONGEST_DRAIN: SpanMs = SpanMs::hours(24 * 30);
 
 impl Control {
     /// Publishes a route's table under the store's next generation.
@@ -38,6 +43,35 @@ impl Control {
         served.find(|release| *release.id == *id).map(|release| release.exposures.clone()).unwrap_or_default()
     }
 
+    /// Publishes every route whose table is not what is committed: another node wrote, a publication
+    /// failed, or a version's last session may have gone.
+    pub(crate) async fn publish_behind(&self) {
+        for route in self.routes_behind() {
+            if let Err(error) = self.publish(&route).await {
+                tracing::warn!(%route, error = %chain(&error), "the table is not published yet");
+            }
+        }
+    }
+
+    fn routes_behind(&self) -> Vec<RouteName> {
+        let now = self.clock.now();
+        let mut known = self.known();
+        let table = Arc::clone(&self.table.borrow());
+        let routes: Vec<RouteName> = known.routes.keys().cloned().collect();
+        let mut behind = Vec::new();
+        for route in routes {
+            let served = table.routes.get(&route);
+            let generation = served.map(|served| served.generation).unwrap_or_default();
+            match self.build(&known, &route, generation, now) {
+                Ok(built) if served.is_some_and(|served| **served == built) => self.note_reflected(&mut known, &route),
+                Ok(_) => behind.push(route),
+                // Told where it is asked for: at a publication.
+                Err(_) => {}
+            }
+        }
+        behind
+    }
+
     /// Builds and sends under one lock, so that what is sent later was built later. `choose` gets the
     /// newest generation that was ever seen served, and picks a newer one or declines.
     fn give_out(&self, route: &RouteName, choose: impl FnOnce(Generation) -> Option<Generation>) -> bool {
@@ -46,27 +80,44 @@ impl Control {
         let floor = known.published.get(route).copied().unwrap_or_default();
         let floor = floor.max(known.gateways.newest_serving(route));
         let Some(generation) = choose(floor) else { return false };
-        let Some(built) = build(&known, route, generation, now) else { return true };
-        known.published.insert(route.clone(), generation);
-        known.gateways.publish(route, generation, now);
-        self.table.send_modify(|table| {
-            let mut routes = table.routes.clone();
-            routes.insert(route.clone(), Arc::new(built));
-            *table = Arc::new(RoutingTable { routes });
-        });
+        match self.build(&known, route, generation, now) {
+            Ok(built) => {
+                known.published.insert(route.clone(), generation);
+                known.gateways.publish(route, generation, now);
+                self.note_reflected(&mut known, route);
+                self.table.send_modify(|table| {
+                    let mut routes = table.routes.clone();
+                    routes.insert(route.clone(), Arc::new(built));
+                    *table = Arc::new(RoutingTable { routes });
+                });
+            }
+            Err(error) => tracing::error!(%route, %error, "the last table goes on being served"),
+        }
         true
     }
-}
 
-fn build(known: &Known, route: &RouteName, generation: Generation, now: UnixMs) -> Option<RouteTable> {
-    let row = known.routes.get(route)?;
-    let _ = now;
-    Some(RouteTable {
-        route: route.clone(),
-        generation,
-        stable: row.stable,
-        versions: known.versions.clone(),
-        release: None,
-        revoked: Vec::new(),
-    })
+    fn build(
+        &self,
+        known: &Known,
+        route: &RouteName,
+        generation: Generation,
+        now: UnixMs,
+    ) -> Result<RouteTable, MissingVersion> {
+        let stable = known.routes.get(route).map(|row| row.stable).unwrap_or(VersionId([0; 32]));
+        let remember = self.settings.pin_idle;
+        let releases = known.served(route, remember + LONGEST_DRAIN, now);
+        let facts = RouteFacts { route, stable, releases: &releases, remember };
+        build(&facts, &known.versions, generation, now)
+    }
+
+    fn note_reflected(&self, known: &mut Known, route: &RouteName) {
+        let of_route = known.releases.values().filter(|found| found.release.route == *route);
+        let generations: Vec<(ReleaseId, Generation)> = of_route
+            .map(|found| {
+                let lowered = known.lowered.get(&found.release.id).map(|low| low.next.generation);
+                (found.release.id.clone(), lowered.unwrap_or(found.release.generation))
+            })
+            .collect();
+        known.reflects.extend(generations);
+    }
 }

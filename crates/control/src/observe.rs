@@ -1,0 +1,171 @@
+//! From the deltas of gateways to stored evidence: drain, absorb, seal, save.
+
+use crate::control::Control;
+use crate::error::chain;
+use crate::known::Known;
+use crate::reconcile::Desk;
+use crate::watched::{Share, Unsaved, Watched};
+use coalmine_core::evidence::RouteHistory;
+use coalmine_core::id::{GatewayId, ReleaseId, RouteName};
+use coalmine_core::release::state::Release;
+use coalmine_core::tally::Delta;
+use coalmine_core::time::UnixMs;
+use coalmine_store::{EvidenceBatch, StoreError};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Whether the evidence of this round is on stable storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Saved {
+    /// It is: decisions may rest on it.
+    Yes,
+    /// It is in memory only: what it says may lower exposure, and nothing else.
+    NotYet,
+}
+
+impl Control {
+    /// One round. While the store cannot say what it kept of a release, deltas stay queued.
+    pub(crate) async fn observe(&self, desk: &mut Desk, now: UnixMs) -> Saved {
+        if let Err(error) = self.take_up_evidence(desk).await {
+            tracing::warn!(error = %chain(&error), "the evidence was not read; deltas wait");
+            return Saved::NotYet;
+        }
+        let (deltas, complete_to) = {
+            let mut known = self.known();
+            (known.intake.drain(), known.gateways.complete_to(now, self.patience()))
+        };
+        desk.complete_to = complete_to;
+        self.absorb_histories(desk, &deltas);
+        self.absorb_releases(desk, &deltas, now);
+        desk.counted.extend(deltas.iter().map(|delta| (delta.gateway.clone(), delta.epoch, delta.sequence)));
+        match self.save_evidence(desk).await {
+            Ok(()) => Saved::Yes,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "the evidence is not stored yet");
+                Saved::NotYet
+            }
+        }
+    }
+
+    /// Ledgers and books of the releases that are not over; those of the others are let go.
+    async fn take_up_evidence(&self, desk: &mut Desk) -> Result<(), StoreError> {
+        let unfinished = self.unfinished();
+        desk.watched.retain(|id, _| unfinished.iter().any(|release| release.id == *id));
+        let missing: Vec<&Release> = unfinished.iter().filter(|r| !desk.watched.contains_key(&r.id)).collect();
+        if !missing.is_empty() {
+            // What is not yet stored would be missed by a reading of the store.
+            self.save_evidence(desk).await?;
+        }
+        for release in missing {
+            let call = self.store.evidence(&self.settings.tenant, &release.id);
+            let evidence = match self.ask("reading the evidence", call).await {
+                Ok(evidence) => evidence,
+                Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+                Err(error) => {
+                    self.fail(&release.id, chain(&error));
+                    continue;
+                }
+            };
+            let restored = catch_unwind(AssertUnwindSafe(|| Watched::restore(release, evidence)));
+            match restored {
+                Ok(Ok(watched)) => {
+                    desk.watched.insert(release.id.clone(), watched);
+                }
+                Ok(Err(error)) => self.fail(&release.id, chain(&error)),
+                Err(_) => self.fail(&release.id, "its stored evidence cannot be taken up".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    fn absorb_histories(&self, desk: &mut Desk, deltas: &[Arc<Delta>]) {
+        let known = self.known();
+        let stable_of = |known: &Known, route: &RouteName| known.routes.get(route).map(|row| row.stable);
+        for delta in deltas {
+            for turn in &delta.turns {
+                if let Some(stable) = stable_of(&known, &turn.route) {
+                    history(desk, &turn.route).absorb(turn, stable);
+                }
+            }
+            for score in &delta.feedback {
+                if known.routes.contains_key(&score.route) {
+                    history(desk, &score.route).absorb_feedback(score);
+                }
+            }
+        }
+    }
+
+    /// Each release by itself: one that fails is told, and is taken up anew from the store.
+    fn absorb_releases(&self, desk: &mut Desk, deltas: &[Arc<Delta>], now: UnixMs) {
+        let mut shares = Share::deal(deltas);
+        for release in self.unfinished() {
+            let Some(watched) = desk.watched.get_mut(&release.id) else { continue };
+            let share = shares.remove(&release.id).unwrap_or_default();
+            let history = desk.histories.get(&release.route);
+            let absorbed = catch_unwind(AssertUnwindSafe(|| {
+                watched.absorb(&release, &share, history, desk.complete_to, now);
+                watched.take_changes()
+            }));
+            match absorbed {
+                Ok(None) => {}
+                Ok(Some(changes)) => {
+                    let unsaved = desk.unsaved.entry(release.id.clone()).or_default();
+                    if let Err(error) = unsaved.add(&release.id, changes) {
+                        self.fail(&release.id, error.to_string());
+                    }
+                }
+                Err(_) => {
+                    desk.watched.remove(&release.id);
+                    self.fail(&release.id, "its evidence could not be counted; it is read anew".to_owned());
+                }
+            }
+        }
+    }
+
+    /// Evidence and marks in one transaction.
+    async fn save_evidence(&self, desk: &mut Desk) -> Result<(), StoreError> {
+        if desk.counted.is_empty() && desk.unsaved.is_empty() {
+            return Ok(());
+        }
+        let batch = EvidenceBatch {
+            counted: highest(&desk.counted),
+            releases: desk.unsaved.values().filter_map(Unsaved::to_evidence).collect(),
+        };
+        self.ask("storing evidence", self.store.add_evidence(&self.settings.tenant, &batch)).await?;
+        desk.counted.clear();
+        desk.unsaved.clear();
+        Ok(())
+    }
+
+    /// The releases that are not over, as committed.
+    pub(crate) fn unfinished(&self) -> Vec<Release> {
+        let known = self.known();
+        let open = known.releases.values().filter(|found| !found.release.state.is_over());
+        open.map(|found| found.release.clone()).collect()
+    }
+
+    /// Tells what is wrong with one release, once per kind of failure.
+    pub(crate) fn fail(&self, id: &ReleaseId, why: String) {
+        if let Some(found) = self.known().releases.get_mut(id) {
+            if found.failing.as_ref() != Some(&why) {
+                tracing::error!(release = %id, %why, "the look failed; the release stands where it is");
+            }
+            found.failing = Some(why);
+        }
+    }
+}
+
+fn history<'a>(desk: &'a mut Desk, route: &RouteName) -> &'a mut RouteHistory {
+    desk.histories.entry(route.clone()).or_default()
+}
+
+/// The marks: the highest sequence of each gateway and epoch.
+fn highest(counted: &[(GatewayId, u64, u64)]) -> Vec<(GatewayId, u64, u64)> {
+    let mut marks = BTreeMap::new();
+    for (gateway, epoch, sequence) in counted {
+        let mark = marks.entry((gateway.clone(), *epoch)).or_insert(*sequence);
+        *mark = (*mark).max(*sequence);
+    }
+    marks.into_iter().map(|((gateway, epoch), sequence)| (gateway, epoch, sequence)).collect()
+}

@@ -1,0 +1,113 @@
+//! What is kept beside the evidence, and what is forgotten.
+//!
+//! Journals and sealed buckets are kept for good: they are the record. Sessions are forgotten once they
+//! have posted their last number; those of a release that is over, with it.
+
+use crate::control::Control;
+use crate::error::chain;
+use crate::reconcile::Desk;
+use coalmine_core::evidence::RouteHistory;
+use coalmine_core::id::{ReleaseId, RouteName};
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_store::{EvidenceBatch, ReleaseEvidence, StoreError};
+
+/// How often histories and trails are written, by the wall.
+const WALL_DOCUMENTS_EVERY: SpanMs = SpanMs::minutes(1);
+/// How often what is over is forgotten, by the wall.
+const WALL_RETENTION_EVERY: SpanMs = SpanMs::minutes(10);
+/// A gateway silent for longer is gone, by the wall.
+const WALL_GATEWAY_GONE: SpanMs = SpanMs::minutes(15);
+/// Finished releases looked at in one go.
+const RELEASES_AT_ONCE: usize = 16;
+
+impl Control {
+    /// The hourly summaries of a route's stable traffic, as the loop has them.
+    pub async fn route_history(&self, route: &RouteName) -> Option<RouteHistory> {
+        self.desk.lock().await.histories.get(route).cloned()
+    }
+
+    /// Once, at the start: a history that cannot be read is begun anew.
+    pub(crate) async fn read_documents(&self, desk: &mut Desk) {
+        if desk.histories_read {
+            return;
+        }
+        let routes: Vec<RouteName> = self.known().routes.keys().cloned().collect();
+        for route in routes {
+            let name = history_document(&route);
+            match self.ask("reading a history", self.store.document(&self.settings.tenant, &name)).await {
+                Ok(None) => {}
+                Ok(Some(text)) => match serde_json::from_str(&text) {
+                    Ok(history) => {
+                        desk.histories.insert(route, history);
+                    }
+                    Err(error) => tracing::warn!(%route, %error, "the history cannot be read and is begun anew"),
+                },
+                Err(error) => {
+                    tracing::warn!(%route, error = %chain(&error), "the history was not read");
+                    return;
+                }
+            }
+        }
+        desk.histories_read = true;
+    }
+
+    /// Writes histories and trails once a minute, and forgets what is over.
+    pub(crate) async fn keep_house(&self, desk: &mut Desk, now: UnixMs) {
+        if now.since(desk.documents_at) >= self.clock.of_wall(WALL_DOCUMENTS_EVERY) {
+            desk.documents_at = now;
+            if let Err(error) = self.write_documents(desk).await {
+                tracing::warn!(error = %chain(&error), "histories and trails are not written; tried again in a minute");
+            }
+        }
+        if now.since(desk.retention_at) >= self.clock.of_wall(WALL_RETENTION_EVERY) {
+            desk.retention_at = now;
+            self.known().gateways.forget_silent(now, self.clock.of_wall(WALL_GATEWAY_GONE));
+            if let Err(error) = self.forget_sessions(desk).await {
+                tracing::warn!(error = %chain(&error), "sessions of finished releases are not forgotten yet");
+            }
+        }
+    }
+
+    async fn write_documents(&self, desk: &Desk) -> Result<(), StoreError> {
+        let mut documents = Vec::new();
+        for (route, history) in &desk.histories {
+            documents.push((history_document(route), serde_json::to_string(history)));
+        }
+        {
+            let known = self.known();
+            for found in known.releases.values().filter(|found| !found.release.state.is_over()) {
+                documents.push((crate::trail::document_of(&found.release.id), serde_json::to_string(&found.trail)));
+            }
+        }
+        for (name, text) in documents {
+            let text = text.map_err(|error| StoreError::Corrupt { what: format!("document {name}: {error}") })?;
+            self.ask("writing a document", self.store.put_document(&self.settings.tenant, &name, &text)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sessions that still owed a number when their release ended.
+    async fn forget_sessions(&self, desk: &mut Desk) -> Result<(), StoreError> {
+        let over: Vec<ReleaseId> = {
+            let known = self.known();
+            let over = known.releases.values().filter(|found| found.release.state.is_over());
+            let due = over.filter(|found| !desk.forgotten.contains(&found.release.id));
+            due.take(RELEASES_AT_ONCE).map(|found| found.release.id.clone()).collect()
+        };
+        for id in over {
+            let kept = self.ask("reading the evidence", self.store.evidence(&self.settings.tenant, &id)).await?;
+            let units: Vec<_> = kept.sessions.into_iter().map(|(unit, _)| unit).collect();
+            if !units.is_empty() {
+                let evidence = ReleaseEvidence { forgotten: units, ..ReleaseEvidence::empty(id.clone()) };
+                let batch = EvidenceBatch { counted: Vec::new(), releases: vec![evidence] };
+                self.ask("forgetting sessions", self.store.add_evidence(&self.settings.tenant, &batch)).await?;
+            }
+            desk.forgotten.insert(id);
+        }
+        Ok(())
+    }
+}
+
+fn history_document(route: &RouteName) -> String {
+    format!("history/{route}")
+}

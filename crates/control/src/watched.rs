@@ -1,0 +1,144 @@
+//! The evidence of one unfinished release, in memory: its ledger and its books.
+
+use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
+use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, SealedBucket, Totals};
+use coalmine_core::id::{ReleaseId, UnitKey};
+use coalmine_core::release::state::Release;
+use coalmine_core::tally::{Delta, Dropped, Feedback, Turn};
+use coalmine_core::time::UnixMs;
+use coalmine_store::{ReleaseEvidence, StoreError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Ledger and books of one release.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    ledger: Ledger,
+    books: Option<Books>,
+}
+
+/// What one round of deltas holds for one release.
+#[derive(Debug, Default)]
+pub(crate) struct Share<'a> {
+    pub(crate) turns: Vec<&'a Turn>,
+    pub(crate) feedback: Vec<&'a Feedback>,
+    pub(crate) dropped: Vec<&'a Dropped>,
+}
+
+impl<'a> Share<'a> {
+    /// Deals a round of deltas out to the releases that they name.
+    pub(crate) fn deal(deltas: &'a [Arc<Delta>]) -> BTreeMap<&'a ReleaseId, Self> {
+        let mut shares: BTreeMap<&ReleaseId, Self> = BTreeMap::new();
+        for delta in deltas {
+            for turn in &delta.turns {
+                if let Some(member) = &turn.member {
+                    shares.entry(&*member.release).or_default().turns.push(turn);
+                }
+            }
+            for score in &delta.feedback {
+                if let Some(member) = &score.member {
+                    shares.entry(&*member.release).or_default().feedback.push(score);
+                }
+            }
+            for dropped in &delta.dropped {
+                if let Some(release) = &dropped.release {
+                    shares.entry(&**release).or_default().dropped.push(dropped);
+                }
+            }
+        }
+        shares
+    }
+}
+
+impl Watched {
+    /// Takes up what the store kept: the books are folded anew from the sealed buckets.
+    pub(crate) fn restore(release: &Release, evidence: ReleaseEvidence) -> Result<Self, StoreError> {
+        let totals = evidence.totals.as_deref().map(serde_json::from_str::<Totals>).transpose();
+        let totals = totals
+            .map_err(|error| StoreError::Corrupt { what: format!("the totals of release {}: {error}", release.id) })?;
+        let kept = Kept { yardstick: evidence.yardstick, sessions: evidence.sessions, totals };
+        let ledger = Ledger::restore(release, kept);
+        let mut books = ledger.yardstick().map(|yardstick| Books::new(release, yardstick));
+        if let Some(books) = &mut books {
+            evidence.sealed.iter().for_each(|bucket| books.fold(bucket));
+        }
+        Ok(Self { ledger, books })
+    }
+
+    /// Takes one round, freezes the yardstick once that is possible, and seals what is due.
+    pub(crate) fn absorb(
+        &mut self,
+        release: &Release,
+        share: &Share<'_>,
+        history: Option<&RouteHistory>,
+        complete_to: UnixMs,
+        now: UnixMs,
+    ) {
+        for turn in &share.turns {
+            let _ = self.ledger.absorb(turn);
+        }
+        for score in &share.feedback {
+            let _ = self.ledger.absorb_feedback(score);
+        }
+        for dropped in &share.dropped {
+            self.ledger.absorb_dropped(dropped);
+        }
+        if release.started_at.is_none() {
+            return;
+        }
+        let frozen = self.ledger.calibrate(history, now);
+        if self.books.is_none() {
+            self.books = frozen.map(|yardstick| Books::new(release, yardstick));
+        }
+        for bucket in self.ledger.seal(complete_to) {
+            if let Some(books) = &mut self.books {
+                books.fold(&bucket);
+            }
+        }
+    }
+
+    /// One look.
+    pub(crate) fn look(&self, release: &Release, reporting: &Reporting, now: UnixMs) -> Analysis {
+        analyse(release, &self.ledger, self.books.as_ref(), reporting, now)
+    }
+
+    /// What is to be stored since the last call.
+    pub(crate) fn take_changes(&mut self) -> Option<Changes> {
+        self.ledger.take_changes()
+    }
+}
+
+/// What waits to be stored of one release: later changes lie on top of earlier ones.
+#[derive(Debug, Default)]
+pub(crate) struct Unsaved {
+    evidence: Option<ReleaseEvidence>,
+    sessions: BTreeMap<UnitKey, coalmine_core::evidence::Session>,
+    sealed: Vec<SealedBucket>,
+}
+
+impl Unsaved {
+    /// Lays changes on top.
+    pub(crate) fn add(&mut self, release: &ReleaseId, changes: Changes) -> Result<(), serde_json::Error> {
+        let totals = serde_json::to_string(&changes.totals)?;
+        let evidence = self.evidence.get_or_insert_with(|| ReleaseEvidence::empty(release.clone()));
+        evidence.totals = Some(totals);
+        if changes.yardstick.is_some() {
+            evidence.yardstick = changes.yardstick;
+        }
+        self.sessions.extend(changes.sessions);
+        for unit in &changes.forgotten {
+            self.sessions.remove(unit);
+        }
+        evidence.forgotten.extend(changes.forgotten);
+        self.sealed.extend(changes.sealed);
+        Ok(())
+    }
+
+    /// As the store takes it.
+    pub(crate) fn to_evidence(&self) -> Option<ReleaseEvidence> {
+        let mut evidence = self.evidence.clone()?;
+        evidence.sessions = self.sessions.iter().map(|(unit, session)| (*unit, session.clone())).collect();
+        evidence.sealed.clone_from(&self.sealed);
+        Some(evidence)
+    }
+}
