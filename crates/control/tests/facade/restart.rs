@@ -1,0 +1,74 @@
+//! What a process finds again after a kill.
+
+use crate::fixture::{FileBrake, Fixture, Postbox, alice, new_release, open, rollback, route, version};
+use coalmine_control::clock::{Clock, ManualClock};
+use coalmine_core::release::event::Command;
+use coalmine_core::release::state::State;
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_store::sqlite::SqliteStore;
+use std::sync::Arc;
+
+/// Two lives of the same history, one of them killed and reopened after every step, end alike.
+#[tokio::test]
+async fn a_process_killed_after_every_step_goes_on_as_if_it_had_not_been() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ends = Vec::new();
+    for killed in [false, true] {
+        let path = folder.path().join(format!("coalmine-{killed}.db"));
+        let clock = Arc::new(ManualClock::at(UnixMs(1_767_571_200_000)));
+        let (brake, post) = (Arc::new(FileBrake::default()), Arc::new(Postbox::default()));
+        let mut control = open(Arc::new(SqliteStore::open(&path).unwrap()), &clock, &brake, &post).await;
+        control.seed_route(&route(), &version("stable-model")).await.unwrap();
+        let id = control.create_release(new_release("canary-model"), alice()).await.unwrap().release.id;
+        let steps = [Command::Start, Command::Pause, Command::Resume, rollback("enough")];
+        for command in steps {
+            if killed {
+                drop(control);
+                control = open(Arc::new(SqliteStore::open(&path).unwrap()), &clock, &brake, &post).await;
+            }
+            clock.pass(SpanMs::secs(31));
+            control.command(&id, command, alice(), None).await.unwrap();
+        }
+        clock.pass(SpanMs::secs(31));
+        control.tick().await;
+        let mut release = control.release(&id).unwrap();
+        assert!(matches!(release.state, State::RolledBack { .. }), "{:?}", release.state);
+        let journal = control.journal(&id).await.unwrap();
+        let replay = control.replay(&id).await.unwrap();
+        assert!(replay.differences.is_empty(), "{replay:?}");
+        // Salts are drawn anew in each life of the random source.
+        release.salt = coalmine_core::traffic::weight::Salt([0; 32]);
+        ends.push((release, journal));
+    }
+    assert_eq!(ends[0], ends[1]);
+}
+
+#[tokio::test]
+async fn a_delta_counted_before_a_kill_is_not_counted_again() {
+    let fixture = Fixture::new().await;
+    fixture.report("a", 1);
+    fixture.report("a", 2);
+    fixture.control.tick().await;
+    let fixture = fixture.restart().await;
+    fixture.report("a", 2);
+    assert_eq!(fixture.control.health().queued_turns, 0, "known from the store");
+    fixture.report("a", 3);
+    assert_eq!(fixture.control.health().queued_turns, 1);
+}
+
+#[tokio::test]
+async fn the_newest_start_under_a_name_decides_and_the_older_one_steps_aside() {
+    let fixture = Fixture::new().await;
+    fixture.control.tick().await;
+    let newer = open(Arc::new(fixture.store.clone()), &fixture.clock, &fixture.brake, &fixture.post).await;
+    newer.tick().await;
+    fixture.control.tick().await;
+    let standing = fixture.control.health().standing.unwrap();
+    assert_eq!(standing, coalmine_control::lease::Standing::Follower { holder: "coalmine".to_owned() });
+    assert_eq!(newer.health().standing, Some(coalmine_control::lease::Standing::Holder { epoch: 2 }));
+    // Silent for longer than the lease lasts, the newer one is over.
+    fixture.clock.pass(SpanMs::secs(16));
+    fixture.control.tick().await;
+    assert_eq!(fixture.control.health().standing, Some(coalmine_control::lease::Standing::Holder { epoch: 3 }));
+    assert!(fixture.clock.now() > UnixMs(0));
+}
