@@ -2,7 +2,7 @@
 //! version, and the split must be what the weights say.
 
 use crate::client::Http;
-use crate::process::{Coalmine, TOKEN, free_port};
+use crate::process::{Coalmine, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, ensure};
 use clap::Args as ClapArgs;
@@ -114,9 +114,9 @@ fn config(port: u16, stable: u16, canary: u16) -> String {
         routes.push_str(&format!("  split-{weight_bp}:\n    stable: {{ model: before/one }}\n"));
     }
     format!(
-        "listen: 127.0.0.1:{port}\nstore: sqlite:coalmine.db\ntokens: {{ outside: {TOKEN} }}\nproviders:\n  \
-         before: {{ kind: openai, base_url: \"http://127.0.0.1:{stable}/v1\", api_key: none }}\n  \
-         after: {{ kind: openai, base_url: \"http://127.0.0.1:{canary}/v1\", api_key: none }}\nroutes:\n{routes}"
+        "listen: 127.0.0.1:{port}\nstore: sqlite:coalmine.db\napi: {{ tokens: {{ outside: \"${{COALMINE_TOKEN}}\" }} }}\nproviders:\n  \
+         before: {{ kind: openai, base_url: \"http://127.0.0.1:{stable}/v1\" }}\n  \
+         after: {{ kind: openai, base_url: \"http://127.0.0.1:{canary}/v1\" }}\nroutes:\n{routes}"
     )
 }
 

@@ -54,6 +54,7 @@ impl Coalmine {
             .args(["serve", "--config", "coalmine.yaml"])
             .current_dir(&self.folder)
             .env("COALMINE_LOG", std::env::var("COALMINE_LOG").unwrap_or_else(|_| "warn".to_owned()))
+            .env("COALMINE_TOKEN", TOKEN)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -2,7 +2,7 @@
 //! score of every answer goes back by `/v1/feedback`, and the decision is held against the truth.
 
 use crate::client::Http;
-use crate::process::{Coalmine, Kept, TOKEN, free_port};
+use crate::process::{Coalmine, Kept, free_port};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args as ClapArgs;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -176,9 +176,9 @@ fn process_config(port: u16, upstreams: &Upstreams, scenario: &Scenario, time_sc
     let model = &scenario.stable;
     format!(
         "listen: 127.0.0.1:{port}\nstore: sqlite:coalmine.db\ntime_scale: {time_scale}\n\
-         tokens: {{ replay: {TOKEN} }}\n\
-         providers:\n  before: {{ kind: openai, base_url: \"http://127.0.0.1:{stable}/v1\", api_key: none }}\n  \
-         after: {{ kind: openai, base_url: \"http://127.0.0.1:{canary}/v1\", api_key: none }}\n\
+         api: {{ tokens: {{ outside: \"${{COALMINE_TOKEN}}\" }} }}\n\
+         providers:\n  before: {{ kind: openai, base_url: \"http://127.0.0.1:{stable}/v1\" }}\n  \
+         after: {{ kind: openai, base_url: \"http://127.0.0.1:{canary}/v1\" }}\n\
          routes:\n  replay:\n    stable: {{ model: \"before/{model}\" }}\n    feedback: [correct]\n"
     )
 }

@@ -1,0 +1,251 @@
+//! A typed client of the management API: what the CLI uses, and what other programs may.
+
+use crate::types::{
+    CommandBody, CommandOutcome, ExplainView, NewRelease, Problem, ReleaseSummary, ReleaseView, ReplayView, RouteView,
+    SiteView, StatusView, VersionView,
+};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client as Pool, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client of one server.
+#[derive(Clone)]
+pub struct Client {
+    base: String,
+    token: Option<String>,
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address cannot be called.
+    #[error("`{url}` is not an address of Coalmine; write it as http://HOST:PORT")]
+    Address {
+        /// As given.
+        url: String,
+    },
+    /// Nobody answers there.
+    #[error("no answer from {url}: is `coalmine serve` running there? (COALMINE_URL or --url names another address)")]
+    NoAnswer {
+        /// Where.
+        url: String,
+        /// What the transport said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server says no.
+    #[error("{}", problem.message)]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// Why.
+        problem: Problem,
+    },
+    /// Something else answers there.
+    #[error("what answers at {url} is not Coalmine's API: {what}")]
+    Foreign {
+        /// Where.
+        url: String,
+        /// In words.
+        what: String,
+    },
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client of the server at `base`, as `http://127.0.0.1:8080`.
+    ///
+    /// # Errors
+    /// When `base` is not an `http` or `https` address.
+    pub fn new(base: &str, token: Option<String>) -> Result<Self, ClientError> {
+        let base = base.trim_end_matches('/').to_owned();
+        let good = base
+            .parse::<Uri>()
+            .is_ok_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
+        if !good {
+            return Err(ClientError::Address { url: base });
+        }
+        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        Ok(Self { base, token, pool: Pool::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// The whole system at a glance.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn status(&self) -> Result<StatusView, ClientError> {
+        self.get("/api/v1/status").await
+    }
+
+    /// What a release file is read against.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn site(&self) -> Result<SiteView, ClientError> {
+        self.get("/api/v1/site").await
+    }
+
+    /// All routes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn routes(&self) -> Result<Vec<RouteView>, ClientError> {
+        self.get("/api/v1/routes").await
+    }
+
+    /// One route.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn route(&self, route: &str) -> Result<RouteView, ClientError> {
+        self.get(&format!("/api/v1/routes/{}", segment(route))).await
+    }
+
+    /// One version, by id or by the first digits of its hash.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn version(&self, id: &str) -> Result<VersionView, ClientError> {
+        self.get(&format!("/api/v1/versions/{}", segment(id))).await
+    }
+
+    /// Creates a release in `draft`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create(&self, new: &NewRelease) -> Result<ReleaseView, ClientError> {
+        self.call(Method::POST, "/api/v1/releases", Some(new)).await
+    }
+
+    /// All releases, newest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn releases(&self) -> Result<Vec<ReleaseSummary>, ClientError> {
+        self.get("/api/v1/releases").await
+    }
+
+    /// One release as it is now.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn release(&self, id: &str) -> Result<ReleaseView, ClientError> {
+        self.get(&format!("/api/v1/releases/{}", segment(id))).await
+    }
+
+    /// Everything about its last decision.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn explain(&self, id: &str) -> Result<ExplainView, ClientError> {
+        self.get(&format!("/api/v1/releases/{}/explain", segment(id))).await
+    }
+
+    /// Whether its journal replays to the same decisions.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn replay(&self, id: &str) -> Result<ReplayView, ClientError> {
+        self.get(&format!("/api/v1/releases/{}/replay", segment(id))).await
+    }
+
+    /// A command: `start`, `pause`, `resume`, `approve`, `advance`, `promote`, `rollback`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn command(&self, id: &str, verb: &str, body: &CommandBody) -> Result<CommandOutcome, ClientError> {
+        self.call(Method::POST, &format!("/api/v1/releases/{}/{verb}", segment(id)), Some(body)).await
+    }
+
+    /// Rolls back every release that can be.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rollback_all(&self, body: &CommandBody) -> Result<Vec<CommandOutcome>, ClientError> {
+        self.call(Method::POST, "/api/v1/rollback-all", Some(body)).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call::<(), T>(Method::GET, path, None).await
+    }
+
+    async fn call<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let no_answer =
+            |source: Box<dyn std::error::Error + Send + Sync>| ClientError::NoAnswer { url: self.base.clone(), source };
+        let foreign = |what: String| ClientError::Foreign { url: self.base.clone(), what };
+        let bytes = match body {
+            Some(body) => Bytes::from(serde_json::to_vec(body).map_err(|e| foreign(e.to_string()))?),
+            None => Bytes::new(),
+        };
+        let mut request = Request::builder().method(method).uri(&url).header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(bytes)).map_err(|_| ClientError::Address { url: url.clone() })?;
+        let exchange = async {
+            let response = self.pool.request(request).await.map_err(|e| no_answer(e.into()))?;
+            let (parts, body) = response.into_parts();
+            let bytes = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(no_answer)?.to_bytes();
+            Ok::<_, ClientError>((parts.status, bytes))
+        };
+        let (status, bytes) = tokio::time::timeout(PATIENCE, exchange).await.map_err(|e| no_answer(e.into()))??;
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|e| foreign(e.to_string()));
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(ClientError::Refused { status, problem }),
+            Err(_) => Err(foreign(format!("it answers {status} and no problem document"))),
+        }
+    }
+}
+
+/// A path segment with everything but unreserved characters percent-encoded.
+fn segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Client, ClientError, segment};
+
+    #[test]
+    fn a_path_segment_cannot_leave_its_place() {
+        assert_eq!(segment("support-agent-7"), "support-agent-7");
+        assert_eq!(segment("../x?y#z"), "..%2Fx%3Fy%23z");
+    }
+
+    #[test]
+    fn an_address_without_a_scheme_is_named() {
+        let error = Client::new("127.0.0.1:8080", None).unwrap_err();
+        assert!(matches!(&error, ClientError::Address { .. }), "{error}");
+    }
+}

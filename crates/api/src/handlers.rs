@@ -1,0 +1,78 @@
+//! The management API's handlers: thin, each one call of the control plane and a translation.
+
+mod answer;
+mod operators;
+mod releases;
+mod routes;
+mod system;
+
+pub use answer::Refusal;
+pub use operators::{Operator, Operators};
+
+use crate::types::SiteView;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use coalmine_control::Control;
+use std::fmt;
+use std::sync::Arc;
+
+/// Bytes of a request body at most: a version's prompt and tools are text.
+pub const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Api {
+    /// The control plane.
+    pub control: Arc<Control>,
+    /// Who may call.
+    pub operators: Arc<Operators>,
+    /// The site as configured; the routes' stable versions are the control plane's.
+    pub site: Arc<SiteView>,
+    /// Renders what gateway and process count, in Prometheus' text form.
+    pub counters: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether the data plane is ready: it serves a table and does not drain.
+    pub serving: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("operators", &self.operators).finish_non_exhaustive()
+    }
+}
+
+/// Everything that is not the data plane: `/api`, `/healthz`, `/readyz`, `/metrics`.
+pub fn router(api: Api) -> Router {
+    let v1 = Router::new()
+        .route("/status", get(system::status))
+        .route("/site", get(routes::site))
+        .route("/routes", get(routes::list))
+        .route("/routes/{route}", get(routes::one))
+        .route("/versions", get(routes::versions).post(routes::register))
+        .route("/versions/{id}", get(routes::version))
+        .route("/releases", get(releases::list).post(releases::create))
+        .route("/releases/{id}", get(releases::one))
+        .route("/releases/{id}/explain", get(releases::explain))
+        .route("/releases/{id}/journal", get(releases::journal))
+        .route("/releases/{id}/replay", get(releases::replay))
+        .route("/releases/{id}/{verb}", post(releases::command))
+        .route("/rollback-all", post(releases::rollback_all));
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/api/openapi.json", get(system::openapi))
+        .route("/healthz", get(system::healthz))
+        .route("/readyz", get(system::readyz))
+        .route("/metrics", get(system::metrics))
+        .fallback(system::unknown)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(api)
+}
+
+/// Where the management API is not: says where it is.
+pub fn elsewhere(admin: Option<std::net::SocketAddr>) -> Router {
+    Router::new().fallback(move |uri: http::Uri| async move {
+        let place = admin.map_or_else(|| "another address".to_owned(), |address| format!("http://{address}"));
+        let message = format!("nothing is at {} here; the management API is at {place}", uri.path());
+        Refusal::new(http::StatusCode::NOT_FOUND, "not_found", message)
+    })
+}

@@ -1,0 +1,79 @@
+//! Failures as problem documents.
+
+use crate::types::Problem;
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::response::{IntoResponse, Response};
+use coalmine_control::ControlError;
+use http::StatusCode;
+
+/// A failing answer.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    problem: Problem,
+}
+
+impl Refusal {
+    /// One with a stable word and a sentence.
+    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let problem = Problem { code: code.to_owned(), message: message.into(), details: Vec::new() };
+        Self { status, problem }
+    }
+
+    /// The same with everything that is wrong.
+    #[must_use]
+    pub fn with_details(mut self, details: Vec<String>) -> Self {
+        self.problem.details = details;
+        self
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.problem)).into_response()
+    }
+}
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Self {
+        let (status, code) = match &error {
+            ControlError::UnknownRelease(_) | ControlError::UnknownRoute(_) => (StatusCode::NOT_FOUND, "not_found"),
+            ControlError::Conflict { .. } | ControlError::RouteBusy { .. } => (StatusCode::CONFLICT, "conflict"),
+            ControlError::Refused(_) => (StatusCode::CONFLICT, "refused"),
+            ControlError::SameVersion { .. } | ControlError::BadRelease(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
+            }
+            ControlError::StoreSilent(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            ControlError::Store(_) | ControlError::Ceiling(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        };
+        if status.is_server_error() {
+            tracing::error!(error = %chain(&error), "the management API could not do what was asked");
+        }
+        Self::new(status, code, chain(&error))
+    }
+}
+
+impl From<JsonRejection> for Refusal {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), "invalid", rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(rejection.status(), "invalid", rejection.body_text())
+    }
+}
+
+/// An error with its sources, for people.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

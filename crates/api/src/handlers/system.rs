@@ -1,0 +1,102 @@
+//! The system as a whole: status, health, readiness, counters, the document of the API itself.
+
+use super::answer::Refusal;
+use super::operators::Operator;
+use super::{Api, releases, routes};
+use crate::types::StatusView;
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use coalmine_control::view::{Health, StoreHealth};
+use coalmine_core::id::ReleaseId;
+use http::{StatusCode, Uri, header};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+pub(super) async fn status(State(api): State<Api>, _: Operator) -> Result<Json<StatusView>, Refusal> {
+    let mut shown = BTreeSet::new();
+    let mut views = Vec::new();
+    for release in api.control.releases() {
+        let newest_of_route = shown.insert(release.route.clone());
+        if newest_of_route || !release.state.is_over() {
+            views.push(releases::status_of(&api, &ReleaseId::clone(&release.id))?);
+        }
+    }
+    Ok(Json(StatusView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        routes: routes::all(&api),
+        releases: views,
+        troubles: troubles(&api.control.health()),
+    }))
+}
+
+/// Whether the process lives.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether it serves: a table is there and it does not drain. A silent store does not make it unready,
+/// since requests are answered without it; the body says so.
+pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, String) {
+    let health = api.control.health();
+    let mut text = String::new();
+    for trouble in troubles(&health) {
+        let _ = writeln!(text, "{trouble}");
+    }
+    if (api.serving)() {
+        (StatusCode::OK, format!("ready\n{text}"))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: no routing table yet, or draining\n{text}"))
+    }
+}
+
+pub(super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
+    let mut text = (api.counters)();
+    let health = api.control.health();
+    let store_up = match health.store {
+        StoreHealth::Answers => 1,
+        StoreHealth::Silent { .. } => 0,
+    };
+    let lines = [
+        ("coalmine_store_up", "Whether the store answers.", store_up),
+        ("coalmine_outbox_pending", "Effects still to be done.", health.outbox as u64),
+        ("coalmine_turns_queued", "Turns waiting to be counted.", health.queued_turns as u64),
+        ("coalmine_rollbacks_pending", "Rollbacks whose commit is pending.", health.pending_rollbacks.len() as u64),
+        ("coalmine_releases_failing", "Releases whose last look failed.", health.failing.len() as u64),
+    ];
+    for (name, help, value) in lines {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
+    let lost = [
+        ("coalmine_deltas_lost_total", "Deltas lost with a gateway process.", health.lost_deltas),
+        ("coalmine_notices_lost_total", "Notices given up after too many tries.", health.notices_lost),
+    ];
+    for (name, help, value) in lost {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}
+
+pub(super) async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], crate::openapi::document())
+}
+
+pub(super) async fn unknown(uri: Uri) -> Refusal {
+    let message = format!("nothing is at {}; the API's document is at /api/openapi.json", uri.path());
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+/// What is wrong with Coalmine itself, in sentences.
+fn troubles(health: &Health) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if let StoreHealth::Silent { why, .. } = &health.store {
+        troubles.push(format!("the store does not answer: {why}; requests go on, nothing is advanced or promoted"));
+    }
+    for (release, why) in &health.failing {
+        troubles.push(format!("the last look at {release} failed: {why}"));
+    }
+    for release in &health.pending_rollbacks {
+        troubles.push(format!("{release} is rolled back and its exposure is down; the commit is pending"));
+    }
+    troubles
+}

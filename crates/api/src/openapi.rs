@@ -1,0 +1,183 @@
+//! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
+
+use crate::types::{
+    CommandBody, CommandOutcome, ExplainView, JournalView, NewRelease, Problem, ReleaseSummary, ReleaseView,
+    ReplayView, RouteView, SiteView, StatusView, VersionView,
+};
+use serde_json::{Map, Value, json};
+use utoipa::{OpenApi, ToSchema};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Coalmine management API", description = "Routes, versions and releases: create, command, explain."),
+    components(schemas(
+        CommandBody,
+        CommandOutcome,
+        ExplainView,
+        JournalView,
+        NewRelease,
+        Problem,
+        ReleaseSummary,
+        ReleaseView,
+        ReplayView,
+        RouteView,
+        SiteView,
+        StatusView,
+        VersionView
+    ))
+)]
+struct Components;
+
+/// One operation of the API.
+struct Operation {
+    method: &'static str,
+    path: &'static str,
+    says: &'static str,
+    takes: Option<String>,
+    gives: Gives,
+}
+
+enum Gives {
+    One(String),
+    Many(String),
+}
+
+fn name<T: ToSchema>() -> String {
+    T::name().into_owned()
+}
+
+fn operations() -> Vec<Operation> {
+    let get = |path, says, gives| Operation { method: "get", path, says, takes: None, gives };
+    let post = |path, says, takes, gives| Operation { method: "post", path, says, takes: Some(takes), gives };
+    let command = |path, says| post(path, says, name::<CommandBody>(), Gives::One(name::<CommandOutcome>()));
+    vec![
+        get("/api/v1/status", "The whole system at a glance.", Gives::One(name::<StatusView>())),
+        get("/api/v1/site", "What a release file is read against.", Gives::One(name::<SiteView>())),
+        get("/api/v1/routes", "All routes.", Gives::Many(name::<RouteView>())),
+        get("/api/v1/routes/{route}", "One route.", Gives::One(name::<RouteView>())),
+        get("/api/v1/versions", "All versions known to routes and releases.", Gives::Many(name::<VersionView>())),
+        post(
+            "/api/v1/versions",
+            "Register a version (the body has the form of `NewRelease.canary`).",
+            "Version".to_owned(),
+            Gives::One(name::<VersionView>()),
+        ),
+        get(
+            "/api/v1/versions/{id}",
+            "One version, by its hash or the beginning of it.",
+            Gives::One(name::<VersionView>()),
+        ),
+        get(
+            "/api/v1/releases",
+            "All releases, newest first; `?route=` narrows.",
+            Gives::Many(name::<ReleaseSummary>()),
+        ),
+        post("/api/v1/releases", "Create a release in draft.", name::<NewRelease>(), Gives::One(name::<ReleaseView>())),
+        get("/api/v1/releases/{id}", "One release as it is now.", Gives::One(name::<ReleaseView>())),
+        get(
+            "/api/v1/releases/{id}/explain",
+            "Number, bound, n and reason of the last decision, and the record.",
+            Gives::One(name::<ExplainView>()),
+        ),
+        get("/api/v1/releases/{id}/journal", "The record, oldest first.", Gives::Many(name::<JournalView>())),
+        get(
+            "/api/v1/releases/{id}/replay",
+            "Whether the record replays to the same decisions.",
+            Gives::One(name::<ReplayView>()),
+        ),
+        command("/api/v1/releases/{id}/start", "Begin to expose the canary."),
+        command("/api/v1/releases/{id}/pause", "Hold it where it is."),
+        command("/api/v1/releases/{id}/resume", "Go on."),
+        command("/api/v1/releases/{id}/approve", "Open the stage that waits for approval."),
+        command("/api/v1/releases/{id}/advance", "Open the next stage now."),
+        command("/api/v1/releases/{id}/promote", "Promote now, without waiting for evidence."),
+        command("/api/v1/releases/{id}/rollback", "Roll back now; works with the store away."),
+        post(
+            "/api/v1/rollback-all",
+            "Roll back every release that exposes its canary.",
+            name::<CommandBody>(),
+            Gives::Many(name::<CommandOutcome>()),
+        ),
+    ]
+}
+
+/// The document as pretty-printed JSON with a final newline.
+#[must_use]
+pub fn document() -> String {
+    let mut document = serde_json::to_value(Components::openapi()).unwrap_or_default();
+    let mut paths = Map::new();
+    for operation in operations() {
+        let entry = paths.entry(operation.path).or_insert_with(|| json!({}));
+        entry[operation.method] = described(&operation);
+    }
+    document["paths"] = Value::Object(paths);
+    document["components"]["schemas"]["Version"] =
+        json!({"type": "object", "description": "A whole version: provider, model, prompt, tools, params."});
+    document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
+    document["security"] = json!([{"token": []}]);
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn described(operation: &Operation) -> Value {
+    let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+    let content = |schema: Value| json!({"application/json": {"schema": schema}});
+    let gives = match &operation.gives {
+        Gives::One(name) => reference(name),
+        Gives::Many(name) => json!({"type": "array", "items": reference(name)}),
+    };
+    let parameters: Vec<Value> = operation
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .collect();
+    let mut value = json!({
+        "summary": operation.says,
+        "operationId": operation_id(operation),
+        "responses": {
+            "2XX": {"description": "Done.", "content": content(gives)},
+            "default": {"description": "Not done, and why.", "content": content(reference("Problem"))},
+        },
+    });
+    if !parameters.is_empty() {
+        value["parameters"] = Value::Array(parameters);
+    }
+    if let Some(takes) = &operation.takes {
+        value["requestBody"] = json!({"required": true, "content": content(reference(takes))});
+    }
+    value
+}
+
+/// `get_releases_id_explain`: unique, since method and path are.
+fn operation_id(operation: &Operation) -> String {
+    let path = operation.path.trim_start_matches("/api/v1/").replace(['/', '-'], "_").replace(['{', '}'], "");
+    format!("{}_{path}", operation.method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::document;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_reference_has_its_schema_and_every_operation_its_own_id() {
+        let text = document();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        let schemas = value["components"]["schemas"].as_object().unwrap();
+        let mut missing = BTreeSet::new();
+        for part in text.split("#/components/schemas/").skip(1) {
+            let name = part.split('"').next().unwrap();
+            if !schemas.contains_key(name) {
+                missing.insert(name.to_owned());
+            }
+        }
+        assert!(missing.is_empty(), "no schema for {missing:?}");
+        let operations = value["paths"].as_object().unwrap().values().flat_map(|p| p.as_object().unwrap().values());
+        let ids: Vec<&str> = operations.map(|o| o["operationId"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
+        assert_eq!(ids.len(), 21);
+    }
+}

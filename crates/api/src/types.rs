@@ -1,0 +1,21 @@
+//! The documents of the management API. Twins of the domain's types, written by hand, so that the
+//! domain can change without the API changing by accident.
+
+pub mod error;
+pub mod evidence;
+pub mod journal;
+pub mod plan;
+pub mod release;
+pub mod site;
+pub mod version;
+
+pub use error::Problem;
+pub use evidence::{CountsView, EvidenceView, FindingView, IntervalView, QualityView, VerdictView};
+pub use journal::{JournalView, ReplayView};
+pub use plan::{GuardrailView, NewRelease, PlanView, StageView};
+pub use release::{
+    CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary, ReleaseView,
+    ReportView, RouteView, StateView, StatusView,
+};
+pub use site::{SiteRoute, SiteView};
+pub use version::{ChangeView, VersionView};

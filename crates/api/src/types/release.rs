@@ -1,0 +1,290 @@
+//! Routes and releases as people and programs see them.
+
+use super::evidence::{CountsView, FindingView, IntervalView, QualityView};
+use super::journal::JournalView;
+use super::plan::{GuardrailView, PlanView};
+use super::version::{ChangeView, VersionView};
+use coalmine_core::release::report::{Report, Waiting};
+use coalmine_core::release::state::{PauseCause, RollbackCause, State};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A route.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RouteView {
+    /// Its name.
+    pub route: String,
+    /// The version in service.
+    pub stable: VersionView,
+    /// The same in the form that `NewRelease.canary` takes.
+    #[schema(value_type = Object)]
+    pub stable_version: coalmine_core::version::Version,
+    /// The release that is not over, if there is one.
+    pub release: Option<String>,
+    /// The generation of its table.
+    pub generation: u64,
+}
+
+/// A release in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseSummary {
+    /// Its name.
+    pub id: String,
+    /// Its route.
+    pub route: String,
+    /// Where it stands.
+    pub state: StateView,
+    /// Canary version.
+    pub canary: String,
+    /// When it was created, in milliseconds since 1970.
+    pub created_at_ms: u64,
+}
+
+/// Where a release stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StateView {
+    /// `draft`, `preflight`, `running`, `paused`, `awaiting_approval`, `promoting`, `promoted`,
+    /// `rolling_back`, `rolled_back`.
+    pub is: String,
+    /// Index of the stage that is served, from 0.
+    pub stage: Option<usize>,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: Option<u64>,
+    /// Why it was paused or rolled back, as a sentence.
+    pub why: Option<String>,
+    /// The same in one word: `guardrail`, `limit`, `tripwire`, `operator`, …
+    pub cause: Option<String>,
+    /// How the cause stands to `false_rollback_rate`: `guardrails`, `limits`, `sentinels`, `not_covered`.
+    pub cover: Option<String>,
+    /// After a promotion: until when the old stable can be restored.
+    pub keep_until_ms: Option<u64>,
+}
+
+/// Why it moved, or what it waits for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
+pub struct ReportView {
+    /// The first reason.
+    pub headline: String,
+    /// Everything that is still missing, as sentences.
+    pub waiting_for: Vec<String>,
+    /// What is odd.
+    pub warnings: Vec<String>,
+}
+
+/// A release as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ReleaseView {
+    /// Its name.
+    pub id: String,
+    /// Its route.
+    pub route: String,
+    /// Where it stands.
+    pub state: StateView,
+    /// The number of its last committed step.
+    pub generation: u64,
+    /// The version in service when it began.
+    pub stable: VersionView,
+    /// The version on trial.
+    pub canary: VersionView,
+    /// In what they differ.
+    pub diff: Vec<ChangeView>,
+    /// The stages.
+    pub plan: PlanView,
+    /// Which attempt of this canary on this route, from 0.
+    pub attempt: u32,
+    /// When it was created.
+    pub created_at_ms: u64,
+    /// When exposure began.
+    pub started_at_ms: Option<u64>,
+    /// The clock of the server when this was read.
+    pub now_ms: u64,
+    /// Why the last look moved or did not.
+    pub report: ReportView,
+    /// The guardrails at the last look.
+    pub findings: Vec<FindingView>,
+    /// Sessions exposed so far.
+    pub exposed: CountsView,
+    /// Sessions of this stage with their number posted.
+    pub posted: CountsView,
+    /// Sessions harmed so far.
+    pub harmed: Option<IntervalView>,
+    /// Excess cost so far, US dollars.
+    pub extra_cost_usd: Option<IntervalView>,
+    /// The state of the evidence.
+    pub quality: Option<QualityView>,
+    /// Live sessions still held to the canary.
+    pub live_canary_sessions: u64,
+    /// Whether every live gateway serves the last table.
+    pub served: bool,
+    /// The gateways.
+    pub gateways: Vec<GatewayView>,
+    /// What is wrong with Coalmine itself (store away, loop stopped), empty when well.
+    pub troubles: Vec<String>,
+}
+
+/// One gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GatewayView {
+    /// Its name.
+    pub id: String,
+    /// The generation of this route's table that it serves.
+    pub serves: Option<u64>,
+    /// Whether it is heard of.
+    pub live: bool,
+}
+
+/// Everything about the last decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ExplainView {
+    /// The release.
+    pub release: ReleaseView,
+    /// The frozen criteria.
+    pub guardrails: Vec<GuardrailView>,
+    /// The bound on false rollbacks, whole release.
+    pub false_rollback_rate: f64,
+    /// The bound on false promotions, per guardrail.
+    pub false_promotion_rate: f64,
+    /// The hash of policy and plan.
+    pub policy_hash: String,
+    /// Evidence over time.
+    pub tracks: Vec<EvidenceTrack>,
+    /// The record, oldest first.
+    pub journal: Vec<JournalView>,
+}
+
+/// Evidence of one metric over time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EvidenceTrack {
+    /// The metric's name.
+    pub metric: String,
+    /// Oldest first; thinned out when long.
+    pub points: Vec<EvidencePoint>,
+}
+
+/// One point.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EvidencePoint {
+    /// When.
+    pub at_ms: u64,
+    /// ln evidence for a rollback.
+    pub rollback: f64,
+    /// Its line.
+    pub rollback_line: f64,
+    /// ln evidence for promotion.
+    pub promote: f64,
+    /// Its line.
+    pub promote_line: f64,
+}
+
+/// What comes with a command.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommandBody {
+    /// Why; kept in the journal. Asked for by advance, promote and rollback.
+    pub reason: String,
+    /// The generation that the operator saw; refused when the release has moved on meanwhile.
+    pub expected_generation: Option<u64>,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CommandOutcome {
+    /// Which release.
+    pub id: String,
+    /// Where it stands now.
+    pub state: StateView,
+    /// Whether the step is in the store. A rollback drops exposure first, even when it is not.
+    pub committed: bool,
+    /// Sentences for people: what was done, what is still to come.
+    pub message: String,
+}
+
+/// The whole system at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StatusView {
+    /// The version of the program.
+    pub version: String,
+    /// The routes.
+    pub routes: Vec<RouteView>,
+    /// The releases that are not over, and the last one of every other route.
+    pub releases: Vec<ReleaseView>,
+    /// What is wrong with Coalmine itself; empty when well.
+    pub troubles: Vec<String>,
+}
+
+impl From<&State> for StateView {
+    fn from(state: &State) -> Self {
+        let mut view = Self {
+            is: state.word().to_owned(),
+            stage: state.serving_stage(),
+            since_ms: None,
+            why: None,
+            cause: None,
+            cover: None,
+            keep_until_ms: None,
+        };
+        match state {
+            State::Draft | State::Preflight => {}
+            State::Running { entered_at, .. } => view.since_ms = Some(entered_at.0),
+            State::Paused { by, resume_to } => {
+                view.since_ms = Some(resume_to.paused_at.0);
+                view.why = Some(pause_sentence(by));
+            }
+            State::AwaitingApproval { since, .. } | State::Promoting { since } => view.since_ms = Some(since.0),
+            State::Promoted { at, keep_until } => {
+                view.since_ms = Some(at.0);
+                view.keep_until_ms = Some(keep_until.0);
+            }
+            State::RollingBack { why, since } => view.because(why, since.0),
+            State::RolledBack { why, at } => view.because(why, at.0),
+        }
+        view
+    }
+}
+
+impl StateView {
+    fn because(&mut self, why: &RollbackCause, since_ms: u64) {
+        use coalmine_core::release::state::Cover;
+        self.since_ms = Some(since_ms);
+        self.why = Some(why.describe());
+        self.cause = Some(super::journal::cause_word(why).to_owned());
+        let cover = match why.cover() {
+            Cover::Guardrails => "guardrails",
+            Cover::Limits => "limits",
+            Cover::Sentinels => "sentinels",
+            Cover::NotCovered => "not_covered",
+        };
+        self.cover = Some(cover.to_owned());
+    }
+}
+
+fn pause_sentence(by: &PauseCause) -> String {
+    match by {
+        PauseCause::Operator { actor } => format!("paused by {actor}"),
+        PauseCause::Budget { what } => format!("budget used up: {what}"),
+        PauseCause::Undecided => "undecided at max_duration; a person decides".to_owned(),
+    }
+}
+
+impl From<&Report> for ReportView {
+    fn from(report: &Report) -> Self {
+        Self {
+            headline: report.headline.clone(),
+            waiting_for: report.waiting_for.iter().map(waiting_sentence).collect(),
+            warnings: report.warnings.clone(),
+        }
+    }
+}
+
+fn waiting_sentence(waiting: &Waiting) -> String {
+    match waiting {
+        Waiting::Bake { until } => format!("bake time until {}", crate::when::utc(until.0)),
+        Waiting::Sessions { have, need } => format!("canary sessions: {have} of {need}"),
+        Waiting::Guardrail { metric, why } => format!("{metric}: {why}"),
+        Waiting::DataQuality { why } => format!("evidence: {why}"),
+        Waiting::Approval { of } => format!("approval by {of}"),
+        Waiting::Freeze { until } => format!("freeze window until {}", crate::when::utc(until.0)),
+        Waiting::Posting { until } => format!("sessions still young: first numbers at {}", crate::when::utc(until.0)),
+        Waiting::Gateways => "gateways to serve the last table".to_owned(),
+    }
+}

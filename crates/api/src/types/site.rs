@@ -1,0 +1,34 @@
+//! What a release file is read against: the routes as they are now, and the names it may use.
+
+use coalmine_core::id::{CustomerId, ProviderName, RouteName};
+use coalmine_core::version::Version;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use utoipa::ToSchema;
+
+/// The site's names. `coalmine start` turns a release file into a `NewRelease` with them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct SiteView {
+    /// The routes.
+    #[schema(value_type = Object)]
+    pub routes: BTreeMap<RouteName, SiteRoute>,
+    /// The configured providers.
+    #[schema(value_type = Vec<String>)]
+    pub providers: BTreeSet<ProviderName>,
+    /// Named sets of customers.
+    #[schema(value_type = Object)]
+    pub cohorts: BTreeMap<String, BTreeSet<CustomerId>>,
+    /// Customers by tag.
+    #[schema(value_type = Object)]
+    pub tags: BTreeMap<String, BTreeSet<CustomerId>>,
+}
+
+/// One route of the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SiteRoute {
+    /// The version in service.
+    #[schema(value_type = Object)]
+    pub stable: Version,
+    /// The scores that the application sends back; empty: any.
+    pub feedback: BTreeSet<String>,
+}
