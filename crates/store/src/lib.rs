@@ -13,6 +13,8 @@ pub mod ceiling;
     reason = "a law that does not hold panics: that is its way to fail a test"
 )]
 pub mod conformance;
+#[cfg(test)]
+mod crash;
 pub mod memory;
 pub mod pins;
 mod rows;
