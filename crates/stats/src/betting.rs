@@ -1,22 +1,22 @@
 //! The two-sample betting e-process.
 //!
-//! Every metric is turned into a *badness* in [0, 1]. Per sealed bucket and arm only the counts per class of badness are
-//! kept. With κ = n_canary / n_control as realised in the bucket, a constant centre c and a bet λ (λ > 0 on rollback,
-//! λ < 0 on promotion), one bucket multiplies the capital by
+//! Every metric is turned into a *badness* in [0, 1]. Per sealed bucket and arm only the counts per class of badness
+//! are kept. With κ = n_canary / n_control as realised in the bucket, a constant centre c and a bet λ (λ > 0 on
+//! rollback, λ < 0 on promotion), one bucket multiplies the capital by
 //!
 //! ```text
 //! ln e(λ) = Σ_x canary[x]·ln(1 + λ(x − m − r·c)) + Σ_x control[x]·ln(1 − κ·r·λ(x − c))
 //! ```
 //!
-//! Under the null *mean(canary) ≤ r·mean(control) + m in this bucket* its expectation is at most 1 (by the inequality of
-//! arithmetic and geometric means, given the counts n), whatever c is and however the common mean drifts; so the product
-//! is a nonnegative supermartingale, and P(E ever ≥ 1/α) ≤ α over all looks (Ville). No minimum of samples, no
+//! Under the null *mean(canary) ≤ r·mean(control) + m in this bucket* its expectation is at most 1 (by the inequality
+//! of arithmetic and geometric means, given the counts n), whatever c is and however the common mean drifts; so the
+//! product is a nonnegative supermartingale, and P(E ever ≥ 1/α) ≤ α over all looks (Ville). No minimum of samples, no
 //! variance, no normal approximation.
 //!
-//! λ is not known, so the stake is split over a grid: λ_j = 0.9·U·2^−j, j = 0..7, each with weight 1/8; where an effect
-//! is designed for, its growth-optimal bet has weight ½ and each of the grid 1/16. U is the largest bet that cannot lose
-//! everything at the planned odds; in each bucket |λ| is cut to 0.98·U at the realised odds, which depends on counts
-//! alone.
+//! λ is not known, so the stake is split over a grid: λ_j = 0.9·U·2^−j, j = 0..7, each with weight 1/8; where an
+//! effect is designed for, its growth-optimal bet has weight ½ and each of the grid 1/16. U is the largest bet that
+//! cannot lose everything at the planned odds; in each bucket |λ| is cut to 0.98·U at the realised odds, which depends
+//! on counts alone.
 //!
 //! Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2023), carried
 //! to two samples; for yes/no data it is the block e-value of Turner, Ly and Grünwald (JSPI 230, 2024).
@@ -99,10 +99,10 @@ impl EProcess {
         Ok(Self { design, capital })
     }
 
-    /// Opens a restart: late-onset insurance mass γ is bet from the next bucket on
-    /// (`γ_k =` [`stage_mass`]`(k)` for the k-th stage of a release, the first included). γ is a share of the insurance
-    /// half of the stake; what goes beyond the cash that is left of it is not bet, and neither is a γ that is not above 0.
-    /// Without effect where the design's onset is [`Onset::FromStart`].
+    /// Opens a restart: late-onset insurance mass γ is bet from the next bucket on (`γ_k =` [`stage_mass`]`(k)` for
+    /// the k-th stage of a release, the first included). γ is a share of the insurance half of the stake; what goes
+    /// beyond the cash that is left of it is not bet, and neither is a γ that is not above 0. Without effect where the
+    /// design's onset is [`Onset::FromStart`].
     pub fn restart(&mut self, gamma: f64) {
         self.capital.restart(gamma);
     }
@@ -124,7 +124,8 @@ impl EProcess {
     }
 
     /// At a drift epoch: promotion evidence becomes min(E, 1) and is gathered anew. Gains are given up, losses are not
-    /// forgiven. (A plain reset would be one more try at each epoch.) Rollback evidence is not touched inside a release.
+    /// forgiven. (A plain reset would be one more try at each epoch.) Rollback evidence is not touched inside a
+    /// release.
     pub fn give_up_gains(&mut self) {
         self.capital.give_up_gains();
     }

@@ -3,9 +3,9 @@
 //! **For display only: no decision rests on these.** They watch one arm by itself, so they answer "what is this arm's
 //! rate" and not "is the canary worse".
 //!
-//! A sum s with intrinsic time v crosses its boundary ever with probability at most α. Mixtures are tuned to be tightest at
-//! `v_opt` for `alpha_opt`. Source: Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric, nonasymptotic confidence
-//! sequences", Annals of Statistics 49 (2021).
+//! A sum s with intrinsic time v crosses its boundary ever with probability at most α. Mixtures are tuned to be
+//! tightest at `v_opt` for `alpha_opt`. Source: Howard, Ramdas, McAuliffe and Sekhon, "Time-uniform, nonparametric,
+//! nonasymptotic confidence sequences", Annals of Statistics 49 (2021).
 
 use crate::special::{bracket, gamma_q, ln, ln_beta, ln_gamma, normal_cdf, zeta};
 
@@ -108,8 +108,8 @@ pub fn bernoulli_interval(bad: u64, n: u64, alpha: f64, t_opt: f64, alpha_opt: f
     (lower, upper)
 }
 
-/// The polynomially stitched boundary (law of the iterated logarithm) at time v; s > 1 and η > 1 shape the epochs, c is the scale
-/// of sub-gamma increments (0 for sub-Gaussian).
+/// The polynomially stitched boundary (law of the iterated logarithm) at time v; s > 1 and η > 1 shape the epochs, c
+/// is the scale of sub-gamma increments (0 for sub-Gaussian).
 #[must_use]
 pub fn poly_stitching_bound(v: f64, alpha: f64, v_min: f64, c: f64, s: f64, eta: f64) -> f64 {
     let time = v.max(v_min);
@@ -118,4 +118,31 @@ pub fn poly_stitching_bound(v: f64, alpha: f64, v_min: f64, c: f64, s: f64, eta:
     let ell = s * ln(ln(eta * time / v_min)) + ln(zeta(s) / (alpha * libm::pow(ln(eta), s)));
     let linear = k2 * c * ell;
     (k1 * k1 * time * ell + linear * linear).sqrt() + linear
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boundary_is_where_its_mixture_reaches_the_line() {
+        let tuning = Tuning { v_opt: 100.0, alpha_opt: 0.05 };
+        for sides in [Sides::One, Sides::Two] {
+            let bound = normal_mixture_bound(60.0, 0.05, tuning, sides);
+            assert!((normal_log_mixture(bound, 60.0, tuning, sides) - 20f64.ln()).abs() < 1e-9, "{sides:?}");
+        }
+    }
+
+    #[test]
+    fn a_rate_lies_in_its_interval_which_narrows() {
+        let width = |n: u64| {
+            let (low, high) = bernoulli_interval(n / 50, n, 0.05, 1000.0, 0.05);
+            assert!(low < 0.02 && 0.02 < high, "{low} {high}");
+            high - low
+        };
+        assert!(width(5000) < width(500));
+        assert_eq!(bernoulli_interval(0, 0, 0.05, 1000.0, 0.05), (0.0, 1.0));
+        assert_eq!(bernoulli_interval(0, 50, 0.05, 1000.0, 0.05).0, 0.0);
+        assert_eq!(bernoulli_interval(50, 50, 0.05, 1000.0, 0.05).1, 1.0);
+    }
 }

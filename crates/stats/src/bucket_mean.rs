@@ -1,14 +1,15 @@
 //! One bet per bucket, where the units of an arm share noise.
 //!
-//! When pods or a provider's region give an arm's bucket a level of its own, units are not independent and many of them count for too
-//! much. Then the bucket is the unit: with D = mean(canary) − r·mean(control) − m, clipped to ±w,
+//! When pods or a provider's region give an arm's bucket a level of its own, units are not independent and many of
+//! them count for too much. Then the bucket is the unit: with D = mean(canary) − r·mean(control) − m, clipped to ±w,
 //!
 //! ```text
 //! x = ½ + clip(D, −w, w)/(2w)          H0: mean x ≤ ½          ln e(λ) = ln(1 + λ(x − ½))
 //! ```
 //!
-//! a one-sample bet with one unit per bucket. It needs tens of buckets instead of hundreds of units, and tests the mean *clipped*
-//! difference. Choose the unit before the release starts and keep it: a switch in mid-run is a second try.
+//! a one-sample bet with one unit per bucket. It needs tens of buckets instead of hundreds of units, and tests the
+//! mean *clipped* difference. Choose the unit before the release starts and keep it: a switch in mid-run is a second
+//! try.
 
 use serde::{Deserialize, Serialize};
 

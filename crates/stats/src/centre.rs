@@ -1,7 +1,8 @@
 //! What is frozen from control before the first bucket: centre, cap, tail threshold.
 //!
-//! They come from stable's last 24 hours where these exist, else from the warm-up, and never change inside a release. None of them
-//! bears on validity: a centre wrong by half or double, or a threshold wrong by a third, costs some units and nothing else.
+//! They come from stable's last 24 hours where these exist, else from the warm-up, and never change inside a release.
+//! None of them bears on validity: a centre wrong by half or double, or a threshold wrong by a third, costs some units
+//! and nothing else.
 
 use crate::betting::{BadDesign, total};
 use crate::limit::check;
@@ -20,8 +21,8 @@ pub fn mean(values: &[f64], counts: &[u64]) -> Result<Option<f64>, BadDesign> {
     Ok(Some((sum / units as f64).clamp(0.0, 1.0)))
 }
 
-/// The frozen centre: the mean of control's history, held by half a pseudo-unit at `prior` so that a rare fault not yet
-/// seen does not read as impossible; `prior` itself without history.
+/// The frozen centre: the mean of control's history, held by half a pseudo-unit at `prior` so that a rare fault not
+/// yet seen does not read as impossible; `prior` itself without history.
 ///
 /// # Errors
 /// As [`mean`], and when the prior is not within 0 and 1.

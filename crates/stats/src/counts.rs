@@ -7,9 +7,9 @@
 //! ln e(λ) = k_canary·ln(1 + λ) + k_control·ln(1 − κ·r·λ) − λ·n_canary·m
 //! ```
 //!
-//! H0 is *rate(canary) ≤ r·rate(control) + m* (λ > 0) or ≥ (λ < 0). Exact for Poisson arrivals, and for sums of any data
-//! in [0, 1]; no centre is needed. With m = 0 it is the likelihood ratio of "whose event comes next" (Lindon, Sanden and
-//! Shirikian, KDD 2022).
+//! H0 is *rate(canary) ≤ r·rate(control) + m* (λ > 0) or ≥ (λ < 0). Exact for Poisson arrivals, and for sums of any
+//! data in [0, 1]; no centre is needed. With m = 0 it is the likelihood ratio of "whose event comes next" (Lindon,
+//! Sanden and Shirikian, KDD 2022).
 
 use serde::{Deserialize, Serialize};
 

@@ -7,10 +7,10 @@
 //! | fraction of a session's requests | 41 | [`fraction_values`]: k/40 |
 //! | amount (cost, tokens, latency) | 64 | [`AmountScale::values`]: a grid point over the cap |
 //!
-//! **Rounding at random.** A number between two grid points goes to the upper one with a chance equal to its distance from
-//! the lower one, over the gap; so its expectation is kept and the test is exact for the (winsorised) mean itself. Rounding to
-//! the nearest would read a shift of 3 % as 1.5 to 5.3 %, by where in a class of 10 % it lies. The caller hands the random
-//! bits in, keyed by the session, so that a replay rounds alike.
+//! **Rounding at random.** A number between two grid points goes to the upper one with a chance equal to its distance
+//! from the lower one, over the gap; so its expectation is kept and the test is exact for the (winsorised) mean
+//! itself. Rounding to the nearest would read a shift of 3 % as 1.5 to 5.3 %, by where in a class of 10 % it lies. The
+//! caller hands the random bits in, keyed by the session, so that a replay rounds alike.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,16 +1,19 @@
 //! Confidence sequences: what the evidence has excluded, by inversion of the same processes that decide.
 //!
-//! For the difference *mean(canary) − r·mean(control)* every shift m is a null of its own. The lower bound is the largest
-//! m that the rollback process would have rejected, the upper bound the smallest that the promotion process would have:
+//! For the difference *mean(canary) − r·mean(control)* every shift m is a null of its own. The lower bound is the
+//! largest m that the rollback process would have rejected, the upper bound the smallest that the promotion process
+//! would have:
 //!
 //! ```text
-//! lower = sup { m : ln E_m(rollback) ≥ line }        upper = inf { m : ln E_m(promote) ≥ line }        line = ln(1/(w·α))
+//! lower = sup { m : ln E_m(rollback) ≥ line }
+//! upper = inf { m : ln E_m(promote)  ≥ line }          line = ln(1/(w·α))
 //! ```
 //!
 //! Grid, weights, restarts and line are the decision's, so that the picture cannot contradict it: the grid is held at
-//! the design's own shift (with a grid that moved with m, E would not be monotone in m) and only the cut of each bucket follows m.
-//! Each bound is wrong at *any* time with probability at most w·α. The running maximum of the lower bound (and minimum of
-//! the upper) is a confidence sequence too; the lower one is what a latched rollback corresponds to.
+//! the design's own shift (with a grid that moved with m, E would not be monotone in m) and only the cut of each
+//! bucket follows m. Each bound is wrong at *any* time with probability at most w·α. The running maximum of the lower
+//! bound (and minimum of the upper) is a confidence sequence too; the lower one is what a latched rollback corresponds
+//! to.
 //!
 //! ```
 //! use coalmine_stats::betting::{Bucket, Design, Onset, Side};
@@ -35,7 +38,9 @@ use crate::restart::{Capital, MAX_BETS};
 use crate::special::{bracket, ln_1p};
 
 /// How near a bound comes to the crossing.
-const PRECISION: f64 = 1e-11;
+const PRECISION: f64 = 1e-9;
+/// The first step from the estimate toward a bound, as a share of all that is possible.
+const FIRST_STEP: f64 = 1.0 / 512.0;
 
 /// What happened just before a bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,7 +52,8 @@ pub enum Opening {
         /// The share of the insurance half.
         gamma: f64,
     },
-    /// Promotion evidence gave up its gains, as by [`crate::betting::EProcess::give_up_gains`]. Rollback evidence does not.
+    /// Promotion evidence gave up its gains, as by [`crate::betting::EProcess::give_up_gains`]. Rollback evidence does
+    /// not.
     Drift,
 }
 
@@ -62,14 +68,16 @@ pub struct Step<'a> {
 
 /// The e-processes of one side for all shifts at once, over stored buckets.
 ///
-/// Building it costs about one replay of the buckets; each look at another shift mostly costs a few buckets' worth, since
-/// what does not depend on the shift is kept summed.
+/// Building it costs about one replay of the buckets; each look at another shift mostly costs a few buckets' worth,
+/// since what does not depend on the shift is kept summed.
 #[derive(Debug)]
 pub struct Band<'a> {
     design: &'a Design,
     grid: Grid,
     values: &'a [f64],
     segments: Vec<Segment<'a>>,
+    /// The pooled difference: where the search for a bound starts.
+    estimate: f64,
 }
 
 /// The buckets between two openings.
@@ -99,7 +107,8 @@ impl<'a> Band<'a> {
     pub fn new(design: &'a Design, steps: &[Step<'a>]) -> Result<Self, BadDesign> {
         design.check()?;
         let values = steps.first().map_or(&[][..], |step| step.bucket.values);
-        let mut band = Self { design, grid: design.grid(), values, segments: Vec::new() };
+        let estimate = pooled_difference(design.ratio, steps);
+        let mut band = Self { design, grid: design.grid(), values, segments: Vec::new(), estimate };
         for step in steps {
             if step.bucket.values != values {
                 return Err(BadDesign("the buckets of a band have not the same classes"));
@@ -138,7 +147,7 @@ impl<'a> Band<'a> {
     /// nothing is excluded it is the end of what is possible, −r or 1.
     #[must_use]
     pub fn bound(&self, line: f64) -> f64 {
-        edge(self.design.side, -self.design.ratio, 1.0, |shift| self.log_e(shift) - line)
+        edge(self.design.side, -self.design.ratio, 1.0, self.estimate, |shift| self.log_e(shift) - line)
     }
 }
 
@@ -153,7 +162,8 @@ pub fn mean_bound(bound: &Bound, values: &[f64], segments: &[(Opening, &[u64])],
         limit::check(values, counts)?;
     }
     let grid = bound.grid();
-    Ok(edge(bound.side, 0.0, 1.0, |mean| {
+    let weighed = segments.iter().flat_map(|(_, counts)| values.iter().zip(*counts));
+    Ok(edge(bound.side, 0.0, 1.0, mean(weighed), |mean| {
         let null = Bound { mean, ..bound.clone() };
         let mut capital = Capital::new(bound.onset, grid.len);
         for (opening, counts) in segments.iter().filter(|(_, counts)| total(counts) > 0) {
@@ -168,12 +178,34 @@ pub fn mean_bound(bound: &Bound, values: &[f64], segments: &[(Opening, &[u64])],
     }))
 }
 
-/// The last excluded point seen from the side's own end; `excess` is ln E − line.
-fn edge(side: Side, low: f64, high: f64, excess: impl FnMut(f64) -> f64) -> f64 {
-    match (side, bracket(low, high, PRECISION, excess)) {
-        (Side::Rollback, Some((excluded, _))) | (Side::Promote, Some((_, excluded))) => excluded,
-        (Side::Rollback, None) => low,
-        (Side::Promote, None) => high,
+/// The last excluded point seen from the side's own end, `low` for rollback and `high` for promotion; `excess` is
+/// ln E − line. From `guess`, which is mostly not excluded, steps double until one is.
+fn edge(side: Side, low: f64, high: f64, guess: f64, mut excess: impl FnMut(f64) -> f64) -> f64 {
+    let (end, other) = match side {
+        Side::Rollback => (low, high),
+        Side::Promote => (high, low),
+    };
+    let start = guess.clamp(low, high);
+    let excluded = excess(start) >= 0.0;
+    let toward = if excluded { other } else { end };
+    if start == toward {
+        return toward;
+    }
+    let mut step = FIRST_STEP * (high - low) * (toward - start).signum();
+    let mut near = start;
+    loop {
+        let far = (near + step).clamp(low, high);
+        if (excess(far) >= 0.0) != excluded {
+            let found = bracket(near.min(far), near.max(far), PRECISION, excess);
+            return match (side, found) {
+                (Side::Rollback, Some((outer, _))) | (Side::Promote, Some((_, outer))) => outer,
+                (_, None) => end,
+            };
+        }
+        if far == toward {
+            return toward;
+        }
+        (near, step) = (far, 2.0 * step);
     }
 }
 
@@ -250,6 +282,19 @@ fn add_control(gains: &mut [f64; MAX_BETS], design: &Design, sealed: &Sealed<'_>
     for (x, count) in sealed.bucket.values.iter().zip(sealed.bucket.control).filter(|(_, count)| **count > 0) {
         add(gains, lambdas, *count, -sealed.odds * design.ratio * (x - design.centre));
     }
+}
+
+/// mean(canary) − r·mean(control) over all buckets, as if nothing had drifted.
+fn pooled_difference(ratio: f64, steps: &[Step<'_>]) -> f64 {
+    let canary = steps.iter().flat_map(|step| step.bucket.values.iter().zip(step.bucket.canary));
+    let control = steps.iter().flat_map(|step| step.bucket.values.iter().zip(step.bucket.control));
+    mean(canary) - ratio * mean(control)
+}
+
+/// The mean of counted values; 0 without any.
+fn mean<'a>(counted: impl Iterator<Item = (&'a f64, &'a u64)>) -> f64 {
+    let (sum, n) = counted.fold((0.0, 0.0), |(sum, n), (x, count)| (sum + x * *count as f64, n + *count as f64));
+    if n > 0.0 { sum / n } else { 0.0 }
 }
 
 /// Σ counts·ln(1 + λ(x − line)).
@@ -345,6 +390,18 @@ mod tests {
         let (back, promote) = (design(Side::Rollback, 0.0, None), design(Side::Promote, 0.0, None));
         assert_eq!(Band::new(&back, &[]).unwrap().bound(3.0), -1.0);
         assert_eq!(Band::new(&promote, &[]).unwrap().bound(3.0), 1.0);
+    }
+
+    #[test]
+    fn an_estimate_at_the_end_of_what_is_possible_ends_the_search() {
+        let (back, promote) = (design(Side::Rollback, 0.0, None), design(Side::Promote, 0.0, None));
+        for (control, canary) in [([0, 0, 500], [500, 0, 0]), ([500, 0, 0], [0, 0, 500])] {
+            let bucket = Bucket { values: &VALUES, control: &control, canary: &canary };
+            let steps = [Step { opening: Opening::Plain, bucket }; 3];
+            let lower = Band::new(&back, &steps).unwrap().bound(20f64.ln());
+            let upper = Band::new(&promote, &steps).unwrap().bound(20f64.ln());
+            assert!((-1.0..=1.0).contains(&lower) && lower < upper && upper <= 1.0, "{lower} {upper}");
+        }
     }
 
     #[test]

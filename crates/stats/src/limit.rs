@@ -4,11 +4,12 @@
 //! badness is at most b in this bucket* (or at least b, to promote), and one bucket multiplies the capital by
 //!
 //! ```text
-//! ln e(λ) = Σ_x counts[x]·ln(1 + λ(x − b))          0 < λ < 1/b  against "at most b",  −1/(1−b) < λ < 0 against "at least b"
+//! ln e(λ) = Σ_x counts[x]·ln(1 + λ(x − b))      against "at most b":          0 < λ < 1/b
+//!                                               against "at least b":  −1/(1 − b) < λ < 0
 //! ```
 //!
-//! which is the two-sample form with κ = 0. A limit spends a share of α of its own. Source: Waudby-Smith and Ramdas, as in
-//! [`crate::betting`].
+//! which is the two-sample form with κ = 0. A limit spends a share of α of its own. Source: Waudby-Smith and Ramdas,
+//! as in [`crate::betting`].
 //!
 //! ```
 //! use coalmine_stats::limit::{Bound, Limit};

@@ -6,18 +6,18 @@
 //! | [`weighted_max`] | anything else: numbers of different ages, latched peaks, other sources | max ln(w_i E_i) |
 //! | [`e_bh`] | to name the guilty after the fact | the k largest with E_(k) ≥ K/(k·α) |
 //!
-//! With Σ w ≤ 1 both the mean and the maximum may be held against ln(1/α). The mean of two processes whose buckets lag each other is
-//! *not* a supermartingale: with fair coins, a lagged mean crosses 20 in 6.3 % of runs where 5 % were promised. The maximum is
-//! the union bound and always holds; it costs 1 to 8 % more units. Promotion needs no correction: every metric must stand at
-//! its own line (intersection–union), which is [`all_at`].
+//! With Σ w ≤ 1 both the mean and the maximum may be held against ln(1/α). The mean of two processes whose buckets lag
+//! each other is *not* a supermartingale: with fair coins, a lagged mean crosses 20 in 6.3 % of runs where 5 % were
+//! promised. The maximum is the union bound and always holds; it costs 1 to 8 % more units. Promotion needs no
+//! correction: every metric must stand at its own line (intersection–union), which is [`all_at`].
 //!
-//! Sources: Vovk and Wang, "E-values: calibration, combination and applications" (Annals of Statistics 2021); Wang and Ramdas,
-//! "False discovery rate control with e-values" (JRSS B 2022).
+//! Sources: Vovk and Wang, "E-values: calibration, combination and applications" (Annals of Statistics 2021); Wang and
+//! Ramdas, "False discovery rate control with e-values" (JRSS B 2022).
 
 use crate::special::{exp, ln};
 
-/// ln of the weighted mean of e-values given as ln E; −∞ for none. Weights sum to at most 1. What has no partner or is not a
-/// number counts as E = 0.
+/// ln of the weighted mean of e-values given as ln E; −∞ for none. Weights sum to at most 1. What has no partner or is
+/// not a number counts as E = 0.
 #[must_use]
 pub fn weighted_mean(log_e: &[f64], weights: &[f64]) -> f64 {
     let terms = || log_e.iter().zip(weights).filter(|(log_e, weight)| **weight > 0.0 && !log_e.is_nan());
@@ -28,8 +28,8 @@ pub fn weighted_mean(log_e: &[f64], weights: &[f64]) -> f64 {
     high + ln(terms().map(|(log_e, weight)| weight * exp(log_e - high)).sum())
 }
 
-/// The largest w_i·E_i and whose it is: (index, ln(w_i·E_i)). `None` where no weight is above 0; a number that is not one is
-/// passed over.
+/// The largest w_i·E_i and whose it is: (index, ln(w_i·E_i)). `None` where no weight is above 0; a number that is not
+/// one is passed over.
 #[must_use]
 pub fn weighted_max(log_e: &[f64], weights: &[f64]) -> Option<(usize, f64)> {
     let terms = log_e.iter().zip(weights).map(|(log_e, weight)| log_e + ln(weight.max(0.0)));

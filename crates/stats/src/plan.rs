@@ -7,9 +7,10 @@
 //! n̂    = ( ln(1/α) + ln(1/w*) ) / g(λ*)         hours = n̂ / (canary units per hour · sampling rate)
 //! ```
 //!
-//! where w* is the stake behind the bet: ½ for a hint, ½ again with restarts, and the metric's own weight. n̂ agrees with simulated
-//! *means* to 0.96–1.34; the median is a little lower, and nine runs of ten end by [`SLOWEST_TENTH`] · n̂. Harm is set by the
-//! number of canary units, not by the share: n̂·Δ units get an answer that control would have given right.
+//! where w* is the stake behind the bet: ½ for a hint, ½ again with restarts, and the metric's own weight. n̂ agrees
+//! with simulated *means* to 0.96–1.34; the median is a little lower, and nine runs of ten end by [`SLOWEST_TENTH`] ·
+//! n̂. Harm is set by the number of canary units, not by the share: n̂·Δ units get an answer that control would have
+//! given right.
 
 use crate::betting::{BadDesign, Design, Onset};
 use crate::grid;
@@ -50,7 +51,8 @@ impl Forecast {
     /// Chances per class of badness.
     ///
     /// # Errors
-    /// When there is not one chance per class in each arm, a value lies outside 0..=1, or an arm's chances do not sum to 1.
+    /// When there is not one chance per class in each arm, a value lies outside 0..=1, or an arm's chances do not sum
+    /// to 1.
     pub fn new(values: &[f64], control: &[f64], canary: &[f64]) -> Result<Self, BadDesign> {
         if values.len() != control.len() || values.len() != canary.len() {
             return Err(BadDesign("the forecast has not one chance per class in each arm"));
@@ -73,8 +75,8 @@ impl Forecast {
         Self::new(&[0.0, 1.0], &[1.0 - control, control], &[1.0 - canary, canary])
     }
 
-    /// Control as counted, and a canary whose mean badness is `mean`: control's distribution tilted exponentially, the least change that
-    /// brings the mean there.
+    /// Control as counted, and a canary whose mean badness is `mean`: control's distribution tilted exponentially, the
+    /// least change that brings the mean there.
     ///
     /// # Errors
     /// When the counts are empty or do not fit, or no tilt brings the mean there.
@@ -143,15 +145,15 @@ pub fn optimum(design: &Design, forecast: &Forecast) -> Result<Optimum, BadDesig
     Ok(Optimum { lambda, growth: forecast.growth(design, lambda).max(0.0) })
 }
 
-/// n̂ for a bet that grows by `growth` nats per canary unit, with `stake` of the capital behind it, until E ≥ 1/α. +∞ where it does
-/// not grow.
+/// n̂ for a bet that grows by `growth` nats per canary unit, with `stake` of the capital behind it, until E ≥ 1/α. +∞
+/// where it does not grow.
 #[must_use]
 pub fn units(growth: f64, alpha: f64, stake: f64) -> f64 {
     if growth > 0.0 { (ln(1.0 / alpha) + ln(1.0 / stake)) / growth } else { f64::INFINITY }
 }
 
-/// When this design is likely to reach 1/α: the earliest of its bets. α is the metric's own share (w·α). Units are +∞ where no bet
-/// grows: such a guardrail cannot decide.
+/// When this design is likely to reach 1/α: the earliest of its bets. α is the metric's own share (w·α). Units are +∞
+/// where no bet grows: such a guardrail cannot decide.
 ///
 /// # Errors
 /// When a number of the design is not finite or out of its range.
@@ -170,15 +172,16 @@ pub fn duration(design: &Design, forecast: &Forecast, alpha: f64) -> Result<Dura
     Ok(Duration { units, units_slow: SLOWEST_TENTH * units, harmed: units * forecast.effect() })
 }
 
-/// Hours until `units` canary units are there: all units of the route per hour, the canary's share of them, and the share of its units
-/// that the metric samples. +∞ where nothing flows.
+/// Hours until `units` canary units are there: all units of the route per hour, the canary's share of them, and the
+/// share of its units that the metric samples. +∞ where nothing flows.
 #[must_use]
 pub fn hours(units: f64, units_per_hour: f64, share: f64, sampled: f64) -> f64 {
     let flow = units_per_hour * share * sampled;
     if flow > 0.0 { units / flow } else { f64::INFINITY }
 }
 
-/// A closed form for a small effect on a yes/no metric with rate p, hinted: n̂ ≈ 2(1 + κ)·p(1 − p)·(ln(1/α) + ln 2)/Δ².
+/// A closed form for a small effect on a yes/no metric with rate p, hinted: n̂ ≈ 2(1 + κ)·p(1 − p)·(ln(1/α) + ln
+/// 2)/Δ².
 #[must_use]
 pub fn rule_of_thumb(rate: f64, effect: f64, odds: f64, alpha: f64) -> f64 {
     2.0 * (1.0 + odds) * rate * (1.0 - rate) * (ln(1.0 / alpha) + std::f64::consts::LN_2) / (effect * effect)

@@ -1,17 +1,19 @@
 //! Judge scores corrected by human labels.
 //!
-//! A judge's scores f are many and biased, human labels y few and right. Prediction-powered inference takes the judge's mean over all
-//! units and corrects it by what the labelled ones show, per arm, with a weight λ tuned to the judge's worth:
+//! A judge's scores f are many and biased, human labels y few and right. Prediction-powered inference takes the
+//! judge's mean over all units and corrects it by what the labelled ones show, per arm, with a weight λ tuned to the
+//! judge's worth:
 //!
 //! ```text
 //! θ = mean_labelled(y − λf) + λ·mean_unlabelled(f)      λ* = cov(y, f) / ((1 + n/N)·var(f))      cut to [0, 1]
 //! var θ = var(y − λf)/n + λ²·var(f)/N
 //! ```
 //!
-//! λ = 0 is the labels alone. **"This judge adds nothing" is a result** ([`Estimate::gain`] near 1): then spend on labels, or on another judge.
+//! λ = 0 is the labels alone. **"This judge adds nothing" is a result** ([`Estimate::gain`] near 1): then spend on
+//! labels, or on another judge.
 //!
-//! [`estimate`] is asymptotic: it is shown, and stands outside the error bound. Inside it, [`Rectifier`] makes one bounded number per unit
-//! whose mean is the labels' mean, whatever the judge does, and that is bet on like any other.
+//! [`estimate`] is asymptotic: it is shown, and stands outside the error bound. Inside it, [`Rectifier`] makes one
+//! bounded number per unit whose mean is the labels' mean, whatever the judge does, and that is bet on like any other.
 //!
 //! Source: Angelopoulos, Duchi and Zrnic, "PPI++: efficient prediction-powered inference" (2023).
 
@@ -73,8 +75,8 @@ fn tuned(labelled: &[(f64, f64)], unlabelled: &[f64]) -> f64 {
     if weight.is_finite() { weight.clamp(0.0, 1.0) } else { 0.0 }
 }
 
-/// Makes one number in [0, 1] of a unit's judge score and, where there is one, its label; the number's mean is a fixed stretch of
-/// the labels' mean.
+/// Makes one number in [0, 1] of a unit's judge score and, where there is one, its label; the number's mean is a fixed
+/// stretch of the labels' mean.
 ///
 /// ```text
 /// z = λf + 1{labelled}/π·(y − λf)          x = (z − low)/(high − low)     low = −λ(1 − π)/π,  high = 1/π
@@ -86,7 +88,8 @@ pub struct Rectifier {
 }
 
 impl Rectifier {
-    /// With λ and the chance π that a unit is labelled, both fixed before the first bucket; π is blind to content and arm.
+    /// With λ and the chance π that a unit is labelled, both fixed before the first bucket; π is blind to content and
+    /// arm.
     ///
     /// # Errors
     /// Unless 0 ≤ λ ≤ 1 and 0 < π ≤ 1.

@@ -1,10 +1,11 @@
 //! Time-uniform statements on quantiles, for descriptive plots.
 //!
-//! **For display only: no decision rests on these.** They need a distribution that stands still over the whole run, which
-//! traffic does not; the tail that a user configures is decided by [`crate::betting`] on exceedance of a frozen quantile.
+//! **For display only: no decision rests on these.** They need a distribution that stands still over the whole run,
+//! which traffic does not; the tail that a user configures is decided by [`crate::betting`] on exceedance of a frozen
+//! quantile.
 //!
-//! Source: Howard and Ramdas, "Sequential estimation of quantiles with applications to A/B testing and best-arm identification",
-//! Bernoulli 28 (2022).
+//! Source: Howard and Ramdas, "Sequential estimation of quantiles with applications to A/B testing and best-arm
+//! identification", Bernoulli 28 (2022).
 
 use crate::boundary::{Tuning, beta_binomial_log_mixture};
 use crate::special::{bracket, exp, ln, valley, zeta};
@@ -52,8 +53,8 @@ pub fn double_stitching_bound(p: f64, t: f64, alpha: f64, t_opt: f64, delta: f64
     delta * (eta * time * variance / t_opt).sqrt() + (k1 * k1 * variance * time * ell + linear * linear).sqrt() + linear
 }
 
-/// A sequential p-value for "both arms have the same p-quantile", from all values of both arms so far: the least product of the two
-/// beta–binomial mixtures over where a common quantile could lie. 1 where an arm is empty.
+/// A sequential p-value for "both arms have the same p-quantile", from all values of both arms so far: the least
+/// product of the two beta–binomial mixtures over where a common quantile could lie. 1 where an arm is empty.
 #[must_use]
 pub fn two_sample_p_value(first: &[f64], second: &[f64], p: f64, t_opt: f64, alpha_opt: f64) -> f64 {
     let tuning = Tuning { v_opt: t_opt * p * (1.0 - p), alpha_opt };
@@ -61,7 +62,8 @@ pub fn two_sample_p_value(first: &[f64], second: &[f64], p: f64, t_opt: f64, alp
         return 1.0;
     };
     let joint = |x: f64| first.log_mixture_at(x) + second.log_mixture_at(x);
-    // Each mixture is flat between order statistics and has one valley, so the least sum lies at a value between the two.
+    // Each mixture is flat between order statistics and has one valley, so the least sum lies at a value between the
+    // two.
     let (low, high) = (first.valley_end.min(second.valley_end), first.valley_start.max(second.valley_start));
     let between = first.sorted.iter().chain(&second.sorted).copied().filter(|x| (low..=high).contains(x));
     let least = between.chain([low, high]).map(joint).fold(f64::INFINITY, f64::min);
@@ -107,5 +109,26 @@ impl Arm {
         } else {
             self.log_mixture(self.valley)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_arms_are_not_told_apart_and_shifted_ones_are() {
+        let one: Vec<f64> = (0..400).map(|k| f64::from((k * 37) % 400)).collect();
+        let shifted: Vec<f64> = one.iter().map(|x| x + 150.0).collect();
+        assert!(two_sample_p_value(&one, &one, 0.9, 100.0, 0.05) > 0.5);
+        assert!(two_sample_p_value(&one, &shifted, 0.9, 100.0, 0.05) < 1e-6);
+        assert_eq!(two_sample_p_value(&[], &one, 0.9, 100.0, 0.05), 1.0);
+    }
+
+    #[test]
+    fn there_is_no_band_before_its_first_unit() {
+        assert_eq!(empirical_process_bound(50.0, 0.05, 100.0, 0.85), f64::INFINITY);
+        let early = empirical_process_bound(100.0, 0.05, 100.0, 0.85);
+        assert!(empirical_process_bound(10_000.0, 0.05, 100.0, 0.85) < early && early < 0.5);
     }
 }

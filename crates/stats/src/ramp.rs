@@ -4,9 +4,9 @@
 //! share' = max( share, clip( H / (U·V), least, most ) )
 //! ```
 //!
-//! H is how many bad answers more than control's are allowed per interval, V the units of the route in an interval, and U the
-//! smallest margin on [`MARGINS`] that promotion evidence excludes now (1 while none is). The share follows from past buckets alone, so the
-//! test stays exact. With several guardrails take the least share of all.
+//! H is how many bad answers more than control's are allowed per interval, V the units of the route in an interval,
+//! and U the smallest margin on [`MARGINS`] that promotion evidence excludes now (1 while none is). The share follows
+//! from past buckets alone, so the test stays exact. With several guardrails take the least share of all.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +45,8 @@ impl Ramp {
         }
     }
 
-    /// The next interval's share. `excluded` is the smallest margin that is excluded now ([`Ladder::excluded`]), `units` is V. The
-    /// share never falls; a number that is not one leaves it.
+    /// The next interval's share. `excluded` is the smallest margin that is excluded now ([`Ladder::excluded`]),
+    /// `units` is V. The share never falls; a number that is not one leaves it.
     #[must_use]
     pub fn next(&self, share: f64, excluded: Option<f64>, units: f64) -> f64 {
         let worst = excluded.unwrap_or(1.0);

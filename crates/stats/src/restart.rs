@@ -8,10 +8,10 @@
 //! E_t = Σ_j w_j · ( ½·S0_j,t + ½·SR_j,t ) + ½·cash      S0: from the start     SR_t = e_t·(SR_{t−1} + γ_t)
 //! ```
 //!
-//! **One accounting.** γ is a share *of the insurance half*: all γ and the cash sum to 1, so the whole stake sums to 1 at
-//! every moment and E starts at exactly 1. (A list of absolute masses that sum to one half is the same mixture; divide by
-//! ½.) What is not laid out is cash: it counts, and it earns nothing. Since each part is bet from a moment that was chosen
-//! without looking ahead, E stays a supermartingale under the null and P(E ever ≥ 1/α) ≤ α (Ville).
+//! **One accounting.** γ is a share *of the insurance half*: all γ and the cash sum to 1, so the whole stake sums to 1
+//! at every moment and E starts at exactly 1. (A list of absolute masses that sum to one half is the same mixture;
+//! divide by ½.) What is not laid out is cash: it counts, and it earns nothing. Since each part is bet from a moment
+//! that was chosen without looking ahead, E stays a supermartingale under the null and P(E ever ≥ 1/α) ≤ α (Ville).
 //!
 //! The idea is the e-detector of Shin, Ramdas and Rinaldo, held to a finite mass so that the bound covers a whole run.
 

@@ -1,11 +1,12 @@
 //! Control against control: does the noise model hold?
 //!
-//! Control's units are split in two halves at random (by a hash of the unit) and held against each other. Nothing can be
-//! wrong between the halves, so evidence means that units inside an arm are not independent: pods with faults of their
-//! own, several sessions of one sick customer. The line is E ≥ 1000: hold the metric, or use [`crate::bucket_mean`] from the next
-//! release on. It cannot see noise that a whole arm shares.
+//! Control's units are split in two halves at random (by a hash of the unit) and held against each other. Nothing can
+//! be wrong between the halves, so evidence means that units inside an arm are not independent: pods with faults of
+//! their own, several sessions of one sick customer. The line is E ≥ 1000: hold the metric, or use
+//! [`crate::bucket_mean`] from the next release on. It cannot see noise that a whole arm shares.
 //!
-//! H0 is *both means are equal*, so E is the mean of the two one-sided processes, which are updated from the same buckets.
+//! H0 is *both means are equal*, so E is the mean of the two one-sided processes, which are updated from the same
+//! buckets.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,16 +1,16 @@
 //! Sentinel prompts: known questions with known answers, asked again and again.
 //!
-//! A sentinel run asks k times and *hard-fails* when too few tries pass. If one try fails with chance φ on a healthy version, a run
-//! of which all k tries must fail hard-fails with p0 = φ^k. Against H0 *hard failures are at most p0* stands the likelihood
-//! ratio of p1 (one half by default):
+//! A sentinel run asks k times and *hard-fails* when too few tries pass. If one try fails with chance φ on a healthy
+//! version, a run of which all k tries must fail hard-fails with p0 = φ^k. Against H0 *hard failures are at most p0*
+//! stands the likelihood ratio of p1 (one half by default):
 //!
 //! ```text
 //! ln E = fails·ln(p1/p0) + passes·ln((1 − p1)/(1 − p0))
 //! ```
 //!
-//! Runs on stable and canary are interleaved, and a run that both fail says nothing about the canary: it counts as an outage of
-//! what both depend on. Tries at temperature 0 are not independent, so φ^k is a floor and no bound: qualify a sentinel on stable
-//! first, and take its measured rate of hard failures where that is higher.
+//! Runs on stable and canary are interleaved, and a run that both fail says nothing about the canary: it counts as an
+//! outage of what both depend on. Tries at temperature 0 are not independent, so φ^k is a floor and no bound: qualify
+//! a sentinel on stable first, and take its measured rate of hard failures where that is higher.
 
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,8 @@ pub fn hard_fail_chance(phi: f64, tries: u32, need: u32) -> f64 {
 }
 
 /// The fewest tries k for which N runs hard-fail with chance at most `share` in all, N·φ^k ≤ share, when all tries
-/// must fail; so that even "roll back at the first hard failure" keeps its share of α. `None` where no k of at most 64 does.
+/// must fail; so that even "roll back at the first hard failure" keeps its share of α. `None` where no k of at most 64
+/// does.
 #[must_use]
 pub fn tries(phi: f64, runs: f64, share: f64) -> Option<u32> {
     (1..=64).find(|k| runs * libm::pow(phi, f64::from(*k)) <= share)

@@ -1,8 +1,8 @@
 //! Quantiles of what was measured, for the picture.
 //!
-//! **For display only.** A DDSketch with a relative accuracy of 1 %: any quantile comes back within 1 % of a true one, in
-//! bounded memory, and sketches merge by addition. Source: Masson, Rim and Lee, "DDSketch" (VLDB 2019); the buckets are
-//! those of the `sketches-ddsketch` crate.
+//! **For display only.** A DDSketch with a relative accuracy of 1 %: any quantile comes back within 1 % of a true one,
+//! in bounded memory, and sketches merge by addition. Source: Masson, Rim and Lee, "DDSketch" (VLDB 2019); the buckets
+//! are those of the `sketches-ddsketch` crate.
 //!
 //! ```
 //! use coalmine_stats::sketch::Sketch;
@@ -87,7 +87,8 @@ impl std::fmt::Debug for Sketch {
     }
 }
 
-/// The class of a value above 0, counted as the literature counts: class k holds γ^(k−1) < value ≤ γ^k with γ = (1 + a)/(1 − a).
+/// The class of a value above 0, counted as the literature counts: class k holds γ^(k−1) < value ≤ γ^k with γ = (1 +
+/// a)/(1 − a).
 #[must_use]
 pub fn class(value: f64) -> i32 {
     config().log_gamma(value).ceil() as i32

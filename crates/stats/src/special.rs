@@ -1,7 +1,8 @@
 //! Special functions, from one portable implementation.
 //!
 //! Evidence is recomputed on other machines and must come out the same to the last bit, so nothing here calls the
-//! platform's own mathematics library: `ln`, `exp`, `ln_1p` and `ln Γ` come from the `libm` crate, which is plain Rust.
+//! platform's own mathematics library: `ln`, `exp`, `ln_1p` and `ln Γ` come from the `libm` crate, which is plain
+//! Rust.
 
 /// Natural logarithm; −∞ at 0.
 #[must_use]
@@ -179,8 +180,8 @@ pub(crate) fn valley(low: f64, high: f64, width: f64, mut f: impl FnMut(f64) -> 
 
 /// Where a function that changes sign between `low` and `high` crosses 0, as a bracket no wider than `width`.
 ///
-/// Interpolate, truncate, project (Oliveira and Takahashi, ACM TOMS 2020): never more steps than bisection and one, and far
-/// fewer on a smooth function. `None` where the ends have the same sign or are not numbers.
+/// Interpolate, truncate, project (Oliveira and Takahashi, ACM TOMS 2020): never more steps than bisection and one,
+/// and far fewer on a smooth function. `None` where the ends have the same sign or are not numbers.
 pub(crate) fn bracket(low: f64, high: f64, width: f64, mut f: impl FnMut(f64) -> f64) -> Option<(f64, f64)> {
     let (mut a, mut b, mut at_a, mut at_b) = (low, high, f(low), f(high));
     if !(at_a * at_b <= 0.0 && b > a && width > 0.0) {

@@ -6,10 +6,10 @@
 //! ln E = ln B(α0 + n) − ln B(α0) − Σ_i n_i·ln θ0_i          B(a) = Π Γ(a_i) / Γ(Σ a_i)
 //! ```
 //!
-//! Valid at every look (Lindon and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022). Each stage of a
-//! release assigns by shares of its own, so it is a *stratum* of its own, and strata multiply. Count a unit in the
-//! stratum in which it was assigned, at assignment. The usual line is E ≥ 1000. A mismatch voids the evidence, so it blocks
-//! advance and promotion; it never blocks a rollback, since a crashing canary is what causes it.
+//! Valid at every look (Lindon and Malek, "Anytime-valid inference for multinomial count data", NeurIPS 2022). Each
+//! stage of a release assigns by shares of its own, so it is a *stratum* of its own, and strata multiply. Count a unit
+//! in the stratum in which it was assigned, at assignment. The usual line is E ≥ 1000. A mismatch voids the evidence,
+//! so it blocks advance and promotion; it never blocks a rollback, since a crashing canary is what causes it.
 //!
 //! ```
 //! use coalmine_stats::srm::Srm;
@@ -47,8 +47,8 @@ struct Stratum {
 }
 
 impl Srm {
-    /// Starts at E = 1. The concentration k (100 to 1000) says how near to the plan a mismatch is expected to lie: larger finds
-    /// smaller ones, with more units.
+    /// Starts at E = 1. The concentration k (100 to 1000) says how near to the plan a mismatch is expected to lie:
+    /// larger finds smaller ones, with more units.
     ///
     /// # Errors
     /// When k is not a number above 0.

@@ -26,7 +26,8 @@ fn expectation(n: (u64, u64), rates: (f64, f64), value: impl Fn(&Bucket<'_>) -> 
     sum
 }
 
-/// The largest canary rate (rollback) or smallest (promote) that the null allows at this control rate, if there is one.
+/// The largest canary rate (rollback) or smallest (promote) that the null allows at this control rate, if there is
+/// one.
 fn edge_of_null(side: Side, control: f64, ratio: f64, shift: f64) -> Option<f64> {
     let edge = ratio * control + shift;
     match side {
@@ -149,7 +150,8 @@ proptest! {
         prop_assert_eq!(forward, backward);
     }
 
-    /// A wider margin is harder to prove exceeded, and easier to prove kept; the grid is fixed by a hint-free design at one λ.
+    /// A wider margin is harder to prove exceeded, and easier to prove kept; the grid is fixed by a hint-free design
+    /// at one λ.
     #[test]
     fn a_wider_margin_weakens_rollback_and_strengthens_promotion(
         tables in tables(), centre in 0.05f64..0.5, narrow in 0.0f64..0.2, more in 0.0f64..0.2, size in 0.01f64..1.0,

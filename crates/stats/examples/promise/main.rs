@@ -1,11 +1,12 @@
-//! The promise, measured: false rollback of a healthy canary over a day of looks, false promotion of one that sits exactly on its
-//! margin, and how soon a regression is caught, beside the rules that other tools decide by.
+//! The promise, measured: false rollback of a healthy canary over a day of looks, false promotion of one that sits
+//! exactly on its margin, and how soon a regression is caught, beside the rules that other tools decide by.
 //!
 //! ```text
 //! cargo run -p coalmine-stats --release --example promise -- [quick|full] [--json]
 //! ```
 //!
-//! The same seeds give the same numbers. Exits with 1 where a number breaks the promise, with 2 on an unknown argument.
+//! The same seeds give the same numbers. Exits with 1 where a number breaks the promise, with 2 on an unknown
+//! argument.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints its table")]
 

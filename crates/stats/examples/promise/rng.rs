@@ -1,4 +1,5 @@
-//! A small deterministic generator (xoshiro256++ by Blackman and Vigna, seeded by SplitMix64), and draws by alias tables (Vose).
+//! A small deterministic generator (xoshiro256++ by Blackman and Vigna, seeded by SplitMix64), and draws by alias
+//! tables (Vose).
 
 /// Random bits that depend on the seed alone.
 pub(crate) struct Rng {

@@ -7,8 +7,8 @@
 //! one-sided  σ·sqrt( 2(nρ² + 1)/(nρ)² · ln( 1 + sqrt(nρ² + 1)/(2α) ) )   α' = α, or 2α for one side
 //! ```
 //!
-//! Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and asymptotic confidence
-//! sequences" (Annals of Statistics 2024), as configured by GrowthBook (N = 5000).
+//! Source: Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, "Time-uniform central limit theory and asymptotic
+//! confidence sequences" (Annals of Statistics 2024), as configured by GrowthBook (N = 5000).
 
 use crate::boundary::Sides;
 use crate::special::{ln, ln_1p};

@@ -2,7 +2,8 @@
 
 use crate::special::normal_quantile;
 
-/// Wilson's interval for a rate after `bad` of `n` units at level 1 − α: (lower, upper). Shown before there is evidence.
+/// Wilson's interval for a rate after `bad` of `n` units at level 1 − α: (lower, upper). Shown before there is
+/// evidence.
 #[must_use]
 pub fn wilson(bad: u64, n: u64, alpha: f64) -> (f64, f64) {
     if n == 0 {
@@ -24,4 +25,18 @@ pub fn sample_size(canary: f64, control: f64, ratio: f64, alpha: f64, power: f64
     let effect = angle(canary) - angle(control);
     let reach = normal_quantile(1.0 - alpha) + normal_quantile(power);
     (1.0 + 1.0 / ratio) * (reach / effect).powi(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_stay_within_what_is_possible() {
+        assert_eq!(wilson(0, 0, 0.05), (0.0, 1.0));
+        let (low, high) = wilson(0, 10, 0.05);
+        assert!(low == 0.0 && (0.2..0.4).contains(&high));
+        let (low, high) = wilson(10, 10, 0.05);
+        assert!(high > 1.0 - 1e-12 && low > 0.6);
+    }
 }

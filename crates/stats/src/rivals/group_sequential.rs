@@ -1,12 +1,12 @@
 //! O'Brien–Fleming bounds at planned, equally spaced looks, by spending α as Lan and DeMets do.
 //!
-//! The level spent by information time t is α(t) = 2 − 2Φ(z_{α/2}/√t); the bound of each look is found by integrating the density of
-//! the statistic that has not crossed before (Armitage, McPherson and Rowe, JRSS A 1969).
+//! The level spent by information time t is α(t) = 2 − 2Φ(z_{α/2}/√t); the bound of each look is found by integrating
+//! the density of the statistic that has not crossed before (Armitage, McPherson and Rowe, JRSS A 1969).
 
 use crate::special::{bracket, normal_cdf, normal_density, normal_quantile};
 
 /// Points of the grid on which the density is kept.
-const POINTS: usize = 2001;
+const POINTS: usize = 801;
 /// How far below 0 it reaches, in standard deviations of the last look.
 const REACH: f64 = 7.0;
 

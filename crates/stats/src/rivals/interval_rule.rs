@@ -21,3 +21,15 @@ impl IntervalRule {
         self.failures > self.limit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_trips_beyond_its_limit_and_stays_tripped() {
+        let mut rule = IntervalRule::new(0.01, 2);
+        let trips: Vec<bool> = [0.02, 0.0, 0.02, 0.02, 0.0].into_iter().map(|mean| rule.check(mean)).collect();
+        assert_eq!(trips, [false, false, false, true, true]);
+    }
+}

@@ -25,8 +25,8 @@ pub fn test(first: &[f64], second: &[f64]) -> (f64, f64) {
     (u, if deviation > 0.0 { normal_cdf(-z) } else { 1.0 })
 }
 
-/// Whether the canary's points are classified *high*: the 98 % interval of the Hodges–Lehmann shift lies wholly above a quarter of the
-/// shift's own size. (The "25 % tolerance" is of the estimated shift, not of the baseline.)
+/// Whether the canary's points are classified *high*: the 98 % interval of the Hodges–Lehmann shift lies wholly above
+/// a quarter of the shift's own size. (The "25 % tolerance" is of the estimated shift, not of the baseline.)
 #[must_use]
 pub fn is_high(control: &[f64], canary: &[f64]) -> bool {
     let mut shifts: Vec<f64> = canary.iter().flat_map(|b| control.iter().map(move |a| b - a)).collect();
@@ -43,4 +43,25 @@ pub fn is_high(control: &[f64], canary: &[f64]) -> bool {
     let lower = shifts[(rank as usize).min(shifts.len()) - 1];
     let estimate = shifts[shifts.len() / 2];
     lower > 0.25 * estimate.abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clear_shift_is_high_and_ties_are_not() {
+        let control: Vec<f64> = (0..60).map(|k| f64::from(k % 7)).collect();
+        let canary: Vec<f64> = control.iter().map(|x| x + 5.0).collect();
+        assert!(is_high(&control, &canary));
+        assert!(!is_high(&control, &control));
+        assert!(!is_high(&[], &canary) && !is_high(&control[..2], &canary[..2]));
+    }
+
+    #[test]
+    fn only_ties_are_no_evidence() {
+        assert_eq!(test(&[1.0; 5], &[1.0; 5]), (12.5, 1.0));
+        let (u, p) = test(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]);
+        assert!(u == 16.0 && p < 0.02, "{u} {p}");
+    }
 }

@@ -80,7 +80,8 @@ impl Comparison {
         (variance / spread).sqrt() * exp(exponent.min(700.0)) >= 1.0 / alpha
     }
 
-    /// The one-sided asymptotic confidence sequence: (lower, upper) bounds, each at level α, tightest at `planned` units.
+    /// The one-sided asymptotic confidence sequence: (lower, upper) bounds, each at level α, tightest at `planned`
+    /// units.
     #[must_use]
     pub fn asymptotic(&self, planned: f64, alpha: f64) -> (f64, f64) {
         let (difference, variance) = self.difference();
@@ -90,5 +91,40 @@ impl Comparison {
         }
         let reach = half_width(variance * n, n, planned, alpha, Sides::One);
         (difference - reach, difference + reach)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rates(control: f64, canary: f64, n: f64) -> Comparison {
+        let mut sums = Comparison::default();
+        for (arm, rate) in [(&mut sums.control, control), (&mut sums.canary, canary)] {
+            arm.add(1.0, rate * n);
+            arm.add(0.0, (1.0 - rate) * n);
+        }
+        sums
+    }
+
+    #[test]
+    fn all_three_rules_see_a_gross_difference_and_none_sees_none() {
+        let (gross, none) = (rates(0.1, 0.3, 1000.0), rates(0.1, 0.1, 1000.0));
+        assert!((gross.z() - 0.2 / gross.difference().1.sqrt()).abs() < 1e-12);
+        assert!(gross.z_test(0.05) && gross.msprt(0.2, 0.05) && gross.asymptotic(5000.0, 0.05).0 > 0.0);
+        assert!(!none.z_test(0.05) && !none.msprt(0.2, 0.05) && none.asymptotic(5000.0, 0.05).0 < 0.0);
+    }
+
+    #[test]
+    fn without_units_nothing_is_said() {
+        let nothing = Comparison::default();
+        assert!(!nothing.z_test(0.05) && !nothing.msprt(0.1, 0.05) && nothing.z() == 0.0);
+        assert_eq!(nothing.asymptotic(5000.0, 0.05), (f64::NEG_INFINITY, f64::INFINITY));
+    }
+
+    #[test]
+    fn no_canary_failures_make_a_falsely_tight_bound() {
+        let (_, upper) = rates(0.001, 0.0, 500.0).asymptotic(5000.0, 0.05);
+        assert!(upper < 0.006, "the flaw that the table shows: {upper}");
     }
 }
