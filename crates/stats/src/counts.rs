@@ -15,8 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::betting::{BadDesign, Onset, Side};
 use crate::grid::{self, Grid};
+use crate::interval::{Opening, edge};
 use crate::restart::{Capital, MAX_BETS};
 use crate::special::ln_1p;
+
+/// Bounds are looked for within this many times the rates that were seen.
+const WIDEST: f64 = 1000.0;
 
 /// Everything about a comparison of rates that is fixed before the first bucket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,11 +82,10 @@ impl RateProcess {
     /// When an exposure is not a number above 0: merge such a bucket forward. Nothing has changed then.
     pub fn seal(&mut self, events: &Events) -> Result<(), BadDesign> {
         let odds = events.odds()?;
-        let cap = grid::cut(self.rates.largest(odds));
-        let grid = Grid::new(self.rates.largest(self.rates.odds), self.rates.hint);
+        let (grid, lambdas) = self.rates.lambdas(odds);
         let mut gains = [0.0; MAX_BETS];
-        for (gain, stake) in gains.iter_mut().zip(grid.stakes).take(grid.len) {
-            *gain = self.rates.gain(events, odds, self.rates.side.signed(stake.min(cap)));
+        for (gain, lambda) in gains.iter_mut().zip(lambdas).take(grid.len) {
+            *gain = self.rates.gain(events, odds, lambda);
         }
         self.capital.fold(&gains, &grid.weights);
         Ok(())
@@ -103,6 +106,99 @@ impl RateProcess {
     #[must_use]
     pub fn peak(&self) -> f64 {
         self.capital.peak()
+    }
+}
+
+/// The confidence sequence of *rate(canary) − r·rate(control)*, kept as the buckets come: in a bucket the shift enters
+/// ln e linearly, so two sums per bet are all there is to keep.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateBand {
+    rates: Rates,
+    segments: Vec<Segment>,
+    total: Events,
+}
+
+/// The buckets from one opening to the next, summed per bet.
+#[derive(Debug, Clone, PartialEq)]
+struct Segment {
+    opening: Opening,
+    /// ln e at shift 0.
+    gains: [f64; MAX_BETS],
+    /// What a shift of 1 takes away: λ·n_canary.
+    slopes: [f64; MAX_BETS],
+}
+
+impl RateBand {
+    /// Nothing excluded yet.
+    ///
+    /// # Errors
+    /// As [`RateProcess::new`].
+    pub fn new(rates: Rates) -> Result<Self, BadDesign> {
+        rates.check()?;
+        let total = Events { control: 0, canary: 0, control_exposure: 0.0, canary_exposure: 0.0 };
+        let mut band = Self { rates, segments: Vec::new(), total };
+        band.open(Opening::Plain);
+        Ok(band)
+    }
+
+    /// Says what happened just before the next bucket.
+    pub fn open(&mut self, opening: Opening) {
+        self.segments.push(Segment { opening, gains: [0.0; MAX_BETS], slopes: [0.0; MAX_BETS] });
+    }
+
+    /// Folds one sealed bucket in.
+    ///
+    /// # Errors
+    /// As [`RateProcess::seal`]. Nothing has changed then.
+    pub fn seal(&mut self, events: &Events) -> Result<(), BadDesign> {
+        let odds = events.odds()?;
+        let (grid, lambdas) = self.rates.lambdas(odds);
+        let flat = Rates { shift: 0.0, ..self.rates.clone() };
+        if let Some(segment) = self.segments.last_mut() {
+            for (j, lambda) in lambdas.iter().enumerate().take(grid.len) {
+                segment.gains[j] += flat.gain(events, odds, *lambda);
+                segment.slopes[j] += lambda * events.canary_exposure;
+            }
+        }
+        self.total.control = self.total.control.saturating_add(events.control);
+        self.total.canary = self.total.canary.saturating_add(events.canary);
+        self.total.control_exposure += events.control_exposure;
+        self.total.canary_exposure += events.canary_exposure;
+        Ok(())
+    }
+
+    /// ln E against the null with this shift.
+    #[must_use]
+    pub fn log_e(&self, shift: f64) -> f64 {
+        let grid = self.rates.grid();
+        let mut capital = Capital::new(self.rates.onset, grid.len);
+        for segment in &self.segments {
+            segment.opening.apply(self.rates.side, &mut capital);
+            let mut gains = segment.gains;
+            for (gain, slope) in gains.iter_mut().zip(segment.slopes) {
+                *gain -= slope * shift;
+            }
+            capital.fold(&gains, &grid.weights);
+        }
+        capital.log_e()
+    }
+
+    /// The bound at `line` = ln(1/(w·α)), in events per unit of exposure: lower for the rollback side, upper for
+    /// promotion; −∞ or +∞ where nothing is excluded.
+    #[must_use]
+    pub fn bound(&self, line: f64) -> f64 {
+        let total = &self.total;
+        if total.odds().is_err() {
+            return self.rates.side.signed(f64::NEG_INFINITY);
+        }
+        let rate = |events: u64, exposure: f64| events as f64 / exposure;
+        let guess =
+            rate(total.canary, total.canary_exposure) - self.rates.ratio * rate(total.control, total.control_exposure);
+        let most = rate(total.canary.max(1), total.canary_exposure)
+            + self.rates.ratio * rate(total.control.max(1), total.control_exposure);
+        let reach = WIDEST * most;
+        let bound = edge(self.rates.side, -reach, reach, guess, |shift| self.log_e(shift) - line);
+        if bound.abs() < reach { bound } else { self.rates.side.signed(f64::NEG_INFINITY) }
     }
 }
 
@@ -128,6 +224,16 @@ impl Rates {
             return Err(BadDesign("the hinted bet is not a number above 0"));
         }
         Ok(())
+    }
+
+    fn grid(&self) -> Grid {
+        Grid::new(self.largest(self.odds), self.hint)
+    }
+
+    /// The bets of a bucket with odds κ, signed and cut.
+    fn lambdas(&self, odds: f64) -> (Grid, [f64; MAX_BETS]) {
+        let (grid, cap) = (self.grid(), grid::cut(self.largest(odds)));
+        (grid, grid.stakes.map(|stake| self.side.signed(stake.min(cap))))
     }
 
     fn largest(&self, odds: f64) -> f64 {
@@ -186,5 +292,25 @@ mod tests {
             assert!(process.seal(&Events { canary_exposure: exposure, ..events(1, 1) }).is_err());
         }
         assert!(process.log_e().abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_band_encloses_the_difference_and_agrees_with_the_process_that_decides() {
+        let rates = |side| Rates { shift: 0.001, ..process(side, 1.0).rates };
+        let (mut lower, mut upper) =
+            (RateBand::new(rates(Side::Rollback)).unwrap(), RateBand::new(rates(Side::Promote)).unwrap());
+        let mut back = RateProcess::new(rates(Side::Rollback)).unwrap();
+        assert_eq!((lower.bound(3.0), upper.bound(3.0)), (f64::NEG_INFINITY, f64::INFINITY));
+        for _ in 0..40 {
+            for band in [&mut lower, &mut upper] {
+                band.seal(&events(19, 3)).unwrap();
+            }
+            back.seal(&events(19, 3)).unwrap();
+        }
+        assert!((lower.log_e(0.001) - back.log_e()).abs() < 1e-9);
+        let (low, high) = (lower.bound(20f64.ln()), upper.bound(20f64.ln()));
+        assert!(0.01 < low && low < 0.04 && 0.04 < high && high < 0.1, "{low} {high}");
+        assert!((lower.log_e(low) - 20f64.ln()).abs() < 0.01);
+        assert!(lower.seal(&Events { canary_exposure: 0.0, ..events(1, 1) }).is_err());
     }
 }

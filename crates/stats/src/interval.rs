@@ -37,7 +37,7 @@ use crate::limit::{self, Bound};
 use crate::restart::{Capital, MAX_BETS};
 use crate::special::{bracket, ln_1p};
 
-/// How near a bound comes to the crossing.
+/// How near a bound comes to the crossing, as a share of all that is possible.
 const PRECISION: f64 = 1e-9;
 /// The first step from the estimate toward a bound, as a share of all that is possible.
 const FIRST_STEP: f64 = 1.0 / 512.0;
@@ -55,6 +55,16 @@ pub enum Opening {
     /// Promotion evidence gave up its gains, as by [`crate::betting::EProcess::give_up_gains`]. Rollback evidence does
     /// not.
     Drift,
+}
+
+impl Opening {
+    pub(crate) fn apply(self, side: Side, capital: &mut Capital) {
+        match (self, side) {
+            (Self::Plain, _) | (Self::Drift, Side::Rollback) => {}
+            (Self::Restart { gamma }, _) => capital.restart(gamma),
+            (Self::Drift, Side::Promote) => capital.give_up_gains(),
+        }
+    }
 }
 
 /// One sealed bucket in the order of sealing.
@@ -133,11 +143,7 @@ impl<'a> Band<'a> {
     pub fn log_e(&self, shift: f64) -> f64 {
         let mut capital = Capital::new(self.design.onset, self.grid.len);
         for segment in &self.segments {
-            match (segment.opening, self.design.side) {
-                (Opening::Plain, _) | (Opening::Drift, Side::Rollback) => {}
-                (Opening::Restart { gamma }, _) => capital.restart(gamma),
-                (Opening::Drift, Side::Promote) => capital.give_up_gains(),
-            }
+            segment.opening.apply(self.design.side, &mut capital);
             capital.fold(&segment.gains(self, shift), &self.grid.weights);
         }
         capital.log_e()
@@ -167,11 +173,7 @@ pub fn mean_bound(bound: &Bound, values: &[f64], segments: &[(Opening, &[u64])],
         let null = Bound { mean, ..bound.clone() };
         let mut capital = Capital::new(bound.onset, grid.len);
         for (opening, counts) in segments.iter().filter(|(_, counts)| total(counts) > 0) {
-            match (opening, bound.side) {
-                (Opening::Plain, _) | (Opening::Drift, Side::Rollback) => {}
-                (Opening::Restart { gamma }, _) => capital.restart(*gamma),
-                (Opening::Drift, Side::Promote) => capital.give_up_gains(),
-            }
+            opening.apply(bound.side, &mut capital);
             capital.fold(&null.gains(values, counts, &grid), &grid.weights);
         }
         capital.log_e() - line
@@ -180,7 +182,7 @@ pub fn mean_bound(bound: &Bound, values: &[f64], segments: &[(Opening, &[u64])],
 
 /// The last excluded point seen from the side's own end, `low` for rollback and `high` for promotion; `excess` is
 /// ln E − line. From `guess`, which is mostly not excluded, steps double until one is.
-fn edge(side: Side, low: f64, high: f64, guess: f64, mut excess: impl FnMut(f64) -> f64) -> f64 {
+pub(crate) fn edge(side: Side, low: f64, high: f64, guess: f64, mut excess: impl FnMut(f64) -> f64) -> f64 {
     let (end, other) = match side {
         Side::Rollback => (low, high),
         Side::Promote => (high, low),
@@ -196,7 +198,7 @@ fn edge(side: Side, low: f64, high: f64, guess: f64, mut excess: impl FnMut(f64)
     loop {
         let far = (near + step).clamp(low, high);
         if (excess(far) >= 0.0) != excluded {
-            let found = bracket(near.min(far), near.max(far), PRECISION, excess);
+            let found = bracket(near.min(far), near.max(far), PRECISION * (high - low), excess);
             return match (side, found) {
                 (Side::Rollback, Some((outer, _))) | (Side::Promote, Some((_, outer))) => outer,
                 (_, None) => end,

@@ -41,9 +41,9 @@
 //!
 //! Under the null P(E ever ≥ 1/α) ≤ α, exactly: no normal approximation, no variance, no minimum of samples, whatever
 //! the baseline does as long as both arms share it, at any and at changing shares. It needs units that are independent
-//! within a bucket given what the arms share. Not promised: what an incident on the canary's own provider means; a mean
-//! beyond the cap of a winsorised amount; tomorrow. [`ppi::estimate`] and everything marked for display or comparison
-//! stand outside the bound.
+//! within a bucket given what the arms share. Not promised: what an incident on the canary's own provider means; a
+//! mean beyond the cap of a winsorised amount; tomorrow. [`ppi::estimate`] and everything marked for display or
+//! comparison stand outside the bound.
 //!
 //! Evidence is a pure function of the bucket table and the same to the last bit on every platform ([`special`]); to
 //! store it as JSON without losing a bit, use a parser that reads numbers exactly (serde_json's `float_roundtrip`).
