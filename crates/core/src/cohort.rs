@@ -30,6 +30,15 @@ impl Cohort {
         }
     }
 
+    /// The customers that it names; none for everybody.
+    pub fn customers(&self) -> impl Iterator<Item = &CustomerId> {
+        let named = match self {
+            Self::All => None,
+            Self::Named { customers, .. } => Some(customers),
+        };
+        named.into_iter().flatten()
+    }
+
     /// Whether every session of it is one of `other` too.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {

@@ -1,1 +1,346 @@
-//! The laws of a release, checked after every step by tests and the simulator.
+//! The laws of a release, checked after every step by tests and the simulator. Each stands in
+//! `ARCHITECTURE.md` under the same number; what concerns the gateway or the store is checked there.
+
+use crate::analysis::{Analysis, Finding, Verdict};
+use crate::id::{Actor, CustomerId};
+use crate::metric::Metric;
+use crate::release::decide::decide;
+use crate::release::effect::{Effect, Notice};
+use crate::release::event::{Command, Event};
+use crate::release::policy::{NoDataThen, OnUndecided, Role};
+use crate::release::report::{Decision, Step};
+use crate::release::state::{Release, State};
+use crate::time::UnixMs;
+use crate::traffic::table::{Exposure, exposures, governing};
+use crate::traffic::weight::WeightBp;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// A law of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Law {
+    /// Only a committed start, advance or approval raises anybody's exposure (3).
+    ExposureByDecision,
+    /// A cohort's weight never falls, but by rollback or when promotion makes the canary stable (4).
+    WeightNeverFalls,
+    /// The machine advances only with the stage's minimum of sessions, and never over a guardrail that is
+    /// regressed, silent or unusable, void evidence, or a freeze (7).
+    AdvanceNeedsEvidence,
+    /// The machine promotes only with every guardrail proven now, or undecided by a policy that says so (7).
+    PromotionNeedsProof,
+    /// Evidence, a limit or a tripwire that says rollback is obeyed wherever a stage is served.
+    RollbackOutranks,
+    /// Rollback is legal in every state but rolling back, rolled back, and promoted beyond the keep.
+    RollbackLegal,
+    /// A rollback publishes at once, restores the old stable if it was replaced, and is told.
+    RollbackTold,
+    /// The same record replays to the same step, so the state is the fold of the journal (8).
+    Replays,
+    /// The generation grows by one with every step that changes or does anything, and only then (9).
+    GenerationGrows,
+    /// The versions, plan, policy, salt and attempt never change.
+    CriteriaFrozen,
+    /// Rolled back stays so; promoted ends only in a rollback.
+    OverIsOver,
+}
+
+/// A law that a step broke.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub law: Law,
+    /// How.
+    pub how: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.law.id(), self.how)
+    }
+}
+
+impl Law {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::ExposureByDecision,
+        Self::WeightNeverFalls,
+        Self::AdvanceNeedsEvidence,
+        Self::PromotionNeedsProof,
+        Self::RollbackOutranks,
+        Self::RollbackLegal,
+        Self::RollbackTold,
+        Self::Replays,
+        Self::GenerationGrows,
+        Self::CriteriaFrozen,
+        Self::OverIsOver,
+    ];
+
+    /// Its name in reports.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::ExposureByDecision => "exposure-by-decision",
+            Self::WeightNeverFalls => "weight-never-falls",
+            Self::AdvanceNeedsEvidence => "advance-needs-evidence",
+            Self::PromotionNeedsProof => "promotion-needs-proof",
+            Self::RollbackOutranks => "rollback-outranks",
+            Self::RollbackLegal => "rollback-legal",
+            Self::RollbackTold => "rollback-told",
+            Self::Replays => "replays",
+            Self::GenerationGrows => "generation-grows",
+            Self::CriteriaFrozen => "criteria-frozen",
+            Self::OverIsOver => "over-is-over",
+        }
+    }
+
+    fn broken(self, taken: &Taken<'_>) -> Option<String> {
+        match self {
+            Self::ExposureByDecision => exposure_by_decision(taken),
+            Self::WeightNeverFalls => weight_never_falls(taken),
+            Self::AdvanceNeedsEvidence => advance_needs_evidence(taken),
+            Self::PromotionNeedsProof => promotion_needs_proof(taken),
+            Self::RollbackOutranks => rollback_outranks(taken),
+            Self::RollbackLegal => rollback_legal(taken),
+            Self::RollbackTold => rollback_told(taken),
+            Self::Replays => replays(taken),
+            Self::GenerationGrows => generation_grows(taken),
+            Self::CriteriaFrozen => criteria_frozen(taken),
+            Self::OverIsOver => over_is_over(taken),
+        }
+    }
+}
+
+/// The laws that the step from `before` upon `event` at `now` broke; none, if all is well.
+#[must_use]
+pub fn check(before: &Release, event: &Event, step: &Step, now: UnixMs) -> Vec<Violation> {
+    let taken = Taken { before, event, step, now };
+    let broken = Law::ALL.into_iter().filter_map(|law| law.broken(&taken).map(|how| Violation { law, how }));
+    broken.collect()
+}
+
+struct Taken<'a> {
+    before: &'a Release,
+    event: &'a Event,
+    step: &'a Step,
+    now: UnixMs,
+}
+
+impl<'a> Taken<'a> {
+    fn look(&self) -> Option<&'a Analysis> {
+        match self.event {
+            Event::Look { analysis } => Some(analysis),
+            Event::Created | Event::Operator { .. } | Event::Served => None,
+        }
+    }
+
+    /// Everybody whose exposure may differ: the customers that cohorts name, and one that none does.
+    fn everybody(&self) -> Vec<Option<CustomerId>> {
+        let cohorts = self.before.plan.stages.iter().map(|stage| &stage.cohort);
+        let named: BTreeSet<CustomerId> = cohorts.flat_map(|cohort| cohort.customers().cloned()).collect();
+        named.into_iter().map(Some).chain([None]).collect()
+    }
+
+    fn passed(&self) -> String {
+        format!("{} -> {} by {:?}", self.before.state.word(), self.step.next.state.word(), self.step.decision)
+    }
+}
+
+fn weight_of(exposures: &[Exposure], customer: Option<&CustomerId>) -> WeightBp {
+    governing(exposures, customer).map_or(WeightBp::ZERO, |exposure| exposure.weight)
+}
+
+fn exposure_by_decision(taken: &Taken<'_>) -> Option<String> {
+    let may_raise = match &taken.step.decision {
+        Decision::Start | Decision::Advance { .. } => true,
+        Decision::Create
+        | Decision::Hold
+        | Decision::Tell
+        | Decision::AskApproval { .. }
+        | Decision::Pause
+        | Decision::Resume
+        | Decision::Promote
+        | Decision::Rollback { .. }
+        | Decision::Settle => false,
+    };
+    let (was, is) = (exposures(taken.before), exposures(&taken.step.next));
+    let raised = |who: &Option<CustomerId>| weight_of(&is, who.as_ref()) > weight_of(&was, who.as_ref());
+    (!may_raise && taken.everybody().iter().any(raised)).then(|| taken.passed())
+}
+
+fn weight_never_falls(taken: &Taken<'_>) -> Option<String> {
+    let may_fall = match &taken.step.next.state {
+        State::Promoting { .. } | State::RollingBack { .. } => true,
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoted { .. }
+        | State::RolledBack { .. } => false,
+    };
+    let (was, is) = (exposures(taken.before), exposures(&taken.step.next));
+    let fell = |who: &Option<CustomerId>| weight_of(&is, who.as_ref()) < weight_of(&was, who.as_ref());
+    (!may_fall && taken.everybody().iter().any(fell)).then(|| taken.passed())
+}
+
+fn advance_needs_evidence(taken: &Taken<'_>) -> Option<String> {
+    let analysis = taken.look()?;
+    let forward = match &taken.step.decision {
+        Decision::Advance { .. } | Decision::AskApproval { .. } => true,
+        Decision::Create
+        | Decision::Hold
+        | Decision::Tell
+        | Decision::Start
+        | Decision::Pause
+        | Decision::Resume
+        | Decision::Promote
+        | Decision::Rollback { .. }
+        | Decision::Settle => false,
+    };
+    let stage = taken.before.plan.stages.get(taken.before.state.serving_stage()?)?;
+    if !forward {
+        return None;
+    }
+    let unseen = analysis.posted.canary < stage.min_sessions.max(1);
+    let void = !analysis.quality.holds.is_empty() || taken.before.policy.frozen_until(taken.now).is_some();
+    let against = stage.leaves_control() && objects(taken.before, analysis);
+    (unseen || void || against).then(|| taken.passed())
+}
+
+fn promotion_needs_proof(taken: &Taken<'_>) -> Option<String> {
+    let analysis = taken.look()?;
+    if taken.step.decision != Decision::Promote {
+        return None;
+    }
+    let policy = &taken.before.policy;
+    let void = !analysis.quality.holds.is_empty() || !analysis.quality.promotion_holds.is_empty();
+    let proven = |metric: &Metric| {
+        analysis.findings.iter().any(|f| f.metric == *metric && f.verdict == Verdict::Healthy && f.promote.reached())
+    };
+    let mut guardrails = policy.guardrails.iter().filter(|g| g.role == Role::Guardrail).peekable();
+    let started_at = taken.before.started_at.unwrap_or(taken.before.created_at);
+    let acknowledged = policy.on_undecided == OnUndecided::Promote && taken.now >= started_at + policy.max_duration;
+    let all_proven = guardrails.peek().is_some()
+        && guardrails.all(|g| proven(&g.metric) || is_borne_silent(taken.before, analysis, &g.metric));
+    let against = objects(taken.before, analysis);
+    let unseen = analysis.posted.canary == 0;
+    (unseen || void || against || !(all_proven || acknowledged)).then(|| taken.passed())
+}
+
+/// Whether a guardrail is against going on.
+fn objects(release: &Release, analysis: &Analysis) -> bool {
+    let guardrails = release.policy.guardrails.iter().filter(|g| g.role == Role::Guardrail);
+    let mut verdicts = guardrails.map(|g| {
+        let verdict = analysis.findings.iter().find(|f| f.metric == g.metric).map(|f| f.verdict);
+        (verdict, is_borne_silent(release, analysis, &g.metric))
+    });
+    verdicts.any(|(verdict, borne)| match verdict {
+        Some(Verdict::Healthy | Verdict::Inconclusive) => false,
+        Some(Verdict::NoData) => !borne,
+        Some(Verdict::Regressed | Verdict::Error) | None => true,
+    })
+}
+
+/// No session of either arm had anything to measure, and the policy only warns of that.
+fn is_borne_silent(release: &Release, analysis: &Analysis, metric: &Metric) -> bool {
+    let warns = release.policy.guardrails.iter().any(|g| g.metric == *metric && g.no_data.then == NoDataThen::Warn);
+    let counted = |f: &Finding| f.n.canary + f.n.control + f.missing.canary + f.missing.control;
+    warns && analysis.findings.iter().filter(|f| f.metric == *metric).all(|f| counted(f) == 0)
+}
+
+fn rollback_outranks(taken: &Taken<'_>) -> Option<String> {
+    let analysis = taken.look()?;
+    taken.before.state.serving_stage()?;
+    let due = analysis.rollback.reached() || !analysis.limits_exceeded.is_empty() || analysis.tripped.is_some();
+    let obeyed = matches!(taken.step.next.state, State::RollingBack { .. });
+    (due && !obeyed).then(|| taken.passed())
+}
+
+fn rollback_legal(taken: &Taken<'_>) -> Option<String> {
+    let command = Command::Rollback { reason: String::new() };
+    let legal = decide(&taken.step.next, &Event::Operator { actor: Actor::coalmine(), command }, taken.now).is_ok();
+    let due = match &taken.step.next.state {
+        State::RollingBack { .. } | State::RolledBack { .. } => false,
+        State::Promoted { keep_until, .. } => *keep_until > taken.now,
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoting { .. } => true,
+    };
+    (legal != due)
+        .then(|| format!("rollback of a release that is {}: legal {legal}, due {due}", taken.step.next.state.word()))
+}
+
+fn rollback_told(taken: &Taken<'_>) -> Option<String> {
+    let Decision::Rollback { why } = &taken.step.decision else { return None };
+    let route = || taken.before.route.clone();
+    let mut due = vec![Effect::Publish { route: route() }];
+    due.push(Effect::Notify(Notice::RolledBack { release: taken.before.id.clone(), why: why.clone() }));
+    if taken.before.promoted_at.is_some() {
+        due.push(Effect::SetStable { route: route(), version: taken.before.stable });
+    }
+    let same = due.len() == taken.step.effects.len() && due.iter().all(|effect| taken.step.effects.contains(effect));
+    (!same).then(|| format!("{:?}", taken.step.effects))
+}
+
+fn replays(taken: &Taken<'_>) -> Option<String> {
+    let again = decide(taken.before, taken.event, taken.now);
+    (again.as_ref() != Ok(taken.step)).then(|| format!("{again:?}"))
+}
+
+fn generation_grows(taken: &Taken<'_>) -> Option<String> {
+    let (before, next) = (taken.before, &taken.step.next);
+    let kept = match &taken.step.decision {
+        Decision::Hold => next == before && taken.step.effects.is_empty(),
+        Decision::Create
+        | Decision::Tell
+        | Decision::Start
+        | Decision::Advance { .. }
+        | Decision::AskApproval { .. }
+        | Decision::Pause
+        | Decision::Resume
+        | Decision::Promote
+        | Decision::Rollback { .. }
+        | Decision::Settle => next.generation == before.generation.next(),
+    };
+    (!kept).then(|| format!("{}, generation {} -> {}", taken.passed(), before.generation, next.generation))
+}
+
+fn criteria_frozen(taken: &Taken<'_>) -> Option<String> {
+    let next = &taken.step.next;
+    let mut thawed = next.clone();
+    thawed.state = taken.before.state.clone();
+    thawed.open.clone_from(&taken.before.open);
+    thawed.generation = taken.before.generation;
+    thawed.started_at = taken.before.started_at;
+    thawed.promoted_at = taken.before.promoted_at;
+    thawed.revoked_at = taken.before.revoked_at;
+    (thawed != *taken.before).then(|| taken.passed())
+}
+
+fn over_is_over(taken: &Taken<'_>) -> Option<String> {
+    let allowed = match (&taken.before.state, &taken.step.next.state) {
+        (State::RolledBack { .. }, _) => taken.step.next == *taken.before,
+        (State::Promoted { .. }, after) => {
+            taken.step.next == *taken.before || matches!(after, State::RollingBack { .. })
+        }
+        (State::RollingBack { .. }, after) => matches!(after, State::RollingBack { .. } | State::RolledBack { .. }),
+        (State::Promoting { .. }, after) => {
+            matches!(after, State::Promoting { .. } | State::Promoted { .. } | State::RollingBack { .. })
+        }
+        (
+            State::Draft
+            | State::Preflight
+            | State::Running { .. }
+            | State::Paused { .. }
+            | State::AwaitingApproval { .. },
+            after,
+        ) => !after.is_over(),
+    };
+    (!allowed).then(|| taken.passed())
+}
+
+#[cfg(test)]
+mod tests;

@@ -30,17 +30,17 @@ fn guardrail(analysis: &Analysis) -> Option<RollbackCause> {
 }
 
 fn exceeded(policy: &Policy, analysis: &Analysis, limit: &LimitFinding) -> RollbackCause {
-    let bound = policy.guardrails.iter().find(|g| g.metric == limit.metric && g.limit.is_some());
-    let bound = bound.and_then(|g| g.limit).map_or(String::new(), |max| format!("limit {}", words::number(max)));
+    let bound = policy.guardrails.iter().find(|g| g.metric == limit.metric).and_then(|g| g.limit);
     let finding = analysis.findings.iter().find(|f| f.metric == limit.metric);
-    let canary =
-        finding.and_then(|f| f.canary).map_or(String::new(), |mean| format!("canary at {}", words::number(mean)));
-    let found: Vec<String> = [bound, canary].into_iter().filter(|text| !text.is_empty()).collect();
+    let found: Vec<String> = [bound.map(|bad| words::limit(&limit.metric, bad)), finding.map(|f| f.reason.clone())]
+        .into_iter()
+        .flatten()
+        .collect();
     RollbackCause::Limit {
         metric: limit.metric.to_string(),
         log_evidence: limit.evidence.log,
         log_line: limit.evidence.line,
-        found: found.join(", "),
+        found: found.join("; "),
     }
 }
 

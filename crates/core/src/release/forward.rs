@@ -68,6 +68,7 @@ pub(super) fn to_promote_without_proof(serving: &Serving<'_>) -> Vec<Waiting> {
             missing.extend(objection(serving, stage, guardrail));
         }
     }
+    missing.extend(enough(serving, 1));
     missing.extend(soundness(serving));
     missing.extend(promotion_holds(serving));
     missing
@@ -112,9 +113,9 @@ pub(super) fn warnings(serving: &Serving<'_>) -> Vec<String> {
     warnings
 }
 
-/// The headline of a promotion: who proved what.
+/// The headline of a promotion: what proved it.
 pub(super) fn proof(serving: &Serving<'_>) -> String {
-    let proven = serving.analysis.findings.iter().filter(|f| f.role == Role::Guardrail);
+    let proven = serving.analysis.findings.iter().filter(|f| is_proven(f));
     let proven: Vec<String> = proven.map(|f| format!("{} ({})", f.metric, words::against_line(f.promote))).collect();
     format!(
         "promoted: proven inside its margin with {} canary sessions: {}",
@@ -130,14 +131,20 @@ fn maturity(serving: &Serving<'_>, stage: &Stage) -> Vec<Waiting> {
         missing.push(Waiting::Bake { until: baked });
     }
     // No stage is passed unseen.
-    let need = stage.min_sessions.max(1);
+    missing.extend(enough(serving, stage.min_sessions.max(1)));
+    missing
+}
+
+/// Canary sessions of this stage with their session number posted.
+fn enough(serving: &Serving<'_>, need: u64) -> Vec<Waiting> {
     let have = if serving.analysis.stage == serving.stage { serving.analysis.posted.canary } else { 0 };
-    if have < need {
-        missing.push(Waiting::Sessions { have, need });
-        let first_posted = serving.entered_at + serving.release.policy.ages.session;
-        if serving.now < first_posted {
-            missing.push(Waiting::Posting { until: first_posted });
-        }
+    if have >= need {
+        return Vec::new();
+    }
+    let mut missing = vec![Waiting::Sessions { have, need }];
+    let first_posted = serving.entered_at + serving.release.policy.ages.session;
+    if serving.now < first_posted {
+        missing.push(Waiting::Posting { until: first_posted });
     }
     missing
 }
@@ -154,13 +161,14 @@ fn objection(serving: &Serving<'_>, stage: &Stage, guardrail: &Guardrail) -> Opt
         Role::Guardrail if !stage.leaves_control() => regressed || finding.is_none_or(|f| f.n.canary == 0),
         Role::Guardrail => regressed || (silent && !finding.is_some_and(|f| never_applied(guardrail, f))),
     };
-    objects.then(|| waiting(guardrail, finding))
+    objects.then(|| waiting(guardrail, finding, |f| word(f.verdict).to_owned()))
 }
 
 fn unproven(serving: &Serving<'_>, guardrail: &Guardrail) -> Option<Waiting> {
     let finding = finding_of(serving, guardrail);
     let settled = finding.is_some_and(|f| is_proven(f) || never_applied(guardrail, f));
-    (!settled).then(|| waiting(guardrail, finding))
+    let short = |f: &Finding| format!("{}, {} needed to promote", word(f.verdict), words::against_line(f.promote));
+    (!settled).then(|| waiting(guardrail, finding, short))
 }
 
 fn is_proven(finding: &Finding) -> bool {
@@ -176,11 +184,8 @@ pub(super) fn never_applied(guardrail: &Guardrail, finding: &Finding) -> bool {
         && finding.missing == none
 }
 
-fn waiting(guardrail: &Guardrail, finding: Option<&Finding>) -> Waiting {
-    let why = finding.map_or_else(
-        || "has no finding in this look".to_owned(),
-        |f| format!("{}, {} needed to promote: {}", word(f.verdict), words::against_line(f.promote), f.reason),
-    );
+fn waiting(guardrail: &Guardrail, finding: Option<&Finding>, say: impl Fn(&Finding) -> String) -> Waiting {
+    let why = finding.map_or_else(|| "has no finding in this look".to_owned(), |f| format!("{}: {}", say(f), f.reason));
     Waiting::Guardrail { metric: guardrail.metric.to_string(), why }
 }
 

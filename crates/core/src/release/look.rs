@@ -91,7 +91,9 @@ fn end_undecided(serving: &Serving<'_>, seen: &Conditions) -> Option<Step> {
     match release.policy.on_undecided {
         OnUndecided::Rollback => Some(moves::roll_back(release, RollbackCause::Undecided, serving.now)),
         OnUndecided::Hold => {
-            Some(forward::stay(serving, &format!("{after}, and stays here"), forward::to_promote(serving)))
+            let headline = format!("{after}, and stays here as its policy says; promote or roll back");
+            let (waiting_for, warnings) = (forward::to_promote(serving), forward::warnings(serving));
+            Some(moves::hold(release, Report { headline, waiting_for, warnings }))
         }
         OnUndecided::Ask => {
             seen.onset(release, &Condition::Undecided)?;
@@ -105,7 +107,7 @@ fn end_undecided(serving: &Serving<'_>, seen: &Conditions) -> Option<Step> {
                 let headline = format!("{after}; promoted without proof, as the policy says");
                 return Some(moves::promote(release, headline, serving.now));
             }
-            Some(forward::stay(serving, &format!("{after}, and not fit to be promoted"), missing))
+            Some(forward::stay(serving, &format!("{after}; the promotion that its policy says"), missing))
         }
     }
 }

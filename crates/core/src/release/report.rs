@@ -165,3 +165,6 @@ impl JournalRow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Numbers as people read them in headlines, causes and notices.
 
 use crate::analysis::Evidence;
+use crate::metric::{Direction, Kind, Metric};
 
 /// Evidence given as its logarithm, as a plain number: `312`, `4.1e9`, `10^812`.
 #[must_use]
@@ -41,6 +42,19 @@ pub fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
+/// An absolute limit as written in the release file; `badness` as the policy holds it.
+#[must_use]
+pub fn limit(metric: &Metric, badness: f64) -> String {
+    let percent = |share: f64| format!("{} %", number(share * 100.0));
+    match (metric, metric.kind(), metric.direction()) {
+        (_, Kind::Rate | Kind::Score, Direction::HigherIsBetter) => format!("at least {}", percent(1.0 - badness)),
+        (_, Kind::Rate | Kind::Score, Direction::LowerIsBetter) => format!("at most {}", percent(badness)),
+        (_, Kind::Exceedance, _) => format!("at most {} ms", number(badness)),
+        (Metric::CostPerSession, Kind::Amount, _) => format!("at most ${}", number(badness)),
+        (_, Kind::Amount, _) => format!("at most {}", number(badness)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +64,15 @@ mod tests {
         let told: Vec<String> =
             [f64::NEG_INFINITY, -40.0, 0.0, 3.0, 9.3, 22.0, 2_000.0, f64::INFINITY, f64::NAN].map(e_value).into();
         assert_eq!(told, ["0", "0", "1", "20.1", "10938", "3.6e9", "10^869", "infinite", "unknown"]);
+    }
+
+    #[test]
+    fn limits_read_as_they_are_written() {
+        let told = |metric, bad| limit(&metric, bad);
+        assert_eq!(told(Metric::ErrorRate, 0.02), "at most 2 %");
+        assert_eq!(told(Metric::ToolCallValid, 0.05), "at least 95 %");
+        assert_eq!(told(Metric::TtftP95, 1_500.0), "at most 1500 ms");
+        assert_eq!(told(Metric::CostPerSession, 0.2), "at most $0.2");
     }
 
     #[test]

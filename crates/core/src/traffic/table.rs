@@ -96,14 +96,21 @@ impl Exposed {
     /// The exposure that governs a session of this customer; `None` when no cohort holds it.
     #[must_use]
     pub fn governing(&self, customer: Option<&CustomerId>) -> Option<&Exposure> {
-        let mut best: Option<&Exposure> = None;
-        for exposure in &self.exposures {
-            if exposure.cohort.contains(customer) && best.is_none_or(|b| exposure.weight > b.weight) {
-                best = Some(exposure);
-            }
-        }
-        best
+        governing(&self.exposures, customer)
     }
+}
+
+/// The exposure that governs a session of this customer: the largest weight among those whose cohort
+/// holds it, the first of equals; `None` when no cohort does.
+#[must_use]
+pub fn governing<'a>(exposures: &'a [Exposure], customer: Option<&CustomerId>) -> Option<&'a Exposure> {
+    let mut best: Option<&Exposure> = None;
+    for exposure in exposures {
+        if exposure.cohort.contains(customer) && best.is_none_or(|b| exposure.weight > b.weight) {
+            best = Some(exposure);
+        }
+    }
+    best
 }
 
 /// Everything that a route's table is made of: committed facts, and nothing else.

@@ -105,7 +105,7 @@ fn a_rollback_restores_the_old_stable_while_it_is_kept() {
 fn a_second_rollback_is_refused_as_decided() {
     let rolling = step(&running(0), &rollback(), LATER).next;
     let refused = decide(&rolling, &rollback(), LATER).unwrap_err();
-    assert_eq!(refused.to_string(), "this release is rolling_back already: by alice: because");
+    assert_eq!(refused.to_string(), "this release is rolling_back already: asked for by alice (because)");
     let over = step(&rolling, &Event::Served, LATER).next;
     assert_eq!(over.state.word(), "rolled_back");
     assert!(matches!(decide(&over, &rollback(), LATER), Err(Refused::RollbackDecided { .. })));
