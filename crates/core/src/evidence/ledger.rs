@@ -567,3 +567,6 @@ fn name_hash(name: &str) -> u64 {
     low.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..8]);
     u64::from_le_bytes(low)
 }
+
+#[cfg(test)]
+mod tests;

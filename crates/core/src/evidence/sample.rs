@@ -136,3 +136,75 @@ pub(crate) fn release(weight_bp: u16, guardrails: Vec<Guardrail>) -> Release {
         generation: Generation(1),
     }
 }
+
+/// A small generator of numbers that repeat (splitmix64).
+#[derive(Debug, Clone)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// 64 bits.
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// 0..1.
+    pub(crate) fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Whether something with this chance happens.
+    pub(crate) fn happens(&mut self, chance: f64) -> bool {
+        self.unit() < chance
+    }
+
+    /// 0..n.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.bits() % n.max(1)
+    }
+}
+
+/// What a store keeps of a ledger, as JSON, which is what a kill leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) yardstick: Option<String>,
+    pub(crate) sessions: std::collections::BTreeMap<UnitKey, String>,
+    pub(crate) sealed: Vec<String>,
+    pub(crate) totals: Option<String>,
+}
+
+impl Disk {
+    pub(crate) fn write(&mut self, changes: Option<crate::evidence::Changes>) {
+        let Some(changes) = changes else { return };
+        if let Some(yardstick) = &changes.yardstick {
+            self.yardstick = Some(json(yardstick));
+        }
+        self.sessions.extend(changes.sessions.iter().map(|(unit, session)| (*unit, json(session))));
+        for unit in &changes.forgotten {
+            self.sessions.remove(unit);
+        }
+        self.sealed.extend(changes.sealed.iter().map(json));
+        self.totals = Some(json(&changes.totals));
+    }
+
+    pub(crate) fn ledger(&self, release: &Release) -> crate::evidence::Ledger {
+        let read = |text: &String| serde_json::from_str(text).unwrap();
+        let kept = crate::evidence::Kept {
+            yardstick: self.yardstick.as_ref().map(|text| serde_json::from_str(text).unwrap()),
+            sessions: self.sessions.iter().map(|(unit, text)| (*unit, read(text))).collect(),
+            totals: self.totals.as_ref().map(|text| serde_json::from_str(text).unwrap()),
+        };
+        crate::evidence::Ledger::restore(release, kept)
+    }
+
+    pub(crate) fn sealed(&self) -> Vec<crate::evidence::SealedBucket> {
+        self.sealed.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
