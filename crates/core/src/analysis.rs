@@ -9,6 +9,8 @@ mod finding;
 mod gauging;
 pub mod look;
 mod quality;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use alpha::Alpha;

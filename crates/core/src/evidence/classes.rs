@@ -6,6 +6,7 @@
 
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric, Number};
+use coalmine_stats::special::{exp, ln};
 use std::sync::LazyLock;
 
 /// Classes of a share or a score: 0, 1/40, …, 1.
@@ -20,7 +21,7 @@ static SHARE_VALUES: LazyLock<Vec<f64>> =
 
 static AMOUNT_VALUES: LazyLock<Vec<f64>> = LazyLock::new(|| {
     let steps = (AMOUNTS - 2) as f64;
-    let geometric = (0..AMOUNTS - 1).map(|step| LEAST.powf(1.0 - step as f64 / steps));
+    let geometric = (0..AMOUNTS - 1).map(|step| exp((1.0 - step as f64 / steps) * ln(LEAST)));
     std::iter::once(0.0).chain(geometric).collect()
 });
 

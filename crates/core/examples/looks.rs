@@ -1,0 +1,133 @@
+//! How long one look takes over 200 running releases with 12 guardrails and a day of buckets each:
+//! `cargo run --release -p coalmine-core --example looks`.
+#![expect(clippy::print_stdout, reason = "it prints what it measured")]
+
+use coalmine_core::analysis::{Books, Reporting, analyse};
+use coalmine_core::cohort::Cohort;
+use coalmine_core::evidence::{Ledger, SealedBucket, TwoArms, Yardstick, classes};
+use coalmine_core::id::Generation;
+use coalmine_core::metric::{Metric, Number};
+use coalmine_core::release::plan::{Gate, Plan, Stage};
+use coalmine_core::release::policy::{
+    Ages, Budget, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
+};
+use coalmine_core::release::state::{Release, State};
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::traffic::pin::Stratum;
+use coalmine_core::traffic::weight::{Salt, WeightBp};
+use coalmine_core::version::VersionId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+const RELEASES: usize = 200;
+const MINUTES: u64 = 1_440;
+
+fn main() {
+    let metrics: Vec<Metric> = Metric::BUILT_IN.into_iter().chain([Metric::Feedback("correct".to_owned())]).collect();
+    let release = release(&metrics);
+    let yardstick = yardstick(&metrics);
+    let begun = Instant::now();
+    let mut folded = 0;
+    let mut watched: Vec<(Ledger, Books)> = Vec::new();
+    for seed in 0..RELEASES {
+        let mut books = Books::new(&release, &yardstick);
+        for minute in 0..MINUTES {
+            for number in [Number::First, Number::Session, Number::Whole] {
+                books.fold(&sealed(&metrics, number, minute, seed as u64));
+                folded += 1;
+            }
+        }
+        watched.push((Ledger::new(&release), books));
+    }
+    println!("{RELEASES} releases x {} guardrails x {MINUTES} minutes", metrics.len());
+    println!("folding {folded} buckets once: {:?}", begun.elapsed());
+    for look in ["first look (draws every band)", "look", "look"] {
+        let begun = Instant::now();
+        let findings: usize = watched.iter().map(|(ledger, books)| read(&release, ledger, books)).sum();
+        println!("{look}: {:?} for {findings} findings", begun.elapsed());
+    }
+    let begun = Instant::now();
+    for (_, books) in &mut watched {
+        for number in [Number::First, Number::Session, Number::Whole] {
+            books.fold(&sealed(&metrics, number, MINUTES, 7));
+        }
+    }
+    let findings: usize = watched.iter().map(|(ledger, books)| read(&release, ledger, books)).sum();
+    println!("one more minute sealed and looked at: {:?} for {findings} findings", begun.elapsed());
+}
+
+fn read(release: &Release, ledger: &Ledger, books: &Books) -> usize {
+    let now = UnixMs(MINUTES * 60_000);
+    let reporting = Reporting { complete_to: now, stale_after: SpanMs::secs(60) };
+    analyse(release, ledger, Some(books), &reporting, now).findings.len()
+}
+
+fn sealed(metrics: &[Metric], number: Number, minute: u64, seed: u64) -> SealedBucket {
+    let mut arms = BTreeMap::new();
+    for (i, metric) in metrics.iter().enumerate() {
+        if metric.numbers().iter().any(|(has, _)| *has == number) {
+            let classes = classes::count(metric.kind());
+            let mut both = TwoArms { control: vec![0; classes], canary: vec![0; classes], ..TwoArms::default() };
+            for k in 0..12 {
+                let class = usize::try_from((k * k * 7 + minute + seed + i as u64) % 40).unwrap_or(0);
+                both.control[class] += 9 / (1 + k);
+                both.canary[class] += u64::from(k < 2);
+            }
+            (both.control[0], both.canary[0]) = (920, 47);
+            arms.insert(metric.clone(), both);
+        }
+    }
+    SealedBucket { number, stratum: Stratum(0), bucket: minute, metrics: arms }
+}
+
+fn yardstick(metrics: &[Metric]) -> Yardstick {
+    let map = |value: f64| metrics.iter().map(|metric| (metric.clone(), value)).collect();
+    Yardstick { frozen_at: UnixMs(0), tau_ms: map(800.0), cap: map(1.0), centre: map(0.02) }
+}
+
+fn release(metrics: &[Metric]) -> Release {
+    let guardrail = |metric: &Metric| Guardrail {
+        metric: metric.clone(),
+        role: Role::Guardrail,
+        promote: Margin { ratio: 1.0, shift: 0.01 },
+        rollback: Margin { ratio: 1.0, shift: 0.005 },
+        limit: None,
+        weight: metric.severity(),
+        no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
+    };
+    let weight = WeightBp::new(500).unwrap_or_default();
+    let stage = Stage { cohort: Cohort::All, weight, bake: SpanMs::hours(1), min_sessions: 0, gate: Gate::Automatic };
+    Release {
+        id: "support-1".into(),
+        tenant: "default".into(),
+        route: "support".into(),
+        stable: VersionId([1; 32]),
+        canary: VersionId([2; 32]),
+        plan: Plan { stages: vec![stage] },
+        policy: Policy {
+            false_rollback_rate: 0.01,
+            false_promotion_rate: 0.05,
+            guardrails: metrics.iter().map(guardrail).collect(),
+            tripwires: Vec::new(),
+            bucket: SpanMs::minutes(1),
+            ages: Ages::default(),
+            max_duration: SpanMs::hours(72),
+            on_undecided: OnUndecided::Hold,
+            on_rollback: OnRollback::MoveNextTurn,
+            keep: SpanMs::hours(48),
+            rescue_budget: WeightBp::ZERO,
+            budget: Budget::default(),
+            freeze: Vec::new(),
+        },
+        policy_hash: String::new(),
+        salt: Salt([0; 32]),
+        attempt: 0,
+        created_at: UnixMs(0),
+        started_at: Some(UnixMs(0)),
+        promoted_at: None,
+        revoked_at: None,
+        open: BTreeSet::new(),
+        state: State::Running { stage: 0, entered_at: UnixMs(0) },
+        generation: Generation(1),
+    }
+}
