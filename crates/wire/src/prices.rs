@@ -1,17 +1,30 @@
-//! What tokens cost.
+//! What tokens cost. The shipped table is `data/prices.json`: list prices of the standard tier, each
+//! with the page that it is from and the day on which it stood there. Prices change; whoever pays
+//! others sets them over the table.
 
 use crate::usage::Usage;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Prices of models.
+/// Prices by model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prices {
     models: BTreeMap<String, Price>,
 }
 
-/// US dollars per million tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The price of a model, in US dollars per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Price {
+    /// The usual rate.
+    #[serde(flatten)]
+    pub rate: Rate,
+    /// What holds for a whole request instead, where its input is long.
+    pub long: Option<LongInput>,
+}
+
+/// US dollars per million tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Rate {
     /// Tokens read.
     pub input_usd: f64,
     /// Tokens read from the provider's cache; `None` where they cost what others cost.
@@ -20,11 +33,37 @@ pub struct Price {
     pub output_usd: f64,
 }
 
+/// The rate of requests with a long input.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct LongInput {
+    /// It holds where more tokens than this are read.
+    pub above_input_tokens: u64,
+    /// The rate.
+    #[serde(flatten)]
+    pub rate: Rate,
+}
+
+const SHIPPED: &str = include_str!("../data/prices.json");
+
+#[derive(Deserialize)]
+struct Table {
+    models: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    model: String,
+    #[serde(flatten)]
+    price: Price,
+}
+
 impl Prices {
     /// The prices that are shipped.
     #[must_use]
     pub fn shipped() -> Self {
-        Self::default()
+        // A test reads every entry; a table that did not parse would be no data, never a wrong price.
+        let models = serde_json::from_str::<Table>(SHIPPED).map_or(Vec::new(), |table| table.models);
+        Self { models: models.into_iter().map(|entry| (entry.model, entry.price)).collect() }
     }
 
     /// Sets the price of a model over whatever is known of it.
@@ -34,10 +73,18 @@ impl Prices {
         self
     }
 
-    /// The price of a model, or of the model that it is a dated snapshot of.
+    /// The price of a model: of its own name, else of the model that it is a snapshot of
+    /// (`gpt-4.1-2025-04-14`, `claude-sonnet-4-5-20250929`, `gemini-2.5-pro-latest`), with or without
+    /// the name of who serves it before a slash (`openai/gpt-4.1`).
     #[must_use]
     pub fn of(&self, model: &str) -> Option<Price> {
-        self.models.get(model).copied()
+        let mut name = model;
+        loop {
+            if let Some(price) = self.models.get(name).or_else(|| self.models.get(undated(name))) {
+                return Some(*price);
+            }
+            name = name.split_once('/')?.1;
+        }
     }
 
     /// What a request cost; `None` where price or usage is not known, never 0 for that.
@@ -45,12 +92,108 @@ impl Prices {
     pub fn cost_usd(&self, model: &str, usage: &Usage) -> Option<f64> {
         let price = self.of(model)?;
         let (input, output) = (usage.input_tokens?, usage.output_tokens?);
+        let rate = price.long.filter(|long| input > long.above_input_tokens).map_or(price.rate, |long| long.rate);
         let cached = usage.cached_tokens.unwrap_or(0).min(input);
-        let fresh = input - cached;
         #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
-        let total = fresh as f64 * price.input_usd
-            + cached as f64 * price.cached_input_usd.unwrap_or(price.input_usd)
-            + output as f64 * price.output_usd;
+        let total = (input - cached) as f64 * rate.input_usd
+            + cached as f64 * rate.cached_input_usd.unwrap_or(rate.input_usd)
+            + output as f64 * rate.output_usd;
         Some(total / 1e6)
+    }
+}
+
+/// A model's name without the date of a snapshot.
+fn undated(model: &str) -> &str {
+    if let Some(name) = model.strip_suffix("-latest") {
+        return name;
+    }
+    let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((name, date)) = model.rsplit_once(['-', '@'])
+        && digits(date, 8)
+    {
+        return name;
+    }
+    // `-2025-04-14`
+    if let Some((name, date)) = model.len().checked_sub(11).and_then(|at| model.split_at_checked(at))
+        && let Some(date) = date.strip_prefix('-')
+        && let [year, month, day] = date.split('-').collect::<Vec<_>>()[..]
+        && digits(year, 4)
+        && digits(month, 2)
+        && digits(day, 2)
+    {
+        return name;
+    }
+    model
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::collections::HashSet;
+
+    fn usage(input: u64, cached: u64, output: u64) -> Usage {
+        Usage {
+            input_tokens: Some(input),
+            cached_tokens: Some(cached),
+            output_tokens: Some(output),
+            ..Usage::default()
+        }
+    }
+
+    #[test]
+    fn every_shipped_entry_is_read_once_and_says_where_it_is_from() {
+        let table: Value = serde_json::from_str(SHIPPED).unwrap();
+        let entries = table["models"].as_array().unwrap();
+        let names: HashSet<&str> = entries.iter().map(|entry| entry["model"].as_str().unwrap()).collect();
+        assert_eq!((Prices::shipped().models.len(), names.len()), (entries.len(), entries.len()));
+        for entry in entries {
+            assert!(entry["source"].as_str().unwrap().starts_with("https://"), "{entry}");
+            assert_eq!(entry["date"].as_str().unwrap().len(), 10, "{entry}");
+            let price: Price = serde_json::from_value(entry.clone()).unwrap();
+            assert!(0.0 < price.rate.input_usd && price.rate.input_usd < price.rate.output_usd, "{entry}");
+            assert!(price.rate.cached_input_usd.is_none_or(|cached| cached < price.rate.input_usd), "{entry}");
+            assert!(price.long.is_none_or(|long| long.rate.input_usd > price.rate.input_usd), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_cost_is_made_of_fresh_cached_and_written_tokens() {
+        let prices = Prices::shipped();
+        let cost = prices.cost_usd("gpt-4.1", &usage(1_000_000, 400_000, 100_000)).unwrap();
+        assert!((cost - (0.6 * 2.0 + 0.4 * 0.5 + 0.1 * 8.0)).abs() < 1e-9, "{cost}");
+        let long = prices.cost_usd("gemini-2.5-pro", &usage(300_000, 0, 0)).unwrap();
+        assert!((long - 0.75).abs() < 1e-9, "{long}");
+    }
+
+    #[test]
+    fn snapshots_and_prefixes_find_their_model_and_strangers_find_none() {
+        let prices = Prices::shipped();
+        let of = |model: &str| prices.of(model).map(|price| price.rate.input_usd);
+        for (alias, model) in [
+            ("gpt-4.1-2025-04-14", "gpt-4.1"),
+            ("openai/gpt-4.1-mini", "gpt-4.1-mini"),
+            ("openrouter/anthropic/claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+            ("claude-haiku-4-5@20251001", "claude-haiku-4-5"),
+            ("gemini-2.5-pro-latest", "gemini-2.5-pro"),
+        ] {
+            assert_eq!(of(alias), of(model), "{alias}");
+            assert!(of(alias).is_some(), "{alias}");
+        }
+        assert_eq!(of("gpt-4o-2024-05-13"), Some(5.0), "a snapshot with its own price");
+        for stranger in ["gpt-4.1-turbo-9", "my-llama", "", "/", "-2025-04-14", "é-2025-04-14", "gpt-4.1-2025-4-14"] {
+            assert_eq!(of(stranger), None, "{stranger}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_costs_none_and_not_nothing() {
+        let prices = Prices::shipped();
+        let half = Usage { input_tokens: Some(5), ..Usage::default() };
+        assert_eq!(prices.cost_usd("gpt-4.1", &half), None);
+        assert_eq!(prices.cost_usd("my-llama", &usage(1, 0, 1)), None);
+        let rate = Rate { input_usd: 1.0, cached_input_usd: None, output_usd: 2.0 };
+        let own = prices.with("my-llama", Price { rate, long: None });
+        assert_eq!(own.cost_usd("my-llama", &usage(2_000_000, 1_000_000, 1_000_000)), Some(4.0));
     }
 }

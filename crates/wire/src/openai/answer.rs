@@ -108,7 +108,7 @@ impl Answer {
 
     /// Takes a body that is no stream.
     pub(super) fn body(&mut self, body: &[u8]) {
-        match self.object(body) {
+        match self.object(body, false) {
             Ok(()) => {}
             Err(error) if error.at >= body.trim_ascii_end().len() => self.cut = true,
             Err(_) => self.unreadable = true,
@@ -132,17 +132,19 @@ impl Answer {
             self.done = true;
             return Ok(());
         }
-        self.object(&data)?;
-        if kind == b"error" && self.error.is_none() {
-            self.error = Some(InBandError::default());
+        if kind == b"error" {
+            // What it says may be no JSON; that it is an error is said already.
+            let read = self.object(&data, true);
+            self.error.get_or_insert_default();
+            return read.or(Ok(()));
         }
-        Ok(())
+        self.object(&data, false)
     }
 
     /// Reads a chunk of a stream, or a whole body: their shapes differ by `delta` and `message` only.
-    fn object(&mut self, data: &[u8]) -> Result<(), ScanError> {
+    /// An object that is `failed` tells an error; so does one that says so itself.
+    fn object(&mut self, data: &[u8], mut failed: bool) -> Result<(), ScanError> {
         let mut scanner = Scanner::new(data);
-        let mut failed = false;
         let mut fault = InBandError::default();
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
@@ -152,7 +154,7 @@ impl Answer {
                 b"model" => name(&mut scanner, &mut self.model)?,
                 b"system_fingerprint" => name(&mut scanner, &mut self.system_fingerprint)?,
                 b"error" => self.error(&mut scanner)?,
-                b"object" => failed = scanner.string_or_skip()?.is_some_and(|object| object.is("error")),
+                b"object" => failed |= scanner.string_or_skip()?.is_some_and(|object| object.is("error")),
                 b"type" => name(&mut scanner, &mut fault.kind)?,
                 b"code" => code(&mut scanner, &mut fault.code)?,
                 _ => {
@@ -222,7 +224,11 @@ impl Answer {
                     continue;
                 }
                 b"finish_reason" => {
-                    finish = scanner.string_or_skip()?.map(Finish::of);
+                    let word = scanner.string_or_skip()?;
+                    if word.is_some_and(|word| word.raw == b"error") {
+                        self.error.get_or_insert_default();
+                    }
+                    finish = word.map(Finish::of);
                     continue;
                 }
                 b"delta" => Shape::Piece,

@@ -1,12 +1,19 @@
 //! Refusals: does the answer say that it will not answer.
 //!
-//! The provider's own flag comes first. Without one the opening of the answer is read: a refusal says
-//! so in its first sentences, and says *what* it will not do (help, assist, comply). "I can't believe
-//! how fast this is" does neither, so a phrase counts only at the start of a sentence, behind an
-//! apology if there is one, and only with such a verb.
+//! The provider's own flag comes first. Without one the opening of the answer is read. A refusal says
+//! so in its first sentences, begins such a sentence with it, behind an apology if there is one, and
+//! names *what* it will not do: help, assist, comply. "I can't believe how fast this is" names none of
+//! these, and "customers often say they cannot help with" does not begin with it. The phrases are data:
+//! `data/refusals.json`.
+
+use serde::Deserialize;
+use std::sync::LazyLock;
 
 /// How much of the start of an answer is kept for this.
 pub const HEAD_MAX_BYTES: usize = 1024;
+
+/// A refusal begins in one of so many sentences.
+const SENTENCES: usize = 3;
 
 /// How it is known that an answer is a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,10 +26,175 @@ pub enum Refusal {
     Phrase,
 }
 
+/// The phrases of one language, in lower case with plain apostrophes.
+#[derive(Deserialize)]
+struct Language {
+    /// What may stand before a refusal: "I'm sorry".
+    before: Vec<String>,
+    /// What says that something will not be done: "I can't".
+    wont: Vec<String>,
+    /// Words that may stand between.
+    between: Vec<String>,
+    /// What it is that will not be done: "help".
+    act: Vec<String>,
+    /// How far behind it may begin.
+    gap_bytes: usize,
+    /// Beginnings of sentences that refuse by themselves.
+    alone: Vec<String>,
+    /// Ends of clauses that refuse by themselves.
+    #[serde(default)]
+    at_end: Vec<String>,
+}
+
+static LANGUAGES: LazyLock<Vec<Language>> =
+    // A test reads the table.
+    LazyLock::new(|| serde_json::from_str(include_str!("../../data/refusals.json")).unwrap_or_default());
+
 /// Whether the opening of an answer reads as a refusal, in English, German, French, Spanish,
 /// Portuguese, Italian, Chinese or Japanese.
 #[must_use]
 pub fn reads_as_refusal(head: &str) -> bool {
-    let _ = head;
-    false
+    let head = plain(head);
+    sentences(&head).take(SENTENCES).any(|sentence| LANGUAGES.iter().any(|language| language.refuses(sentence)))
+}
+
+impl Language {
+    fn refuses(&self, sentence: &str) -> bool {
+        let mut clauses = sentence.split('、').map(|clause| clause.trim_end_matches('が'));
+        if clauses.any(|clause| self.at_end.iter().any(|end| clause.ends_with(end.as_str()))) {
+            return true;
+        }
+        let mut rest = sentence;
+        loop {
+            rest = rest.trim_start_matches(|each: char| !each.is_alphanumeric());
+            if self.alone.iter().any(|alone| behind(rest, alone).is_some()) {
+                return true;
+            }
+            if self.wont.iter().filter_map(|wont| behind(rest, wont)).any(|rest| self.acts(rest)) {
+                return true;
+            }
+            match self.before.iter().filter_map(|before| behind(rest, before)).min_by_key(|rest| rest.len()) {
+                Some(behind) => rest = behind,
+                None => return false,
+            }
+        }
+    }
+
+    /// Whether one of the acts follows.
+    fn acts(&self, mut rest: &str) -> bool {
+        rest = rest.trim_start();
+        while let Some(next) = self.between.iter().find_map(|between| behind(rest, between)) {
+            rest = next.trim_start();
+        }
+        self.act.iter().any(|act| {
+            let near = &rest[..rest.floor_char_boundary(self.gap_bytes + act.len())];
+            near.match_indices(act.as_str()).any(|(at, _)| {
+                // At the start of a word, where the language has words.
+                at == 0 || !near[..at].ends_with(|each: char| each.is_alphanumeric() && each < IDEOGRAPHS)
+            })
+        })
+    }
+}
+
+/// Scripts from here on write no spaces.
+const IDEOGRAPHS: char = '\u{2E80}';
+
+/// What follows `phrase` at the start of `text`, where it ends with a word's end.
+fn behind<'t>(text: &'t str, phrase: &str) -> Option<&'t str> {
+    let behind = text.strip_prefix(phrase)?;
+    let letter = |each: char| each.is_alphanumeric() && each < IDEOGRAPHS;
+    if phrase.ends_with(letter) && behind.starts_with(letter) { None } else { Some(behind) }
+}
+
+/// Lower case, and one kind of apostrophe.
+fn plain(head: &str) -> String {
+    let lower = head.chars().flat_map(char::to_lowercase);
+    lower.map(|each| if matches!(each, '’' | '‘' | '`' | 'ʼ') { '\'' } else { each }).collect()
+}
+
+/// The sentences of a text, without what ends them.
+fn sentences(text: &str) -> impl Iterator<Item = &str> {
+    let sentences = text.split(['.', '!', '?', '\n', '。', '！', '？']).map(str::trim);
+    sentences.filter(|sentence| !sentence.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_read_in_every_language() {
+        for head in [
+            "I'm sorry, but I can't help with that.",
+            "I’m sorry, but I can’t assist with that request.",
+            "I cannot provide instructions for making explosives. If you are in danger, call for help.",
+            "Sorry! I am unable to comply with this request.",
+            "I apologize, but as an AI language model, I cannot generate that kind of content.",
+            "Unfortunately, I'm not able to share that information.\nIs there anything else?",
+            "I understand this is frustrating. However, I won't help you bypass the lock.",
+            "I must decline. This goes against policy.",
+            "As an AI, I am not able to give you medical advice.",
+            "Es tut mir leid, aber dabei kann ich nicht helfen.",
+            "Leider kann ich Ihnen bei dieser Anfrage nicht weiterhelfen.",
+            "Ich bin leider nicht in der Lage, Ihnen dabei zu helfen.",
+            "Je suis désolé, mais je ne peux pas vous aider avec cette demande.",
+            "Malheureusement, je ne suis pas en mesure de fournir ces informations.",
+            "Lo siento, pero no puedo ayudarte con eso.",
+            "Lamentablemente, no puedo proporcionar esa información.",
+            "Desculpe, mas não posso ajudar com isso.",
+            "Infelizmente, não consigo fornecer essas informações.",
+            "Mi dispiace, ma non posso aiutarti con questa richiesta.",
+            "Purtroppo non sono in grado di fornire queste informazioni.",
+            "很抱歉，我无法提供这方面的帮助。",
+            "对不起，我不能协助您完成这个请求。",
+            "申し訳ありませんが、そのご要望にはお応えできません。",
+            "そのご質問にはお答えできませんが、別の方法をご案内します。",
+            "申し訳ございません。その件についてはお手伝いできません。",
+        ] {
+            assert!(reads_as_refusal(head), "{head}");
+        }
+    }
+
+    #[test]
+    fn answers_that_sound_like_refusals_are_none() {
+        for head in [
+            "I can't believe how fast this is! Let me help you tune it further.",
+            "I can't wait to help you plan this.",
+            "I'm sorry to hear that your parcel is late. Let me check it for you.",
+            "Sorry for the delay! Here is the table.",
+            "You can't help falling in love is a song by Elvis Presley.",
+            "I cannot stress enough how important backups are.",
+            "Customers often say that they cannot help with the form.",
+            "The function returns null if it is unable to provide a value.",
+            "Unfortunately, the flight is fully booked. I can offer you the next one.",
+            "Sure! To decline politely, write: \"I'm sorry, but I can't help with that.\"",
+            "I understand. Your refund was issued today.",
+            "As an AI assistant, I can help you with that.",
+            "I won't keep you waiting: the answer is 42.",
+            "Leider ist der Artikel ausverkauft. Ich kann Ihnen aber eine Alternative zeigen.",
+            "Ich kann gern versuchen, Ihnen dabei zu helfen.",
+            "Das kann ich gut verstehen! Nicht jeder mag Spinat.",
+            "Je ne peux pas imaginer un meilleur choix pour vous.",
+            "No puedo creer lo rápido que fue.",
+            "Não posso deixar de notar que o código está correto.",
+            "Non posso che consigliare questo libro.",
+            "我无法想象没有音乐的生活。",
+            "抱歉让您久等了，您的订单已经发货。",
+            "すみません、お待たせしました。こちらが結果です。",
+            "",
+            "...",
+        ] {
+            assert!(!reads_as_refusal(head), "{head}");
+        }
+    }
+
+    #[test]
+    fn the_phrases_are_there_in_eight_languages() {
+        assert_eq!(LANGUAGES.len(), 8);
+    }
+
+    #[test]
+    fn a_refusal_far_into_an_answer_is_not_looked_for() {
+        assert!(!reads_as_refusal("Here it is. One. Two. Three. I'm sorry, but I can't help with that."));
+    }
 }

@@ -584,3 +584,6 @@ pub fn escape(text: &str, out: &mut Vec<u8>) {
         rest = &rest[plain + 1..];
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The three ways through the dialect, from one end to the other.
 
+mod golden;
+
 use super::*;
 use bytes::Bytes;
 

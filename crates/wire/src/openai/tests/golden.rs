@@ -1,0 +1,124 @@
+//! Every golden answer, observed whole, in halves at every byte, and byte by byte: one account of it.
+
+use super::*;
+use crate::conversation::Chain;
+use crate::outcome::ToolChecker;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const TOOLS: &str = r#"[
+  {"type":"function","function":{"name":"get_weather","parameters":{"type":"object","properties":{"city":{"type":"string"},"unit":{"enum":["c","f"]}},"required":["city"],"additionalProperties":false}}},
+  {"type":"function","function":{"name":"get_time","parameters":{"type":"object","properties":{"zone":{"type":"string"}},"required":["zone"]}}}
+]"#;
+
+fn golden(ending: &str) -> BTreeMap<String, Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/openai/tests/golden");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let wanted = files.filter(|path| path.extension().is_some_and(|found| found == ending));
+    wanted.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap())).collect()
+}
+
+fn expect(stream: bool, tools: &Arc<ToolChecker>) -> Expect {
+    let request = ChatRequest::read(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#).unwrap();
+    let conversation = Chain::new(&[7; 32], b"scope").follow(&request).answering();
+    Expect { stream, tools: Some(Arc::clone(tools)), schema: None, conversation: Some(conversation) }
+}
+
+fn observe(expect: Expect, pieces: &[&[u8]]) -> Seen {
+    let mut observer = Observer::new(expect);
+    for piece in pieces {
+        observer.feed(piece);
+    }
+    observer.finish()
+}
+
+fn strip(pieces: &[&[u8]]) -> Vec<u8> {
+    let mut stripper = UsageStripper::default();
+    let mut passed = Vec::new();
+    for piece in pieces {
+        stripper.feed(Bytes::copy_from_slice(piece), |bytes| passed.extend_from_slice(&bytes));
+    }
+    stripper.finish(|bytes| passed.extend_from_slice(&bytes));
+    passed
+}
+
+#[test]
+fn a_stream_is_seen_the_same_however_it_is_cut() {
+    let tools = Arc::new(ToolChecker::compile(TOOLS.as_bytes()));
+    for (name, stream) in golden("sse") {
+        let seen = observe(expect(true, &tools), &[&stream]);
+        insta::assert_debug_snapshot!(format!("{name}-stream"), seen);
+        let single: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(observe(expect(true, &tools), &single), seen, "{name} byte by byte");
+        for at in 0..=stream.len() {
+            let (a, b) = stream.split_at(at);
+            assert_eq!(observe(expect(true, &tools), &[a, b]), seen, "{name} cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_body_is_seen_the_same_however_it_is_cut() {
+    let tools = Arc::new(ToolChecker::compile(TOOLS.as_bytes()));
+    for (name, body) in golden("json") {
+        let seen = observe(expect(false, &tools), &[&body]);
+        insta::assert_debug_snapshot!(format!("{name}-body"), seen);
+        for at in 0..=body.len() {
+            let (a, b) = body.split_at(at);
+            assert_eq!(observe(expect(false, &tools), &[a, b, b""]), seen, "{name} cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_the_same_streamed_and_not() {
+    let tools = Arc::new(ToolChecker::compile(TOOLS.as_bytes()));
+    let (streams, bodies) = (golden("sse"), golden("json"));
+    for name in ["text", "tools", "refusal", "empty"] {
+        let mut streamed = observe(expect(true, &tools), &[&streams[name]]);
+        assert!(std::mem::take(&mut streamed.done), "{name}");
+        assert_eq!(streamed, observe(expect(false, &tools), &[&bodies[name]]), "{name}");
+    }
+}
+
+#[test]
+fn a_stream_is_stripped_the_same_however_it_is_cut() {
+    for (name, stream) in golden("sse") {
+        let stripped = strip(&[&stream]);
+        let lost = stream.len() - stripped.len();
+        // What is lost is one event, and the rest is untouched.
+        let injected = ["text", "tools", "refusal", "empty", "cr-only", "reasoning", "lines", "usage-everywhere"];
+        assert_eq!(lost > 0, injected.contains(&name.as_str()), "{name}");
+        let kept = stream.iter().zip(&stripped).take_while(|(before, after)| before == after).count();
+        let kept = kept.min(stripped.len());
+        let gone =
+            (0..=kept).rev().find(|at| stream[at + lost..] == stripped[*at..] && stream[..*at] == stripped[..*at]);
+        assert!(gone.is_some(), "{name}: more than one stretch is gone");
+        let single: Vec<&[u8]> = stream.chunks(1).collect();
+        assert_eq!(strip(&single), stripped, "{name} byte by byte");
+        for at in 0..=stream.len() {
+            let (a, b) = stream.split_at(at);
+            assert_eq!(strip(&[a, b]), stripped, "{name} cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn content_begins_with_what_a_person_sees() {
+    let first = |name: &str| {
+        let stream = &golden("sse")[name];
+        let mut observer = Observer::new(Expect { stream: true, ..Expect::default() });
+        let mut events = stream.split_inclusive(|byte| *byte == b'\n').filter(|line| line.starts_with(b"data"));
+        let at = events.position(|line| observer.feed(&[line, b"\n"].concat()) == Progress::Content);
+        assert_eq!(observer.content_begun(), at.is_some());
+        at
+    };
+    assert_eq!(first("text"), Some(1), "behind the role");
+    assert_eq!(first("tools"), Some(1), "a tool's name");
+    assert_eq!(first("refusal"), Some(1));
+    assert_eq!(first("reasoning"), Some(0), "reasoning is shown");
+    assert_eq!(first("azure-filtered"), Some(2));
+    assert_eq!(first("empty"), None);
+}
