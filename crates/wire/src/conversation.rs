@@ -299,3 +299,177 @@ fn for_each(array: &[u8], mut take: impl FnMut(&[u8])) {
         take(item.of(array));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openai::{Expect, Observer};
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const KEY: [u8; 32] = [9; 32];
+
+    fn follow(messages: &Value) -> Trail {
+        let body = json!({"model": "m", "messages": messages}).to_string();
+        Chain::new(&KEY, b"scope").follow(&ChatRequest::read(body.as_bytes()).unwrap())
+    }
+
+    /// What the observer says of an answer, sent whole or in pieces of a few characters.
+    fn answered(messages: &Value, message: &Value, stream: bool) -> ConversationHash {
+        let conversation = Some(follow(messages).answering());
+        let mut observer = Observer::new(Expect { stream, conversation, ..Expect::default() });
+        if !stream {
+            let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).to_string();
+            observer.feed(body.as_bytes());
+            return observer.finish().conversation.unwrap();
+        }
+        let mut send = |delta: Value, finish: Option<&str>| {
+            let chunk = json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+            observer.feed(format!("data: {chunk}\n\n").as_bytes());
+        };
+        send(json!({"role": "assistant", "content": message["content"].as_str().map(|_| "")}), None);
+        let pieces = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+        for piece in pieces(message["content"].as_str().unwrap_or_default()) {
+            send(json!({"content": piece}), None);
+        }
+        for (index, call) in message["tool_calls"].as_array().into_iter().flatten().enumerate() {
+            let name = &call["function"]["name"];
+            send(
+                json!({"tool_calls": [{"index": index, "id": call["id"], "function": {"name": name, "arguments": ""}}]}),
+                None,
+            );
+            for piece in pieces(call["function"]["arguments"].as_str().unwrap()) {
+                send(json!({"tool_calls": [{"index": index, "function": {"arguments": piece}}]}), None);
+            }
+        }
+        send(json!({}), Some("stop"));
+        observer.finish().conversation.unwrap()
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-zé漢😀\"\\\\\n ]{0,12}", Just(String::new())]
+    }
+
+    fn calls() -> impl Strategy<Value = Vec<Value>> {
+        let arguments = prop::sample::select(vec!["{}", r#"{"a": "é\n", "b": [1, 2.0]}"#, "not json {", ""]);
+        let call = ("[a-z0-9]{1,6}", "[a-z]{1,6}", arguments).prop_map(|(id, name, arguments)| {
+            json!({"id": format!("call_{id}"), "type": "function", "function": {"name": name, "arguments": arguments}})
+        });
+        prop::collection::vec(call, 0..3)
+    }
+
+    fn turn() -> impl Strategy<Value = Value> {
+        (prop::sample::select(vec!["system", "user", "tool", "developer"]), text(), any::<bool>()).prop_map(
+            |(role, text, parts)| {
+                let content = if parts { json!([{"type": "text", "text": text}]) } else { json!(text) };
+                if role == "tool" {
+                    json!({"role": role, "content": content, "tool_call_id": "call_1"})
+                } else {
+                    json!({"role": role, "content": content})
+                }
+            },
+        )
+    }
+
+    /// The assistant's message as client libraries put it into the next request.
+    fn echoed(message: &Value, how: u8) -> Value {
+        let mut echo = message.clone();
+        match how {
+            // The object that came, extra members and all.
+            0 => {
+                echo["refusal"] = Value::Null;
+                echo["annotations"] = json!([]);
+                echo["function_call"] = Value::Null;
+                echo["audio"] = Value::Null;
+            }
+            // Members that are null are left out.
+            1 => {
+                let members = echo.as_object_mut().unwrap();
+                members.retain(|_, value| !value.is_null());
+            }
+            // Text as parts, arguments parsed and written anew.
+            2 => {
+                if let Some(text) = message["content"].as_str() {
+                    echo["content"] = json!([{"type": "text", "text": text}]);
+                }
+                for call in echo["tool_calls"].as_array_mut().into_iter().flatten() {
+                    let arguments = call["function"]["arguments"].as_str().unwrap();
+                    if let Ok(Value::Object(parsed)) = serde_json::from_str::<Value>(arguments) {
+                        call["function"]["arguments"] = json!(Value::Object(parsed).to_string());
+                    }
+                }
+            }
+            // Null in place of nothing said.
+            _ => {
+                if message["content"] == "" {
+                    echo["content"] = Value::Null;
+                }
+            }
+        }
+        echo
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_is_found_in_the_next_request(
+            history in prop::collection::vec(turn(), 1..4),
+            said in text(),
+            calls in calls(),
+            stream in any::<bool>(),
+            how in 0_u8..4,
+            later in prop::collection::vec(turn(), 0..3),
+        ) {
+            let mut message = json!({"role": "assistant", "content": said});
+            if !calls.is_empty() {
+                message["tool_calls"] = json!(calls);
+            }
+            let stored = answered(&json!(history), &message, stream);
+            let mut next = history.clone();
+            next.push(echoed(&message, how));
+            next.extend(later.clone());
+            prop_assert_eq!(follow(&json!(next)).continued, Some(stored));
+
+            // An edited or cut history is another one.
+            next[0]["content"] = json!("something else entirely");
+            prop_assert_ne!(follow(&json!(next)).continued, Some(stored));
+            prop_assert_ne!(follow(&json!(next[1..])).continued, Some(stored));
+        }
+
+        #[test]
+        fn conversations_that_differ_have_different_hashes(a in prop::collection::vec(turn(), 1..4), b in prop::collection::vec(turn(), 1..4)) {
+            let flat = |turns: &[Value]| {
+                let text = |turn: &Value| turn["content"].as_str().map_or_else(|| turn["content"][0]["text"].as_str().unwrap().to_owned(), str::to_owned);
+                turns.iter().map(|turn| (turn["role"].to_string(), text(turn))).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(flat(&a) == flat(&b), follow(&json!(a)).asked() == follow(&json!(b)).asked());
+        }
+    }
+
+    #[test]
+    fn key_and_scope_part_conversations() {
+        let body = br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#;
+        let request = ChatRequest::read(body).unwrap();
+        let asked = |key, scope: &[u8]| Chain::new(&key, scope).follow(&request).asked();
+        assert_eq!(asked(KEY, b"a"), asked(KEY, b"a"));
+        assert_ne!(asked(KEY, b"a"), asked(KEY, b"b"));
+        assert_ne!(asked(KEY, b"a"), asked([8; 32], b"a"));
+    }
+
+    #[test]
+    fn what_is_said_with_pictures_or_files_counts() {
+        let with = |part: Value| {
+            follow(&json!([{"role": "user", "content": [{"type": "text", "text": "look"}, part]}])).asked()
+        };
+        let a = with(json!({"type": "image_url", "image_url": {"url": "data:a"}}));
+        assert_ne!(a, with(json!({"type": "image_url", "image_url": {"url": "data:b"}})));
+        assert_ne!(a, follow(&json!([{"role": "user", "content": "look"}])).asked());
+    }
+
+    #[test]
+    fn an_answer_that_broke_off_is_not_followed() {
+        let conversation = Some(follow(&json!([{"role": "user", "content": "Hi"}])).answering());
+        let mut observer = Observer::new(Expect { stream: true, conversation, ..Expect::default() });
+        observer.feed(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hel\"}}]}\n\n");
+        assert_eq!(observer.finish().conversation, None);
+    }
+}

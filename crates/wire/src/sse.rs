@@ -5,6 +5,7 @@
 //! event before whose end they stand.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// An event longer than this is not looked at; it is counted.
 pub const EVENT_MAX_BYTES: usize = 1 << 20;
@@ -25,7 +26,7 @@ pub struct Boundary {
 
 /// Cuts a stream into events for one who reads beside it. What is incomplete is kept until the rest
 /// comes, up to [`EVENT_MAX_BYTES`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Splitter {
     boundary: Boundary,
     partial: Vec<u8>,
@@ -34,7 +35,7 @@ pub struct Splitter {
 }
 
 /// One event, as it came.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Event<'a>(pub &'a [u8]);
 
 impl Boundary {
@@ -168,5 +169,104 @@ impl<'a> Event<'a> {
             }
             None
         })
+    }
+}
+
+// What an event says is not shown: it may be an answer.
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("bytes", &self.0.len()).finish()
+    }
+}
+
+impl fmt::Debug for Splitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let partial = self.partial.len();
+        f.debug_struct("Splitter").field("partial", &partial).field("overflowed", &self.overflowed).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn events(pieces: &[&[u8]]) -> (Vec<(String, Option<String>)>, u64) {
+        let mut seen = Vec::new();
+        let mut take = |event: Event<'_>| {
+            let (kind, data) = event.read();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            if data.is_some() {
+                seen.push((text(kind), data.as_deref().map(text)));
+            }
+        };
+        let mut splitter = Splitter::default();
+        for piece in pieces {
+            splitter.feed(piece, &mut take);
+        }
+        splitter.finish(&mut take);
+        let overflowed = splitter.overflowed();
+        (seen, overflowed)
+    }
+
+    fn data(texts: &[&str]) -> Vec<(String, Option<String>)> {
+        texts.iter().map(|text| (String::new(), Some((*text).to_owned()))).collect()
+    }
+
+    #[test]
+    fn lines_end_in_three_ways_and_the_last_need_not() {
+        for end in ["\n", "\r\n", "\r"] {
+            let stream = "\u{feff}data: a\n\n: comment\n\ndata:b\ndata\ndata:  c\nid: 1\n\n\n\nevent: x\ndata: d"
+                .replace('\n', end);
+            let (seen, _) = events(&[stream.as_bytes()]);
+            let mut expected = data(&["a", "b\n\n c"]);
+            expected.push(("x".to_owned(), Some("d".to_owned())));
+            assert_eq!(seen, expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_too_long_is_skipped_and_counted() {
+        let long = format!("data: {}\n\n", "x".repeat(EVENT_MAX_BYTES));
+        for size in [usize::MAX, 1000, EVENT_MAX_BYTES] {
+            let stream = format!("data: a\n\n{long}data: b\n\n");
+            let pieces: Vec<&[u8]> = stream.as_bytes().chunks(size.min(stream.len())).collect();
+            assert_eq!(events(&pieces), (data(&["a", "b"]), 1), "{size}");
+        }
+        let endless = "x".repeat(3 * EVENT_MAX_BYTES);
+        assert_eq!(events(&[endless.as_bytes(), b"y", b"\n\ndata: b\n\n"]), (data(&["b"]), 1));
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_stream_is_cut_the_events_are_the_same(
+            lines in prop::collection::vec(prop::sample::select(vec!["data: a", "data: é漢", "data", "", "", "\r", ": c", "event: e", "\u{feff}"]), 0..20),
+            ends in prop::collection::vec(prop::sample::select(vec!["\n", "\r\n", "\r"]), 20),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let stream: String = lines.iter().zip(&ends).map(|(line, end)| format!("{line}{end}")).collect();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut pieces: Vec<&[u8]> = Vec::new();
+            let mut at = 0;
+            for cut in cuts {
+                pieces.push(&stream.as_bytes()[at..cut]);
+                at = cut;
+            }
+            pieces.push(&stream.as_bytes()[at..]);
+            prop_assert_eq!(events(&pieces), events(&[stream.as_bytes()]));
+        }
+
+        #[test]
+        fn events_together_are_the_stream(bytes in prop::collection::vec(prop::sample::select(b"d\n\r:\xff".to_vec()), 0..60)) {
+            let mut together = Vec::new();
+            let mut splitter = Splitter::default();
+            let mut take = |event: Event<'_>| together.extend_from_slice(event.0);
+            for piece in bytes.chunks(7) {
+                splitter.feed(piece, &mut take);
+            }
+            splitter.finish(&mut take);
+            prop_assert_eq!(together, bytes);
+        }
     }
 }

@@ -41,7 +41,7 @@ pub enum Kind {
 }
 
 /// A string as it stands between its quotes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<'a> {
     /// The bytes between the quotes, escapes as they were written.
     pub raw: &'a [u8],
@@ -385,6 +385,12 @@ impl<'a> Scanner<'a> {
     }
 }
 
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").field("at", &self.at).field("bytes", &self.raw.len()).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Scanner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The text may be a prompt: it is not shown.
@@ -396,20 +402,49 @@ impl fmt::Debug for Scanner<'_> {
 /// backslash or a control character; the length of `bytes` if there is none.
 #[inline]
 fn plain_run(bytes: &[u8], mut at: usize) -> usize {
-    const WIDE: usize = 32;
-    let special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-    // Whole blocks without an early exit become vector instructions.
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<WIDE>) {
-        if block.iter().fold(false, |any, byte| any | special(*byte)) {
-            break;
+    let mut words = 0;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let special = specials(u64::from_le_bytes(*word));
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
         }
-        at += WIDE;
+        at += word.len();
+        words += 1;
+        if words == 8 {
+            // A long one: an image, say.
+            at = plain_blocks(bytes, at);
+            words = 0;
+        }
     }
     while let Some(byte) = bytes.get(at) {
-        if special(*byte) {
+        if *byte == b'"' || *byte == b'\\' || *byte < 0x20 {
             break;
         }
         at += 1;
+    }
+    at
+}
+
+/// Marks the special bytes of eight: the lowest bit that is set is the highest of the first of them.
+#[inline]
+fn specials(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let quote = zero(word ^ (ONES * u64::from(b'"')));
+    let backslash = zero(word ^ (ONES * u64::from(b'\\')));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (quote | backslash | control) & (ONES << 7)
+}
+
+/// Skips whole blocks without special bytes. Without an early exit inside, a block becomes vector
+/// instructions.
+fn plain_blocks(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<64>) {
+        let special = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20);
+        if block.iter().fold(0, |any, byte| any | special(*byte)) != 0 {
+            break;
+        }
+        at += block.len();
     }
     at
 }

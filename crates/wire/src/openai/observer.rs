@@ -5,6 +5,7 @@ use crate::conversation::{Answering, ConversationHash};
 use crate::outcome::{Refusal, SchemaChecker, ToolChecker, Validity};
 use crate::sse::Splitter;
 use crate::usage::Usage;
+use std::fmt;
 use std::sync::Arc;
 
 /// A body that is no stream is kept up to this length; a longer one is [`Ending::Unseen`].
@@ -24,7 +25,6 @@ pub struct Expect {
 }
 
 /// Reads one answer.
-#[derive(Debug)]
 pub struct Observer {
     stream: bool,
     splitter: Splitter,
@@ -179,5 +179,17 @@ impl Observer {
         }
         self.answer.body(&self.body);
         self.answer.seen(0, false)
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stream, splitter, body, answer, .. } = self;
+        f.debug_struct("Observer")
+            .field("stream", stream)
+            .field("splitter", splitter)
+            .field("body", &body.len())
+            .field("answer", answer)
+            .finish_non_exhaustive()
     }
 }

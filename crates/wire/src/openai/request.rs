@@ -55,12 +55,18 @@ pub enum ResponseFormat<'a> {
 }
 
 /// One message of a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Message<'a> {
-    /// The role; `None` where it is absent or no string.
-    pub role: Option<Text<'a>>,
     /// The whole message, an object in all but broken requests.
     pub json: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// The role; `None` where it is absent or no string.
+    #[must_use]
+    pub fn role(&self) -> Option<Cow<'a, str>> {
+        json::text(json::member(self.json, "role")?)
+    }
 }
 
 /// The body is not a chat completions request. Nothing of it is repeated: it may hold a prompt.
@@ -81,7 +87,7 @@ pub enum ReadError {
 }
 
 /// A member of an object.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Member<'a> {
     pub(super) key: Text<'a>,
     pub(super) value: Span,
@@ -228,8 +234,14 @@ impl<'a> ChatRequest<'a> {
         std::iter::from_fn(move || {
             open = open && scanner.next_item().unwrap_or(false);
             let json = open.then(|| scanner.skip().ok()).flatten()?.of(messages);
-            Some(Message { role: role(json), json })
+            Some(Message { json })
         })
+    }
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("bytes", &self.json.len()).finish()
     }
 }
 
@@ -242,10 +254,6 @@ impl fmt::Debug for ChatRequest<'_> {
             .field("opening", &self.opening)
             .finish_non_exhaustive()
     }
-}
-
-fn role(message: &[u8]) -> Option<Text<'_>> {
-    Scanner::new(json::member(message, "role")?).string().ok()
 }
 
 /// Walks the array of messages, the scanner standing before it.

@@ -1,6 +1,8 @@
 //! The three ways through the dialect, from one end to the other.
 
 mod golden;
+mod patching;
+mod reading;
 
 use super::*;
 use bytes::Bytes;
