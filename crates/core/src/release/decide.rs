@@ -1,13 +1,14 @@
 //! The way of a decision, on one screen.
 
 use crate::analysis::Analysis;
-use crate::id::Actor;
+use crate::id::{Actor, ReleaseId};
 use crate::release::event::{Command, Event};
 use crate::release::look::{self, Serving};
 use crate::release::moves;
 use crate::release::report::Step;
 use crate::release::state::{Release, State};
 use crate::time::UnixMs;
+use crate::version::VersionId;
 
 /// A command that the state does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,20 @@ pub enum Refused {
     KeepOver {
         /// How long it was kept.
         keep: String,
+    },
+    /// A later release of the route builds on what this one promoted.
+    #[error("release {later} came later and builds on what this one promoted; roll it back first")]
+    BuiltUpon {
+        /// The later one.
+        later: ReleaseId,
+    },
+    /// The route's stable is no longer the one that the release was written against.
+    #[error("the route's stable is {now} now, and this release was written against {then}; write a new release")]
+    StableMoved {
+        /// The route's.
+        now: VersionId,
+        /// The release's.
+        then: VersionId,
     },
 }
 
@@ -132,6 +147,49 @@ fn on_served(release: &Release, now: UnixMs) -> Step {
         | State::AwaitingApproval { .. }
         | State::Promoted { .. }
         | State::RolledBack { .. } => moves::nothing_to_do(release),
+    }
+}
+
+/// What the route as a whole has against a command, which [`decide`], seeing one release, cannot know:
+/// a rollback after promotion while a later release builds on it, or a start against a stable that moved.
+/// `stable` is the route's version in service, `of_route` its releases. Ask before deciding.
+///
+/// # Errors
+/// [`Refused::BuiltUpon`] or [`Refused::StableMoved`].
+pub fn permit<'a>(
+    release: &Release,
+    command: &Command,
+    stable: VersionId,
+    of_route: impl IntoIterator<Item = &'a Release>,
+) -> Result<(), Refused> {
+    match command {
+        Command::Start if release.stable != stable => Err(Refused::StableMoved { now: stable, then: release.stable }),
+        Command::Rollback { .. } => {
+            let Some(promoted_at) = release.promoted_at else { return Ok(()) };
+            let mut others = of_route.into_iter().filter(|other| other.id != release.id);
+            let later =
+                others.find(|other| other.started_at.is_some_and(|at| at >= promoted_at) && builds(&other.state));
+            later.map_or(Ok(()), |later| Err(Refused::BuiltUpon { later: later.id.clone() }))
+        }
+        Command::Start
+        | Command::Pause
+        | Command::Resume
+        | Command::Approve
+        | Command::Advance { .. }
+        | Command::Promote { .. } => Ok(()),
+    }
+}
+
+/// Whether a started release still builds on the stable that it was started against.
+fn builds(state: &State) -> bool {
+    match state {
+        State::Draft | State::RollingBack { .. } | State::RolledBack { .. } => false,
+        State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoting { .. }
+        | State::Promoted { .. } => true,
     }
 }
 

@@ -386,3 +386,27 @@ fn a_look_after_the_end_changes_nothing() {
         assert!(!held.report.headline.is_empty());
     }
 }
+
+#[test]
+fn a_promotion_is_not_taken_from_under_a_later_release() {
+    let command = Command::Rollback { reason: reason() };
+    let promoting = step(&running(2), &by(Command::Promote { reason: reason() }), LATER).next;
+    let later = Release {
+        id: crate::id::ReleaseId::from("support-8"),
+        stable: ex::CANARY,
+        started_at: Some(LATER + SpanMs::hours(1)),
+        ..running(0)
+    };
+    let permitted = |later: &Release| permit(&promoting, &command, ex::CANARY, [&promoting, later]);
+    assert_eq!(permitted(&later), Err(Refused::BuiltUpon { later: later.id.clone() }));
+    assert_eq!(permitted(&Release { started_at: None, state: State::Draft, ..later.clone() }), Ok(()));
+    assert_eq!(permitted(&step(&later, &rollback(), TOO_LATE).next), Ok(()));
+    assert_eq!(permit(&running(0), &command, ex::STABLE, [&later]), Ok(()), "it was never promoted");
+}
+
+#[test]
+fn a_release_does_not_start_against_a_stable_that_moved() {
+    let moved = permit(&ex::release(), &Command::Start, ex::CANARY, []).unwrap_err();
+    assert_eq!(moved, Refused::StableMoved { now: ex::CANARY, then: ex::STABLE });
+    assert_eq!(permit(&ex::release(), &Command::Start, ex::STABLE, []), Ok(()));
+}
