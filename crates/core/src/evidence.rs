@@ -87,22 +87,36 @@ pub struct FirstSeen {
     pub schema: Option<Presence>,
 }
 
-/// A session's sums under one metric. All zero where the metric does not apply to the session.
+/// A session's sums under one metric; what is zero is not written.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sums {
     /// The first exposed request's badness; `None` while unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<f64>,
     /// Badness summed over the requests that count for X2 and whose badness is known.
+    #[serde(skip_serializing_if = "is_zero")]
     pub session: f64,
     /// How many those are.
+    #[serde(skip_serializing_if = "is_none")]
     pub session_n: u32,
     /// Requests that count for X2 and whose badness is unknown: they count as the centre.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "is_none")]
     pub session_unknown: u32,
     /// The amount, or the scores, summed over the whole age.
+    #[serde(skip_serializing_if = "is_zero")]
     pub whole: f64,
     /// How many went into `whole`.
+    #[serde(skip_serializing_if = "is_none")]
     pub whole_n: u32,
+}
+
+fn is_zero(sum: &f64) -> bool {
+    sum.to_bits() == 0
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A quantile metric of one canary session against thresholds other than promotion's.
