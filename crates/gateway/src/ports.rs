@@ -55,6 +55,23 @@ pub trait PinStore: Send + Sync + fmt::Debug + 'static {
     fn live(&self, now: UnixMs) -> Vec<LivePins>;
     /// Resolves once every pin created so far is on stable storage. A raised weight waits for it.
     fn flush(&self) -> Boxed<'_, Result<(), PinError>>;
+    /// Forgets some of the idle pins; called every few seconds.
+    fn sweep(&self, _now: UnixMs) {}
+    /// What is shown of it in metrics.
+    fn counts(&self) -> PinCounts {
+        PinCounts::default()
+    }
+}
+
+/// What a pin store counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PinCounts {
+    /// Pins held.
+    pub held: u64,
+    /// Pins that gave way to the bound.
+    pub evicted: u64,
+    /// Pins that could not be written behind.
+    pub append_failures: u64,
 }
 
 /// How many live sessions are held where.
