@@ -1,0 +1,188 @@
+//! `POST /v1/feedback`: late scores and ratings, joined by the request id or by the session. One
+//! object or an array of them; each is answered for by itself.
+//!
+//! ```json
+//! {"request_id": "cmr_…", "metrics": {"correct": 1, "helpful": 0.8}}
+//! {"model": "support-agent", "session_id": "call-7", "name": "solved", "value": true, "id": "rating-3"}
+//! ```
+//! A score is a number in 0..=1, or a boolean. The same score sent again counts once: a score is told
+//! from another by its request (or session), its name and the sender's own `id`.
+
+use crate::answer::{AnswerBody, Refusal, json};
+use crate::gateway::Gateway;
+use crate::phase::admit::{Admitted, Caller};
+use crate::phase::identify;
+use crate::request_id::RequestId;
+use crate::tally::Room;
+use coalmine_core::id::{RouteName, UnitKey};
+use coalmine_core::metric::is_feedback_name;
+use coalmine_core::tally::Feedback;
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::pin::Membership;
+use coalmine_wire::openai::errors::Problem;
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The most scores in one object.
+const SCORES_MAX: usize = 64;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item {
+    request_id: Option<String>,
+    session_id: Option<String>,
+    #[serde(alias = "route")]
+    model: Option<String>,
+    #[serde(default)]
+    metrics: BTreeMap<String, Score>,
+    name: Option<String>,
+    value: Option<Score>,
+    id: Option<Id>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(untagged)]
+enum Score {
+    Number(f64),
+    Truth(bool),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Number(u64),
+}
+
+#[derive(Serialize)]
+struct Report {
+    accepted: usize,
+    refused: usize,
+    results: Vec<Verdict>,
+}
+
+#[derive(Serialize)]
+struct Verdict {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Whose score it is.
+struct Subject {
+    route: RouteName,
+    unit: UnitKey,
+    member: Option<Membership>,
+    /// Tells requests of one session apart; 0 for the session as a whole.
+    turn: u64,
+}
+
+/// Takes feedback.
+pub(crate) fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<AnswerBody>, Refusal> {
+    let unreadable = |_| Refusal::new(Problem::BadRequest, "feedback is a JSON object, or an array of such");
+    let is_array = admitted.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let items: Vec<serde_json::Value> = if is_array {
+        serde_json::from_slice(&admitted.body).map_err(unreadable)?
+    } else {
+        vec![serde_json::from_slice(&admitted.body).map_err(unreadable)?]
+    };
+    let max = gateway.config.limits.feedback;
+    if items.len() > max {
+        let message = format!("{} items of feedback in one request; this gateway takes {max}", items.len());
+        return Err(Refusal::new(Problem::TooLarge, message));
+    }
+    let verdicts = items.into_iter().map(|item| {
+        let taken = serde_json::from_value(item).map_err(|error| error.to_string());
+        taken.and_then(|item: Item| one(gateway, &admitted.caller, &item, admitted.received_at))
+    });
+    let results: Vec<Verdict> = verdicts.map(|taken| Verdict { ok: taken.is_ok(), error: taken.err() }).collect();
+    let accepted = results.iter().filter(|verdict| verdict.ok).count();
+    let refused = results.len() - accepted;
+    gateway.metrics.feedback_taken.add(accepted as u64);
+    gateway.metrics.feedback_refused.add(refused as u64);
+    let status = if accepted > 0 || refused == 0 { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    let report = Report { accepted, refused, results };
+    Ok(json(status, serde_json::to_vec(&report).unwrap_or_default()))
+}
+
+/// All scores of one object, or none of them.
+fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(), String> {
+    let mut scores: Vec<(&str, Score)> = item.metrics.iter().map(|(name, score)| (name.as_str(), *score)).collect();
+    match (&item.name, item.value) {
+        (Some(name), Some(value)) => scores.push((name, value)),
+        (None, None) => {}
+        _ => return Err("`name` and `value` come together".to_owned()),
+    }
+    if scores.is_empty() || scores.len() > SCORES_MAX {
+        return Err(format!("give 1 to {SCORES_MAX} scores, as `metrics` or as `name` and `value`"));
+    }
+    let subject = subject(gateway, caller, item, now)?;
+    let snapshot = gateway.tables.load();
+    let allowed = snapshot.route(subject.route.as_str()).map(|route| route.settings.clone());
+    let mut ready = Vec::with_capacity(scores.len());
+    for (name, score) in scores {
+        let name = name.strip_prefix("feedback.").unwrap_or(name);
+        if !is_feedback_name(name) {
+            return Err(format!("`{name}` cannot name a feedback: 1 to 64 of a-z 0-9 _ . -"));
+        }
+        if allowed.as_ref().is_some_and(|settings| !settings.feedback.is_empty() && !settings.feedback.contains(name)) {
+            return Err(format!("route {} takes no feedback named `{name}`", subject.route));
+        }
+        let value = match score {
+            Score::Truth(is_so) => f64::from(u8::from(is_so)),
+            Score::Number(value) if (0.0..=1.0).contains(&value) => value,
+            Score::Number(value) => return Err(format!("`{name}` is {value}; a score is in 0..=1, where 1 is good")),
+        };
+        ready.push(Feedback {
+            route: subject.route.clone(),
+            unit: subject.unit,
+            member: subject.member.clone(),
+            name: name.to_owned(),
+            value,
+            idempotency: idempotency(gateway, &subject, name, item.id.as_ref()),
+            received_at: now,
+        });
+    }
+    match ready.into_iter().all(|score| gateway.tally.keep_feedback(score) == Room::Taken) {
+        true => Ok(()),
+        false => Err("too much feedback waits; send it again later".to_owned()),
+    }
+}
+
+fn subject(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<Subject, String> {
+    if let Some(text) = &item.request_id {
+        let id = RequestId::open(text, &gateway.keys.request_id)
+            .ok_or("`request_id` is not one that this gateway gave out in `x-coalmine-request-id`")?;
+        let unit = id.unit.ok_or("the request had no session, so nothing can be joined to it")?;
+        return Ok(Subject { route: RouteName::clone(&id.route), unit, member: id.member, turn: id.turn });
+    }
+    let (Some(session), Some(model)) = (&item.session_id, &item.model) else {
+        return Err("give `request_id`, or `session_id` with `model` (the route)".to_owned());
+    };
+    let snapshot = gateway.tables.load();
+    let route = snapshot.route(model).ok_or_else(|| format!("there is no route `{model}`"))?;
+    let unit = identify::unit(gateway, route, &caller.scope, session);
+    let pin = gateway.pins.get(unit, now).ok_or("no live session of this name under this API key and route")?;
+    Ok(Subject { route: RouteName::clone(&route.name), unit, member: pin.member, turn: 0 })
+}
+
+fn idempotency(gateway: &Gateway, subject: &Subject, name: &str, id: Option<&Id>) -> u64 {
+    let mut hasher = blake3::Hasher::new_keyed(&gateway.keys.request_id);
+    hasher.update(&subject.unit.0.to_le_bytes());
+    hasher.update(&subject.turn.to_le_bytes());
+    hasher.update(&(name.len() as u64).to_le_bytes());
+    hasher.update(name.as_bytes());
+    match id {
+        None => {}
+        Some(Id::Text(text)) => {
+            hasher.update(text.as_bytes());
+        }
+        Some(Id::Number(number)) => {
+            hasher.update(number.to_string().as_bytes());
+        }
+    }
+    let mut low = [0; 8];
+    low.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    u64::from_le_bytes(low)
+}

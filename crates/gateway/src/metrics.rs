@@ -1,0 +1,428 @@
+//! What operators see at `/metrics`: atomics, rendered as Prometheus text. Labels are routes, versions
+//! in service, arms, providers and fixed words; never sessions, customers or content.
+
+use crate::sync::lock;
+use crate::upstream::pool::Trouble;
+use coalmine_core::id::{ProviderName, RouteName};
+use coalmine_core::tally::{CancelPoint, Cause, Ending, Outcome};
+use coalmine_core::traffic::assign::Reason;
+use coalmine_core::traffic::pin::Arm;
+use coalmine_core::version::VersionId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number of things that are there now.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Upper bounds of the classes, in milliseconds.
+const BOUNDS_MS: [f64; 14] = [5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5];
+
+/// A distribution of times.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    classes: [AtomicU64; BOUNDS_MS.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Histogram {
+    fn observe(&self, ms: f64) {
+        let class = BOUNDS_MS.partition_point(|bound| *bound < ms);
+        self.classes[class].fetch_add(1, Ordering::Relaxed);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+        self.sum_us.fetch_add((ms * 1e3) as u64, Ordering::Relaxed);
+    }
+}
+
+const STATUSES: [&str; 6] = ["none", "2xx", "3xx", "4xx", "429", "5xx"];
+const ENDINGS: [&str; 14] = [
+    "complete",
+    "failed_connect",
+    "failed_broken",
+    "failed_server",
+    "failed_rate_limited",
+    "failed_rejected",
+    "failed_in_band",
+    "failed_malformed",
+    "failed_deadline",
+    "client_error",
+    "gateway_error",
+    "cancelled_before_first_byte",
+    "cancelled_mid_answer",
+    "running",
+];
+const TOKENS: [&str; 4] = ["input", "output", "cached", "reasoning"];
+const REASONS: [Reason; 9] = [
+    Reason::Pinned,
+    Reason::MovedByRollback,
+    Reason::Slot,
+    Reason::Ceiling,
+    Reason::OlderThanRelease,
+    Reason::OutsideCohorts,
+    Reason::NoRelease,
+    Reason::NoIdentity,
+    Reason::Forced,
+];
+const TROUBLES: [Trouble; 4] = [Trouble::Connect, Trouble::Broken, Trouble::Malformed, Trouble::FirstByte];
+
+/// Everything that one gateway counts.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) active: Gauge,
+    pub(crate) connections: Gauge,
+    pub(crate) passed_through: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) sink_refusals: Counter,
+    pub(crate) feedback_taken: Counter,
+    pub(crate) feedback_refused: Counter,
+    pub(crate) pin_flush_failures: Counter,
+    routes: Mutex<BTreeMap<RouteName, Arc<RouteSeries>>>,
+    providers: Mutex<BTreeMap<ProviderName, Arc<ProviderSeries>>>,
+}
+
+/// What is counted by provider.
+#[derive(Debug, Default)]
+pub(crate) struct ProviderSeries {
+    troubles: [Counter; TROUBLES.len()],
+    pub(crate) retries: Counter,
+}
+
+/// What is counted by route.
+#[derive(Debug, Default)]
+pub(crate) struct RouteSeries {
+    assignments: [Counter; REASONS.len()],
+    /// A history that was edited or cut: a new session.
+    pub(crate) conversations_edited: Counter,
+    /// Twins whose answers were alike while their versions were not: a new session.
+    pub(crate) conversations_ambiguous: Counter,
+    /// Stable answered in the canary's place.
+    pub(crate) rescued: Counter,
+    /// The budget was empty.
+    pub(crate) rescue_refused: Counter,
+    /// A refusal of the canary that could not be put to stable.
+    pub(crate) unproven: Counter,
+    pub(crate) generations_refused: Counter,
+    versions: Mutex<BTreeMap<(VersionId, Arm), Arc<VersionSeries>>>,
+}
+
+/// What is counted by version and arm.
+#[derive(Debug)]
+pub(crate) struct VersionSeries {
+    provider: ProviderName,
+    statuses: [Counter; STATUSES.len()],
+    endings: [Counter; ENDINGS.len()],
+    ttft: Histogram,
+    latency: Histogram,
+    tokens: [Counter; TOKENS.len()],
+    cost_micro_usd: Counter,
+    unpriced: Counter,
+}
+
+impl ProviderSeries {
+    pub(crate) fn note(&self, trouble: Trouble) {
+        self.troubles[trouble as usize].add(1);
+    }
+}
+
+impl RouteSeries {
+    pub(crate) fn note_assignment(&self, reason: Reason) {
+        self.assignments[reason as usize].add(1);
+    }
+
+    /// The series of a version in one arm, made when it is first asked for.
+    pub(crate) fn version(&self, version: VersionId, arm: Arm, provider: &ProviderName) -> Arc<VersionSeries> {
+        let new = || Arc::new(VersionSeries::new(provider.clone()));
+        lock(&self.versions).entry((version, arm)).or_insert_with(new).clone()
+    }
+
+    /// Forgets versions that no table knows any more.
+    pub(crate) fn keep_only(&self, versions: &BTreeSet<VersionId>) {
+        lock(&self.versions).retain(|(version, _), _| versions.contains(version));
+    }
+}
+
+impl VersionSeries {
+    fn new(provider: ProviderName) -> Self {
+        Self {
+            provider,
+            statuses: Default::default(),
+            endings: Default::default(),
+            ttft: Histogram::default(),
+            latency: Histogram::default(),
+            tokens: Default::default(),
+            cost_micro_usd: Counter::default(),
+            unpriced: Counter::default(),
+        }
+    }
+
+    pub(crate) fn note(&self, outcome: &Outcome) {
+        let status = match outcome.status {
+            200..=299 => 1,
+            300..=399 => 2,
+            429 => 4,
+            400..=499 => 3,
+            500.. => 5,
+            _ => 0,
+        };
+        self.statuses[status].add(1);
+        self.endings[ending_index(outcome.ending)].add(1);
+        if let Some(ttft_ms) = outcome.ttft_ms {
+            self.ttft.observe(ttft_ms);
+        }
+        self.latency.observe(outcome.latency_ms);
+        let usage = outcome.usage;
+        for (counter, tokens) in self.tokens.iter().zip([usage.input, usage.output, usage.cached, usage.reasoning]) {
+            counter.add(tokens.unwrap_or(0));
+        }
+        match outcome.cost_usd {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
+            Some(usd) => self.cost_micro_usd.add((usd * 1e6).round() as u64),
+            None => self.unpriced.add(1),
+        }
+    }
+}
+
+fn ending_index(ending: Ending) -> usize {
+    match ending {
+        Ending::Complete => 0,
+        Ending::Failed(cause) => match cause {
+            Cause::Connect => 1,
+            Cause::Broken => 2,
+            Cause::Server => 3,
+            Cause::RateLimited => 4,
+            Cause::Rejected => 5,
+            Cause::InBand => 6,
+            Cause::Malformed => 7,
+            Cause::Deadline => 8,
+        },
+        Ending::ClientError => 9,
+        Ending::GatewayError => 10,
+        Ending::Cancelled(CancelPoint::BeforeFirstByte) => 11,
+        Ending::Cancelled(CancelPoint::MidAnswer) => 12,
+        Ending::Running => 13,
+    }
+}
+
+/// How an ending is written in metrics and in the access log.
+pub(crate) fn ending_label(ending: Ending) -> &'static str {
+    ENDINGS[ending_index(ending)]
+}
+
+impl Metrics {
+    /// The series of a route, made when it is first asked for.
+    pub(crate) fn route(&self, route: &RouteName) -> Arc<RouteSeries> {
+        lock(&self.routes).entry(route.clone()).or_default().clone()
+    }
+
+    /// The series of a provider, made when it is first asked for.
+    pub(crate) fn provider(&self, provider: &ProviderName) -> Arc<ProviderSeries> {
+        lock(&self.providers).entry(provider.clone()).or_default().clone()
+    }
+
+    /// Everything as Prometheus text; `gauges` are numbers that others keep.
+    pub(crate) fn render(&self, gauges: &[(&str, &str, u64)]) -> String {
+        let mut page = Page::default();
+        page.one("coalmine_active_requests", "gauge", "Requests in flight.", self.active.get());
+        page.one("coalmine_connections", "gauge", "Open client connections.", self.connections.get());
+        let passed = self.passed_through.get();
+        page.one("coalmine_passed_through_total", "counter", "Requests passed through uncounted.", passed);
+        page.one("coalmine_refused_total", "counter", "Requests refused by the gateway itself.", self.refused.get());
+        let refusals = self.sink_refusals.get();
+        page.one("coalmine_sink_refusals_total", "counter", "Deltas that were not taken at once.", refusals);
+        page.one("coalmine_feedback_total", "counter", "Feedback taken.", self.feedback_taken.get());
+        page.one("coalmine_feedback_refused_total", "counter", "Feedback refused.", self.feedback_refused.get());
+        let failures = self.pin_flush_failures.get();
+        page.one("coalmine_pin_flush_failures_total", "counter", "Raises that wait: pins not durable.", failures);
+        for (name, help, value) in gauges {
+            page.one(name, if name.ends_with("_total") { "counter" } else { "gauge" }, help, *value);
+        }
+        self.render_routes(&mut page);
+        self.render_versions(&mut page);
+        self.render_providers(&mut page);
+        page.text
+    }
+
+    fn render_routes(&self, page: &mut Page) {
+        let routes = lock(&self.routes).clone();
+        page.head("coalmine_assignments_total", "counter", "Assignments by reason.");
+        for (route, series) in &routes {
+            for (reason, counter) in REASONS.iter().zip(&series.assignments) {
+                let labels = [("route", route.as_str()), ("reason", reason.as_str())];
+                page.sample("coalmine_assignments_total", &labels, counter.get());
+            }
+        }
+        type Read = fn(&RouteSeries) -> u64;
+        let families: [(&str, &str, Read); 6] = [
+            ("coalmine_rescued_total", "Canary failures answered by stable.", |s| s.rescued.get()),
+            ("coalmine_rescue_refused_total", "Rescues refused for want of budget.", |s| s.rescue_refused.get()),
+            ("coalmine_unproven_total", "Canary refusals not put to stable.", |s| s.unproven.get()),
+            ("coalmine_conversations_edited_total", "Histories edited or cut.", |s| s.conversations_edited.get()),
+            ("coalmine_conversations_ambiguous_total", "Twin histories.", |s| s.conversations_ambiguous.get()),
+            ("coalmine_generations_refused_total", "Older tables refused.", |s| s.generations_refused.get()),
+        ];
+        for (name, help, read) in families {
+            page.head(name, "counter", help);
+            for (route, series) in &routes {
+                page.sample(name, &[("route", route.as_str())], read(series));
+            }
+        }
+    }
+
+    fn render_versions(&self, page: &mut Page) {
+        let mut all = Vec::new();
+        for (route, series) in &*lock(&self.routes) {
+            for ((version, arm), series) in &*lock(&series.versions) {
+                all.push((route.clone(), version.to_string(), *arm, series.clone()));
+            }
+        }
+        let labels = |(route, version, arm, series): &'_ (RouteName, String, Arm, Arc<VersionSeries>)| {
+            [
+                ("route", route.0.clone()),
+                ("version", version.clone()),
+                ("arm", arm.as_str().to_owned()),
+                ("provider", series.provider.0.clone()),
+            ]
+        };
+        let mut family =
+            |name: &str, help: &str, label: &str, words: &[&str], read: fn(&VersionSeries) -> &[Counter]| {
+                page.head(name, "counter", help);
+                for one in &all {
+                    let labels = labels(one);
+                    for (word, counter) in words.iter().zip(read(&one.3)).filter(|(_, counter)| counter.get() > 0) {
+                        let mut labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
+                        labels.push((label, word));
+                        page.sample(name, &labels, counter.get());
+                    }
+                }
+            };
+        family("coalmine_requests_total", "Requests by status class.", "status", &STATUSES, |s| &s.statuses);
+        family("coalmine_endings_total", "Requests by how they ended.", "ending", &ENDINGS, |s| &s.endings);
+        family("coalmine_tokens_total", "Tokens.", "kind", &TOKENS, |s| &s.tokens);
+        type Read = fn(&VersionSeries) -> &Histogram;
+        let histograms: [(&str, &str, Read); 2] = [
+            ("coalmine_ttft_seconds", "From the request's last byte to the first content byte.", |s| &s.ttft),
+            ("coalmine_latency_seconds", "From the request's last byte to the answer's end.", |s| &s.latency),
+        ];
+        for (name, help, read) in histograms {
+            page.head(name, "histogram", help);
+            for one in &all {
+                let labels = labels(one);
+                let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
+                page.histogram(name, &labels, read(&one.3));
+            }
+        }
+        page.head("coalmine_cost_usd_total", "counter", "US dollars by the price table.");
+        for one in &all {
+            let labels = labels(one);
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            page.sample("coalmine_cost_usd_total", &labels, Micro(one.3.cost_micro_usd.get()));
+        }
+        page.head("coalmine_unpriced_total", "counter", "Requests whose cost is not known.");
+        for one in &all {
+            let labels = labels(one);
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            page.sample("coalmine_unpriced_total", &labels, one.3.unpriced.get());
+        }
+    }
+
+    fn render_providers(&self, page: &mut Page) {
+        let providers = lock(&self.providers).clone();
+        page.head("coalmine_upstream_failures_total", "counter", "Attempts without an answer, by cause.");
+        for (provider, series) in &providers {
+            for (trouble, counter) in TROUBLES.iter().zip(&series.troubles) {
+                let labels = [("provider", provider.as_str()), ("cause", trouble.as_str())];
+                page.sample("coalmine_upstream_failures_total", &labels, counter.get());
+            }
+        }
+        page.head("coalmine_upstream_retries_total", "counter", "Attempts beyond the first.");
+        for (provider, series) in &providers {
+            page.sample("coalmine_upstream_retries_total", &[("provider", provider.as_str())], series.retries.get());
+        }
+    }
+}
+
+/// Millionths, written as a decimal fraction.
+struct Micro(u64);
+
+impl std::fmt::Display for Micro {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+/// Prometheus text, format 0.0.4. Writing to a `String` cannot fail.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.head(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.text.push_str(name);
+        self.labels(labels);
+        let _ = writeln!(self.text, " {value}");
+    }
+
+    fn labels(&mut self, labels: &[(&str, &str)]) {
+        for (n, (label, value)) in labels.iter().enumerate() {
+            self.text.push(if n == 0 { '{' } else { ',' });
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.text, "{label}=\"{value}\"");
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
+        let mut below = 0;
+        let bounds = BOUNDS_MS.iter().map(|ms| (ms / 1e3).to_string()).chain(["+Inf".to_owned()]);
+        for (bound, class) in bounds.zip(&histogram.classes) {
+            below += class.load(Ordering::Relaxed);
+            let mut labels = labels.to_vec();
+            labels.push(("le", bound.as_str()));
+            self.sample(&format!("{name}_bucket"), &labels, below);
+        }
+        self.sample(&format!("{name}_sum"), labels, Micro(histogram.sum_us.load(Ordering::Relaxed)));
+        self.sample(&format!("{name}_count"), labels, below);
+    }
+}
