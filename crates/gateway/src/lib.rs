@@ -2,6 +2,38 @@
 //! store and the control plane gone, the last table goes on serving.
 //!
 //! The way of a request is `proxy.rs`, on one screen: admit, identify, assign, rewrite, send, relay,
-//! observe.
+//! observe; each is a module under `phase/`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`config`], [`ports`] | what a gateway is told, and what it needs of the world |
+//! | [`Gateway`], [`listen`] | building, starting, draining one; accepting connections |
+//! | `table`, [`pins`], `conversations` | who gets what: the table in service, pins, sessions found by content |
+//! | `upstream/` | pools, retries, breakers, the rescue budget |
+//! | `tally`, `sink` | requests in flight, judged turns, the deltas that carry them away |
+//! | `request_id`, `feedback` | what joins a late score to its session |
+//! | `metrics` | what operators see |
 
+mod answer;
+mod checkers;
+pub mod config;
+mod conversations;
+mod feedback;
+mod gateway;
+pub mod listen;
+mod metrics;
+mod passthrough;
+mod phase;
+pub mod pins;
 pub mod ports;
+mod proxy;
+mod request_id;
+mod sink;
+mod sync;
+mod table;
+mod tally;
+mod upstream;
+
+pub use answer::{AnswerBody, BoxError};
+pub use gateway::{Gateway, Running};
+pub use upstream::pool::ProviderError;

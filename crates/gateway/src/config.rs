@@ -1,0 +1,317 @@
+//! What a gateway is told at its start: plain values, built and checked by the app.
+
+use coalmine_core::id::{CustomerId, GatewayId, ProviderName, RouteName, TenantId};
+use coalmine_core::time::SpanMs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+/// Everything a gateway is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name in deltas.
+    pub gateway: GatewayId,
+    /// Its start, as a number that grows from one start to the next.
+    pub epoch: u64,
+    /// Whose routes it serves.
+    pub tenant: TenantId,
+    /// Keys unit hashes, content following and request ids; the same for every gateway of a site and
+    /// kept over restarts, for with another one every session is a stranger.
+    pub secret: SiteSecret,
+    /// Who answers.
+    pub providers: BTreeMap<ProviderName, Provider>,
+    /// Who answers a model that names no route, unchanged and uncounted; without it that is a 404.
+    pub default_provider: Option<ProviderName>,
+    /// Settings by route; a route without an entry has the default ones.
+    pub routes: BTreeMap<RouteName, RouteSettings>,
+    /// Keys that clients may use; empty: any key, and none.
+    pub client_keys: Vec<ClientKey>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether answers carry `x-coalmine-*` headers.
+    pub answer_headers: AnswerHeaders,
+    /// Whether `x-coalmine-override` is obeyed.
+    pub overrides: Overrides,
+    /// What tokens cost.
+    pub prices: coalmine_wire::prices::Prices,
+    /// A turn outside of any release is judged at this age.
+    pub judged_after: SpanMs,
+    /// How often a delta leaves, of the wall's time.
+    pub report_every: Duration,
+}
+
+impl Config {
+    /// Defaults for everything but the names, the secret and the providers.
+    #[must_use]
+    pub fn new(gateway: GatewayId, secret: SiteSecret, providers: BTreeMap<ProviderName, Provider>) -> Self {
+        Self {
+            gateway,
+            epoch: 0,
+            tenant: TenantId::default(),
+            secret,
+            providers,
+            default_provider: None,
+            routes: BTreeMap::new(),
+            client_keys: Vec::new(),
+            limits: Limits::default(),
+            answer_headers: AnswerHeaders::On,
+            overrides: Overrides::Refused,
+            prices: coalmine_wire::prices::Prices::default(),
+            judged_after: SpanMs::secs(60),
+            report_every: Duration::from_secs(1),
+        }
+    }
+}
+
+/// 32 random bytes of the site. Never shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SiteSecret(pub [u8; 32]);
+
+impl fmt::Debug for SiteSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SiteSecret(..)")
+    }
+}
+
+/// A text that is never shown, such as a provider's API key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` out of sight.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// One provider.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Its dialect.
+    pub kind: ProviderKind,
+    /// What it is shown as authorization.
+    pub credential: Credential,
+    /// Its addresses, tried in turn; at least one.
+    pub upstreams: Vec<Upstream>,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// When a failed attempt is repeated.
+    pub retry: RetryPolicy,
+    /// Whether it takes `stream_options.include_usage`.
+    pub stream_usage: StreamUsage,
+}
+
+impl Provider {
+    /// An OpenAI-compatible provider at one address, with default timeouts.
+    #[must_use]
+    pub fn openai(url: impl Into<String>, credential: Credential) -> Self {
+        Self {
+            kind: ProviderKind::OpenAi,
+            credential,
+            upstreams: vec![Upstream { url: url.into() }],
+            timeouts: Timeouts::default(),
+            retry: RetryPolicy::default(),
+            stream_usage: StreamUsage::Ask,
+        }
+    }
+}
+
+/// A provider's dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// OpenAI, and whatever speaks like it.
+    OpenAi,
+}
+
+/// One address of a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its base, `https://api.openai.com/v1`: what stands for our own `/v1`.
+    pub url: String,
+}
+
+/// What a provider is shown as authorization. The client's own is never sent by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// This bearer key.
+    Bearer(Secret),
+    /// The client's own key, for a site where clients hold the provider's keys.
+    Client,
+    /// Nothing.
+    None,
+}
+
+/// Whether a stream is asked for its usage where the client did not ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamUsage {
+    /// Ask, and take the chunk out of the answer again.
+    Ask,
+    /// The provider refuses the option: leave the request alone; usage is then unknown.
+    Leave,
+}
+
+/// How long a provider may take, of the wall's time. Long by default: a model may think for minutes.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// From the request's last byte to the answer's head.
+    pub first_byte: Duration,
+    /// Between two pieces of the answer.
+    pub idle: Duration,
+    /// For everything.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_mins(10),
+            idle: Duration::from_mins(5),
+            total: Duration::from_hours(1),
+        }
+    }
+}
+
+/// When a failed attempt is repeated on the same version. Only before anything was delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct RetryPolicy {
+    /// Attempts beyond the first.
+    pub retries: u16,
+    /// The pause before one is drawn from half of this to all of it, doubled each time.
+    pub pause: Duration,
+    /// A 429 is repeated only when its `retry-after` is no longer than this.
+    pub retry_after_max: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { retries: 1, pause: Duration::from_millis(100), retry_after_max: Duration::from_secs(1) }
+    }
+}
+
+/// One route's settings that are no part of a version.
+#[derive(Debug, Clone)]
+pub struct RouteSettings {
+    /// Where a session's name is looked for; the first that is present serves.
+    pub sessions: Vec<SessionSource>,
+    /// Where a customer's name is looked for; then the client key's own.
+    pub customers: Vec<CustomerSource>,
+    /// Names that feedback may have; empty: any.
+    pub feedback: BTreeSet<String>,
+}
+
+impl Default for RouteSettings {
+    fn default() -> Self {
+        let header = SessionSource::Header("x-session-id".to_owned());
+        let body = SessionSource::Body("metadata.session_id".to_owned());
+        Self {
+            sessions: vec![header, SessionSource::Path, body, SessionSource::Conversation],
+            customers: Vec::new(),
+            feedback: BTreeSet::new(),
+        }
+    }
+}
+
+/// Where a session's name is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionSource {
+    /// A request header.
+    Header(String),
+    /// The path: `/s/{session}/v1/…`.
+    Path,
+    /// A text or a number in the request body, by its dotted path: `metadata.session_id`, `user`.
+    Body(String),
+    /// The content of the conversation itself.
+    Conversation,
+}
+
+/// Where a customer's name is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CustomerSource {
+    /// A request header.
+    Header(String),
+    /// A text or a number in the request body, by its dotted path.
+    Body(String),
+}
+
+/// A key that clients may use.
+#[derive(Debug, Clone)]
+pub struct ClientKey {
+    /// BLAKE3 of the bearer text.
+    pub hash: [u8; 32],
+    /// Whose it is, where registered.
+    pub customer: Option<CustomerId>,
+}
+
+/// Bounds of what one process takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub body: usize,
+    /// Time for a request head.
+    pub head_time: Duration,
+    /// Time for a request body.
+    pub body_time: Duration,
+    /// Open connections; further ones wait.
+    pub connections: usize,
+    /// Turns waiting for the sink; further ones are dropped and counted.
+    pub turns: usize,
+    /// Feedback waiting for the sink, and the most in one request.
+    pub feedback: usize,
+    /// Conversations followed by content.
+    pub conversations: usize,
+    /// A conversation that is idle for longer is forgotten.
+    pub conversation_idle: SpanMs,
+    /// How long a canary's answer is held back in the hope of a first content byte, so that stable
+    /// can still take over; of the wall's time.
+    pub rescue_hold: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 64 << 20,
+            head_time: Duration::from_mins(2),
+            body_time: Duration::from_mins(1),
+            connections: 20_000,
+            turns: 100_000,
+            feedback: 10_000,
+            conversations: 1_000_000,
+            conversation_idle: SpanMs::hours(24),
+            rescue_hold: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Whether answers carry `x-coalmine-*` headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerHeaders {
+    /// They do.
+    On,
+    /// They do not.
+    Off,
+}
+
+/// Whether `x-coalmine-override` is obeyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overrides {
+    /// It is ignored.
+    Refused,
+    /// `stable` and `canary` force the arm; such a request is never counted.
+    Accepted,
+}

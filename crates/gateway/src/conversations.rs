@@ -1,0 +1,156 @@
+//! Conversations followed by content: which unit an answer was given to. Bounded in number and time.
+//! Kept in memory: after a restart a conversation under way is a stranger, goes to stable, and is not
+//! counted.
+
+use crate::sync::lock;
+use coalmine_core::id::UnitKey;
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::version::VersionId;
+use coalmine_wire::conversation::ConversationHash;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+const SHARDS: usize = 16;
+
+/// Who was answered how.
+#[derive(Debug)]
+pub(crate) struct Conversations {
+    shards: Box<[Mutex<Ages>]>,
+    /// The most in one age of one shard.
+    each: usize,
+    idle: SpanMs,
+}
+
+/// What a continued conversation is found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The unit that was answered so.
+    Unit(UnitKey),
+    /// Units on different versions got the same answer to the same words: nobody can tell which it is.
+    Ambiguous,
+    /// Nobody was answered so: an edited or a cut history, or one that is too old.
+    Unknown,
+}
+
+/// Two ages: what is used moves into the young one, and the old one is forgotten as a whole.
+#[derive(Debug, Default)]
+struct Ages {
+    young: HashMap<u128, Entry>,
+    old: HashMap<u128, Entry>,
+    since: UnixMs,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// `None` once it is ambiguous.
+    unit: Option<UnitKey>,
+    version: u64,
+}
+
+impl Conversations {
+    pub(crate) fn new(count: usize, idle: SpanMs) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, each: (count / SHARDS / 2).max(1), idle }
+    }
+
+    /// Whose conversation this is.
+    pub(crate) fn find(&self, hash: ConversationHash, now: UnixMs) -> Found {
+        let mut ages = lock(self.shard(hash));
+        self.turn(&mut ages, now);
+        let Some(entry) = ages.young.get(&hash.0).or_else(|| ages.old.get(&hash.0)).copied() else {
+            return Found::Unknown;
+        };
+        ages.young.insert(hash.0, entry);
+        entry.unit.map_or(Found::Ambiguous, Found::Unit)
+    }
+
+    /// An answer to `unit`, given by `version`, has ended.
+    pub(crate) fn keep(&self, hash: ConversationHash, unit: UnitKey, version: VersionId, now: UnixMs) {
+        let version = mark(version);
+        let mut ages = lock(self.shard(hash));
+        self.turn(&mut ages, now);
+        let known = ages.young.get(&hash.0).or_else(|| ages.old.get(&hash.0)).copied();
+        let twin =
+            known.is_some_and(|known| known.unit != Some(unit) && (known.unit.is_none() || known.version != version));
+        ages.young.insert(hash.0, Entry { unit: (!twin).then_some(unit), version });
+    }
+
+    /// How many are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard)).map(|ages| ages.young.len() + ages.old.len()).sum()
+    }
+
+    fn shard(&self, hash: ConversationHash) -> &Mutex<Ages> {
+        &self.shards[(hash.0 >> 64) as usize % SHARDS]
+    }
+
+    fn turn(&self, ages: &mut Ages, now: UnixMs) {
+        let aged = now.since(ages.since) > self.idle;
+        if ages.young.len() < self.each && !aged {
+            return;
+        }
+        // an age that began two idle times ago holds nothing that is not idle
+        let stale = now.since(ages.since) > self.idle + self.idle;
+        let young = std::mem::take(&mut ages.young);
+        ages.old = if stale { HashMap::new() } else { young };
+        ages.since = now;
+    }
+}
+
+fn mark(version: VersionId) -> u64 {
+    let mut low = [0; 8];
+    low.copy_from_slice(&version.0[..8]);
+    u64::from_le_bytes(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: VersionId = VersionId([1; 32]);
+    const B: VersionId = VersionId([2; 32]);
+
+    fn hash(n: u128) -> ConversationHash {
+        ConversationHash(n << 64 | n)
+    }
+
+    #[test]
+    fn finds_who_was_answered_and_nobody_else() {
+        let all = Conversations::new(1_000, SpanMs::hours(1));
+        all.keep(hash(1), UnitKey(7), A, UnixMs(1_000));
+        assert_eq!(all.find(hash(1), UnixMs(2_000)), Found::Unit(UnitKey(7)));
+        assert_eq!(all.find(hash(2), UnixMs(2_000)), Found::Unknown);
+    }
+
+    #[test]
+    fn twins_on_one_version_go_on_and_twins_on_two_are_ambiguous() {
+        let all = Conversations::new(1_000, SpanMs::hours(1));
+        all.keep(hash(1), UnitKey(7), A, UnixMs(0));
+        all.keep(hash(1), UnitKey(8), A, UnixMs(0));
+        assert_eq!(all.find(hash(1), UnixMs(0)), Found::Unit(UnitKey(8)));
+        all.keep(hash(1), UnitKey(9), B, UnixMs(0));
+        assert_eq!(all.find(hash(1), UnixMs(0)), Found::Ambiguous);
+        all.keep(hash(1), UnitKey(9), B, UnixMs(0));
+        assert_eq!(all.find(hash(1), UnixMs(0)), Found::Ambiguous);
+    }
+
+    #[test]
+    fn is_bounded_and_forgets_the_idle() {
+        let all = Conversations::new(320, SpanMs::secs(10));
+        for n in 0..10_000 {
+            all.keep(hash(n), UnitKey(n), A, UnixMs(1_000));
+        }
+        assert!(all.len() <= 320, "{}", all.len());
+        assert_eq!(all.find(hash(9_999), UnixMs(2_000)), Found::Unit(UnitKey(9_999)));
+        assert_eq!(all.find(hash(9_999), UnixMs(90_000)), Found::Unknown);
+    }
+
+    #[test]
+    fn what_is_used_lives_on() {
+        let all = Conversations::new(1_000, SpanMs::secs(10));
+        all.keep(hash(1), UnitKey(7), A, UnixMs(0));
+        for second in 1..60 {
+            assert_eq!(all.find(hash(1), UnixMs(second * 1_000)), Found::Unit(UnitKey(7)), "{second}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One gateway: what it is made of, and what the app asks of it.
+
+use crate::answer::AnswerBody;
+use crate::checkers::Checkers;
+use crate::config::Config;
+use crate::conversations::Conversations;
+use crate::metrics::Metrics;
+use crate::phase::admit;
+use crate::ports::{Clock, PinError, PinStore, TableSource, TallySink};
+use crate::table::{Offered, Tables};
+use crate::tally::Tally;
+use crate::upstream::pool::{self, Pool, ProviderError};
+use crate::{proxy, sink};
+use coalmine_core::id::{CustomerId, Generation, ProviderName, ReleaseId, RouteName};
+use coalmine_core::traffic::table::RoutingTable;
+use coalmine_core::traffic::weight::WeightBp;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How often one of the pins' shards is swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// The longest pause between two tries to make pins durable for a raise that waits.
+const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// The data plane of one process.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pins: Arc<dyn PinStore>,
+    pub(crate) tables: Tables,
+    pub(crate) tally: Tally,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) conversations: Conversations,
+    pub(crate) checkers: Checkers,
+    pub(crate) keys: Keys,
+    pub(crate) client_keys: HashMap<[u8; 32], Option<CustomerId>>,
+    pub(crate) pools: HashMap<ProviderName, Arc<Pool>>,
+    pub(crate) drained: Notify,
+    draining: AtomicBool,
+}
+
+/// One key for each use of the site's secret.
+pub(crate) struct Keys {
+    pub(crate) unit: [u8; 32],
+    pub(crate) conversation: [u8; 32],
+    pub(crate) request_id: [u8; 32],
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}
+
+/// The tasks of a gateway; see [`Gateway::start`].
+#[derive(Debug)]
+pub struct Running {
+    stop: watch::Sender<bool>,
+    report: JoinHandle<()>,
+    others: Vec<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Builds a gateway. It serves no route before a table came.
+    pub fn new(config: Config, clock: Arc<dyn Clock>, pins: Arc<dyn PinStore>) -> Result<Arc<Self>, ProviderError> {
+        let metrics = Arc::new(Metrics::default());
+        let pools = pool::pools(&config, &clock, &metrics)?;
+        let key = |of| blake3::derive_key(of, &config.secret.0);
+        let keys = Keys {
+            unit: key("coalmine 1 unit"),
+            conversation: key("coalmine 1 conversation"),
+            request_id: key("coalmine 1 request id"),
+        };
+        let client_keys = config.client_keys.iter().map(|key| (key.hash, key.customer.clone())).collect();
+        Ok(Arc::new(Self {
+            tables: Tables::new(&config, pools.clone(), metrics.clone()),
+            tally: Tally::new(config.limits.turns, config.limits.feedback),
+            conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle),
+            checkers: Checkers::default(),
+            keys,
+            client_keys,
+            pools,
+            metrics,
+            drained: Notify::new(),
+            draining: AtomicBool::new(false),
+            config,
+            clock,
+            pins,
+        }))
+    }
+
+    /// Starts what runs beside requests: following the table, reporting, sweeping.
+    pub fn start(self: &Arc<Self>, source: Arc<dyn TableSource>, sink: Arc<dyn TallySink>) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let follow = tokio::spawn(Arc::clone(self).follow(source));
+        let sweep = tokio::spawn(Arc::clone(self).sweep());
+        let report = tokio::spawn(sink::report(Arc::clone(self), sink, stopped));
+        Running { stop, report, others: vec![follow, sweep] }
+    }
+
+    /// Whether a path is answered here, and not by a neighbour on the same listener.
+    #[must_use]
+    pub fn owns(path: &str) -> bool {
+        admit::is_ours(path)
+    }
+
+    /// Answers a request whose path it [owns](Self::owns).
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
+        proxy::answer(self, request).await
+    }
+
+    /// Takes a table. What lowers exposure is served at once; what raises it, when every pin taken so
+    /// far is on stable storage: an error says that it is not served yet, and may be tried again.
+    pub async fn install(&self, table: &RoutingTable) -> Result<(), PinError> {
+        match self.tables.offer(table) {
+            Offered::Served => Ok(()),
+            Offered::Waiting => self.settle().await,
+        }
+    }
+
+    async fn settle(&self) -> Result<(), PinError> {
+        let settled = self.tables.settle(&*self.pins).await;
+        if settled.is_err() {
+            self.metrics.pin_flush_failures.add(1);
+        }
+        settled
+    }
+
+    /// Holds the exposure of a release down to `weight` from now on: for sessions that have not begun.
+    /// The caller keeps it over restarts.
+    pub fn lower(&self, release: &ReleaseId, weight: WeightBp) {
+        self.tables.lower(release, weight);
+    }
+
+    /// Takes a ceiling away again.
+    pub fn lift(&self, release: &ReleaseId) {
+        self.tables.lift(release);
+    }
+
+    /// The generation served per route.
+    #[must_use]
+    pub fn serving(&self) -> BTreeMap<RouteName, Generation> {
+        self.tables.serving()
+    }
+
+    /// How many requests are in flight.
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        self.metrics.active.get()
+    }
+
+    /// Its counters as Prometheus text (format 0.0.4).
+    #[must_use]
+    pub fn render_metrics(&self) -> String {
+        let pins = self.pins.counts();
+        self.metrics.render(&[
+            ("coalmine_pins", "Sessions pinned.", pins.held),
+            ("coalmine_pins_evicted_total", "Pins that gave way to the bound.", pins.evicted),
+            ("coalmine_pin_append_failures_total", "Pins that could not be written.", pins.append_failures),
+            ("coalmine_conversations", "Conversations followed by content.", self.conversations.len() as u64),
+            ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
+            ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
+            ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),
+        ])
+    }
+
+    /// Stops accepting, and waits until nothing is in flight or `limit` is over. Returns how many
+    /// requests are left.
+    pub async fn drain(&self, limit: Duration) -> u64 {
+        self.draining.store(true, Ordering::Release);
+        self.drained.notify_waiters();
+        let until = Instant::now() + limit;
+        while self.active() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.active()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    async fn follow(self: Arc<Self>, source: Arc<dyn TableSource>) {
+        let mut pause = Duration::from_millis(100);
+        let mut waiting = Offered::Served;
+        loop {
+            tokio::select! {
+                table = source.next() => {
+                    pause = Duration::from_millis(100);
+                    waiting = self.tables.offer(&table);
+                }
+                () = tokio::time::sleep(pause), if waiting == Offered::Waiting => {
+                    pause = (pause * 2).min(SETTLE_PAUSE_MAX);
+                }
+            }
+            if waiting == Offered::Waiting {
+                match self.settle().await {
+                    Ok(()) => waiting = Offered::Served,
+                    Err(error) => tracing::warn!(%error, "a raised weight waits for the pins to be durable"),
+                }
+            }
+        }
+    }
+
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.pins.sweep(self.clock.now());
+        }
+    }
+}
+
+impl Running {
+    /// Stops the tasks; what was learnt is offered until it is taken or `limit` is over.
+    pub async fn stop(self, limit: Duration) {
+        self.stop.send_replace(true);
+        for task in &self.others {
+            task.abort();
+        }
+        let mut report = self.report;
+        if tokio::time::timeout(limit, &mut report).await.is_err() {
+            tracing::warn!("stopped before everything that was learnt had been taken");
+            report.abort();
+        }
+    }
+}

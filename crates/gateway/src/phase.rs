@@ -1,0 +1,9 @@
+//! The phases of a request, in their order.
+
+pub(crate) mod admit;
+pub(crate) mod assign;
+pub(crate) mod identify;
+pub(crate) mod observe;
+pub(crate) mod relay;
+pub(crate) mod rewrite;
+pub(crate) mod send;

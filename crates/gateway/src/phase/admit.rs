@@ -1,0 +1,162 @@
+//! Admit: what is asked of the gateway, by whom, with a body of bounded size and in bounded time.
+
+use crate::answer::Refusal;
+use crate::gateway::Gateway;
+use bytes::{Bytes, BytesMut};
+use coalmine_core::id::CustomerId;
+use coalmine_core::time::UnixMs;
+use coalmine_wire::openai::errors::Problem;
+use http::{Method, Request, header, request};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+
+/// A request that may go on.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) parts: request::Parts,
+    pub(crate) body: Bytes,
+    pub(crate) endpoint: Endpoint,
+    /// The session named in the path `/s/{session}/v1/…`.
+    pub(crate) session: Option<String>,
+    /// What follows `/v1`, query included.
+    pub(crate) path: String,
+    pub(crate) caller: Caller,
+    /// When its last byte came.
+    pub(crate) received_at: UnixMs,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// A chat completion: assigned and counted.
+    Chat,
+    /// The list of models.
+    Models,
+    /// A late score.
+    Feedback,
+    /// Anything else under `/v1`: passed through.
+    Other,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// BLAKE3 of the bearer text; zeros without one. Sessions of different keys never meet.
+    pub(crate) scope: [u8; 32],
+    /// The customer that the key is registered for.
+    pub(crate) customer: Option<CustomerId>,
+}
+
+/// Whether a path belongs to the gateway, and not to its neighbour on the listener.
+pub(crate) fn is_ours(path: &str) -> bool {
+    split(path).is_some()
+}
+
+/// Admits a request, or says why not.
+pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Result<Admitted, Refusal> {
+    let (parts, body) = request.into_parts();
+    if gateway.is_draining() {
+        return Err(Refusal::new(Problem::Overloaded, "this gateway is shutting down; try again").retry_after(1));
+    }
+    let caller = identify_caller(gateway, &parts)?;
+    let Some((session, rest)) = split(parts.uri.path()) else {
+        return Err(Refusal::new(Problem::BadRequest, "the path must begin with /v1/"));
+    };
+    let endpoint = match (&parts.method, rest) {
+        (&Method::POST, "/chat/completions") => Endpoint::Chat,
+        (&Method::GET, "/models") => Endpoint::Models,
+        (&Method::POST, "/feedback") => Endpoint::Feedback,
+        _ => Endpoint::Other,
+    };
+    let session = session.map(str::to_owned);
+    let mut path = rest.to_owned();
+    if let Some(query) = parts.uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let body = read(gateway, body).await?;
+    Ok(Admitted { parts, body, endpoint, session, path, caller, received_at: gateway.clock.now() })
+}
+
+/// `/v1/…` and `/s/{session}/v1/…`, as (session, what follows `/v1`).
+fn split(path: &str) -> Option<(Option<&str>, &str)> {
+    let below = |path: &'_ str| path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).map(str::len);
+    if let Some(len) = below(path) {
+        return Some((None, &path[path.len() - len..]));
+    }
+    let (session, _) = path.strip_prefix("/s/")?.split_once('/')?;
+    let len = below(&path["/s/".len() + session.len()..])?;
+    (!session.is_empty()).then_some((Some(session), &path[path.len() - len..]))
+}
+
+fn identify_caller(gateway: &Gateway, parts: &request::Parts) -> Result<Caller, Refusal> {
+    let bearer = parts.headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+    let token = match bearer.split_at_checked(7) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
+        _ => bearer,
+    };
+    let scope = if token.is_empty() { [0; 32] } else { *blake3::hash(token).as_bytes() };
+    if gateway.client_keys.is_empty() {
+        return Ok(Caller { scope, customer: None });
+    }
+    match gateway.client_keys.get(&scope) {
+        Some(customer) => Ok(Caller { scope, customer: customer.clone() }),
+        None if token.is_empty() => {
+            let message = "no API key: send `authorization: Bearer KEY` with a key of this gateway";
+            Err(Refusal::new(Problem::BadKey, message))
+        }
+        None => Err(Refusal::new(Problem::BadKey, "this API key is not known to the gateway")),
+    }
+}
+
+/// Reads the body, which most often is there in one piece and is then not copied.
+async fn read(gateway: &Gateway, body: Incoming) -> Result<Bytes, Refusal> {
+    let max = gateway.config.limits.body;
+    let too_large = || {
+        let message = format!("the request body is longer than {max} bytes, which is what this gateway takes");
+        Refusal::new(Problem::TooLarge, message)
+    };
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
+    }
+    let late = || Refusal::new(Problem::BadRequest, "the request body did not come in time");
+    match tokio::time::timeout(gateway.config.limits.body_time, collect(Limited::new(body, max))).await {
+        Err(_elapsed) => Err(late()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Refusal::new(Problem::BadRequest, "the request body broke off")),
+        Ok(Ok(bytes)) => Ok(bytes),
+    }
+}
+
+async fn collect(mut body: Limited<Incoming>) -> Result<Bytes, crate::answer::BoxError> {
+    let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if whole.is_empty() && joined.is_empty() {
+            whole = data;
+        } else {
+            joined.reserve(whole.len() + data.len());
+            joined.extend_from_slice(&std::mem::take(&mut whole));
+            joined.extend_from_slice(&data);
+        }
+    }
+    Ok(if joined.is_empty() { whole } else { joined.freeze() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_into_session_and_rest() {
+        assert_eq!(split("/v1/chat/completions"), Some((None, "/chat/completions")));
+        assert_eq!(split("/s/call-7/v1/models"), Some((Some("call-7"), "/models")));
+        for foreign in ["/", "/v1", "/v1beta/x", "/s//v1/x", "/s/a/b/v1/x", "/api/v1/x", "/s/a/v1", "/healthz"] {
+            assert_eq!(split(foreign), None, "{foreign}");
+        }
+    }
+}

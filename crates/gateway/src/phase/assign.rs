@@ -1,0 +1,44 @@
+//! Assign: the domain's own function, with the pins that it reads and changes.
+
+use crate::gateway::Gateway;
+use crate::phase::identify::Identified;
+use crate::table::Route;
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::assign::{Asked, Assignment, Identity, PinChange, assign as decide};
+use coalmine_core::traffic::pin::Pin;
+
+/// Decides the version of one request and keeps its pin. Parallel first requests of one session
+/// agree: whoever pins first decides for all.
+pub(crate) fn assign(gateway: &Gateway, route: &Route, of: &Identified, now: UnixMs) -> Assignment {
+    let unit = match of.identity {
+        Identity::Session(unit) => Some(unit),
+        Identity::Nobody => None,
+    };
+    let decide = |pin: Option<&Pin>| {
+        let asked = Asked {
+            identity: of.identity,
+            customer: of.customer.as_ref(),
+            opening: of.opening,
+            pin,
+            forced: of.forced,
+            ceiling: route.ceiling,
+            now,
+        };
+        decide(&route.table, &asked)
+    };
+    let found = unit.filter(|_| of.forced.is_none()).and_then(|unit| gateway.pins.get(unit, now));
+    let mut assignment = decide(found.as_ref());
+    if let (PinChange::Create(pin), Some(unit)) = (&assignment.pin, unit) {
+        let winner = gateway.pins.create(unit, pin.clone());
+        if winner != *pin {
+            assignment = decide(Some(&winner));
+        }
+    }
+    match (&assignment.pin, unit) {
+        (PinChange::Touch, Some(unit)) => gateway.pins.touch(unit, now),
+        (PinChange::Replace(pin), Some(unit)) => gateway.pins.replace(unit, pin.clone()),
+        (PinChange::Create(_) | PinChange::None, _) | (_, None) => {}
+    }
+    route.series.note_assignment(assignment.reason);
+    assignment
+}

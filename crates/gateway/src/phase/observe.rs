@@ -1,0 +1,363 @@
+//! Observe: reads the answer beside the stream, and says in the end what became of the request and by
+//! whose fault. Whatever happens to a request, it lands here exactly once: an exchange that is dropped
+//! was given up by the client.
+
+use crate::config::AnswerHeaders;
+use crate::gateway::Gateway;
+use crate::metrics::ending_label;
+use crate::request_id::RequestId;
+use crate::table::{Prepared, Route};
+use crate::tally::{Departure, Flight};
+use coalmine_core::id::{CustomerId, UnitKey};
+use coalmine_core::tally::{CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::assign::{Assignment, Identity};
+use coalmine_core::traffic::pin::Arm;
+use coalmine_wire::conversation::{ConversationHash, Trail};
+use coalmine_wire::openai::{ChatRequest, Ending as AnswerEnding, Expect, Finish, Observer, Progress, Seen};
+use coalmine_wire::outcome::{SchemaChecker, Validity};
+use std::sync::Arc;
+
+/// One request from its assignment to its end.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) prepared: Arc<Prepared>,
+    pub(crate) flight: Arc<Flight>,
+    pub(crate) arm: Arm,
+    pub(crate) request_id: Option<String>,
+    reason: &'static str,
+    unit: Option<UnitKey>,
+    trail: Option<Trail>,
+    watch: Watch,
+    /// Decided before the answer's end, by its status.
+    verdict: Option<Ending>,
+    schema: SchemaAsked,
+    client_status: u16,
+    content_begun: bool,
+    last_content_at: Option<UnixMs>,
+    gap_max_ms: Option<u64>,
+    landed: bool,
+}
+
+/// Who reads the answer.
+#[derive(Debug)]
+enum Watch {
+    /// Nobody: an error answer, or one that is encoded.
+    Nobody,
+    /// The observer.
+    Reading(Box<Observer>),
+    /// It has read all.
+    Read(Box<Seen>),
+}
+
+/// Whether the request asks for a JSON answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SchemaAsked {
+    Yes,
+    No,
+}
+
+/// How the body of an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// With its end.
+    Whole,
+    /// It broke, or stalled for too long.
+    Broken,
+}
+
+/// What a request is, for its exchange.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) route: &'a Arc<Route>,
+    pub(crate) prepared: &'a Arc<Prepared>,
+    pub(crate) identity: Identity,
+    pub(crate) customer: Option<CustomerId>,
+    pub(crate) trail: Option<Trail>,
+    pub(crate) assignment: Assignment,
+    pub(crate) started_at: UnixMs,
+}
+
+impl Exchange {
+    /// The request sets out.
+    pub(crate) fn begin(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, subject: Subject<'_>) -> Self {
+        let Subject { route, prepared, identity, customer, trail, assignment, started_at } = subject;
+        let unit = match identity {
+            Identity::Session(unit) => Some(unit),
+            Identity::Nobody => None,
+        };
+        let release = route.table.release.as_ref().filter(|_| assignment.member.is_some());
+        let judged_after = release.map_or(gateway.config.judged_after, |release| release.judged_after);
+        let tools_declared = match prepared.patch.tools_for(chat) {
+            Some(_) => Presence::Present,
+            None => Presence::Absent,
+        };
+        let departure = Departure {
+            route: route.name.clone(),
+            unit,
+            customer,
+            version: prepared.id,
+            member: assignment.member,
+            started_at,
+            judged_after,
+            tools_declared,
+        };
+        gateway.metrics.active.up();
+        let flight = gateway.tally.depart(departure);
+        Self {
+            gateway: gateway.clone(),
+            route: route.clone(),
+            prepared: prepared.clone(),
+            request_id: request_id(gateway, &flight),
+            flight,
+            arm: assignment.arm,
+            reason: assignment.reason.as_str(),
+            unit,
+            trail,
+            watch: Watch::Nobody,
+            verdict: None,
+            schema: SchemaAsked::No,
+            client_status: 0,
+            content_begun: false,
+            last_content_at: None,
+            gap_max_ms: None,
+            landed: false,
+        }
+    }
+
+    /// The unit as shown to the client.
+    pub(crate) fn unit(&self) -> Option<UnitKey> {
+        self.unit
+    }
+
+    /// An answer of status 2xx begins: somebody reads it. `prepared` is whose answer it is.
+    pub(crate) fn watch(&mut self, prepared: &Prepared, chat: &ChatRequest<'_>, stream: StreamOrBody) {
+        let tools = prepared.patch.tools_for(chat).map(|tools| self.gateway.checkers.tools(&tools));
+        let schema = self.gateway.checkers.schema(chat.response_format());
+        self.schema = if schema.is_some() { SchemaAsked::Yes } else { SchemaAsked::No };
+        let conversation = self.trail.clone().map(Trail::answering);
+        let stream = stream == StreamOrBody::Stream;
+        self.watch = Watch::Reading(Box::new(Observer::new(Expect { stream, tools, schema, conversation })));
+    }
+
+    /// No answer is read any more (the canary's gives way to stable's).
+    pub(crate) fn look_away(&mut self) {
+        self.watch = Watch::Nobody;
+        self.content_begun = false;
+        self.last_content_at = None;
+        self.gap_max_ms = None;
+    }
+
+    /// The status that the client sees.
+    pub(crate) fn note_client_status(&mut self, status: u16) {
+        self.client_status = status;
+    }
+
+    /// The version failed, whoever answers in the end.
+    pub(crate) fn fail(&mut self, cause: Cause) {
+        self.flight.note_failure(cause, self.gateway.clock.now());
+        self.verdict = Some(Ending::Failed(cause));
+    }
+
+    /// How the request will have ended, whatever the rest of its answer is.
+    pub(crate) fn decide(&mut self, ending: Ending) {
+        self.verdict = Some(ending);
+    }
+
+    /// The next piece of the answer.
+    pub(crate) fn see(&mut self, piece: &[u8]) {
+        let progress = match &mut self.watch {
+            Watch::Reading(observer) => observer.feed(piece),
+            Watch::Nobody | Watch::Read(_) if piece.is_empty() => return,
+            Watch::Nobody | Watch::Read(_) => Progress::Content,
+        };
+        if progress == Progress::Nothing {
+            return;
+        }
+        let now = self.gateway.clock.now();
+        if let Some(last) = self.last_content_at {
+            let gap = now.since(last).0;
+            self.gap_max_ms = Some(self.gap_max_ms.map_or(gap, |max| max.max(gap)));
+        }
+        self.last_content_at = Some(now);
+        if !self.content_begun {
+            self.content_begun = true;
+            // the words of an error are no content
+            if self.verdict.is_none() || matches!(self.watch, Watch::Reading(_)) {
+                self.flight.note_content(now);
+            }
+        }
+    }
+
+    /// Whether anything that a person would see has come.
+    pub(crate) fn content_begun(&self) -> bool {
+        self.content_begun
+    }
+
+    /// The whole body has been seen: why it is a failure of the version, if it is one.
+    pub(crate) fn failure_in_band(&mut self) -> Option<Cause> {
+        if let Watch::Reading(_) = self.watch
+            && let Watch::Reading(observer) = std::mem::replace(&mut self.watch, Watch::Nobody)
+        {
+            self.watch = Watch::Read(Box::new(observer.finish()));
+        }
+        match &self.watch {
+            Watch::Read(seen) => match seen.ending {
+                AnswerEnding::Whole | AnswerEnding::Unseen => None,
+                AnswerEnding::Truncated => Some(Cause::Broken),
+                AnswerEnding::Failed => Some(Cause::InBand),
+                AnswerEnding::Unreadable => Some(Cause::Malformed),
+            },
+            Watch::Nobody | Watch::Reading(_) => None,
+        }
+    }
+
+    /// The answer's body ended: the request lands.
+    pub(crate) fn body_ended(&mut self, end: BodyEnd) {
+        let in_band = self.failure_in_band();
+        let ending = match (self.verdict, end, in_band) {
+            (Some(verdict), ..) => verdict,
+            (None, BodyEnd::Broken, _) => Ending::Failed(Cause::Broken),
+            (None, BodyEnd::Whole, Some(cause)) => Ending::Failed(cause),
+            (None, BodyEnd::Whole, None) => Ending::Complete,
+        };
+        self.land(ending);
+    }
+
+    /// The request ends without a provider's answer: by the version's fault, or else by the gateway's.
+    pub(crate) fn end_unanswered(&mut self) {
+        self.land(self.verdict.unwrap_or(Ending::GatewayError));
+    }
+
+    fn land(&mut self, ending: Ending) {
+        if std::mem::replace(&mut self.landed, true) {
+            return;
+        }
+        let now = self.gateway.clock.now();
+        let mut outcome = self.flight.outcome(ending, now);
+        #[expect(clippy::cast_precision_loss, reason = "a gap is far below 2^53 ms")]
+        let gap_max_ms = self.gap_max_ms.map(|gap| gap as f64);
+        outcome.gap_max_ms = gap_max_ms;
+        if let Watch::Read(seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
+            self.remember(seen.conversation, now);
+            if self.flight.served_by() == ServedBy::Assigned {
+                self.describe(&mut outcome, &seen);
+            }
+        }
+        self.gateway.metrics.active.down();
+        self.prepared.series(self.arm).note(&outcome);
+        self.log(&outcome);
+        self.gateway.tally.land(&self.flight, outcome, now);
+    }
+
+    /// What the answer says of itself, when it is the assigned version's own.
+    fn describe(&self, outcome: &mut Outcome, seen: &Seen) {
+        if let Some(usage) = seen.usage {
+            outcome.usage = Usage {
+                input: usage.input_tokens,
+                output: usage.output_tokens,
+                cached: usage.cached_tokens,
+                reasoning: usage.reasoning_tokens,
+            };
+            outcome.cost_usd = self.gateway.config.prices.cost_usd(&self.prepared.version.model, &usage);
+        }
+        if seen.ending == AnswerEnding::Unseen {
+            return;
+        }
+        let cut = seen.ending == AnswerEnding::Truncated || seen.finishes.contains(&Some(Finish::Length));
+        outcome.truncated = check(cut);
+        if outcome.ending != Ending::Complete {
+            return;
+        }
+        outcome.refusal = check(seen.refusal.is_some());
+        outcome.empty = check(seen.empty);
+        match seen.tools {
+            Validity::Valid => outcome.tool_calls = seen.tool_calls,
+            Validity::Invalid(_) => (outcome.tool_calls, outcome.tool_calls_bad) = (seen.tool_calls.max(1), 1),
+            Validity::NotChecked | Validity::Unknown => {}
+        }
+        outcome.schema_broken = match (seen.schema, self.schema) {
+            (Validity::Valid, _) => Check::No,
+            (Validity::Invalid(_), _) => Check::Yes,
+            (_, SchemaAsked::No) => Check::NotApplicable,
+            (Validity::NotChecked | Validity::Unknown, SchemaAsked::Yes) => Check::Unknown,
+        };
+    }
+
+    /// The next request of this conversation will be found by its content.
+    fn remember(&self, conversation: Option<ConversationHash>, now: UnixMs) {
+        if let (Some(hash), Some(unit)) = (conversation, self.unit) {
+            self.gateway.conversations.keep(hash, unit, self.prepared.id, now);
+        }
+    }
+
+    fn log(&self, outcome: &Outcome) {
+        let member = self.flight.member.as_ref();
+        tracing::info!(
+            target: "access",
+            route = %self.flight.route,
+            version = %self.prepared.id,
+            arm = self.arm.as_str(),
+            release = member.map(|member| member.release.as_str()),
+            reason = self.reason,
+            provider = %self.prepared.version.provider,
+            status = self.client_status,
+            upstream_status = outcome.status,
+            ending = ending_label(outcome.ending),
+            ttft_ms = outcome.ttft_ms,
+            latency_ms = outcome.latency_ms,
+            input_tokens = outcome.usage.input,
+            output_tokens = outcome.usage.output,
+            retries = outcome.retries,
+            rescued = outcome.served_by == ServedBy::Rescue,
+            request_id = self.request_id.as_deref(),
+        );
+    }
+}
+
+/// The client left: hyper drops whatever was going on for it, and with it the request upstream.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.landed {
+            return;
+        }
+        let ending = match self.verdict {
+            Some(verdict) => verdict,
+            None if self.content_begun => Ending::Cancelled(CancelPoint::MidAnswer),
+            None => Ending::Cancelled(CancelPoint::BeforeFirstByte),
+        };
+        self.watch = Watch::Nobody;
+        self.land(ending);
+    }
+}
+
+fn request_id(gateway: &Gateway, flight: &Flight) -> Option<String> {
+    if gateway.config.answer_headers == AnswerHeaders::Off {
+        return None;
+    }
+    let id = RequestId {
+        route: flight.route.clone(),
+        unit: flight.unit,
+        member: flight.member.clone(),
+        turn: flight.turn_number(),
+    };
+    Some(id.seal(&gateway.keys.request_id))
+}
+
+/// How an answer comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamOrBody {
+    /// As server-sent events.
+    Stream,
+    /// As one body.
+    Body,
+}
+
+fn check(is_so: bool) -> Check {
+    if is_so { Check::Yes } else { Check::No }
+}
+
+/// A schema that is asked for, as the checkers hand it out.
+pub(crate) type Schema = Arc<SchemaChecker>;

@@ -1,0 +1,234 @@
+//! Relay: the answer's bytes on their way to the client, as they come; the observer reads beside them
+//! and never holds them up.
+
+use crate::answer::{AnswerBody, BoxError};
+use crate::config::{AnswerHeaders, Timeouts};
+use crate::metrics::Gauge;
+use crate::phase::observe::{BodyEnd, Exchange};
+use crate::phase::rewrite::{StripUsage, answer_headers};
+use crate::phase::send::Answer;
+use bytes::Bytes;
+use coalmine_wire::openai::UsageStripper;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http_body::{Body, SizeHint};
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A provider's body, with its limits of time.
+#[derive(Debug)]
+pub struct Pipe {
+    body: Incoming,
+    clock: StallClock,
+    over: bool,
+    active: Option<ActiveRequest>,
+}
+
+/// A request that is passed through counts as active while its body lives.
+#[derive(Debug)]
+pub(crate) struct ActiveRequest(pub(crate) std::sync::Arc<crate::metrics::Metrics>);
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        let active: &Gauge = &self.0.active;
+        active.down();
+    }
+}
+
+/// Notices a body that has stalled. Armed when the first wait begins, and then left alone while pieces
+/// come: it goes off after one to two times the idle limit.
+#[derive(Debug)]
+struct StallClock {
+    timeouts: Timeouts,
+    ends_at: Instant,
+    moved: bool,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// A body that stalled.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider sent nothing for too long")]
+struct Stalled;
+
+impl StallClock {
+    fn new(timeouts: Timeouts) -> Self {
+        Self { timeouts, ends_at: Instant::now() + timeouts.total, moved: false, sleep: None }
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let next = |ends_at: Instant, idle| ends_at.min(Instant::now() + idle);
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next(self.ends_at, self.timeouts.idle))));
+            ready!(sleep.as_mut().poll(cx));
+            if !std::mem::take(&mut self.moved) || Instant::now() >= self.ends_at {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(next(self.ends_at, self.timeouts.idle));
+        }
+    }
+}
+
+impl Pipe {
+    pub(crate) fn new(body: Incoming, timeouts: Timeouts, active: Option<ActiveRequest>) -> Self {
+        Self { over: body.is_end_stream(), body, clock: StallClock::new(timeouts), active }
+    }
+
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        while !self.over {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.clock.moved = true;
+                    self.over = self.body.is_end_stream();
+                    // trailers say nothing in these protocols
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return self.fail(error.into()),
+                Poll::Ready(None) => self.over = true,
+                Poll::Pending => {
+                    ready!(self.clock.poll_stalled(cx));
+                    return self.fail(Stalled.into());
+                }
+            }
+        }
+        self.active = None;
+        Poll::Ready(None)
+    }
+
+    fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Bytes, BoxError>>> {
+        self.over = true;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        if self.over { SizeHint::with_exact(0) } else { self.body.size_hint() }
+    }
+}
+
+/// An observed answer on its way.
+#[derive(Debug)]
+pub struct Relay {
+    /// Pieces that wait to go on.
+    ready: VecDeque<Bytes>,
+    /// `None` once it is over.
+    pipe: Option<Pipe>,
+    strip: Option<Box<UsageStripper>>,
+    exchange: Exchange,
+    /// To be told to the client after what is ready: the answer broke.
+    broke: Option<BoxError>,
+}
+
+/// The answer to the client, its body observed.
+pub(crate) fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBody> {
+    let Answer { parts, held, body, strip_usage } = answer;
+    let mut response = Response::new(AnswerBody::Whole(None));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = answer_headers(parts.headers);
+    exchange.note_client_status(parts.status.as_u16());
+    let strip = (strip_usage == StripUsage::Yes).then(Box::<UsageStripper>::default);
+    if strip.is_some() {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    tell(response.headers_mut(), &exchange);
+    let pipe = body.map(|body| Pipe::new(body, exchange.prepared.pool.timeouts, None));
+    let mut relay = Relay { ready: VecDeque::new(), pipe, strip, exchange, broke: None };
+    for piece in held {
+        relay.pass(piece);
+    }
+    if relay.pipe.as_ref().is_none_or(Pipe::is_over) {
+        relay.end(BodyEnd::Whole);
+    }
+    *response.body_mut() = AnswerBody::Relay(Box::new(relay));
+    response
+}
+
+impl Relay {
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            if let Some(error) = self.broke.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            let Some(pipe) = &mut self.pipe else { return Poll::Ready(None) };
+            match ready!(pipe.poll_data(cx)) {
+                Some(Ok(piece)) => {
+                    let over = pipe.is_over();
+                    self.exchange.see(&piece);
+                    self.pass(piece);
+                    if over {
+                        self.end(BodyEnd::Whole);
+                    }
+                }
+                Some(Err(error)) => {
+                    self.broke = Some(error);
+                    self.end(BodyEnd::Broken);
+                }
+                None => self.end(BodyEnd::Whole),
+            }
+        }
+    }
+
+    /// To the client, less what it did not ask for.
+    fn pass(&mut self, piece: Bytes) {
+        match &mut self.strip {
+            None if piece.is_empty() => {}
+            None => self.ready.push_back(piece),
+            Some(strip) => strip.feed(piece, |piece| self.ready.push_back(piece)),
+        }
+    }
+
+    /// Nothing more comes. Lands before the last piece has left: the client may close right behind it.
+    fn end(&mut self, end: BodyEnd) {
+        self.pipe = None;
+        if let Some(mut strip) = self.strip.take() {
+            strip.finish(|piece| self.ready.push_back(piece));
+        }
+        self.exchange.body_ended(end);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.ready.is_empty() && self.broke.is_none() && self.pipe.is_none()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        if self.strip.is_some() || self.broke.is_some() {
+            return SizeHint::default();
+        }
+        let waiting: u64 = self.ready.iter().map(|piece| piece.len() as u64).sum();
+        let coming = self.pipe.as_ref().map_or(SizeHint::with_exact(0), Pipe::size_hint);
+        coming.exact().map_or_else(SizeHint::default, |coming| SizeHint::with_exact(coming + waiting))
+    }
+}
+
+/// Says in headers what was decided, on answers and errors alike.
+pub(crate) fn tell(headers: &mut HeaderMap, exchange: &Exchange) {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-coalmine-request-id");
+    const SESSION: HeaderName = HeaderName::from_static("x-coalmine-session");
+    const VERSION: HeaderName = HeaderName::from_static("x-coalmine-version");
+    const ARM: HeaderName = HeaderName::from_static("x-coalmine-arm");
+    const RELEASE: HeaderName = HeaderName::from_static("x-coalmine-release");
+    if exchange.gateway.config.answer_headers == AnswerHeaders::Off {
+        return;
+    }
+    let value = |text: &str| HeaderValue::from_str(text).ok();
+    if let Some(id) = exchange.request_id.as_deref().and_then(value) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(unit) = exchange.unit().and_then(|unit| value(&unit.to_string())) {
+        headers.insert(SESSION, unit);
+    }
+    headers.insert(VERSION, exchange.prepared.header.clone());
+    headers.insert(ARM, HeaderValue::from_static(exchange.arm.as_str()));
+    if let (Some(release), Some(_)) = (&exchange.route.release_header, &exchange.flight.member) {
+        headers.insert(RELEASE, release.clone());
+    }
+}

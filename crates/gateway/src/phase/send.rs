@@ -1,0 +1,359 @@
+//! Send: to the version assigned, again where that is harmless, and to stable where the canary failed
+//! before its first content byte.
+//!
+//! # Whose fault a status is
+//! | the version's answer | blame |
+//! |---|---|
+//! | no answer, 5xx, 408, 429, 3xx | the version's |
+//! | 401, 403, 404 | the version's: its key or its model is missing at the provider |
+//! | any other 4xx of stable | the client's |
+//! | any other 4xx of the canary | put to stable: its answer makes it the version's fault (and is what the client gets), its refusal the client's |
+//! | the same, where it cannot be put to stable | the version's if stable accepted most of the canary's last refusals, else the client's; counted as unproven |
+
+use crate::answer::Refusal;
+use crate::phase::observe::{Exchange, StreamOrBody};
+use crate::phase::rewrite::{Outbound, StripUsage, rewrite};
+use crate::table::Prepared;
+use crate::upstream::pool::{CHAT, Trouble};
+use crate::upstream::rescue::{Proof, RescueBudget};
+use crate::upstream::retry::{self, Attempt};
+use bytes::Bytes;
+use coalmine_core::tally::{Cause, Ending};
+use coalmine_core::traffic::pin::Arm;
+use coalmine_wire::openai::ChatRequest;
+use coalmine_wire::openai::errors::Problem;
+use http::{HeaderMap, StatusCode, header, response};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+
+/// The most of a body that is held back in the hope that it turns out whole.
+const HELD_MAX: usize = 1 << 20;
+
+/// An answer on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) parts: response::Parts,
+    /// Its first pieces, seen already.
+    pub(crate) held: Vec<Bytes>,
+    /// The rest; `None` when there is none.
+    pub(crate) body: Option<Incoming>,
+    pub(crate) strip_usage: StripUsage,
+}
+
+/// A request, for as many attempts as it takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) outbound: &'a Outbound,
+    pub(crate) chat: &'a ChatRequest<'a>,
+    pub(crate) body: &'a Bytes,
+}
+
+/// What became of a version's attempts.
+enum Came {
+    /// An answer fit for the client, by its status and as far as it was seen.
+    Fine(Answer),
+    /// The version refuses the request: whose fault that is, stable can tell.
+    Refused(Answer),
+    /// The version failed.
+    Failed(Cause, Result<Answer, Trouble>),
+}
+
+/// Whether a canary's answer is held back until it has begun for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// Stable may take over until then.
+    UntilContent,
+    /// Nobody would take over.
+    No,
+}
+
+/// Sends the request; what comes back is what the client gets.
+pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Result<Answer, Refusal> {
+    let assigned = exchange.prepared.clone();
+    let canary = exchange.arm == Arm::Canary && exchange.flight.member.is_some();
+    let budget = exchange.route.rescue.clone().filter(|_| canary);
+    if let Some(budget) = &budget {
+        budget.pay_in();
+    }
+    let stable = exchange.route.prepared(exchange.route.table.stable).cloned();
+    let stable = stable.filter(|stable| stable.id != assigned.id && question.chat.provider_state.is_none());
+    let hold = if budget.is_some() && stable.is_some() { Hold::UntilContent } else { Hold::No };
+    let came = attempt(exchange, &assigned, question, hold).await;
+    if let Came::Fine(answer) = came {
+        return Ok(answer);
+    }
+    match (budget, stable) {
+        (Some(budget), Some(stable)) => Box::pin(rescue(exchange, question, came, &budget, &stable)).await,
+        (budget, _) => deliver(exchange, came, |exchange| unproven(exchange, budget.as_deref())),
+    }
+}
+
+/// The canary failed or refused: stable is asked, if the budget allows it.
+async fn rescue(
+    exchange: &mut Exchange,
+    question: Question<'_>,
+    came: Came,
+    budget: &RescueBudget,
+    stable: &Arc<Prepared>,
+) -> Result<Answer, Refusal> {
+    if let Came::Failed(cause, _) = &came {
+        exchange.fail(*cause);
+    }
+    let shares_provider = stable.pool.name == exchange.prepared.pool.name;
+    let overloaded = matches!(came.status(), Some(429 | 503 | 529));
+    if shares_provider && overloaded {
+        return deliver(exchange, came, |exchange| unproven(exchange, Some(budget)));
+    }
+    if !budget.take() {
+        exchange.route.series.rescue_refused.add(1);
+        return deliver(exchange, came, |exchange| unproven(exchange, Some(budget)));
+    }
+    let refused = matches!(came, Came::Refused(_));
+    match (attempt(exchange, stable, question, Hold::No).await, refused) {
+        (Came::Fine(answer), _) => {
+            if refused {
+                budget.note_proof(Proof::Accepted);
+                exchange.fail(Cause::Rejected);
+            }
+            exchange.flight.note_rescued();
+            exchange.route.series.rescued.add(1);
+            Ok(answer)
+        }
+        (Came::Refused(_), true) => {
+            budget.note_proof(Proof::Refused);
+            deliver(exchange, came, |_| Ending::ClientError)
+        }
+        (Came::Failed(..), true) => deliver(exchange, came, |exchange| unproven(exchange, Some(budget))),
+        (Came::Refused(second) | Came::Failed(_, Ok(second)), false) => match came {
+            Came::Failed(_, Err(_)) => Ok(second),
+            came => deliver(exchange, came, |_| Ending::ClientError),
+        },
+        (Came::Failed(_, Err(_)), false) => deliver(exchange, came, |_| Ending::ClientError),
+    }
+}
+
+/// Whose fault a refusal is that could not be put to stable.
+fn unproven(exchange: &Exchange, budget: Option<&RescueBudget>) -> Ending {
+    if exchange.arm != Arm::Canary {
+        return Ending::ClientError;
+    }
+    exchange.route.series.unproven.add(1);
+    match budget.is_some_and(RescueBudget::stable_mostly_accepts) {
+        true => Ending::Failed(Cause::Rejected),
+        false => Ending::ClientError,
+    }
+}
+
+/// Hands the version's own answer on, failed as it is; `refused` says whose fault a refusal is.
+fn deliver(exchange: &mut Exchange, came: Came, refused: impl FnOnce(&Exchange) -> Ending) -> Result<Answer, Refusal> {
+    match came {
+        Came::Fine(answer) => Ok(answer),
+        Came::Refused(answer) => {
+            let ending = refused(exchange);
+            exchange.decide(ending);
+            Ok(answer)
+        }
+        Came::Failed(cause, Ok(answer)) => {
+            exchange.fail(cause);
+            Ok(answer)
+        }
+        Came::Failed(cause, Err(trouble)) => {
+            exchange.fail(cause);
+            let provider = &exchange.prepared.pool.name;
+            Err(match trouble {
+                Trouble::Connect => {
+                    Refusal::new(Problem::BadUpstream, format!("no connection to provider '{provider}'"))
+                }
+                Trouble::Broken => {
+                    Refusal::new(Problem::BadUpstream, format!("provider '{provider}' broke off before it answered"))
+                }
+                Trouble::Malformed => Refusal::new(
+                    Problem::BadUpstream,
+                    format!("provider '{provider}' answered with something else than HTTP"),
+                ),
+                Trouble::FirstByte => {
+                    Refusal::new(Problem::UpstreamTimeout, format!("provider '{provider}' did not answer in time"))
+                }
+            })
+        }
+    }
+}
+
+/// One version's attempts, until one is fit or none is left.
+async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Question<'_>, hold: Hold) -> Came {
+    let rewritten = rewrite(version, question.chat, question.body);
+    let own = version.id == exchange.prepared.id;
+    let pool = &version.pool;
+    let mut done = 0;
+    let sent = loop {
+        let request = question.outbound.request(&pool.authorization, rewritten.body.clone());
+        let sent = pool.send(request, CHAT).await;
+        let attempted = match &sent {
+            Ok(response) => Attempt::Answer(response.status(), response.headers()),
+            Err(trouble) => Attempt::NoAnswer(*trouble),
+        };
+        let Some(pause) = retry::pause(&pool.retry, done, attempted, rand::random()) else { break sent };
+        drop(sent);
+        done += 1;
+        pool.series.retries.add(1);
+        if own {
+            exchange.flight.note_retry();
+        }
+        tokio::time::sleep(pause).await;
+    };
+    let response = match sent {
+        Ok(response) => response,
+        Err(trouble) => return Came::Failed(cause(trouble), Err(trouble)),
+    };
+    let status = response.status();
+    if own {
+        exchange.flight.note_status(status.as_u16());
+    }
+    let (parts, body) = response.into_parts();
+    let strip_usage = if status.is_success() { rewritten.strip_usage } else { StripUsage::No };
+    let answer = Answer { parts, held: Vec::new(), body: Some(body), strip_usage };
+    match standing(status) {
+        Standing::Fine => {
+            exchange.look_away();
+            begin(exchange, version, question, answer, hold).await
+        }
+        Standing::Refused => Came::Refused(answer),
+        Standing::Failed(cause) => Came::Failed(cause, Ok(answer)),
+    }
+}
+
+/// An answer of status 2xx begins: it is watched, and where stable may still take over it is held back
+/// until its first content, or its end.
+async fn begin(
+    exchange: &mut Exchange,
+    version: &Prepared,
+    question: Question<'_>,
+    mut answer: Answer,
+    hold: Hold,
+) -> Came {
+    if is_encoded(&answer.parts.headers) {
+        // unasked for: it can be passed on, and neither read nor changed
+        answer.strip_usage = StripUsage::No;
+        return Came::Fine(answer);
+    }
+    let shape = shape(&answer.parts.headers);
+    if shape == StreamOrBody::Body {
+        answer.strip_usage = StripUsage::No;
+    }
+    exchange.watch(version, question.chat, shape);
+    let Some(body) = answer.body.take() else { return Came::Fine(answer) };
+    if hold == Hold::No {
+        answer.body = Some(body);
+        return Came::Fine(answer);
+    }
+    hold_back(exchange, shape, answer, body).await
+}
+
+async fn hold_back(exchange: &mut Exchange, shape: StreamOrBody, mut answer: Answer, mut body: Incoming) -> Came {
+    let until = Instant::now() + exchange.gateway.config.limits.rescue_hold;
+    let mut bytes = 0;
+    loop {
+        if body.is_end_stream() {
+            break;
+        }
+        let enough = shape == StreamOrBody::Stream && exchange.content_begun() || bytes > HELD_MAX;
+        if enough {
+            answer.body = Some(body);
+            return Came::Fine(answer);
+        }
+        match timeout_at(until, body.frame()).await {
+            Err(_held_long_enough) => {
+                answer.body = Some(body);
+                return Came::Fine(answer);
+            }
+            Ok(Some(Err(_))) => {
+                // the half that came is worth nothing to the client
+                exchange.look_away();
+                return Came::Failed(Cause::Broken, Err(Trouble::Broken));
+            }
+            Ok(Some(Ok(frame))) => {
+                if let Ok(piece) = frame.into_data() {
+                    bytes += piece.len();
+                    exchange.see(&piece);
+                    answer.held.push(piece);
+                }
+            }
+            Ok(None) => break,
+        }
+    }
+    if shape == StreamOrBody::Stream && exchange.content_begun() {
+        return Came::Fine(answer);
+    }
+    match exchange.failure_in_band() {
+        Some(cause) => Came::Failed(cause, Ok(answer)),
+        None => Came::Fine(answer),
+    }
+}
+
+impl Came {
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Fine(answer) | Self::Refused(answer) | Self::Failed(_, Ok(answer)) => {
+                Some(answer.parts.status.as_u16())
+            }
+            Self::Failed(_, Err(_)) => None,
+        }
+    }
+}
+
+/// What a status says of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Fine,
+    Refused,
+    Failed(Cause),
+}
+
+fn standing(status: StatusCode) -> Standing {
+    match status.as_u16() {
+        200..=299 => Standing::Fine,
+        429 => Standing::Failed(Cause::RateLimited),
+        401 | 403 | 404 => Standing::Failed(Cause::Rejected),
+        408 | 500.. => Standing::Failed(Cause::Server),
+        400..=499 => Standing::Refused,
+        _ => Standing::Failed(Cause::Malformed),
+    }
+}
+
+fn cause(trouble: Trouble) -> Cause {
+    match trouble {
+        Trouble::Connect => Cause::Connect,
+        Trouble::Broken => Cause::Broken,
+        Trouble::Malformed => Cause::Malformed,
+        Trouble::FirstByte => Cause::Deadline,
+    }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn shape(headers: &HeaderMap) -> StreamOrBody {
+    let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    if kind.eq_ignore_ascii_case(b"text/event-stream") { StreamOrBody::Stream } else { StreamOrBody::Body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_blame() {
+        let standings = |codes: &[u16]| -> Vec<Standing> {
+            codes.iter().map(|code| standing(StatusCode::from_u16(*code).unwrap())).collect()
+        };
+        assert_eq!(standings(&[200, 201]), [Standing::Fine; 2]);
+        assert_eq!(standings(&[401, 403, 404]), [Standing::Failed(Cause::Rejected); 3]);
+        assert_eq!(standings(&[400, 405, 409, 413, 415, 422]), [Standing::Refused; 6]);
+        assert_eq!(standings(&[408, 500, 503, 529]), [Standing::Failed(Cause::Server); 4]);
+        assert_eq!(standings(&[429, 301]), [Standing::Failed(Cause::RateLimited), Standing::Failed(Cause::Malformed)]);
+    }
+}

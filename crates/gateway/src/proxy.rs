@@ -1,0 +1,77 @@
+//! The way of a request, on one screen.
+
+use crate::answer::{AnswerBody, Refusal};
+use crate::gateway::Gateway;
+use crate::phase::admit::{Admitted, Endpoint, admit};
+use crate::phase::assign::assign;
+use crate::phase::identify::identify;
+use crate::phase::observe::{Exchange, Subject};
+use crate::phase::relay::{relay, tell};
+use crate::phase::rewrite::Outbound;
+use crate::phase::send::{Question, send};
+use crate::{feedback, passthrough};
+use coalmine_wire::openai::ChatRequest;
+use coalmine_wire::openai::errors::Problem;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use std::sync::Arc;
+
+/// Answers one request under `/v1` or `/s/{session}/v1`.
+pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let answered = match admit(gateway, request).await {
+        Err(refusal) => Err(refusal),
+        Ok(admitted) => match admitted.endpoint {
+            Endpoint::Chat => chat(gateway, admitted).await,
+            Endpoint::Feedback => feedback::take(gateway, &admitted),
+            Endpoint::Models => Ok(passthrough::models(gateway)),
+            Endpoint::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
+        },
+    };
+    answered.unwrap_or_else(|refusal| {
+        gateway.metrics.refused.add(1);
+        refusal.into_response()
+    })
+}
+
+/// Admitted already: identify, assign, rewrite, send, relay, observe.
+async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
+    let body = admitted.body.clone();
+    let chat = ChatRequest::read(&body).map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
+    let Some(route) = gateway.tables.load().route(&chat.model).cloned() else {
+        return Box::pin(passthrough::pass_unknown(gateway, admitted, &chat.model)).await;
+    };
+    let now = admitted.received_at;
+
+    let whose = identify(gateway, &route, &chat, &admitted);
+    let assignment = assign(gateway, &route, &whose, now);
+    let Some(prepared) = route.prepared(assignment.version) else {
+        return Err(Refusal::new(
+            Problem::Internal,
+            "the version of this route cannot be served; see the gateway's log",
+        ));
+    };
+    let mut exchange = Exchange::begin(
+        gateway,
+        &chat,
+        Subject {
+            route: &route,
+            prepared,
+            identity: whose.identity,
+            customer: whose.customer,
+            trail: whose.trail,
+            assignment,
+            started_at: now,
+        },
+    );
+    let outbound = Outbound::new(admitted.parts.method, std::mem::take(&mut admitted.parts.headers));
+    match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body }).await {
+        Ok(answer) => Ok(relay(answer, exchange)),
+        Err(refusal) => {
+            let mut response = refusal.into_response();
+            exchange.note_client_status(response.status().as_u16());
+            tell(response.headers_mut(), &exchange);
+            exchange.end_unanswered();
+            Ok(response)
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Connections to one provider: pooled, without Nagle's delay, TLS where the address says so.
+
+use crate::config::{Config, Credential, Provider, RetryPolicy, StreamUsage, Timeouts};
+use crate::metrics::{Metrics, ProviderSeries};
+use crate::ports::Clock;
+use crate::upstream::breaker::Breaker;
+use bytes::Bytes;
+use coalmine_core::id::ProviderName;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The path that nearly every request has.
+pub(crate) const CHAT: &str = "/chat/completions";
+const IDLE_PER_HOST: usize = 1_024;
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// One provider's connections and manners.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) name: ProviderName,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) stream_usage: StreamUsage,
+    pub(crate) authorization: Authorization,
+    pub(crate) series: Arc<ProviderSeries>,
+    addresses: Vec<Address>,
+    next: AtomicUsize,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What goes out as `authorization`.
+#[derive(Debug)]
+pub(crate) enum Authorization {
+    /// This (marked sensitive).
+    Own(HeaderValue),
+    /// The client's.
+    Client,
+    /// Nothing.
+    None,
+}
+
+#[derive(Debug)]
+struct Address {
+    scheme: Scheme,
+    authority: Authority,
+    path: String,
+    chat: Uri,
+    breaker: Breaker,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// No connection.
+    Connect,
+    /// The connection broke before the answer's head.
+    Broken,
+    /// What came is no HTTP.
+    Malformed,
+    /// Nothing came in time.
+    FirstByte,
+}
+
+impl Trouble {
+    /// As written in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Broken => "broken",
+            Self::Malformed => "malformed",
+            Self::FirstByte => "first_byte_timeout",
+        }
+    }
+}
+
+/// A provider that cannot be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// No address.
+    #[error("provider `{0}` has no upstream; give it a `url`")]
+    NoUpstream(ProviderName),
+    /// An address that is none.
+    #[error("provider `{provider}`: `{url}` is not an http or https address such as https://api.openai.com/v1")]
+    BadUrl {
+        /// Which provider.
+        provider: ProviderName,
+        /// Its address as written.
+        url: String,
+    },
+    /// A key that cannot stand in a header.
+    #[error("provider `{0}`: its api_key has characters that no header may hold (a line break at its end?)")]
+    BadKey(ProviderName),
+    /// A default that is not there.
+    #[error("default_provider `{0}` is not among the providers")]
+    UnknownDefault(ProviderName),
+}
+
+/// The pools of all configured providers.
+pub(crate) fn pools(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<HashMap<ProviderName, Arc<Pool>>, ProviderError> {
+    if let Some(name) = config.default_provider.as_ref().filter(|name| !config.providers.contains_key(*name)) {
+        return Err(ProviderError::UnknownDefault(name.clone()));
+    }
+    let pool = |(name, provider): (&ProviderName, &Provider)| {
+        Ok((name.clone(), Arc::new(Pool::new(name, provider, clock.clone(), metrics.provider(name))?)))
+    };
+    config.providers.iter().map(pool).collect()
+}
+
+impl Pool {
+    fn new(
+        name: &ProviderName,
+        provider: &Provider,
+        clock: Arc<dyn Clock>,
+        series: Arc<ProviderSeries>,
+    ) -> Result<Self, ProviderError> {
+        let bad = |url: &str| ProviderError::BadUrl { provider: name.clone(), url: url.to_owned() };
+        let addresses: Result<Vec<_>, _> =
+            provider.upstreams.iter().map(|up| Address::parse(&up.url).ok_or_else(|| bad(&up.url))).collect();
+        let addresses = addresses?;
+        if addresses.is_empty() {
+            return Err(ProviderError::NoUpstream(name.clone()));
+        }
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        http.set_connect_timeout(Some(provider.timeouts.connect));
+        http.set_keepalive(Some(IDLE_TIME));
+        let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_all_versions();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .build(tls.wrap_connector(http));
+        let authorization = match &provider.credential {
+            Credential::Bearer(key) => {
+                let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+                    .map_err(|_| ProviderError::BadKey(name.clone()))?;
+                value.set_sensitive(true);
+                Authorization::Own(value)
+            }
+            Credential::Client => Authorization::Client,
+            Credential::None => Authorization::None,
+        };
+        Ok(Self {
+            name: name.clone(),
+            timeouts: provider.timeouts,
+            retry: provider.retry,
+            stream_usage: provider.stream_usage,
+            authorization,
+            series,
+            addresses,
+            next: AtomicUsize::new(0),
+            client,
+            clock,
+        })
+    }
+
+    /// Sends one request to the next address that is worth trying. `path` is what follows `/v1`,
+    /// query included. Dropping the future cancels the request upstream.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        path: &str,
+    ) -> Result<Response<Incoming>, Trouble> {
+        let address = self.address();
+        *request.uri_mut() = address.uri(path).ok_or(Trouble::Malformed)?;
+        let sent = tokio::time::timeout(self.timeouts.first_byte, self.client.request(request)).await;
+        match sent {
+            Ok(Ok(response)) => {
+                address.breaker.succeeded();
+                Ok(response)
+            }
+            Ok(Err(error)) => {
+                address.breaker.failed(self.clock.now());
+                let trouble = Trouble::of(&error);
+                self.series.note(trouble);
+                tracing::debug!(provider = %self.name, upstream = %address.authority, trouble = trouble.as_str(), %error, "no answer");
+                Err(trouble)
+            }
+            Err(_elapsed) => {
+                self.series.note(Trouble::FirstByte);
+                tracing::debug!(provider = %self.name, upstream = %address.authority, "no answer's head in time");
+                Err(Trouble::FirstByte)
+            }
+        }
+    }
+
+    fn address(&self) -> &Address {
+        let count = self.addresses.len();
+        if count == 1 {
+            return &self.addresses[0];
+        }
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.now();
+        let closed = (0..count).map(|n| (first + n) % count).find(|n| self.addresses[*n].breaker.is_closed(now));
+        &self.addresses[closed.unwrap_or(first % count)]
+    }
+}
+
+impl Trouble {
+    fn of(error: &Error) -> Self {
+        if error.is_connect() {
+            return Self::Connect;
+        }
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            if let Some(hyper) = inner.downcast_ref::<hyper::Error>() {
+                return if hyper.is_parse() { Self::Malformed } else { Self::Broken };
+            }
+            source = inner.source();
+        }
+        Self::Broken
+    }
+}
+
+impl Address {
+    fn parse(url: &str) -> Option<Self> {
+        let uri: Uri = url.trim_end_matches('/').parse().ok()?;
+        let scheme = uri.scheme().filter(|s| [Scheme::HTTP, Scheme::HTTPS].contains(s))?.clone();
+        let authority = uri.authority()?.clone();
+        if uri.query().is_some() || authority.as_str().contains('@') {
+            return None;
+        }
+        let path = uri.path().trim_end_matches('/').to_owned();
+        let mut address = Self { scheme, authority, path, chat: Uri::default(), breaker: Breaker::default() };
+        address.chat = address.uri(CHAT)?;
+        Some(address)
+    }
+
+    fn uri(&self, path: &str) -> Option<Uri> {
+        if path == CHAT && self.chat.path() != "/" {
+            return Some(self.chat.clone());
+        }
+        let mut full = String::with_capacity(self.path.len() + path.len());
+        full.push_str(&self.path);
+        full.push_str(path);
+        let builder = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone());
+        builder.path_and_query(PathAndQuery::try_from(full).ok()?).build().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_stands_for_v1() {
+        let address = Address::parse("https://api.openai.com/v1/").unwrap();
+        assert_eq!(address.uri(CHAT).unwrap().to_string(), "https://api.openai.com/v1/chat/completions");
+        assert_eq!(address.uri("/models?x=1").unwrap().to_string(), "https://api.openai.com/v1/models?x=1");
+        let bare = Address::parse("http://127.0.0.1:9001").unwrap();
+        assert_eq!(bare.uri(CHAT).unwrap().to_string(), "http://127.0.0.1:9001/chat/completions");
+        for bad in ["", "api.openai.com/v1", "ftp://x/v1", "http://u:p@x/v1", "http://x/v1?k=v", "http://"] {
+            assert!(Address::parse(bad).is_none(), "{bad}");
+        }
+    }
+}
