@@ -1,2 +1,12 @@
-//! Entry point.
-fn main() {}
+//! The binary: reads the command line, runs it, and ends with the right code.
+
+use clap::Parser;
+use coalmine::cli::args::Cli;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    coalmine::run(Cli::parse()).into()
+}

@@ -151,6 +151,12 @@ impl Gateway {
         self.tables.serving()
     }
 
+    /// Whether it answers: a table came, and it does not drain.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining() && !self.serving().is_empty()
+    }
+
     /// How many requests are in flight.
     #[must_use]
     pub fn active(&self) -> u64 {

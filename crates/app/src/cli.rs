@@ -1,0 +1,43 @@
+//! The command line: arguments, and one module per kind of command.
+
+pub mod args;
+pub mod connect;
+pub mod explain;
+pub mod files;
+pub mod operate;
+pub mod paint;
+pub mod simulate;
+pub mod status;
+pub mod watch;
+
+use std::process::ExitCode;
+
+/// What a command ends with. Documented in `coalmine --help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// It failed; the reason was printed.
+    Failed,
+    /// The command line or a file is wrong (clap's own code for usage errors too).
+    Usage,
+    /// The server refused: not legal in this state, or somebody else was faster.
+    Refused,
+    /// Nobody answers at the address.
+    NoServer,
+    /// Done, but the commit is pending because the store is away (rollback only).
+    Pending,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Refused => 3,
+            Exit::NoServer => 4,
+            Exit::Pending => 5,
+        })
+    }
+}

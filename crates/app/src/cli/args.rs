@@ -1,0 +1,260 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Puts new LLM versions into production, and takes bad ones out, by itself.
+#[derive(Debug, Parser)]
+#[command(
+    name = "coalmine",
+    version,
+    about,
+    long_about = "Puts new LLM versions into production, and takes bad ones out, by itself.\n\n\
+        Point an OpenAI SDK's base_url at `coalmine serve` and name a route in `model`. A release then sends a small \
+        share of sessions to the canary version, compares it with the sessions that stay on stable, and promotes or \
+        rolls back; the chance of rolling back a good version is bounded over the whole release.",
+    after_help = "First steps:\n  coalmine demo                      see a release rolled back and one promoted\n  \
+        coalmine config check              check coalmine.yaml, and every release file named after it\n  \
+        coalmine serve                     start with ./coalmine.yaml\n  \
+        coalmine start releases/new.yaml   begin a release\n  \
+        coalmine watch                     follow it\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage or file, 3 refused by the server (state or conflict), \
+        4 no server at the address, 5 rolled back but the commit is pending because the store is away.",
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Where the server is, and how to print.
+#[derive(Debug, Clone, Args)]
+pub struct Remote {
+    /// Address of the server.
+    #[arg(long, env = "COALMINE_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub url: String,
+    /// Operator's token, where the server asks for one.
+    #[arg(long, env = "COALMINE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+    /// Print one JSON document for a machine.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start the gateway, the control loop and the management API.
+    Serve(ServeArgs),
+    /// Watch a bad release be rolled back and a good one promoted, with simulated providers and customers.
+    Demo(DemoArgs),
+    /// Begin a release described by a file.
+    Start(StartArgs),
+    /// Show routes, releases and what they wait for.
+    Status(StatusArgs),
+    /// Follow a release, live on a terminal, a line per change when piped.
+    Watch(WatchArgs),
+    /// Hold a release where it is; exposure stays.
+    Pause(CommandArgs),
+    /// Let a paused release go on; the pause does not count as bake.
+    Resume(CommandArgs),
+    /// Open the stage that waits for approval.
+    Approve(CommandArgs),
+    /// Open the next stage now, without waiting for bake or evidence.
+    Advance(CommandArgs),
+    /// Promote the canary now, without waiting for evidence.
+    Promote(CommandArgs),
+    /// Put every new session back on stable, at once, even when the store is away.
+    Rollback(RollbackArgs),
+    /// Show in what the canary of a release differs from stable.
+    Diff(ReleaseArgs),
+    /// Number, bound, n and reason for every guardrail at the last look, and the record of decisions.
+    Explain(ExplainArgs),
+    /// Run worlds of known truth in virtual time on the shipped decision loop.
+    Simulate(SimulateArgs),
+    /// Check, list and describe configuration.
+    Config(ConfigArgs),
+    /// Write the present routes as a coalmine.yaml.
+    Export(ExportArgs),
+    /// Print the OpenAPI document of the management API.
+    Openapi,
+}
+
+/// `coalmine serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration file.
+    #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `coalmine demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Print the outcome for a machine; the exit code is 1 when it differs from the worlds' truth.
+    #[arg(long)]
+    pub json: bool,
+    /// Seed of the simulated customers and providers.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub listen: String,
+    /// Leave the server running at the end, to look around.
+    #[arg(long)]
+    pub stay: bool,
+}
+
+/// `coalmine start FILE`.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// The release file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Create it in `draft` only: nothing is exposed until it is started by name.
+    #[arg(long)]
+    pub draft: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `coalmine status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// One release or route; everything by default.
+    #[arg(value_name = "RELEASE")]
+    pub release: Option<String>,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `coalmine watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// The release or its route; the only running one by default.
+    #[arg(value_name = "RELEASE")]
+    pub release: Option<String>,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// A command on one release.
+#[derive(Debug, Args)]
+pub struct CommandArgs {
+    /// The release (`support-agent-7`) or its route (`support-agent`: its release that is not over).
+    #[arg(value_name = "RELEASE")]
+    pub release: String,
+    /// Why; kept in the record.
+    #[arg(long, short = 'm', default_value = "")]
+    pub reason: String,
+    /// Refuse when the release has moved on since this generation (as `status --json` shows it).
+    #[arg(long, value_name = "GENERATION")]
+    pub expect: Option<u64>,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `coalmine rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The release or its route.
+    #[arg(value_name = "RELEASE", required_unless_present = "all")]
+    pub release: Option<String>,
+    /// Every release that is not over.
+    #[arg(long, conflicts_with = "release")]
+    pub all: bool,
+    /// Why; kept in the record.
+    #[arg(long, short = 'm', default_value = "")]
+    pub reason: String,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// A command that reads one release.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// The release or its route.
+    #[arg(value_name = "RELEASE")]
+    pub release: String,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `coalmine explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The release or its route.
+    #[arg(value_name = "RELEASE")]
+    pub release: String,
+    /// Replay the record and say whether every decision comes out the same.
+    #[arg(long)]
+    pub replay: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `coalmine simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// A scenario file, or the name of a built-in one; lists them when absent.
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: Option<String>,
+    /// Runs, each with a seed of its own.
+    #[arg(long, default_value_t = 1)]
+    pub runs: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print one JSON document for a machine.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `coalmine config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// What.
+    #[command(subcommand)]
+    pub what: ConfigVerb,
+}
+
+/// What `coalmine config` can do.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Check coalmine.yaml and release files; prints every mistake with its line and its mend.
+    Check {
+        /// The process file.
+        #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
+        config: PathBuf,
+        /// Release files to check against it.
+        #[arg(value_name = "RELEASE_FILE")]
+        releases: Vec<PathBuf>,
+    },
+    /// List every key with its type, default and meaning.
+    Keys,
+    /// Print the JSON Schema for editors.
+    Schema {
+        /// `coalmine` or `release`.
+        #[arg(value_name = "KIND", value_parser = ["coalmine", "release"])]
+        kind: String,
+    },
+}
+
+/// `coalmine export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The configuration that the server runs with, for everything that is not in the store.
+    #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}

@@ -1,0 +1,128 @@
+//! `coalmine explain`: number, bound, n and reason for every guardrail, and the record.
+
+use super::Exit;
+use super::args::ExplainArgs;
+use super::connect;
+use super::paint::{Paint, Tone, sparkline};
+use super::status::{power, release_text, verdict_word};
+use anyhow::Result;
+use coalmine_api::types::{ExplainView, FindingView};
+use coalmine_api::when::utc;
+use std::fmt::Write as _;
+
+/// Explains the last decision, or replays the record.
+///
+/// # Errors
+/// When the server does not know the release.
+pub async fn run(args: &ExplainArgs) -> Result<Exit> {
+    let client = connect::client(&args.remote)?;
+    let found = connect::find(&client, &args.release).await?;
+    if args.replay {
+        let replay = client.replay(&found.id).await?;
+        if args.remote.json {
+            connect::print_json(&replay)?;
+        } else {
+            say(&format!("{} rows replayed, {} differ\n", replay.rows, replay.differs.len()));
+            replay.differs.iter().for_each(|line| say(&format!("  {line}\n")));
+        }
+        return Ok(if replay.differs.is_empty() { Exit::Done } else { Exit::Failed });
+    }
+    let explained = client.explain(&found.id).await?;
+    if args.remote.json {
+        connect::print_json(&explained)?;
+    } else {
+        say(&explain_text(&explained, Paint::detect()));
+    }
+    Ok(Exit::Done)
+}
+
+#[expect(clippy::print_stdout, reason = "the text is the product of the command")]
+fn say(text: &str) {
+    print!("{text}");
+}
+
+/// The explanation, as text.
+#[must_use]
+pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
+    let mut text = release_text(&e.release, paint);
+    let _ = writeln!(
+        text,
+        "\n{}  at most {} of good versions are rolled back over the whole release, at any number of looks;\n          \
+         a version at its margin is promoted in at most {} (per guardrail). Policy {}.",
+        paint.tone(Tone::Strong, "PROMISE"),
+        percent(e.false_rollback_rate),
+        percent(e.false_promotion_rate),
+        e.policy_hash.get(..12).unwrap_or(&e.policy_hash),
+    );
+    let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "GUARDRAILS"));
+    for finding in &e.release.findings {
+        text.push_str(&finding_text(finding, e, paint));
+    }
+    if e.release.findings.is_empty() {
+        text.push_str("  no look yet\n");
+    }
+    let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "RECORD"));
+    for row in &e.journal {
+        let why = row.why.as_deref().map_or(String::new(), |why| format!(" ({why})"));
+        let _ = writeln!(
+            text,
+            "  {:>4}  {}  {:<10} {:<8} → {}{why}",
+            row.generation,
+            utc(row.at_ms),
+            row.actor,
+            row.event,
+            row.decision
+        );
+        if !row.report.headline.is_empty() {
+            let _ = writeln!(text, "        {}", paint.tone(Tone::Dim, &row.report.headline));
+        }
+    }
+    text
+}
+
+fn finding_text(f: &FindingView, e: &ExplainView, paint: Paint) -> String {
+    let (word, tone) = verdict_word(f.verdict);
+    let mut text = format!(
+        "  {} {} ({})\n",
+        paint.tone(Tone::Strong, &f.metric),
+        paint.tone(tone, word),
+        f.role.replace('_', " ")
+    );
+    let _ = writeln!(text, "    {}", f.reason);
+    if let Some(d) = f.difference {
+        let _ = writeln!(
+            text,
+            "    worse by {:+.4} ({:+.4} to {:+.4}), n {} canary / {} control, missing {} / {}",
+            d.point, d.low, d.high, f.n.canary, f.n.control, f.missing.canary, f.missing.control
+        );
+    }
+    let _ = write!(
+        text,
+        "    rollback {} of {}, promote {} of {}",
+        power(f.rollback.log),
+        power(f.rollback.line),
+        power(f.promote.log),
+        power(f.promote.line)
+    );
+    if let Some(limit) = f.limit {
+        let _ = write!(text, ", limit {} of {}", power(limit.log), power(limit.line));
+    }
+    text.push('\n');
+    if let Some(track) = e.tracks.iter().find(|t| t.metric == f.metric)
+        && let Some(last) = track.points.last()
+    {
+        let rollback: Vec<f64> = track.points.iter().map(|p| p.rollback).collect();
+        let promote: Vec<f64> = track.points.iter().map(|p| p.promote).collect();
+        let _ = writeln!(
+            text,
+            "    rollback {}  promote {}   (full height is the line)",
+            paint.tone(Tone::Bad, &sparkline(&rollback, last.rollback_line, 40)),
+            paint.tone(Tone::Good, &sparkline(&promote, last.promote_line, 40))
+        );
+    }
+    text
+}
+
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e6).round() / 1e4)
+}

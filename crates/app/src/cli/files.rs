@@ -1,0 +1,95 @@
+//! Commands about files: checking, describing, exporting.
+
+use super::Exit;
+use super::args::ExportArgs;
+use super::connect;
+use crate::config::{self, Machine};
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// Checks the process file, and release files against it. Every mistake is printed.
+///
+/// # Errors
+/// When a file cannot be read at all.
+#[expect(clippy::print_stdout, reason = "the report is the product of the command")]
+pub fn check(process: &Path, releases: &[PathBuf]) -> Result<Exit> {
+    let text = std::fs::read_to_string(process).with_context(|| format!("reading {}", process.display()))?;
+    let mut exit = Exit::Done;
+    let background = match config::parse_process(&text, process, &Machine) {
+        Ok(read) => {
+            println!("{}: fine ({} providers, {} routes)", process.display(), read.providers.len(), read.routes.len());
+            Some(read.background())
+        }
+        Err(faults) => {
+            println!("{faults}");
+            exit = Exit::Usage;
+            None
+        }
+    };
+    for file in releases {
+        let Some(background) = &background else {
+            println!("{}: not checked, since {} is wrong", file.display(), process.display());
+            continue;
+        };
+        let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        match config::parse_release(&text, file, background, &Machine) {
+            Ok(spec) => println!(
+                "{}: fine ({} stages, {} guardrails)",
+                file.display(),
+                spec.plan.stages.len(),
+                spec.policy.guardrails.len()
+            ),
+            Err(faults) => {
+                println!("{faults}");
+                exit = Exit::Usage;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Every key with its type, default and meaning.
+#[expect(clippy::print_stdout, reason = "the list is the product of the command")]
+#[must_use]
+pub fn keys() -> Exit {
+    print!("{}", config::reference::listing());
+    Exit::Done
+}
+
+/// A JSON Schema for editors.
+#[expect(clippy::print_stdout, reason = "the schema is the product of the command")]
+#[must_use]
+pub fn schema(kind: &str) -> Exit {
+    print!(
+        "{}",
+        config::schema::schema(if kind == "release" {
+            &config::table::release::RELEASE
+        } else {
+            &config::table::process::PROCESS
+        })
+    );
+    Exit::Done
+}
+
+/// The API's own document.
+#[expect(clippy::print_stdout, reason = "the document is the product of the command")]
+#[must_use]
+pub fn openapi() -> Exit {
+    print!("{}", coalmine_api::openapi::document());
+    Exit::Done
+}
+
+/// The present as a `coalmine.yaml`: the file's settings with the store's stable versions.
+///
+/// # Errors
+/// When the file is wrong, or the server does not answer.
+#[expect(clippy::print_stdout, reason = "the file is the product of the command")]
+pub async fn export(args: &ExportArgs) -> Result<Exit> {
+    let text = std::fs::read_to_string(&args.config).with_context(|| format!("reading {}", args.config.display()))?;
+    let process = config::parse_process(&text, &args.config, &Machine)?;
+    let site = connect::client(&args.remote)?.site().await?;
+    let stables = site.routes.into_iter().map(|(name, route)| (name, route.stable)).collect();
+    let folder = args.config.parent().unwrap_or(Path::new(""));
+    print!("{}", config::export::export(&process, &stables, folder));
+    Ok(Exit::Done)
+}

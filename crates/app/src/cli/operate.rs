@@ -1,0 +1,127 @@
+//! The commands that change a release.
+
+use super::Exit;
+use super::args::{CommandArgs, ReleaseArgs, RollbackArgs, StartArgs};
+use super::connect;
+use super::paint::{Paint, Tone};
+use crate::config::{self, Background, Machine, ReleaseSpec, RouteBackground};
+use anyhow::{Context, Result};
+use coalmine_api::client::Client;
+use coalmine_api::types::{CommandBody, CommandOutcome, NewRelease, SiteRoute};
+use std::path::Path;
+
+/// Creates the release of a file, and begins it.
+///
+/// # Errors
+/// When the file is wrong, or the server refuses.
+pub async fn start(args: &StartArgs) -> Result<Exit> {
+    let client = connect::client(&args.remote)?;
+    let spec = read_release(&client, &args.file).await?;
+    let new = NewRelease { route: spec.route.to_string(), canary: spec.canary, plan: spec.plan, policy: spec.policy };
+    let created = client.create(&new).await?;
+    if !args.draft {
+        client.command(&created.id, "start", &CommandBody::default()).await?;
+    }
+    let now = client.release(&created.id).await?;
+    if args.remote.json {
+        connect::print_json(&now)?;
+    } else {
+        say(&super::status::release_text(&now, Paint::detect()));
+        say(&format!("follow it with: coalmine watch {}\n", now.id));
+    }
+    Ok(Exit::Done)
+}
+
+/// Reads a release file against the routes as the server has them now.
+///
+/// # Errors
+/// When the file is wrong, or the server does not answer.
+pub async fn read_release(client: &Client, file: &Path) -> Result<ReleaseSpec> {
+    let site = client.site().await?;
+    let route =
+        |(name, route): (_, SiteRoute)| (name, RouteBackground { stable: route.stable, feedback: route.feedback });
+    let background = Background {
+        routes: site.routes.into_iter().map(route).collect(),
+        providers: site.providers,
+        cohorts: site.cohorts,
+        tags: site.tags,
+    };
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(config::parse_release(&text, file, &background, &Machine)?)
+}
+
+/// Pause, resume, approve, advance, promote.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn command(verb: &str, args: &CommandArgs) -> Result<Exit> {
+    let client = connect::client(&args.remote)?;
+    let found = connect::find(&client, &args.release).await?;
+    let body = CommandBody { reason: args.reason.clone(), expected_generation: args.expect };
+    let outcome = client.command(&found.id, verb, &body).await?;
+    tell(&[outcome], args.remote.json)
+}
+
+/// Rollback of one release, or of all.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn rollback(args: &RollbackArgs) -> Result<Exit> {
+    let client = connect::client(&args.remote)?;
+    let body = CommandBody { reason: args.reason.clone(), expected_generation: None };
+    let outcomes = if args.all {
+        client.rollback_all(&body).await?
+    } else {
+        let named = args.release.as_deref().context("name a release, or say --all")?;
+        let found = connect::find(&client, named).await?;
+        vec![client.command(&found.id, "rollback", &body).await?]
+    };
+    tell(&outcomes, args.remote.json)
+}
+
+/// In what the canary of a release differs from stable.
+///
+/// # Errors
+/// When the server does not know the release.
+pub async fn diff(args: &ReleaseArgs) -> Result<Exit> {
+    let client = connect::client(&args.remote)?;
+    let found = connect::find(&client, &args.release).await?;
+    let release = client.release(&found.id).await?;
+    if args.remote.json {
+        connect::print_json(&release.diff)?;
+        return Ok(Exit::Done);
+    }
+    let paint = Paint::detect();
+    for change in &release.diff {
+        say(&format!("{}\n", paint.tone(Tone::Strong, &change.part)));
+        for line in change.from.lines() {
+            say(&format!("{}\n", paint.tone(Tone::Bad, &format!("- {line}"))));
+        }
+        for line in change.to.lines() {
+            say(&format!("{}\n", paint.tone(Tone::Good, &format!("+ {line}"))));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn tell(outcomes: &[CommandOutcome], json: bool) -> Result<Exit> {
+    if json {
+        match outcomes {
+            [one] => connect::print_json(one)?,
+            several => connect::print_json(&several)?,
+        }
+    } else {
+        for outcome in outcomes {
+            say(&format!("{}: {} — {}\n", outcome.id, outcome.state.is.replace('_', " "), outcome.message));
+        }
+        if outcomes.is_empty() {
+            say("nothing to do: no release is running\n");
+        }
+    }
+    Ok(if outcomes.iter().all(|o| o.committed) { Exit::Done } else { Exit::Pending })
+}
+
+#[expect(clippy::print_stdout, reason = "the text is the product of the command")]
+fn say(text: &str) {
+    print!("{text}");
+}

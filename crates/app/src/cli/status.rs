@@ -1,0 +1,215 @@
+//! `coalmine status`: routes, releases, and what they wait for.
+
+use super::Exit;
+use super::args::StatusArgs;
+use super::connect;
+use super::paint::{Paint, Tone, span};
+use anyhow::Result;
+use coalmine_api::types::{FindingView, ReleaseView, RouteView, StatusView, VerdictView};
+use std::fmt::Write as _;
+
+/// Shows one release, or everything.
+///
+/// # Errors
+/// When the server does not answer, or knows no such release.
+pub async fn run(args: &StatusArgs) -> Result<Exit> {
+    let client = connect::client(&args.remote)?;
+    match &args.release {
+        Some(named) => {
+            let found = connect::find(&client, named).await?;
+            let release = client.release(&found.id).await?;
+            if args.remote.json {
+                connect::print_json(&release)?;
+            } else {
+                print(&release_text(&release, Paint::detect()));
+            }
+        }
+        None => {
+            let status = client.status().await?;
+            if args.remote.json {
+                connect::print_json(&status)?;
+            } else {
+                print(&status_text(&status, Paint::detect()));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+#[expect(clippy::print_stdout, reason = "the text is the product of the command")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+/// Everything, as text.
+#[must_use]
+pub fn status_text(status: &StatusView, paint: Paint) -> String {
+    let mut text = String::new();
+    for trouble in &status.troubles {
+        let _ = writeln!(text, "{} {trouble}", paint.tone(Tone::Bad, "trouble"));
+    }
+    let width = status.routes.iter().map(|r| r.route.len()).max().unwrap_or(5).max(5);
+    let _ = writeln!(
+        text,
+        "{}",
+        paint.tone(Tone::Strong, &format!("{:<width$}  {:<14}  {:<34}  RELEASE", "ROUTE", "STABLE", "MODEL"))
+    );
+    for route in &status.routes {
+        let _ = writeln!(text, "{}", route_line(route, width));
+    }
+    if status.routes.is_empty() {
+        let _ = writeln!(text, "no routes; add one under `routes:` in coalmine.yaml");
+    }
+    for release in &status.releases {
+        text.push('\n');
+        text.push_str(&release_text(release, paint));
+    }
+    text
+}
+
+fn route_line(route: &RouteView, width: usize) -> String {
+    let release = route.release.as_deref().unwrap_or("-");
+    format!("{:<width$}  {:<14}  {:<34}  {release}", route.route, route.stable.id, route.stable.model)
+}
+
+/// One release, as text.
+#[must_use]
+pub fn release_text(r: &ReleaseView, paint: Paint) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{}  {}",
+        paint.tone(Tone::Strong, &r.id),
+        paint.tone(state_tone(&r.state.is), &state_phrase(r))
+    );
+    let changed: Vec<&str> = r.diff.iter().map(|c| c.part.as_str()).collect();
+    let _ = writeln!(
+        text,
+        "  {} {} → {} {}  (changes: {})",
+        r.stable.id,
+        r.stable.model,
+        r.canary.id,
+        r.canary.model,
+        changed.join(", ")
+    );
+    let harmed = r.harmed.map_or(String::new(), |h| format!(", harmed {:.0} ({:.0} to {:.0})", h.point, h.low, h.high));
+    let _ = writeln!(
+        text,
+        "  sessions exposed: {} canary, {} control{harmed}; live on the canary: {}",
+        r.exposed.canary, r.exposed.control, r.live_canary_sessions
+    );
+    if !r.report.headline.is_empty() {
+        let _ = writeln!(text, "  {}", r.report.headline);
+    }
+    if !r.findings.is_empty() {
+        text.push_str(&findings_table(&r.findings, paint));
+    }
+    for waiting in &r.report.waiting_for {
+        let _ = writeln!(text, "  {} {waiting}", paint.tone(Tone::Dim, "waits for"));
+    }
+    for warning in &r.report.warnings {
+        let _ = writeln!(text, "  {} {warning}", paint.tone(Tone::Warn, "mind"));
+    }
+    for trouble in &r.troubles {
+        let _ = writeln!(text, "  {} {trouble}", paint.tone(Tone::Bad, "trouble"));
+    }
+    for gateway in r.gateways.iter().filter(|g| !g.live) {
+        let _ = writeln!(text, "  {} gateway {} is silent", paint.tone(Tone::Bad, "trouble"), gateway.id);
+    }
+    text
+}
+
+fn state_phrase(r: &ReleaseView) -> String {
+    let mut phrase = r.state.is.replace('_', " ");
+    if let Some(stage) = r.state.stage
+        && let Some(planned) = r.plan.stages.get(stage)
+    {
+        let percent = f64::from(planned.weight_bp) / 100.0;
+        let _ = write!(phrase, ", stage {} of {} ({} {percent} %)", stage + 1, r.plan.stages.len(), planned.cohort);
+    }
+    if let Some(since) = r.state.since_ms {
+        let _ = write!(phrase, ", for {}", span(r.now_ms.saturating_sub(since)));
+    }
+    if !r.served {
+        phrase.push_str(", not yet served everywhere");
+    }
+    if let Some(why) = &r.state.why {
+        let _ = write!(phrase, ": {why}");
+    }
+    phrase
+}
+
+fn state_tone(word: &str) -> Tone {
+    match word {
+        "promoted" | "promoting" => Tone::Good,
+        "rolled_back" | "rolling_back" => Tone::Bad,
+        "paused" | "awaiting_approval" => Tone::Warn,
+        _ => Tone::Strong,
+    }
+}
+
+/// The guardrails as a table.
+#[must_use]
+pub fn findings_table(findings: &[FindingView], paint: Paint) -> String {
+    let width = findings.iter().map(|f| f.metric.len()).max().unwrap_or(6).max(6);
+    let head = format!(
+        "  {:<width$}  {:>12}  {:>10} {:>10}  {:>15}  {:>15}  {:>13}",
+        "METRIC", "VERDICT", "control", "canary", "rollback E/line", "promote E/line", "n"
+    );
+    let mut text = format!("{}\n", paint.tone(Tone::Dim, &head));
+    for f in findings {
+        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
+        let evidence = |log: f64, line: f64| format!("{} / {}", power(log), power(line));
+        let (word, tone) = verdict_word(f.verdict);
+        let word = paint.tone(tone, &format!("{word:>12}"));
+        let _ = writeln!(
+            text,
+            "  {:<width$}  {word}  {:>10} {:>10}  {:>15}  {:>15}  {:>13}",
+            f.metric,
+            number(f.control),
+            number(f.canary),
+            evidence(f.rollback.log, f.rollback.line),
+            evidence(f.promote.log, f.promote.line),
+            format!("{}/{}", f.n.canary, f.n.control),
+        );
+    }
+    text
+}
+
+/// A verdict in a word and its tone.
+#[must_use]
+pub fn verdict_word(verdict: VerdictView) -> (&'static str, Tone) {
+    match verdict {
+        VerdictView::Healthy => ("healthy", Tone::Good),
+        VerdictView::Regressed => ("regressed", Tone::Bad),
+        VerdictView::Inconclusive => ("inconclusive", Tone::Dim),
+        VerdictView::NoData => ("no data", Tone::Warn),
+        VerdictView::Error => ("error", Tone::Bad),
+    }
+}
+
+/// e^log for people: `0.02`, `3.4`, `125`, `10^9`.
+#[must_use]
+pub fn power(log: f64) -> String {
+    let log10 = log / std::f64::consts::LN_10;
+    if log10 >= 6.0 {
+        format!("10^{log10:.0}")
+    } else if log10 >= 2.0 {
+        format!("{:.0}", log.exp())
+    } else if log10 >= -2.0 {
+        format!("{:.2}", log.exp())
+    } else {
+        "<0.01".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::power;
+
+    #[test]
+    fn evidence_reads_as_a_number() {
+        let shown: Vec<String> = [-40.0, 0.0, 2.3, 7.0, 40.0].into_iter().map(power).collect();
+        assert_eq!(shown, ["<0.01", "1.00", "9.97", "1097", "10^17"]);
+    }
+}

@@ -1,0 +1,216 @@
+//! `coalmine serve`: the gateway, the control loop and the management API in one process, wired together.
+
+mod adapters;
+mod gateway;
+mod post;
+mod site;
+
+use crate::cli::Exit;
+use crate::cli::args::ServeArgs;
+use crate::config::{self, Machine, Process, StoreAddress};
+use adapters::{Census, FileBrake, GatewayClock, LogOfPins, Tables, Takes};
+use anyhow::{Context, Result, bail};
+use coalmine_api::handlers::{Api, Operators};
+use coalmine_control::Control;
+use coalmine_control::clock::{Clock, SystemClock};
+use coalmine_control::ports::{Ports, SystemRandom};
+use coalmine_control::settings::Settings;
+use coalmine_core::time::UnixMs;
+use coalmine_gateway::listen;
+use coalmine_gateway::pins::{MemoryPins, PinLimits};
+use coalmine_gateway::{Gateway, Running};
+use coalmine_store::Store;
+use coalmine_store::ceiling::Ceilings;
+use coalmine_store::memory::MemoryStore;
+use coalmine_store::pins::EmbeddedPins;
+use coalmine_store::sqlite::SqliteStore;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A running Coalmine.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    gateway: Arc<Gateway>,
+    running: Running,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    drain: Duration,
+}
+
+/// Reads the configuration and serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the configuration is wrong, or something that it names cannot be had.
+pub async fn run(args: &ServeArgs) -> Result<Exit> {
+    let text = std::fs::read_to_string(&args.config)
+        .with_context(|| format!("reading {}; `--config FILE` names another file", args.config.display()))?;
+    let process = config::parse_process(&text, &args.config, &Machine)?;
+    let server = Server::start(process).await?;
+    tracing::info!(address = %server.address, "serving; point an OpenAI SDK's base_url at http://{}/v1", server.address);
+    until_told().await?;
+    tracing::info!("stopping: running requests may finish");
+    server.stop().await;
+    Ok(Exit::Done)
+}
+
+async fn until_told() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = term.recv() => Ok(()),
+        told = tokio::signal::ctrl_c() => Ok(told?),
+    }
+}
+
+impl Server {
+    /// Starts everything that `process` describes.
+    ///
+    /// # Errors
+    /// When a port, the store or the data folder cannot be had.
+    pub async fn start(process: Process) -> Result<Self> {
+        guard_open_api(&process)?;
+        std::fs::create_dir_all(&process.data_dir).with_context(|| format!("making {}", process.data_dir.display()))?;
+        let clock: Arc<dyn Clock> = Arc::new(site::clock(&process)?);
+        let store = open_store(&process)?;
+        let pins = open_pins(&process, clock.now())?;
+        let ceilings = Ceilings::open(&process.data_dir.join("ceilings"))?;
+        let secret = site::secret(&process.data_dir)?;
+        let gateway_clock = Arc::new(GatewayClock(Arc::clone(&clock)));
+        let gateway = Gateway::new(gateway::config(&process, secret, clock.now()), gateway_clock, pins.clone())?;
+        let ports = Ports {
+            random: Arc::new(SystemRandom),
+            brake: Arc::new(FileBrake::new(Arc::clone(&gateway), Arc::clone(&clock), ceilings, &process.data_dir)),
+            pins: Arc::new(Census(pins)),
+            post: Arc::new(post::HttpPost::new()),
+        };
+        let control = Control::open(store, clock, settings(&process), ports).await.context("opening the store")?;
+        seed(&process, &control).await?;
+        gateway.install(&control.table().borrow().clone()).await.context("serving the first table")?;
+        Self::listen(process, gateway, control).await
+    }
+
+    async fn listen(process: Process, gateway: Arc<Gateway>, control: Arc<Control>) -> Result<Self> {
+        let running = gateway.start(Arc::new(Tables::new(control.table())), Arc::new(Takes::new(Arc::clone(&control))));
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = Vec::new();
+        tasks.push(tokio::spawn({
+            let (control, mut stopped) = (Arc::clone(&control), stopped.clone());
+            async move {
+                control.run(async move { drop(stopped.wait_for(|told| *told).await) }).await;
+            }
+        }));
+        let api = coalmine_api::handlers::router(Api {
+            control,
+            operators: Arc::new(operators(&process)),
+            site: Arc::new(site::view(&process)),
+            counters: {
+                let gateway = Arc::clone(&gateway);
+                Arc::new(move || gateway.render_metrics())
+            },
+            serving: {
+                let gateway = Arc::clone(&gateway);
+                Arc::new(move || gateway.is_ready())
+            },
+        });
+        let side = adapters::side(api);
+        let nothing = adapters::side(coalmine_api::handlers::elsewhere(process.admin_listen));
+        let listener = bind(process.listen).await?;
+        let address = listener.local_addr()?;
+        let beside = if process.admin_listen.is_some() { nothing } else { Arc::clone(&side) };
+        tasks.push(tokio::spawn(listen::serve(Arc::clone(&gateway), listener, beside)));
+        if let Some(admin) = process.admin_listen {
+            tasks.push(tokio::spawn(adapters::serve_side(bind(admin).await?, side)));
+        }
+        let drain = Duration::from_millis(process.limits.drain.0);
+        Ok(Self { address, gateway, running, stop, tasks, drain })
+    }
+
+    /// Where the data plane listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Lets running requests finish, hands over what was learnt, and ends.
+    pub async fn stop(self) {
+        let left = self.gateway.drain(self.drain).await;
+        if left > 0 {
+            tracing::warn!(left, "requests were cut off at the end of the drain");
+        }
+        self.running.stop(Duration::from_secs(3)).await;
+        self.stop.send_replace(true);
+        for mut task in self.tasks {
+            if tokio::time::timeout(Duration::from_secs(3), &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listening on {address}; is another process there? `listen` in coalmine.yaml names another")
+    })
+}
+
+/// Without tokens everybody who reaches the port may roll back and promote: only this machine may.
+fn guard_open_api(process: &Process) -> Result<()> {
+    let exposed = process.admin_listen.unwrap_or(process.listen);
+    if process.api_tokens.is_empty() && !exposed.ip().is_loopback() {
+        bail!(
+            "the management API would be open to everybody on {exposed}: add `api: {{ tokens: {{ NAME: ${{TOKEN}} }} }}` to \
+             coalmine.yaml, or give the API an address of this machine with `admin_listen: 127.0.0.1:8081`"
+        );
+    }
+    Ok(())
+}
+
+fn open_store(process: &Process) -> Result<Arc<dyn Store>> {
+    Ok(match &process.store {
+        StoreAddress::Memory => Arc::new(MemoryStore::default()),
+        StoreAddress::Sqlite(path) => {
+            let opened = SqliteStore::open(path);
+            Arc::new(opened.with_context(|| format!("opening the store at {}", path.display()))?)
+        }
+    })
+}
+
+/// Pins of earlier runs, with the log that the new ones go to.
+fn open_pins(process: &Process, now: UnixMs) -> Result<Arc<MemoryPins>> {
+    let folder: &Path = &process.data_dir;
+    let idle = process.limits.session_idle;
+    let (log, records) =
+        EmbeddedPins::open(folder, idle, now).with_context(|| format!("opening the pins in {}", folder.display()))?;
+    let pins = MemoryPins::new(PinLimits { idle, ..PinLimits::default() }, Arc::new(LogOfPins(Arc::new(log))));
+    pins.restore(records, now);
+    Ok(Arc::new(pins))
+}
+
+fn settings(process: &Process) -> Settings {
+    Settings { pin_idle: process.limits.session_idle, webhooks: site::webhooks(process), ..Settings::default() }
+}
+
+fn operators(process: &Process) -> Operators {
+    Operators::new(process.api_tokens.iter().map(|(actor, secret)| (actor.as_str(), secret.expose())))
+}
+
+/// Seeds routes that the store does not know, and says where it knows better than the file.
+async fn seed(process: &Process, control: &Control) -> Result<()> {
+    for (route, written) in &process.routes {
+        let seeded =
+            control.seed_route(route, &written.stable).await.with_context(|| format!("seeding route {route}"))?;
+        for change in &seeded.differs.changed {
+            tracing::warn!(
+                route = %route, part = ?change.part, in_service = %change.from, in_file = %change.to,
+                "the store's stable version is served; the file's `stable` only seeds a new route (`coalmine export` writes what is)"
+            );
+        }
+    }
+    Ok(())
+}

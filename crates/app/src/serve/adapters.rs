@@ -1,0 +1,244 @@
+//! The walls between the crates, bridged: each adapter is one crate's port over another's type.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use coalmine_control::Control;
+use coalmine_control::clock::Clock;
+use coalmine_control::ports::{Brake, BrakeError, Held, LivePins, PinCensus};
+use coalmine_core::id::{Actor, Generation, ReleaseId};
+use coalmine_core::release::event::{Command, Event};
+use coalmine_core::tally::Delta;
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::pin::PinRecord;
+use coalmine_core::traffic::table::RoutingTable;
+use coalmine_core::traffic::weight::WeightBp;
+use coalmine_gateway::listen::Side;
+use coalmine_gateway::pins::MemoryPins;
+use coalmine_gateway::ports::{Boxed, PinError, PinLog, PinStore, SinkError, TableSource, TallySink};
+use coalmine_gateway::{BoxError, Gateway};
+use coalmine_store::ceiling::{CeilingError, Ceilings};
+use coalmine_store::pins::EmbeddedPins;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::convert::Infallible;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, watch};
+
+/// The control plane's clock, as the gateway reads it.
+#[derive(Debug)]
+pub(super) struct GatewayClock(pub(super) Arc<dyn Clock>);
+
+impl coalmine_gateway::ports::Clock for GatewayClock {
+    fn now(&self) -> UnixMs {
+        self.0.now()
+    }
+
+    fn scale(&self) -> f64 {
+        self.0.scale()
+    }
+}
+
+/// The control plane's tables, as the gateway follows them.
+#[derive(Debug)]
+pub(super) struct Tables(Mutex<watch::Receiver<Arc<RoutingTable>>>);
+
+impl Tables {
+    pub(super) fn new(mut receiver: watch::Receiver<Arc<RoutingTable>>) -> Self {
+        receiver.mark_changed();
+        Self(Mutex::new(receiver))
+    }
+}
+
+impl TableSource for Tables {
+    fn next(&self) -> Boxed<'_, Arc<RoutingTable>> {
+        Box::pin(async move {
+            let mut receiver = self.0.lock().await;
+            if receiver.changed().await.is_err() {
+                // The control plane is gone: the last table goes on serving.
+                std::future::pending::<()>().await;
+            }
+            let table = receiver.borrow_and_update().clone();
+            table
+        })
+    }
+}
+
+/// The control plane's intake, as the gateway reports to it.
+pub(super) struct Takes {
+    control: Arc<Control>,
+}
+
+impl fmt::Debug for Takes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Takes")
+    }
+}
+
+impl Takes {
+    pub(super) fn new(control: Arc<Control>) -> Self {
+        Self { control }
+    }
+}
+
+impl TallySink for Takes {
+    fn deliver(&self, delta: Arc<Delta>) -> Boxed<'_, Result<(), SinkError>> {
+        let taken = self.control.intake(delta).map_err(|error| SinkError(error.to_string()));
+        Box::pin(std::future::ready(taken))
+    }
+}
+
+/// The embedded pin log, as the gateway writes it.
+#[derive(Debug)]
+pub(super) struct LogOfPins(pub(super) Arc<EmbeddedPins>);
+
+impl PinLog for LogOfPins {
+    fn append(&self, records: &[PinRecord]) -> Result<(), PinError> {
+        self.0.append(records).map_err(|error| PinError(error.to_string()))
+    }
+
+    fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
+        Box::pin(async move { self.0.sync().await.map_err(|error| PinError(error.to_string())) })
+    }
+}
+
+/// The gateway's pins, as the control plane counts them.
+#[derive(Debug)]
+pub(super) struct Census(pub(super) Arc<MemoryPins>);
+
+impl PinCensus for Census {
+    fn live(&self, now: UnixMs) -> Vec<LivePins> {
+        let live = self.0.live(now).into_iter();
+        let told = live.map(|pins| LivePins {
+            release: pins.release.map(|id| ReleaseId::clone(&id)),
+            version: pins.version,
+            sessions: pins.sessions,
+        });
+        told.collect()
+    }
+}
+
+/// Lowers exposure on the gateway of this process, then in a file that survives restarts and that a full
+/// disk cannot keep from being written. Why it was lowered is noted beside it, as far as the disk lets.
+#[derive(Debug)]
+pub(super) struct FileBrake {
+    gateway: Arc<Gateway>,
+    clock: Arc<dyn Clock>,
+    ceilings: Arc<Ceilings>,
+    folder: PathBuf,
+}
+
+impl FileBrake {
+    pub(super) fn new(gateway: Arc<Gateway>, clock: Arc<dyn Clock>, ceilings: Ceilings, folder: &Path) -> Self {
+        Self { gateway, clock, ceilings: Arc::new(ceilings), folder: folder.to_owned() }
+    }
+
+    fn note_of(&self, release: &ReleaseId) -> PathBuf {
+        self.folder
+            .join(format!("held-{}.json", blake3::hash(release.as_str().as_bytes()).to_hex().get(..16).unwrap_or("0")))
+    }
+
+    /// What the note says; where it was lost, that much: exposure is held down, and why is not known.
+    fn noted(&self, release: ReleaseId) -> Held {
+        let note = std::fs::read_to_string(self.note_of(&release)).ok();
+        let read =
+            note.and_then(|text| serde_json::from_str::<Held>(&text).ok()).filter(|held| held.release == release);
+        read.unwrap_or_else(|| {
+            let reason = "its exposure was lowered before a restart; the note of why was lost".to_owned();
+            let actor = Actor::coalmine();
+            let event = Event::Operator { actor: actor.clone(), command: Command::Rollback { reason } };
+            Held { release, event, actor, at: self.clock.now() }
+        })
+    }
+}
+
+#[async_trait]
+impl Brake for FileBrake {
+    async fn lower(&self, held: &Held) -> Result<(), BrakeError> {
+        self.gateway.lower(&held.release, WeightBp::ZERO);
+        let (ceilings, release, path) = (Arc::clone(&self.ceilings), held.release.clone(), self.note_of(&held.release));
+        let note = serde_json::to_vec(held).map_err(|error| BrakeError(error.to_string()))?;
+        on_disk(move || {
+            ceilings.lower(&release, WeightBp::ZERO, Generation::default())?;
+            if let Err(error) = std::fs::write(&path, note) {
+                tracing::warn!(%release, %error, "exposure is down, and why could not be noted beside the ceiling file");
+            }
+            Ok::<(), CeilingError>(())
+        })
+        .await
+    }
+
+    async fn lift(&self, release: &ReleaseId) -> Result<(), BrakeError> {
+        let (ceilings, id, path) = (Arc::clone(&self.ceilings), release.clone(), self.note_of(release));
+        on_disk(move || {
+            ceilings.lift(&id)?;
+            let _ = std::fs::remove_file(path);
+            Ok::<(), CeilingError>(())
+        })
+        .await?;
+        self.gateway.lift(release);
+        Ok(())
+    }
+
+    async fn held(&self) -> Result<Vec<Held>, BrakeError> {
+        let ceilings = self.ceilings.all();
+        for (release, ceiling) in &ceilings {
+            self.gateway.lower(release, ceiling.weight);
+        }
+        Ok(ceilings.into_keys().map(|release| self.noted(release)).collect())
+    }
+}
+
+async fn on_disk<E: fmt::Display + Send + 'static>(
+    write: impl FnOnce() -> Result<(), E> + Send + 'static,
+) -> Result<(), BrakeError> {
+    match tokio::task::spawn_blocking(write).await {
+        Ok(written) => written.map_err(|error| BrakeError(error.to_string())),
+        Err(error) => Err(BrakeError(error.to_string())),
+    }
+}
+
+/// The management API, as the gateway's neighbour on the same listener.
+pub(super) fn side(api: axum::Router) -> Side {
+    Arc::new(move |request: Request<Incoming>| {
+        let api = api.clone();
+        Box::pin(async move {
+            let response: Response<axum::body::Body> = match tower_call(api, request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            response.map(|body| body.map_err(|error| BoxError::from(error)).boxed_unsync())
+        })
+    })
+}
+
+async fn tower_call(
+    mut api: axum::Router,
+    request: Request<Incoming>,
+) -> Result<Response<axum::body::Body>, Infallible> {
+    tower_service::Service::call(&mut api, request.map(axum::body::Body::new)).await
+}
+
+/// Serves the management API on an address of its own.
+pub(super) async fn serve_side(listener: TcpListener, side: Side) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        let side = Arc::clone(&side);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let answered = side(request);
+                async move { Ok::<_, Infallible>(answered.await) }
+            });
+            let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}

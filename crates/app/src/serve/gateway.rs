@@ -1,0 +1,104 @@
+//! The configuration in the gateway's own words.
+
+use crate::config::{self, CustomerSource, Process, SessionSource};
+use coalmine_core::id::GatewayId;
+use coalmine_core::time::UnixMs;
+use coalmine_gateway::config::{
+    AnswerHeaders, ClientKey, Config, Credential, Limits, Overrides, Provider, ProviderKind, RetryPolicy,
+    RouteSettings, Secret, SiteSecret, StreamUsage, Timeouts, Upstream,
+};
+use coalmine_wire::prices::{Price, Prices};
+use std::time::Duration;
+
+/// What the gateway of this process is told.
+pub(super) fn config(process: &Process, secret: SiteSecret, started: UnixMs) -> Config {
+    let providers = process.providers.iter().map(|(name, p)| (name.clone(), provider(p, &process.limits))).collect();
+    let mut told = Config::new(GatewayId::from("gateway-1"), secret, providers);
+    told.epoch = started.0;
+    told.default_provider.clone_from(&process.default_provider);
+    told.routes = process.routes.iter().map(|(name, route)| (name.clone(), settings(route))).collect();
+    told.client_keys = client_keys(process);
+    told.limits = limits(&process.limits);
+    told.answer_headers = if process.answer_headers { AnswerHeaders::On } else { AnswerHeaders::Off };
+    told.overrides = if process.override_header { Overrides::Accepted } else { Overrides::Refused };
+    told.prices = prices(process);
+    // A scaled clock passes many instants between two reports of one wall second.
+    told.report_every = Duration::from_secs_f64((1.0 / process.time_scale.max(1.0).sqrt()).clamp(0.1, 1.0));
+    told
+}
+
+fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
+    let wall = |span: coalmine_core::time::SpanMs| Duration::from_millis(span.0);
+    Provider {
+        kind: match written.kind {
+            config::ProviderKind::OpenAi => ProviderKind::OpenAi,
+        },
+        credential: written
+            .api_key
+            .as_ref()
+            .map_or(Credential::None, |key| Credential::Bearer(Secret::new(key.expose()))),
+        upstreams: written.upstreams.iter().map(|upstream| Upstream { url: upstream.url.clone() }).collect(),
+        timeouts: Timeouts {
+            connect: wall(limits.connect_timeout),
+            first_byte: wall(limits.first_byte_timeout),
+            idle: wall(limits.idle_timeout),
+            ..Timeouts::default()
+        },
+        retry: RetryPolicy::default(),
+        stream_usage: StreamUsage::Ask,
+    }
+}
+
+fn settings(route: &config::Route) -> RouteSettings {
+    let session = |source: &SessionSource| match source {
+        SessionSource::Header(name) => coalmine_gateway::config::SessionSource::Header(name.clone()),
+        SessionSource::Path => coalmine_gateway::config::SessionSource::Path,
+        SessionSource::Body(path) => coalmine_gateway::config::SessionSource::Body(path.clone()),
+        SessionSource::User => coalmine_gateway::config::SessionSource::Body("user".to_owned()),
+        SessionSource::Conversation => coalmine_gateway::config::SessionSource::Conversation,
+    };
+    let customer = |source: &CustomerSource| match source {
+        CustomerSource::Header(name) => Some(coalmine_gateway::config::CustomerSource::Header(name.clone())),
+        CustomerSource::Body(path) => Some(coalmine_gateway::config::CustomerSource::Body(path.clone())),
+        // The gateway always asks the key last.
+        CustomerSource::Key => None,
+    };
+    RouteSettings {
+        sessions: route.session.iter().map(session).collect(),
+        customers: route.customer.iter().filter_map(customer).collect(),
+        feedback: route.feedback.clone(),
+    }
+}
+
+/// The keys of clients and of customers. A customer's key names its customer; where only those are
+/// configured, other keys are taken as well.
+fn client_keys(process: &Process) -> Vec<ClientKey> {
+    let hash = |secret: &config::Secret| *blake3::hash(secret.expose().as_bytes()).as_bytes();
+    let clients = process.client_keys.values().map(|key| ClientKey { hash: hash(key), customer: None });
+    let of_customers = process.customers.iter().flat_map(|(name, customer)| {
+        customer.keys.iter().map(|key| ClientKey { hash: hash(key), customer: Some(name.clone()) })
+    });
+    clients.chain(of_customers).collect()
+}
+
+fn limits(written: &config::Limits) -> Limits {
+    Limits {
+        body: written.body_bytes,
+        head_time: Duration::from_millis(written.header_timeout.0),
+        body_time: Duration::from_millis(written.body_timeout.0),
+        connections: written.connections,
+        conversation_idle: written.session_idle,
+        ..Limits::default()
+    }
+}
+
+/// The shipped table, with the file's own prices over it.
+fn prices(process: &Process) -> Prices {
+    let mut prices = Prices::shipped();
+    for (model, price) in &process.prices {
+        let cached_input_usd = Some(price.cached_input_usd);
+        let price = Price { input_usd: price.input_usd, cached_input_usd, output_usd: price.output_usd };
+        prices = prices.with(model, price);
+    }
+    prices
+}

@@ -1,0 +1,91 @@
+//! What belongs to the site and outlives a process: its secret and its clock; and what its
+//! configuration says in other crates' words.
+
+use crate::config::{Process, WebhookFormat};
+use anyhow::{Context, Result, bail};
+use coalmine_api::types::{SiteRoute, SiteView};
+use coalmine_control::clock::SystemClock;
+use coalmine_control::settings::{Form, Secret, Webhook};
+use coalmine_core::time::UnixMs;
+use coalmine_gateway::config::SiteSecret;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Reads the site's secret, or makes it at the first start. Sessions are hashed with it: with another
+/// one every session would be a stranger.
+pub(super) fn secret(folder: &Path) -> Result<SiteSecret> {
+    let path = folder.join("site.secret");
+    let fresh: [u8; 32] = rand::random();
+    let bytes = kept(&path, &fresh)?;
+    let Ok(secret) = <[u8; 32]>::try_from(bytes.as_slice()) else {
+        bail!(
+            "{} holds {} bytes and not 32; restore it from a backup, or remove it and every session begins anew",
+            path.display(),
+            bytes.len()
+        );
+    };
+    Ok(SiteSecret(secret))
+}
+
+/// The wall's clock; or the scaled one of demos and tests, whose instants grow over restarts because
+/// they are counted from an origin that is kept.
+pub(super) fn clock(process: &Process) -> Result<SystemClock> {
+    if (process.time_scale - 1.0).abs() < f64::EPSILON {
+        return Ok(SystemClock::wall());
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let path = process.data_dir.join("clock.origin");
+    let bytes = kept(&path, now.to_string().as_bytes())?;
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let origin: u64 =
+        text.trim().parse().with_context(|| format!("{} is no number of milliseconds", path.display()))?;
+    let elapsed_ms = now.saturating_sub(origin) as f64 * process.time_scale;
+    Ok(SystemClock::scaled(UnixMs(origin + elapsed_ms as u64), process.time_scale))
+}
+
+/// The bytes of a small file, which is made with `fresh` where it is missing. Readable by its owner only.
+fn kept(path: &Path, fresh: &[u8]) -> Result<Vec<u8>> {
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(mut file) => {
+            file.write_all(fresh)
+                .and_then(|()| file.sync_all())
+                .with_context(|| format!("writing {}", path.display()))?;
+            Ok(fresh.to_vec())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+        }
+        Err(error) => Err(error).with_context(|| format!("making {}", path.display())),
+    }
+}
+
+/// Who is told of what.
+pub(super) fn webhooks(process: &Process) -> Vec<Webhook> {
+    let told = process.notify.iter().map(|webhook| Webhook {
+        url: Secret::new(webhook.url.expose()),
+        secret: webhook.secret.as_ref().map(|secret| Secret::new(secret.expose())),
+        form: match webhook.format {
+            WebhookFormat::Json => Form::Fields,
+            WebhookFormat::Slack => Form::Slack,
+        },
+        link_base: None,
+    });
+    told.collect()
+}
+
+/// What a release file is read against.
+pub(super) fn view(process: &Process) -> SiteView {
+    let background = process.background();
+    let route = |(name, route): (&coalmine_core::id::RouteName, &crate::config::RouteBackground)| {
+        (name.clone(), SiteRoute { stable: route.stable.clone(), feedback: route.feedback.clone() })
+    };
+    SiteView {
+        routes: background.routes.iter().map(route).collect(),
+        providers: background.providers,
+        cohorts: background.cohorts,
+        tags: background.tags,
+    }
+}
