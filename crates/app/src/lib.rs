@@ -61,10 +61,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
 /// A server logs at `info` and says who did what; a command is quiet. `COALMINE_LOG` says otherwise
 /// (`COALMINE_LOG=access=info,warn`), `COALMINE_LOG_FORMAT=json` makes the lines JSON.
 fn log_to_stderr(verb: &Verb) {
-    let default = match verb {
-        Verb::Serve(_) => "info,access=off",
-        _ => "error",
-    };
+    let default = if matches!(verb, Verb::Serve(_)) { "info,access=off" } else { "error" };
     let filter = std::env::var("COALMINE_LOG").unwrap_or_else(|_| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::new(filter);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);

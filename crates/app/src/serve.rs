@@ -12,7 +12,7 @@ use adapters::{Census, FileBrake, GatewayClock, LogOfPins, Tables, Takes};
 use anyhow::{Context, Result, bail};
 use coalmine_api::handlers::{Api, Operators};
 use coalmine_control::Control;
-use coalmine_control::clock::{Clock, SystemClock};
+use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Ports, SystemRandom};
 use coalmine_control::settings::Settings;
 use coalmine_core::time::UnixMs;

@@ -18,17 +18,17 @@ const SESSIONS_MAX: u64 = 2_000;
 
 /// What the customers of one route have seen.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     /// Sessions begun.
-    pub sessions: AtomicU64,
+    pub(super) sessions: AtomicU64,
     /// Requests sent.
-    pub requests: AtomicU64,
+    pub(super) requests: AtomicU64,
     /// Requests that failed in the client's eyes.
-    pub failures: AtomicU64,
+    pub(super) failures: AtomicU64,
     /// Sessions whose version changed under way without a rollback.
-    pub flips: AtomicU64,
+    pub(super) flips: AtomicU64,
     /// Arrivals turned away.
-    pub turned_away: AtomicU64,
+    pub(super) turned_away: AtomicU64,
     in_flight: AtomicU64,
 }
 
@@ -36,7 +36,14 @@ type Http = Client<HttpConnector, Full<Bytes>>;
 
 /// Sends sessions to `route` at `rate` a second, until aborted. Every second session names itself in a
 /// header; the others are recognised by what they say.
-pub async fn visit(gateway: SocketAddr, route: &'static str, rate: f64, seed: u64, think: Duration, seen: Arc<Seen>) {
+pub(super) async fn visit(
+    gateway: SocketAddr,
+    route: &'static str,
+    rate: f64,
+    seed: u64,
+    think: Duration,
+    seen: Arc<Seen>,
+) {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let http: Http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(512).build(connector);

@@ -21,9 +21,9 @@ const ANSWER: &str = "Of course. I have looked it up for you, and everything is 
 
 /// A provider that lives as long as the runtime it was started on.
 #[derive(Debug)]
-pub struct Provider {
+pub(super) struct Provider {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 /// What one answer is.
@@ -39,7 +39,7 @@ impl Provider {
     ///
     /// # Errors
     /// When no port can be had.
-    pub async fn start(seed: u64) -> std::io::Result<Self> {
+    pub(super) async fn start(seed: u64) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let draw = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));

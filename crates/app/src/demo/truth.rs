@@ -2,31 +2,31 @@
 
 /// How a simulated model behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Truth {
+pub(super) struct Truth {
     /// Share of answers that refuse.
-    pub refuses: f64,
+    pub(super) refuses: f64,
     /// Share of tool calls whose arguments do not fit the schema.
-    pub calls_wrongly: f64,
+    pub(super) calls_wrongly: f64,
     /// Share of requests that fail with a 500.
-    pub fails: f64,
+    pub(super) fails: f64,
 }
 
 /// One release of the demo.
 #[derive(Debug, Clone, Copy)]
-pub struct Story {
+pub(super) struct Story {
     /// The route.
-    pub route: &'static str,
+    pub(super) route: &'static str,
     /// The model in service.
-    pub stable: &'static str,
+    pub(super) stable: &'static str,
     /// The model on trial.
-    pub canary: &'static str,
+    pub(super) canary: &'static str,
     /// What must become of it.
-    pub expected: Expected,
+    pub(super) expected: Expected,
 }
 
 /// What must become of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
+pub(super) enum Expected {
     /// It is bad.
     RolledBack,
     /// It is good.
@@ -36,7 +36,7 @@ pub enum Expected {
 impl Expected {
     /// The state's word, as the API says it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::RolledBack => "rolled_back",
             Self::Promoted => "promoted",
@@ -45,14 +45,14 @@ impl Expected {
 }
 
 /// The two releases.
-pub const STORIES: [Story; 2] = [
+pub(super) const STORIES: [Story; 2] = [
     Story { route: "support-agent", stable: "parrot-4", canary: "parrot-5-mini", expected: Expected::RolledBack },
     Story { route: "sales-agent", stable: "parrot-4", canary: "parrot-5", expected: Expected::Promoted },
 ];
 
 /// How each model behaves; a model that nobody knows behaves as the one in service.
 #[must_use]
-pub fn truth_of(model: &str) -> Truth {
+pub(super) fn truth_of(model: &str) -> Truth {
     match model {
         // Cheaper, and worse: it refuses more and gets the tools wrong.
         "parrot-5-mini" => Truth { refuses: 0.10, calls_wrongly: 0.12, fails: 0.002 },

@@ -1,7 +1,6 @@
 //! The walls between the crates, bridged: each adapter is one crate's port over another's type.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use coalmine_control::Control;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Brake, BrakeError, Held, LivePins, PinCensus};
@@ -63,8 +62,7 @@ impl TableSource for Tables {
                 // The control plane is gone: the last table goes on serving.
                 std::future::pending::<()>().await;
             }
-            let table = receiver.borrow_and_update().clone();
-            table
+            receiver.borrow_and_update().clone()
         })
     }
 }
@@ -212,7 +210,7 @@ pub(super) fn side(api: axum::Router) -> Side {
                 Ok(response) => response,
                 Err(never) => match never {},
             };
-            response.map(|body| body.map_err(|error| BoxError::from(error)).boxed_unsync())
+            response.map(|body| body.map_err(BoxError::from).boxed_unsync())
         })
     })
 }

@@ -7,7 +7,7 @@ use coalmine_gateway::config::{
     AnswerHeaders, ClientKey, Config, Credential, Limits, Overrides, Provider, ProviderKind, RetryPolicy,
     RouteSettings, Secret, SiteSecret, StreamUsage, Timeouts, Upstream,
 };
-use coalmine_wire::prices::{Price, Prices};
+use coalmine_wire::prices::{Price, Prices, Rate};
 use std::time::Duration;
 
 /// What the gateway of this process is told.
@@ -97,8 +97,8 @@ fn prices(process: &Process) -> Prices {
     let mut prices = Prices::shipped();
     for (model, price) in &process.prices {
         let cached_input_usd = Some(price.cached_input_usd);
-        let price = Price { input_usd: price.input_usd, cached_input_usd, output_usd: price.output_usd };
-        prices = prices.with(model, price);
+        let rate = Rate { input_usd: price.input_usd, cached_input_usd, output_usd: price.output_usd };
+        prices = prices.with(model, Price { rate, long: None });
     }
     prices
 }
