@@ -82,9 +82,10 @@ const ENDINGS: [&str; 14] = [
     "running",
 ];
 const TOKENS: [&str; 4] = ["input", "output", "cached", "reasoning"];
-const REASONS: [Reason; 9] = [
+const REASONS: [Reason; 10] = [
     Reason::Pinned,
     Reason::MovedByRollback,
+    Reason::VersionGone,
     Reason::Slot,
     Reason::Ceiling,
     Reason::OlderThanRelease,
@@ -150,13 +151,19 @@ pub(crate) struct VersionSeries {
 
 impl ProviderSeries {
     pub(crate) fn note(&self, trouble: Trouble) {
-        self.troubles[trouble as usize].add(1);
+        let index = match trouble {
+            Trouble::Connect => 0,
+            Trouble::Broken => 1,
+            Trouble::Malformed => 2,
+            Trouble::FirstByte => 3,
+        };
+        self.troubles[index].add(1);
     }
 }
 
 impl RouteSeries {
     pub(crate) fn note_assignment(&self, reason: Reason) {
-        self.assignments[reason as usize].add(1);
+        self.assignments[reason_index(reason)].add(1);
     }
 
     /// The series of a version in one arm, made when it is first asked for.
@@ -209,6 +216,22 @@ impl VersionSeries {
             Some(usd) => self.cost_micro_usd.add((usd * 1e6).round() as u64),
             None => self.unpriced.add(1),
         }
+    }
+}
+
+/// The place of a reason in [`REASONS`].
+fn reason_index(reason: Reason) -> usize {
+    match reason {
+        Reason::Pinned => 0,
+        Reason::MovedByRollback => 1,
+        Reason::VersionGone => 2,
+        Reason::Slot => 3,
+        Reason::Ceiling => 4,
+        Reason::OlderThanRelease => 5,
+        Reason::OutsideCohorts => 6,
+        Reason::NoRelease => 7,
+        Reason::NoIdentity => 8,
+        Reason::Forced => 9,
     }
 }
 
@@ -424,5 +447,44 @@ impl Page {
         }
         self.sample(&format!("{name}_sum"), labels, Micro(histogram.sum_us.load(Ordering::Relaxed)));
         self.sample(&format!("{name}_count"), labels, below);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_stands_in_its_place() {
+        for (place, reason) in REASONS.iter().enumerate() {
+            assert_eq!(reason_index(*reason), place);
+        }
+        let metrics = Metrics::default();
+        let provider = metrics.provider(&"p".into());
+        for (n, trouble) in TROUBLES.into_iter().enumerate() {
+            (0..=n).for_each(|_| provider.note(trouble));
+        }
+        let counts: Vec<u64> = provider.troubles.iter().map(Counter::get).collect();
+        assert_eq!(counts, [1, 2, 3, 4]);
+        assert_eq!(ending_label(Ending::Cancelled(CancelPoint::MidAnswer)), "cancelled_mid_answer");
+        assert_eq!(ending_label(Ending::Failed(Cause::Deadline)), "failed_deadline");
+    }
+
+    #[test]
+    fn labels_are_escaped_and_histograms_accumulate() {
+        let metrics = Metrics::default();
+        let series = metrics.route(&"a\"b".into()).version(VersionId([1; 32]), Arm::Canary, &"p".into());
+        [3.0, 30.0, 1e9].iter().for_each(|ms| series.latency.observe(*ms));
+        let text = metrics.render(&[("coalmine_pins", "Pins.", 7)]);
+        let labels = r#"route="a\"b",version="v_010101010101",arm="canary",provider="p""#;
+        for line in [
+            format!(r#"coalmine_latency_seconds_bucket{{{labels},le="0.005"}} 1"#),
+            format!(r#"coalmine_latency_seconds_bucket{{{labels},le="0.05"}} 2"#),
+            format!(r#"coalmine_latency_seconds_bucket{{{labels},le="+Inf"}} 3"#),
+            format!("coalmine_latency_seconds_count{{{labels}}} 3"),
+            "coalmine_pins 7".to_owned(),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
     }
 }

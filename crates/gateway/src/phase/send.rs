@@ -126,11 +126,9 @@ async fn rescue(
             deliver(exchange, came, |_| Ending::ClientError)
         }
         (Came::Failed(..), true) => deliver(exchange, came, |exchange| unproven(exchange, Some(budget))),
-        (Came::Refused(second) | Came::Failed(_, Ok(second)), false) => match came {
-            Came::Failed(_, Err(_)) => Ok(second),
-            came => deliver(exchange, came, |_| Ending::ClientError),
-        },
-        (Came::Failed(_, Err(_)), false) => deliver(exchange, came, |_| Ending::ClientError),
+        // stable's own error is better than none
+        (Came::Refused(second) | Came::Failed(_, Ok(second)), false) if came.status().is_none() => Ok(second),
+        (Came::Refused(_) | Came::Failed(..), false) => deliver(exchange, came, |_| Ending::ClientError),
     }
 }
 

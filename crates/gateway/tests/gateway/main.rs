@@ -1,0 +1,10 @@
+//! A gateway between a client and scripted upstreams, over real sockets, in virtual time.
+#![expect(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "tests")]
+
+mod blame;
+mod cancel;
+mod control;
+mod sessions;
+mod support;
+mod traps;
+mod way;

@@ -1,0 +1,252 @@
+//! Sessions: how they are named, that they keep their version, and how their scores find them.
+
+use crate::support::*;
+use coalmine_core::tally::Feedback;
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::pin::Arm;
+use coalmine_core::traffic::table::{Reach, Revoked};
+use coalmine_gateway::config::{ClientKey, CustomerSource, RouteSettings, SessionSource};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+fn said(turns: &[(&str, &str)]) -> String {
+    let messages: Vec<serde_json::Value> =
+        turns.iter().map(|(role, content)| serde_json::json!({"role": role, "content": content})).collect();
+    serde_json::json!({"model": "support", "messages": messages}).to_string()
+}
+
+async fn arm(world: &World, path: &str, headers: &[(&str, &str)], body: &str) -> (String, String) {
+    let answer = Answer::of(world.send(world.request(path, headers, body.to_owned())).await).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    (answer.header("x-coalmine-arm").to_owned(), answer.header("x-coalmine-session").to_owned())
+}
+
+#[tokio::test]
+async fn a_session_is_the_same_by_header_path_and_body_and_another_under_another_key() {
+    let world = World::new(vec![ok("s")], vec![ok("c")]).await;
+    world.release(5_000).await;
+    const CHAT: &str = "/v1/chat/completions";
+    let by_header = arm(&world, CHAT, &[("x-session-id", "call-7")], ASK).await;
+    let by_path = arm(&world, "/s/call-7/v1/chat/completions", &[], ASK).await;
+    let body = r#"{"model":"support","metadata":{"session_id":"call-7"},"messages":[]}"#;
+    let by_body = arm(&world, CHAT, &[], body).await;
+    assert_eq!(by_header, by_path);
+    assert_eq!(by_header, by_body);
+    let other_key = arm(&world, CHAT, &[("x-session-id", "call-7"), ("authorization", "Bearer k")], ASK).await;
+    assert_ne!(by_header.1, other_key.1);
+    assert!(!by_header.1.contains("call-7"));
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_version_through_a_ramp_and_a_restart() {
+    let log = Arc::new(Log::default());
+    let world = World::over(log.clone(), vec![ok("s")], vec![ok("c")], |_| {}).await;
+    let mut arms = Vec::new();
+    for (generation, weight) in [(1, 500), (2, 2_500), (3, 5_000)] {
+        world.gateway.install(&tables(route(generation, Some(weight)))).await.unwrap();
+        for n in 0..60 {
+            let session = format!("s-{generation}-{n}");
+            arms.push((session.clone(), arm(&world, "/v1/chat/completions", &[("x-session-id", &session)], ASK).await));
+        }
+    }
+    let canaries = arms.iter().filter(|(_, (arm, _))| arm == "canary").count();
+    assert!((20..=80).contains(&canaries), "{canaries} of 180");
+    drop(world);
+    let world = World::over(log, vec![ok("s")], vec![ok("c")], |_| {}).await;
+    world.gateway.install(&tables(route(3, Some(5_000)))).await.unwrap();
+    for (session, before) in arms {
+        let body = said(&[("user", "hello"), ("assistant", "x"), ("user", "more")]);
+        let after = arm(&world, "/v1/chat/completions", &[("x-session-id", &session)], &body).await;
+        assert_eq!(after, before, "{session}");
+    }
+}
+
+#[tokio::test]
+async fn parallel_first_requests_of_a_session_agree() {
+    let world = Arc::new(World::new(vec![ok("s")], vec![ok("c")]).await);
+    world.release(5_000).await;
+    for n in 0..8 {
+        let going: Vec<_> = (0..16)
+            .map(|_| {
+                let world = world.clone();
+                tokio::spawn(async move {
+                    arm(&world, "/v1/chat/completions", &[("x-session-id", &n.to_string())], ASK).await
+                })
+            })
+            .collect();
+        let mut seen = HashSet::new();
+        for one in going {
+            seen.insert(one.await.unwrap());
+        }
+        assert_eq!(seen.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_without_a_name_is_followed_by_its_content() {
+    for (stream, scripts) in [
+        (false, vec![ok("answer one"), ok("answer two")]),
+        (true, vec![streamed(&["answer ", "one"]), streamed(&["answer two"])]),
+    ] {
+        let world = World::new(scripts.clone(), scripts).await;
+        world.release(10_000).await;
+        let ask = |turns: &[(&str, &str)]| {
+            let mut body: serde_json::Value = serde_json::from_str(&said(turns)).unwrap();
+            body["stream"] = stream.into();
+            body.to_string()
+        };
+        const CHAT: &str = "/v1/chat/completions";
+        let first = arm(&world, CHAT, &[], &ask(&[("user", "q1")])).await;
+        let second = arm(&world, CHAT, &[], &ask(&[("user", "q1"), ("assistant", "answer one"), ("user", "q2")])).await;
+        assert_eq!(first, second);
+        assert_eq!(first.0, "canary");
+        let third =
+            &[("user", "q1"), ("assistant", "answer one"), ("user", "q2"), ("assistant", "answer two"), ("user", "q3")];
+        assert_eq!(arm(&world, CHAT, &[], &ask(third)).await, first);
+        let edited = arm(&world, CHAT, &[], &ask(&[("user", "Q1"), ("assistant", "answer one"), ("user", "q2")])).await;
+        assert_ne!(edited.1, first.1, "an edited history is a new session");
+        assert_eq!(edited.0, "stable", "and one that did not begin here");
+        let other = arm(&world, CHAT, &[("authorization", "Bearer k")], &ask(third)).await;
+        assert_ne!(other.1, first.1);
+        assert!(world.metric(r#"coalmine_conversations_edited_total{route="support"} 2"#));
+    }
+}
+
+#[tokio::test]
+async fn an_older_session_goes_to_stable_and_is_not_counted() {
+    let world = World::new(vec![ok("s")], vec![ok("c")]).await;
+    world.release(10_000).await;
+    let body = said(&[("user", "a"), ("assistant", "b"), ("user", "c")]);
+    assert_eq!(arm(&world, "/v1/chat/completions", &[("x-session-id", "old")], &body).await.0, "stable");
+    assert_eq!(world.turns(1).await[0].member, None);
+    assert!(world.metric(r#"coalmine_assignments_total{route="support",reason="older_than_release"} 1"#));
+}
+
+#[tokio::test]
+async fn a_rollback_moves_live_sessions_at_their_next_turn_and_counts_it() {
+    let world = World::new(vec![ok("s")], vec![ok("c")]).await;
+    world.release(10_000).await;
+    let name = [("x-session-id", "live")];
+    assert_eq!(arm(&world, "/v1/chat/completions", &name, ASK).await.0, "canary");
+    let mut back = route(2, None);
+    let canary = version("two", "model-c").id();
+    back.revoked = vec![Revoked {
+        release: Arc::new("support-1".into()),
+        version: canary,
+        reach: Reach::CanaryArm,
+        moves_at: UnixMs(0),
+    }];
+    world.gateway.install(&tables(back)).await.unwrap();
+    assert_eq!(arm(&world, "/v1/chat/completions", &name, ASK).await.0, "stable");
+    assert!(world.metric(r#"coalmine_assignments_total{route="support",reason="moved_by_rollback"} 1"#));
+    assert_eq!(arm(&world, "/v1/chat/completions", &name, ASK).await.0, "stable");
+    assert!(world.metric(r#"coalmine_assignments_total{route="support",reason="moved_by_rollback"} 1"#), "once");
+}
+
+#[tokio::test]
+async fn only_known_keys_are_let_in_and_name_their_customer() {
+    let world = World::with(vec![ok("s")], vec![], |config| {
+        let hash = *blake3::hash(b"sesame").as_bytes();
+        config.client_keys = vec![ClientKey { hash, customer: Some("acme".into()) }];
+        let by_header = CustomerSource::Header("x-customer".to_owned());
+        let sessions = vec![SessionSource::Header("x-session-id".to_owned())];
+        let settings = RouteSettings { sessions, customers: vec![by_header], feedback: BTreeSet::new() };
+        config.routes.insert("support".into(), settings);
+    })
+    .await;
+    world.release(0).await;
+    for key in ["", "Bearer open", "sesam"] {
+        let answer =
+            Answer::of(world.send(world.request("/v1/chat/completions", &[("authorization", key)], ASK)).await).await;
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (401, Some("invalid_api_key")), "{key}");
+        assert!(!answer.text().contains("open"), "a key is never repeated");
+    }
+    let key = ("authorization", "bearer sesame");
+    arm(&world, "/v1/chat/completions", &[key, ("x-session-id", "1")], ASK).await;
+    arm(&world, "/v1/chat/completions", &[key, ("x-session-id", "2"), ("x-customer", "globex")], ASK).await;
+    let (own, named) = {
+        let turns = world.turns(2).await;
+        (turns[0].customer.clone(), turns[1].customer.clone())
+    };
+    assert_eq!([own, named], [Some("acme".into()), Some("globex".into())]);
+    arm(&world, "/v1/chat/completions", &[key], ASK).await;
+    assert_eq!(world.turns(3).await[2].unit, None, "no source names it and content is not followed here");
+}
+
+async fn feedback(world: &World, body: serde_json::Value) -> (u16, serde_json::Value) {
+    let answer = Answer::of(world.send(world.request("/v1/feedback", &[], body.to_string())).await).await;
+    (answer.status, answer.json())
+}
+
+async fn scores(world: &World, count: usize) -> Vec<Feedback> {
+    soon("the scores", async {
+        loop {
+            let scores: Vec<Feedback> =
+                world.sink.deltas.lock().unwrap().iter().flat_map(|delta| delta.feedback.clone()).collect();
+            if scores.len() >= count {
+                return scores;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn feedback_joins_by_request_and_by_session_without_a_lookup_of_the_first() {
+    let world = World::new(vec![ok("s")], vec![ok("c")]).await;
+    world.release(10_000).await;
+    let answer = world.chat("call-7", ASK).await;
+    let id = answer.header("x-coalmine-request-id");
+    let session = answer.header("x-coalmine-session").to_owned();
+    let other = if id.as_bytes()[20] == b'a' { "b" } else { "a" };
+    let forged = [&id[..20], other, &id[21..]].concat();
+    let (status, report) = feedback(
+        &world,
+        serde_json::json!([
+            {"request_id": id, "metrics": {"correct": 1, "feedback.helpful": 0.25}},
+            {"session_id": "call-7", "model": "support", "name": "solved", "value": false, "id": 3},
+            {"session_id": "call-8", "model": "support", "name": "solved", "value": 1},
+            {"request_id": forged, "name": "x", "value": 1},
+            {"request_id": id, "name": "correct", "value": 1.5},
+            {"request_id": id, "name": "Correct!", "value": 1},
+            {"request_id": id, "name": "correct"},
+            {"request_id": id, "nmae": "correct", "value": 1},
+            7,
+        ]),
+    )
+    .await;
+    assert_eq!((status, report["accepted"].as_u64(), report["refused"].as_u64()), (200, Some(2), Some(7)));
+    assert!(report["results"][7]["error"].as_str().unwrap().contains("nmae"));
+    let scores = scores(&world, 3).await;
+    for score in &scores {
+        assert_eq!(score.unit.to_string(), session);
+        let member = score.member.as_ref().unwrap();
+        assert_eq!((member.release.as_str(), member.arm), ("support-1", Arm::Canary));
+    }
+    let found: Vec<(&str, f64)> = scores.iter().map(|score| (score.name.as_str(), score.value)).collect();
+    assert_eq!(found, [("correct", 1.0), ("helpful", 0.25), ("solved", 0.0)]);
+    // sent again it is the same; of another request of the same session it is another
+    feedback(&world, serde_json::json!({"request_id": id, "name": "correct", "value": 1})).await;
+    let next = world.chat("call-7", ASK).await;
+    let next = next.header("x-coalmine-request-id");
+    feedback(&world, serde_json::json!({"request_id": next, "name": "correct", "value": 1})).await;
+    let scores = self::scores(&world, 5).await;
+    assert_eq!(scores[3].idempotency, scores[0].idempotency);
+    assert_ne!(scores[4].idempotency, scores[0].idempotency);
+}
+
+#[tokio::test]
+async fn unknown_names_are_refused_where_the_route_lists_them() {
+    let world = World::with(vec![ok("s")], vec![], |config| {
+        let settings = RouteSettings { feedback: BTreeSet::from(["correct".to_owned()]), ..RouteSettings::default() };
+        config.routes.insert("support".into(), settings);
+    })
+    .await;
+    world.release(0).await;
+    let id = world.chat("s", ASK).await.header("x-coalmine-request-id").to_owned();
+    let (status, report) = feedback(&world, serde_json::json!({"request_id": id, "name": "nice", "value": 1})).await;
+    assert_eq!((status, report["accepted"].as_u64()), (422, Some(0)));
+    let (status, _) = feedback(&world, serde_json::json!({"request_id": id, "name": "correct", "value": 1})).await;
+    assert_eq!(status, 200);
+}
