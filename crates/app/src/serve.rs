@@ -15,7 +15,7 @@ use coalmine_control::Control;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Ports, SystemRandom};
 use coalmine_control::settings::Settings;
-use coalmine_core::time::UnixMs;
+use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_gateway::listen;
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
 use coalmine_gateway::{Gateway, Running};
@@ -193,7 +193,12 @@ fn open_pins(process: &Process, now: UnixMs) -> Result<Arc<MemoryPins>> {
 }
 
 fn settings(process: &Process) -> Settings {
-    Settings { pin_idle: process.limits.session_idle, webhooks: site::webhooks(process), ..Settings::default() }
+    Settings {
+        pin_idle: process.limits.session_idle,
+        webhooks: site::webhooks(process),
+        wall_look_every: SpanMs(u64::try_from(site::beat(process).as_millis()).unwrap_or(1_000)),
+        ..Settings::default()
+    }
 }
 
 fn operators(process: &Process) -> Operators {

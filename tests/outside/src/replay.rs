@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 24)]
     concurrency: usize,
     /// Virtual seconds per second.
-    #[arg(long, default_value_t = 20.0)]
+    #[arg(long, default_value_t = 60.0)]
     time_scale: f64,
     /// Print one JSON document instead of a table.
     #[arg(long)]

@@ -22,8 +22,7 @@ pub(super) fn config(process: &Process, secret: SiteSecret, started: UnixMs) -> 
     told.answer_headers = if process.answer_headers { AnswerHeaders::On } else { AnswerHeaders::Off };
     told.overrides = if process.override_header { Overrides::Accepted } else { Overrides::Refused };
     told.prices = prices(process);
-    // A scaled clock passes many instants between two reports of one wall second.
-    told.report_every = Duration::from_secs_f64((1.0 / process.time_scale.max(1.0).sqrt()).clamp(0.1, 1.0));
+    told.report_every = super::site::beat(process);
     told
 }
 

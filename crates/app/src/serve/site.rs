@@ -11,7 +11,7 @@ use coalmine_gateway::config::SiteSecret;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Reads the site's secret, or makes it at the first start. Sessions are hashed with it: with another
 /// one every session would be a stranger.
@@ -43,6 +43,12 @@ pub(super) fn clock(process: &Process) -> Result<SystemClock> {
         text.trim().parse().with_context(|| format!("{} is no number of milliseconds", path.display()))?;
     let elapsed_ms = now.saturating_sub(origin) as f64 * process.time_scale;
     Ok(SystemClock::scaled(UnixMs(origin + elapsed_ms as u64), process.time_scale))
+}
+
+/// How often gateways report and the loop looks: once a second of the wall, more often where a scaled
+/// clock passes many instants in it.
+pub(super) fn beat(process: &Process) -> Duration {
+    Duration::from_secs_f64((1.0 / process.time_scale.max(1.0).sqrt()).clamp(0.1, 1.0))
 }
 
 /// The bytes of a small file, which is made with `fresh` where it is missing. Readable by its owner only.
