@@ -8,7 +8,7 @@ mod site;
 use crate::cli::Exit;
 use crate::cli::args::ServeArgs;
 use crate::config::{self, Machine, Process, StoreAddress};
-use adapters::{Census, FileBrake, GatewayClock, LogOfPins, Tables, Takes};
+use adapters::{Census, FileBrake, GatewayClock, LogOfConversations, LogOfPins, Tables, Takes};
 use anyhow::{Context, Result, bail};
 use coalmine_api::handlers::{Api, Operators};
 use coalmine_control::Control;
@@ -16,11 +16,13 @@ use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Ports, SystemRandom};
 use coalmine_control::settings::Settings;
 use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::traffic::pin::Followed;
 use coalmine_gateway::listen;
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
 use coalmine_gateway::{Gateway, Running};
 use coalmine_store::Store;
 use coalmine_store::ceiling::Ceilings;
+use coalmine_store::conversations::ConversationLog;
 use coalmine_store::memory::MemoryStore;
 use coalmine_store::pins::EmbeddedPins;
 use coalmine_store::sqlite::SqliteStore;
@@ -31,6 +33,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+/// Conversations kept in each of the log's two files: 40 MB at most.
+const CONVERSATIONS_MAX: u64 = 500_000;
 
 /// A running Coalmine.
 #[derive(Debug)]
@@ -82,7 +87,10 @@ impl Server {
         let ceilings = Ceilings::open(&process.data_dir.join("ceilings"))?;
         let secret = site::secret(&process.data_dir)?;
         let gateway_clock = Arc::new(GatewayClock(Arc::clone(&clock)));
-        let gateway = Gateway::new(gateway::config(&process, secret, clock.now()), gateway_clock, pins.clone())?;
+        let (log, followed) = open_conversations(&process, clock.now())?;
+        let config = gateway::config(&process, secret, clock.now());
+        let gateway = Gateway::new(config, gateway_clock, pins.clone(), Arc::new(LogOfConversations(log)))?;
+        gateway.restore_conversations(followed);
         let ports = Ports {
             random: Arc::new(SystemRandom),
             brake: Arc::new(FileBrake::new(Arc::clone(&gateway), Arc::clone(&clock), ceilings, &process.data_dir)),
@@ -190,6 +198,11 @@ fn open_pins(process: &Process, now: UnixMs) -> Result<Arc<MemoryPins>> {
     let pins = MemoryPins::new(PinLimits { idle, ..PinLimits::default() }, Arc::new(LogOfPins(Arc::new(log))));
     pins.restore(records, now);
     Ok(Arc::new(pins))
+}
+
+/// Conversations of earlier runs, with the log that the new ones go to.
+fn open_conversations(process: &Process, now: UnixMs) -> Result<(ConversationLog, Vec<Followed>)> {
+    Ok(ConversationLog::open(&process.data_dir, process.limits.session_idle, CONVERSATIONS_MAX, now)?)
 }
 
 fn settings(process: &Process) -> Settings {

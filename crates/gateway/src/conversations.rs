@@ -1,14 +1,16 @@
 //! Conversations followed by content: which unit an answer was given to. Bounded in number and time.
-//! Kept in memory: after a restart a conversation under way is a stranger, goes to stable, and is not
-//! counted.
+//! Written behind through a [`FollowLog`], so that a restart finds a conversation under way again.
 
+use crate::ports::FollowLog;
 use crate::sync::lock;
 use coalmine_core::id::UnitKey;
 use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::traffic::pin::Followed;
 use coalmine_core::version::VersionId;
 use coalmine_wire::conversation::ConversationHash;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 const SHARDS: usize = 16;
 
@@ -19,6 +21,8 @@ pub(crate) struct Conversations {
     /// The most in one age of one shard.
     each: usize,
     idle: SpanMs,
+    log: Arc<dyn FollowLog>,
+    append_failures: AtomicU64,
 }
 
 /// What a continued conversation is found to be.
@@ -48,9 +52,9 @@ struct Entry {
 }
 
 impl Conversations {
-    pub(crate) fn new(count: usize, idle: SpanMs) -> Self {
+    pub(crate) fn new(count: usize, idle: SpanMs, log: Arc<dyn FollowLog>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, each: (count / SHARDS / 2).max(1), idle }
+        Self { shards, each: (count / SHARDS / 2).max(1), idle, log, append_failures: AtomicU64::new(0) }
     }
 
     /// Whose conversation this is.
@@ -66,6 +70,25 @@ impl Conversations {
 
     /// An answer to `unit`, given by `version`, has ended.
     pub(crate) fn keep(&self, hash: ConversationHash, unit: UnitKey, version: VersionId, now: UnixMs) {
+        self.put(hash, unit, version, now);
+        if self.log.append(&Followed { conversation: hash.0, unit, version, at: now }).is_err() {
+            self.append_failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over what an earlier process wrote, oldest first.
+    pub(crate) fn restore(&self, records: impl IntoIterator<Item = Followed>) {
+        for followed in records {
+            self.put(ConversationHash(followed.conversation), followed.unit, followed.version, followed.at);
+        }
+    }
+
+    /// Answers that could not be written behind.
+    pub(crate) fn append_failures(&self) -> u64 {
+        self.append_failures.load(Ordering::Relaxed)
+    }
+
+    fn put(&self, hash: ConversationHash, unit: UnitKey, version: VersionId, now: UnixMs) {
         let version = mark(version);
         let mut ages = lock(self.shard(hash));
         self.turn(&mut ages, now);
@@ -106,6 +129,7 @@ fn mark(version: VersionId) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::NoFollowLog;
 
     const A: VersionId = VersionId([1; 32]);
     const B: VersionId = VersionId([2; 32]);
@@ -116,7 +140,7 @@ mod tests {
 
     #[test]
     fn finds_who_was_answered_and_nobody_else() {
-        let all = Conversations::new(1_000, SpanMs::hours(1));
+        let all = Conversations::new(1_000, SpanMs::hours(1), Arc::new(NoFollowLog));
         all.keep(hash(1), UnitKey(7), A, UnixMs(1_000));
         assert_eq!(all.find(hash(1), UnixMs(2_000)), Found::Unit(UnitKey(7)));
         assert_eq!(all.find(hash(2), UnixMs(2_000)), Found::Unknown);
@@ -124,7 +148,7 @@ mod tests {
 
     #[test]
     fn twins_on_one_version_go_on_and_twins_on_two_are_ambiguous() {
-        let all = Conversations::new(1_000, SpanMs::hours(1));
+        let all = Conversations::new(1_000, SpanMs::hours(1), Arc::new(NoFollowLog));
         all.keep(hash(1), UnitKey(7), A, UnixMs(0));
         all.keep(hash(1), UnitKey(8), A, UnixMs(0));
         assert_eq!(all.find(hash(1), UnixMs(0)), Found::Unit(UnitKey(8)));
@@ -136,7 +160,7 @@ mod tests {
 
     #[test]
     fn is_bounded_and_forgets_the_idle() {
-        let all = Conversations::new(320, SpanMs::secs(10));
+        let all = Conversations::new(320, SpanMs::secs(10), Arc::new(NoFollowLog));
         for n in 0..10_000 {
             all.keep(hash(n), UnitKey(n), A, UnixMs(1_000));
         }
@@ -147,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_used_lives_on() {
-        let all = Conversations::new(1_000, SpanMs::secs(10));
+        let all = Conversations::new(1_000, SpanMs::secs(10), Arc::new(NoFollowLog));
         all.keep(hash(1), UnitKey(7), A, UnixMs(0));
         for second in 1..60 {
             assert_eq!(all.find(hash(1), UnixMs(second * 1_000)), Found::Unit(UnitKey(7)), "{second}");

@@ -6,12 +6,13 @@ use crate::config::Config;
 use crate::conversations::Conversations;
 use crate::metrics::Metrics;
 use crate::phase::admit;
-use crate::ports::{Clock, PinError, PinStore, TableSource, TallySink};
+use crate::ports::{Clock, FollowLog, PinError, PinStore, TableSource, TallySink};
 use crate::table::{Offered, Tables};
 use crate::tally::Tally;
 use crate::upstream::pool::{self, Pool, ProviderError};
 use crate::{proxy, sink};
 use coalmine_core::id::{CustomerId, Generation, ProviderName, ReleaseId, RouteName};
+use coalmine_core::traffic::pin::Followed;
 use coalmine_core::traffic::table::RoutingTable;
 use coalmine_core::traffic::weight::WeightBp;
 use http::{Request, Response};
@@ -70,7 +71,12 @@ pub struct Running {
 
 impl Gateway {
     /// Builds a gateway. It serves no route before a table came.
-    pub fn new(config: Config, clock: Arc<dyn Clock>, pins: Arc<dyn PinStore>) -> Result<Arc<Self>, ProviderError> {
+    pub fn new(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        pins: Arc<dyn PinStore>,
+        follow: Arc<dyn FollowLog>,
+    ) -> Result<Arc<Self>, ProviderError> {
         let metrics = Arc::new(Metrics::default());
         let pools = pool::pools(&config, &clock, &metrics)?;
         let key = |of| blake3::derive_key(of, &config.secret.0);
@@ -83,7 +89,7 @@ impl Gateway {
         Ok(Arc::new(Self {
             tables: Tables::new(&config, pools.clone(), metrics.clone()),
             tally: Tally::new(config.limits.turns, config.limits.feedback),
-            conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle),
+            conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle, follow),
             checkers: Checkers::default(),
             keys,
             client_keys,
@@ -95,6 +101,11 @@ impl Gateway {
             clock,
             pins,
         }))
+    }
+
+    /// Takes over the conversations that an earlier process followed, oldest first.
+    pub fn restore_conversations(&self, records: impl IntoIterator<Item = Followed>) {
+        self.conversations.restore(records);
     }
 
     /// Starts what runs beside requests: following the table, reporting, sweeping.
@@ -172,6 +183,11 @@ impl Gateway {
             ("coalmine_pins_evicted_total", "Pins that gave way to the bound.", pins.evicted),
             ("coalmine_pin_append_failures_total", "Pins that could not be written.", pins.append_failures),
             ("coalmine_conversations", "Conversations followed by content.", self.conversations.len() as u64),
+            (
+                "coalmine_conversation_append_failures_total",
+                "Conversations not written.",
+                self.conversations.append_failures(),
+            ),
             ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
             ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
             ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),

@@ -4,7 +4,7 @@
 use coalmine_core::id::UnitKey;
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
-use coalmine_core::traffic::pin::{Pin, PinRecord};
+use coalmine_core::traffic::pin::{Followed, Pin, PinRecord};
 use coalmine_core::traffic::table::RoutingTable;
 use std::fmt;
 use std::future::Future;
@@ -92,6 +92,23 @@ pub trait PinLog: Send + Sync + fmt::Debug + 'static {
     fn append(&self, records: &[PinRecord]) -> Result<(), PinError>;
     /// Waits until everything appended is on stable storage.
     fn sync(&self) -> Boxed<'_, Result<(), PinError>>;
+}
+
+/// Where conversations that are followed by content are written behind; as [`PinLog`], it must not
+/// wait for the disk.
+pub trait FollowLog: Send + Sync + fmt::Debug + 'static {
+    /// Appends one answer.
+    fn append(&self, followed: &Followed) -> Result<(), PinError>;
+}
+
+/// Conversations are kept in memory only.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFollowLog;
+
+impl FollowLog for NoFollowLog {
+    fn append(&self, _followed: &Followed) -> Result<(), PinError> {
+        Ok(())
+    }
 }
 
 /// Pins could not be written: assignments go on in memory, weights are not raised.

@@ -13,6 +13,7 @@ pub mod ceiling;
     reason = "a law that does not hold panics: that is its way to fail a test"
 )]
 pub mod conformance;
+pub mod conversations;
 #[cfg(test)]
 mod crash;
 pub mod memory;

@@ -8,14 +8,15 @@ use coalmine_core::id::{Actor, Generation, ReleaseId};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
-use coalmine_core::traffic::pin::PinRecord;
+use coalmine_core::traffic::pin::{Followed, PinRecord};
 use coalmine_core::traffic::table::RoutingTable;
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_gateway::listen::Side;
 use coalmine_gateway::pins::MemoryPins;
-use coalmine_gateway::ports::{Boxed, PinError, PinLog, PinStore, SinkError, TableSource, TallySink};
+use coalmine_gateway::ports::{Boxed, FollowLog, PinError, PinLog, PinStore, SinkError, TableSource, TallySink};
 use coalmine_gateway::{BoxError, Gateway};
 use coalmine_store::ceiling::{CeilingError, Ceilings};
+use coalmine_store::conversations::ConversationLog;
 use coalmine_store::pins::EmbeddedPins;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -102,6 +103,16 @@ impl PinLog for LogOfPins {
 
     fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
         Box::pin(async move { self.0.sync().await.map_err(|error| PinError(error.to_string())) })
+    }
+}
+
+/// The log of conversations, as the gateway writes it.
+#[derive(Debug)]
+pub(super) struct LogOfConversations(pub(super) ConversationLog);
+
+impl FollowLog for LogOfConversations {
+    fn append(&self, followed: &Followed) -> Result<(), PinError> {
+        self.0.append(followed).map_err(|error| PinError(error.to_string()))
     }
 }
 

@@ -60,6 +60,20 @@ pub struct Pin {
     pub last_seen: UnixMs,
 }
 
+/// A conversation that is followed by what it says: whose it is, found by the hash of all that was said
+/// up to an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Followed {
+    /// The keyed hash of everything said, the answer included.
+    pub conversation: u128,
+    /// The unit that was answered.
+    pub unit: UnitKey,
+    /// The version that answered.
+    pub version: VersionId,
+    /// When the answer ended.
+    pub at: UnixMs,
+}
+
 /// A pin with its unit, as written behind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinRecord {

@@ -12,7 +12,7 @@ use coalmine_core::version::Version;
 use coalmine_gateway::config::{Config, Credential, Provider, Secret, SiteSecret};
 use coalmine_gateway::listen::{Side, serve};
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
-use coalmine_gateway::ports::{Boxed, Clock, PinError, PinLog, SinkError, TableSource, TallySink};
+use coalmine_gateway::ports::{Boxed, Clock, NoFollowLog, PinError, PinLog, SinkError, TableSource, TallySink};
 use coalmine_gateway::{Gateway, Running};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -396,7 +396,7 @@ impl World {
         let pins = Arc::new(MemoryPins::new(PinLimits::default(), log.clone()));
         let earlier = log.records.lock().unwrap().clone();
         pins.restore(earlier, clock.now());
-        let gateway = Gateway::new(config, clock.clone(), pins.clone()).unwrap();
+        let gateway = Gateway::new(config, clock.clone(), pins.clone(), Arc::new(NoFollowLog)).unwrap();
         let sink = Arc::new(Sink::default());
         let running = gateway.start(Arc::new(NoTables), sink.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
