@@ -64,7 +64,10 @@ fn log_to_stderr(verb: &Verb) {
     let default = if matches!(verb, Verb::Serve(_)) { "info,access=off" } else { "error" };
     let filter = std::env::var("COALMINE_LOG").unwrap_or_else(|_| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::new(filter);
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    // A line that cannot be written (the disk that takes the log is full) is lost; by default its loss would
+    // be told on stderr with a macro that panics where that cannot be written either.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false);
+    let lines = lines.with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
     let json = std::env::var("COALMINE_LOG_FORMAT").is_ok_and(|format| format == "json");
     // Only fails where a logger is set already, as in tests.
     let _ = if json { lines.json().try_init() } else { lines.with_ansi(false).try_init() };

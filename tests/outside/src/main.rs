@@ -2,6 +2,7 @@
 //! Coalmine crate and knows only the binary, its HTTP surface and its files.
 
 mod client;
+mod faults;
 mod pins;
 mod process;
 mod replay;
@@ -23,6 +24,8 @@ enum Job {
     Replay(replay::Args),
     /// Many sessions through ramp, restart and kill -9: no session may change its version.
     Pins(pins::Args),
+    /// A rollback by hand, a dead provider, a locked or full store, two operators: what must hold then.
+    Faults(faults::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         match cli.job {
             Job::Replay(args) => replay::run(args).await,
             Job::Pins(args) => pins::run(args).await,
+            Job::Faults(args) => faults::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })

@@ -236,7 +236,7 @@ async fn advance(coalmine: &Coalmine, id: &str, stage: usize) -> Result<()> {
 }
 
 async fn kill_under_load(coalmine: &mut Coalmine) -> Result<()> {
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
     coalmine.kill_9()?;
     coalmine.spawn().await
 }

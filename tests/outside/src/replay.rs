@@ -37,7 +37,10 @@ pub(crate) struct Args {
     /// Sessions sent at least, and at most when nothing is decided.
     #[arg(long, default_value = "4000..8000")]
     sessions: String,
-    /// Sessions in flight.
+    /// Sessions a second, evenly.
+    #[arg(long, default_value_t = 600.0)]
+    rate: f64,
+    /// Sessions in flight at most.
     #[arg(long, default_value_t = 24)]
     concurrency: usize,
     /// Virtual seconds per second.
@@ -227,18 +230,25 @@ impl Drive<'_> {
         let mut counts = Counts::default();
         let mut decided: Option<(String, Value)> = None;
         let mut looked = Instant::now();
+        let mut arrivals = tokio::time::interval(Duration::from_secs_f64(1.0 / self.args.rate));
         loop {
             let enough = counts.sessions >= self.least && decided.is_some() || counts.sessions >= self.most;
-            while !enough && flying.len() < self.args.concurrency {
-                let prompt = &self.world.prompts[draw.random_range(0..self.world.prompts.len())];
-                counts.sessions += 1;
-                flying.push(self.session(app.clone(), counts.sessions, prompt));
+            if enough && flying.is_empty() {
+                break;
             }
-            let Some(shown) = flying.next().await else { break };
-            let shown = shown?;
-            if shown.arm == "canary" {
-                counts.canary += 1;
-                counts.canary_bad += 1.0 - shown.correct;
+            tokio::select! {
+                Some(shown) = flying.next() => {
+                    let shown: Shown = shown?;
+                    if shown.arm == "canary" {
+                        counts.canary += 1;
+                        counts.canary_bad += 1.0 - shown.correct;
+                    }
+                }
+                _ = arrivals.tick(), if !enough && flying.len() < self.args.concurrency => {
+                    let prompt = &self.world.prompts[draw.random_range(0..self.world.prompts.len())];
+                    counts.sessions += 1;
+                    flying.push(self.session(app.clone(), counts.sessions, prompt));
+                }
             }
             if decided.is_none() && looked.elapsed() > Duration::from_millis(250) {
                 looked = Instant::now();
