@@ -50,7 +50,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Simulate(args) => cli::simulate::run(&args),
         Verb::Export(args) => cli::files::export(&args).await,
         Verb::Config(args) => match args.what {
-            ConfigVerb::Check { config, releases } => cli::files::check(&config, &releases),
+            ConfigVerb::Check { config, files } => cli::files::check(&config, &files),
             ConfigVerb::Keys => Ok(cli::files::keys()),
             ConfigVerb::Schema { kind } => Ok(cli::files::schema(&kind)),
         },

@@ -104,7 +104,10 @@ impl Server {
     }
 
     async fn listen(process: Process, gateway: Arc<Gateway>, control: Arc<Control>) -> Result<Self> {
-        let running = gateway.start(Arc::new(Tables::new(control.table())), Arc::new(Takes::new(Arc::clone(&control))));
+        let running = gateway.start(
+            Arc::new(Tables::new(Arc::clone(&control), gateway::name())),
+            Arc::new(Takes::new(Arc::clone(&control))),
+        );
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
         tasks.push(tokio::spawn({

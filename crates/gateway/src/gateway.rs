@@ -218,6 +218,7 @@ impl Gateway {
                 table = source.next() => {
                     pause = Duration::from_millis(100);
                     waiting = self.tables.offer(&table);
+                    source.served(self.serving());
                 }
                 () = tokio::time::sleep(pause), if waiting == Offered::Waiting => {
                     pause = (pause * 2).min(SETTLE_PAUSE_MAX);
@@ -225,7 +226,10 @@ impl Gateway {
             }
             if waiting == Offered::Waiting {
                 match self.settle().await {
-                    Ok(()) => waiting = Offered::Served,
+                    Ok(()) => {
+                        waiting = Offered::Served;
+                        source.served(self.serving());
+                    }
                     Err(error) => tracing::warn!(%error, "a raised weight waits for the pins to be durable"),
                 }
             }

@@ -1,11 +1,12 @@
 //! What the gateway needs of the world. The app wires it: in process on one node, over the network
 //! where gateways run apart.
 
-use coalmine_core::id::UnitKey;
+use coalmine_core::id::{Generation, RouteName, UnitKey};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::{Followed, Pin, PinRecord};
 use coalmine_core::traffic::table::RoutingTable;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin as BoxPin;
@@ -28,6 +29,8 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 pub trait TableSource: Send + Sync + fmt::Debug + 'static {
     /// Resolves when a table newer than the last one returned is there.
     fn next(&self) -> Boxed<'_, Arc<RoutingTable>>;
+    /// What this gateway serves from now on; told at once, before the next delta says it too.
+    fn served(&self, _serving: BTreeMap<RouteName, Generation>) {}
 }
 
 /// Where deltas go. A refusal is retried with the same sequence.

@@ -3,6 +3,7 @@
 use super::Api;
 use super::answer::Refusal;
 use super::operators::Operator;
+use crate::types::evidence::bounded;
 use crate::types::journal::decision_word;
 use crate::types::{
     CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, FindingView, GatewayView, GuardrailView,
@@ -205,10 +206,10 @@ fn tracks(trail: &Trail) -> Vec<EvidenceTrack> {
             .iter()
             .map(|p| EvidencePoint {
                 at_ms: p.at.0,
-                rollback: p.rollback.log,
-                rollback_line: p.rollback.line,
-                promote: p.promote.log,
-                promote_line: p.promote.line,
+                rollback: bounded(p.rollback.log),
+                rollback_line: bounded(p.rollback.line),
+                promote: bounded(p.promote.log),
+                promote_line: bounded(p.promote.line),
             })
             .collect(),
     };

@@ -55,21 +55,21 @@ pub enum VerdictView {
 /// Evidence and its line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EvidenceView {
-    /// Natural logarithm of the evidence.
+    /// Natural logarithm of the evidence, within ±1e6.
     pub log: f64,
-    /// Natural logarithm of its line; reached when `log >= line`.
+    /// Natural logarithm of its line, within ±1e6; reached when `log >= line`.
     pub line: f64,
 }
 
 /// An estimate with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct IntervalView {
-    /// Lower bound.
-    pub low: f64,
-    /// Estimate.
-    pub point: f64,
-    /// Upper bound.
-    pub high: f64,
+    /// Lower bound; `null` where there is none yet.
+    pub low: Option<f64>,
+    /// Estimate; `null` where there is none yet.
+    pub point: Option<f64>,
+    /// Upper bound; `null` where there is none yet.
+    pub high: Option<f64>,
 }
 
 /// Counts per arm.
@@ -100,6 +100,16 @@ pub struct QualityView {
     pub warnings: Vec<String>,
 }
 
+/// JSON has no infinity: what is unbounded is absent.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// JSON has no infinity: evidence beyond any doubt is shown as e to the million.
+pub(crate) fn bounded(log: f64) -> f64 {
+    if log.is_nan() { 0.0 } else { log.clamp(-1e6, 1e6) }
+}
+
 impl From<&Finding> for FindingView {
     fn from(finding: &Finding) -> Self {
         let role = match finding.role {
@@ -112,8 +122,8 @@ impl From<&Finding> for FindingView {
             role: role.to_owned(),
             verdict: finding.verdict.into(),
             number: finding.number.as_str().to_owned(),
-            control: finding.control,
-            canary: finding.canary,
+            control: finding.control.and_then(finite),
+            canary: finding.canary.and_then(finite),
             difference: finding.difference.map(Into::into),
             n: finding.n.into(),
             missing: finding.missing.into(),
@@ -139,13 +149,13 @@ impl From<Verdict> for VerdictView {
 
 impl From<Evidence> for EvidenceView {
     fn from(evidence: Evidence) -> Self {
-        Self { log: evidence.log, line: evidence.line }
+        Self { log: bounded(evidence.log), line: bounded(evidence.line) }
     }
 }
 
 impl From<Interval> for IntervalView {
     fn from(interval: Interval) -> Self {
-        Self { low: interval.low, point: interval.point, high: interval.high }
+        Self { low: finite(interval.low), point: finite(interval.point), high: finite(interval.high) }
     }
 }
 
@@ -166,5 +176,21 @@ impl From<&Quality> for QualityView {
             promotion_holds: quality.promotion_holds.clone(),
             warnings: quality.warnings.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EvidenceView, IntervalView};
+    use coalmine_core::analysis::{Evidence, Interval};
+
+    #[test]
+    fn what_is_unbounded_reads_back() {
+        let interval = IntervalView::from(Interval { low: f64::NEG_INFINITY, point: 0.25, high: f64::INFINITY });
+        let evidence = EvidenceView::from(Evidence { log: f64::INFINITY, line: f64::NAN });
+        let text = serde_json::to_string(&(interval, evidence)).unwrap();
+        let read: (IntervalView, EvidenceView) = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, (interval, evidence));
+        assert_eq!((interval.low, interval.point, evidence.log), (None, Some(0.25), 1e6));
     }
 }

@@ -231,12 +231,12 @@ pub struct ConfigArgs {
 pub enum ConfigVerb {
     /// Check coalmine.yaml and release files; prints every mistake with its line and its mend.
     Check {
-        /// The process file.
+        /// The process file, where none is among the files.
         #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
         config: PathBuf,
-        /// Release files to check against it.
-        #[arg(value_name = "RELEASE_FILE")]
-        releases: Vec<PathBuf>,
+        /// Files to check: a process file, and release files (they say `release:`) to check against it.
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// List every key with its type, default and meaning.
     Keys,

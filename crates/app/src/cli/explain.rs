@@ -4,7 +4,7 @@ use super::Exit;
 use super::args::ExplainArgs;
 use super::connect;
 use super::paint::{Paint, Tone, sparkline};
-use super::status::{power, release_text, verdict_word};
+use super::status::{interval, power, release_text, verdict_word};
 use anyhow::Result;
 use coalmine_api::types::{ExplainView, FindingView};
 use coalmine_api::when::utc;
@@ -92,8 +92,12 @@ fn finding_text(f: &FindingView, e: &ExplainView, paint: Paint) -> String {
     if let Some(d) = f.difference {
         let _ = writeln!(
             text,
-            "    worse by {:+.4} ({:+.4} to {:+.4}), n {} canary / {} control, missing {} / {}",
-            d.point, d.low, d.high, f.n.canary, f.n.control, f.missing.canary, f.missing.control
+            "    worse by {}, n {} canary / {} control, missing {} / {}",
+            interval(d, |v| format!("{v:+.4}")),
+            f.n.canary,
+            f.n.control,
+            f.missing.canary,
+            f.missing.control
         );
     }
     let _ = write!(

@@ -12,7 +12,17 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When a file cannot be read at all.
 #[expect(clippy::print_stdout, reason = "the report is the product of the command")]
-pub fn check(process: &Path, releases: &[PathBuf]) -> Result<Exit> {
+pub fn check(default: &Path, files: &[PathBuf]) -> Result<Exit> {
+    let mut releases = Vec::new();
+    let mut process = default;
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        if text.lines().any(|line| line.starts_with("release:")) {
+            releases.push(file);
+        } else {
+            process = file;
+        }
+    }
     let text = std::fs::read_to_string(process).with_context(|| format!("reading {}", process.display()))?;
     let mut exit = Exit::Done;
     let background = match config::parse_process(&text, process, &Machine) {

@@ -7,8 +7,9 @@ use super::paint::{Paint, Tone};
 use crate::config::{self, Background, Machine, ReleaseSpec, RouteBackground};
 use anyhow::{Context, Result};
 use coalmine_api::client::Client;
-use coalmine_api::types::{CommandBody, CommandOutcome, NewRelease, SiteRoute};
+use coalmine_api::types::{CommandBody, CommandOutcome, NewRelease, ReleaseView, SiteRoute};
 use std::path::Path;
+use std::time::Duration;
 
 /// Creates the release of a file, and begins it.
 ///
@@ -22,7 +23,7 @@ pub async fn start(args: &StartArgs) -> Result<Exit> {
     if !args.draft {
         client.command(&created.id, "start", &CommandBody::default()).await?;
     }
-    let now = client.release(&created.id).await?;
+    let now = once_served(&client, &created.id).await?;
     if args.remote.json {
         connect::print_json(&now)?;
     } else {
@@ -30,6 +31,18 @@ pub async fn start(args: &StartArgs) -> Result<Exit> {
         say(&format!("follow it with: coalmine watch {}\n", now.id));
     }
     Ok(Exit::Done)
+}
+
+/// The release once every live gateway serves it, or after three seconds as it is then.
+async fn once_served(client: &Client, id: &str) -> Result<ReleaseView> {
+    for _ in 0..60 {
+        let now = client.release(id).await?;
+        if now.served {
+            return Ok(now);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(client.release(id).await?)
 }
 
 /// Reads a release file against the routes as the server has them now.

@@ -5,7 +5,7 @@ use super::args::StatusArgs;
 use super::connect;
 use super::paint::{Paint, Tone, span};
 use anyhow::Result;
-use coalmine_api::types::{FindingView, ReleaseView, RouteView, StatusView, VerdictView};
+use coalmine_api::types::{FindingView, IntervalView, ReleaseView, RouteView, StatusView, VerdictView};
 use std::fmt::Write as _;
 
 /// Shows one release, or everything.
@@ -92,7 +92,7 @@ pub fn release_text(r: &ReleaseView, paint: Paint) -> String {
         r.canary.model,
         changed.join(", ")
     );
-    let harmed = r.harmed.map_or(String::new(), |h| format!(", harmed {:.0} ({:.0} to {:.0})", h.point, h.low, h.high));
+    let harmed = r.harmed.map_or(String::new(), |h| format!(", harmed {}", interval(h, |v| format!("{v:.0}"))));
     let _ = writeln!(
         text,
         "  sessions exposed: {} canary, {} control{harmed}; live on the canary: {}",
@@ -117,6 +117,13 @@ pub fn release_text(r: &ReleaseView, paint: Paint) -> String {
         let _ = writeln!(text, "  {} gateway {} is silent", paint.tone(Tone::Bad, "trouble"), gateway.id);
     }
     text
+}
+
+/// `12 (3 to 20)`; `?` where a bound or the estimate is not known yet.
+#[must_use]
+pub fn interval(of: IntervalView, show: impl Fn(f64) -> String) -> String {
+    let [low, point, high] = [of.low, of.point, of.high].map(|value| value.map_or_else(|| "?".to_owned(), &show));
+    format!("{point} ({low} to {high})")
 }
 
 fn state_phrase(r: &ReleaseView) -> String {

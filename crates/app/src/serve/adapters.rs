@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use coalmine_control::Control;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Brake, BrakeError, Held, LivePins, PinCensus};
-use coalmine_core::id::{Actor, Generation, ReleaseId};
+use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
@@ -23,6 +23,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -45,26 +46,40 @@ impl coalmine_gateway::ports::Clock for GatewayClock {
 }
 
 /// The control plane's tables, as the gateway follows them.
-#[derive(Debug)]
-pub(super) struct Tables(Mutex<watch::Receiver<Arc<RoutingTable>>>);
+pub(super) struct Tables {
+    control: Arc<Control>,
+    gateway: GatewayId,
+    newest: Mutex<watch::Receiver<Arc<RoutingTable>>>,
+}
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}
 
 impl Tables {
-    pub(super) fn new(mut receiver: watch::Receiver<Arc<RoutingTable>>) -> Self {
+    pub(super) fn new(control: Arc<Control>, gateway: GatewayId) -> Self {
+        let mut receiver = control.table();
         receiver.mark_changed();
-        Self(Mutex::new(receiver))
+        Self { control, gateway, newest: Mutex::new(receiver) }
     }
 }
 
 impl TableSource for Tables {
     fn next(&self) -> Boxed<'_, Arc<RoutingTable>> {
         Box::pin(async move {
-            let mut receiver = self.0.lock().await;
+            let mut receiver = self.newest.lock().await;
             if receiver.changed().await.is_err() {
                 // The control plane is gone: the last table goes on serving.
                 std::future::pending::<()>().await;
             }
             receiver.borrow_and_update().clone()
         })
+    }
+
+    fn served(&self, serving: BTreeMap<RouteName, Generation>) {
+        self.control.acknowledge(&self.gateway, &serving);
     }
 }
 

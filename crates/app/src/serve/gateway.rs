@@ -10,10 +10,15 @@ use coalmine_gateway::config::{
 use coalmine_wire::prices::{Price, Prices, Rate};
 use std::time::Duration;
 
+/// The name of the one gateway of this process.
+pub(super) fn name() -> GatewayId {
+    GatewayId::from("gateway-1")
+}
+
 /// What the gateway of this process is told.
 pub(super) fn config(process: &Process, secret: SiteSecret, started: UnixMs) -> Config {
     let providers = process.providers.iter().map(|(name, p)| (name.clone(), provider(p, &process.limits))).collect();
-    let mut told = Config::new(GatewayId::from("gateway-1"), secret, providers);
+    let mut told = Config::new(name(), secret, providers);
     told.epoch = started.0;
     told.default_provider.clone_from(&process.default_provider);
     told.routes = process.routes.iter().map(|(name, route)| (name.clone(), settings(route))).collect();
