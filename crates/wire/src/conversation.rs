@@ -77,15 +77,16 @@ impl Chain {
     #[must_use]
     pub fn follow(&self, request: &ChatRequest<'_>) -> Trail {
         let mut hasher = Box::new(self.hasher.clone());
-        let mut continued = None;
+        // A copy is cheaper than a hash, and only the last one is asked for.
+        let mut last_turn = None;
         for message in request.messages() {
             let parts = Parts::of(message.json);
             parts.hash(message.json, &mut hasher);
             if parts.role.is_some_and(|role| role.is("assistant")) {
-                continued = Some(ConversationHash::of(&hasher));
+                last_turn = Some(hasher.clone());
             }
         }
-        Trail { continued, hasher }
+        Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Did the answer keep the contract: refusals, tool calls, structured answers.
 
+mod bounded;
 mod refusal;
 mod schema;
 mod tools;

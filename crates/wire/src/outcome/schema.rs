@@ -1,5 +1,6 @@
 //! Structured answers: is the text the JSON that `response_format` asked for.
 
+use super::bounded::is_bounded;
 use super::{Broken, Validity};
 use crate::openai::ResponseFormat;
 use serde_json::Value;
@@ -61,11 +62,50 @@ impl fmt::Debug for SchemaChecker {
     }
 }
 
-/// Compiles a schema. Nothing outside of it is fetched, and patterns run in linear time.
+/// Compiles a schema. Nothing outside of it is fetched, patterns run in linear time, and one whose
+/// checking has no bound is refused.
 pub(super) fn compile(schema: &[u8]) -> Option<jsonschema::Validator> {
     if schema.len() > SCHEMA_MAX_BYTES {
         return None;
     }
     let schema: Value = serde_json::from_slice(schema).ok()?;
+    if !is_bounded(&schema) {
+        return None;
+    }
     jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(&schema).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(format: ResponseFormat<'_>, text: &str) -> Validity {
+        SchemaChecker::compile(format).unwrap().check(text)
+    }
+
+    #[test]
+    fn an_answer_is_held_against_what_was_asked_for() {
+        let schema = ResponseFormat::JsonSchema(br#"{"type":"array","items":{"type":"string","pattern":"^a"}}"#);
+        assert_eq!(check(schema, r#" ["a","ab"] "#), Validity::Valid);
+        assert_eq!(check(schema, r#"["b"]"#), Validity::Invalid(Broken::NotOfSchema));
+        assert_eq!(check(schema, r#"["a""#), Validity::Invalid(Broken::NotJson));
+        assert_eq!(check(schema, "Sure! [\"a\"]"), Validity::Invalid(Broken::NotJson));
+        assert_eq!(check(ResponseFormat::JsonObject, "{}"), Validity::Valid);
+        assert_eq!(check(ResponseFormat::JsonObject, "[]"), Validity::Invalid(Broken::NotOfSchema));
+        assert!(SchemaChecker::compile(ResponseFormat::Text).is_none());
+    }
+
+    #[test]
+    fn a_schema_that_does_not_compile_tells_nothing() {
+        for schema in [
+            r#"{"type":"strin"}"#,
+            r#"{"$ref":"https://example.com/s.json"}"#,
+            r##"{"$ref":"#"}"##,
+            r#"{"pattern":"(?=a)b"}"#,
+            "{",
+            "3",
+        ] {
+            assert_eq!(check(ResponseFormat::JsonSchema(schema.as_bytes()), "{}"), Validity::Unknown, "{schema}");
+        }
+    }
 }

@@ -80,3 +80,57 @@ fn arguments(parameters: Option<&[u8]>) -> Arguments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOOLS: &str = r#"[
+        {"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}}},
+        {"type":"function","function":{"name":"bare"}},
+        {"type":"function","function":{"name":"odd","parameters":{"type":"nothing"}}},
+        {"type":"custom","custom":{"name":"free"}},
+        {"type":"web_search"}
+    ]"#;
+
+    #[test]
+    fn calls_are_held_against_their_declarations() {
+        let checker = ToolChecker::compile(TOOLS.as_bytes());
+        for (name, arguments, verdict) in [
+            ("f", r#"{"n":1}"#, Validity::Valid),
+            ("f", r#"{"n":1.5}"#, Validity::Invalid(Broken::NotOfSchema)),
+            ("f", "", Validity::Invalid(Broken::NotOfSchema)),
+            ("f", r#"{"n":1"#, Validity::Invalid(Broken::NotJson)),
+            ("g", "{}", Validity::Invalid(Broken::UnknownTool)),
+            ("bare", "", Validity::Valid),
+            ("bare", r#"{"any":1}"#, Validity::Valid),
+            ("bare", "[]", Validity::Invalid(Broken::NotOfSchema)),
+            ("odd", "{}", Validity::Unknown),
+            ("odd", "{", Validity::Invalid(Broken::NotJson)),
+            ("free", "SELECT 1", Validity::Valid),
+        ] {
+            assert_eq!(checker.check(name, arguments), verdict, "{name} {arguments}");
+        }
+    }
+
+    #[test]
+    fn tools_that_cannot_be_read_tell_nothing() {
+        for tools in ["{}", "[1", r#"[{"function":{"parameters":{}}}]"#] {
+            assert_eq!(ToolChecker::compile(tools.as_bytes()).check("f", "{}"), Validity::Unknown, "{tools}");
+        }
+    }
+
+    #[test]
+    fn one_broken_call_breaks_the_turn() {
+        let (valid, unknown) = (Validity::Valid, Validity::Unknown);
+        let broken = Validity::Invalid(Broken::NotJson);
+        for (parts, whole) in [
+            (vec![], Validity::NotChecked),
+            (vec![valid, valid], valid),
+            (vec![valid, unknown], unknown),
+            (vec![unknown, broken, valid], broken),
+        ] {
+            assert_eq!(parts.into_iter().fold(Validity::NotChecked, Validity::and), whole);
+        }
+    }
+}

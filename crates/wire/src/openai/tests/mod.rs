@@ -1,5 +1,6 @@
 //! The three ways through the dialect, from one end to the other.
 
+mod bounds;
 mod golden;
 mod patching;
 mod reading;
