@@ -16,6 +16,7 @@ use crate::view::{
     SeededRoute, StoreHealth,
 };
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
+use coalmine_core::release::decide::permit;
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::report::{Decision, JournalRow, Report};
 use coalmine_core::release::state::{Release, State};
@@ -198,12 +199,22 @@ impl Control {
         actor: Actor,
         expected: Option<Generation>,
     ) -> Result<Outcome, ControlError> {
+        self.permit(id, &command)?;
         let rollback = matches!(command, Command::Rollback { .. });
         let event = Event::Operator { actor: actor.clone(), command };
         if rollback {
             return self.roll_back(id, event, actor).await;
         }
         self.act(id, event, actor, expected).await
+    }
+
+    /// What the route as a whole has against the command; an unknown release is told by what follows.
+    fn permit(&self, id: &ReleaseId, command: &Command) -> Result<(), ControlError> {
+        let known = self.known();
+        let Some(release) = known.releases.get(id).map(|found| &found.release) else { return Ok(()) };
+        let Some(row) = known.routes.get(&release.route) else { return Ok(()) };
+        let of_route = known.releases.values().map(|found| &found.release).filter(|other| other.route == release.route);
+        Ok(permit(release, command, row.stable, of_route)?)
     }
 
     /// Rolls back every release that exposes its canary; all exposure drops before the first commit.
