@@ -173,12 +173,11 @@ impl Place {
                 continue;
             }
             let step = if STEPS.contains(&keyword) { Step::GoesIn } else { step };
-            match value {
-                Value::Object(named) if MAPS.contains(&keyword) => {
-                    self.keywords += named.len() as u64;
-                    named.values().try_for_each(|schema| self.read(schema, step, false))?;
-                }
-                _ => self.read(value, step, false)?,
+            if let (Value::Object(named), true) = (value, MAPS.contains(&keyword)) {
+                self.keywords += named.len() as u64;
+                named.values().try_for_each(|schema| self.read(schema, step, false))?;
+            } else {
+                self.read(value, step, false)?;
             }
         }
         Some(())
