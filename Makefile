@@ -1,0 +1,32 @@
+# Thin: what each target does is in scripts/ and xtask/.
+.PHONY: help demo test lint bench fuzz docs replay
+
+help:
+	@echo "make demo     two releases on simulated customers: one rolled back, one promoted"
+	@echo "make test     everything that must hold, SDKs and black box included"
+	@echo "make lint     format, clippy, tidy, generated files, licences, docs"
+	@echo "make bench    against the direct path, nginx and the bare floor, in one run"
+	@echo "make fuzz     each fuzz target for FUZZ_SECONDS (60)"
+	@echo "make docs     the book and the crates' docs"
+	@echo "make replay   recorded generations, DATA=<folder>; JSON=1 for a machine"
+
+demo:
+	@scripts/demo.sh
+
+test:
+	@scripts/test.sh
+
+lint:
+	@scripts/lint.sh
+
+bench:
+	@scripts/bench.sh
+
+fuzz:
+	@scripts/fuzz.sh
+
+docs:
+	@scripts/docs.sh
+
+replay:
+	@DATA="$(DATA)" JSON="$(JSON)" scripts/replay.sh

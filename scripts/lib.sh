@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# What the other scripts share: where we are, how to say what is done, how to find a tool.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '\n== %s\n' "$*" >&2; }
+die() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# need COMMAND PACKAGE…: installs Debian packages when the command is missing.
+need() {
+  local command=$1
+  shift
+  command -v "$command" >/dev/null && return
+  command -v apt-get >/dev/null || die "$command is missing; install it and run again"
+  say "installing $* for $command"
+  local as=()
+  [ "$(id -u)" = 0 ] || as=(sudo)
+  "${as[@]}" apt-get update -qq
+  "${as[@]}" apt-get install -y -qq --no-install-recommends "$@"
+}
+
+# need_rust: the toolchain cannot be guessed; say where it comes from.
+need_rust() {
+  command -v cargo >/dev/null || die "cargo is missing; install Rust as https://rustup.rs says, then run again"
+  need cc build-essential
+}
+
+# need_cargo TOOL CRATE: a cargo tool from its crate, once.
+need_cargo() {
+  command -v "$1" >/dev/null && return
+  say "installing $2 (once)"
+  cargo install --locked --quiet "$2"
+}
