@@ -103,7 +103,8 @@ impl Control {
         let message = letter::message(notice, event, delivery, &release, analysis.as_deref(), now);
         let mut failure = None;
         for (index, webhook) in self.settings.webhooks.iter().enumerate() {
-            if errands.through.contains(&(item.id, index)) {
+            let wanted = webhook.on.is_empty() || webhook.on.contains(event);
+            if !wanted || errands.through.contains(&(item.id, index)) {
                 continue;
             }
             let sent = match letter::letter(&message, webhook, now) {

@@ -2,6 +2,7 @@
 
 use coalmine_core::id::TenantId;
 use coalmine_core::time::SpanMs;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The settings. Spans named `wall_…` are the wall's, whatever the scale of the clock.
@@ -58,6 +59,8 @@ pub struct Webhook {
     pub form: Form,
     /// The address of the dashboard, put before `/releases/ID`; `None` gives no link.
     pub link_base: Option<String>,
+    /// What it is told of, by the words of [`crate::notify::letter::event_of`]; empty: of everything.
+    pub on: BTreeSet<String>,
 }
 
 /// The shape of a webhook's body.

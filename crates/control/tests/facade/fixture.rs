@@ -20,7 +20,7 @@ use coalmine_core::traffic::weight::{Salt, WeightBp};
 use coalmine_core::version::Version;
 use coalmine_store::Store;
 use coalmine_store::memory::MemoryStore;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 pub(crate) const ROUTE: &str = "support";
@@ -111,8 +111,11 @@ pub(crate) async fn open(
         secret: Some(Secret::new("whsec")),
         form: Form::Fields,
         link_base: Some("https://coalmine.example/".to_owned()),
+        on: BTreeSet::new(),
     };
-    let settings = Settings { webhooks: vec![webhook], ..Settings::default() };
+    // The second one is told of nothing that happens here.
+    let deaf = Webhook { on: BTreeSet::from(["approval_wanted".to_owned()]), ..webhook.clone() };
+    let settings = Settings { webhooks: vec![webhook, deaf], ..Settings::default() };
     Control::open(store, Arc::<ManualClock>::clone(clock), settings, ports).await.unwrap()
 }
 
