@@ -123,6 +123,9 @@ fn head(out: &mut Lines, process: &Process, folder: &Path) {
     out.line(0, format!("data_dir: {}", quoted(&path(&process.data_dir, folder))));
     out.line(0, format!("answer_headers: {}", switch(process.answer_headers)));
     out.line(0, format!("override_header: {}", switch(process.override_header)));
+    if let Some(url) = &process.public_url {
+        out.line(0, format!("public_url: {}", quoted(url)));
+    }
     out.line(0, format!("time_scale: {}", process.time_scale));
 }
 
@@ -135,6 +138,8 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
     if let Some(key) = &provider.api_key {
         out.line(2, format!("api_key: {}", secret(key)));
     }
+    out.line(2, format!("send_client_key: {}", switch(provider.send_client_key)));
+    out.line(2, format!("stream_usage: {}", switch(provider.stream_usage)));
     out.line(2, "upstreams:");
     for upstream in &provider.upstreams {
         let region = upstream.region.as_ref().map_or(String::new(), |region| format!(", region: {}", quoted(region)));
@@ -145,7 +150,9 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
 fn route(out: &mut Lines, name: &str, route: &Route, stable: &Version) {
     out.line(1, format!("{}:", quoted(name)));
     out.line(2, format!("session: {}", list(route.session.iter().map(session_source))));
-    out.line(2, format!("customer: {}", list(route.customer.iter().map(customer_source))));
+    if !route.customer.is_empty() {
+        out.line(2, format!("customer: {}", list(route.customer.iter().map(customer_source))));
+    }
     if !route.feedback.is_empty() {
         out.line(2, format!("feedback: {}", list(route.feedback.iter().map(|name| quoted(name)))));
     }
@@ -187,14 +194,12 @@ fn session_source(source: &SessionSource) -> String {
         SessionSource::Header(name) => format!("header:{name}"),
         SessionSource::Body(field) => format!("body:{field}"),
         SessionSource::Path => "path".to_owned(),
-        SessionSource::User => "user".to_owned(),
         SessionSource::Conversation => "conversation".to_owned(),
     })
 }
 
 fn customer_source(source: &CustomerSource) -> String {
     quoted(&match source {
-        CustomerSource::Key => "key".to_owned(),
         CustomerSource::Header(name) => format!("header:{name}"),
         CustomerSource::Body(field) => format!("body:{field}"),
     })
@@ -250,7 +255,8 @@ fn prices(out: &mut Lines, prices: &BTreeMap<String, Price>) {
     out.line(0, "prices:");
     for (model, price) in prices {
         let Price { input_usd, cached_input_usd, output_usd } = price;
-        let text = format!("input: ${input_usd}, cached_input: ${cached_input_usd}, output: ${output_usd}");
+        let cached = cached_input_usd.map_or(String::new(), |usd| format!("cached_input: ${usd}, "));
+        let text = format!("input: ${input_usd}, {cached}output: ${output_usd}");
         out.line(1, format!("{}: {{ {text} }}", quoted(model)));
     }
 }
@@ -265,6 +271,8 @@ fn limits(out: &mut Lines, limits: &Limits) {
         ("connect_timeout", limits.connect_timeout),
         ("first_byte_timeout", limits.first_byte_timeout),
         ("idle_timeout", limits.idle_timeout),
+        ("total_timeout", limits.total_timeout),
+        ("rescue_hold", limits.rescue_hold),
         ("drain", limits.drain),
         ("session_idle", limits.session_idle),
     ];

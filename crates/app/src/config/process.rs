@@ -43,7 +43,7 @@ pub struct Process {
     pub api_tokens: BTreeMap<Actor, Secret>,
     /// Who is told of what.
     pub notify: Vec<Webhook>,
-    /// Prices over the shipped ones, by `provider/model` or model.
+    /// Prices over the shipped ones, by the provider's own name of the model.
     pub prices: BTreeMap<String, Price>,
     /// Bounds.
     pub limits: Limits,
@@ -51,6 +51,8 @@ pub struct Process {
     pub answer_headers: bool,
     /// Whether clients may force an arm.
     pub override_header: bool,
+    /// Where people reach the management API, without a slash at the end.
+    pub public_url: Option<String>,
     /// Milliseconds that pass in one of the wall's.
     pub time_scale: f64,
 }
@@ -62,6 +64,10 @@ pub struct Provider {
     pub kind: ProviderKind,
     /// Sent as `Authorization: Bearer`.
     pub api_key: Option<Secret>,
+    /// Whether the client's own key is sent on; never beside `api_key`.
+    pub send_client_key: bool,
+    /// Whether streams are asked for their usage.
+    pub stream_usage: bool,
     /// At least one.
     pub upstreams: Vec<Upstream>,
 }
@@ -87,7 +93,7 @@ pub struct Upstream {
 pub struct Route {
     /// Where a session's key is found, the first first.
     pub session: Vec<SessionSource>,
-    /// Where a customer's name is found, the first first.
+    /// Where a customer's name is found, the first first; after these, whose key it is.
     pub customer: Vec<CustomerSource>,
     /// Seeds a route that the store does not know.
     pub stable: Version,
@@ -113,7 +119,7 @@ pub struct Webhook {
     pub secret: Option<Secret>,
     /// The body's form.
     pub format: WebhookFormat,
-    /// The notices, by the words of `Notice` (`rolled_back`, …).
+    /// What it is told of, by the notices' words (`rolled_back`, …).
     pub on: BTreeSet<String>,
 }
 
@@ -131,8 +137,8 @@ pub enum WebhookFormat {
 pub struct Price {
     /// Tokens read.
     pub input_usd: f64,
-    /// Tokens read from the provider's cache.
-    pub cached_input_usd: f64,
+    /// Tokens read from the provider's cache; `None`: as others.
+    pub cached_input_usd: Option<f64>,
     /// Tokens written.
     pub output_usd: f64,
 }
@@ -154,6 +160,10 @@ pub struct Limits {
     pub first_byte_timeout: SpanMs,
     /// An upstream's longest silence inside an answer.
     pub idle_timeout: SpanMs,
+    /// An upstream's time for a whole answer.
+    pub total_timeout: SpanMs,
+    /// How long a canary's answer is held back while it has no content, so that stable can take over.
+    pub rescue_hold: SpanMs,
     /// Time that running requests have when the process ends.
     pub drain: SpanMs,
     /// A session that is silent for longer loses its pin.
@@ -204,8 +214,8 @@ pub(crate) fn unread() -> Fault {
 }
 
 impl Process {
-    /// What a release file is read against, with the stables of this file; put the store's in
-    /// where it knows better.
+    /// What a release file is read against, with the stables and the prices of this file; put the
+    /// store's stables in where it knows better, and the models of the shipped prices.
     #[must_use]
     pub fn background(&self) -> Background {
         let mut tags: BTreeMap<String, BTreeSet<CustomerId>> = BTreeMap::new();
@@ -222,6 +232,7 @@ impl Process {
             providers: self.providers.keys().cloned().collect(),
             cohorts: self.cohorts.clone(),
             tags,
+            priced: self.prices.keys().cloned().collect(),
         }
     }
 }
@@ -266,6 +277,10 @@ impl Reader<'_> {
             limits: limits?,
             answer_headers: fields.switch("answer_headers")?,
             override_header: fields.switch("override_header")?,
+            public_url: match fields.node("public_url") {
+                Some(node) => Some(self.url(fields, scalar_text(node)?)?),
+                None => None,
+            },
             time_scale: fields.number("time_scale")?,
         })
     }
@@ -298,7 +313,19 @@ impl Reader<'_> {
             "openai" => ProviderKind::OpenAi,
             _ => return None,
         };
-        Some(Provider { kind, api_key: api_key.map_or(Some(None), |key| key.map(Some))?, upstreams: upstreams? })
+        let send_client_key = fields.switch("send_client_key")?;
+        if send_client_key && api_key.is_some() {
+            let complaint =
+                Complaint::new("the client's own key and `api_key` cannot both be sent", "keep one of them");
+            fields.fault("send_client_key", complaint, None);
+        }
+        Some(Provider {
+            kind,
+            api_key: api_key.map_or(Some(None), |key| key.map(Some))?,
+            send_client_key,
+            stream_usage: fields.switch("stream_usage")?,
+            upstreams: upstreams?,
+        })
     }
 
     fn upstreams(&self, fields: &Fields<'_>) -> Option<Vec<Upstream>> {
@@ -515,7 +542,7 @@ fn guard_api(fields: &Fields<'_>, api: Option<SocketAddr>, without_tokens: bool)
 
 fn price(fields: &Fields<'_>) -> Option<Price> {
     let input_usd = fields.money("input")?;
-    let cached_input_usd = fields.money("cached_input").unwrap_or(input_usd);
+    let cached_input_usd = fields.money("cached_input");
     Some(Price { input_usd, cached_input_usd, output_usd: fields.money("output")? })
 }
 
@@ -528,6 +555,8 @@ fn limits(fields: &Fields<'_>) -> Option<Limits> {
         connect_timeout: fields.duration("connect_timeout")?,
         first_byte_timeout: fields.duration("first_byte_timeout")?,
         idle_timeout: fields.duration("idle_timeout")?,
+        total_timeout: fields.duration("total_timeout")?,
+        rescue_hold: fields.duration("rescue_hold")?,
         drain: fields.duration("drain")?,
         session_idle: fields.duration("session_idle")?,
     })

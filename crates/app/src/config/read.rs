@@ -45,6 +45,14 @@ impl Reading {
         self.faults.borrow_mut().push(Fault { at, key: key.to_owned(), what, nearest, mend });
     }
 
+    /// Whether something is told of this key already, of one above it or of one below.
+    pub(crate) fn is_told(&self, key: &str) -> bool {
+        let below = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        self.faults.borrow().iter().any(|fault| below(&fault.key, key) || below(key, &fault.key))
+    }
+
     /// Everything found.
     pub(crate) fn into_faults(self) -> Vec<Fault> {
         self.faults.into_inner()

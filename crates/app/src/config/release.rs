@@ -2,18 +2,20 @@
 
 use crate::config::check::check;
 use crate::config::fault::{At, Complaint, Faults, nearest};
-use crate::config::guardrails;
+use crate::config::guardrails::{self, Watched};
 use crate::config::process::unread;
 use crate::config::read::{Fields, Reading};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::table::release::RELEASE;
-use crate::config::tree::{self, Value};
+use crate::config::tree::{self, Node, Value};
 use crate::config::version::{self, Place, listed};
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, ProviderName, RouteName};
+use coalmine_core::release::check::{Fault as PlanFault, Misfit};
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{Ages, Budget, OnRollback, OnUndecided, Policy, Tripwire};
+use coalmine_core::tally::Presence;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,9 @@ pub struct Background {
     pub cohorts: BTreeMap<String, BTreeSet<CustomerId>>,
     /// Customers by tag.
     pub tags: BTreeMap<String, BTreeSet<CustomerId>>,
+    /// Models with a known price; where stable or canary has none, cost is not watched by default.
+    #[serde(default)]
+    pub priced: BTreeSet<String>,
 }
 
 /// One route as a release file needs it.
@@ -77,7 +82,8 @@ pub fn parse_release(
         Some(node) => {
             reading.extend(check(node, &RELEASE));
             let fields = reading.fields(&RELEASE, "", node);
-            fields.and_then(|fields| Reader { background, place: Place { folder, around } }.release(&fields))
+            fields
+                .and_then(|fields| Reader { background, place: Place { folder, around }, root: node }.release(&fields))
         }
         None if broken => None,
         None => {
@@ -101,6 +107,15 @@ pub fn parse_release(
 struct Reader<'a> {
     background: &'a Background,
     place: Place<'a>,
+    root: &'a Node,
+}
+
+/// The stages that could be read, with the index of each in the file.
+#[derive(Default)]
+struct Stages {
+    stages: Vec<Stage>,
+    indices: Vec<usize>,
+    complete: bool,
 }
 
 impl Reader<'_> {
@@ -108,17 +123,38 @@ impl Reader<'_> {
     fn release(&self, fields: &Fields<'_>) -> Option<ReleaseSpec> {
         let route = self.route(fields);
         let canary = route.and_then(|(_, route)| self.canary(fields, &route.stable));
+        let changed = route.zip(canary.as_ref()).map(|((_, route), canary)| {
+            let priced = |version: &Version| self.background.priced.contains(&version.model);
+            let prices = if priced(&route.stable) && priced(canary) { Presence::Present } else { Presence::Absent };
+            (route.stable.diff(canary), prices)
+        });
         let stages = self.stages(fields);
-        let changed = route.zip(canary.as_ref()).map(|((_, route), canary)| route.stable.diff(canary).changed);
-        let policy = policy(fields, route.map(|(_, route)| route), changed.as_deref());
+        let changed = changed.as_ref().map(|(diff, prices)| (diff, *prices));
+        let watched = guardrails::read(fields, route.map(|(_, route)| route), changed);
+        let (plan, policy) = (Plan { stages: stages.stages.clone() }, policy(fields, &watched));
+        for misfit in coalmine_core::release::check::check(&plan, &policy) {
+            self.misfit(fields, misfit, &stages, &watched);
+        }
         let (name, route) = route?;
-        Some(ReleaseSpec {
-            route: name.clone(),
-            stable: route.stable.id(),
-            canary: canary?,
-            plan: Plan { stages: stages? },
-            policy: policy?,
-        })
+        Some(ReleaseSpec { route: name.clone(), stable: route.stable.id(), canary: canary?, plan, policy })
+    }
+
+    /// Tells what the core says of a plan or policy, at its place; not of what could not be read.
+    fn misfit(&self, fields: &Fields<'_>, misfit: Misfit, stages: &Stages, watched: &Watched) {
+        let whole_plan = matches!(
+            misfit.fault,
+            PlanFault::NoStage
+                | PlanFault::LastStageWithoutControl
+                | PlanFault::FirstStageAsksApproval
+                | PlanFault::TooShort { .. }
+        );
+        let key = in_file(self.root, &misfit.key, stages, watched);
+        if (whole_plan && !stages.complete) || fields.reading.is_told(&key) {
+            return;
+        }
+        let text = misfit.fault.to_string();
+        let (what, mend) = text.rsplit_once("; ").unwrap_or((&text, "see docs/configuration.md"));
+        fields.reading.fault(tree::locate(self.root, &key), &key, Complaint::new(what, mend), None);
     }
 
     fn route(&self, fields: &Fields<'_>) -> Option<(&RouteName, &RouteBackground)> {
@@ -145,15 +181,18 @@ impl Reader<'_> {
         Some(canary)
     }
 
-    fn stages(&self, fields: &Fields<'_>) -> Option<Vec<Stage>> {
-        let sections = fields.sections("stages");
-        if sections.is_empty() && fields.node("stages").is_some() {
-            let complaint = Complaint::new("there is no stage", "add one: `- { weight: 5%, bake: 24h }`");
-            fields.fault("stages", complaint, None);
+    fn stages(&self, fields: &Fields<'_>) -> Stages {
+        let mut read = Stages { complete: true, ..Stages::default() };
+        for (index, stage) in fields.sections("stages").iter().enumerate() {
+            match self.stage(stage) {
+                Some(stage) => {
+                    read.stages.push(stage);
+                    read.indices.push(index);
+                }
+                None => read.complete = false,
+            }
         }
-        let stages: Vec<Option<Stage>> = sections.iter().map(|stage| self.stage(stage)).collect();
-        never_falls(&sections, &stages);
-        stages.into_iter().collect()
+        read
     }
 
     fn stage(&self, fields: &Fields<'_>) -> Option<Stage> {
@@ -170,11 +209,11 @@ impl Reader<'_> {
 
     fn cohort(&self, fields: &Fields<'_>) -> Option<Cohort> {
         let Some(node) = fields.node("cohort") else { return Some(Cohort::All) };
-        let (label, known, written) = match &node.value.value {
-            Value::Scalar { text, .. } => (text.clone(), &self.background.cohorts, text.as_str()),
+        let (label, kind, known, written) = match &node.value.value {
+            Value::Scalar { text, .. } => (text.clone(), "cohort is called", &self.background.cohorts, text.as_str()),
             Value::Map(_) => {
                 let tag = fields.section("cohort")?.text("tag")?.value;
-                (format!("tag: {tag}"), &self.background.tags, tag)
+                (format!("tag: {tag}"), "customer has the tag", &self.background.tags, tag)
             }
             Value::List(_) => return None,
         };
@@ -182,7 +221,6 @@ impl Reader<'_> {
             return Some(Cohort::Named { name: label, customers: customers.clone() });
         }
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
-        let kind = if matches!(node.value.value, Value::Map(_)) { "customer has the tag" } else { "cohort is called" };
         let what = format!("no {kind} {}", scalar::shown(written));
         let mend = format!("name one of {}, or add it to coalmine.yaml", listed(&names));
         fields.fault("cohort", Complaint::new(what, mend), nearest(written, names.iter().copied()));
@@ -190,125 +228,83 @@ impl Reader<'_> {
     }
 }
 
-/// A cohort's weight never falls, and does not stay: each stage must expose somebody more.
-fn never_falls(sections: &[Fields<'_>], stages: &[Option<Stage>]) {
-    for (i, (fields, stage)) in sections.iter().zip(stages).enumerate() {
-        let Some(stage) = stage else { continue };
-        let before = stages.iter().take(i).flatten().rfind(|earlier| earlier.cohort == stage.cohort);
-        let Some(before) = before.filter(|before| before.weight >= stage.weight) else { continue };
-        let what = format!("{} follows {}: a cohort's weight grows from stage to stage", stage.label(), before.label());
-        let mend = format!("write more than {}, or remove the stage", before.weight);
-        fields.fault("weight", Complaint::new(what, mend), None);
-    }
-}
-
-fn policy(
-    fields: &Fields<'_>,
-    route: Option<&RouteBackground>,
-    changed: Option<&[coalmine_core::version::Change]>,
-) -> Option<Policy> {
-    let guardrails = guardrails::read(fields, route, changed);
-    let ages = ages(fields);
-    let on_undecided = on_undecided(fields);
-    let on_rollback = on_rollback(fields);
-    let tripwires = fields.section("tripwires").map(|wires| {
-        let failures = wires.integer("consecutive_failures").and_then(|n| u32::try_from(n).ok());
-        failures.map(Tripwire::ConsecutiveFailures).into_iter().collect()
-    });
-    let budget = fields
-        .section("budget")
-        .map(|budget| Budget { harmed: budget.integer("harmed"), extra_cost_usd: budget.money("extra_cost") });
-    let freeze = fields.words("freeze").into_iter().filter_map(|text| scalar::freeze(text.value).ok()).collect();
-    let rollback_rate = rate(fields, "false_rollback_rate");
-    let promotion_rate = rate(fields, "false_promotion_rate");
-    let bucket = fields.duration("bucket").filter(|bucket| in_bounds(fields, "bucket", *bucket));
-    Some(Policy {
-        false_rollback_rate: rollback_rate?,
-        false_promotion_rate: promotion_rate?,
-        guardrails: guardrails?,
-        tripwires: tripwires?,
-        bucket: bucket?,
-        ages: ages?,
-        max_duration: fields.duration("max_duration")?,
-        on_undecided: on_undecided?,
-        on_rollback: on_rollback?,
-        keep: fields.duration("keep")?,
-        rescue_budget: fields.share("rescue_budget")?,
-        budget: budget?,
-        freeze,
-    })
-}
-
-/// An error rate: a share below one half, above which it would promise nothing.
-fn rate(fields: &Fields<'_>, name: &'static str) -> Option<f64> {
-    let rate = fields.share(name)?.share();
-    if rate >= 0.5 {
-        fields.fault(
-            name,
-            Complaint::new("the rate promises nothing", "write less than 50%; 1% to 10% are usual"),
-            None,
-        );
-    }
-    Some(rate)
-}
-
-fn in_bounds(fields: &Fields<'_>, name: &'static str, bucket: SpanMs) -> bool {
-    let good = (SpanMs::secs(1)..=SpanMs::hours(1)).contains(&bucket);
-    if !good {
-        fields.fault(
-            name,
-            Complaint::new("a bucket is shorter than 1s or longer than 1h", "10s to 60s are usual"),
-            None,
-        );
-    }
-    good
-}
-
-fn ages(fields: &Fields<'_>) -> Option<Ages> {
-    let section = fields.section("ages")?;
-    let ages = Ages {
-        first: section.duration("first")?,
-        session: section.duration("session")?,
-        whole: section.duration("whole")?,
+/// The core's key as the file has it: what could not be read was not counted by the core, and a
+/// bound of what more is better of is `min` here.
+fn in_file(root: &Node, key: &str, stages: &Stages, watched: &Watched) -> String {
+    let Some((list, rest)) = key.split_once('[') else { return key.to_owned() };
+    let Some((index, rest)) = rest.split_once(']') else { return key.to_owned() };
+    let index: usize = index.parse().unwrap_or(usize::MAX);
+    let item = match list {
+        "stages" => stages.indices.get(index).map(|index| format!("stages[{index}]")),
+        "guardrails" => watched.guardrail_paths.get(index).cloned(),
+        "signals" => watched.signal_paths.get(index).cloned(),
+        _ => Some(format!("{list}[{index}]")),
     };
-    if ages.first == SpanMs::ZERO || ages.first >= ages.session || ages.session > ages.whole {
-        let what = format!("the ages {}, {}, {} are not in order", ages.first, ages.session, ages.whole);
-        fields.fault("ages", Complaint::new(what, "write first < session ≤ whole"), None);
-    }
-    Some(ages)
+    let Some(item) = item else { return list.to_owned() };
+    let key = format!("{item}{rest}");
+    let min = rest == ".max" && tree::locate(root, &key) == tree::locate(root, &item);
+    if min { format!("{item}.min") } else { key }
 }
 
-fn on_undecided(fields: &Fields<'_>) -> Option<OnUndecided> {
-    if let Some(text) = fields.text("on_undecided") {
-        return match text.value {
-            "hold" => Some(OnUndecided::Hold),
-            "rollback" => Some(OnUndecided::Rollback),
-            "ask" => Some(OnUndecided::Ask),
-            "promote" => {
-                let what = "promotion without proof is not acknowledged";
-                let mend = "write `on_undecided: { promote: acknowledged }`, or hold, rollback, ask";
-                fields.fault("on_undecided", Complaint::new(what, mend), None);
-                None
-            }
-            _ => None,
-        };
+/// The criteria; what is malformed was told, and has its default here so that the rest is checked.
+fn policy(fields: &Fields<'_>, watched: &Watched) -> Policy {
+    let tripwires = fields.section("tripwires").and_then(|wires| {
+        let failures = wires.integer("consecutive_failures").and_then(|n| u32::try_from(n).ok());
+        failures.map(Tripwire::ConsecutiveFailures)
+    });
+    let budget = fields.section("budget");
+    let share = |name| fields.share(name).unwrap_or_default();
+    Policy {
+        false_rollback_rate: share("false_rollback_rate").share(),
+        false_promotion_rate: share("false_promotion_rate").share(),
+        guardrails: watched.guardrails.clone(),
+        tripwires: tripwires.into_iter().collect(),
+        bucket: fields.duration("bucket").unwrap_or_default(),
+        ages: ages(fields),
+        max_duration: fields.duration("max_duration").unwrap_or_default(),
+        on_undecided: on_undecided(fields),
+        on_rollback: on_rollback(fields),
+        keep: fields.duration("keep").unwrap_or_default(),
+        rescue_budget: share("rescue_budget"),
+        budget: Budget {
+            harmed: budget.as_ref().and_then(|budget| budget.integer("harmed")),
+            extra_cost_usd: budget.as_ref().and_then(|budget| budget.money("extra_cost")),
+        },
+        freeze: fields.words("freeze").into_iter().filter_map(|text| scalar::freeze(text.value).ok()).collect(),
     }
-    fields.section("on_undecided")?.text("promote").map(|_| OnUndecided::Promote)
 }
 
-fn on_rollback(fields: &Fields<'_>) -> Option<OnRollback> {
-    let section = fields.section("on_rollback")?;
-    let drain = section.duration("drain");
-    match section.text("live_sessions")?.value {
-        "move_next_turn" => {
-            if section.node("drain").is_some() {
-                let what = "sessions that move at their next turn need no time to drain";
-                let mend = "remove `drain`, or write `live_sessions: finish_on_canary`";
-                section.fault("drain", Complaint::new(what, mend), None);
-            }
-            Some(OnRollback::MoveNextTurn)
+fn ages(fields: &Fields<'_>) -> Ages {
+    let section = fields.section("ages");
+    let age = |name| section.as_ref().and_then(|section| section.duration(name)).unwrap_or_default();
+    Ages { first: age("first"), session: age("session"), whole: age("whole") }
+}
+
+fn on_undecided(fields: &Fields<'_>) -> OnUndecided {
+    match fields.text("on_undecided").map(|text| text.value) {
+        Some("rollback") => OnUndecided::Rollback,
+        Some("ask") => OnUndecided::Ask,
+        Some("promote") => {
+            let what = "promotion without proof is not acknowledged";
+            let mend = "write `on_undecided: { promote: acknowledged }`, or hold, rollback, ask";
+            fields.fault("on_undecided", Complaint::new(what, mend), None);
+            OnUndecided::Hold
         }
-        "finish_on_canary" => Some(OnRollback::FinishOnCanary { drain: drain.unwrap_or(SpanMs::hours(2)) }),
-        _ => None,
+        Some(_) => OnUndecided::Hold,
+        None => OnUndecided::Promote,
     }
+}
+
+fn on_rollback(fields: &Fields<'_>) -> OnRollback {
+    let Some(section) = fields.section("on_rollback") else { return OnRollback::MoveNextTurn };
+    let drain = section.duration("drain").unwrap_or(SpanMs::hours(2));
+    if section.text("live_sessions").is_some_and(|text| text.value == "finish_on_canary") {
+        return OnRollback::FinishOnCanary { drain };
+    }
+    if section.node("drain").is_some() {
+        let what = "sessions that move at their next turn need no time to drain";
+        let mend = "remove `drain`, or write `live_sessions: finish_on_canary`";
+        section.fault("drain", Complaint::new(what, mend), None);
+    }
+    OnRollback::MoveNextTurn
 }

@@ -49,8 +49,6 @@ pub enum SessionSource {
     Body(String),
     /// The path: `/s/{session}/v1/…`.
     Path,
-    /// The body's `user`: one session per person.
-    User,
     /// The content of the conversation.
     Conversation,
 }
@@ -58,8 +56,6 @@ pub enum SessionSource {
 /// Where a customer's name is found in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CustomerSource {
-    /// The API key, as registered under `customers`.
-    Key,
     /// A request header, lower case.
     Header(String),
     /// A text field of the body, dots between the levels.
@@ -121,7 +117,7 @@ impl Scalar {
             Self::Store => "sqlite:PATH or memory",
             Self::Model => "PROVIDER/MODEL, such as openai/gpt-4.1",
             Self::SessionSource => "header:NAME, body:FIELD, path, user or conversation",
-            Self::CustomerSource => "key, header:NAME or body:FIELD",
+            Self::CustomerSource => "header:NAME or body:FIELD",
             Self::Metric => "a metric such as error_rate, or feedback.NAME",
             Self::NoData => "hold 30m, rollback 30m or warn",
             Self::Freeze => "a weekly span such as fri 16:00 .. mon 08:00 +02:00",
@@ -424,7 +420,7 @@ pub(crate) fn session_source(text: &str) -> Read<SessionSource> {
         Some(_) => None,
         None => match text {
             "path" => Some(SessionSource::Path),
-            "user" => Some(SessionSource::User),
+            "user" => Some(SessionSource::Body("user".to_owned())),
             "conversation" => Some(SessionSource::Conversation),
             _ => None,
         },
@@ -432,13 +428,12 @@ pub(crate) fn session_source(text: &str) -> Read<SessionSource> {
     read.ok_or_else(|| Scalar::SessionSource.complaint(text))
 }
 
-/// `key`, `header:NAME`, `body:FIELD`.
+/// `header:NAME`, `body:FIELD`.
 pub(crate) fn customer_source(text: &str) -> Read<CustomerSource> {
     let read = match text.split_once(':') {
         Some(("header", rest)) => header(rest).map(CustomerSource::Header),
         Some(("body", rest)) => field(rest).map(CustomerSource::Body),
-        Some(_) => None,
-        None => (text == "key").then_some(CustomerSource::Key),
+        Some(_) | None => None,
     };
     read.ok_or_else(|| Scalar::CustomerSource.complaint(text))
 }

@@ -97,7 +97,7 @@ fn of_scalar(form: Scalar) -> Value {
         Scalar::Store => pattern(r"^(memory|sqlite:.+)$"),
         Scalar::Model => pattern("^[^/]+/.+$"),
         Scalar::SessionSource => pattern("^(header:.+|body:.+|path|user|conversation)$"),
-        Scalar::CustomerSource => pattern("^(key|header:.+|body:.+)$"),
+        Scalar::CustomerSource => pattern("^(header:.+|body:.+)$"),
         Scalar::NoData => pattern("^(hold|rollback|warn)( .+)?$"),
         Scalar::Name => object([("type", types(&["string", "number"]))]),
         Scalar::Text | Scalar::Block | Scalar::Address | Scalar::Path | Scalar::Metric | Scalar::Freeze => {

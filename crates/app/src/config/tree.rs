@@ -59,6 +59,23 @@ impl Node {
     }
 }
 
+/// The place of the value at a path (`stages[1].weight`), or of the nearest one above it that stands.
+pub(crate) fn locate(root: &Node, path: &str) -> At {
+    let mut node = root;
+    for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
+        let inner = match &node.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == step).map(|entry| &entry.value),
+            Value::List(items) => step.trim_end_matches(']').parse().ok().and_then(|i: usize| items.get(i)),
+            Value::Scalar { .. } => None,
+        };
+        match inner {
+            Some(inner) => node = inner,
+            None => break,
+        }
+    }
+    node.at
+}
+
 /// Reads a document. What can be read is returned even where something is wrong, so that the
 /// readers behind can add what they find.
 pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
@@ -312,6 +329,14 @@ mod tests {
         let Value::Map(inner) = &outer[0].value.value else { panic!("a mapping") };
         assert_eq!(scalar(&inner[0].value), "${OPENAI_API_KEY}");
         assert_eq!(inner[1].at, At { line: 1, column: 30 });
+    }
+
+    #[test]
+    fn a_path_leads_to_its_place_or_to_the_nearest_above() {
+        let root = parse("a:\n  - b: 1\n  - b: 2\n").0.unwrap();
+        assert_eq!(locate(&root, "a[1].b"), At { line: 3, column: 8 });
+        assert_eq!(locate(&root, "a[1].c"), At { line: 3, column: 5 });
+        assert_eq!(locate(&root, "z"), At { line: 1, column: 1 });
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub static PROCESS: Section = Section {
         Key::optional(
             "prices",
             Kind::Map("MODEL", &Kind::Section(&PRICE)),
-            "Prices over the shipped ones, by `provider/model` or by the model's own name. Without a price, cost is no data, never 0.",
+            "Prices over the shipped ones, by the provider's own name of the model. Without a price, cost is no data, never 0.",
         ),
         Key::optional("limits", Kind::Section(&LIMITS), "Bounds of sizes, counts and times."),
         Key::default("answer_headers", SWITCH, "on", "Whether answers carry the `x-coalmine-…` headers."),
@@ -63,7 +63,12 @@ pub static PROCESS: Section = Section {
             "override_header",
             SWITCH,
             "off",
-            "Whether clients may force an arm with `x-coalmine-arm: stable` or `canary`; such requests are never counted.",
+            "Whether clients may force an arm with `x-coalmine-override: stable` or `canary`; such requests are never counted.",
+        ),
+        Key::optional(
+            "public_url",
+            Kind::Scalar(Scalar::Url),
+            "Where people reach the management API; put into links of notices.",
         ),
         Key::default(
             "time_scale",
@@ -81,6 +86,18 @@ pub static PROVIDER: Section = Section {
     keys: &[
         Key::required("kind", Kind::Scalar(Scalar::OneOf(PROVIDER_KINDS)), "The dialect that it speaks."),
         Key::optional("api_key", SECRET, "Sent as `Authorization: Bearer`; without it no key is sent."),
+        Key::default(
+            "send_client_key",
+            SWITCH,
+            "off",
+            "Whether the client's own key is sent on, where clients hold the provider's keys; not beside `api_key`.",
+        ),
+        Key::default(
+            "stream_usage",
+            SWITCH,
+            "on",
+            "Whether streams are asked for their usage; `off` for a server that refuses `stream_options`, cost is no data then.",
+        ),
         Key::optional(
             "base_url",
             Kind::Scalar(Scalar::Url),
@@ -116,11 +133,10 @@ pub static ROUTE: Section = Section {
             "[header:x-session-id, path, body:metadata.session_id, conversation]",
             "Where a session's key is found; the first that is present.",
         ),
-        Key::default(
+        Key::optional(
             "customer",
             Kind::List(&Kind::Scalar(Scalar::CustomerSource)),
-            "[key]",
-            "Where the customer's name is found; the first that is present.",
+            "Where the customer's name is found, the first that is present; after these, whose API key it is (`customers`).",
         ),
         Key::required(
             "stable",
@@ -225,7 +241,7 @@ pub static WEBHOOK: Section = Section {
         Key::default(
             "on",
             Kind::List(&Kind::Scalar(Scalar::OneOf(NOTICES))),
-            "[approval_wanted, paused, promoted, rolled_back, undecided, lost_data]",
+            "[approval_wanted, paused, held, promoted, rolled_back, undecided, lost_data]",
             "What it is told of.",
         ),
     ],
@@ -247,13 +263,20 @@ pub static LIMITS: Section = Section {
     name: "limits",
     doc: "Bounds of sizes, counts and times. Times of answers are long: models think.",
     keys: &[
-        Key::default("body", Kind::Scalar(Scalar::Bytes), "32MB", "The largest request body."),
+        Key::default("body", Kind::Scalar(Scalar::Bytes), "64MB", "The largest request body."),
         Key::default("connections", COUNT, "20000", "Client connections at a time; further ones wait."),
-        Key::default("header_timeout", DURATION, "10s", "A client's time to send the head of a request."),
+        Key::default("header_timeout", DURATION, "2m", "A client's time to send the head of a request."),
         Key::default("body_timeout", DURATION, "60s", "A client's time to send the body."),
         Key::default("connect_timeout", DURATION, "5s", "Time to connect to an upstream."),
         Key::default("first_byte_timeout", DURATION, "10m", "An upstream's time until its answer begins."),
         Key::default("idle_timeout", DURATION, "5m", "An upstream's longest silence inside an answer."),
+        Key::default("total_timeout", DURATION, "1h", "An upstream's time for a whole answer."),
+        Key::default(
+            "rescue_hold",
+            DURATION,
+            "20s",
+            "How long a canary's answer is held back while it has no content, so that stable can still take over.",
+        ),
         Key::default("drain", DURATION, "30s", "Time that running requests have when the process ends."),
         Key::default("session_idle", DURATION, "24h", "A session that is silent for longer loses its pin."),
     ],
@@ -287,12 +310,11 @@ pub(crate) static TOOLS_MODES: &[Choice] = &[
 static WEBHOOK_FORMATS: &[Choice] =
     &[Choice::built("json", "the notice as it is"), Choice::built("slack", "a message for Slack")];
 
-/// What a webhook can be told of; the words of `Notice`.
+/// What a webhook can be told of.
 pub(crate) static NOTICES: &[Choice] = &[
-    Choice::built("started", "a release began to expose its canary"),
-    Choice::built("advanced", "a release reached its next stage"),
     Choice::built("approval_wanted", "a release waits for a person"),
     Choice::built("paused", "a release stands still"),
+    Choice::built("held", "a signal or missing evidence holds a release"),
     Choice::built("promoted", "a release was promoted"),
     Choice::built("rolled_back", "a release was rolled back"),
     Choice::built("undecided", "`max_duration` is over and nothing is decided"),

@@ -147,12 +147,7 @@ pub static STAGE: Section = Section {
         ),
         Key::required("weight", SHARE, "How much of them."),
         Key::required("bake", DURATION, "How long at least."),
-        Key::default(
-            "min_sessions",
-            Kind::Scalar(Scalar::Integer(0)),
-            "100",
-            "How many canary sessions at least, with their number posted.",
-        ),
+        Key::default("min_sessions", COUNT, "100", "How many canary sessions at least, with their number posted."),
         Key::optional("approval", TEXT, "Whose word opens this stage, beside the evidence."),
         Key::not_built(
             "shadow",
@@ -172,20 +167,19 @@ pub static GUARDRAIL: Section = Section {
         Key::optional(
             "margin",
             Kind::Scalar(Scalar::Margin),
-            "The tolerance that promotion must prove: `pp` for rates and scores, `%` for times and amounts, `0` for none. Without it the metric's own.",
+            "The tolerance that promotion must prove: `pp` for rates and scores, `%` for times and amounts. Without it 0.5pp for errors, 1pp for other rates, 2pp for scores, 10% for times and amounts.",
         ),
         Key::optional(
             "rollback_margin",
             Kind::Scalar(Scalar::Margin),
-            "What rolls back when it is proven exceeded. Without it half of `margin` for rates and scores, the same for times and amounts.",
+            "What rolls back when it is proven exceeded; `0`: any proven harm. Without it half of `margin` for rates and scores, the same for times and amounts.",
         ),
         Key::optional("max", Kind::Scalar(Scalar::Bound), "Absolute bound of a metric of which less is better."),
         Key::optional("min", Kind::Scalar(Scalar::Bound), "Absolute bound of a metric of which more is better."),
-        Key::default(
+        Key::optional(
             "no_data",
             Kind::Scalar(Scalar::NoData),
-            "hold 30m",
-            "What the metric's silence does, and after how long.",
+            "What the metric's silence does, and after how long. Without it `hold 1h`; `warn 1h` for tool_call_valid and schema_valid.",
         ),
         Key::optional(
             "weight",
@@ -213,13 +207,11 @@ pub static SIGNAL: Section = Section {
             Kind::Scalar(Scalar::Margin),
             "What holds when it is proven exceeded; as for a guardrail.",
         ),
-        Key::default(
+        Key::optional(
             "no_data",
             Kind::Scalar(Scalar::NoData),
-            "hold 30m",
-            "What the metric's silence does, and after how long.",
+            "What the metric's silence does, and after how long. Without it `hold 1h`; `warn 1h` for tool_call_valid and schema_valid.",
         ),
-        Key::default("dry_run", SWITCH, "off", "Whether it is computed and shown and does nothing."),
         Key::not_built(
             "sample",
             "remove it; the metrics that exist see every request",

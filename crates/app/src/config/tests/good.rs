@@ -36,7 +36,7 @@ default_provider: openai
 routes:
   support-agent:
     session: [header:X-Session-Id, body:metadata.session_id, conversation]
-    customer: [key, header:x-customer]
+    customer: [header:x-customer]
     stable:
       model: openai/gpt-4.1
       prompt: prompts/support.md
@@ -60,9 +60,10 @@ api: { tokens: { alice: ${ALICE_TOKEN} } }
 notify:
   - { url: file:secrets/hook, format: slack, on: [rolled_back] }
 prices:
-  openai/gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
+  gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
 limits: { body: 1MB, session_idle: 2h }
 answer_headers: off
+public_url: https://coalmine.example/
 override_header: on
 time_scale: 60
 "#;
@@ -114,10 +115,10 @@ fn one_provider_and_one_route_are_enough() {
             SessionSource::Conversation
         ]
     );
-    assert_eq!(route.customer, [CustomerSource::Key]);
+    assert_eq!(route.customer, [] as [CustomerSource; 0]);
     assert!(read.answer_headers && !read.override_header);
     assert_eq!(read.providers[&ProviderName::from("openai")].upstreams[0].url, "https://api.openai.com/v1");
-    assert_eq!(read.limits.body_bytes, 32 << 20);
+    assert_eq!(read.limits.body_bytes, 64 << 20);
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn the_full_file_is_read() {
     assert_eq!(vllm.upstreams[0].url, "http://10.0.0.5:8000/v1");
     assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
     assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
-    assert_eq!(read.prices["openai/gpt-4.1"].cached_input_usd, 0.5);
+    assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));
     assert_eq!(read.limits.session_idle, SpanMs::hours(2));
     assert_eq!(read.time_scale, 60.0);
 }
