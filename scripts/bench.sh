@@ -9,8 +9,9 @@ while [ $# -gt 0 ]; do case $1 in
   --rounds) rounds=$2; shift 2;; --secs) secs=$2; shift 2;; --streams) streams=$2; shift 2;;
   --many) many=$2; shift 2;; --no-build) build=0; shift;; *) sed -n 2,4p "$0"; exit 2;; esac; done
 bench=$(realpath "${BENCH:-../shared/bench}") || { echo "bench: name the harness with BENCH=DIR" >&2; exit 1; }
-tools=$PWD/target/bench-tools
-bin=$PWD/target/release/coalmine
+target=${CARGO_TARGET_DIR:-$PWD/target}
+tools=$target/bench-tools
+bin=$target/release/coalmine
 if ! command -v nginx >/dev/null; then
   echo "bench: installing nginx-light"
   (apt-get update -qq && apt-get install -y -qq nginx-light) >/dev/null 2>&1 || { echo "bench: nginx is missing and cannot be installed" >&2; exit 1; }

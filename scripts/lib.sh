@@ -34,3 +34,13 @@ need_cargo() {
   say "installing $2 (once)"
   cargo install --locked --quiet "$2"
 }
+
+# need_python_env FOLDER PACKAGE…: a Python environment with these packages, once.
+need_python_env() {
+  local folder=$1
+  shift
+  need python3 python3
+  python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv-is-missing python3-venv
+  [ -x "$folder/bin/python" ] || python3 -m venv "$folder"
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+}

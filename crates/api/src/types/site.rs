@@ -21,6 +21,9 @@ pub struct SiteView {
     /// Customers by tag.
     #[schema(value_type = Object)]
     pub tags: BTreeMap<String, BTreeSet<CustomerId>>,
+    /// Models that the configuration prices, over the shipped prices.
+    #[serde(default)]
+    pub priced: BTreeSet<String>,
 }
 
 /// One route of the site.

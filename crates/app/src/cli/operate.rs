@@ -58,6 +58,7 @@ pub async fn read_release(client: &Client, file: &Path) -> Result<ReleaseSpec> {
         providers: site.providers,
         cohorts: site.cohorts,
         tags: site.tags,
+        priced: site.priced,
     };
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     Ok(config::parse_release(&text, file, &background, &Machine)?)

@@ -214,8 +214,8 @@ pub(crate) fn unread() -> Fault {
 }
 
 impl Process {
-    /// What a release file is read against, with the stables and the prices of this file; put the
-    /// store's stables in where it knows better, and the models of the shipped prices.
+    /// What a release file is read against, with the stables of this file; put the store's in
+    /// where it knows better.
     #[must_use]
     pub fn background(&self) -> Background {
         let mut tags: BTreeMap<String, BTreeSet<CustomerId>> = BTreeMap::new();

@@ -18,6 +18,7 @@ use coalmine_core::release::policy::{Ages, Budget, OnRollback, OnUndecided, Poli
 use coalmine_core::tally::Presence;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::{Version, VersionId};
+use coalmine_wire::prices::Prices;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -33,7 +34,8 @@ pub struct Background {
     pub cohorts: BTreeMap<String, BTreeSet<CustomerId>>,
     /// Customers by tag.
     pub tags: BTreeMap<String, BTreeSet<CustomerId>>,
-    /// Models with a known price; where stable or canary has none, cost is not watched by default.
+    /// Models that the configuration prices, over the shipped prices. Where stable or canary has no
+    /// price, cost is not watched by default.
     #[serde(default)]
     pub priced: BTreeSet<String>,
 }
@@ -124,7 +126,8 @@ impl Reader<'_> {
         let route = self.route(fields);
         let canary = route.and_then(|(_, route)| self.canary(fields, &route.stable));
         let changed = route.zip(canary.as_ref()).map(|((_, route), canary)| {
-            let priced = |version: &Version| self.background.priced.contains(&version.model);
+            let shipped = Prices::shipped();
+            let priced = |v: &Version| self.background.priced.contains(&v.model) || shipped.of(&v.model).is_some();
             let prices = if priced(&route.stable) && priced(canary) { Presence::Present } else { Presence::Absent };
             (route.stable.diff(canary), prices)
         });

@@ -37,19 +37,20 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
         kind: match written.kind {
             config::ProviderKind::OpenAi => ProviderKind::OpenAi,
         },
-        credential: written
-            .api_key
-            .as_ref()
-            .map_or(Credential::None, |key| Credential::Bearer(Secret::new(key.expose()))),
+        credential: match &written.api_key {
+            Some(key) => Credential::Bearer(Secret::new(key.expose())),
+            None if written.send_client_key => Credential::Client,
+            None => Credential::None,
+        },
         upstreams: written.upstreams.iter().map(|upstream| Upstream { url: upstream.url.clone() }).collect(),
         timeouts: Timeouts {
             connect: wall(limits.connect_timeout),
             first_byte: wall(limits.first_byte_timeout),
             idle: wall(limits.idle_timeout),
-            ..Timeouts::default()
+            total: wall(limits.total_timeout),
         },
         retry: RetryPolicy::default(),
-        stream_usage: StreamUsage::Ask,
+        stream_usage: if written.stream_usage { StreamUsage::Ask } else { StreamUsage::Leave },
     }
 }
 
@@ -58,24 +59,21 @@ fn settings(route: &config::Route) -> RouteSettings {
         SessionSource::Header(name) => coalmine_gateway::config::SessionSource::Header(name.clone()),
         SessionSource::Path => coalmine_gateway::config::SessionSource::Path,
         SessionSource::Body(path) => coalmine_gateway::config::SessionSource::Body(path.clone()),
-        SessionSource::User => coalmine_gateway::config::SessionSource::Body("user".to_owned()),
         SessionSource::Conversation => coalmine_gateway::config::SessionSource::Conversation,
     };
     let customer = |source: &CustomerSource| match source {
-        CustomerSource::Header(name) => Some(coalmine_gateway::config::CustomerSource::Header(name.clone())),
-        CustomerSource::Body(path) => Some(coalmine_gateway::config::CustomerSource::Body(path.clone())),
-        // The gateway always asks the key last.
-        CustomerSource::Key => None,
+        CustomerSource::Header(name) => coalmine_gateway::config::CustomerSource::Header(name.clone()),
+        CustomerSource::Body(path) => coalmine_gateway::config::CustomerSource::Body(path.clone()),
     };
     RouteSettings {
         sessions: route.session.iter().map(session).collect(),
-        customers: route.customer.iter().filter_map(customer).collect(),
+        customers: route.customer.iter().map(customer).collect(),
         feedback: route.feedback.clone(),
     }
 }
 
-/// The keys of clients and of customers. A customer's key names its customer; where only those are
-/// configured, other keys are taken as well.
+/// The keys of clients and of customers; a customer's key names its customer. Where there is any, no
+/// other is admitted.
 fn client_keys(process: &Process) -> Vec<ClientKey> {
     let hash = |secret: &config::Secret| *blake3::hash(secret.expose().as_bytes()).as_bytes();
     let clients = process.client_keys.values().map(|key| ClientKey { hash: hash(key), customer: None });
@@ -92,6 +90,7 @@ fn limits(written: &config::Limits) -> Limits {
         body_time: Duration::from_millis(written.body_timeout.0),
         connections: written.connections,
         conversation_idle: written.session_idle,
+        rescue_hold: Duration::from_millis(written.rescue_hold.0),
         ..Limits::default()
     }
 }
@@ -100,8 +99,8 @@ fn limits(written: &config::Limits) -> Limits {
 fn prices(process: &Process) -> Prices {
     let mut prices = Prices::shipped();
     for (model, price) in &process.prices {
-        let cached_input_usd = Some(price.cached_input_usd);
-        let rate = Rate { input_usd: price.input_usd, cached_input_usd, output_usd: price.output_usd };
+        let config::Price { input_usd, cached_input_usd, output_usd } = *price;
+        let rate = Rate { input_usd, cached_input_usd, output_usd };
         prices = prices.with(model, Price { rate, long: None });
     }
     prices

@@ -77,7 +77,8 @@ pub(super) fn webhooks(process: &Process) -> Vec<Webhook> {
             WebhookFormat::Json => Form::Fields,
             WebhookFormat::Slack => Form::Slack,
         },
-        link_base: None,
+        link_base: process.public_url.clone(),
+        on: webhook.on.clone(),
     });
     told.collect()
 }
@@ -93,5 +94,6 @@ pub(super) fn view(process: &Process) -> SiteView {
         providers: background.providers,
         cohorts: background.cohorts,
         tags: background.tags,
+        priced: background.priced,
     }
 }

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The black box: the real binary with real SDKs, real sockets, real kills; nothing here imports a Coalmine crate.
+# Recorded generations are replayed where DATA (or ../shared/data/replay) holds them.
+source "$(dirname "$0")/lib.sh"
+need_rust
+say "building the binary and what stands outside of it"
+cargo build --profile quick --quiet --package coalmine --package outside
+bin=${CARGO_TARGET_DIR:-target}/quick
+
+say "unmodified SDKs through Coalmine and directly: the same results"
+scripts/sdk.sh "$bin/coalmine"
+say "the demo comes out as its worlds are"
+"$bin/coalmine" demo --json
+say "what holds when things break"
+"$bin/outside" faults --bin "$bin/coalmine"
+say "pins through ramp, restart and kill -9"
+"$bin/outside" pins --bin "$bin/coalmine" --sessions 30000 --split-sessions 30000
+data=${DATA:-../shared/data/replay}
+if [ -f "$data/manifest.json" ]; then
+  say "recorded generations"
+  DATA=$data RUNS=prime_gpt4=1,happy_gpt35=1,aa_prime_gpt4=2,opinion_gpt35=2 scripts/replay.sh
+else
+  say "recorded generations: NOT REPLAYED, $data is not there (DATA names another folder)"
+fi
