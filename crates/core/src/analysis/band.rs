@@ -1,4 +1,6 @@
 //! The confidence sequence of a guardrail's difference, by inversion of the processes that decide.
+//! Both bounds are of the same difference: where a quantile metric rolls back at a threshold of its own,
+//! the band is of promotion's.
 //!
 //! An inversion replays the buckets, so it is made anew only when a tenth more canary sessions are there
 //! than at the last one, and only when somebody reads it. Which buckets it covers depends on the buckets
@@ -41,8 +43,6 @@ struct Kept {
     mass: Option<f64>,
     control: Filled,
     canary: Filled,
-    /// Against the rollback margin's own threshold; empty where it has none.
-    canary_rollback: Filled,
 }
 
 /// (class, count) of the classes that are not empty.
@@ -76,12 +76,7 @@ impl Band {
         self.values = values;
         self.sessions += arms.canary.iter().take(values.len()).sum::<u64>();
         let filled = |counts: &[u64]| counts.iter().take(values.len()).enumerate().filter_map(pair).collect();
-        self.buckets.push(Kept {
-            mass,
-            control: filled(&arms.control),
-            canary: filled(&arms.canary),
-            canary_rollback: filled(&arms.canary_rollback),
-        });
+        self.buckets.push(Kept { mass, control: filled(&arms.control), canary: filled(&arms.canary) });
         if self.sessions as f64 >= GROWTH * self.drawn.sessions as f64 {
             self.drawn = Drawn { buckets: self.buckets.len(), sessions: self.sessions, bounds: OnceLock::new() };
         }
@@ -98,20 +93,18 @@ impl Band {
 
     fn draw(&self) -> (f64, f64) {
         let line = self.lines.rollback - self.lines.weight - self.share;
-        let low = self.bound(&self.rollback, line, |kept| {
-            if kept.canary_rollback.is_empty() { &kept.canary } else { &kept.canary_rollback }
-        });
-        let high = self.promote.as_ref().and_then(|design| self.bound(design, self.lines.promote, |kept| &kept.canary));
+        let low = self.bound(&self.rollback, line);
+        let high = self.promote.as_ref().and_then(|design| self.bound(design, self.lines.promote));
         (low.unwrap_or(-1.0), high.unwrap_or(1.0))
     }
 
-    fn bound(&self, design: &Design, line: f64, canary: impl Fn(&Kept) -> &Filled) -> Option<f64> {
+    fn bound(&self, design: &Design, line: f64) -> Option<f64> {
         let spread: Vec<Spread> = self.buckets[..self.drawn.buckets]
             .iter()
             .map(|kept| Spread {
                 mass: kept.mass,
                 control: self.spread(&kept.control),
-                canary: self.spread(canary(kept)),
+                canary: self.spread(&kept.canary),
             })
             .collect();
         let steps: Vec<Step<'_>> = spread.iter().filter_map(|spread| spread.step(self.values)).collect();

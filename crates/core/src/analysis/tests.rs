@@ -220,6 +220,18 @@ fn a_slow_canary_and_a_dear_one_are_found() {
 }
 
 #[test]
+fn a_band_is_of_one_threshold() {
+    let uneven = Guardrail { promote: Margin { ratio: 1.3, shift: 0.0 }, ..guardrail(Metric::TtftP95, 0.0) };
+    let mut world = World::new(release(5_000, vec![uneven]), 19);
+    for _ in 0..120 {
+        world.run(25, GOOD);
+    }
+    let difference = world.look().findings[0].difference.unwrap();
+    assert!(difference.low < difference.point && difference.point < difference.high, "{difference:?}");
+    assert!(difference.high < 0.0, "far fewer lie beyond the wider threshold: {difference:?}");
+}
+
+#[test]
 fn a_signal_holds_and_goes_on_after_recovery() {
     let signal = Guardrail { role: Role::Signal, ..guardrail(Metric::RefusalRate, 0.04) };
     let mut world = World::new(release(5_000, vec![signal, guardrail(Metric::ErrorRate, 0.02)]), 8);
