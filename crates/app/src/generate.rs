@@ -23,5 +23,6 @@ pub fn all() -> Vec<Generated> {
         .collect();
     files.push(Generated { path: "docs/configuration.md".to_owned(), text: reference::configuration() });
     files.push(Generated { path: "docs/not-built-yet.md".to_owned(), text: reference::not_built_yet() });
+    files.push(Generated { path: "schema/openapi.json".to_owned(), text: coalmine_api::openapi::document() });
     files
 }

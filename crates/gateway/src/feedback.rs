@@ -70,7 +70,7 @@ struct Verdict {
 }
 
 /// Whose score it is.
-struct Subject {
+struct Joined {
     route: RouteName,
     unit: UnitKey,
     member: Option<Membership>,
@@ -117,9 +117,9 @@ fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(
     if scores.is_empty() || scores.len() > SCORES_MAX {
         return Err(format!("give 1 to {SCORES_MAX} scores, as `metrics` or as `name` and `value`"));
     }
-    let subject = subject(gateway, caller, item, now)?;
+    let joined = joined(gateway, caller, item, now)?;
     let snapshot = gateway.tables.load();
-    let allowed = snapshot.route(subject.route.as_str()).map(|route| route.settings.clone());
+    let allowed = snapshot.route(joined.route.as_str()).map(|route| route.settings.clone());
     let mut ready = Vec::with_capacity(scores.len());
     for (name, score) in scores {
         let name = name.strip_prefix("feedback.").unwrap_or(name);
@@ -127,7 +127,7 @@ fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(
             return Err(format!("`{name}` cannot name a feedback: 1 to 64 of a-z 0-9 _ . -"));
         }
         if allowed.as_ref().is_some_and(|settings| !settings.feedback.is_empty() && !settings.feedback.contains(name)) {
-            return Err(format!("route {} takes no feedback named `{name}`", subject.route));
+            return Err(format!("route {} takes no feedback named `{name}`", joined.route));
         }
         let value = match score {
             Score::Truth(is_so) => f64::from(u8::from(is_so)),
@@ -135,12 +135,12 @@ fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(
             Score::Number(value) => return Err(format!("`{name}` is {value}; a score is in 0..=1, where 1 is good")),
         };
         ready.push(Feedback {
-            route: subject.route.clone(),
-            unit: subject.unit,
-            member: subject.member.clone(),
+            route: joined.route.clone(),
+            unit: joined.unit,
+            member: joined.member.clone(),
             name: name.to_owned(),
             value,
-            idempotency: idempotency(gateway, &subject, name, item.id.as_ref()),
+            idempotency: idempotency(gateway, &joined, name, item.id.as_ref()),
             received_at: now,
         });
     }
@@ -150,12 +150,12 @@ fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(
     }
 }
 
-fn subject(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<Subject, String> {
+fn joined(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<Joined, String> {
     if let Some(text) = &item.request_id {
         let id = RequestId::open(text, &gateway.keys.request_id)
             .ok_or("`request_id` is not one that this gateway gave out in `x-coalmine-request-id`")?;
         let unit = id.unit.ok_or("the request had no session, so nothing can be joined to it")?;
-        return Ok(Subject { route: RouteName::clone(&id.route), unit, member: id.member, turn: id.turn });
+        return Ok(Joined { route: RouteName::clone(&id.route), unit, member: id.member, turn: id.turn });
     }
     let (Some(session), Some(model)) = (&item.session_id, &item.model) else {
         return Err("give `request_id`, or `session_id` with `model` (the route)".to_owned());
@@ -164,13 +164,13 @@ fn subject(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Resu
     let route = snapshot.route(model).ok_or_else(|| format!("there is no route `{model}`"))?;
     let unit = identify::unit(gateway, route, &caller.scope, session);
     let pin = gateway.pins.get(unit, now).ok_or("no live session of this name under this API key and route")?;
-    Ok(Subject { route: RouteName::clone(&route.name), unit, member: pin.member, turn: 0 })
+    Ok(Joined { route: RouteName::clone(&route.name), unit, member: pin.member, turn: 0 })
 }
 
-fn idempotency(gateway: &Gateway, subject: &Subject, name: &str, id: Option<&Id>) -> u64 {
+fn idempotency(gateway: &Gateway, joined: &Joined, name: &str, id: Option<&Id>) -> u64 {
     let mut hasher = blake3::Hasher::new_keyed(&gateway.keys.request_id);
-    hasher.update(&subject.unit.0.to_le_bytes());
-    hasher.update(&subject.turn.to_le_bytes());
+    hasher.update(&joined.unit.0.to_le_bytes());
+    hasher.update(&joined.turn.to_le_bytes());
     hasher.update(&(name.len() as u64).to_le_bytes());
     hasher.update(name.as_bytes());
     match id {

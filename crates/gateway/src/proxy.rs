@@ -2,10 +2,10 @@
 
 use crate::answer::{AnswerBody, Refusal};
 use crate::gateway::Gateway;
-use crate::phase::admit::{Admitted, Endpoint, admit};
+use crate::phase::admit::{Admitted, Surface, admit};
 use crate::phase::assign::assign;
 use crate::phase::identify::identify;
-use crate::phase::observe::{Exchange, Subject};
+use crate::phase::observe::{Begun, Exchange};
 use crate::phase::relay::{relay, tell};
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
@@ -20,11 +20,11 @@ use std::sync::Arc;
 pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<AnswerBody> {
     let answered = match admit(gateway, request).await {
         Err(refusal) => Err(refusal),
-        Ok(admitted) => match admitted.endpoint {
-            Endpoint::Chat => chat(gateway, admitted).await,
-            Endpoint::Feedback => feedback::take(gateway, &admitted),
-            Endpoint::Models => Ok(passthrough::models(gateway)),
-            Endpoint::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
+        Ok(admitted) => match admitted.surface {
+            Surface::Chat => chat(gateway, admitted).await,
+            Surface::Feedback => feedback::take(gateway, &admitted),
+            Surface::Models => Ok(passthrough::models(gateway)),
+            Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
         },
     };
     answered.unwrap_or_else(|refusal| {
@@ -53,7 +53,7 @@ async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
     let mut exchange = Exchange::begin(
         gateway,
         &chat,
-        Subject {
+        Begun {
             route: &route,
             prepared,
             identity: whose.identity,

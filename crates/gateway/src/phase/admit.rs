@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 pub(crate) struct Admitted {
     pub(crate) parts: request::Parts,
     pub(crate) body: Bytes,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) surface: Surface,
     /// The session named in the path `/s/{session}/v1/…`.
     pub(crate) session: Option<String>,
     /// What follows `/v1`, query included.
@@ -27,7 +27,7 @@ pub(crate) struct Admitted {
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Endpoint {
+pub(crate) enum Surface {
     /// A chat completion: assigned and counted.
     Chat,
     /// The list of models.
@@ -62,11 +62,11 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Resu
     let Some((session, rest)) = split(parts.uri.path()) else {
         return Err(Refusal::new(Problem::BadRequest, "the path must begin with /v1/"));
     };
-    let endpoint = match (&parts.method, rest) {
-        (&Method::POST, "/chat/completions") => Endpoint::Chat,
-        (&Method::GET, "/models") => Endpoint::Models,
-        (&Method::POST, "/feedback") => Endpoint::Feedback,
-        _ => Endpoint::Other,
+    let surface = match (&parts.method, rest) {
+        (&Method::POST, "/chat/completions") => Surface::Chat,
+        (&Method::GET, "/models") => Surface::Models,
+        (&Method::POST, "/feedback") => Surface::Feedback,
+        _ => Surface::Other,
     };
     let session = session.map(str::to_owned);
     let mut path = rest.to_owned();
@@ -75,7 +75,7 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Resu
         path.push_str(query);
     }
     let body = read(gateway, body).await?;
-    Ok(Admitted { parts, body, endpoint, session, path, caller, received_at: gateway.clock.now() })
+    Ok(Admitted { parts, body, surface, session, path, caller, received_at: gateway.clock.now() })
 }
 
 /// `/v1/…` and `/s/{session}/v1/…`, as (session, what follows `/v1`).

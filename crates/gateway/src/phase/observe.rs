@@ -70,7 +70,7 @@ pub(crate) enum BodyEnd {
 
 /// What a request is, for its exchange.
 #[derive(Debug)]
-pub(crate) struct Subject<'a> {
+pub(crate) struct Begun<'a> {
     pub(crate) route: &'a Arc<Route>,
     pub(crate) prepared: &'a Arc<Prepared>,
     pub(crate) identity: Identity,
@@ -82,8 +82,8 @@ pub(crate) struct Subject<'a> {
 
 impl Exchange {
     /// The request sets out.
-    pub(crate) fn begin(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, subject: Subject<'_>) -> Self {
-        let Subject { route, prepared, identity, customer, trail, assignment, started_at } = subject;
+    pub(crate) fn begin(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>) -> Self {
+        let Begun { route, prepared, identity, customer, trail, assignment, started_at } = begun;
         let unit = match identity {
             Identity::Session(unit) => Some(unit),
             Identity::Nobody => None,
