@@ -79,9 +79,13 @@ impl Chain {
         let mut hasher = Box::new(self.hasher.clone());
         // A copy is cheaper than a hash, and only the last one is asked for.
         let mut last_turn = None;
+        // One long update is cheaper than many short ones.
+        let mut encoded = Vec::with_capacity(1024);
         for message in request.messages() {
             let parts = Parts::of(message.json);
-            parts.hash(message.json, &mut hasher);
+            encoded.clear();
+            parts.encode(message.json, &mut encoded);
+            hasher.update(&encoded);
             if parts.role.is_some_and(|role| role.is("assistant")) {
                 last_turn = Some(hasher.clone());
             }
@@ -100,7 +104,9 @@ impl Trail {
     /// Begins an answer, for the observer that will read it.
     #[must_use]
     pub fn answering(mut self) -> Answering {
-        open(&mut self.hasher, "assistant");
+        let mut encoded = Vec::with_capacity(16);
+        open("assistant", &mut encoded);
+        self.hasher.update(&encoded);
         Answering { hasher: self.hasher }
     }
 }
@@ -113,10 +119,12 @@ impl Answering {
 
     /// Ends the answer with its tool calls: (id, name, arguments).
     pub(crate) fn end<'c>(mut self, calls: impl Iterator<Item = (&'c str, &'c str, &'c str)>) -> ConversationHash {
+        let mut encoded = Vec::new();
         for (id, name, arguments) in calls {
-            call(&mut self.hasher, id, name, arguments);
+            call(id, name, arguments, &mut encoded);
         }
-        close(&mut self.hasher, None);
+        close(None, &mut encoded);
+        self.hasher.update(&encoded);
         ConversationHash::of(&self.hasher)
     }
 }
@@ -159,18 +167,18 @@ impl<'a> Parts<'a> {
         parts
     }
 
-    fn hash(&self, message: &[u8], hasher: &mut blake3::Hasher) {
-        open(hasher, &self.role.map(|role| role.decode()).unwrap_or_default());
+    fn encode(&self, message: &[u8], out: &mut Vec<u8>) {
+        open(&self.role.map(|role| role.decode()).unwrap_or_default(), out);
         if let Some(value) = self.content {
-            content(value.of(message), hasher);
+            content(value.of(message), out);
         }
         for_each(self.calls.map_or(b"", |calls| calls.of(message)), |item| {
-            tool_call(item, hasher);
+            tool_call(item, out);
         });
         if let Some(value) = self.function_call.map(|value| value.of(message)).filter(|value| value.starts_with(b"{")) {
-            function(value, "", "arguments", hasher);
+            function(value, "", "arguments", out);
         }
-        close(hasher, self.answers.map(|id| id.decode()).as_deref());
+        close(self.answers.map(|id| id.decode()).as_deref(), out);
     }
 }
 
@@ -192,99 +200,99 @@ impl fmt::Debug for Answering {
     }
 }
 
-fn open(hasher: &mut blake3::Hasher, role: &str) {
-    hasher.update(&[frame::ROLE]);
-    hasher.update(role.as_bytes());
-    hasher.update(&[frame::TEXT]);
+fn open(role: &str, out: &mut Vec<u8>) {
+    out.push(frame::ROLE);
+    out.extend_from_slice(role.as_bytes());
+    out.push(frame::TEXT);
 }
 
-fn close(hasher: &mut blake3::Hasher, answers: Option<&str>) {
+fn close(answers: Option<&str>, out: &mut Vec<u8>) {
     if let Some(id) = answers {
-        hasher.update(&[frame::ANSWERS]);
-        hasher.update(id.as_bytes());
+        out.push(frame::ANSWERS);
+        out.extend_from_slice(id.as_bytes());
     }
-    hasher.update(&[frame::END]);
+    out.push(frame::END);
 }
 
 /// Arguments are hashed as what they say, not as they are written: client libraries parse them and
 /// write them anew.
-fn call(hasher: &mut blake3::Hasher, id: &str, name: &str, arguments: &str) {
-    hasher.update(&[frame::CALL]);
-    hasher.update(id.as_bytes());
-    hasher.update(&[frame::FIELD]);
-    hasher.update(name.as_bytes());
-    hasher.update(&[frame::FIELD]);
+fn call(id: &str, name: &str, arguments: &str, out: &mut Vec<u8>) {
+    out.push(frame::CALL);
+    out.extend_from_slice(id.as_bytes());
+    out.push(frame::FIELD);
+    out.extend_from_slice(name.as_bytes());
+    out.push(frame::FIELD);
     if json::check(arguments.as_bytes()).is_ok() {
-        canonical(arguments.as_bytes(), hasher);
+        canonical(arguments.as_bytes(), out);
     } else {
-        hasher.update(arguments.as_bytes());
+        out.extend_from_slice(arguments.as_bytes());
     }
 }
 
-fn tool_call(item: &[u8], hasher: &mut blake3::Hasher) {
+fn tool_call(item: &[u8], out: &mut Vec<u8>) {
     let id = json::member(item, "id").and_then(json::text).unwrap_or_default();
     if let Some(custom) = json::member(item, "custom") {
-        function(custom, &id, "input", hasher);
+        function(custom, &id, "input", out);
     } else {
-        function(json::member(item, "function").unwrap_or(b"{}"), &id, "arguments", hasher);
+        function(json::member(item, "function").unwrap_or(b"{}"), &id, "arguments", out);
     }
 }
 
-fn function(called: &[u8], id: &str, arguments: &str, hasher: &mut blake3::Hasher) {
+fn function(called: &[u8], id: &str, arguments: &str, out: &mut Vec<u8>) {
     let name = json::member(called, "name").and_then(json::text).unwrap_or_default();
     let value = json::member(called, arguments).unwrap_or(b"\"\"");
     let arguments = json::text(value).unwrap_or_else(|| String::from_utf8_lossy(value));
-    call(hasher, id, &name, &arguments);
+    call(id, &name, &arguments, out);
 }
 
 /// The text of a content, whether a string or an array of parts; parts that are no text by what they
 /// say.
-fn content(value: &[u8], hasher: &mut blake3::Hasher) {
+fn content(value: &[u8], out: &mut Vec<u8>) {
     match Scanner::new(value).peek() {
-        Ok(Kind::String) => text(value, hasher),
+        Ok(Kind::String) => text(value, out),
         Ok(Kind::Array) => for_each(value, |part| match json::member(part, "text") {
-            Some(value) if value.starts_with(b"\"") => text(value, hasher),
+            Some(value) if value.starts_with(b"\"") => text(value, out),
             _ if json::member(part, "type") == Some(br#""refusal""#) => {}
             _ => {
-                hasher.update(&[frame::PART]);
-                canonical(part, hasher);
-                hasher.update(&[frame::PART]);
+                out.push(frame::PART);
+                canonical(part, out);
+                out.push(frame::PART);
             }
         }),
         Ok(Kind::Null) | Err(_) => {}
-        Ok(Kind::Object | Kind::Number | Kind::Bool) => canonical(value, hasher),
+        Ok(Kind::Object | Kind::Number | Kind::Bool) => canonical(value, out),
     }
 }
 
-fn text(value: &[u8], hasher: &mut blake3::Hasher) {
+fn text(value: &[u8], out: &mut Vec<u8>) {
     if let Ok(text) = Scanner::new(value).string() {
         let mut unescape = Unescape::default();
         unescape.feed(text, |piece| {
-            hasher.update(piece.as_bytes());
+            out.extend_from_slice(piece.as_bytes());
         });
         unescape.finish(|piece| {
-            hasher.update(piece.as_bytes());
+            out.extend_from_slice(piece.as_bytes());
         });
     }
 }
 
 /// JSON without its white space and with the escapes of its strings undone; the order of members is
 /// kept, as every library keeps it.
-fn canonical(value: &[u8], hasher: &mut blake3::Hasher) {
+fn canonical(value: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while at < value.len() {
         let end = value[at..]
             .iter()
             .position(|byte| matches!(byte, b'"' | b' ' | b'\t' | b'\n' | b'\r'))
             .map_or(value.len(), |plain| at + plain);
-        hasher.update(&value[at..end]);
+        out.extend_from_slice(&value[at..end]);
         at = end + 1;
         if value.get(end) == Some(&b'"') {
             let mut string = Scanner::within(value, Span { start: end, end: value.len() });
             let Ok(_) = string.skip() else { return };
-            hasher.update(&[frame::STRING]);
-            text(&value[end..string.at()], hasher);
-            hasher.update(&[frame::STRING]);
+            out.push(frame::STRING);
+            text(&value[end..string.at()], out);
+            out.push(frame::STRING);
             at = string.at();
         }
     }
