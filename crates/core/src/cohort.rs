@@ -58,3 +58,23 @@ impl Cohort {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::example::named;
+
+    #[test]
+    fn a_session_without_a_customer_is_only_in_all() {
+        let (internal, acme) = (named("internal", &["acme"]), CustomerId::from("acme"));
+        assert!(internal.contains(Some(&acme)) && !internal.contains(None));
+        assert!(Cohort::All.contains(Some(&acme)) && Cohort::All.contains(None));
+    }
+
+    #[test]
+    fn a_cohort_is_within_those_that_hold_all_of_it() {
+        let (one, two) = (named("one", &["a"]), named("two", &["a", "b"]));
+        assert!(one.is_within(&two) && two.is_within(&Cohort::All));
+        assert!(!two.is_within(&one) && !Cohort::All.is_within(&two));
+    }
+}

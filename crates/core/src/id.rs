@@ -80,7 +80,9 @@ impl Serialize for UnitKey {
 impl<'de> Deserialize<'de> for UnitKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+        let is_hex = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let read = is_hex.then(|| u128::from_str_radix(&text, 16).ok()).flatten();
+        read.map(Self).ok_or_else(|| serde::de::Error::custom("a unit key is 32 hex digits"))
     }
 }
 
@@ -100,5 +102,20 @@ impl Generation {
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_key_is_written_and_read_as_32_digits() {
+        let stored = serde_json::to_string(&UnitKey(0xab)).unwrap();
+        assert_eq!(stored, format!("\"{}ab\"", "0".repeat(30)));
+        assert_eq!(serde_json::from_str::<UnitKey>(&stored).unwrap(), UnitKey(0xab));
+        for text in ["\"ab\"", &format!("\"+{}\"", "0".repeat(31)), &format!("\"{}\"", "0".repeat(33))] {
+            assert!(serde_json::from_str::<UnitKey>(text).is_err(), "{text}");
+        }
     }
 }

@@ -88,3 +88,28 @@ impl fmt::Display for SpanMs {
         write!(f, "{ms}ms")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_people_write_them() {
+        let told: Vec<String> =
+            [0, 5, 90_000, 60_000, 3_600_000, 86_400_000, 90_000_000].map(|ms| SpanMs(ms).to_string()).into();
+        assert_eq!(told, ["0ms", "5ms", "90s", "1m", "1h", "1d", "25h"]);
+    }
+
+    #[test]
+    fn a_rounded_span_has_its_two_largest_units() {
+        let told: Vec<String> = [0, 1, 60_000, 61_000, 3_605_000, 90_061_000].map(|ms| SpanMs(ms).rounded()).into();
+        assert_eq!(told, ["0s", "1s", "1m", "1m 1s", "1h", "1d 1h"]);
+    }
+
+    #[test]
+    fn time_neither_wraps_nor_runs_backwards() {
+        assert_eq!(UnixMs(1).since(UnixMs(2)), SpanMs::ZERO);
+        assert_eq!(UnixMs(u64::MAX) + SpanMs(1), UnixMs(u64::MAX));
+        assert_eq!(UnixMs(1) - SpanMs(2), UnixMs(0));
+    }
+}

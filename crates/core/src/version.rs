@@ -191,7 +191,7 @@ impl VersionId {
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
-        if digits.len() != 64 || !text.is_ascii() {
+        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
         let mut bytes = [0; 32];
@@ -212,5 +212,68 @@ impl<'de> Deserialize<'de> for VersionId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("a version id is 64 hex digits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        proptest::sample::select(vec!["", "a", "b", "ab", "no prompt", "no tools", "replace prompt"])
+            .prop_map(str::to_owned)
+    }
+
+    fn version() -> impl Strategy<Value = Version> {
+        let prompt =
+            (prop_oneof![Just(PromptMode::Replace), Just(PromptMode::Prepend), Just(PromptMode::Append)], text());
+        let tools = (prop_oneof![Just(ToolsMode::Replace), Just(ToolsMode::Merge)], text());
+        let params = proptest::collection::btree_map(text(), text().prop_map(JsonText), 0..3);
+        (text(), text(), proptest::option::of(prompt), proptest::option::of(tools), params).prop_map(
+            |(provider, model, prompt, tools, params)| Version {
+                provider: ProviderName(provider),
+                model,
+                prompt: prompt.map(|(mode, text)| Prompt { mode, text }),
+                tools: tools.map(|(mode, json)| Tools { mode, json: JsonText(json) }),
+                params,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn two_bundles_share_an_id_only_when_they_are_equal(one in version(), other in version()) {
+            prop_assert_eq!(one.id() == other.id(), one == other);
+            prop_assert_eq!(one.diff(&other).changed.is_empty(), one == other);
+        }
+
+        #[test]
+        fn an_id_is_read_back(bytes: [u8; 32]) {
+            let id = VersionId(bytes);
+            prop_assert_eq!(VersionId::from_hex(&id.to_hex()), Some(id));
+        }
+    }
+
+    /// Ids are stored: a change of the hash would orphan every version.
+    #[test]
+    fn the_hash_is_the_one_that_is_stored() {
+        let version = Version {
+            provider: ProviderName::from("openai"),
+            model: "gpt-4.1".to_owned(),
+            prompt: Some(Prompt { mode: PromptMode::Replace, text: "Be brief.".to_owned() }),
+            tools: None,
+            params: [("temperature".to_owned(), JsonText("0.2".to_owned()))].into(),
+        };
+        insta::assert_snapshot!(version.id().to_hex(), @"895830be82548aab19dd61c23d22ed99187d69cac0f8b82fa6e85a7ab3dcec9c");
+    }
+
+    #[test]
+    fn only_64_hex_digits_are_an_id() {
+        for text in ["", "00", &"g".repeat(64), &"+1".repeat(32), &"é".repeat(32)] {
+            assert_eq!(VersionId::from_hex(text), None, "{text}");
+        }
     }
 }
