@@ -1,1 +1,29 @@
-//! Map to follow.
+//! Worlds of known truth in virtual time, driving the shipped core and control without sockets.
+//!
+//! # Map
+//! | module | what it holds |
+//! |---|---|
+//! | [`world`] | what is true: users, versions, faults |
+//! | [`script`] | a world and a release as a plain-text file |
+//! | [`luck`] | repeatable random numbers |
+//! | `users`, `upstream`, `gateway` | sessions and their turns; what a version answers; assign, pin, report |
+//! | [`run()`] | one release from start to end, the laws checked on the way |
+//! | [`report`] | the outcome, for people and for golden files |
+//!
+//! Both arms of a world share their luck: a session that would fail under either version fails under both,
+//! so the sessions harmed by a canary are counted and not estimated.
+
+mod gateway;
+mod laws;
+pub mod luck;
+pub mod report;
+mod run;
+pub mod script;
+mod upstream;
+mod users;
+pub mod world;
+
+pub use report::{Ended, SimOutcome};
+pub use run::{SimError, run};
+pub use script::Scenario;
+pub use world::World;

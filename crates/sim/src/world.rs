@@ -1,0 +1,197 @@
+//! What is true in a world: who comes, what each version does to them, and what breaks.
+
+use coalmine_core::time::SpanMs;
+
+/// One world. Instants are counted from the release's start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct World {
+    /// Who comes.
+    pub users: Users,
+    /// What the stable version does.
+    pub stable: Truth,
+    /// What the canary does.
+    pub canary: Truth,
+    /// What changes on the way; later ones lie on top of earlier ones.
+    pub changes: Vec<Change>,
+    /// What breaks in Coalmine itself.
+    pub faults: Vec<Fault>,
+    /// Traffic on stable before the start, for the calibration.
+    pub history: SpanMs,
+    /// When the world ends if nothing was decided.
+    pub until: SpanMs,
+}
+
+/// Who comes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Users {
+    /// New sessions in an hour (Poisson).
+    pub sessions_per_hour: f64,
+    /// How much that swings over a day: 0.5 is from half to one and a half.
+    pub swing: f64,
+    /// Turns of a session (geometric).
+    pub turns_mean: f64,
+    /// From an answer to the next turn (log-normal), in milliseconds.
+    pub think_ms: f64,
+    /// The share of a session's turns that repeat its own luck, 0 to 1: what clusters inside sessions.
+    pub cluster: f64,
+    /// The chance that a user leaves after a bad turn.
+    pub leave_after_bad: f64,
+    /// The share of turns that declare tools and get a tool call.
+    pub tools: f64,
+}
+
+/// What a version does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Truth {
+    /// The chance that a request fails.
+    pub error: f64,
+    /// The chance that a request hangs until its deadline.
+    pub hang: f64,
+    /// The chance that an answer refuses.
+    pub refusal: f64,
+    /// The chance that a tool call is wrong.
+    pub tool_bad: f64,
+    /// To the first content, median in milliseconds (log-normal).
+    pub ttft_ms: f64,
+    /// From the first content to the end, median in milliseconds (log-normal).
+    pub answer_ms: f64,
+    /// US dollars of a request, median (log-normal).
+    pub cost_usd: f64,
+    /// The chance that a session's task is solved; scored later.
+    pub solved: f64,
+}
+
+/// One number of a [`Truth`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// [`Truth::error`].
+    Error,
+    /// [`Truth::hang`].
+    Hang,
+    /// [`Truth::refusal`].
+    Refusal,
+    /// [`Truth::tool_bad`].
+    ToolBad,
+    /// [`Truth::ttft_ms`].
+    Ttft,
+    /// [`Truth::answer_ms`].
+    Answer,
+    /// [`Truth::cost_usd`].
+    Cost,
+    /// [`Truth::solved`].
+    Solved,
+}
+
+/// Whom a change hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The stable version.
+    Stable,
+    /// The canary.
+    Canary,
+    /// Both alike.
+    Both,
+}
+
+/// Something that is otherwise for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// From when.
+    pub from: SpanMs,
+    /// Until when.
+    pub to: SpanMs,
+    /// Whose.
+    pub side: Side,
+    /// What.
+    pub part: Part,
+    /// Its value meanwhile.
+    pub value: f64,
+}
+
+/// What breaks in Coalmine itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The store does not answer.
+    StoreDown {
+        /// From when.
+        from: SpanMs,
+        /// Until when.
+        to: SpanMs,
+    },
+    /// The gateway's reports do not arrive; they are offered again afterwards.
+    ReportsLost {
+        /// From when.
+        from: SpanMs,
+        /// Until when.
+        to: SpanMs,
+    },
+    /// The control plane is killed and started again.
+    Restart {
+        /// When.
+        at: SpanMs,
+    },
+}
+
+impl Truth {
+    pub(crate) fn set(&mut self, part: Part, value: f64) {
+        let place = match part {
+            Part::Error => &mut self.error,
+            Part::Hang => &mut self.hang,
+            Part::Refusal => &mut self.refusal,
+            Part::ToolBad => &mut self.tool_bad,
+            Part::Ttft => &mut self.ttft_ms,
+            Part::Answer => &mut self.answer_ms,
+            Part::Cost => &mut self.cost_usd,
+            Part::Solved => &mut self.solved,
+        };
+        *place = value;
+    }
+}
+
+impl World {
+    /// What is true of a version at an instant; before the start there are no changes.
+    #[must_use]
+    pub fn truth(&self, side: Side, at: Option<SpanMs>) -> Truth {
+        let mut truth = match side {
+            Side::Stable | Side::Both => self.stable.clone(),
+            Side::Canary => self.canary.clone(),
+        };
+        let Some(at) = at else { return truth };
+        for change in &self.changes {
+            let hits = change.side == Side::Both || change.side == side;
+            if hits && change.from <= at && at < change.to {
+                truth.set(change.part, change.value);
+            }
+        }
+        truth
+    }
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self {
+            sessions_per_hour: 1_000.0,
+            swing: 0.0,
+            turns_mean: 4.0,
+            think_ms: 45_000.0,
+            cluster: 0.3,
+            leave_after_bad: 0.0,
+            tools: 0.3,
+        }
+    }
+}
+
+impl Default for Truth {
+    fn default() -> Self {
+        Self {
+            error: 0.005,
+            hang: 0.0,
+            refusal: 0.02,
+            tool_bad: 0.01,
+            ttft_ms: 500.0,
+            answer_ms: 3_000.0,
+            cost_usd: 0.01,
+            solved: 0.8,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The shipped core and control in worlds of known truth; what happens is held in golden files.
+
+use coalmine_sim::{Ended, Scenario, SimOutcome};
+
+async fn play(text: &str) -> SimOutcome {
+    let outcome = Scenario::parse(text).unwrap().run(1).await.unwrap();
+    assert_eq!(outcome.broken, Vec::<String>::new());
+    outcome
+}
+
+macro_rules! golden {
+    ($($name:ident => $ended:pat),* $(,)?) => {
+        $(#[tokio::test]
+        async fn $name() {
+            let outcome = play(include_str!(concat!("../scenarios/", stringify!($name), ".txt"))).await;
+            insta::assert_snapshot!(stringify!($name), outcome);
+            assert!(matches!(outcome.ended, $ended), "{:?}", outcome.ended);
+        })*
+    };
+}
+
+golden! {
+    healthy => Ended::Promoted,
+    refusal_doubled => Ended::RolledBack { .. },
+    aa => Ended::Open { .. } | Ended::Promoted,
+    late_onset => Ended::RolledBack { .. },
+    both_arms_bad => Ended::Promoted,
+    store_down => Ended::Promoted,
+    store_down_bad_canary => Ended::RolledBack { .. },
+    restarted => Ended::Promoted,
+    reports_lost => Ended::Promoted,
+}
+
+/// A kill in mid-stage changes nothing of what is decided, nor when.
+#[tokio::test]
+async fn a_restart_leaves_no_trace() {
+    let healthy = play(include_str!("../scenarios/healthy.txt")).await;
+    let restarted = play(include_str!("../scenarios/restarted.txt")).await;
+    assert_eq!(healthy, restarted);
+}
