@@ -61,8 +61,15 @@ impl Control {
         }
         let held = Held { release: id.clone(), event: event.clone(), actor: actor.clone(), at: now };
         let fresh = Lowered { held: held.clone(), next: step.next.clone(), why_pending: "not yet tried".to_owned() };
-        self.known().lowered.entry(id.clone()).or_insert(fresh);
-        self.publish_lowered(&seen.route);
+        let is_new = {
+            let mut known = self.known();
+            let is_new = !known.lowered.contains_key(id);
+            known.lowered.entry(id.clone()).or_insert(fresh);
+            is_new
+        };
+        if is_new {
+            self.publish_lowered(&seen.route);
+        }
         let braked = self.brake(&held).await;
         if let Err(error) = &braked {
             tracing::error!(release = %id, %error, "the ceiling is not on disk");

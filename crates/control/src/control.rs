@@ -16,6 +16,7 @@ use crate::view::{
     SeededRoute, StoreHealth,
 };
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
+use coalmine_core::release::check::check;
 use coalmine_core::release::decide::permit;
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::report::{Decision, JournalRow, Report};
@@ -160,8 +161,10 @@ impl Control {
         if canary == row.stable {
             return Err(ControlError::SameVersion { route: new.route, version: canary });
         }
-        if new.plan.stages.is_empty() {
-            return Err(ControlError::BadRelease("it has no stage; give it at least one".to_owned()));
+        let misfits = check(&new.plan, &new.policy);
+        if !misfits.is_empty() {
+            let all: Vec<String> = misfits.iter().map(ToString::to_string).collect();
+            return Err(ControlError::BadRelease(all.join("; ")));
         }
         let diff = stable.diff(&new.canary);
         self.register_version(new.canary.clone()).await?;
@@ -437,6 +440,10 @@ impl Control {
         };
         self.note_store(&answer);
         answer
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.known().store != StoreHealth::Answers
     }
 
     fn note_store<T>(&self, answer: &Result<T, StoreError>) {

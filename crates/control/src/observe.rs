@@ -28,7 +28,7 @@ impl Control {
     /// One round. While the store cannot say what it kept of a release, deltas stay queued.
     pub(crate) async fn observe(&self, desk: &mut Desk, now: UnixMs) -> Saved {
         if let Err(error) = self.take_up_evidence(desk).await {
-            tracing::warn!(error = %chain(&error), "the evidence was not read; deltas wait");
+            tracing::debug!(error = %chain(&error), "the evidence was not read; deltas wait");
             return Saved::NotYet;
         }
         let (deltas, complete_to) = {
@@ -42,7 +42,7 @@ impl Control {
         match self.save_evidence(desk).await {
             Ok(()) => Saved::Yes,
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "the evidence is not stored yet");
+                tracing::debug!(error = %chain(&error), "the evidence is not stored yet");
                 Saved::NotYet
             }
         }
@@ -53,6 +53,9 @@ impl Control {
         let unfinished = self.unfinished();
         desk.watched.retain(|id, _| unfinished.iter().any(|release| release.id == *id));
         let missing: Vec<&Release> = unfinished.iter().filter(|r| !desk.watched.contains_key(&r.id)).collect();
+        if !missing.is_empty() && self.is_silent() {
+            return Err(silent());
+        }
         if !missing.is_empty() {
             // What is not yet stored would be missed by a reading of the store.
             self.save_evidence(desk).await?;
@@ -125,6 +128,9 @@ impl Control {
 
     /// Evidence and marks in one transaction.
     async fn save_evidence(&self, desk: &mut Desk) -> Result<(), StoreError> {
+        if self.is_silent() {
+            return Err(silent());
+        }
         if desk.counted.is_empty() && desk.unsaved.is_empty() {
             return Ok(());
         }
@@ -154,6 +160,11 @@ impl Control {
             found.failing = Some(why);
         }
     }
+}
+
+/// The store was asked in this round already.
+fn silent() -> StoreError {
+    StoreError::Unavailable { what: "it was asked in this round already".to_owned(), source: "silent".into() }
 }
 
 fn history<'a>(desk: &'a mut Desk, route: &RouteName) -> &'a mut RouteHistory {

@@ -64,7 +64,11 @@ impl Control {
     pub async fn tick(&self) {
         let mut desk = self.desk.lock().await;
         let now = self.clock.now();
-        if self.stands_aside(&mut desk, now).await {
+        if !self.store_answers().await {
+            // Evidence grows in memory; what it says may lower exposure, and nothing else.
+            let saved = self.observe(&mut desk, now).await;
+            self.look_at_all(&desk, saved, now).await;
+        } else if self.stands_aside(&mut desk, now).await {
             self.follow().await;
         } else {
             self.reload_stale().await;
@@ -73,13 +77,25 @@ impl Control {
             self.read_documents(&mut desk).await;
             let saved = self.observe(&mut desk, now).await;
             self.settle_served(&mut desk, now).await;
-            for release in self.unfinished() {
-                self.look(&desk, &release, saved, now).await;
-            }
+            self.look_at_all(&desk, saved, now).await;
             self.apply().await;
             self.keep_house(&mut desk, now).await;
         }
         self.known().looked_at = Some(now);
+    }
+
+    /// A silent store is asked once a round, so that a round does not wait for it many times.
+    async fn store_answers(&self) -> bool {
+        !self.is_silent() || self.ask("asking whether the store answers", self.store.ping()).await.is_ok()
+    }
+
+    async fn look_at_all(&self, desk: &Desk, saved: Saved, now: UnixMs) {
+        for release in self.unfinished() {
+            // One that is being rolled back needs no look.
+            if !self.known().lowered.contains_key(&release.id) {
+                self.look(desk, &release, saved, now).await;
+            }
+        }
     }
 
     /// Whether another node decides. While the store is silent a node stays what it was.

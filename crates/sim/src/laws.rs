@@ -1,6 +1,7 @@
 //! The laws of a release, checked on every row that its journal gains.
 
 use coalmine_core::id::Generation;
+use coalmine_core::invariant;
 use coalmine_core::release::decide::decide;
 use coalmine_core::release::event::Event;
 use coalmine_core::release::report::JournalRow;
@@ -45,6 +46,8 @@ impl Laws {
                     row.generation, row.decision, step.decision
                 ));
             }
+            let violations = invariant::check(&self.folded, &row.event, &step, row.at);
+            self.broken.extend(violations.iter().map(|law| format!("generation {}: {law}", row.generation)));
             self.folded = step.next;
         }
     }

@@ -32,6 +32,16 @@ async fn a_canary_that_is_served_already_is_no_release() {
 }
 
 #[tokio::test]
+async fn a_plan_that_cannot_be_kept_to_is_refused_with_all_its_faults() {
+    let fixture = Fixture::new().await;
+    let mut new = new_release("canary-model");
+    new.plan.stages.reverse();
+    new.policy.false_rollback_rate = 0.9;
+    let refused = fixture.control.create_release(new, alice()).await.unwrap_err().to_string();
+    assert!(refused.contains("stages[1]") && refused.contains("false_rollback_rate"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_route_has_one_unfinished_release() {
     let fixture = Fixture::new().await;
     fixture.created("one").await;

@@ -1,7 +1,9 @@
 //! The facade on a store that can fail, a clock that is moved by hand, and ports that remember.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod commands;
 mod fixture;
+mod isolation;
 mod notices;
 mod restart;
 mod rollback;
