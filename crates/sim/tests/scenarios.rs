@@ -1,4 +1,5 @@
 //! The shipped core and control in worlds of known truth; what happens is held in golden files.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use coalmine_sim::{Ended, Scenario, SimOutcome};
 
