@@ -10,6 +10,7 @@ pub mod simulate;
 pub mod status;
 pub mod watch;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What a command ends with. Documented in `coalmine --help`.
@@ -40,4 +41,10 @@ impl From<Exit> for ExitCode {
             Exit::Pending => 5,
         })
     }
+}
+
+/// Prints to standard output. A reader that has seen enough (`coalmine status | head -1`) is no error.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -5,10 +5,10 @@ mod customers;
 mod provider;
 mod truth;
 
-use crate::cli::Exit;
 use crate::cli::args::DemoArgs;
 use crate::cli::paint::{Paint, Tone, span, sparkline};
 use crate::cli::status::power;
+use crate::cli::{Exit, say};
 use crate::config::{self, Machine};
 use crate::serve::Server;
 use anyhow::{Context, Result};
@@ -18,7 +18,7 @@ use customers::Seen;
 use provider::Provider;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -294,31 +294,28 @@ impl Screen {
         Self { paint: Paint::detect(), mode, drawn: std::sync::Mutex::default() }
     }
 
-    #[expect(clippy::print_stdout, reason = "progress is the product of the demo")]
     fn line(&self, text: &str) {
         if self.mode != Mode::Silent {
-            println!("{text}");
+            say(&format!("{text}\n"));
             if let Ok(mut drawn) = self.drawn.lock() {
                 drawn.lines = 0;
             }
         }
     }
 
-    #[expect(clippy::print_stdout, reason = "progress is the product of the demo")]
     fn progress(&self, page: &[String]) {
         let Ok(mut drawn) = self.drawn.lock() else { return };
         drawn.calls += 1;
         match self.mode {
             Mode::Silent => {}
-            Mode::Lines if drawn.calls % 10 == 1 => page.iter().for_each(|line| println!("{line}")),
+            Mode::Lines if drawn.calls % 10 == 1 => page.iter().for_each(|line| say(&format!("{line}\n"))),
             Mode::Lines => {}
             Mode::Live => {
                 if drawn.lines > 0 {
-                    print!("\u{1b}[{}A", drawn.lines);
+                    say(&format!("\u{1b}[{}A", drawn.lines));
                 }
-                page.iter().for_each(|line| println!("\u{1b}[2K{line}"));
+                page.iter().for_each(|line| say(&format!("\u{1b}[2K{line}\n")));
                 drawn.lines = page.len();
-                let _ = std::io::stdout().flush();
             }
         }
     }

@@ -91,8 +91,7 @@ pub fn is_over(word: &str) -> bool {
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-#[expect(clippy::print_stdout, reason = "the document is the product of the command")]
 pub fn print_json(document: &impl Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(document)?);
+    super::say(&format!("{}\n", serde_json::to_string_pretty(document)?));
     Ok(())
 }

@@ -2,9 +2,9 @@
 
 use super::Exit;
 use super::args::ExplainArgs;
-use super::connect;
 use super::paint::{Paint, Tone, sparkline};
 use super::status::{interval, power, release_text, verdict_word};
+use super::{connect, say};
 use anyhow::Result;
 use coalmine_api::types::{ExplainView, FindingView};
 use coalmine_api::when::utc;
@@ -34,11 +34,6 @@ pub async fn run(args: &ExplainArgs) -> Result<Exit> {
         say(&explain_text(&explained, Paint::detect()));
     }
     Ok(Exit::Done)
-}
-
-#[expect(clippy::print_stdout, reason = "the text is the product of the command")]
-fn say(text: &str) {
-    print!("{text}");
 }
 
 /// The explanation, as text.

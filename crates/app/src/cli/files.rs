@@ -2,7 +2,7 @@
 
 use super::Exit;
 use super::args::ExportArgs;
-use super::connect;
+use super::{connect, say};
 use crate::config::{self, Machine};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// When a file cannot be read at all.
-#[expect(clippy::print_stdout, reason = "the report is the product of the command")]
 pub fn check(default: &Path, files: &[PathBuf]) -> Result<Exit> {
     let mut releases = Vec::new();
     let mut process = default;
@@ -27,30 +26,33 @@ pub fn check(default: &Path, files: &[PathBuf]) -> Result<Exit> {
     let mut exit = Exit::Done;
     let background = match config::parse_process(&text, process, &Machine) {
         Ok(read) => {
-            println!("{}: fine ({} providers, {} routes)", process.display(), read.providers.len(), read.routes.len());
+            say(&format!(
+                "{}: fine ({} providers, {} routes)\n",
+                process.display(),
+                read.providers.len(),
+                read.routes.len()
+            ));
             Some(read.background())
         }
         Err(faults) => {
-            println!("{faults}");
+            say(&format!("{faults}\n"));
             exit = Exit::Usage;
             None
         }
     };
     for file in releases {
         let Some(background) = &background else {
-            println!("{}: not checked, since {} is wrong", file.display(), process.display());
+            say(&format!("{}: not checked, since {} is wrong\n", file.display(), process.display()));
             continue;
         };
         let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         match config::parse_release(&text, file, background, &Machine) {
-            Ok(spec) => println!(
-                "{}: fine ({} stages, {} guardrails)",
-                file.display(),
-                spec.plan.stages.len(),
-                spec.policy.guardrails.len()
-            ),
+            Ok(spec) => {
+                let (stages, guardrails) = (spec.plan.stages.len(), spec.policy.guardrails.len());
+                say(&format!("{}: fine ({stages} stages, {guardrails} guardrails)\n", file.display()));
+            }
             Err(faults) => {
-                println!("{faults}");
+                say(&format!("{faults}\n"));
                 exit = Exit::Usage;
             }
         }
@@ -59,33 +61,27 @@ pub fn check(default: &Path, files: &[PathBuf]) -> Result<Exit> {
 }
 
 /// Every key with its type, default and meaning.
-#[expect(clippy::print_stdout, reason = "the list is the product of the command")]
 #[must_use]
 pub fn keys() -> Exit {
-    print!("{}", config::reference::listing());
+    say(&config::reference::listing());
     Exit::Done
 }
 
 /// A JSON Schema for editors.
-#[expect(clippy::print_stdout, reason = "the schema is the product of the command")]
 #[must_use]
 pub fn schema(kind: &str) -> Exit {
-    print!(
-        "{}",
-        config::schema::schema(if kind == "release" {
-            &config::table::release::RELEASE
-        } else {
-            &config::table::process::PROCESS
-        })
-    );
+    say(&config::schema::schema(if kind == "release" {
+        &config::table::release::RELEASE
+    } else {
+        &config::table::process::PROCESS
+    }));
     Exit::Done
 }
 
 /// The API's own document.
-#[expect(clippy::print_stdout, reason = "the document is the product of the command")]
 #[must_use]
 pub fn openapi() -> Exit {
-    print!("{}", coalmine_api::openapi::document());
+    say(&coalmine_api::openapi::document());
     Exit::Done
 }
 
@@ -93,13 +89,12 @@ pub fn openapi() -> Exit {
 ///
 /// # Errors
 /// When the file is wrong, or the server does not answer.
-#[expect(clippy::print_stdout, reason = "the file is the product of the command")]
 pub async fn export(args: &ExportArgs) -> Result<Exit> {
     let text = std::fs::read_to_string(&args.config).with_context(|| format!("reading {}", args.config.display()))?;
     let process = config::parse_process(&text, &args.config, &Machine)?;
     let site = connect::client(&args.remote)?.site().await?;
     let stables = site.routes.into_iter().map(|(name, route)| (name, route.stable)).collect();
     let folder = args.config.parent().unwrap_or(Path::new(""));
-    print!("{}", config::export::export(&process, &stables, folder));
+    say(&config::export::export(&process, &stables, folder));
     Ok(Exit::Done)
 }

@@ -2,8 +2,8 @@
 
 use super::Exit;
 use super::args::{CommandArgs, ReleaseArgs, RollbackArgs, StartArgs};
-use super::connect;
 use super::paint::{Paint, Tone};
+use super::{connect, say};
 use crate::config::{self, Background, Machine, ReleaseSpec, RouteBackground};
 use anyhow::{Context, Result};
 use coalmine_api::client::Client;
@@ -133,9 +133,4 @@ fn tell(outcomes: &[CommandOutcome], json: bool) -> Result<Exit> {
         }
     }
     Ok(if outcomes.iter().all(|o| o.committed) { Exit::Done } else { Exit::Pending })
-}
-
-#[expect(clippy::print_stdout, reason = "the text is the product of the command")]
-fn say(text: &str) {
-    print!("{text}");
 }

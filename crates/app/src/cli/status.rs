@@ -2,8 +2,8 @@
 
 use super::Exit;
 use super::args::StatusArgs;
-use super::connect;
 use super::paint::{Paint, Tone, span};
+use super::{connect, say};
 use anyhow::Result;
 use coalmine_api::types::{FindingView, IntervalView, ReleaseView, RouteView, StatusView, VerdictView};
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ pub async fn run(args: &StatusArgs) -> Result<Exit> {
             if args.remote.json {
                 connect::print_json(&release)?;
             } else {
-                print(&release_text(&release, Paint::detect()));
+                say(&release_text(&release, Paint::detect()));
             }
         }
         None => {
@@ -29,16 +29,11 @@ pub async fn run(args: &StatusArgs) -> Result<Exit> {
             if args.remote.json {
                 connect::print_json(&status)?;
             } else {
-                print(&status_text(&status, Paint::detect()));
+                say(&status_text(&status, Paint::detect()));
             }
         }
     }
     Ok(Exit::Done)
-}
-
-#[expect(clippy::print_stdout, reason = "the text is the product of the command")]
-fn print(text: &str) {
-    print!("{text}");
 }
 
 /// Everything, as text.

@@ -2,9 +2,9 @@
 
 use super::Exit;
 use super::args::WatchArgs;
-use super::connect;
 use super::explain::explain_text;
 use super::paint::Paint;
+use super::{connect, say};
 use anyhow::Result;
 use coalmine_api::client::Client;
 use coalmine_api::types::{ExplainView, ReleaseView};
@@ -40,15 +40,12 @@ pub async fn run(args: &WatchArgs) -> Result<Exit> {
 }
 
 /// Clears the screen and draws the whole page anew.
-#[expect(clippy::print_stdout, reason = "the page is the product of the command")]
 fn redraw(explained: &ExplainView) {
     let page = explain_text(explained, Paint::detect());
-    print!("\u{1b}[H\u{1b}[2J{page}");
-    let _ = std::io::Write::flush(&mut std::io::stdout());
+    say(&format!("\u{1b}[H\u{1b}[2J{page}"));
 }
 
 /// Prints a line when something changed that a person would want to know.
-#[expect(clippy::print_stdout, reason = "the line is the product of the command")]
 async fn one_line(client: &Client, id: &str, json: bool, shown: String) -> Result<String> {
     let release = client.release(id).await?;
     let key = key_of(&release);
@@ -56,9 +53,9 @@ async fn one_line(client: &Client, id: &str, json: bool, shown: String) -> Resul
         return Ok(shown);
     }
     if json {
-        println!("{}", serde_json::to_string(&release)?);
+        say(&format!("{}\n", serde_json::to_string(&release)?));
     } else {
-        println!("{}  {key}", coalmine_api::when::utc(release.now_ms));
+        say(&format!("{}  {key}\n", coalmine_api::when::utc(release.now_ms)));
     }
     Ok(key)
 }
