@@ -47,7 +47,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Rollback(args) => cli::operate::rollback(&args).await,
         Verb::Diff(args) => cli::operate::diff(&args).await,
         Verb::Explain(args) => cli::explain::run(&args).await,
-        Verb::Simulate(args) => cli::simulate::run(&args),
+        Verb::Simulate(args) => cli::simulate::run(&args).await,
         Verb::Export(args) => cli::files::export(&args).await,
         Verb::Config(args) => match args.what {
             ConfigVerb::Check { config, files } => cli::files::check(&config, &files),

@@ -8,6 +8,7 @@
 //! | [`luck`] | repeatable random numbers |
 //! | `users`, `upstream`, `gateway` | sessions and their turns; what a version answers; assign, pin, report |
 //! | [`run()`] | one release from start to end, the laws checked on the way |
+//! | [`shipped`] | the scenarios that come with the product |
 //! | [`report`] | the outcome, for people and for golden files |
 //!
 //! Both arms of a world share their luck: a session that would fail under either version fails under both,
@@ -19,6 +20,7 @@ pub mod luck;
 pub mod report;
 mod run;
 pub mod script;
+pub mod shipped;
 mod upstream;
 mod users;
 pub mod world;
