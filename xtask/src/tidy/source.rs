@@ -11,10 +11,9 @@ const BANNED_MODULES: [&str; 7] = ["util", "utils", "common", "helper", "helpers
 /// Ends of types' names that say nothing.
 const BANNED_ENDS: [&str; 3] = ["Manager", "Helper", "Service"];
 /// Words that the glossary replaces, as they would stand in a type's name.
-const BANNED_WORDS: [(&str, &str); 16] = [
+const BANNED_WORDS: [(&str, &str); 15] = [
     ("Org", "Tenant"),
     ("Account", "Tenant"),
-    ("Endpoint", "Route"),
     ("Variant", "Version"),
     ("Backend", "Provider or Upstream"),
     ("Baseline", "Stable or Control"),

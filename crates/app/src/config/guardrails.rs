@@ -21,6 +21,8 @@ pub(crate) struct Watched {
     pub(crate) guardrail_paths: Vec<String>,
     /// The paths of the signals, in order.
     pub(crate) signal_paths: Vec<String>,
+    /// Whether all that the file says, or leaves to the defaults, is here.
+    pub(crate) complete: bool,
 }
 
 /// The guardrails and signals of a file; where it lists no guardrail, those of the difference.
@@ -29,47 +31,52 @@ pub(crate) fn read(
     route: Option<&RouteBackground>,
     changed: Option<(&VersionDiff, Presence)>,
 ) -> Watched {
-    let mut watched = Watched::default();
-    for one in fields.sections("guardrails") {
-        if let Some(guardrail) = guardrail(&one, Role::Guardrail, route) {
+    let mut watched = Watched { complete: true, ..Watched::default() };
+    for (list, role) in [("guardrails", Role::Guardrail), ("signals", Role::Signal)] {
+        for one in fields.sections(list) {
+            let Some(guardrail) = guardrail(&one, role, route) else {
+                watched.complete = false;
+                continue;
+            };
             watched.guardrails.push(guardrail);
-            watched.guardrail_paths.push(one.path.clone());
+            let paths = if role == Role::Signal { &mut watched.signal_paths } else { &mut watched.guardrail_paths };
+            paths.push(one.path.clone());
         }
     }
-    for one in fields.sections("signals") {
-        if let Some(signal) = guardrail(&one, Role::Signal, route) {
-            watched.guardrails.push(signal);
-            watched.signal_paths.push(one.path.clone());
-        }
+    if fields.node("guardrails").is_some() {
+        return watched;
     }
-    if let Some((diff, prices)) = changed.filter(|_| fields.node("guardrails").is_none()) {
-        let defaults = defaults::guardrails(diff, prices).into_iter();
-        let free: Vec<Guardrail> =
-            defaults.filter(|default| !watched.guardrails.iter().any(|own| own.metric == default.metric)).collect();
-        watched.guardrails.splice(0..0, free);
-    }
+    let Some((diff, prices)) = changed else {
+        watched.complete = false;
+        return watched;
+    };
+    let defaults = defaults::guardrails(diff, prices).into_iter();
+    let own = |metric: &Metric| watched.guardrails.iter().any(|own| own.metric == *metric);
+    let free: Vec<Guardrail> = defaults.filter(|default| !own(&default.metric)).collect();
+    watched.guardrails.splice(0..0, free);
     watched
 }
 
+/// One of them. What is malformed beside the metric was told, and keeps its default so that the rest
+/// is checked.
 fn guardrail(fields: &Fields<'_>, role: Role, route: Option<&RouteBackground>) -> Option<Guardrail> {
     let metric = scalar::metric(fields.text("metric")?.value).ok()?;
     known_feedback(fields, &metric, route);
     let mut watched = Guardrail::with_defaults(metric, role);
-    if let Some(stated) = fields.margin("margin") {
-        watched.promote = margin(fields, "margin", &watched.metric, stated)?;
-        watched.rollback = defaults::rollback_margin(&watched.metric, watched.promote);
+    let stated = |key| fields.margin(key).and_then(|stated| margin(fields, key, &watched.metric, stated));
+    let (promote, rollback) = (stated("margin"), stated("rollback_margin"));
+    if let Some(promote) = promote {
+        watched.promote = promote;
+        watched.rollback = defaults::rollback_margin(&watched.metric, promote);
     }
-    if let Some(stated) = fields.margin("rollback_margin") {
-        watched.rollback = margin(fields, "rollback_margin", &watched.metric, stated)?;
-    }
-    if let Some(text) = fields.text("no_data") {
-        let (then, grace) = scalar::no_data(text.value).ok()?;
+    watched.rollback = rollback.unwrap_or(watched.rollback);
+    if let Some((then, grace)) = fields.text("no_data").and_then(|text| scalar::no_data(text.value).ok()) {
         watched.no_data = NoData { then, grace: grace.unwrap_or(defaults::GRACE) };
     }
     if role == Role::Guardrail {
         watched.limit = limit(fields, &watched.metric);
         watched.weight = fields.number("weight").unwrap_or(watched.weight);
-        watched.role = if fields.switch("dry_run")? { Role::DryRun } else { role };
+        watched.role = if fields.switch("dry_run") == Some(true) { Role::DryRun } else { role };
     }
     Some(watched)
 }
@@ -135,7 +142,7 @@ fn limit(fields: &Fields<'_>, metric: &Metric) -> Option<f64> {
     let expected = match (metric, metric.kind(), bound) {
         (_, Kind::Rate | Kind::Score, Bound::Share(share)) => {
             let higher = metric.direction() == Direction::HigherIsBetter;
-            return Some(if higher { 1.0 - share } else { share });
+            return Some(if higher { trim(1.0 - share) } else { share });
         }
         (Metric::CostPerSession, _, Bound::Usd(usd)) => return Some(usd),
         (Metric::OutputTokens, _, Bound::Plain(tokens)) => return Some(tokens),

@@ -152,7 +152,10 @@ impl Reader<'_> {
                 | PlanFault::TooShort { .. }
         );
         let key = in_file(self.root, &misfit.key, stages, watched);
-        if (whole_plan && !stages.complete) || fields.reading.is_told(&key) {
+        let unknown = (whole_plan && !stages.complete)
+            || (misfit.fault == PlanFault::NoGuardrail && !watched.complete)
+            || fields.reading.is_told(&key);
+        if unknown {
             return;
         }
         let text = misfit.fault.to_string();

@@ -75,7 +75,7 @@ unit: session
 on_rollback: { live_sessions: finish_on_canary, drain: 1h }
 false_rollback_rate: 1%
 false_promotion_rate: 5%
-max_duration: 72h
+max_duration: 7d
 on_undecided: { promote: acknowledged }
 keep: 24h
 budget: { harmed: 50, extra_cost: $40 }
@@ -150,7 +150,8 @@ fn no_secret_is_in_what_is_printed() {
 
 fn guardrail(metric: &str, promote: Margin, rollback: Margin) -> Guardrail {
     let metric: Metric = metric.parse().unwrap();
-    let no_data = NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(30) };
+    let then = if metric == Metric::ToolCallValid { NoDataThen::Warn } else { NoDataThen::Hold };
+    let no_data = NoData { then, grace: SpanMs::hours(1) };
     let weight = metric.severity();
     Guardrail { metric, role: Role::Guardrail, promote, rollback, limit: None, weight, no_data }
 }
@@ -177,10 +178,7 @@ fn a_release_becomes_plan_policy_and_canary() {
                 weight: 2.0,
                 ..guardrail("cost_per_session", margin(1.1, 0.0), margin(1.1, 0.0))
             },
-            Guardrail {
-                limit: Some(1.0 - 0.95),
-                ..guardrail("tool_call_valid", margin(1.0, 0.01), margin(1.0, 0.005))
-            },
+            Guardrail { limit: Some(0.05), ..guardrail("tool_call_valid", margin(1.0, 0.01), margin(1.0, 0.005)) },
             Guardrail {
                 role: Role::DryRun,
                 no_data: NoData { then: NoDataThen::Rollback, grace: SpanMs::hours(2) },
@@ -188,7 +186,7 @@ fn a_release_becomes_plan_policy_and_canary() {
             },
             Guardrail {
                 role: Role::Signal,
-                no_data: NoData { then: NoDataThen::Warn, grace: SpanMs::minutes(30) },
+                no_data: NoData { then: NoDataThen::Warn, grace: SpanMs::hours(1) },
                 ..guardrail("refusal_rate", margin(1.0, 0.01), margin(1.0, 0.005))
             },
         ]
@@ -226,10 +224,9 @@ fn the_changed_parts_decide_the_default_checks() {
         let text = format!("release: support-agent\ncanary: {canary}\nstages: [{{ weight: 5%, bake: 1h }}]\n");
         release(&text).unwrap().policy.guardrails.iter().map(|one| one.metric.to_string()).collect()
     };
-    let always = ["error_rate", "ttft_p95", "cost_per_session", "cancel_before_first_byte"];
-    let tools = [&always[..], &["tool_call_valid", "schema_valid"]].concat();
+    let tools = ["error_rate", "ttft_p95", "cost_per_session", "tool_call_valid", "cancel_before_first_byte"];
     assert_eq!(names("{ tools: null }"), tools);
-    assert_eq!(names("{ prompt: prompts/other.md }").len(), 9);
+    assert!(!names("{ model: openai/a-model-without-a-price }").contains(&"cost_per_session".to_owned()));
 }
 
 #[test]
@@ -237,7 +234,8 @@ fn signals_alone_leave_the_default_guardrails() {
     let text = "release: support-agent\ncanary: { model: openai/x }\nstages: [{ weight: 5%, bake: 1h }]\n\
                 signals: [{ metric: refusal_rate }]\n";
     let guardrails = release(text).unwrap().policy.guardrails;
-    assert_eq!(guardrails.len(), 9);
+    assert!(guardrails.iter().any(|one| one.metric == Metric::ErrorRate && one.role == Role::Guardrail));
+    assert_eq!(guardrails.iter().filter(|one| one.metric == Metric::RefusalRate).count(), 1);
     let refusal = guardrails.iter().find(|one| one.metric == Metric::RefusalRate).unwrap();
     assert_eq!(refusal.role, Role::Signal);
 }
