@@ -45,6 +45,7 @@ pub struct Server {
     running: Running,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    looks: std::thread::JoinHandle<()>,
     drain: Duration,
 }
 
@@ -110,12 +111,7 @@ impl Server {
         );
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
-        tasks.push(tokio::spawn({
-            let (control, mut stopped) = (Arc::clone(&control), stopped.clone());
-            async move {
-                control.run(async move { drop(stopped.wait_for(|told| *told).await) }).await;
-            }
-        }));
+        let looks = look_beside(Arc::clone(&control), stopped)?;
         let api = coalmine_api::handlers::router(Api {
             control,
             operators: Arc::new(operators(&process)),
@@ -139,7 +135,7 @@ impl Server {
             tasks.push(tokio::spawn(adapters::serve_side(bind(admin).await?, side)));
         }
         let drain = Duration::from_millis(process.limits.drain.0);
-        Ok(Self { address, gateway, running, stop, tasks, drain })
+        Ok(Self { address, gateway, running, stop, tasks, looks, drain })
     }
 
     /// Where the data plane listens.
@@ -161,7 +157,22 @@ impl Server {
                 task.abort();
             }
         }
+        let looks = tokio::task::spawn_blocking(move || self.looks.join());
+        if !matches!(tokio::time::timeout(Duration::from_secs(3), looks).await, Ok(Ok(Ok(())))) {
+            tracing::warn!("the control loop did not end in time");
+        }
     }
+}
+
+/// The control loop on a thread of its own: a look reduces what a second has brought in one go, and no
+/// request waits behind that.
+fn look_beside(control: Arc<Control>, mut stopped: watch::Receiver<bool>) -> Result<std::thread::JoinHandle<()>> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the control loop")?;
+    let looks = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        runtime.block_on(control.run(async move { drop(stopped.wait_for(|told| *told).await) }));
+    });
+    looks.context("starting the control loop")
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

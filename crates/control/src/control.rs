@@ -22,6 +22,7 @@ use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::report::{Decision, JournalRow, Report};
 use coalmine_core::release::state::{Release, State};
 use coalmine_core::tally::Delta;
+use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::table::RoutingTable;
 use coalmine_core::version::{Version, VersionDiff, VersionId};
 use coalmine_store::{Seeded, Store, StoreError};
@@ -46,6 +47,9 @@ pub struct Control {
     pub(crate) errands: tokio::sync::Mutex<Errands>,
     pub(crate) table: watch::Sender<Arc<RoutingTable>>,
 }
+
+/// A loop that has not gone round for this long, of the wall's time, stands still.
+const LOOP_PATIENCE: SpanMs = SpanMs::secs(10);
 
 impl Control {
     /// Reads everything from the store and publishes the first tables. Exactly what was committed is
@@ -369,6 +373,7 @@ impl Control {
         Health {
             store: known.store.clone(),
             looked_at: known.looked_at,
+            loop_patience: self.clock.of_wall(LOOP_PATIENCE),
             now,
             standing: known.standing.clone(),
             gateways: known.gateways.status(now, self.patience()),

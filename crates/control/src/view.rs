@@ -8,7 +8,7 @@ use coalmine_core::release::plan::Plan;
 use coalmine_core::release::policy::Policy;
 use coalmine_core::release::report::{Decision, JournalRow, Report};
 use coalmine_core::release::state::Release;
-use coalmine_core::time::UnixMs;
+use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::table::Exposure;
 use coalmine_core::version::{Version, VersionDiff, VersionId};
 use coalmine_store::{RouteRow, Seeded};
@@ -159,6 +159,8 @@ pub struct Health {
     pub store: StoreHealth,
     /// When the loop last went round; `None` before its first time.
     pub looked_at: Option<UnixMs>,
+    /// A loop that has not gone round for longer than this stands still (ten seconds of the wall).
+    pub loop_patience: SpanMs,
     /// Now, by the process clock.
     pub now: UnixMs,
     /// Whether this node decides.
@@ -201,4 +203,64 @@ pub struct RouteStatus {
     pub release: Option<ReleaseId>,
     /// The generation of the table served.
     pub table_generation: Generation,
+}
+
+impl Health {
+    /// Everything that is wrong with Coalmine itself, as sentences; empty when it is well.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        if let StoreHealth::Silent { why, .. } = &self.store {
+            troubles.push(format!("the store does not answer: {why}; requests go on, nothing is advanced or promoted"));
+        }
+        if let Some(looked_at) = self.looked_at
+            && self.now.since(looked_at) > self.loop_patience
+        {
+            let since = self.now.since(looked_at).rounded();
+            troubles.push(format!(
+                "the control loop stands still since {since}; requests go on, nothing is advanced, promoted or rolled back by itself"
+            ));
+        }
+        if let Some(Standing::Follower { holder }) = &self.standing {
+            troubles.push(format!("node {holder} holds the lease: this one answers requests and does not decide"));
+        }
+        for (release, why) in &self.failing {
+            troubles.push(format!("the last look at {release} failed: {why}"));
+        }
+        for release in &self.pending_rollbacks {
+            troubles.push(format!("{release} is rolled back and its exposure is down; the commit is pending"));
+        }
+        troubles
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Health, StoreHealth};
+    use coalmine_core::time::{SpanMs, UnixMs};
+
+    fn looked(ago: SpanMs) -> Health {
+        let now = UnixMs(1_000_000);
+        Health {
+            store: StoreHealth::Answers,
+            looked_at: Some(now - ago),
+            loop_patience: SpanMs::secs(10),
+            now,
+            standing: None,
+            gateways: Vec::new(),
+            queued_turns: 0,
+            lost_deltas: 0,
+            pending_rollbacks: Vec::new(),
+            outbox: 0,
+            failing: Vec::new(),
+            notices_lost: 0,
+        }
+    }
+
+    #[test]
+    fn a_loop_that_stands_still_is_told_and_one_that_looks_is_not() {
+        assert!(looked(SpanMs::secs(3)).troubles().is_empty());
+        let told = looked(SpanMs::minutes(2)).troubles();
+        assert!(told.len() == 1 && told[0].contains("stands still since 2m"), "{told:?}");
+    }
 }

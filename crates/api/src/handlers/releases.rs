@@ -14,7 +14,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use coalmine_control::gateways::{GatewayStatus, Liveness};
 use coalmine_control::trail::{Trail, TrailPoint};
-use coalmine_control::view::{Commit, Outcome, ReleaseStatus, StoreHealth};
+use coalmine_control::view::{Commit, Outcome, ReleaseStatus};
 use coalmine_core::id::{Generation, ReleaseId, RouteName};
 use coalmine_core::release::check::check;
 use coalmine_core::release::event::Command;
@@ -220,10 +220,10 @@ fn tracks(trail: &Trail) -> Vec<EvidenceTrack> {
 pub(super) fn status_of(api: &Api, id: &ReleaseId) -> Result<ReleaseView, Refusal> {
     let status = api.control.status(id);
     let status = status.ok_or_else(|| Refusal::from(coalmine_control::ControlError::UnknownRelease(id.clone())))?;
-    Ok(view(&status))
+    Ok(view(api, &status))
 }
 
-fn view(s: &ReleaseStatus) -> ReleaseView {
+fn view(api: &Api, s: &ReleaseStatus) -> ReleaseView {
     let release = &s.release;
     let missing = || Refusal::new(StatusCode::NOT_FOUND, "not_found", "version");
     let version =
@@ -266,7 +266,7 @@ fn view(s: &ReleaseStatus) -> ReleaseView {
         live_canary_sessions: s.live_on_canary,
         served: s.propagation.as_ref().is_none_or(|p| p.waiting.is_empty() && !p.served.is_empty()),
         gateways: s.gateways.iter().map(|g| gateway(g, &release.route)).collect(),
-        troubles: troubles(s),
+        troubles: troubles(api, s),
     }
 }
 
@@ -278,11 +278,9 @@ fn gateway(g: &GatewayStatus, route: &RouteName) -> GatewayView {
     GatewayView { id: g.gateway.to_string(), serves: g.serving.get(route).map(|n| n.0), live }
 }
 
-fn troubles(s: &ReleaseStatus) -> Vec<String> {
-    let mut troubles = Vec::new();
-    if let StoreHealth::Silent { why, .. } = &s.store {
-        troubles.push(format!("the store does not answer: {why}; requests go on, nothing is advanced or promoted"));
-    }
+/// What is wrong with Coalmine itself, and with this release's rollback.
+fn troubles(api: &Api, s: &ReleaseStatus) -> Vec<String> {
+    let mut troubles = api.control.health().troubles();
     if let Some(pending) = &s.pending {
         troubles.push(format!(
             "rolled back by {}, exposure is down, the commit is pending: {}",

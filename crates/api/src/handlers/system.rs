@@ -7,7 +7,7 @@ use crate::types::StatusView;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use coalmine_control::view::{Health, StoreHealth};
+use coalmine_control::view::StoreHealth;
 use coalmine_core::id::ReleaseId;
 use http::{StatusCode, Uri, header};
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ pub(super) async fn status(State(api): State<Api>, _: Operator) -> Result<Json<S
         version: env!("CARGO_PKG_VERSION").to_owned(),
         routes: routes::all(&api),
         releases: views,
-        troubles: troubles(&api.control.health()),
+        troubles: api.control.health().troubles(),
     }))
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, String) {
     let health = api.control.health();
     let mut text = String::new();
-    for trouble in troubles(&health) {
+    for trouble in health.troubles() {
         let _ = writeln!(text, "{trouble}");
     }
     if (api.serving)() {
@@ -84,19 +84,4 @@ pub(super) async fn openapi() -> impl IntoResponse {
 pub(super) async fn unknown(uri: Uri) -> Refusal {
     let message = format!("nothing is at {}; the API's document is at /api/openapi.json", uri.path());
     Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
-}
-
-/// What is wrong with Coalmine itself, in sentences.
-fn troubles(health: &Health) -> Vec<String> {
-    let mut troubles = Vec::new();
-    if let StoreHealth::Silent { why, .. } = &health.store {
-        troubles.push(format!("the store does not answer: {why}; requests go on, nothing is advanced or promoted"));
-    }
-    for (release, why) in &health.failing {
-        troubles.push(format!("the last look at {release} failed: {why}"));
-    }
-    for release in &health.pending_rollbacks {
-        troubles.push(format!("{release} is rolled back and its exposure is down; the commit is pending"));
-    }
-    troubles
 }
