@@ -10,7 +10,7 @@
 //! | `read` | typed access to what was checked |
 //! | [`process`], [`release`] | the two files as the process uses them |
 //! | [`export`] | the present as a file |
-//! | [`schema`], [`reference`] | JSON Schemas and reference pages from the table |
+//! | [`schema`], [`mod@reference`] | JSON Schemas and reference pages from the table |
 
 pub mod export;
 pub mod fault;
