@@ -41,7 +41,7 @@ pub(super) struct Encoder {
     releases: Names<Arc<ReleaseId>>,
 }
 
-/// Names and their numbers in one file. Those since the last [`Names::keep`] are not in the file yet.
+/// Names and their numbers in one file. Those since the last `keep` are not in the file yet.
 #[derive(Debug)]
 struct Names<K> {
     numbers: HashMap<K, u32>,
