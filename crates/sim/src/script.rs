@@ -288,3 +288,29 @@ fn empty_policy() -> Policy {
         freeze: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_says_nothing_is_named() {
+        let wrong = |line: &str| Scenario::parse(&format!("# a world\n{line}\n")).unwrap_err().to_string();
+        assert_eq!(wrong("session 5/h"), "line 2: `session` is not known here; the head of this module lists what is");
+        assert_eq!(wrong("canary refusal"), "line 2: facts come in pairs: `error 0.5%`");
+        assert_eq!(wrong("canary refusal 4"), "line 2: `4` is not a share; write `0.5%`");
+        assert_eq!(wrong("guard error_rate margin"), "line 2: `margin` has no value");
+        assert_eq!(wrong("until NaNh"), "line 2: `NaNh` is not a span; write `90s`, `15m`, `24h`");
+    }
+
+    #[test]
+    fn the_canary_is_what_stable_is_but_for_what_is_said_of_it() {
+        let scenario = Scenario::parse("canary refusal 4%\nstable error 3%\nfrom 1h to 2h both error 50%").unwrap();
+        let world = &scenario.world;
+        assert!((world.canary.error - 0.03).abs() < 1e-12);
+        assert!((world.canary.refusal - 0.04).abs() < 1e-12);
+        let inside = world.truth(Side::Canary, Some(SpanMs::minutes(90)));
+        assert!((inside.error - 0.5).abs() < 1e-12);
+        assert!((world.truth(Side::Canary, Some(SpanMs::hours(2))).error - 0.03).abs() < 1e-12);
+    }
+}

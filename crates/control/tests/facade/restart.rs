@@ -72,3 +72,20 @@ async fn the_newest_start_under_a_name_decides_and_the_older_one_steps_aside() {
     assert_eq!(fixture.control.health().standing, Some(coalmine_control::lease::Standing::Holder { epoch: 3 }));
     assert!(fixture.clock.now() > UnixMs(0));
 }
+
+/// The commit went through and its answer was lost, and with it the publication.
+#[tokio::test]
+async fn an_effect_that_was_not_done_is_done_by_the_next_round() {
+    let fixture = Fixture::new().await;
+    let id = fixture.created("canary-model").await;
+    fixture.store.lose_next_answers(1);
+    let lost = fixture.control.command(&id, Command::Start, alice(), None).await;
+    assert!(lost.is_err(), "{lost:?}");
+    assert_eq!(fixture.share_bp(), 0);
+    fixture.control.tick().await;
+    assert!(matches!(fixture.control.release(&id).unwrap().state, State::Running { .. }));
+    assert_eq!(fixture.share_bp(), 500);
+    fixture.control.deliver_notices().await;
+    fixture.control.tick().await;
+    assert_eq!(fixture.control.health().outbox, 0);
+}
