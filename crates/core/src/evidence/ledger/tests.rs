@@ -196,21 +196,23 @@ fn an_amount_is_known_once_every_part_of_it_is() {
     // A long answer: its tail comes first here.
     ledger.absorb(&part(2, TurnPart::Tail, Some(0.01), SpanMs::ZERO));
     ledger.absorb(&part(2, TurnPart::Judged, None, SpanMs::ZERO));
-    // One whose tail never came, one without a price, and one that ended after the age.
+    // One whose tail never came, one without a price, one with half of it, one that ended after the age.
     ledger.absorb(&part(3, TurnPart::Judged, Some(0.01), SpanMs::ZERO));
     ledger.absorb(&part(4, TurnPart::Whole, None, SpanMs::ZERO));
+    ledger.absorb(&part(6, TurnPart::Whole, Some(0.01), SpanMs::ZERO));
+    ledger.absorb(&part(6, TurnPart::Whole, None, MINUTE));
     let mut endless = part(5, TurnPart::Tail, Some(9.0), SpanMs::ZERO);
     endless.outcome.latency_ms = 40.0 * 60e3;
     ledger.absorb(&part(5, TurnPart::Judged, None, SpanMs::ZERO));
     ledger.absorb(&endless);
     let whole = arms(&ledger.seal(minutes(32)), Number::Whole, &Metric::CostPerSession).unwrap();
-    assert_eq!((whole.canary.iter().sum::<u64>(), whole.canary[64]), (4, 3), "three are missing");
+    assert_eq!((whole.canary.iter().sum::<u64>(), whole.canary[64]), (5, 4), "one half-known among them");
     let values = crate::evidence::classes::values(Kind::Amount);
     let cap = ledger.yardstick().unwrap().cap[&Metric::CostPerSession];
     assert!((cap - 0.08).abs() < 0.003, "eight times stable's cent: {cap}");
     let known = whole.canary.iter().take(64).position(|count| *count == 1).unwrap();
     assert!((values[known] * cap / 0.01 - 1.0).abs() < 0.12, "{}", values[known] * cap);
-    assert!((ledger.totals().canary.cost_usd - 9.02).abs() < 1e-9);
+    assert!((ledger.totals().canary.cost_usd - 9.03).abs() < 1e-9);
 }
 
 #[test]
