@@ -67,7 +67,13 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream, side: Side) {
     gateway.metrics.connections.up();
     let _counted = Counted(gateway.metrics.clone());
     let _ = stream.set_nodelay(true);
-    let drained = gateway.drained.notified();
+    let drained = async {
+        let notified = gateway.drained.notified();
+        // a drain that began just before would not be told again
+        if !gateway.is_draining() {
+            notified.await;
+        }
+    };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(gateway.config.limits.head_time);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1_000).keep_alive_interval(Duration::from_mins(1));

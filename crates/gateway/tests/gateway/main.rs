@@ -4,6 +4,7 @@
 mod blame;
 mod cancel;
 mod control;
+mod secrecy;
 mod sessions;
 mod support;
 mod traps;

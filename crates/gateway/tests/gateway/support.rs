@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 /// Nothing in these tests takes this long; it only turns a hang into a failure.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("never: {what}"))
@@ -426,7 +426,9 @@ impl World {
         request.body(Full::new(body.into())).unwrap()
     }
 
+    /// Sends a request, a millisecond after the one before it.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        self.clock.advance(1);
         soon("an answer", self.client.request(request)).await.unwrap()
     }
 
@@ -435,13 +437,14 @@ impl World {
         Answer::of(self.send(request).await).await
     }
 
-    /// The turns that the sink has, once there are `count` of them.
+    /// The turns that the sink has, once there are `count` of them, in the order of their beginnings.
     pub async fn turns(&self, count: usize) -> Vec<Turn> {
         soon("the turns", async {
             loop {
-                let turns: Vec<Turn> =
+                let mut turns: Vec<Turn> =
                     self.sink.deltas.lock().unwrap().iter().flat_map(|delta| delta.turns.clone()).collect();
                 if turns.len() >= count {
+                    turns.sort_by_key(|turn| turn.started_at);
                     return turns;
                 }
                 self.sink.came.notified().await;

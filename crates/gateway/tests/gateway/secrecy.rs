@@ -1,0 +1,67 @@
+//! Keys, prompts and answers never reach a log, a metric, or an error (T28).
+
+use crate::support::*;
+use coalmine_gateway::config::{Config, Credential, Secret, SiteSecret};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::filter::LevelFilter;
+
+#[derive(Debug, Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_down_names_neither_keys_nor_words() {
+    let page = Page::default();
+    let written = page.clone();
+    let log = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(move || written.clone())
+        .finish();
+    // of the whole process, for requests are answered on other tasks
+    tracing::subscriber::set_global_default(log).unwrap();
+    let hush = r#"{"error":{"message":"word-of-the-answer","type":"t-word"}}"#;
+    let in_band = vec![write(STREAM_HEAD), write(chunk(event(hush))), write(STREAM_END)];
+    let canary = vec![
+        ok("word-of-the-answer"),
+        in_band,
+        json_answer(400, "", hush),
+        vec![write("word-of-the-answer\r\n\r\n"), Step::Close],
+    ];
+    let world = World::new(vec![json_answer(500, "", hush)], canary).await;
+    world.release(10_000).await;
+    let headers = [("authorization", "Bearer key-of-the-client"), ("x-session-id", "name-of-the-session")];
+    for body in [ASK, ASK_STREAM, ASK, ASK, "{\"model\": word-of-the-prompt}"] {
+        let body = body.replace("hello", "word-of-the-prompt");
+        let answer = Answer::of(world.send(world.request("/v1/chat/completions", &headers, body)).await).await;
+        let told = format!("{:?}", answer.headers);
+        assert!(!told.contains("name-of-the-session") && !told.contains("key-"), "{told}");
+    }
+    world.turns(4).await;
+    let mut text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains(" access: "), "{text}");
+    text.push_str(&world.gateway.render_metrics());
+    text.push_str(&format!("{:?} {:?}", world.gateway, world.sink));
+    for hush in ["key-one", "key-two", "key-of-the-client", "name-of-the-session", "word-of-the", "t-word"] {
+        assert!(!text.contains(hush), "{hush} in {text}");
+    }
+}
+
+#[test]
+fn a_configuration_can_be_shown() {
+    let mut config = Config::new("g".into(), SiteSecret([77; 32]), Default::default());
+    let provider = coalmine_gateway::config::Provider::openai("http://x", Credential::Bearer(Secret::new("sesame")));
+    config.providers.insert("p".into(), provider);
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("sesame") && !shown.contains("77"), "{shown}");
+}
