@@ -7,7 +7,6 @@ mod truth;
 
 use crate::cli::args::DemoArgs;
 use crate::cli::paint::{Paint, Tone, span, sparkline};
-use crate::cli::status::power;
 use crate::cli::{Exit, say};
 use crate::config::{self, Machine};
 use crate::serve::Server;
@@ -238,16 +237,7 @@ fn ending(told: &Told, e: &ExplainView) -> String {
         told.harmed_sessions,
     );
     for f in &e.release.findings {
-        let _ = writeln!(
-            text,
-            "  {:<16} {}; evidence to roll back {} of {}, to promote {} of {}",
-            f.metric,
-            f.reason,
-            power(f.rollback.log),
-            power(f.rollback.line),
-            power(f.promote.log),
-            power(f.promote.line)
-        );
+        let _ = writeln!(text, "  {:<16} {}", f.metric, f.reason);
     }
     text
 }
