@@ -13,9 +13,13 @@ die() {
 need() {
   local command=$1
   shift
-  command -v "$command" >/dev/null && return
-  command -v apt-get >/dev/null || die "$command is missing; install it and run again"
-  say "installing $* for $command"
+  command -v "$command" >/dev/null || debian "$@"
+}
+
+# debian PACKAGE…: installs Debian packages.
+debian() {
+  command -v apt-get >/dev/null || die "$* is missing; install it and run again"
+  say "installing $*"
   local as=()
   [ "$(id -u)" = 0 ] || as=(sudo)
   "${as[@]}" apt-get update -qq
@@ -40,7 +44,7 @@ need_python_env() {
   local folder=$1
   shift
   need python3 python3
-  python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv-is-missing python3-venv
+  python3 -c 'import venv, ensurepip' 2>/dev/null || debian python3-venv
   [ -x "$folder/bin/python" ] || python3 -m venv "$folder"
   "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
 }

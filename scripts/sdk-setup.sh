@@ -7,18 +7,7 @@ source "$(dirname "$0")/lib.sh"
 need node nodejs
 need npm npm
 if [ -f tests/sdk/requirements.txt ]; then
-  need python3 python3 python3-venv
-  stamp=tests/sdk/.venv/stamp
-  if ! cmp -s tests/sdk/requirements.txt "$stamp"; then
-    say "Python packages of the SDK tests"
-    python3 -m venv tests/sdk/.venv 2>/dev/null || {
-      rm -rf tests/sdk/.venv
-      need python3-venv-is-missing python3-venv || true
-      python3 -m venv tests/sdk/.venv
-    }
-    tests/sdk/.venv/bin/pip install --quiet --requirement tests/sdk/requirements.txt
-    cp tests/sdk/requirements.txt "$stamp"
-  fi
+  need_python_env tests/sdk/.venv --requirement tests/sdk/requirements.txt
 fi
 if [ -f tests/sdk/package-lock.json ]; then
   stamp=tests/sdk/node_modules/.stamp

@@ -94,6 +94,11 @@ fn exists(word: &str, files: &BTreeSet<String>) -> bool {
     if let Some(name) = word.strip_prefix("coalmine-") {
         return files.contains(&format!("crates/{name}/Cargo.toml"));
     }
+    // `core/src/…` is short for `crates/core/src/…`.
+    let short = word.split_once('/').filter(|(name, _)| files.contains(&format!("crates/{name}/Cargo.toml")));
+    if short.is_some_and(|(_, rest)| !rest.is_empty()) {
+        return exists(&format!("crates/{word}"), files);
+    }
     let roots = ["crates/", "xtask/", "tests/", "fuzz/", "benches/", "docs/", "schema/", "scripts/", ".ci/", ".cargo/"];
     if !roots.iter().any(|root| word.starts_with(root)) {
         return true;
@@ -134,10 +139,9 @@ mod tests {
     #[test]
     fn the_map_is_short_and_true() {
         let files = BTreeSet::from(["crates/core/Cargo.toml".to_owned(), "crates/core/src/id.rs".to_owned()]);
-        let good =
-            "`coalmine-core` in `crates/core/` has `crates/core/src/id.rs`; `core::id` and `x-y` are other words\n";
+        let good = "`coalmine-core` in `crates/core/` has `crates/core/src/id.rs`, `core/src/id.rs`; `core::id` and `x-y` are other words\n";
         assert_eq!(architecture(good, &files), []);
-        for bad in ["`coalmine-gone`", "`crates/core/src/gone.rs`", "`crates/cor/`"] {
+        for bad in ["`coalmine-gone`", "`crates/core/src/gone.rs`", "`crates/cor/`", "`core/src/gone.rs`"] {
             assert_eq!(architecture(bad, &files).len(), 1, "{bad}");
         }
         assert_eq!(architecture(&"x\n".repeat(250), &files), []);

@@ -70,6 +70,8 @@ impl Reading {
 impl<'r> Fields<'r> {
     /// The value under `name`, if it stands.
     pub(crate) fn node(&self, name: &'static str) -> Option<Placed<&'r Node>> {
+        #[cfg(test)]
+        asked::note(self.section, name);
         debug_assert!(self.section.key(name).is_some(), "{name} is in the table of {}", self.section.name);
         let entry = self.entries.iter().find(|entry| entry.key == name)?;
         Some(Placed { value: &entry.value, at: entry.value.at, path: dot(&self.path, name) })
@@ -217,5 +219,26 @@ pub(crate) fn scalar_text(node: Placed<&Node>) -> Option<Placed<&str>> {
             Some(Placed { value: text, at, path })
         }
         Value::Scalar { .. } | Value::List(_) | Value::Map(_) => None,
+    }
+}
+
+/// Which keys readers ask for: a key that none asks for would be accepted and ignored.
+#[cfg(test)]
+pub(crate) mod asked {
+    use crate::config::key::Section;
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static ASKED: RefCell<BTreeSet<(&'static str, &'static str)>> = RefCell::default();
+    }
+
+    pub(super) fn note(section: &'static Section, key: &'static str) {
+        ASKED.with_borrow_mut(|asked| asked.insert((section.name, key)));
+    }
+
+    /// Whether the key was asked for in this thread.
+    pub(crate) fn is(section: &str, key: &str) -> bool {
+        ASKED.with_borrow(|asked| asked.iter().any(|one| *one == (section, key)))
     }
 }

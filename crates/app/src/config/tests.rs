@@ -3,6 +3,7 @@
 mod bad;
 mod good;
 mod laws;
+mod table;
 
 use crate::config::{Background, Faults, Process, ReleaseSpec, Surroundings, parse_process, parse_release};
 use std::collections::BTreeMap;

@@ -48,6 +48,7 @@ routes:
       model: vllm/meta-llama/Llama-3.3-70B
       prompt: { text: "Sum up." }
       prompt_mode: append
+      tools: { json: '[]' }
 customers:
   acme: { tags: [pilot], keys: [${ACME_KEY}] }
   globex: { tags: [pilot, eu] }
