@@ -24,11 +24,7 @@ answers() { # url seconds
   return 1
 }
 
-echo "sdk: installing openai for Node and Python where it is missing"
-[ -d $sdk/node_modules/openai ] || (cd $sdk && npm ci --no-audit --no-fund --silent)
-[ -x $sdk/.venv/bin/python ] || python3 -m venv $sdk/.venv
-$sdk/.venv/bin/python -c 'import openai' 2>/dev/null || $sdk/.venv/bin/pip install --quiet --disable-pip-version-check -r $sdk/requirements.txt
-
+scripts/sdk-setup.sh
 export COALMINE_TOKEN=sdk-tests-token
 mock_port=$(port)
 coalmine_port=$(port)
