@@ -66,6 +66,10 @@ impl Report {
         self.holds
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.checks.is_empty()
+    }
+
     pub(crate) fn json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }

@@ -165,13 +165,14 @@ fn cost() -> Metric {
     Metric { name: "mean cost +15 %", values, healthy, worse, stated: [350.0, 800.0] }
 }
 
-/// A judge's score of 1 to 5, best first; the canary loses 0.2 points.
+/// A judge's score of 1 to 5, best first; the canary loses 0.2 points, 0.05 of badness. The duration calculator asks for
+/// 202 and 394 units here, where the specification's own score has 192 and 396.
 fn score() -> Metric {
     Metric {
         name: "judge score -0.2",
         values: vec![0.0, 0.25, 0.5, 0.75, 1.0],
         healthy: vec![0.45, 0.35, 0.13, 0.05, 0.02],
-        worse: vec![0.38, 0.33, 0.17, 0.08, 0.04],
+        worse: vec![0.38, 0.35, 0.16, 0.07, 0.04],
         stated: [250.0, 450.0],
     }
 }
