@@ -190,9 +190,13 @@ pub fn verdict_word(verdict: VerdictView) -> (&'static str, Tone) {
     }
 }
 
-/// e^log for people: `0.02`, `3.4`, `125`, `10^9`.
+/// e^log for people: `0.02`, `3.4`, `125`, `10^9`; `-` where there is none yet.
 #[must_use]
 pub fn power(log: f64) -> String {
+    // The API bounds what is infinite at a million.
+    if log.abs() >= 1e6 {
+        return "-".to_owned();
+    }
     let log10 = log / std::f64::consts::LN_10;
     if log10 >= 6.0 {
         format!("10^{log10:.0}")
@@ -211,7 +215,7 @@ mod tests {
 
     #[test]
     fn evidence_reads_as_a_number() {
-        let shown: Vec<String> = [-40.0, 0.0, 2.3, 7.0, 40.0].into_iter().map(power).collect();
-        assert_eq!(shown, ["<0.01", "1.00", "9.97", "1097", "10^17"]);
+        let shown: Vec<String> = [-40.0, 0.0, 2.3, 7.0, 40.0, 1e6, -1e6].into_iter().map(power).collect();
+        assert_eq!(shown, ["<0.01", "1.00", "9.97", "1097", "10^17", "-", "-"]);
     }
 }
