@@ -59,7 +59,7 @@ load() { # mode tag seconds target stream? extra...
     --body "@$work/$model$suffix.json" --pid "$pid" --name "$name" --secs "$s" "$@" | sed "s/^{/{\"round\":$r,\"tag\":\"$tag\",/" >>"$out" || echo "bench: $name $tag failed" >&2
 }
 echo "machine: $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | sed 's/^ *//'), $(nproc) cores, $(free -g | awk '/^Mem/{print $2}') GiB; $(uname -sr)"
-echo "versions: $("$bin" --version); $(nginx -v 2>&1 | sed 's/nginx version: //'); $(rustc --version | cut -d' ' -f1,2); logging, pins, tallies and a running release at 5 % on"
+echo "versions: $("$bin" --version); $(nginx -v 2>&1 | sed 's/nginx version: //'); $(rustc --version | cut -d' ' -f1,2); pins, tallies and a running release at 5 % on, log at info, access log off"
 for r in $(seq "$rounds"); do
   echo "round $r of $rounds" >&2
   for t in "${targets[@]}"; do IFS='|' read -r name _ pid _ <<<"$t"
