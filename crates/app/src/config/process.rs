@@ -1,7 +1,7 @@
 //! `coalmine.yaml` as the process uses it.
 
 use crate::config::check::check;
-use crate::config::fault::{At, Complaint, Fault, Faults, nearest};
+use crate::config::fault::{At, Complaint, Fault, Faults, dot, nearest};
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::release::{Background, RouteBackground};
 use crate::config::scalar::{self, CustomerSource, SecretPlace, SessionSource, StoreAddress};
@@ -260,6 +260,11 @@ impl Reader<'_> {
         let listen = fields.text("listen").and_then(|text| scalar::address(text.value).ok());
         let admin_listen = fields.text("admin_listen").and_then(|text| scalar::address(text.value).ok());
         guard_api(fields, admin_listen.or(listen), api_tokens.is_empty());
+        if admin_listen.is_some() && admin_listen == listen {
+            let complaint = Complaint::new("this is the address of `listen`", "remove it, or write another port");
+            fields.fault("admin_listen", complaint, None);
+        }
+        one_holder_each(fields, &customers, &client_keys, &api_tokens);
         Some(Process {
             listen: listen?,
             admin_listen,
@@ -538,6 +543,30 @@ fn guard_api(fields: &Fields<'_>, api: Option<SocketAddr>, without_tokens: bool)
         format!("the management API would answer at {api}, beyond this machine, to anybody: `api.tokens` is empty");
     let mend = "add a token under `api.tokens`, or give the API an own address with `admin_listen: 127.0.0.1:8081`";
     fields.fault(key, Complaint::new(what, mend), None);
+}
+
+/// A key that two show would name neither of them, and a token of two operators would blur the journal.
+fn one_holder_each(
+    fields: &Fields<'_>,
+    customers: &BTreeMap<CustomerId, Customer>,
+    client_keys: &BTreeMap<String, Secret>,
+    api_tokens: &BTreeMap<String, Secret>,
+) {
+    let mut keys = Vec::new();
+    for (name, customer) in customers {
+        keys.extend(customer.keys.iter().map(|key| ("customers", dot("customers", name.as_str()), key)));
+    }
+    keys.extend(client_keys.iter().map(|(name, key)| ("client_keys", dot("client_keys", name), key)));
+    let tokens = api_tokens.iter().map(|(name, token)| ("api", dot("api.tokens", name), token)).collect();
+    for holders in [keys, tokens] {
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (key, path, secret) in &holders {
+            if let Some(first) = seen.insert(secret.expose(), path) {
+                let what = format!("{path} and {first} have the same key, so it names neither");
+                fields.fault(key, Complaint::new(what, "give each a key of its own"), None);
+            }
+        }
+    }
 }
 
 fn price(fields: &Fields<'_>) -> Option<Price> {

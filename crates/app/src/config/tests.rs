@@ -49,6 +49,7 @@ fn made() -> Made {
             var("OPENAI_API_KEY", "hush-openai"),
             var("ALICE_TOKEN", "hush-alice"),
             var("ACME_KEY", "hush-acme"),
+            var("MOBILE_KEY", "hush-mobile"),
             var("VLLM_URL", "http://10.0.0.5:8000/v1/"),
             var("EMPTY", ""),
         ]),

@@ -56,7 +56,7 @@ customers:
 cohorts:
   internal: [initech]
   europe: { tag: eu }
-client_keys: { mobile: ${ACME_KEY} }
+client_keys: { mobile: ${MOBILE_KEY} }
 api: { tokens: { alice: ${ALICE_TOKEN} } }
 notify:
   - { url: file:secrets/hook, format: slack, on: [rolled_back] }
