@@ -223,8 +223,35 @@ impl Reading<'_> {
             Some(recovery) => {
                 format!("{beyond}; until it is proven {} again, {}", self.within(), words::evidence(recovery))
             }
-            None => format!("{beyond}, {}", words::evidence(self.watch.rollback())),
+            None => format!("{beyond}{}, {}", self.on_another_number(), words::evidence(self.watch.rollback())),
         }
+    }
+
+    /// ` on the first request (7.1 % against 0.6 %, n 84 / 1 612)`, where another number than the one shown
+    /// proved it: beside the shown one alone a proof can look like its contrary.
+    fn on_another_number(&self) -> String {
+        let Some(loudest) = self.watch.loudest() else { return String::new() };
+        if self.watch.last().is_some_and(|shown| shown.number == loudest.number) {
+            return String::new();
+        }
+        let what = match loudest.number {
+            Number::First => "the first request",
+            Number::Session => "the first requests",
+            Number::Whole => "the whole session",
+        };
+        let metric = &self.guardrail.metric;
+        let shown = |badness: f64| match metric.kind() {
+            Kind::Exceedance => Some(words::percent(badness)),
+            Kind::Rate | Kind::Amount | Kind::Score => {
+                words::own(metric, badness, self.yardstick).map(|own| words::value(metric, own))
+            }
+        };
+        let means = loudest.seen.means().and_then(|(canary, control)| shown(canary).zip(shown(control)));
+        let numbers = means.map_or(String::new(), |(canary, control)| {
+            let beyond = if metric.kind() == Kind::Exceedance { " beyond the threshold" } else { "" };
+            format!(" ({canary} against {control}{beyond}, {})", words::n(loudest.seen.known))
+        });
+        format!(" on {what}{numbers}")
     }
 
     /// `within +1 pp of control`.

@@ -171,6 +171,13 @@ impl Watch {
         Evidence { log: largest(self.numbers.iter().filter_map(of)), line: self.lines.rollback }
     }
 
+    /// The number that speaks loudest for a regression: the one that [`Self::rollback`] is about.
+    pub(super) fn loudest(&self) -> Option<&Watched> {
+        let weighted = |watched: &Watched| Some(watched.share + watched.rollback.as_ref()?.peak());
+        let heard = self.numbers.iter().filter_map(|watched| Some((weighted(watched)?, watched)));
+        heard.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, watched)| watched)
+    }
+
     /// The evidence of promotion as it stands now.
     pub(super) fn promote(&self) -> Evidence {
         Evidence { log: self.promote.as_ref().map_or(f64::NEG_INFINITY, EProcess::log_e), line: self.lines.promote }
