@@ -2,7 +2,6 @@
 
 use crate::control::Control;
 use crate::error::chain;
-use crate::known::Known;
 use crate::reconcile::Desk;
 use crate::watched::{Share, Unsaved, Watched};
 use coalmine_core::evidence::RouteHistory;
@@ -10,6 +9,7 @@ use coalmine_core::id::{GatewayId, ReleaseId, RouteName};
 use coalmine_core::release::state::Release;
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
+use coalmine_core::version::VersionId;
 use coalmine_store::{EvidenceBatch, StoreError};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,16 +83,17 @@ impl Control {
     }
 
     fn absorb_histories(&self, desk: &mut Desk, deltas: &[Arc<Delta>]) {
-        let known = self.known();
-        let stable_of = |known: &Known, route: &RouteName| known.routes.get(route).map(|row| row.stable);
+        // Intake waits for what is known: it is asked once, and let go before the counting.
+        let stables: BTreeMap<RouteName, VersionId> =
+            self.known().routes.iter().map(|(route, row)| (route.clone(), row.stable)).collect();
         for delta in deltas {
             for turn in &delta.turns {
-                if let Some(stable) = stable_of(&known, &turn.route) {
-                    history(desk, &turn.route).absorb(turn, stable);
+                if let Some(stable) = stables.get(&turn.route) {
+                    history(desk, &turn.route).absorb(turn, *stable);
                 }
             }
             for score in &delta.feedback {
-                if known.routes.contains_key(&score.route) {
+                if stables.contains_key(&score.route) {
                     history(desk, &score.route).absorb_feedback(score);
                 }
             }
