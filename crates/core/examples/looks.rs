@@ -116,6 +116,7 @@ fn release(metrics: &[Metric]) -> Release {
             rescue_budget: WeightBp::ZERO,
             budget: Budget::default(),
             freeze: Vec::new(),
+            sentinels: None,
         },
         policy_hash: String::new(),
         salt: Salt([0; 32]),

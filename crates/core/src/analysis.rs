@@ -9,6 +9,7 @@ mod finding;
 mod gauging;
 pub mod look;
 mod quality;
+mod sentinels;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -19,6 +20,7 @@ pub use look::{Reporting, analyse};
 
 use crate::metric::{Metric, Number};
 use crate::release::policy::Role;
+use crate::sentinel::Tries;
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +51,9 @@ pub struct Analysis {
     pub extra_cost_usd: Option<Interval>,
     /// The state of the evidence itself.
     pub quality: Quality,
+    /// Per sentinel, in the order of the suite.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sentinels: Vec<SentinelFinding>,
 }
 
 /// One guardrail's finding: number, bound, n and reason.
@@ -80,6 +85,57 @@ pub struct Finding {
     pub limit: Option<Evidence>,
     /// Why, as a sentence with numbers.
     pub reason: String,
+}
+
+/// One sentinel's finding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SentinelFinding {
+    /// Which.
+    pub name: String,
+    /// What it may do now.
+    pub standing: Standing,
+    /// What its newest round says; a confirmed failure stands.
+    pub verdict: SentinelVerdict,
+    /// Stable's tries in that round.
+    pub stable: Tries,
+    /// The canary's.
+    pub canary: Tries,
+    /// When it began; `None` before the first.
+    pub at: Option<UnixMs>,
+    /// Why, as a sentence with numbers.
+    pub reason: String,
+}
+
+/// What a sentinel may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Its confirmed failure on the canary alone rolls back.
+    Critical,
+    /// It will be critical once stable has passed its qualifying rounds.
+    Qualifying,
+    /// It cannot be critical: stable itself fails it.
+    Disqualified,
+    /// It is told.
+    Watched,
+    /// It is part of the offline gate.
+    Gate,
+}
+
+/// What a sentinel says of the canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SentinelVerdict {
+    /// The newest round passed.
+    Passed,
+    /// It failed on the canary, confirmed, and not on stable.
+    Failed,
+    /// It fails on both: an outage, or drift.
+    BothFailed,
+    /// Neither passed nor confirmed.
+    Unclear,
+    /// It was not asked yet, or not for long, or providers were in trouble.
+    Unknown,
 }
 
 /// Evidence and its line, both as natural logarithms; it is enough when `log >= line`.

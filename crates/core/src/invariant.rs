@@ -154,6 +154,7 @@ fn exposure_by_decision(taken: &Taken<'_>) -> Option<String> {
         Decision::Start | Decision::Advance { .. } => true,
         Decision::Create
         | Decision::Hold
+        | Decision::Preflight
         | Decision::Tell
         | Decision::AskApproval { .. }
         | Decision::Pause
@@ -189,6 +190,7 @@ fn advance_needs_evidence(taken: &Taken<'_>) -> Option<String> {
         Decision::Advance { .. } | Decision::AskApproval { .. } => true,
         Decision::Create
         | Decision::Hold
+        | Decision::Preflight
         | Decision::Tell
         | Decision::Start
         | Decision::Pause
@@ -295,6 +297,7 @@ fn generation_grows(taken: &Taken<'_>) -> Option<String> {
     let kept = match &taken.step.decision {
         Decision::Hold => next == before && taken.step.effects.is_empty(),
         Decision::Create
+        | Decision::Preflight
         | Decision::Tell
         | Decision::Start
         | Decision::Advance { .. }

@@ -11,6 +11,7 @@
 //! | [`tally`] | what gateways report: turns, feedback, deltas |
 //! | [`evidence`] | turns reduced to session numbers, sealed into exposure buckets |
 //! | [`analysis`] | sealed buckets to verdicts; cannot express traffic |
+//! | [`sentinel`] | known-answer prompts: the suite, its rounds, its schedule |
 //! | [`release`] | plan, policy, state, events, effects, and [`release::decide`] |
 //! | [`invariant`] | the laws that tests and the simulator check after every step |
 //!
@@ -24,6 +25,7 @@ pub mod id;
 pub mod invariant;
 pub mod metric;
 pub mod release;
+pub mod sentinel;
 pub mod tally;
 pub mod time;
 pub mod traffic;

@@ -19,6 +19,7 @@ mod look;
 mod moves;
 pub mod plan;
 pub mod policy;
+mod preflight;
 pub mod report;
 pub mod state;
 pub mod words;

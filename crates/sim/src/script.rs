@@ -286,6 +286,7 @@ fn empty_policy() -> Policy {
         rescue_budget: WeightBp::ZERO,
         budget: Budget::default(),
         freeze: Vec::new(),
+        sentinels: None,
     }
 }
 

@@ -53,6 +53,7 @@ impl From<&JournalRow> for JournalView {
             why: match &row.decision {
                 Decision::Rollback { why } => Some(cause_word(why).to_owned()),
                 Decision::Create
+                | Decision::Preflight
                 | Decision::Tell
                 | Decision::Hold
                 | Decision::Start
@@ -73,6 +74,7 @@ impl From<&JournalRow> for JournalView {
 pub fn decision_word(decision: &Decision) -> &'static str {
     match decision {
         Decision::Create => "create",
+        Decision::Preflight => "preflight",
         Decision::Tell => "tell",
         Decision::Hold => "hold",
         Decision::Start => "start",

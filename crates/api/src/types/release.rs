@@ -285,6 +285,7 @@ fn waiting_sentence(waiting: &Waiting) -> String {
         Waiting::Approval { of } => format!("approval by {of}"),
         Waiting::Freeze { until } => format!("freeze window until {}", crate::when::utc(until.0)),
         Waiting::Posting { until } => format!("sessions still young: first numbers at {}", crate::when::utc(until.0)),
+        Waiting::Sentinel { name, why } => format!("sentinel {name}: {why}"),
         Waiting::Gateways => "gateways to serve the last table".to_owned(),
     }
 }

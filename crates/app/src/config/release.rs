@@ -277,6 +277,7 @@ fn policy(fields: &Fields<'_>, watched: &Watched) -> Policy {
             extra_cost_usd: budget.as_ref().and_then(|budget| budget.money("extra_cost")),
         },
         freeze: fields.words("freeze").into_iter().filter_map(|text| scalar::freeze(text.value).ok()).collect(),
+        sentinels: None,
     }
 }
 

@@ -178,6 +178,7 @@ fn policy() -> Policy {
         rescue_budget: WeightBp::new(500).unwrap(),
         budget: Budget::default(),
         freeze: Vec::new(),
+        sentinels: None,
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Alpha {
 
 /// Share of the limits, where a policy sets any.
 const LIMITS: f64 = 0.1;
+/// Share of the critical sentinels, where there are any.
+const SENTINELS: f64 = 0.1;
 
 impl Alpha {
     /// The shares under `policy` in the `attempt`-th attempt, counted from 0. A cause that the policy
@@ -26,15 +28,17 @@ impl Alpha {
         let whole = policy.false_rollback_rate * 0.5_f64.powi(i32::try_from(attempt).unwrap_or(i32::MAX));
         let compares = policy.guardrails.iter().any(|g| g.role == Role::Guardrail);
         let limit_count = policy.guardrails.iter().filter(|g| g.limit.is_some() && g.role != Role::DryRun).count();
+        let is_critical = policy.sentinels.as_ref().is_some_and(|sentinels| sentinels.critical().next().is_some());
+        let sentinels = if is_critical { whole * SENTINELS } else { 0.0 };
         let limits = match (limit_count, compares) {
             (0, _) => 0.0,
-            (_, false) => whole,
+            (_, false) => whole - sentinels,
             (_, true) => whole * LIMITS,
         };
         Self {
-            guardrails: whole - limits,
+            guardrails: whole - limits - sentinels,
             limits,
-            sentinels: 0.0,
+            sentinels,
             limit_count: u32::try_from(limit_count).unwrap_or(u32::MAX),
         }
     }

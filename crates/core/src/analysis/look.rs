@@ -2,6 +2,7 @@
 
 use crate::analysis::finding::{self, NO_EVIDENCE};
 use crate::analysis::quality;
+use crate::analysis::sentinels;
 use crate::analysis::{Analysis, ArmCounts, Books, Evidence, Finding, Interval, LimitFinding};
 use crate::evidence::Ledger;
 use crate::metric::{Kind, Metric};
@@ -70,6 +71,7 @@ pub fn analyse(
         harmed: harmed(&look),
         extra_cost_usd: extra_cost(&look),
         quality: quality::quality(&look),
+        sentinels: sentinels::findings(&look),
         findings,
     }
 }

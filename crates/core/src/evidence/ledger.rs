@@ -12,6 +12,7 @@ use crate::id::{ReleaseId, UnitKey};
 use crate::metric::{Kind, Metric, Number};
 use crate::release::policy::{Ages, Policy};
 use crate::release::state::Release;
+use crate::sentinel::Round;
 use crate::tally::{Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
@@ -193,6 +194,12 @@ impl Ledger {
             arm.dropped += dropped.count;
             self.unsaved.totals = Some(());
         }
+    }
+
+    /// Counts one round of the sentinels.
+    pub fn absorb_round(&mut self, release: &Release, round: &Round) {
+        self.totals.sentinels.absorb(&release.policy, release.attempt, round);
+        self.unsaved.totals = Some(());
     }
 
     /// Freezes the yardstick once that is possible: at once from a history with enough of stable's last

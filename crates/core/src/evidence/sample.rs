@@ -123,6 +123,7 @@ pub(crate) fn release(weight_bp: u16, guardrails: Vec<Guardrail>) -> Release {
             rescue_budget: WeightBp::new(500).unwrap(),
             budget: Budget::default(),
             freeze: Vec::new(),
+            sentinels: None,
         },
         policy_hash: String::new(),
         salt: Salt([7; 32]),

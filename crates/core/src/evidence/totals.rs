@@ -7,6 +7,7 @@ use crate::evidence::runs::Runs;
 use crate::evidence::summary::{Following, LogHistogram, Summary};
 use crate::id::UnitKey;
 use crate::metric::{Metric, Number};
+use crate::sentinel::Records;
 use crate::tally::{Turn, TurnPart};
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Membership, Stratum};
@@ -47,6 +48,9 @@ pub struct Totals {
     pub contradictions: u64,
     /// The first exposure bucket that is not yet posted, per number.
     pub posted_to: BTreeMap<Number, u64>,
+    /// What rounds of sentinels have shown.
+    #[serde(default)]
+    pub sentinels: Records,
     /// Sessions per class that wait for a bucket with both arms.
     pub carried: BTreeMap<Number, BTreeMap<Stratum, BTreeMap<Metric, TwoArms>>>,
 }

@@ -92,6 +92,7 @@ fn decision_word(decision: &Decision) -> &'static str {
         Decision::Create => "create",
         Decision::Hold => "hold",
         Decision::Tell => "tell",
+        Decision::Preflight => "preflight",
         Decision::Start => "start",
         Decision::Advance { .. } => "advance",
         Decision::AskApproval { .. } => "ask",

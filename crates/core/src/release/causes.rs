@@ -1,18 +1,28 @@
 //! What rolls a release back, read from a look.
 
-use crate::analysis::{Analysis, Finding, LimitFinding, Verdict};
+use crate::analysis::{Analysis, Finding, LimitFinding, SentinelVerdict, Standing, Verdict};
 use crate::release::look::Serving;
 use crate::release::policy::{NoDataThen, Policy, Role};
 use crate::release::state::RollbackCause;
 use crate::release::words;
 
-/// The first cause, if there is one: guardrail, limit, tripwire, silence.
+/// The first cause, if there is one: sentinel, guardrail, limit, tripwire, silence.
 pub(super) fn of_rollback(serving: &Serving<'_>) -> Option<RollbackCause> {
     let Serving { release, analysis, .. } = *serving;
-    guardrail(analysis)
+    sentinel(analysis)
+        .or_else(|| guardrail(analysis))
         .or_else(|| analysis.limits_exceeded.first().map(|limit| exceeded(&release.policy, analysis, limit)))
         .or_else(|| analysis.tripped.clone().map(|what| RollbackCause::Tripwire { what }))
         .or_else(|| silence(&release.policy, analysis))
+}
+
+/// A critical sentinel whose failure on the canary alone was confirmed.
+pub(super) fn sentinel(analysis: &Analysis) -> Option<RollbackCause> {
+    let failed = analysis
+        .sentinels
+        .iter()
+        .find(|finding| finding.standing == Standing::Critical && finding.verdict == SentinelVerdict::Failed)?;
+    Some(RollbackCause::Sentinel { name: failed.name.clone(), found: failed.reason.clone() })
 }
 
 fn guardrail(analysis: &Analysis) -> Option<RollbackCause> {

@@ -6,6 +6,8 @@ use crate::metric::{Kind, Metric};
 use crate::release::freeze::WEEK_MINUTES;
 use crate::release::plan::{Gate, Plan, Stage};
 use crate::release::policy::{Guardrail, Margin, NoDataThen, Policy, Role, Tripwire};
+use crate::release::words;
+use crate::sentinel::{Criticality, SENTINELS_MAX, Sentinel, TRIES_MAX, tries_at_last};
 use crate::time::SpanMs;
 use crate::traffic::weight::WeightBp;
 use std::collections::BTreeSet;
@@ -137,6 +139,35 @@ pub enum Fault {
         /// As given.
         to: u16,
     },
+    /// More sentinels than a round can ask.
+    #[error("{0} sentinels are too many for a round; {SENTINELS_MAX} are enough, so keep those that matter")]
+    TooManySentinels(usize),
+    /// A sentinel of no name or of another's.
+    #[error("two sentinels are called `{0}`, or one has no name; give each a `description` of its own")]
+    SentinelName(String),
+    /// A try that cannot be passed, or cannot fail.
+    #[error("sentinel {name} needs {need} of {runs} answers; need at least 1 and at most `runs`, which is at most 20")]
+    SentinelTry {
+        /// Which.
+        name: String,
+        /// As given.
+        need: u32,
+        /// As given.
+        runs: u32,
+    },
+    /// A sentinel whose failure could never be confirmed within its share of the bound.
+    #[error(
+        "sentinel {name} fails so often on a good version ({chance} of its tries) that {TRIES_MAX} failures in a row would not confirm one within the sentinels' share of the bound; lower `need` against `runs`, lower `flaky`, or write `critical: false`"
+    )]
+    SentinelFlaky {
+        /// Which.
+        name: String,
+        /// The chance that one try fails, in words.
+        chance: String,
+    },
+    /// A bar that nothing or everything clears.
+    #[error("a bar of {0} is no share that a canary could miss; write more than 0 % and at most 100 %, such as 90%")]
+    Bar(f64),
     /// The whole week is frozen.
     #[error("the whole week is frozen, so nothing could ever advance; leave an hour")]
     FrozenAlways,
@@ -144,6 +175,8 @@ pub enum Fault {
 
 /// More stages than this are a mistake; strata are kept apart in the evidence.
 pub const MAX_STAGES: usize = 50;
+/// More answers than this in one try are no try.
+const RUNS_MAX: u32 = 20;
 
 /// Everything wrong with a plan and its policy, together.
 #[must_use]
@@ -215,6 +248,7 @@ impl Policy {
             }
         }
         self.check_times(&mut misfits);
+        self.check_sentinels(&mut misfits);
         if self.budget.harmed == Some(0) {
             note(&mut misfits, "budget.harmed", Fault::Budget(0.0));
         }
@@ -241,6 +275,31 @@ impl Policy {
                 note(misfits, format!("{path}.metric"), Fault::Twice(watched.metric.clone()));
             }
             watched.check(&path, misfits);
+        }
+    }
+
+    fn check_sentinels(&self, misfits: &mut Vec<Misfit>) {
+        let Some(suite) = &self.sentinels else { return };
+        let of_gate = |sentinel: &Sentinel| sentinel.criticality == Criticality::Gate;
+        let key = |sentinel: &Sentinel| if of_gate(sentinel) { "gate.suite" } else { "sentinels" };
+        if suite.sentinels.len() > SENTINELS_MAX {
+            note(misfits, "sentinels", Fault::TooManySentinels(suite.sentinels.len()));
+        }
+        if let Some(gate) = suite.gate.as_ref().filter(|gate| !(gate.pass_share > 0.0 && gate.pass_share <= 1.0)) {
+            note(misfits, "gate.pass", Fault::Bar(gate.pass_share));
+        }
+        let mut seen = BTreeSet::new();
+        for sentinel in suite.sentinels.iter() {
+            let Sentinel { name, need, runs, .. } = sentinel;
+            if name.is_empty() || !seen.insert(name) {
+                note(misfits, key(sentinel), Fault::SentinelName(name.clone()));
+            }
+            if *need == 0 || need > runs || *runs > RUNS_MAX {
+                note(misfits, key(sentinel), Fault::SentinelTry { name: name.clone(), need: *need, runs: *runs });
+            } else if sentinel.criticality == Criticality::Critical && tries_at_last(self, sentinel).is_none() {
+                let chance = words::percent(sentinel.stated());
+                note(misfits, key(sentinel), Fault::SentinelFlaky { name: name.clone(), chance });
+            }
         }
     }
 

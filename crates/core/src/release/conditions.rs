@@ -5,6 +5,7 @@ use crate::release::effect::{Effect, Notice};
 use crate::release::forward::never_applied;
 use crate::release::look::Serving;
 use crate::release::policy::Role;
+use crate::release::preflight;
 use crate::release::report::{Decision, Step};
 use crate::release::state::{Condition, Release};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,7 +68,7 @@ impl Conditions {
                 Condition::Quality | Condition::Silent { .. } => {
                     notices.push(Effect::Notify(Notice::LostData { release, what: text.clone() }));
                 }
-                Condition::Signal { .. } => {
+                Condition::Signal { .. } | Condition::Sentinels => {
                     notices.push(Effect::Notify(Notice::Held { release, why: text.clone() }));
                 }
                 Condition::Undecided => {
@@ -85,7 +86,7 @@ impl Conditions {
 
 fn is_of_evidence(condition: &Condition) -> bool {
     match condition {
-        Condition::Quality | Condition::Silent { .. } | Condition::Signal { .. } => true,
+        Condition::Quality | Condition::Silent { .. } | Condition::Signal { .. } | Condition::Sentinels => true,
         Condition::HarmBudget | Condition::CostBudget | Condition::Undecided => false,
     }
 }
@@ -95,6 +96,9 @@ fn evidence(serving: &Serving<'_>) -> BTreeMap<Condition, String> {
     let holds = &serving.analysis.quality.holds;
     if !holds.is_empty() {
         found.insert(Condition::Quality, holds.join("; "));
+    }
+    if let Some(text) = preflight::trouble(serving.analysis) {
+        found.insert(Condition::Sentinels, text);
     }
     let guardrails = &serving.release.policy.guardrails;
     for finding in &serving.analysis.findings {

@@ -5,6 +5,7 @@ use crate::id::{Actor, ReleaseId};
 use crate::release::event::{Command, Event};
 use crate::release::look::{self, Serving};
 use crate::release::moves;
+use crate::release::preflight;
 use crate::release::report::Step;
 use crate::release::state::{Release, State};
 use crate::time::UnixMs;
@@ -79,7 +80,8 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
     use Command as C;
     use State as S;
     match (command, &release.state) {
-        (C::Start, S::Draft | S::Preflight) => Ok(moves::start(release, actor, now)),
+        (C::Start, S::Draft) => Ok(preflight::start(release, actor, now)),
+        (C::Start, S::Preflight) => Ok(preflight::start_by_hand(release, actor, now)),
         (C::Pause, S::Running { .. } | S::AwaitingApproval { .. }) => Ok(moves::pause_by_hand(release, actor, now)),
         (C::Resume, S::Paused { resume_to, .. }) => Ok(moves::resume(release, actor, *resume_to, now)),
         (C::Approve, S::AwaitingApproval { stage, .. }) => Ok(moves::approve(release, actor, *stage, now)),
@@ -122,13 +124,13 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
 fn on_look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step {
     let serving = |stage, entered_at| Serving { release, analysis, stage, entered_at, now };
     match &release.state {
+        State::Preflight => preflight::look(release, analysis, now),
         State::Running { stage, entered_at } => look::running(&serving(*stage, *entered_at)),
         State::Paused { by, resume_to } => look::paused(&serving(resume_to.stage, resume_to.entered_at), by),
         State::AwaitingApproval { stage, entered_at, .. } => {
             look::awaiting(&serving(stage.saturating_sub(1), *entered_at), *stage)
         }
         State::Draft
-        | State::Preflight
         | State::Promoting { .. }
         | State::Promoted { .. }
         | State::RollingBack { .. }

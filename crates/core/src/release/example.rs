@@ -10,9 +10,10 @@ use crate::release::policy::{
     Ages, Budget, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
 };
 use crate::release::state::{Release, State};
+use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::weight::{Salt, WeightBp};
-use crate::version::VersionId;
+use crate::version::{JsonText, VersionId};
 use std::collections::BTreeSet;
 
 /// Monday 2026-01-05 00:00 UTC.
@@ -68,7 +69,30 @@ pub(crate) fn policy() -> Policy {
         rescue_budget: weight(500),
         budget: Budget { harmed: Some(50), extra_cost_usd: Some(40.0) },
         freeze: Vec::new(),
+        sentinels: None,
     }
+}
+
+/// A sentinel that is asked every 10 minutes, of which a good version gets 2 % wrong.
+pub(crate) fn sentinel(name: &str, criticality: Criticality) -> Sentinel {
+    Sentinel {
+        name: name.to_owned(),
+        criticality,
+        runs: 1,
+        need: 1,
+        every: SpanMs::minutes(10),
+        flaky: 0.02,
+        probe: JsonText("{}".to_owned()),
+    }
+}
+
+/// A suite that is critical after three rounds on stable.
+pub(crate) fn suite(sentinels: Vec<Sentinel>) -> Sentinels {
+    Sentinels { suite: "sentinels/support.yaml".to_owned(), sentinels: sentinels.into(), qualify: 3, gate: None }
+}
+
+pub(crate) fn tries(passed: u32, failed: u32) -> Tries {
+    Tries { passed, failed, ..Tries::default() }
 }
 
 /// Friday 16:00 to Monday 08:00.
@@ -161,6 +185,7 @@ pub(crate) fn seen(stage: usize, verdict: Verdict) -> Analysis {
         harmed: Interval { low: -3.0, point: 0.4, high: 4.0 },
         extra_cost_usd: Some(Interval { low: -1.0, point: 0.2, high: 2.0 }),
         quality: Quality::default(),
+        sentinels: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::release::look::Serving;
 use crate::release::moves;
 use crate::release::plan::{Gate, Stage};
 use crate::release::policy::{Guardrail, NoDataThen, Role};
+use crate::release::preflight;
 use crate::release::report::{Report, Step, Waiting};
 use crate::release::words;
 
@@ -18,6 +19,7 @@ pub(super) fn to_advance(serving: &Serving<'_>) -> Vec<Waiting> {
     for guardrail in &serving.release.policy.guardrails {
         missing.extend(objection(serving, stage, guardrail));
     }
+    missing.extend(preflight::unpassed(serving.release, serving.analysis));
     missing.extend(soundness(serving));
     missing
 }
@@ -69,6 +71,7 @@ pub(super) fn to_promote_without_proof(serving: &Serving<'_>) -> Vec<Waiting> {
         }
     }
     missing.extend(enough(serving, 1));
+    missing.extend(preflight::unpassed(serving.release, serving.analysis));
     missing.extend(soundness(serving));
     missing.extend(promotion_holds(serving));
     missing
@@ -95,6 +98,7 @@ pub(super) fn warnings(serving: &Serving<'_>) -> Vec<String> {
     if serving.release.plan.stages.get(serving.stage).is_some_and(|stage| !stage.leaves_control()) {
         warnings.push("this stage leaves no control: it is judged by limits and tripwires only".to_owned());
     }
+    warnings.extend(preflight::warnings(serving.analysis));
     for guardrail in &serving.release.policy.guardrails {
         let Some(finding) = finding_of(serving, guardrail) else { continue };
         match guardrail.role {

@@ -160,6 +160,7 @@ impl Conditions {
                 step.next.generation = release.generation.next();
             }
             Decision::Create
+            | Decision::Preflight
             | Decision::Tell
             | Decision::Start
             | Decision::Advance { .. }

@@ -10,7 +10,16 @@ use crate::release::state::{PauseCause, Release, Resume, RollbackCause, State};
 use crate::time::UnixMs;
 
 pub(super) fn start(release: &Release, actor: &Actor, now: UnixMs) -> Step {
-    let headline = format!("started by {actor}: {}", stage_of(release, 0));
+    begin(release, format!("started by {actor}: {}", stage_of(release, 0)), now)
+}
+
+/// To wait for the sentinels; nothing is exposed.
+pub(super) fn preflight(release: &Release, headline: String) -> Step {
+    go(release, State::Preflight, Decision::Preflight, Vec::new(), headline)
+}
+
+/// Opens the first stage.
+pub(super) fn begin(release: &Release, headline: String, now: UnixMs) -> Step {
     let state = State::Running { stage: 0, entered_at: now };
     let effects = vec![publish(release), Effect::Notify(Notice::Started { release: release.id.clone() })];
     let mut step = go(release, state, Decision::Start, effects, headline);

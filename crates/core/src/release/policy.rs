@@ -1,6 +1,7 @@
 //! The criteria of a release, fixed before it starts.
 
 use crate::metric::Metric;
+use crate::sentinel::Sentinels;
 use crate::time::SpanMs;
 use crate::traffic::weight::WeightBp;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct Policy {
     pub budget: Budget,
     /// Spans of the week, UTC, in which nothing is advanced or promoted (rollback is never frozen).
     pub freeze: Vec<FreezeWindow>,
+    /// Known-answer prompts that must pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinels: Option<Sentinels>,
 }
 
 /// Ages are counted from the beginning of a session's first exposed request (`statistics.md`, section 7).

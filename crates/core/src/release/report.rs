@@ -31,6 +31,8 @@ pub enum Decision {
     Create,
     /// Stay; nothing is written.
     Hold,
+    /// Ask the sentinels before anybody is exposed.
+    Preflight,
     /// Stay, and write down that a condition opened or closed; what opened is told to people.
     Tell,
     /// Begin to expose.
@@ -114,6 +116,13 @@ pub enum Waiting {
         /// Until when at least.
         until: UnixMs,
     },
+    /// A sentinel has not passed.
+    Sentinel {
+        /// Which; of the offline gate, its suite.
+        name: String,
+        /// In words with numbers.
+        why: String,
+    },
     /// Gateways that do not yet serve the last table.
     Gateways,
 }
@@ -131,6 +140,7 @@ impl Waiting {
             Self::Approval { of } => format!("the word of {of}"),
             Self::Freeze { until } => format!("the end of the freeze in {}", left(until)),
             Self::Posting { until } => format!("the first sessions to come of age in {}", left(until)),
+            Self::Sentinel { name, why } => format!("sentinel {name} ({why})"),
             Self::Gateways => "gateways that lag".to_owned(),
         }
     }

@@ -76,6 +76,8 @@ pub enum Condition {
     CostBudget,
     /// `max_duration` is over and nothing is decided.
     Undecided,
+    /// Critical sentinels fail on both arms, or cannot be asked.
+    Sentinels,
 }
 
 /// Where a release stands. Everything that a state needs is inside it.
@@ -201,6 +203,9 @@ pub enum RollbackCause {
     Sentinel {
         /// Which.
         name: String,
+        /// The tries of both arms and what was not met, in words.
+        #[serde(default)]
+        found: String,
     },
     /// A tripwire.
     Tripwire {
@@ -263,7 +268,7 @@ impl RollbackCause {
                 let (evidence, line) = (words::e_value(*log_evidence), words::e_value(*log_line));
                 format!("{metric} proven above its limit: evidence {evidence}, line {line}{}", because(found))
             }
-            Self::Sentinel { name } => format!("sentinel {name} failed on the canary alone"),
+            Self::Sentinel { name, found } => format!("sentinel {name} failed on the canary alone{}", because(found)),
             Self::Tripwire { what } => format!("tripwire: {what}"),
             Self::NoData { metric } => format!("{metric} fell silent, and its policy says rollback"),
             Self::Undecided => {

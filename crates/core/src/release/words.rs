@@ -23,6 +23,12 @@ pub fn e_value(log: f64) -> String {
     }
 }
 
+/// A share as `2.5 %`.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    format!("{} %", number(share * 100.0))
+}
+
 /// `evidence 3.2 of 20`.
 #[must_use]
 pub fn against_line(evidence: Evidence) -> String {

@@ -139,6 +139,7 @@ fn policy() -> Policy {
         rescue_budget: weight(500),
         budget: Budget { harmed: Some(200), extra_cost_usd: Some(50.0) },
         freeze: vec![FreezeWindow { from: 6_000, to: 300 }],
+        sentinels: None,
     }
 }
 
@@ -203,7 +204,10 @@ pub fn rollback_causes() -> Vec<RollbackCause> {
             log_line: 7.6,
             found: "3 % against 2 %".to_owned(),
         },
-        RollbackCause::Sentinel { name: "capital-of-france".to_owned() },
+        RollbackCause::Sentinel {
+            name: "capital-of-france".to_owned(),
+            found: "3/3 passed on stable, 0/4 on canary".to_owned(),
+        },
         RollbackCause::Tripwire { what: "20 failures in a row".to_owned() },
         RollbackCause::NoData { metric: "feedback.correct".to_owned() },
         RollbackCause::Undecided,
@@ -252,6 +256,7 @@ pub fn analysis() -> Analysis {
             promotion_holds: vec!["one unit has 1.4 % of the requests".to_owned()],
             warnings: vec!["3 turns dropped".to_owned()],
         },
+        sentinels: Vec::new(),
     }
 }
 

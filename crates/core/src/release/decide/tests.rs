@@ -1,13 +1,14 @@
 //! The map, transition by transition.
 
 use super::*;
-use crate::analysis::{ArmCounts, Verdict};
+use crate::analysis::{ArmCounts, SentinelFinding, SentinelVerdict, Standing, Verdict};
 use crate::metric::Metric;
 use crate::release::effect::{Effect, Notice};
 use crate::release::example::{self as ex, MONDAY, by, look, reason, running, seen};
 use crate::release::policy::{NoDataThen, OnUndecided, Role};
 use crate::release::report::{Decision, Waiting};
 use crate::release::state::{Condition, PauseCause, RollbackCause};
+use crate::sentinel::{Criticality, Gate, Sentinels};
 use crate::time::SpanMs;
 
 const LATER: UnixMs = UnixMs(MONDAY.0 + 2 * 3_600_000);
@@ -409,4 +410,114 @@ fn a_release_does_not_start_against_a_stable_that_moved() {
     let moved = permit(&ex::release(), &Command::Start, ex::CANARY, []).unwrap_err();
     assert_eq!(moved, Refused::StableMoved { now: ex::CANARY, then: ex::STABLE });
     assert_eq!(permit(&ex::release(), &Command::Start, ex::STABLE, []), Ok(()));
+}
+
+fn guarded(state: State) -> Release {
+    let mut release = Release { state, ..ex::release() };
+    let all = vec![ex::sentinel("refund", Criticality::Critical), ex::sentinel("tone", Criticality::Watched)];
+    release.policy.sentinels = Some(ex::suite(all));
+    release
+}
+
+fn says(name: &str, standing: Standing, verdict: SentinelVerdict) -> SentinelFinding {
+    let (stable, canary) = (ex::tries(3, 0), ex::tries(0, 4));
+    let reason = "3/3 passed on stable, 0/4 on canary".to_owned();
+    SentinelFinding { name: name.to_owned(), standing, verdict, stable, canary, at: Some(MONDAY), reason }
+}
+
+fn with(mut analysis: Analysis, standing: Standing, verdict: SentinelVerdict) -> Event {
+    analysis.sentinels =
+        vec![says("refund", standing, verdict), says("tone", Standing::Watched, SentinelVerdict::Failed)];
+    look(analysis)
+}
+
+#[test]
+fn sentinels_are_asked_before_anybody_is_exposed() {
+    let asking = step(&guarded(State::Draft), &by(Command::Start), MONDAY);
+    assert_eq!((&asking.decision, &asking.next.state), (&Decision::Preflight, &State::Preflight));
+    assert_eq!((asking.effects, asking.next.started_at), (Vec::new(), None));
+
+    let unasked = step(&guarded(State::Preflight), &look(seen(0, Verdict::NoData)), LATER);
+    assert_eq!(unasked.decision, Decision::Hold);
+    let holds = [SentinelVerdict::BothFailed, SentinelVerdict::Unclear, SentinelVerdict::Unknown];
+    for verdict in holds {
+        let held =
+            step(&guarded(State::Preflight), &with(seen(0, Verdict::NoData), Standing::Critical, verdict), LATER);
+        assert_eq!(held.decision, Decision::Hold, "{verdict:?}");
+        assert!(held.report.headline.starts_with("nobody is exposed; waits for sentinel refund"));
+    }
+    let passed = with(seen(0, Verdict::NoData), Standing::Critical, SentinelVerdict::Passed);
+    let begun = step(&guarded(State::Preflight), &passed, LATER);
+    assert_eq!(begun.decision, Decision::Start);
+    assert_eq!(begun.next.state, State::Running { stage: 0, entered_at: LATER });
+    assert_eq!(begun.next.started_at, Some(LATER));
+    assert_eq!(begun.report.warnings.len(), 1, "the watched one is told");
+
+    let by_hand = step(&guarded(State::Preflight), &by(Command::Start), LATER);
+    assert_eq!((by_hand.decision, by_hand.report.warnings.len()), (Decision::Start, 1));
+}
+
+#[test]
+fn a_sentinel_that_fails_on_the_canary_alone_rolls_back_everywhere_and_at_once() {
+    let failed = with(seen(0, Verdict::Healthy), Standing::Critical, SentinelVerdict::Failed);
+    for state in [State::Preflight, State::Running { stage: 0, entered_at: MONDAY }] {
+        let rolled = step(&guarded(state), &failed, MONDAY);
+        let Decision::Rollback { why } = rolled.decision else { panic!("{:?}", rolled.decision) };
+        assert_eq!(why.describe(), "sentinel refund failed on the canary alone (3/3 passed on stable, 0/4 on canary)");
+    }
+    for standing in [Standing::Qualifying, Standing::Disqualified, Standing::Watched, Standing::Gate] {
+        let accused = with(seen(0, Verdict::Healthy), standing, SentinelVerdict::Failed);
+        let kept = step(&guarded(State::Preflight), &accused, MONDAY);
+        assert!(!matches!(kept.decision, Decision::Rollback { .. }), "{standing:?}");
+    }
+}
+
+#[test]
+fn nothing_advances_or_promotes_before_its_critical_sentinels_have_passed() {
+    for stage in [0, 2] {
+        let release = guarded(State::Running { stage, entered_at: MONDAY });
+        let release = Release { started_at: Some(MONDAY), ..release };
+        for verdict in [SentinelVerdict::BothFailed, SentinelVerdict::Unclear, SentinelVerdict::Unknown] {
+            let held = step(&release, &with(seen(stage, Verdict::Healthy), Standing::Critical, verdict), LATER);
+            assert!(matches!(held.decision, Decision::Hold | Decision::Tell), "{verdict:?}: {:?}", held.decision);
+        }
+        let held = step(&release, &look(seen(stage, Verdict::Healthy)), LATER);
+        assert_eq!(held.decision, Decision::Hold, "a look without them");
+        let passed = with(seen(stage, Verdict::Healthy), Standing::Critical, SentinelVerdict::Passed);
+        let moved = step(&release, &passed, LATER).decision;
+        assert!(matches!(moved, Decision::AskApproval { .. } | Decision::Promote), "{moved:?}");
+    }
+}
+
+#[test]
+fn an_outage_of_both_is_told_once_and_holds() {
+    let release = Release { started_at: Some(MONDAY), ..guarded(State::Running { stage: 0, entered_at: MONDAY }) };
+    let both = with(seen(0, Verdict::Healthy), Standing::Critical, SentinelVerdict::BothFailed);
+    let told = step(&release, &both, LATER);
+    assert_eq!(told.decision, Decision::Tell);
+    assert!(told.next.open.contains(&Condition::Sentinels));
+    assert!(matches!(told.effects[..], [Effect::Notify(Notice::Held { .. })]));
+    assert_eq!(step(&told.next, &both, LATER).decision, Decision::Hold);
+}
+
+#[test]
+fn the_offline_gate_is_cleared_before_any_traffic() {
+    let mut release = guarded(State::Preflight);
+    let sentinels: Vec<_> = (0..10).map(|i| ex::sentinel(&format!("g{i}"), Criticality::Gate)).collect();
+    let gate = Some(Gate { suite: "evals/offline.yaml".to_owned(), pass_share: 0.9 });
+    release.policy.sentinels = Some(Sentinels { gate, ..ex::suite(sentinels) });
+    let after = |passed: usize, failed: usize| {
+        let verdict = |i| match i {
+            i if i < passed => SentinelVerdict::Passed,
+            i if i < passed + failed => SentinelVerdict::Failed,
+            _ => SentinelVerdict::Unknown,
+        };
+        let mut analysis = seen(0, Verdict::NoData);
+        analysis.sentinels = (0..10).map(|i| says(&format!("g{i}"), Standing::Gate, verdict(i))).collect();
+        step(&release, &look(analysis), LATER).decision
+    };
+    assert_eq!(after(9, 1), Decision::Start);
+    assert_eq!(after(8, 2), Decision::Hold);
+    assert_eq!(after(8, 0), Decision::Hold, "what is unknown is not passed");
+    assert_eq!(after(10, 0), Decision::Start);
 }
