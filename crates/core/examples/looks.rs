@@ -117,6 +117,7 @@ fn release(metrics: &[Metric]) -> Release {
             budget: Budget::default(),
             freeze: Vec::new(),
             sentinels: None,
+            acknowledged: BTreeSet::new(),
         },
         policy_hash: String::new(),
         salt: Salt([0; 32]),

@@ -29,7 +29,7 @@ use coalmine_core::release::policy::{
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::Version;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A world and the release that is tried in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -287,6 +287,7 @@ fn empty_policy() -> Policy {
         budget: Budget::default(),
         freeze: Vec::new(),
         sentinels: None,
+        acknowledged: BTreeSet::new(),
     }
 }
 

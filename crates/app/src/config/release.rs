@@ -4,7 +4,7 @@ use crate::config::check::check;
 use crate::config::fault::{At, Complaint, Faults, nearest};
 use crate::config::guardrails::{self, Watched};
 use crate::config::process::unread;
-use crate::config::read::{Fields, Reading};
+use crate::config::read::{Fields, Placed, Reading};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::table::release::RELEASE;
@@ -14,7 +14,7 @@ use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, ProviderName, RouteName};
 use coalmine_core::release::check::{Fault as PlanFault, Misfit};
 use coalmine_core::release::plan::{Gate, Plan, Stage};
-use coalmine_core::release::policy::{Ages, Budget, OnRollback, OnUndecided, Policy, Tripwire};
+use coalmine_core::release::policy::{Acknowledged, Ages, Budget, OnRollback, OnUndecided, Policy, Tripwire};
 use coalmine_core::tally::Presence;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::{Version, VersionId};
@@ -278,6 +278,7 @@ fn policy(fields: &Fields<'_>, watched: &Watched) -> Policy {
         },
         freeze: fields.words("freeze").into_iter().filter_map(|text| scalar::freeze(text.value).ok()).collect(),
         sentinels: None,
+        acknowledged: acknowledged(fields),
     }
 }
 
@@ -285,6 +286,12 @@ fn ages(fields: &Fields<'_>) -> Ages {
     let section = fields.section("ages");
     let age = |name| section.as_ref().and_then(|section| section.duration(name)).unwrap_or_default();
     Ages { first: age("first"), session: age("session"), whole: age("whole") }
+}
+
+/// Words that are not known were told.
+fn acknowledged(fields: &Fields<'_>) -> BTreeSet<Acknowledged> {
+    let word = |text: Placed<&str>| (text.value == "undecidable").then_some(Acknowledged::Undecidable);
+    fields.words("acknowledge").into_iter().filter_map(word).collect()
 }
 
 fn on_undecided(fields: &Fields<'_>) -> OnUndecided {

@@ -179,6 +179,7 @@ fn policy() -> Policy {
         budget: Budget::default(),
         freeze: Vec::new(),
         sentinels: None,
+        acknowledged: BTreeSet::new(),
     }
 }
 

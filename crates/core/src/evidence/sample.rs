@@ -124,6 +124,7 @@ pub(crate) fn release(weight_bp: u16, guardrails: Vec<Guardrail>) -> Release {
             budget: Budget::default(),
             freeze: Vec::new(),
             sentinels: None,
+            acknowledged: std::collections::BTreeSet::new(),
         },
         policy_hash: String::new(),
         salt: Salt([7; 32]),

@@ -70,6 +70,7 @@ pub(crate) fn policy() -> Policy {
         budget: Budget { harmed: Some(50), extra_cost_usd: Some(40.0) },
         freeze: Vec::new(),
         sentinels: None,
+        acknowledged: BTreeSet::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::sentinel::Sentinels;
 use crate::time::SpanMs;
 use crate::traffic::weight::WeightBp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Guardrails, signals, tripwires, budgets and error rates; frozen at start, kept with its hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,17 @@ pub struct Policy {
     /// Known-answer prompts that must pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentinels: Option<Sentinels>,
+    /// What the team knows of these criteria and starts with all the same.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub acknowledged: BTreeSet<Acknowledged>,
+}
+
+/// What would refuse a start if nobody said that it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Acknowledged {
+    /// At the route's traffic a guardrail is unlikely to decide within `max_duration`.
+    Undecidable,
 }
 
 /// Ages are counted from the beginning of a session's first exposed request (`statistics.md`, section 7).

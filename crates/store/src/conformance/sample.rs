@@ -140,6 +140,7 @@ fn policy() -> Policy {
         budget: Budget { harmed: Some(200), extra_cost_usd: Some(50.0) },
         freeze: vec![FreezeWindow { from: 6_000, to: 300 }],
         sentinels: None,
+        acknowledged: BTreeSet::new(),
     }
 }
 

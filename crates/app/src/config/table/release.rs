@@ -36,6 +36,11 @@ pub static RELEASE: Section = Section {
             "hold",
             "What happens then.",
         ),
+        Key::optional(
+            "acknowledge",
+            Kind::List(&Kind::Scalar(Scalar::OneOf(KNOWN))),
+            "What `coalmine plan` would refuse, and is known: it is warned of and started all the same.",
+        ),
         Key::default("keep", DURATION, "48h", "After promotion the old stable can be restored for this long."),
         Key::optional(
             "budget",
@@ -256,6 +261,9 @@ static ON_UNDECIDED: &[Choice] = &[
     Choice::built("ask", "pauses until a person says"),
     Choice::built("promote", "promotes without proof; only as `{ promote: acknowledged }`"),
 ];
+
+static KNOWN: &[Choice] =
+    &[Choice::built("undecidable", "at the route's traffic a guardrail is unlikely to decide within `max_duration`")];
 
 static LIVE_SESSIONS: &[Choice] = &[
     Choice::built("move_next_turn", "answered by stable from their next turn on"),
