@@ -15,7 +15,7 @@ pub use journal::{JournalView, ReplayView};
 pub use plan::{GuardrailView, NewRelease, PlanView, StageView};
 pub use release::{
     CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary, ReleaseView,
-    ReportView, RouteView, StateView, StatusView,
+    ReportView, RouteView, ShareView, StateView, StatusView,
 };
 pub use site::{SiteRoute, SiteView};
 pub use version::{ChangeView, VersionView};

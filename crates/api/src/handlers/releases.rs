@@ -15,6 +15,7 @@ use axum::extract::{Path, Query, State};
 use coalmine_control::gateways::{GatewayStatus, Liveness};
 use coalmine_control::trail::{Trail, TrailPoint};
 use coalmine_control::view::{Commit, Outcome, ReleaseStatus};
+use coalmine_core::analysis::alpha::shares;
 use coalmine_core::id::{Generation, ReleaseId, RouteName};
 use coalmine_core::release::check::check;
 use coalmine_core::release::event::Command;
@@ -95,6 +96,7 @@ pub(super) async fn explain(
         guardrails: policy.guardrails.iter().map(GuardrailView::from).collect(),
         false_rollback_rate: policy.false_rollback_rate,
         false_promotion_rate: policy.false_promotion_rate,
+        shares: shares(policy, explanation.release.attempt).into_iter().map(Into::into).collect(),
         policy_hash: explanation.release.policy_hash.clone(),
         tracks: api.control.evidence_history(&id).as_ref().map(tracks).unwrap_or_default(),
         journal: explanation.journal.iter().map(JournalView::from).collect(),

@@ -91,13 +91,5 @@ pub fn decision_word(decision: &Decision) -> &'static str {
 /// A cause of a rollback in one word.
 #[must_use]
 pub fn cause_word(cause: &RollbackCause) -> &'static str {
-    match cause {
-        RollbackCause::Guardrail { .. } => "guardrail",
-        RollbackCause::Limit { .. } => "limit",
-        RollbackCause::Sentinel { .. } => "sentinel",
-        RollbackCause::Tripwire { .. } => "tripwire",
-        RollbackCause::NoData { .. } => "no_data",
-        RollbackCause::Undecided => "undecided",
-        RollbackCause::Operator { .. } => "operator",
-    }
+    cause.kind().word()
 }

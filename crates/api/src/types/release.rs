@@ -4,6 +4,7 @@ use super::evidence::{CountsView, FindingView, IntervalView, QualityView};
 use super::journal::JournalView;
 use super::plan::{GuardrailView, PlanView};
 use super::version::{ChangeView, VersionView};
+use coalmine_core::analysis::alpha::Share;
 use coalmine_core::release::report::{Report, Waiting};
 use coalmine_core::release::state::{PauseCause, RollbackCause, State};
 use serde::{Deserialize, Serialize};
@@ -144,12 +145,28 @@ pub struct ExplainView {
     pub false_rollback_rate: f64,
     /// The bound on false promotions, per guardrail.
     pub false_promotion_rate: f64,
+    /// Every cause that can roll it back, with its share of that bound in this attempt.
+    pub shares: Vec<ShareView>,
     /// The hash of policy and plan.
     pub policy_hash: String,
     /// Evidence over time.
     pub tracks: Vec<EvidenceTrack>,
     /// The record, oldest first.
     pub journal: Vec<JournalView>,
+}
+
+/// One cause of a rollback and its share of the bound.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ShareView {
+    /// `guardrail`, `limit`, `sentinel`, `tripwire`, `no_data`, `undecided`, `operator`.
+    pub cause: String,
+    /// Which metric, tripwire or sentinels; empty where there is but one of its kind.
+    pub of: String,
+    /// `guardrails`, `limits`, `sentinels`, `not_covered`.
+    pub cover: String,
+    /// At most this chance of rolling a good version back by this cause, over the whole release; `null`:
+    /// outside of the bound.
+    pub alpha: Option<f64>,
 }
 
 /// Evidence of one metric over time.
@@ -212,6 +229,13 @@ pub struct StatusView {
     pub troubles: Vec<String>,
 }
 
+impl From<Share> for ShareView {
+    fn from(share: Share) -> Self {
+        let (cause, cover) = (share.cause.word().to_owned(), share.cover.word().to_owned());
+        Self { cause, of: share.of, cover, alpha: share.alpha }
+    }
+}
+
 impl From<&State> for StateView {
     fn from(state: &State) -> Self {
         let mut view = Self {
@@ -244,17 +268,10 @@ impl From<&State> for StateView {
 
 impl StateView {
     fn because(&mut self, why: &RollbackCause, since_ms: u64) {
-        use coalmine_core::release::state::Cover;
         self.since_ms = Some(since_ms);
         self.why = Some(why.describe());
         self.cause = Some(super::journal::cause_word(why).to_owned());
-        let cover = match why.cover() {
-            Cover::Guardrails => "guardrails",
-            Cover::Limits => "limits",
-            Cover::Sentinels => "sentinels",
-            Cover::NotCovered => "not_covered",
-        };
-        self.cover = Some(cover.to_owned());
+        self.cover = Some(why.cover().word().to_owned());
     }
 }
 

@@ -6,7 +6,7 @@ use super::paint::{Paint, Tone, sparkline};
 use super::status::{interval, power, release_text, verdict_word};
 use super::{connect, say};
 use anyhow::Result;
-use coalmine_api::types::{ExplainView, FindingView};
+use coalmine_api::types::{ExplainView, FindingView, ShareView};
 use coalmine_api::when::utc;
 use std::fmt::Write as _;
 
@@ -49,6 +49,7 @@ pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
         percent(e.false_promotion_rate),
         e.policy_hash.get(..12).unwrap_or(&e.policy_hash),
     );
+    text.push_str(&shares_text(&e.shares));
     let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "GUARDRAILS"));
     for finding in &e.release.findings {
         text.push_str(&finding_text(finding, e, paint));
@@ -71,6 +72,18 @@ pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
         if !row.report.headline.is_empty() {
             let _ = writeln!(text, "        {}", paint.tone(Tone::Dim, &row.report.headline));
         }
+    }
+    text
+}
+
+/// Every cause that can roll it back, with its share of the bound.
+#[must_use]
+pub fn shares_text(shares: &[ShareView]) -> String {
+    let mut text = String::new();
+    for share in shares {
+        let what = if share.of.is_empty() { share.cause.clone() } else { format!("{}: {}", share.cause, share.of) };
+        let alpha = share.alpha.map_or_else(|| "not covered by the bound".to_owned(), percent);
+        let _ = writeln!(text, "          {:<44} {alpha}", what);
     }
     text
 }

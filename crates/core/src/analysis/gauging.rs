@@ -1,5 +1,6 @@
 //! One guardrail under watch: its processes, what both arms have shown, and the band between them.
 
+use crate::analysis::alpha::weight_share;
 use crate::analysis::band::Band;
 use crate::analysis::design::{self, Planned};
 use crate::analysis::{Alpha, ArmCounts, Evidence, Interval};
@@ -26,21 +27,15 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// A guardrail shares in alpha; a signal and a dry run have a line of their own and roll nothing back.
+    /// A guardrail shares in alpha; a signal and a dry run have lines of their own and roll nothing back.
     pub(super) fn of(guardrail: &Guardrail, alpha: &Alpha, policy: &Policy) -> Self {
-        let (rollback, weight) = match guardrail.role {
-            Role::Guardrail => (alpha.guardrails_line(), share_of(guardrail, policy)),
-            Role::Signal | Role::DryRun => (-policy.false_rollback_rate.ln(), 1.0),
+        let own = -policy.false_rollback_rate.ln();
+        let (rollback, limit, weight) = match guardrail.role {
+            Role::Guardrail => (alpha.guardrails_line(), alpha.limit_line(), weight_share(policy, guardrail)),
+            Role::Signal | Role::DryRun => (own, own, 1.0),
         };
-        Self { rollback, limit: alpha.limit_line(), promote: -policy.false_promotion_rate.ln(), weight: weight.ln() }
+        Self { rollback, limit, promote: -policy.false_promotion_rate.ln(), weight: weight.ln() }
     }
-}
-
-/// A guardrail's share of all guardrails' weight.
-fn share_of(guardrail: &Guardrail, policy: &Policy) -> f64 {
-    let sharing = || policy.guardrails.iter().filter(|g| g.role == Role::Guardrail);
-    let total: f64 = sharing().map(|g| g.weight).sum();
-    if total > 0.0 { guardrail.weight / total } else { 1.0 / sharing().count().max(1) as f64 }
 }
 
 /// One guardrail under watch.

@@ -87,6 +87,9 @@ pub enum Fault {
     /// A limit that can never be exceeded or is always.
     #[error("a limit of {0} can never trip, or always does; write a {1}")]
     Limit(f64, &'static str),
+    /// A limit that could not act.
+    #[error("a limit rolls back, and a signal holds and never rolls back; make it a guardrail, or remove the bound")]
+    SignalLimit,
     /// A weight that is no positive number.
     #[error("a weight of {0} is no share; write a number above 0")]
     Weight(f64),
@@ -346,6 +349,9 @@ impl Guardrail {
                 note(misfits, at("max"), Fault::Limit(limit, usual));
             }
         }
+        if self.role == Role::Signal && self.limit.is_some() {
+            note(misfits, at("max"), Fault::SignalLimit);
+        }
         if !is_positive(self.weight) {
             note(misfits, at("weight"), Fault::Weight(self.weight));
         }
@@ -452,6 +458,7 @@ mod tests {
         assert_eq!(spoil(&|p| p.guardrails[1].rollback.shift = 0.02), "guardrails[1].rollback_margin");
         assert_eq!(spoil(&|p| p.guardrails[2].rollback.ratio = 2.0), "signals[0].rollback_margin");
         assert_eq!(spoil(&|p| p.guardrails[0].limit = Some(1.0)), "guardrails[0].max");
+        assert_eq!(spoil(&|p| p.guardrails[2].limit = Some(0.1)), "signals[0].max");
         assert_eq!(spoil(&|p| p.guardrails[1].weight = 0.0), "guardrails[1].weight");
         assert_eq!(spoil(&|p| p.guardrails[2].no_data.then = NoDataThen::Rollback), "signals[0].no_data");
         assert_eq!(spoil(&|p| p.guardrails[1].metric = Metric::ErrorRate), "guardrails[1].metric");

@@ -228,6 +228,27 @@ pub enum RollbackCause {
     },
 }
 
+/// The kinds of cause, without what was found. Each must say how it stands to the promise, and
+/// [`crate::analysis::alpha::shares`] must say its share: one that does not does not compile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CauseKind {
+    /// A guardrail proven worse than its rollback margin.
+    Guardrail,
+    /// An absolute limit proven exceeded.
+    Limit,
+    /// A critical sentinel that fails on the canary alone.
+    Sentinel,
+    /// A tripwire.
+    Tripwire,
+    /// A guardrail that fell silent.
+    NoData,
+    /// `max_duration` is over.
+    Undecided,
+    /// A person.
+    Operator,
+}
+
 /// How a cause stands to the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -242,16 +263,69 @@ pub enum Cover {
     NotCovered,
 }
 
+impl Cover {
+    /// One word, as in the API and the CLI.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Guardrails => "guardrails",
+            Self::Limits => "limits",
+            Self::Sentinels => "sentinels",
+            Self::NotCovered => "not_covered",
+        }
+    }
+}
+
+impl CauseKind {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Guardrail, Self::Limit, Self::Sentinel, Self::Tripwire, Self::NoData, Self::Undecided, Self::Operator];
+
+    /// One word, as in the API and the CLI.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Guardrail => "guardrail",
+            Self::Limit => "limit",
+            Self::Sentinel => "sentinel",
+            Self::Tripwire => "tripwire",
+            Self::NoData => "no_data",
+            Self::Undecided => "undecided",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// How it stands to the promise.
+    #[must_use]
+    pub const fn cover(self) -> Cover {
+        match self {
+            Self::Guardrail => Cover::Guardrails,
+            Self::Limit => Cover::Limits,
+            Self::Sentinel => Cover::Sentinels,
+            Self::Tripwire | Self::NoData | Self::Undecided | Self::Operator => Cover::NotCovered,
+        }
+    }
+}
+
 impl RollbackCause {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> CauseKind {
+        match self {
+            Self::Guardrail { .. } => CauseKind::Guardrail,
+            Self::Limit { .. } => CauseKind::Limit,
+            Self::Sentinel { .. } => CauseKind::Sentinel,
+            Self::Tripwire { .. } => CauseKind::Tripwire,
+            Self::NoData { .. } => CauseKind::NoData,
+            Self::Undecided => CauseKind::Undecided,
+            Self::Operator { .. } => CauseKind::Operator,
+        }
+    }
+
     /// Its share of alpha, or that it has none.
     #[must_use]
     pub const fn cover(&self) -> Cover {
-        match self {
-            Self::Guardrail { .. } => Cover::Guardrails,
-            Self::Limit { .. } => Cover::Limits,
-            Self::Sentinel { .. } => Cover::Sentinels,
-            Self::Tripwire { .. } | Self::NoData { .. } | Self::Undecided | Self::Operator { .. } => Cover::NotCovered,
-        }
+        self.kind().cover()
     }
 
     /// For people: what, with number and bound.
