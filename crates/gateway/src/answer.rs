@@ -3,6 +3,8 @@
 
 use crate::phase::relay::{Pipe, Relay};
 use bytes::Bytes;
+use coalmine_wire::anthropic;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::{self, Problem};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -83,9 +85,15 @@ impl Refusal {
         self
     }
 
-    pub(crate) fn into_response(self) -> Response<AnswerBody> {
-        let status = StatusCode::from_u16(self.problem.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = errors::body(self.problem, &self.message, self.param);
+    /// In the dialect of the caller.
+    pub(crate) fn into_response(self, dialect: Dialect) -> Response<AnswerBody> {
+        let (status, body) = match dialect {
+            Dialect::Chat => (self.problem.status(), errors::body(self.problem, &self.message, self.param)),
+            Dialect::Messages => {
+                (anthropic::errors::status(self.problem), anthropic::errors::body(self.problem, &self.message))
+            }
+        };
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json(status, body);
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

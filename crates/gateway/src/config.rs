@@ -2,6 +2,7 @@
 
 use coalmine_core::id::{CustomerId, GatewayId, ProviderName, RouteName, TenantId};
 use coalmine_core::time::SpanMs;
+use coalmine_wire::dialect::Dialect;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -112,6 +113,8 @@ pub struct Provider {
     pub retry: RetryPolicy,
     /// Whether it takes `stream_options.include_usage`.
     pub stream_usage: StreamUsage,
+    /// Which `anthropic-beta` flags it is told.
+    pub betas: Betas,
 }
 
 impl Provider {
@@ -125,7 +128,14 @@ impl Provider {
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             stream_usage: StreamUsage::Ask,
+            betas: Betas::All,
         }
+    }
+
+    /// The same of Anthropic's dialect.
+    #[must_use]
+    pub fn anthropic(url: impl Into<String>, credential: Credential) -> Self {
+        Self { kind: ProviderKind::Anthropic, ..Self::openai(url, credential) }
     }
 }
 
@@ -134,6 +144,28 @@ impl Provider {
 pub enum ProviderKind {
     /// OpenAI, and whatever speaks like it.
     OpenAi,
+    /// Anthropic, and whatever speaks like it.
+    Anthropic,
+}
+
+impl ProviderKind {
+    /// How it is asked.
+    #[must_use]
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::OpenAi => Dialect::Chat,
+            Self::Anthropic => Dialect::Messages,
+        }
+    }
+}
+
+/// Which of the client's `anthropic-beta` flags a provider is told: some refuse what they do not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Betas {
+    /// All.
+    All,
+    /// These.
+    Only(BTreeSet<String>),
 }
 
 /// One address of a provider.
@@ -146,7 +178,7 @@ pub struct Upstream {
 /// What a provider is shown as authorization. The client's own is never sent by default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// This bearer key.
+    /// This key, in the header that its dialect wants: `authorization: Bearer`, or `x-api-key`.
     Bearer(Secret),
     /// The client's own key, for a site where clients hold the provider's keys.
     Client,

@@ -5,11 +5,14 @@
 use crate::answer::{AnswerBody, Refusal, json};
 use crate::gateway::Gateway;
 use crate::phase::admit::Admitted;
+use crate::phase::assign::peek;
+use crate::phase::identify::identify;
 use crate::phase::relay::{ActiveRequest, Pipe};
 use crate::phase::rewrite::{Outbound, answer_headers};
 use crate::table::Snapshot;
 use crate::upstream::pool::Pool;
 use bytes::Bytes;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Patch};
 use http::{Method, Response, StatusCode};
@@ -37,20 +40,74 @@ impl<'a> Model<'a> {
     }
 }
 
-/// `GET /v1/models`: the routes.
-pub(crate) fn models(gateway: &Gateway) -> Response<AnswerBody> {
-    let snapshot = gateway.tables.load();
-    let data = snapshot.names().into_iter().map(Model::of).collect();
-    written(&Models { object: "list", data })
+/// The same in Anthropic's dialect.
+#[derive(Serialize)]
+struct ModelInfo<'a> {
+    r#type: &'static str,
+    id: &'a str,
+    display_name: &'a str,
+    created_at: &'static str,
 }
 
-/// A chat completion whose model names no route.
+#[derive(Serialize)]
+struct ModelPage<'a> {
+    data: Vec<ModelInfo<'a>>,
+    has_more: bool,
+    first_id: Option<&'a str>,
+    last_id: Option<&'a str>,
+}
+
+impl<'a> ModelInfo<'a> {
+    fn of(id: &'a str) -> Self {
+        Self { r#type: "model", id, display_name: id, created_at: "1970-01-01T00:00:00Z" }
+    }
+}
+
+/// `GET /v1/models`: the routes.
+pub(crate) fn models(gateway: &Gateway, dialect: Dialect) -> Response<AnswerBody> {
+    let snapshot = gateway.tables.load();
+    let names = snapshot.names();
+    match dialect {
+        Dialect::Chat => written(&Models { object: "list", data: names.into_iter().map(Model::of).collect() }),
+        Dialect::Messages => written(&ModelPage {
+            has_more: false,
+            first_id: names.first().copied(),
+            last_id: names.last().copied(),
+            data: names.into_iter().map(ModelInfo::of).collect(),
+        }),
+    }
+}
+
+/// `POST /v1/messages/count_tokens`: counted by whoever would answer, of what it would be sent. Never
+/// counted as a turn, and it pins nothing.
+pub(crate) async fn count_tokens(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
+    let body = admitted.body.clone();
+    let chat = ChatRequest::read_as(Dialect::Messages, &body);
+    let chat = chat.map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
+    let Some(route) = gateway.tables.load().route(&chat.model).cloned() else {
+        return pass_unknown(gateway, admitted, &chat.model).await;
+    };
+    let whose = identify(gateway, &route, &chat, &admitted);
+    let version = peek(gateway, &route, &whose, admitted.received_at);
+    let Some(prepared) = route.prepared(version) else {
+        return Err(Refusal::new(Problem::Internal, "the version of this route cannot be served"));
+    };
+    if prepared.pool.manners.dialect != Dialect::Messages {
+        return Err(another_dialect(&route.name.0, prepared.pool.manners.dialect));
+    }
+    let patched = prepared.patch.for_counting().apply(&chat, AskUsage::Leave).body;
+    let patched = patched.map_or_else(|| body.clone(), Bytes::from);
+    forward(gateway, prepared.pool.clone(), admitted, patched).await
+}
+
+/// A chat completion, or messages, whose model names no route.
 pub(crate) async fn pass_unknown(
     gateway: &Arc<Gateway>,
     admitted: Admitted,
     model: &str,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let Some(pool) = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name)) else {
+    let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
+    let Some(pool) = named.filter(|pool| pool.manners.dialect == admitted.dialect) else {
         return Err(no_route(&gateway.tables.load(), model));
     };
     let body = admitted.body.clone();
@@ -64,7 +121,10 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         && let Some(name) = admitted.path.strip_prefix("/models/")
         && snapshot.route(name).is_some()
     {
-        return Ok(written(&Model::of(name)));
+        return Ok(match admitted.dialect {
+            Dialect::Chat => written(&Model::of(name)),
+            Dialect::Messages => written(&ModelInfo::of(name)),
+        });
     }
     let whole = admitted.body.clone();
     let read = ChatRequest::read(&whole).ok();
@@ -75,14 +135,21 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         let Some(stable) = route.prepared(route.table.stable) else {
             return Err(Refusal::new(Problem::Internal, "the stable version of this route cannot be served"));
         };
+        if stable.pool.manners.dialect != admitted.dialect {
+            return Err(another_dialect(model, stable.pool.manners.dialect));
+        }
         let patch = Patch::default().with_model(&stable.version.model);
         let patched = read.as_ref().and_then(|request| patch.apply(request, AskUsage::Leave).body);
         let body = patched.map_or_else(|| whole.clone(), Bytes::from);
         return forward(gateway, stable.pool.clone(), admitted, body).await;
     }
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
-    let only = || gateway.pools.values().next().filter(|_| gateway.pools.len() == 1);
-    match named.or_else(only) {
+    let speaks = |pool: &&Arc<Pool>| pool.manners.dialect == admitted.dialect;
+    let only = || {
+        let mut speaking = gateway.pools.values().filter(speaks);
+        speaking.next().filter(|_| speaking.next().is_none())
+    };
+    match named.filter(speaks).or_else(only) {
         Some(pool) => forward(gateway, pool.clone(), admitted, whole.clone()).await,
         None => Err(no_route(&snapshot, model)),
     }
@@ -97,8 +164,8 @@ async fn forward(
     gateway.metrics.passed_through.add(1);
     gateway.metrics.active.up();
     let active = ActiveRequest(gateway.metrics.clone());
-    let outbound = Outbound::new(admitted.parts.method.clone(), std::mem::take(&mut admitted.parts.headers));
-    let request = outbound.request(&pool.authorization, body);
+    let outbound = Outbound::new(admitted.parts.method.clone(), std::mem::take(&mut admitted.parts.headers), None);
+    let request = outbound.request(&pool.manners, body);
     let response = pool.send(request, &admitted.path).await.map_err(|trouble| {
         let message = format!("provider '{}' did not answer ({})", pool.name, trouble.as_str());
         Refusal::new(Problem::BadUpstream, message)
@@ -116,6 +183,12 @@ async fn forward(
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = answer_headers(parts.headers);
     Ok(answer)
+}
+
+/// What has no counterpart in the dialect of whoever answers the route.
+fn another_dialect(route: &str, dialect: Dialect) -> Refusal {
+    let dialect = dialect.as_str();
+    Refusal::new(Problem::NoRoute, format!("the route `{route}` is answered by a provider that speaks {dialect} only"))
 }
 
 fn no_route(snapshot: &Snapshot, model: &str) -> Refusal {

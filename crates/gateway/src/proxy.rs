@@ -2,14 +2,16 @@
 
 use crate::answer::{AnswerBody, Refusal};
 use crate::gateway::Gateway;
-use crate::phase::admit::{Admitted, Surface, admit};
+use crate::phase::admit::{self, Admitted, Surface, admit};
 use crate::phase::assign::assign;
 use crate::phase::identify::identify;
 use crate::phase::observe::{Begun, Exchange};
 use crate::phase::relay::{relay, tell};
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
+use crate::upstream::pool::CHAT;
 use crate::{feedback, passthrough};
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::ChatRequest;
 use coalmine_wire::openai::errors::Problem;
 use http::{Request, Response};
@@ -18,25 +20,29 @@ use std::sync::Arc;
 
 /// Answers one request under `/v1` or `/s/{session}/v1`.
 pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let dialect = admit::dialect(request.uri().path(), request.headers());
     let answered = match admit(gateway, request).await {
         Err(refusal) => Err(refusal),
         Ok(admitted) => match admitted.surface {
-            Surface::Chat => chat(gateway, admitted).await,
+            Surface::Chat | Surface::Messages => chat(gateway, admitted).await,
+            Surface::CountTokens => Box::pin(passthrough::count_tokens(gateway, admitted)).await,
             Surface::Feedback => feedback::take(gateway, &admitted),
-            Surface::Models => Ok(passthrough::models(gateway)),
+            Surface::Models => Ok(passthrough::models(gateway, dialect)),
             Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
         },
     };
     answered.unwrap_or_else(|refusal| {
         gateway.metrics.refused.add(1);
-        refusal.into_response()
+        refusal.into_response(dialect)
     })
 }
 
 /// Admitted already: identify, assign, rewrite, send, relay, observe.
 async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
     let body = admitted.body.clone();
-    let chat = ChatRequest::read(&body).map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
+    let dialect = admitted.dialect;
+    let chat = ChatRequest::read_as(dialect, &body);
+    let chat = chat.map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
     let Some(route) = gateway.tables.load().route(&chat.model).cloned() else {
         return Box::pin(passthrough::pass_unknown(gateway, admitted, &chat.model)).await;
     };
@@ -63,11 +69,16 @@ async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             started_at: now,
         },
     );
-    let outbound = Outbound::new(admitted.parts.method, std::mem::take(&mut admitted.parts.headers));
-    match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body }).await {
+    let headers = std::mem::take(&mut admitted.parts.headers);
+    let outbound = Outbound::new(admitted.parts.method, headers, Some(dialect));
+    let path = match dialect {
+        Dialect::Chat => CHAT,
+        Dialect::Messages => &admitted.path,
+    };
+    match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path }).await {
         Ok(answer) => Ok(relay(answer, exchange)),
         Err(refusal) => {
-            let mut response = refusal.into_response();
+            let mut response = refusal.into_response(dialect);
             exchange.note_client_status(response.status().as_u16());
             tell(response.headers_mut(), &exchange);
             exchange.end_unanswered();

@@ -258,7 +258,7 @@ impl Parts {
             tracing::error!(%route, version = %id, provider = %version.provider, "the version's provider is not configured; add it under `providers`");
             return None;
         };
-        let patch = match rewrite::prepare(version) {
+        let patch = match rewrite::prepare(version, pool.manners.dialect) {
             Ok(patch) => patch,
             Err(error) => {
                 tracing::error!(%route, version = %id, %error, "the version cannot be put into requests");

@@ -10,6 +10,7 @@
 //! The hash is BLAKE3 in its keyed mode over frames: the bytes that frame are none that UTF-8 text can
 //! hold, so two different conversations never have the same encoding.
 
+use crate::dialect::Dialect;
 use crate::json::{self, Kind, Scanner, Span, Text, Unescape};
 use crate::openai::ChatRequest;
 use std::fmt;
@@ -31,6 +32,16 @@ pub struct Trail {
     /// was stored under. `None` where there is no such turn.
     pub continued: Option<ConversationHash>,
     hasher: Box<blake3::Hasher>,
+    turn: Turn,
+}
+
+/// Where the request leaves the answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It is yet to begin.
+    New,
+    /// The client has begun it: the last message is the assistant's.
+    Begun,
 }
 
 /// A request's conversation, an answer to it being under way.
@@ -81,6 +92,9 @@ impl Chain {
         let mut last_turn = None;
         // One long update is cheaper than many short ones.
         let mut encoded = Vec::with_capacity(1024);
+        if request.dialect == Dialect::Messages {
+            return messages(request, hasher, encoded);
+        }
         for message in request.messages() {
             let parts = Parts::of(message.json);
             encoded.clear();
@@ -90,8 +104,68 @@ impl Chain {
                 last_turn = Some(hasher.clone());
             }
         }
-        Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher }
+        Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher, turn: Turn::New }
     }
+}
+
+/// The conversation of messages: the system prompt, then turn by turn. A last turn of the assistant is
+/// left open: the answer goes on where it stops, and the client will send both back as one.
+fn messages(request: &ChatRequest<'_>, mut hasher: Box<blake3::Hasher>, mut encoded: Vec<u8>) -> Trail {
+    let mut last_turn = None;
+    let mut turn = Turn::New;
+    if let Some(system) = request.value("system").filter(|system| *system != b"null") {
+        open("system", &mut encoded);
+        content(system, &mut encoded);
+        close(None, &mut encoded);
+    }
+    let mut all = request.messages().peekable();
+    while let Some(message) = all.next() {
+        let assistant = message.role().is_some_and(|role| role == "assistant");
+        blocks(message.json, &mut encoded);
+        if assistant && all.peek().is_none() {
+            turn = Turn::Begun;
+        } else {
+            encoded.push(frame::END);
+        }
+        hasher.update(&encoded);
+        encoded.clear();
+        if assistant && turn == Turn::New {
+            last_turn = Some(hasher.clone());
+        }
+    }
+    hasher.update(&encoded);
+    Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher, turn }
+}
+
+/// One turn of messages, not closed: its text, then what else it holds. What the assistant thought is
+/// left out, for clients may send it back or not.
+fn blocks(message: &[u8], out: &mut Vec<u8>) {
+    let role = json::member(message, "role").and_then(json::text).unwrap_or_default();
+    open(&role, out);
+    let Some(value) = json::member(message, "content") else { return };
+    if !value.starts_with(b"[") {
+        return content(value, out);
+    }
+    for_each(value, |block| {
+        if let Some(said) = json::member(block, "text").filter(|said| said.starts_with(b"\"")) {
+            text(said, out);
+        }
+    });
+    for_each(value, |block| match &*member_text(block, "type") {
+        "text" | "thinking" | "redacted_thinking" => {}
+        "tool_use" => function(block, &member_text(block, "id"), "input", out),
+        "tool_result" => {
+            out.push(frame::ANSWERS);
+            out.extend_from_slice(member_text(block, "tool_use_id").as_bytes());
+            out.push(frame::FIELD);
+            content(json::member(block, "content").unwrap_or(b"null"), out);
+        }
+        _ => part(block, out),
+    });
+}
+
+fn member_text<'a>(object: &'a [u8], key: &str) -> std::borrow::Cow<'a, str> {
+    json::member(object, key).and_then(json::text).unwrap_or_default()
 }
 
 impl Trail {
@@ -104,9 +178,11 @@ impl Trail {
     /// Begins an answer, for the observer that will read it.
     #[must_use]
     pub fn answering(mut self) -> Answering {
-        let mut encoded = Vec::with_capacity(16);
-        open("assistant", &mut encoded);
-        self.hasher.update(&encoded);
+        if self.turn == Turn::New {
+            let mut encoded = Vec::with_capacity(16);
+            open("assistant", &mut encoded);
+            self.hasher.update(&encoded);
+        }
         Answering { hasher: self.hasher }
     }
 }
@@ -253,15 +329,18 @@ fn content(value: &[u8], out: &mut Vec<u8>) {
         Ok(Kind::Array) => for_each(value, |part| match json::member(part, "text") {
             Some(value) if value.starts_with(b"\"") => text(value, out),
             _ if json::member(part, "type") == Some(br#""refusal""#) => {}
-            _ => {
-                out.push(frame::PART);
-                canonical(part, out);
-                out.push(frame::PART);
-            }
+            _ => self::part(part, out),
         }),
         Ok(Kind::Null) | Err(_) => {}
         Ok(Kind::Object | Kind::Number | Kind::Bool) => canonical(value, out),
     }
+}
+
+/// A part that is no text, by what it says.
+fn part(part: &[u8], out: &mut Vec<u8>) {
+    out.push(frame::PART);
+    canonical(part, out);
+    out.push(frame::PART);
 }
 
 fn text(value: &[u8], out: &mut Vec<u8>) {

@@ -5,15 +5,18 @@
 //! |---|---|
 //! | [`json`] | a one-pass scanner that yields spans of JSON bytes, and never builds a tree |
 //! | [`sse`] | where server-sent events begin and end, whatever the chunks are |
-//! | [`openai`] | chat completions: read and patch requests, observe answers, write errors |
+//! | [`openai`] | chat completions: read and patch requests, observe answers, write errors; what both dialects share |
+//! | [`anthropic`] | messages: where they differ from that |
 //! | [`conversation`] | the keyed hash that finds a conversation by its content |
 //! | [`outcome`] | refusals, tool calls and structured answers: did the answer keep the contract |
 //! | [`usage`], [`prices`] | tokens, and what they cost |
 //! | [`headers`] | which headers belong to one hop only |
 //!
-//! Another dialect is another folder beside `openai/`; what it shares with it is above.
+//! A [`dialect::Dialect`] says in which of the two a request or an answer is written.
 
+pub mod anthropic;
 pub mod conversation;
+pub mod dialect;
 pub mod headers;
 pub mod json;
 pub mod openai;

@@ -29,6 +29,10 @@ pub struct Rate {
     pub input_usd: f64,
     /// Tokens read from the provider's cache; `None` where they cost what others cost.
     pub cached_input_usd: Option<f64>,
+    /// Tokens read that are written into the provider's cache; `None` where they cost what others cost.
+    pub cache_write_usd: Option<f64>,
+    /// The same where they are kept for an hour; `None` where they cost what others written there cost.
+    pub cache_write_1h_usd: Option<f64>,
     /// Tokens written.
     pub output_usd: f64,
 }
@@ -94,8 +98,13 @@ impl Prices {
         let (input, output) = (usage.input_tokens?, usage.output_tokens?);
         let rate = price.long.filter(|long| input > long.above_input_tokens).map_or(price.rate, |long| long.rate);
         let cached = usage.cached_tokens.unwrap_or(0).min(input);
+        let written = usage.cache_written_tokens.unwrap_or(0).min(input - cached);
+        let hour = usage.cache_written_1h_tokens.unwrap_or(0).min(written);
+        let write_usd = rate.cache_write_usd.unwrap_or(rate.input_usd);
         #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
-        let total = (input - cached) as f64 * rate.input_usd
+        let total = (input - cached - written) as f64 * rate.input_usd
+            + (written - hour) as f64 * write_usd
+            + hour as f64 * rate.cache_write_1h_usd.unwrap_or(write_usd)
             + cached as f64 * rate.cached_input_usd.unwrap_or(rate.input_usd)
             + output as f64 * rate.output_usd;
         Some(total / 1e6)
@@ -167,6 +176,18 @@ mod tests {
     }
 
     #[test]
+    fn tokens_written_into_a_cache_cost_what_they_cost_there() {
+        let prices = Prices::shipped();
+        let usage = Usage {
+            cache_written_tokens: Some(200_000),
+            cache_written_1h_tokens: Some(100_000),
+            ..usage(1_000_000, 500_000, 0)
+        };
+        let cost = prices.cost_usd("claude-sonnet-4-5", &usage).unwrap();
+        assert!((cost - (0.3 * 3.0 + 0.1 * 3.75 + 0.1 * 6.0 + 0.5 * 0.3)).abs() < 1e-9, "{cost}");
+    }
+
+    #[test]
     fn snapshots_and_prefixes_find_their_model_and_strangers_find_none() {
         let prices = Prices::shipped();
         let of = |model: &str| prices.of(model).map(|price| price.rate.input_usd);
@@ -192,7 +213,13 @@ mod tests {
         let half = Usage { input_tokens: Some(5), ..Usage::default() };
         assert_eq!(prices.cost_usd("gpt-4.1", &half), None);
         assert_eq!(prices.cost_usd("my-llama", &usage(1, 0, 1)), None);
-        let rate = Rate { input_usd: 1.0, cached_input_usd: None, output_usd: 2.0 };
+        let rate = Rate {
+            input_usd: 1.0,
+            cached_input_usd: None,
+            cache_write_usd: None,
+            cache_write_1h_usd: None,
+            output_usd: 2.0,
+        };
         let own = prices.with("my-llama", Price { rate, long: None });
         assert_eq!(own.cost_usd("my-llama", &usage(2_000_000, 1_000_000, 1_000_000)), Some(4.0));
     }

@@ -13,6 +13,10 @@ pub struct Usage {
     pub cached_tokens: Option<u64>,
     /// Of the tokens written, those of hidden reasoning.
     pub reasoning_tokens: Option<u64>,
+    /// Of the tokens read, those written into the provider's cache at a price of their own.
+    pub cache_written_tokens: Option<u64>,
+    /// Of these, those that are kept for an hour.
+    pub cache_written_1h_tokens: Option<u64>,
 }
 
 impl Usage {

@@ -133,6 +133,7 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
     out.line(1, format!("{}:", quoted(name)));
     let kind = match provider.kind {
         ProviderKind::OpenAi => "openai",
+        ProviderKind::Anthropic => "anthropic",
     };
     out.line(2, format!("kind: {kind}"));
     if let Some(key) = &provider.api_key {
@@ -140,6 +141,9 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
     }
     out.line(2, format!("send_client_key: {}", switch(provider.send_client_key)));
     out.line(2, format!("stream_usage: {}", switch(provider.stream_usage)));
+    if let Some(betas) = &provider.anthropic_beta {
+        out.line(2, format!("anthropic_beta: {}", list(betas.iter().map(|flag| quoted(flag)))));
+    }
     out.line(2, "upstreams:");
     for upstream in &provider.upstreams {
         let region = upstream.region.as_ref().map_or(String::new(), |region| format!(", region: {}", quoted(region)));
@@ -254,9 +258,10 @@ fn prices(out: &mut Lines, prices: &BTreeMap<String, Price>) {
     }
     out.line(0, "prices:");
     for (model, price) in prices {
-        let Price { input_usd, cached_input_usd, output_usd } = price;
+        let Price { input_usd, cached_input_usd, cache_write_usd, output_usd } = price;
         let cached = cached_input_usd.map_or(String::new(), |usd| format!("cached_input: ${usd}, "));
-        let text = format!("input: ${input_usd}, {cached}output: ${output_usd}");
+        let write = cache_write_usd.map_or(String::new(), |usd| format!("cache_write: ${usd}, "));
+        let text = format!("input: ${input_usd}, {cached}{write}output: ${output_usd}");
         out.line(1, format!("{}: {{ {text} }}", quoted(model)));
     }
 }

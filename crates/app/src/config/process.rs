@@ -62,12 +62,14 @@ pub struct Process {
 pub struct Provider {
     /// The dialect.
     pub kind: ProviderKind,
-    /// Sent as `Authorization: Bearer`.
+    /// Sent as `Authorization: Bearer`, to Anthropic's as `x-api-key`.
     pub api_key: Option<Secret>,
     /// Whether the client's own key is sent on; never beside `api_key`.
     pub send_client_key: bool,
     /// Whether streams are asked for their usage.
     pub stream_usage: bool,
+    /// The `anthropic-beta` flags that it is told; `None`: all that clients send.
+    pub anthropic_beta: Option<BTreeSet<String>>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
 }
@@ -77,6 +79,18 @@ pub struct Provider {
 pub enum ProviderKind {
     /// OpenAI's.
     OpenAi,
+    /// Anthropic's.
+    Anthropic,
+}
+
+impl ProviderKind {
+    /// The provider's own address.
+    fn address(self) -> &'static str {
+        match self {
+            Self::OpenAi => "https://api.openai.com/v1",
+            Self::Anthropic => "https://api.anthropic.com/v1",
+        }
+    }
 }
 
 /// One address of a provider.
@@ -139,6 +153,8 @@ pub struct Price {
     pub input_usd: f64,
     /// Tokens read from the provider's cache; `None`: as others.
     pub cached_input_usd: Option<f64>,
+    /// Tokens written into the provider's cache; `None`: as others read.
+    pub cache_write_usd: Option<f64>,
     /// Tokens written.
     pub output_usd: f64,
 }
@@ -313,11 +329,18 @@ impl Reader<'_> {
 
     fn provider(&self, fields: &Fields<'_>) -> Option<Provider> {
         let api_key = fields.node("api_key").and_then(scalar_text).map(|text| self.secret(fields, text));
-        let upstreams = self.upstreams(fields);
-        let kind = match fields.text("kind")?.value {
-            "openai" => ProviderKind::OpenAi,
-            _ => return None,
+        let kind = match fields.text("kind").map(|kind| kind.value) {
+            Some("anthropic") => ProviderKind::Anthropic,
+            // Anything else was told already.
+            _ => ProviderKind::OpenAi,
         };
+        let upstreams = self.upstreams(fields, kind);
+        let betas = || fields.words("anthropic_beta").into_iter().map(|flag| flag.value.to_owned()).collect();
+        let anthropic_beta = fields.node("anthropic_beta").map(|_| betas());
+        if anthropic_beta.is_some() && kind != ProviderKind::Anthropic {
+            let complaint = Complaint::new("only a provider of kind `anthropic` is told beta flags", "remove the key");
+            fields.fault("anthropic_beta", complaint, None);
+        }
         let send_client_key = fields.switch("send_client_key")?;
         if send_client_key && api_key.is_some() {
             let complaint =
@@ -329,11 +352,12 @@ impl Reader<'_> {
             api_key: api_key.map_or(Some(None), |key| key.map(Some))?,
             send_client_key,
             stream_usage: fields.switch("stream_usage")?,
+            anthropic_beta,
             upstreams: upstreams?,
         })
     }
 
-    fn upstreams(&self, fields: &Fields<'_>) -> Option<Vec<Upstream>> {
+    fn upstreams(&self, fields: &Fields<'_>, kind: ProviderKind) -> Option<Vec<Upstream>> {
         let base = fields.node("base_url");
         if base.is_some() && fields.node("upstreams").is_some() {
             let complaint = Complaint::new("both `base_url` and `upstreams` stand", "keep one of them");
@@ -353,7 +377,7 @@ impl Reader<'_> {
         }
         let url = match base {
             Some(node) => self.url(fields, scalar_text(node)?)?,
-            None => "https://api.openai.com/v1".to_owned(),
+            None => kind.address().to_owned(),
         };
         Some(vec![Upstream { url, region: None }])
     }
@@ -572,7 +596,8 @@ fn one_holder_each(
 fn price(fields: &Fields<'_>) -> Option<Price> {
     let input_usd = fields.money("input")?;
     let cached_input_usd = fields.money("cached_input");
-    Some(Price { input_usd, cached_input_usd, output_usd: fields.money("output")? })
+    let cache_write_usd = fields.money("cache_write");
+    Some(Price { input_usd, cached_input_usd, cache_write_usd, output_usd: fields.money("output")? })
 }
 
 fn limits(fields: &Fields<'_>) -> Option<Limits> {

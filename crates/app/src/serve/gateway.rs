@@ -4,7 +4,7 @@ use crate::config::{self, CustomerSource, Process, SessionSource};
 use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
 use coalmine_gateway::config::{
-    AnswerHeaders, ClientKey, Config, Credential, Limits, Overrides, Provider, ProviderKind, RetryPolicy,
+    AnswerHeaders, Betas, ClientKey, Config, Credential, Limits, Overrides, Provider, ProviderKind, RetryPolicy,
     RouteSettings, Secret, SiteSecret, StreamUsage, Timeouts, Upstream,
 };
 use coalmine_wire::prices::{Price, Prices, Rate};
@@ -36,6 +36,7 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
     Provider {
         kind: match written.kind {
             config::ProviderKind::OpenAi => ProviderKind::OpenAi,
+            config::ProviderKind::Anthropic => ProviderKind::Anthropic,
         },
         credential: match &written.api_key {
             Some(key) => Credential::Bearer(Secret::new(key.expose())),
@@ -51,6 +52,7 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
         },
         retry: RetryPolicy::default(),
         stream_usage: if written.stream_usage { StreamUsage::Ask } else { StreamUsage::Leave },
+        betas: written.anthropic_beta.clone().map_or(Betas::All, Betas::Only),
     }
 }
 
@@ -99,8 +101,8 @@ fn limits(written: &config::Limits) -> Limits {
 fn prices(process: &Process) -> Prices {
     let mut prices = Prices::shipped();
     for (model, price) in &process.prices {
-        let config::Price { input_usd, cached_input_usd, output_usd } = *price;
-        let rate = Rate { input_usd, cached_input_usd, output_usd };
+        let config::Price { input_usd, cached_input_usd, cache_write_usd, output_usd } = *price;
+        let rate = Rate { input_usd, cached_input_usd, cache_write_usd, cache_write_1h_usd: None, output_usd };
         prices = prices.with(model, Price { rate, long: None });
     }
     prices

@@ -2,11 +2,13 @@
 
 use crate::answer::Refusal;
 use crate::gateway::Gateway;
+use crate::upstream::pool::X_API_KEY;
 use bytes::{Bytes, BytesMut};
 use coalmine_core::id::CustomerId;
 use coalmine_core::time::UnixMs;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
-use http::{Method, Request, header, request};
+use http::{HeaderMap, Method, Request, header, request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 
@@ -16,6 +18,7 @@ pub(crate) struct Admitted {
     pub(crate) parts: request::Parts,
     pub(crate) body: Bytes,
     pub(crate) surface: Surface,
+    pub(crate) dialect: Dialect,
     /// The session named in the path `/s/{session}/v1/…`.
     pub(crate) session: Option<String>,
     /// What follows `/v1`, query included.
@@ -30,6 +33,10 @@ pub(crate) struct Admitted {
 pub(crate) enum Surface {
     /// A chat completion: assigned and counted.
     Chat,
+    /// Messages: assigned and counted.
+    Messages,
+    /// How many tokens messages would have.
+    CountTokens,
     /// The list of models.
     Models,
     /// A late score.
@@ -41,10 +48,20 @@ pub(crate) enum Surface {
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// BLAKE3 of the bearer text; zeros without one. Sessions of different keys never meet.
+    /// BLAKE3 of the key's text, whichever header it came in; zeros without one. Sessions of different keys never meet.
     pub(crate) scope: [u8; 32],
     /// The customer that the key is registered for.
     pub(crate) customer: Option<CustomerId>,
+}
+
+/// The dialect of whoever asks: that of the path, or what a client of it says of itself.
+pub(crate) fn dialect(path: &str, headers: &HeaderMap) -> Dialect {
+    match split(path).map_or("", |(_, rest)| rest) {
+        "/chat/completions" => Dialect::Chat,
+        rest if rest == "/messages" || rest.starts_with("/messages/") => Dialect::Messages,
+        _ if headers.contains_key("anthropic-version") => Dialect::Messages,
+        _ => Dialect::Chat,
+    }
 }
 
 /// Whether a path belongs to the gateway, and not to its neighbour on the listener.
@@ -64,10 +81,13 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Resu
     };
     let surface = match (&parts.method, rest) {
         (&Method::POST, "/chat/completions") => Surface::Chat,
+        (&Method::POST, "/messages") => Surface::Messages,
+        (&Method::POST, "/messages/count_tokens") => Surface::CountTokens,
         (&Method::GET, "/models") => Surface::Models,
         (&Method::POST, "/feedback") => Surface::Feedback,
         _ => Surface::Other,
     };
+    let dialect = dialect(parts.uri.path(), &parts.headers);
     let session = session.map(str::to_owned);
     let mut path = rest.to_owned();
     if let Some(query) = parts.uri.query() {
@@ -75,7 +95,7 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Resu
         path.push_str(query);
     }
     let body = read(gateway, body).await?;
-    Ok(Admitted { parts, body, surface, session, path, caller, received_at: gateway.clock.now() })
+    Ok(Admitted { parts, body, surface, dialect, session, path, caller, received_at: gateway.clock.now() })
 }
 
 /// `/v1/…` and `/s/{session}/v1/…`, as (session, what follows `/v1`).
@@ -90,7 +110,8 @@ fn split(path: &str) -> Option<(Option<&str>, &str)> {
 }
 
 fn identify_caller(gateway: &Gateway, parts: &request::Parts) -> Result<Caller, Refusal> {
-    let bearer = parts.headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+    let shown = parts.headers.get(header::AUTHORIZATION).or_else(|| parts.headers.get(X_API_KEY));
+    let bearer = shown.map_or(&b""[..], |value| value.as_bytes());
     let token = match bearer.split_at_checked(7) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
         _ => bearer,
@@ -102,7 +123,7 @@ fn identify_caller(gateway: &Gateway, parts: &request::Parts) -> Result<Caller, 
     match gateway.client_keys.get(&scope) {
         Some(customer) => Ok(Caller { scope, customer: customer.clone() }),
         None if token.is_empty() => {
-            let message = "no API key: send `authorization: Bearer KEY` with a key of this gateway";
+            let message = "no API key: send `authorization: Bearer KEY` or `x-api-key: KEY` with a key of this gateway";
             Err(Refusal::new(Problem::BadKey, message))
         }
         None => Err(Refusal::new(Problem::BadKey, "this API key is not known to the gateway")),
@@ -150,6 +171,22 @@ async fn collect(mut body: Limited<Incoming>) -> Result<Bytes, crate::answer::Bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dialect_is_that_of_the_path_or_of_the_client() {
+        let mut theirs = HeaderMap::new();
+        theirs.insert("anthropic-version", http::HeaderValue::from_static("2023-06-01"));
+        let none = HeaderMap::new();
+        for (path, bare, versioned) in [
+            ("/v1/chat/completions", Dialect::Chat, Dialect::Chat),
+            ("/v1/messages", Dialect::Messages, Dialect::Messages),
+            ("/s/a/v1/messages/count_tokens", Dialect::Messages, Dialect::Messages),
+            ("/v1/messages_of_another", Dialect::Chat, Dialect::Messages),
+            ("/v1/models", Dialect::Chat, Dialect::Messages),
+        ] {
+            assert_eq!((dialect(path, &none), dialect(path, &theirs)), (bare, versioned), "{path}");
+        }
+    }
 
     #[test]
     fn paths_are_split_into_session_and_rest() {

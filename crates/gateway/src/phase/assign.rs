@@ -6,6 +6,23 @@ use crate::table::Route;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Asked, Assignment, Identity, PinChange, assign as decide};
 use coalmine_core::traffic::pin::Pin;
+use coalmine_core::version::VersionId;
+
+/// The version that a session is on, or that a new one would most likely get; nothing is kept.
+pub(crate) fn peek(gateway: &Gateway, route: &Route, of: &Identified, now: UnixMs) -> VersionId {
+    let Identity::Session(unit) = of.identity else { return route.table.stable };
+    let Some(pin) = gateway.pins.get(unit, now) else { return route.table.stable };
+    let asked = Asked {
+        identity: of.identity,
+        customer: of.customer.as_ref(),
+        opening: of.opening,
+        pin: Some(&pin),
+        forced: of.forced,
+        ceiling: route.ceiling,
+        now,
+    };
+    decide(&route.table, &asked).version
+}
 
 /// Decides the version of one request and keeps its pin. Parallel first requests of one session
 /// agree: whoever pins first decides for all.

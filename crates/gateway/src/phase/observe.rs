@@ -90,10 +90,7 @@ impl Exchange {
         };
         let release = route.table.release.as_ref().filter(|_| assignment.member.is_some());
         let judged_after = release.map_or(gateway.config.judged_after, |release| release.judged_after);
-        let tools_declared = match prepared.patch.tools_for(chat) {
-            Some(_) => Presence::Present,
-            None => Presence::Absent,
-        };
+        let tools_declared = if prepared.patch.declares_tools(chat) { Presence::Present } else { Presence::Absent };
         let departure = Departure {
             route: route.name.clone(),
             unit,
@@ -139,7 +136,8 @@ impl Exchange {
         self.schema = if schema.is_some() { SchemaAsked::Yes } else { SchemaAsked::No };
         let conversation = self.trail.clone().map(Trail::answering);
         let stream = stream == StreamOrBody::Stream;
-        self.watch = Watch::Reading(Box::new(Observer::new(Expect { stream, tools, schema, conversation })));
+        let dialect = prepared.pool.manners.dialect;
+        self.watch = Watch::Reading(Box::new(Observer::new(Expect { dialect, stream, tools, schema, conversation })));
     }
 
     /// No answer is read any more (the canary's gives way to stable's).

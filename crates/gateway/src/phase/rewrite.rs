@@ -1,10 +1,11 @@
 //! Rewrite: the version put into the request, and the headers that a provider may see.
 
-use crate::config::StreamUsage;
+use crate::config::{Betas, StreamUsage};
 use crate::table::Prepared;
-use crate::upstream::pool::Authorization;
+use crate::upstream::pool::{Authorization, Manners, X_API_KEY};
 use bytes::Bytes;
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::headers::{connection_names, ends_at_gateway, is_hop_by_hop};
 use coalmine_wire::openai::{self, AskUsage, ChatRequest, Patch, PatchError};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
@@ -15,7 +16,10 @@ use http_body_util::Full;
 pub(crate) struct Outbound {
     method: Method,
     headers: HeaderMap,
+    /// The dialect of the client, where it is known to be asked in.
+    dialect: Option<Dialect>,
     client_authorization: Option<HeaderValue>,
+    client_key: Option<HeaderValue>,
 }
 
 /// What of the request's body goes out.
@@ -35,9 +39,12 @@ pub(crate) enum StripUsage {
     No,
 }
 
-/// Prepares a version for being put into requests.
-pub(crate) fn prepare(version: &Version) -> Result<Patch, PatchError> {
-    let mut patch = Patch::default().with_model(&version.model);
+/// What a provider of Anthropic's dialect is told where the client does not say.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+/// Prepares a version for being put into requests of its provider's dialect.
+pub(crate) fn prepare(version: &Version, dialect: Dialect) -> Result<Patch, PatchError> {
+    let mut patch = Patch::new(dialect).with_model(&version.model);
     if let Some(prompt) = &version.prompt {
         let mode = match prompt.mode {
             PromptMode::Replace => openai::PromptMode::Replace,
@@ -74,30 +81,80 @@ pub(crate) fn rewrite(prepared: &Prepared, chat: &ChatRequest<'_>, body: &Bytes)
 
 impl Outbound {
     /// Takes over what a provider may see of the client's headers.
-    pub(crate) fn new(method: Method, theirs: HeaderMap) -> Self {
+    pub(crate) fn new(method: Method, theirs: HeaderMap, dialect: Option<Dialect>) -> Self {
+        let client_key = theirs.get(X_API_KEY).cloned();
         let client_authorization = theirs.get(header::AUTHORIZATION).cloned();
         let headers = filtered(theirs, |name| {
             ends_at_gateway(name)
                 || name.starts_with("x-coalmine-")
                 || matches!(name, "openai-organization" | "openai-project")
         });
-        Self { method, headers, client_authorization }
+        Self { method, headers, dialect, client_authorization, client_key }
     }
 
     /// One attempt.
-    pub(crate) fn request(&self, authorization: &Authorization, body: Bytes) -> Request<Full<Bytes>> {
+    pub(crate) fn request(&self, manners: &Manners, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = self.method.clone();
-        *request.headers_mut() = self.headers.clone();
-        let value = match authorization {
-            Authorization::Own(value) => Some(value.clone()),
-            Authorization::Client => self.client_authorization.clone(),
-            Authorization::None => None,
-        };
-        if let Some(value) = value {
-            request.headers_mut().insert(header::AUTHORIZATION, value);
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        match &manners.authorization {
+            Authorization::Own(name, value) => {
+                headers.insert(name.clone(), value.clone());
+            }
+            Authorization::Client => self.show_client_key(manners.dialect, headers),
+            Authorization::None => {}
+        }
+        match (manners.dialect, self.dialect) {
+            (Dialect::Messages, _) => speak_messages(&manners.betas, headers),
+            (Dialect::Chat, Some(Dialect::Messages)) => leave_out("anthropic-", headers),
+            (Dialect::Chat, Some(Dialect::Chat) | None) => {}
         }
         request
+    }
+
+    /// The client's own key, in the form that the provider's dialect has.
+    fn show_client_key(&self, dialect: Dialect, headers: &mut HeaderMap) {
+        match (&self.client_authorization, &self.client_key, dialect) {
+            (_, Some(key), Dialect::Messages) => {
+                headers.insert(X_API_KEY, key.clone());
+            }
+            (Some(bearer), ..) => {
+                headers.insert(header::AUTHORIZATION, bearer.clone());
+            }
+            (None, Some(key), Dialect::Chat) => {
+                let bearer = [b"Bearer ", key.as_bytes()].concat();
+                if let Ok(mut bearer) = HeaderValue::from_bytes(&bearer) {
+                    bearer.set_sensitive(true);
+                    headers.insert(header::AUTHORIZATION, bearer);
+                }
+            }
+            (None, None, _) => {}
+        }
+    }
+}
+
+/// The headers that Anthropic's dialect wants, with the beta flags that the provider may be told.
+fn speak_messages(betas: &Betas, headers: &mut HeaderMap) {
+    const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+    const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+    leave_out("openai-", headers);
+    headers.entry(VERSION).or_insert(ANTHROPIC_VERSION);
+    let Betas::Only(known) = betas else { return };
+    let told = headers.get_all(&BETA).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let kept: Vec<&str> = told.map(str::trim).filter(|flag| known.contains(*flag)).collect();
+    let kept = HeaderValue::from_str(&kept.join(",")).ok().filter(|kept| !kept.is_empty());
+    headers.remove(&BETA);
+    if let Some(kept) = kept {
+        headers.insert(BETA, kept);
+    }
+}
+
+/// Takes the headers of another dialect away.
+fn leave_out(prefix: &str, headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(prefix)).cloned().collect();
+    for name in names {
+        headers.remove(name);
     }
 }
 
@@ -130,6 +187,10 @@ fn filtered(theirs: HeaderMap, ends: impl Fn(&str) -> bool) -> HeaderMap {
 mod tests {
     use super::*;
 
+    fn manners(dialect: Dialect, authorization: Authorization) -> Manners {
+        Manners { dialect, betas: Betas::All, authorization }
+    }
+
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
     }
@@ -151,15 +212,47 @@ mod tests {
                 ("traceparent", "00-1-2-01"),
                 ("x-request-id", "7"),
             ]),
+            None,
         );
-        let sent = out.request(&Authorization::None, Bytes::new());
+        let sent = out.request(&manners(Dialect::Chat, Authorization::None), Bytes::new());
         let mut names: Vec<&str> = sent.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["openai-beta", "traceparent", "x-request-id"]);
-        let own = Authorization::Own(HeaderValue::from_static("Bearer of-the-provider"));
-        assert_eq!(out.request(&own, Bytes::new()).headers()["authorization"], "Bearer of-the-provider");
-        let passed = out.request(&Authorization::Client, Bytes::new());
+        let own = Authorization::Own(header::AUTHORIZATION, HeaderValue::from_static("Bearer of-the-provider"));
+        let own = out.request(&manners(Dialect::Chat, own), Bytes::new());
+        assert_eq!(own.headers()["authorization"], "Bearer of-the-provider");
+        let passed = out.request(&manners(Dialect::Chat, Authorization::Client), Bytes::new());
         assert_eq!(passed.headers()["authorization"], "Bearer of-the-gateway");
+    }
+
+    #[test]
+    fn t28_each_dialect_is_told_what_is_its_own() {
+        let theirs = headers(&[
+            ("x-api-key", "of-the-gateway"),
+            ("anthropic-beta", "known-1, unknown-2"),
+            ("openai-beta", "x"),
+            ("x-stainless-lang", "js"),
+        ]);
+        let out = Outbound::new(Method::POST, theirs, Some(Dialect::Messages));
+        let own = || Authorization::Own(X_API_KEY, HeaderValue::from_static("of-the-provider"));
+        let sent = out.request(&manners(Dialect::Messages, own()), Bytes::new());
+        assert_eq!(sent.headers()["x-api-key"], "of-the-provider");
+        assert_eq!(
+            (&sent.headers()["anthropic-version"], sent.headers().get("openai-beta")),
+            (&ANTHROPIC_VERSION, None)
+        );
+        assert_eq!(sent.headers()["anthropic-beta"], "known-1, unknown-2");
+        let only = |flags: &[&str]| {
+            let betas = Betas::Only(flags.iter().map(|flag| (*flag).to_owned()).collect());
+            let manners = Manners { betas, ..manners(Dialect::Messages, own()) };
+            out.request(&manners, Bytes::new()).headers().get("anthropic-beta").cloned()
+        };
+        assert_eq!(only(&["known-1"]).unwrap(), "known-1");
+        assert_eq!(only(&[]), None);
+        let chat = out.request(&manners(Dialect::Chat, Authorization::Client), Bytes::new());
+        assert_eq!(chat.headers()["authorization"], "Bearer of-the-gateway");
+        assert!(!chat.headers().keys().any(|name| name.as_str().starts_with("anthropic-")));
+        assert!(!chat.headers().contains_key("x-api-key"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::answer::Refusal;
 use crate::phase::observe::{Exchange, StreamOrBody};
 use crate::phase::rewrite::{Outbound, StripUsage, rewrite};
 use crate::table::Prepared;
-use crate::upstream::pool::{CHAT, Trouble};
+use crate::upstream::pool::Trouble;
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
 use bytes::Bytes;
@@ -48,6 +48,8 @@ pub(crate) struct Question<'a> {
     pub(crate) outbound: &'a Outbound,
     pub(crate) chat: &'a ChatRequest<'a>,
     pub(crate) body: &'a Bytes,
+    /// What follows the provider's base.
+    pub(crate) path: &'a str,
 }
 
 /// What became of a version's attempts.
@@ -186,8 +188,8 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Que
     let pool = &version.pool;
     let mut done = 0;
     let sent = loop {
-        let request = question.outbound.request(&pool.authorization, rewritten.body.clone());
-        let sent = pool.send(request, CHAT).await;
+        let request = question.outbound.request(&pool.manners, rewritten.body.clone());
+        let sent = pool.send(request, question.path).await;
         let attempted = match &sent {
             Ok(response) => Attempt::Answer(response.status(), response.headers()),
             Err(trouble) => Attempt::NoAnswer(*trouble),

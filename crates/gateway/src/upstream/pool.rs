@@ -1,13 +1,14 @@
 //! Connections to one provider: pooled, without Nagle's delay, TLS where the address says so.
 
-use crate::config::{Config, Credential, Provider, RetryPolicy, StreamUsage, Timeouts};
+use crate::config::{Betas, Config, Credential, Provider, RetryPolicy, StreamUsage, Timeouts};
 use crate::metrics::{Metrics, ProviderSeries};
 use crate::ports::Clock;
 use crate::upstream::breaker::Breaker;
 use bytes::Bytes;
 use coalmine_core::id::ProviderName;
+use coalmine_wire::dialect::Dialect;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -19,19 +20,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The path that nearly every request has.
+/// The paths that nearly every request has.
 pub(crate) const CHAT: &str = "/chat/completions";
+pub(crate) const MESSAGES: &str = "/messages";
+/// Where Anthropic's dialect has the key.
+pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const IDLE_PER_HOST: usize = 1_024;
 const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// How a provider is spoken to.
+#[derive(Debug)]
+pub(crate) struct Manners {
+    pub(crate) dialect: Dialect,
+    pub(crate) betas: Betas,
+    pub(crate) authorization: Authorization,
+}
 
 /// One provider's connections and manners.
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) name: ProviderName,
+    pub(crate) manners: Manners,
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
     pub(crate) stream_usage: StreamUsage,
-    pub(crate) authorization: Authorization,
     pub(crate) series: Arc<ProviderSeries>,
     addresses: Vec<Address>,
     next: AtomicUsize,
@@ -39,11 +51,11 @@ pub(crate) struct Pool {
     clock: Arc<dyn Clock>,
 }
 
-/// What goes out as `authorization`.
+/// What goes out as authorization.
 #[derive(Debug)]
 pub(crate) enum Authorization {
-    /// This (marked sensitive).
-    Own(HeaderValue),
+    /// This (marked sensitive), under this name.
+    Own(HeaderName, HeaderValue),
     /// The client's.
     Client,
     /// Nothing.
@@ -56,6 +68,7 @@ struct Address {
     authority: Authority,
     path: String,
     chat: Uri,
+    messages: Uri,
     breaker: Breaker,
 }
 
@@ -148,20 +161,23 @@ impl Pool {
             .build(tls.wrap_connector(http));
         let authorization = match &provider.credential {
             Credential::Bearer(key) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-                    .map_err(|_| ProviderError::BadKey(name.clone()))?;
+                let (header, text) = match provider.kind.dialect() {
+                    Dialect::Chat => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
+                    Dialect::Messages => (X_API_KEY, key.expose().to_owned()),
+                };
+                let mut value = HeaderValue::from_str(&text).map_err(|_| ProviderError::BadKey(name.clone()))?;
                 value.set_sensitive(true);
-                Authorization::Own(value)
+                Authorization::Own(header, value)
             }
             Credential::Client => Authorization::Client,
             Credential::None => Authorization::None,
         };
         Ok(Self {
             name: name.clone(),
+            manners: Manners { dialect: provider.kind.dialect(), betas: provider.betas.clone(), authorization },
             timeouts: provider.timeouts,
             retry: provider.retry,
             stream_usage: provider.stream_usage,
-            authorization,
             series,
             addresses,
             next: AtomicUsize::new(0),
@@ -237,14 +253,17 @@ impl Address {
             return None;
         }
         let path = uri.path().trim_end_matches('/').to_owned();
-        let mut address = Self { scheme, authority, path, chat: Uri::default(), breaker: Breaker::default() };
+        let (chat, messages) = (Uri::default(), Uri::default());
+        let mut address = Self { scheme, authority, path, chat, messages, breaker: Breaker::default() };
         address.chat = address.uri(CHAT)?;
+        address.messages = address.uri(MESSAGES)?;
         Some(address)
     }
 
     fn uri(&self, path: &str) -> Option<Uri> {
-        if path == CHAT && self.chat.path() != "/" {
-            return Some(self.chat.clone());
+        let known = [(CHAT, &self.chat), (MESSAGES, &self.messages)];
+        if let Some((_, uri)) = known.iter().find(|(known, uri)| path == *known && uri.path() != "/") {
+            return Some((*uri).clone());
         }
         let mut full = String::with_capacity(self.path.len() + path.len());
         full.push_str(&self.path);
@@ -265,6 +284,7 @@ mod tests {
         assert_eq!(address.uri("/models?x=1").unwrap().to_string(), "https://api.openai.com/v1/models?x=1");
         let bare = Address::parse("http://127.0.0.1:9001").unwrap();
         assert_eq!(bare.uri(CHAT).unwrap().to_string(), "http://127.0.0.1:9001/chat/completions");
+        assert_eq!(bare.uri(MESSAGES).unwrap().to_string(), "http://127.0.0.1:9001/messages");
         for bad in ["", "api.openai.com/v1", "ftp://x/v1", "http://u:p@x/v1", "http://x/v1?k=v", "http://"] {
             assert!(Address::parse(bad).is_none(), "{bad}");
         }

@@ -4,6 +4,7 @@
 mod blame;
 mod cancel;
 mod control;
+mod messages;
 mod secrecy;
 mod sessions;
 mod support;

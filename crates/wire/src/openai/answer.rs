@@ -2,7 +2,9 @@
 
 use super::calls::Calls;
 use super::observer::{Ending, Finish, InBandError, Seen};
+use crate::anthropic::usage::Told;
 use crate::conversation::Answering;
+use crate::dialect::Dialect;
 use crate::json::{Kind, ScanError, Scanner, Text, Unescape};
 use crate::outcome::{HEAD_MAX_BYTES, Refusal, SchemaChecker, ToolChecker, Validity, reads_as_refusal};
 use crate::sse::Event;
@@ -18,20 +20,23 @@ const TEXT_MAX_BYTES: usize = 1 << 20;
 const NAME_MAX_BYTES: usize = 256;
 
 /// The state.
-pub(super) struct Answer {
+pub(crate) struct Answer {
+    dialect: Dialect,
     /// How many times content has come.
-    pub(super) contents: u64,
+    pub(crate) contents: u64,
     tools: Option<Arc<ToolChecker>>,
-    schema: Option<Arc<SchemaChecker>>,
-    conversation: Option<Answering>,
-    choices: Vec<Choice>,
+    pub(crate) schema: Option<Arc<SchemaChecker>>,
+    pub(crate) conversation: Option<Answering>,
+    pub(crate) choices: Vec<Choice>,
     usage: Option<Usage>,
-    model: Option<String>,
+    /// Tokens as messages tell them.
+    pub(crate) told: Told,
+    pub(crate) model: Option<String>,
     system_fingerprint: Option<String>,
-    error: Option<InBandError>,
-    done: bool,
+    pub(crate) error: Option<InBandError>,
+    pub(crate) done: bool,
     /// A chunk, or the body, was read.
-    readable: bool,
+    pub(crate) readable: bool,
     /// An event was no JSON.
     unreadable: bool,
     /// The last event broke off.
@@ -42,13 +47,14 @@ pub(super) struct Answer {
 
 /// One choice.
 #[derive(Default)]
-struct Choice {
-    finish: Option<Finish>,
+pub(crate) struct Choice {
+    pub(crate) finish: Option<Finish>,
     unescape: Unescape,
     text: Kept,
     refused: bool,
-    sound: bool,
-    calls: Calls,
+    /// Content of another kind has come: sound, or what a provider's own tool found.
+    pub(crate) sound: bool,
+    pub(crate) calls: Calls,
 }
 
 /// The text of a choice.
@@ -74,17 +80,20 @@ pub(super) enum Shape {
 
 impl Answer {
     pub(super) fn new(
+        dialect: Dialect,
         tools: Option<Arc<ToolChecker>>,
         schema: Option<Arc<SchemaChecker>>,
         conversation: Option<Answering>,
     ) -> Self {
         Self {
+            dialect,
             contents: 0,
             tools,
             schema,
             conversation,
             choices: Vec::new(),
             usage: None,
+            told: Told::default(),
             model: None,
             system_fingerprint: None,
             error: None,
@@ -108,7 +117,11 @@ impl Answer {
 
     /// Takes a body that is no stream.
     pub(super) fn body(&mut self, body: &[u8]) {
-        match self.object(body, false) {
+        let read = match self.dialect {
+            Dialect::Chat => self.object(body, false),
+            Dialect::Messages => self.message_body(body),
+        };
+        match read {
             Ok(()) => {}
             Err(error) if error.at >= body.trim_ascii_end().len() => self.cut = true,
             Err(_) => self.unreadable = true,
@@ -127,6 +140,14 @@ impl Answer {
         // Clients stop reading here, whatever follows.
         if self.done || data.is_empty() {
             return Ok(());
+        }
+        if self.dialect == Dialect::Messages {
+            let read = self.message_event(&data);
+            if kind == b"error" {
+                self.error.get_or_insert_default();
+                return read.or(Ok(()));
+            }
+            return read;
         }
         if data.trim_ascii() == b"[DONE]" {
             self.done = true;
@@ -280,7 +301,7 @@ impl Answer {
         Seen {
             ending,
             finishes: self.choices.iter().map(|choice| choice.finish).collect(),
-            usage: self.usage,
+            usage: self.usage.or_else(|| self.told.usage()),
             model: self.model,
             system_fingerprint: self.system_fingerprint,
             error: self.error,
@@ -375,7 +396,7 @@ impl Choice {
         Ok(came)
     }
 
-    fn text(&mut self, text: Text<'_>, keep: bool, mut conversation: Option<&mut Answering>) -> bool {
+    pub(crate) fn text(&mut self, text: Text<'_>, keep: bool, mut conversation: Option<&mut Answering>) -> bool {
         let kept = &mut self.text;
         self.unescape.feed(text, |piece| {
             kept.push(piece, keep);
@@ -470,7 +491,7 @@ fn slot(choices: &mut Vec<Choice>, index: usize) -> Option<&mut Choice> {
 }
 
 /// Keeps the first name that is not empty.
-fn name(scanner: &mut Scanner<'_>, into: &mut Option<String>) -> Result<(), ScanError> {
+pub(crate) fn name(scanner: &mut Scanner<'_>, into: &mut Option<String>) -> Result<(), ScanError> {
     let Some(text) = scanner.string_or_skip()? else { return Ok(()) };
     if into.is_none() && !text.raw.is_empty() {
         let text = text.decode();

@@ -15,7 +15,7 @@ const CALLS_MAX: usize = 256;
 
 /// The tool calls of one choice.
 #[derive(Default)]
-pub(super) struct Calls {
+pub(crate) struct Calls {
     list: Vec<Call>,
     kept_bytes: usize,
     overflowed: bool,
@@ -76,6 +76,25 @@ impl Calls {
         piece.function(scanner)?;
         self.add(Shape::Piece, &piece);
         Ok(true)
+    }
+
+    /// A call of messages begins: the block at `index`, whole where `input` is given.
+    pub(crate) fn begin(&mut self, index: u64, id: &str, name: &str, input: Option<&[u8]>) {
+        let piece = Piece {
+            index: Some(index),
+            id: Cow::Borrowed(id),
+            name: Cow::Borrowed(name),
+            arguments: None,
+            bare: input,
+        };
+        self.add(Shape::Piece, &piece);
+    }
+
+    /// More of the arguments of the call at `index`; a block that is no call has none here.
+    pub(crate) fn append(&mut self, index: u64, json: Text<'_>) {
+        if self.list.iter().any(|call| call.index == Some(index)) {
+            self.add(Shape::Piece, &Piece { index: Some(index), arguments: Some(json), ..Piece::default() });
+        }
     }
 
     /// Ends all calls, and puts them into the order of their indices, as client libraries do.

@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use crate::conversation::{Answering, ConversationHash};
+use crate::dialect::Dialect;
 use crate::outcome::{Refusal, SchemaChecker, ToolChecker, Validity};
 use crate::sse::Splitter;
 use crate::usage::Usage;
@@ -14,6 +15,8 @@ pub const BODY_MAX_BYTES: usize = 16 << 20;
 /// What is to be expected of an answer.
 #[derive(Debug, Default)]
 pub struct Expect {
+    /// The dialect of the provider, which the answer is written in.
+    pub dialect: Dialect,
     /// The answer is a stream of events (by its content type), not one JSON body.
     pub stream: bool,
     /// The tools that the provider was given.
@@ -51,7 +54,7 @@ pub enum Ending {
     Truncated,
     /// The provider reported an error inside it; see [`Seen::error`].
     Failed,
-    /// It is no chat completion; a client library cannot read it.
+    /// It is no answer of its dialect; a client library cannot read it.
     Unreadable,
     /// It was too long to be looked at.
     Unseen,
@@ -60,13 +63,13 @@ pub enum Ending {
 /// Why a choice ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Finish {
-    /// `stop`
+    /// `stop`; of messages `end_turn`, `stop_sequence`, `pause_turn`.
     Stop,
-    /// `length`: the limit of tokens was reached.
+    /// `length`, `max_tokens`, `model_context_window_exceeded`: a limit of tokens was reached.
     Length,
-    /// `tool_calls`, or `function_call` of old.
+    /// `tool_calls`, or `function_call` of old; `tool_use`.
     ToolCalls,
-    /// `content_filter`
+    /// `content_filter`, `refusal`
     ContentFilter,
     /// Any other word.
     Other,
@@ -97,7 +100,7 @@ pub struct Seen {
     pub system_fingerprint: Option<String>,
     /// The error inside the answer.
     pub error: Option<InBandError>,
-    /// Whether `[DONE]` came.
+    /// Whether `[DONE]` came, or `message_stop`.
     pub done: bool,
     /// Neither text nor refusal, tool call or sound in any choice.
     pub empty: bool,
@@ -122,13 +125,13 @@ impl Observer {
     /// Begins.
     #[must_use]
     pub fn new(expect: Expect) -> Self {
-        let Expect { stream, tools, schema, conversation } = expect;
+        let Expect { dialect, stream, tools, schema, conversation } = expect;
         Self {
             stream,
             splitter: Splitter::default(),
             body: Vec::new(),
             body_overflowed: false,
-            answer: Answer::new(tools, schema, conversation),
+            answer: Answer::new(dialect, tools, schema, conversation),
         }
     }
 

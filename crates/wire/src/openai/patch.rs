@@ -1,6 +1,8 @@
 //! Putting a version into a request, by splicing: whatever is not patched goes through byte for byte.
 
 use super::request::{ChatRequest, Member, members};
+use crate::anthropic::tools;
+use crate::dialect::Dialect;
 use crate::json::{self, Kind, ScanError, Scanner, Span};
 use std::borrow::Cow;
 use std::fmt;
@@ -8,6 +10,7 @@ use std::fmt;
 /// What a version sets in every request, prepared once.
 #[derive(Clone, Default)]
 pub struct Patch {
+    dialect: Dialect,
     /// The model as a JSON string.
     model: Option<Vec<u8>>,
     prompt: Option<Prompt>,
@@ -66,7 +69,7 @@ pub enum PatchError {
     },
     /// A parameter that is set in another way, or that is the client's to choose.
     #[error(
-        "'{0}' cannot be set as a parameter: model, messages and tools have their own keys, and how the answer is sent is the client's choice"
+        "'{0}' cannot be set as a parameter: model, messages, prompt and tools have their own keys, and how the answer is sent is the client's choice"
     )]
     Reserved(String),
     /// The tools are not JSON.
@@ -89,6 +92,8 @@ struct Prompt {
     message: Vec<u8>,
     /// `"content":"…"`
     content: Vec<u8>,
+    /// `[{"type":"text","text":"…","cache_control":`
+    cached: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -118,6 +123,7 @@ struct Target<'p> {
 enum Set<'p> {
     Value(&'p [u8]),
     Messages(&'p Prompt),
+    System(&'p Prompt),
     StreamOptions,
 }
 
@@ -128,8 +134,24 @@ struct Splice<'p> {
 }
 
 const RESERVED: [&str; 5] = ["model", "messages", "tools", "stream", "stream_options"];
+/// The parameters that counting tokens takes, beside what is asked.
+const COUNTED: [&str; 4] = ["thinking", "tool_choice", "output_config", "context_management"];
 
 impl Patch {
+    /// For requests of one dialect, which is the provider's.
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        Self { dialect, ..Self::default() }
+    }
+
+    /// The same for a request that counts tokens, which takes few parameters.
+    #[must_use]
+    pub fn for_counting(&self) -> Self {
+        let mut counting = self.clone();
+        counting.params.retain(|param| COUNTED.contains(&param.name.as_str()));
+        counting
+    }
+
     /// Sets the model.
     #[must_use]
     pub fn with_model(mut self, model: &str) -> Self {
@@ -147,14 +169,19 @@ impl Patch {
             part: [br#"{"type":"text","text":"#, &quoted[..], b"}"].concat(),
             message: [br#"{"role":"system","content":"#, &quoted[..], b"}"].concat(),
             content: [br#""content":"#, &quoted[..]].concat(),
+            cached: [br#"[{"type":"text","text":"#, &quoted[..], br#","cache_control":"#].concat(),
             quoted,
         });
         self
     }
 
-    /// Sets the tools: a JSON array in OpenAI's form.
+    /// Sets the tools: a JSON array in OpenAI's form, written in the dialect's own.
     pub fn with_tools(mut self, mode: ToolsMode, json: &str) -> Result<Self, PatchError> {
-        let json = json::check(json.as_bytes())?.of(json.as_bytes()).to_vec();
+        let json = json::check(json.as_bytes())?.of(json.as_bytes());
+        let json = match self.dialect {
+            Dialect::Chat => json.to_vec(),
+            Dialect::Messages => tools::from_functions(json),
+        };
         let items = items(&json);
         if items.is_empty() {
             return Err(PatchError::NoTools);
@@ -166,7 +193,7 @@ impl Patch {
 
     /// Sets one parameter to a JSON value, over the client's or where there is none.
     pub fn with_param(mut self, name: &str, json: &str) -> Result<Self, PatchError> {
-        if RESERVED.contains(&name) {
+        if RESERVED.contains(&name) || (self.dialect == Dialect::Messages && name == "system") {
             return Err(PatchError::Reserved(name.to_owned()));
         }
         let value = json::check(json.as_bytes())
@@ -189,8 +216,10 @@ impl Patch {
         if let Some(model) = &self.model {
             target("model", br#""model""#, Set::Value(model));
         }
-        if let Some(prompt) = &self.prompt {
-            target("messages", br#""messages""#, Set::Messages(prompt));
+        match (&self.prompt, self.dialect) {
+            (Some(prompt), Dialect::Chat) => target("messages", br#""messages""#, Set::Messages(prompt)),
+            (Some(prompt), Dialect::Messages) => target("system", br#""system""#, Set::System(prompt)),
+            (None, _) => {}
         }
         if let (Some(_), Some(tools)) = (&self.tools, &tools) {
             target("tools", br#""tools""#, Set::Value(tools));
@@ -203,6 +232,12 @@ impl Patch {
         }
         splice.members(&request.members, &targets);
         Patched { body: splice.done(), usage_injected }
+    }
+
+    /// Whether the provider will see any tools.
+    #[must_use]
+    pub fn declares_tools(&self, request: &ChatRequest<'_>) -> bool {
+        self.tools.is_some() || request.tools().is_some()
     }
 
     /// The tools that the provider will see, if any: what tool calls are to be checked against.
@@ -236,6 +271,7 @@ impl<'p> Splice<'p> {
         for target in targets.iter().filter(|target| !members.iter().any(|member| member.key.is(target.name))) {
             let value: &[u8] = match target.set {
                 Set::Value(value) => value,
+                Set::System(prompt) => &prompt.quoted,
                 Set::StreamOptions => br#"{"include_usage":true}"#,
                 // Without messages there is nothing that a prompt could stand before.
                 Set::Messages(_) => continue,
@@ -250,6 +286,7 @@ impl<'p> Splice<'p> {
         match set {
             Set::Value(new) => self.replace(value, new),
             Set::Messages(prompt) => self.prompt(value, prompt),
+            Set::System(prompt) => self.system(value, prompt),
             Set::StreamOptions => self.stream_options(value),
         }
     }
@@ -291,6 +328,20 @@ impl<'p> Splice<'p> {
                 self.insert(first.start + 1, &prompt.content);
                 self.insert(first.start + 1, b",");
             }
+        }
+    }
+
+    /// Puts a prompt into the place of `system`. Where the client marked its own for the provider's
+    /// cache, the new one is marked alike.
+    fn system(&mut self, system: Span, prompt: &'p Prompt) {
+        let marks = items(system.of(self.body)).into_iter().filter_map(|block| json::member(block, "cache_control"));
+        match (prompt.mode, marks.last()) {
+            (PromptMode::Replace, Some(mark)) if mark != b"null" => {
+                self.edit(system, &prompt.cached);
+                self.insert(system.end, mark);
+                self.insert(system.end, b"}]");
+            }
+            _ => self.content(system, prompt),
         }
     }
 
@@ -384,7 +435,7 @@ fn quoted(text: &str) -> Vec<u8> {
 }
 
 /// The items of an array as spans of text; empty where there is no array.
-fn items(array: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn items(array: &[u8]) -> Vec<&[u8]> {
     let mut scanner = Scanner::new(array);
     let mut items = Vec::new();
     if scanner.enter_array().is_err() {
@@ -397,9 +448,10 @@ fn items(array: &[u8]) -> Vec<&[u8]> {
     items
 }
 
-/// The name of a tool: of its function, or of what else its type says it is.
+/// The name of a tool: of its function, or of what else its type says it is, or its own.
 fn tool_name(tool: &[u8]) -> Option<Cow<'_, str>> {
-    ["function", "custom"].iter().find_map(|kind| json::text(json::member(json::member(tool, kind)?, "name")?))
+    let named = |tool| json::text(json::member(tool, "name")?);
+    ["function", "custom"].iter().find_map(|kind| named(json::member(tool, kind)?)).or_else(|| named(tool))
 }
 
 /// `ours` and then those of `theirs` that bear other names.

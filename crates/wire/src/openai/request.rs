@@ -1,5 +1,6 @@
-//! Reading a chat completions request: one pass over the bytes, one allocation.
+//! Reading a request in either dialect: one pass over the bytes, one allocation.
 
+use crate::dialect::Dialect;
 use crate::json::{self, Kind, ScanError, Scanner, Span, Text};
 use std::borrow::Cow;
 use std::fmt;
@@ -8,8 +9,10 @@ use std::fmt;
 /// Where a member comes twice, the last one counts, as with every parser that a provider uses.
 #[derive(Clone)]
 pub struct ChatRequest<'a> {
-    pub(super) body: &'a [u8],
-    pub(super) members: Vec<Member<'a>>,
+    pub(crate) body: &'a [u8],
+    pub(crate) members: Vec<Member<'a>>,
+    /// The dialect that it is written in.
+    pub dialect: Dialect,
     /// The value of `model`: the name of a route.
     pub model: Cow<'a, str>,
     /// Whether the client asks for a stream (`stream: true`).
@@ -39,8 +42,10 @@ pub enum ProviderState {
     Conversation,
     /// An assistant's message refers to its earlier spoken answer (`audio.id`).
     Audio,
-    /// A message refers to an uploaded file (`file.file_id`).
+    /// A message refers to an uploaded file (`file.file_id`, `source.file_id`).
     File,
+    /// `container`
+    Container,
 }
 
 /// What the client wants the answer's text to be.
@@ -69,7 +74,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The body is not a chat completions request. Nothing of it is repeated: it may hold a prompt.
+/// The body is not a request of its dialect. Nothing of it is repeated: it may hold a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Not JSON at all.
@@ -88,20 +93,22 @@ pub enum ReadError {
 
 /// A member of an object.
 #[derive(Clone, Copy)]
-pub(super) struct Member<'a> {
-    pub(super) key: Text<'a>,
-    pub(super) value: Span,
+pub(crate) struct Member<'a> {
+    pub(crate) key: Text<'a>,
+    pub(crate) value: Span,
 }
 
 /// What one message says about the whole request.
 #[derive(Default)]
 struct Turns {
     assistant: bool,
+    /// An assistant's message stands before the last message.
+    earlier: bool,
     state: Option<ProviderState>,
 }
 
 /// The members of the object at `span` of `body`, in their order; empty where there is no object.
-pub(super) fn members(body: &[u8], span: Span) -> Vec<Member<'_>> {
+pub(crate) fn members(body: &[u8], span: Span) -> Vec<Member<'_>> {
     let mut scanner = Scanner::within(body, span);
     let mut members = Vec::with_capacity(4);
     if scanner.enter_object().is_err() {
@@ -115,8 +122,13 @@ pub(super) fn members(body: &[u8], span: Span) -> Vec<Member<'_>> {
 }
 
 impl<'a> ChatRequest<'a> {
-    /// Reads a body.
+    /// Reads the body of a chat completion.
     pub fn read(body: &'a [u8]) -> Result<Self, ReadError> {
+        Self::read_as(Dialect::Chat, body)
+    }
+
+    /// Reads a body in a dialect.
+    pub fn read_as(dialect: Dialect, body: &'a [u8]) -> Result<Self, ReadError> {
         let mut scanner = Scanner::new(body);
         if scanner.peek()? != Kind::Object {
             json::check(body)?;
@@ -138,13 +150,19 @@ impl<'a> ChatRequest<'a> {
             members.push(Member { key, value });
         }
         scanner.end()?;
-        Self::of(body, members, &turns)
+        Self::of(dialect, body, members, &turns)
     }
 
-    fn of(body: &'a [u8], members: Vec<Member<'a>>, turns: &Turns) -> Result<Self, ReadError> {
-        let opening = if turns.assistant { Opening::Continued } else { Opening::First };
+    fn of(dialect: Dialect, body: &'a [u8], members: Vec<Member<'a>>, turns: &Turns) -> Result<Self, ReadError> {
+        let begun = match dialect {
+            Dialect::Chat => turns.assistant,
+            // A last message of the assistant is the beginning of the answer that is asked for.
+            Dialect::Messages => turns.earlier,
+        };
+        let opening = if begun { Opening::Continued } else { Opening::First };
+        let provider_state = turns.state;
         let mut request =
-            Self { body, members, model: Cow::Borrowed(""), stream: false, opening, provider_state: turns.state };
+            Self { body, members, dialect, model: Cow::Borrowed(""), stream: false, opening, provider_state };
         let model = request.value("model").ok_or(ReadError::NoModel)?;
         request.model = json::text(model).filter(|model| !model.is_empty()).ok_or(ReadError::BadModel)?;
         request.stream = request.value("stream") == Some(b"true");
@@ -153,6 +171,8 @@ impl<'a> ChatRequest<'a> {
             request.provider_state = Some(ProviderState::PreviousResponse);
         } else if present("conversation") {
             request.provider_state = Some(ProviderState::Conversation);
+        } else if dialect == Dialect::Messages && present("container") {
+            request.provider_state = Some(ProviderState::Container);
         }
         Ok(request)
     }
@@ -210,6 +230,9 @@ impl<'a> ChatRequest<'a> {
     /// What the answer's text has to be.
     #[must_use]
     pub fn response_format(&self) -> ResponseFormat<'a> {
+        if self.dialect == Dialect::Messages {
+            return self.output_format().map_or(ResponseFormat::Text, ResponseFormat::JsonSchema);
+        }
         let Some(format) = self.value("response_format") else { return ResponseFormat::Text };
         match json::member(format, "type").and_then(json::text).as_deref() {
             Some("json_object") => ResponseFormat::JsonObject,
@@ -220,10 +243,19 @@ impl<'a> ChatRequest<'a> {
         }
     }
 
-    /// Whether the client itself asked for usage in the stream (`stream_options.include_usage: true`).
+    /// The JSON schema that messages ask for (`output_config.format`, or `output_format` of old).
+    fn output_format(&self) -> Option<&'a [u8]> {
+        let now = self.value("output_config").and_then(|config| json::member(config, "format"));
+        let format = now.or_else(|| self.value("output_format"))?;
+        json::member(format, "schema")
+    }
+
+    /// Whether the client itself asked for usage in the stream (`stream_options.include_usage: true`);
+    /// messages always tell it.
     #[must_use]
     pub fn asks_usage(&self) -> bool {
-        self.value("stream_options").and_then(|options| json::member(options, "include_usage")) == Some(b"true")
+        self.dialect == Dialect::Messages
+            || self.value("stream_options").and_then(|options| json::member(options, "include_usage")) == Some(b"true")
     }
 
     /// The messages in their order.
@@ -261,6 +293,7 @@ fn messages(scanner: &mut Scanner<'_>) -> Result<Turns, ScanError> {
     let mut turns = Turns::default();
     scanner.enter_array()?;
     while scanner.next_item()? {
+        turns.earlier = turns.assistant;
         if scanner.peek()? == Kind::Object {
             message(scanner, &mut turns)?;
         } else {
@@ -298,7 +331,7 @@ fn parts(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> 
         }
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
-            if scanner.peek()? == Kind::Object && key.is("file") {
+            if scanner.peek()? == Kind::Object && (key.is("file") || key.is("source")) {
                 file(scanner, turns)?;
             } else {
                 scanner.skip()?;

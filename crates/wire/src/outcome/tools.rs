@@ -23,7 +23,7 @@ enum Arguments {
 }
 
 impl ToolChecker {
-    /// Compiles `tools`, the JSON array of a request in OpenAI's form.
+    /// Compiles `tools`, the JSON array of a request in the form of either dialect.
     #[must_use]
     pub fn compile(tools: &[u8]) -> Self {
         let tools = if tools.len() > SCHEMA_MAX_BYTES { None } else { declarations(tools) };
@@ -67,6 +67,11 @@ fn declarations(tools: &[u8]) -> Option<HashMap<String, Arguments>> {
             found.insert(name(function)?, arguments(json::member(function, "parameters")));
         } else if let Some(custom) = json::member(tool, "custom") {
             found.insert(name(custom)?, Arguments::Any);
+        } else if let Some(schema) = json::member(tool, "input_schema") {
+            found.insert(name(tool)?, arguments(Some(schema)));
+        } else if let Some(own) = name(tool) {
+            // A tool of the provider's own making, which the client runs: its form is not told.
+            found.insert(own, Arguments::Json);
         }
     }
     Some(found)

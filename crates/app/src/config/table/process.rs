@@ -48,7 +48,7 @@ pub static PROCESS: Section = Section {
         Key::optional(
             "client_keys",
             Kind::Map("NAME", &SECRET),
-            "Keys that clients of no particular customer show as `Authorization: Bearer`. Without any key here or under `customers`, every request is admitted.",
+            "Keys that clients of no particular customer show as `Authorization: Bearer` or `x-api-key`. Without any key here or under `customers`, every request is admitted.",
         ),
         Key::optional("api", Kind::Section(&API), "The management API."),
         Key::optional("notify", Kind::List(&Kind::Section(&WEBHOOK)), "Who is told of what."),
@@ -85,7 +85,11 @@ pub static PROVIDER: Section = Section {
     doc: "Who answers: one service under one key, at one or more addresses.",
     keys: &[
         Key::required("kind", Kind::Scalar(Scalar::OneOf(PROVIDER_KINDS)), "The dialect that it speaks."),
-        Key::optional("api_key", SECRET, "Sent as `Authorization: Bearer`; without it no key is sent."),
+        Key::optional(
+            "api_key",
+            SECRET,
+            "Sent as `Authorization: Bearer`, to a provider of kind `anthropic` as `x-api-key`; without it no key is sent.",
+        ),
         Key::default(
             "send_client_key",
             SWITCH,
@@ -101,7 +105,12 @@ pub static PROVIDER: Section = Section {
         Key::optional(
             "base_url",
             Kind::Scalar(Scalar::Url),
-            "Its one address, up to and with `/v1`. Without it and without `upstreams`: https://api.openai.com/v1.",
+            "Its one address, up to and with `/v1`. Without it and without `upstreams`: https://api.openai.com/v1, or https://api.anthropic.com/v1.",
+        ),
+        Key::optional(
+            "anthropic_beta",
+            Kind::List(&TEXT),
+            "Which flags of a client's `anthropic-beta` it is told, for a provider that refuses the others; without it all. For kind `anthropic` only.",
         ),
         Key::optional("upstreams", Kind::List(&Kind::Section(&UPSTREAM)), "Its addresses, where there are several."),
     ],
@@ -254,6 +263,7 @@ pub static PRICE: Section = Section {
     keys: &[
         Key::required("input", MONEY, "Tokens read."),
         Key::optional("cached_input", MONEY, "Tokens read from the provider's cache; without it, as `input`."),
+        Key::optional("cache_write", MONEY, "Tokens written into the provider's cache; without it, as `input`."),
         Key::required("output", MONEY, "Tokens written, reasoning included."),
     ],
 };
@@ -289,11 +299,7 @@ static PINS: &[Choice] = &[
 
 static PROVIDER_KINDS: &[Choice] = &[
     Choice::built("openai", "OpenAI, or any server that speaks its dialect"),
-    Choice::not_built(
-        "anthropic",
-        "Anthropic's own dialect",
-        "use `openai` with the provider's OpenAI-compatible address, or remove the provider",
-    ),
+    Choice::built("anthropic", "Anthropic, or any server that speaks its dialect"),
 ];
 
 pub(crate) static PROMPT_MODES: &[Choice] = &[

@@ -14,7 +14,7 @@ fn chunk(delta: &str, finish: &str) -> Vec<u8> {
 fn observer() -> Observer {
     let tools = Some(Arc::new(ToolChecker::compile(br#"[{"function":{"name":"f"}}]"#)));
     let schema = SchemaChecker::compile(ResponseFormat::JsonObject).map(Arc::new);
-    Observer::new(Expect { stream: true, tools, schema, conversation: None })
+    Observer::new(Expect { stream: true, tools, schema, ..Expect::default() })
 }
 
 #[test]

@@ -1,0 +1,239 @@
+//! Reading an answer of messages: events of a stream, or one body. What is found goes into the state
+//! that both dialects share; an answer of messages is one choice.
+
+use crate::conversation::Answering;
+use crate::json::{Kind, ScanError, Scanner, Text};
+use crate::openai::answer::{Answer, Choice, name};
+use crate::openai::{Finish, InBandError};
+
+/// What the members of an event say; which of them count is known by its type.
+#[derive(Default)]
+struct Members<'a> {
+    kind: Option<Text<'a>>,
+    index: u64,
+    message: Option<&'a [u8]>,
+    block: Option<&'a [u8]>,
+    delta: Option<&'a [u8]>,
+}
+
+/// The members of a block, or of the piece of one.
+#[derive(Default)]
+struct Block<'a> {
+    kind: Option<Text<'a>>,
+    id: Option<Text<'a>>,
+    name: Option<Text<'a>>,
+    text: Option<Text<'a>>,
+    thinking: Option<Text<'a>>,
+    json: Option<Text<'a>>,
+    input: Option<&'a [u8]>,
+    stop_reason: Option<Text<'a>>,
+}
+
+impl Answer {
+    /// Reads the data of one event.
+    pub(crate) fn message_event(&mut self, data: &[u8]) -> Result<(), ScanError> {
+        let mut scanner = Scanner::new(data);
+        let mut event = Members::default();
+        let mut error = None;
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            match key.raw {
+                b"type" => event.kind = scanner.string_or_skip()?,
+                b"index" => event.index = scanner.count()?.unwrap_or(0),
+                b"message" => event.message = Some(scanner.value()?),
+                b"content_block" => event.block = Some(scanner.value()?),
+                b"delta" => event.delta = Some(scanner.value()?),
+                b"usage" => self.told.scan(&mut scanner)?,
+                b"error" => error = Some(scanner.value()?),
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        scanner.end()?;
+        match event.kind.map_or(&b""[..], |kind| kind.raw) {
+            b"message_start" => self.message(event.message.unwrap_or(b"{}"))?,
+            b"content_block_start" => self.block_starts(event.index, event.block.unwrap_or(b"{}"))?,
+            b"content_block_delta" => self.block_grows(event.index, event.delta.unwrap_or(b"{}"))?,
+            b"message_delta" => {
+                let delta = Block::read(event.delta.unwrap_or(b"{}"))?;
+                let choice = self.only();
+                choice.finish = delta.stop_reason.map(finish).or(choice.finish);
+            }
+            b"message_stop" => self.done = true,
+            b"error" => self.message_error(error)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads a body that is no stream: a message, or an error.
+    pub(crate) fn message_body(&mut self, body: &[u8]) -> Result<(), ScanError> {
+        let mut scanner = Scanner::new(body);
+        let (mut kind, mut error) = (None, None);
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            match key.raw {
+                b"type" => kind = scanner.string_or_skip()?,
+                b"error" => error = Some(scanner.value()?),
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        scanner.end()?;
+        match kind.map_or(&b""[..], |kind| kind.raw) {
+            b"error" => self.message_error(error),
+            b"message" => self.message(body),
+            _ => Ok(()),
+        }
+    }
+
+    /// An event that is an error by its name, whatever it says.
+    pub(crate) fn message_error(&mut self, error: Option<&[u8]>) -> Result<(), ScanError> {
+        let mut told = InBandError::default();
+        if let Some(error) = error.filter(|error| error.starts_with(b"{")) {
+            let mut scanner = Scanner::new(error);
+            scanner.enter_object()?;
+            while let Some(key) = scanner.next_member()? {
+                if key.is("type") {
+                    name(&mut scanner, &mut told.kind)?;
+                } else {
+                    scanner.skip()?;
+                }
+            }
+        }
+        self.error.get_or_insert(told);
+        Ok(())
+    }
+
+    /// A message: whole, or as it stands at the start of a stream.
+    fn message(&mut self, message: &[u8]) -> Result<(), ScanError> {
+        let mut scanner = Scanner::new(message);
+        let mut blocks = None;
+        let mut stop = None;
+        self.readable = true;
+        self.only();
+        if scanner.peek()? != Kind::Object {
+            return Ok(());
+        }
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            match key.raw {
+                b"model" => name(&mut scanner, &mut self.model)?,
+                b"usage" => self.told.scan(&mut scanner)?,
+                b"content" => blocks = Some(scanner.value()?),
+                b"stop_reason" => stop = scanner.string_or_skip()?,
+                _ => {
+                    scanner.skip()?;
+                }
+            }
+        }
+        if let Some(blocks) = blocks.filter(|blocks| blocks.starts_with(b"[")) {
+            let mut scanner = Scanner::new(blocks);
+            let mut index = 0;
+            scanner.enter_array()?;
+            while scanner.next_item()? {
+                self.block_starts(index, scanner.value()?)?;
+                index += 1;
+            }
+        }
+        let choice = self.only();
+        choice.finish = stop.map(finish).or(choice.finish);
+        Ok(())
+    }
+
+    fn block_starts(&mut self, index: u64, block: &[u8]) -> Result<(), ScanError> {
+        let block = Block::read(block)?;
+        let (choice, keep, conversation) = self.parts();
+        let came = match block.kind.map_or(&b""[..], |kind| kind.raw) {
+            b"text" => block.text.is_some_and(|text| choice.text(text, keep, conversation)),
+            b"thinking" => block.thinking.is_some_and(|text| !text.raw.is_empty()),
+            b"redacted_thinking" => false,
+            b"tool_use" => {
+                let text = |text: Option<Text<'_>>| text.map(|text| text.decode().into_owned()).unwrap_or_default();
+                let input = block.input.filter(|input| !matches!(*input, b"{}" | b"null"));
+                choice.calls.begin(index, &text(block.id), &text(block.name), input);
+                true
+            }
+            b"" => false,
+            // Something that the provider did by itself, and shows.
+            _ => {
+                choice.sound = true;
+                true
+            }
+        };
+        self.contents += u64::from(came);
+        Ok(())
+    }
+
+    fn block_grows(&mut self, index: u64, delta: &[u8]) -> Result<(), ScanError> {
+        let delta = Block::read(delta)?;
+        let (choice, keep, conversation) = self.parts();
+        let came = match delta.kind.map_or(&b""[..], |kind| kind.raw) {
+            b"text_delta" => delta.text.is_some_and(|text| choice.text(text, keep, conversation)),
+            b"thinking_delta" => delta.thinking.is_some_and(|text| !text.raw.is_empty()),
+            b"input_json_delta" => delta.json.is_some_and(|text| {
+                choice.calls.append(index, text);
+                !text.raw.is_empty()
+            }),
+            _ => false,
+        };
+        self.contents += u64::from(came);
+        Ok(())
+    }
+
+    /// The one choice, with what its text is kept for.
+    fn parts(&mut self) -> (&mut Choice, bool, Option<&mut Answering>) {
+        if self.choices.is_empty() {
+            self.choices.push(Choice::default());
+        }
+        (&mut self.choices[0], self.schema.is_some(), self.conversation.as_mut())
+    }
+
+    fn only(&mut self) -> &mut Choice {
+        self.parts().0
+    }
+}
+
+impl<'a> Block<'a> {
+    fn read(json: &'a [u8]) -> Result<Self, ScanError> {
+        let mut block = Self::default();
+        let mut scanner = Scanner::new(json);
+        if scanner.peek()? != Kind::Object {
+            return Ok(block);
+        }
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            let text = match key.raw {
+                b"type" => &mut block.kind,
+                b"id" => &mut block.id,
+                b"name" => &mut block.name,
+                b"text" => &mut block.text,
+                b"thinking" => &mut block.thinking,
+                b"partial_json" => &mut block.json,
+                b"stop_reason" => &mut block.stop_reason,
+                b"input" => {
+                    block.input = Some(scanner.value()?);
+                    continue;
+                }
+                _ => {
+                    scanner.skip()?;
+                    continue;
+                }
+            };
+            *text = scanner.string_or_skip()?;
+        }
+        Ok(block)
+    }
+}
+
+fn finish(word: Text<'_>) -> Finish {
+    match word.raw {
+        b"end_turn" | b"stop_sequence" | b"pause_turn" => Finish::Stop,
+        b"max_tokens" | b"model_context_window_exceeded" => Finish::Length,
+        b"tool_use" => Finish::ToolCalls,
+        b"refusal" => Finish::ContentFilter,
+        _ => Finish::Other,
+    }
+}
