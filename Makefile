@@ -1,5 +1,5 @@
 # Thin: what each target does is in scripts/ and xtask/.
-.PHONY: help demo test lint bench fuzz docs replay
+.PHONY: help demo test lint bench fuzz docs replay backtest
 
 help:
 	@echo "make demo     two releases on simulated customers: one rolled back, one promoted"
@@ -9,6 +9,7 @@ help:
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS (60)"
 	@echo "make docs     the book and the crates' docs"
 	@echo "make replay   recorded generations, DATA=<folder>; JSON=1 for a machine"
+	@echo "make backtest recorded generations through a policy, DATA=<folder>; RUNS=200 splits and orders"
 
 demo:
 	@scripts/demo.sh
@@ -30,3 +31,6 @@ docs:
 
 replay:
 	@DATA="$(DATA)" JSON="$(JSON)" scripts/replay.sh
+
+backtest:
+	@DATA="$(DATA)" RUNS="$(RUNS)" scripts/backtest.sh

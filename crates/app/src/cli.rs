@@ -1,6 +1,7 @@
 //! The command line: arguments, and one module per kind of command.
 
 pub mod args;
+pub mod backtest;
 pub mod connect;
 pub mod explain;
 pub mod files;

@@ -48,6 +48,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Diff(args) => cli::operate::diff(&args).await,
         Verb::Explain(args) => cli::explain::run(&args).await,
         Verb::Simulate(args) => cli::simulate::run(&args).await,
+        Verb::Backtest(args) => cli::backtest::run(&args),
         Verb::Export(args) => cli::files::export(&args).await,
         Verb::Config(args) => match args.what {
             ConfigVerb::Check { config, files } => cli::files::check(&config, &files),

@@ -8,12 +8,14 @@
 //! | [`luck`] | repeatable random numbers |
 //! | `users`, `upstream`, `gateway` | sessions and their turns; what a version answers; assign, pin, report |
 //! | [`run()`] | one release from start to end, the laws checked on the way |
+//! | [`backtest`] | recorded observations through a policy |
 //! | [`shipped`] | the scenarios that come with the product |
 //! | [`report`] | the outcome, for people and for golden files |
 //!
 //! Both arms of a world share their luck: a session that would fail under either version fails under both,
 //! so the sessions harmed by a canary are counted and not estimated.
 
+pub mod backtest;
 mod gateway;
 mod laws;
 pub mod luck;

@@ -73,6 +73,8 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Run worlds of known truth in virtual time on the shipped decision loop.
     Simulate(SimulateArgs),
+    /// Replay recorded observations through a release's policy, before it is trusted with a decision.
+    Backtest(BacktestArgs),
     /// Check, list and describe configuration.
     Config(ConfigArgs),
     /// Write the present routes as a coalmine.yaml.
@@ -213,6 +215,59 @@ pub struct SimulateArgs {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Print one JSON document for a machine.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `coalmine backtest FILE`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Recorded observations are JSON, one request a line; `coalmine backtest --fields` lists the keys.\n\
+    Sessions of the stable version are split at random into A/A releases (every rollback is false); the canary's, where\n\
+    recorded, are compared with them; and `--inject` spoils a part of stable's by a known amount.\n\n\
+    Examples:\n  coalmine backtest releases/new.yaml --data week.jsonl\n  \
+    coalmine backtest releases/new.yaml --data week.jsonl --inject 'error_rate +1pp' --inject 'cost x1.2'\n  \
+    coalmine backtest releases/new.yaml --data evals.jsonl --stable gpt-4-0314 --canary gpt-4-0613 --traffic 600/h\n  \
+    coalmine backtest releases/new.yaml --data evals.jsonl --paired"
+)]
+pub struct BacktestArgs {
+    /// The release file: its plan and its criteria are what is tested.
+    #[arg(value_name = "FILE", required_unless_present = "fields")]
+    pub file: Option<PathBuf>,
+    /// The recorded observations; `-` reads standard input.
+    #[arg(long, value_name = "JSONL", required_unless_present = "fields")]
+    pub data: Option<PathBuf>,
+    /// The process file that the release file is read against; no secret of it is needed.
+    #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Runs of each case, each with another split and another order.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub runs: u64,
+    /// Seed of the splits and orders; the same seed gives the same runs.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// What the observations call the stable version; `stable` by default.
+    #[arg(long, value_name = "VERSION")]
+    pub stable: Option<String>,
+    /// What they call the canary; `canary` by default. The same as --stable: A/A only.
+    #[arg(long, value_name = "VERSION")]
+    pub canary: Option<String>,
+    /// Sessions an hour (`1000/h`); as recorded by default.
+    #[arg(long, value_name = "RATE")]
+    pub traffic: Option<String>,
+    /// Draw so many sessions with replacement, instead of taking each recorded one once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub sessions: Option<u64>,
+    /// A regression of known size on stable's sessions: `error_rate +1pp`, `refusal_rate x2`, `cost x1.2`.
+    #[arg(long, value_name = "CHANGE")]
+    pub inject: Vec<String>,
+    /// Judge pairs (the same request answered by both versions) by the one-sample test of shadow pairs.
+    #[arg(long, conflicts_with_all = ["inject", "traffic"])]
+    pub paired: bool,
+    /// List the keys of an observation and print an example.
+    #[arg(long)]
+    pub fields: bool,
     /// Print one JSON document for a machine.
     #[arg(long)]
     pub json: bool,
