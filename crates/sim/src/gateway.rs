@@ -1,10 +1,11 @@
 //! What a gateway does with a turn, without sockets: assign, pin, judge, report.
 
 use crate::luck::Luck;
-use crate::upstream::{Answer, answer};
-use crate::users::{Arrivals, Visit};
-use crate::world::{Side, World};
-use coalmine_core::id::{GatewayId, RouteName, UnitKey};
+use crate::naive::{Naive, Sight};
+use crate::upstream::{Answer, Asking, Upstream};
+use crate::users::{Arrivals, CONSTANT_ID, Visit};
+use crate::world::{Fault, Side, Truth, Who, World};
+use coalmine_core::id::{CustomerId, GatewayId, RouteName, UnitKey};
 use coalmine_core::tally::{Delta, Ending, Feedback, Outcome, Turn, TurnPart};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::assign::{Asked, Identity, Opening, PinChange, Reason, assign};
@@ -16,8 +17,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-/// From a session's begin to its score.
-const SCORED_AFTER: SpanMs = SpanMs::minutes(5);
 /// Where no release says when a request is judged.
 const JUDGED_AFTER: SpanMs = SpanMs::secs(60);
 
@@ -28,6 +27,11 @@ pub(crate) struct Gateway<'a> {
     route: Arc<RouteName>,
     started_at: UnixMs,
     canary: VersionId,
+    upstream: Upstream<'a>,
+    /// The customer of each crowd.
+    customers: Vec<Option<CustomerId>>,
+    /// What is compared beside, with a rule left out.
+    pub(crate) naive: Option<Naive<'a>>,
     arrivals: Arrivals,
     visits: BTreeMap<u64, Visit>,
     /// The next turns, by time.
@@ -50,7 +54,7 @@ pub(crate) struct Counts {
     pub(crate) turns: u64,
     pub(crate) canary: BTreeSet<UnitKey>,
     pub(crate) control: u64,
-    /// Canary sessions with a bad turn that stable would have answered well.
+    /// Canary sessions with a bad turn that stable would have answered well, or a task that it would have solved.
     pub(crate) harmed: BTreeSet<UnitKey>,
     pub(crate) moved: u64,
     /// Sessions that changed version otherwise: there must be none.
@@ -72,6 +76,9 @@ impl<'a> Gateway<'a> {
             route: Arc::new(route),
             started_at,
             canary,
+            upstream: Upstream::new(world, seed),
+            customers: world.users.crowds.iter().map(|crowd| customer_of(&crowd.who)).collect(),
+            naive: None,
             arrivals: Arrivals::new(seed, origin, &world.users),
             visits: BTreeMap::new(),
             due: BinaryHeap::new(),
@@ -139,7 +146,7 @@ impl<'a> Gateway<'a> {
         let pin = self.pins.get(&visit.unit).cloned();
         let asked = Asked {
             identity: Identity::Session(visit.unit),
-            customer: None,
+            customer: self.customer(&visit),
             opening: if first { Opening::First } else { Opening::Continued },
             pin: pin.as_ref(),
             forced: None,
@@ -154,34 +161,71 @@ impl<'a> Gateway<'a> {
             }
             PinChange::Touch | PinChange::None => {}
         }
-        let deadline = table.release.as_ref().map_or(JUDGED_AFTER, |release| release.judged_after);
+        let member = assigned.member;
         let draw = visit.draw(&self.world.users);
-        let age = (at >= self.started_at).then(|| at.since(self.started_at));
+        let asking = Asking {
+            age: self.age(at),
+            draw: &draw,
+            crowd: visit.crowd,
+            is_first: first,
+            deadline: table.release.as_ref().map_or(JUDGED_AFTER, |release| release.judged_after),
+        };
         let on = if assigned.version == self.canary { Side::Canary } else { Side::Stable };
-        let answered = answer(&self.world.truth(on, age), &draw, &self.world.users, deadline);
+        let answered = self.upstream.answer(on, &asking);
+        self.note_member(&visit, member.as_ref(), first);
+        if on == Side::Canary && answered.bad && !self.upstream.answer(Side::Stable, &asking).bad {
+            self.counts.harmed.insert(visit.unit);
+        }
+        self.upstream.serve(on);
         self.counts.turns += 1;
-        self.note_member(&visit, assigned.member.as_ref(), first);
-        if on == Side::Canary && answered.bad {
-            let stable = answer(&self.world.truth(Side::Stable, age), &draw, &self.world.users, deadline);
-            if !stable.bad {
+        if first {
+            visit.began_at = at;
+        }
+        if let Some(naive) = &mut self.naive {
+            let sight = Sight {
+                age: asking.age,
+                takes: answered.takes,
+                is_first: first,
+                began_inside: visit.began_at >= self.started_at,
+                on,
+                member: member.as_ref(),
+                crowd: visit.crowd,
+                outcome: &answered.outcome,
+            };
+            naive.see(table, &sight);
+        }
+        self.judge(&visit, at, assigned.version, member.as_ref(), &answered, asking.deadline);
+        let truth = self.upstream.truth(on, &asking);
+        if first {
+            let could = visit.solved < self.upstream.truth(Side::Stable, &asking).solved;
+            if on == Side::Canary && could && visit.solved >= truth.solved {
                 self.counts.harmed.insert(visit.unit);
             }
+            self.score(&visit, at, member, &truth);
         }
-        self.judge(&visit, at, assigned.version, assigned.member.as_ref(), &answered, deadline);
-        if first {
-            self.score(&visit, at, assigned.member, on);
-        }
-        self.next_turn(visit, at, &answered)
+        let leave = truth.leave;
+        self.next_turn(visit, at, &answered, leave)
     }
 
-    fn next_turn(&mut self, mut visit: Visit, at: UnixMs, answered: &Answer) -> Option<(UnixMs, Visit)> {
+    fn customer(&self, visit: &Visit) -> Option<&CustomerId> {
+        visit.crowd.and_then(|crowd| self.customers.get(crowd)).and_then(Option::as_ref)
+    }
+
+    /// Since the start of the release.
+    fn age(&self, at: UnixMs) -> Option<SpanMs> {
+        (at >= self.started_at).then(|| at.since(self.started_at))
+    }
+
+    fn next_turn(&mut self, mut visit: Visit, at: UnixMs, answered: &Answer, leave: f64) -> Option<(UnixMs, Visit)> {
         visit.turns_done += 1;
         visit.turns_left -= 1;
         let users = &self.world.users;
         let think_ms = visit.luck.lognormal(users.think_ms, 0.8);
-        let leaves = answered.bad && visit.luck.uniform() < users.leave_after_bad;
+        let leaves = answered.bad && visit.luck.uniform() < leave;
         if visit.turns_left == 0 || leaves {
-            self.pins.remove(&visit.unit);
+            if visit.unit != CONSTANT_ID {
+                self.pins.remove(&visit.unit);
+            }
             return None;
         }
         Some((at + answered.takes + SpanMs(think_ms as u64), visit))
@@ -200,7 +244,7 @@ impl<'a> Gateway<'a> {
         let turn = |part, outcome| Turn {
             route: Arc::clone(&self.route),
             unit: Some(visit.unit),
-            customer: None,
+            customer: self.customer(visit).cloned(),
             version,
             member: member.cloned(),
             started_at: at,
@@ -222,11 +266,14 @@ impl<'a> Gateway<'a> {
         }
     }
 
-    /// Every session's task is scored once, some minutes after it began.
-    fn score(&mut self, visit: &Visit, at: UnixMs, member: Option<Membership>, on: Side) {
-        let age = (at >= self.started_at).then(|| at.since(self.started_at));
-        let solved = visit.solved < self.world.truth(on, age).solved;
-        let received_at = at + SCORED_AFTER;
+    /// A session's task is scored once, some minutes after it began, if anybody scores.
+    fn score(&mut self, visit: &Visit, at: UnixMs, member: Option<Membership>, truth: &Truth) {
+        let solved = visit.solved < truth.solved;
+        let received_at = at + self.world.users.scored_after;
+        let rate = if solved { truth.rate_solved } else { truth.rate_unsolved };
+        if visit.rated >= rate || self.scores_are_lost(received_at) {
+            return;
+        }
         self.reports += 1;
         let feedback = Feedback {
             route: (*self.route).clone(),
@@ -238,6 +285,14 @@ impl<'a> Gateway<'a> {
             received_at,
         };
         self.scores.insert((received_at, self.reports), feedback);
+    }
+
+    fn scores_are_lost(&self, at: UnixMs) -> bool {
+        let Some(age) = self.age(at) else { return false };
+        self.world.faults.iter().any(|fault| match fault {
+            Fault::ScoresLost { from, to } => *from <= age && age < *to,
+            Fault::StoreDown { .. } | Fault::ReportsLost { .. } | Fault::Restart { .. } => false,
+        })
     }
 
     fn note_member(&mut self, visit: &Visit, member: Option<&Membership>, first: bool) {
@@ -266,5 +321,12 @@ impl<'a> Gateway<'a> {
             | Reason::NoIdentity
             | Reason::Forced => self.counts.strayed += 1,
         }
+    }
+}
+
+fn customer_of(who: &Who) -> Option<CustomerId> {
+    match who {
+        Who::Customer(name) => Some(CustomerId::from(name.as_str())),
+        Who::SameOpener => None,
     }
 }

@@ -7,6 +7,8 @@
 //! | [`script`] | a world and a release as a plain-text file |
 //! | [`luck`] | repeatable random numbers |
 //! | `users`, `upstream`, `gateway` | sessions and their turns; what a version answers; assign, pin, report |
+//! | [`naive`] | a comparison that leaves one rule out, beside the shipped verdict |
+//! | [`many`] | many runs, on all cores, and their distribution |
 //! | [`run()`] | one release from start to end, the laws checked on the way |
 //! | [`backtest`] | recorded observations through a policy |
 //! | [`shipped`] | the scenarios that come with the product |
@@ -19,6 +21,8 @@ pub mod backtest;
 mod gateway;
 mod laws;
 pub mod luck;
+pub mod many;
+pub mod naive;
 pub mod report;
 mod run;
 pub mod script;

@@ -1,5 +1,6 @@
 //! What became of a release in a world.
 
+use crate::naive::Without;
 use coalmine_core::release::state::RollbackCause;
 use std::fmt;
 
@@ -16,7 +17,7 @@ pub struct SimOutcome {
     pub canary_sessions: u64,
     /// Control sessions beside them.
     pub control_sessions: u64,
-    /// Canary sessions with a bad turn that stable would have answered well.
+    /// Canary sessions with a bad turn that stable would have answered well, or a task that it would have solved.
     pub harmed: u64,
     /// Turns answered in all.
     pub turns: u64,
@@ -24,6 +25,8 @@ pub struct SimOutcome {
     pub moved: u64,
     /// What was decided on the way, a line each.
     pub story: Vec<String>,
+    /// What would have been found with a rule left out, where the scenario asks for that.
+    pub without: Option<Without>,
     /// Laws that were broken; there must be none.
     pub broken: Vec<String>,
 }
@@ -64,6 +67,9 @@ impl fmt::Display for SimOutcome {
             "canary sessions {}, control {}, harmed {}, moved by rollback {}, turns {}",
             self.canary_sessions, self.control_sessions, self.harmed, self.moved, self.turns
         )?;
+        if let Some(without) = &self.without {
+            writeln!(f, "{without}")?;
+        }
         self.broken.iter().try_for_each(|law| writeln!(f, "BROKEN: {law}"))
     }
 }

@@ -3,6 +3,7 @@
 use crate::gateway::Gateway;
 use crate::laws::Laws;
 use crate::luck::Luck;
+use crate::naive::Naive;
 use crate::report::{Ended, SimOutcome};
 use crate::world::{Fault, World};
 use coalmine_control::clock::{Clock, ManualClock};
@@ -45,7 +46,9 @@ pub async fn run(
 ) -> Result<SimOutcome, SimError> {
     let mut life = Life::begin(world, stable, &release, step, seed).await?;
     let started_at = ORIGIN + world.history;
+    let naive = world.without.map(|rule| Naive::new(rule, world, &release.plan, &release.policy));
     let mut gateway = Gateway::new(world, release.route.clone(), release.canary.id(), seed, ORIGIN, started_at);
+    gateway.naive = naive;
     while life.clock.now() < started_at {
         life.pass(&mut gateway, None).await;
     }
@@ -56,6 +59,9 @@ pub async fn run(
     let mut stage = 0;
     while life.clock.now().since(started_at) < world.until {
         life.pass(&mut gateway, Some(started_at)).await;
+        if let Some(naive) = &mut gateway.naive {
+            naive.look(life.clock.now(), started_at);
+        }
         let Some(now) = life.control.release(&draft.id) else { break };
         stage = now.state.serving_stage().unwrap_or(stage);
         if now.generation != laws.checked()
@@ -73,7 +79,7 @@ pub async fn run(
 /// The control plane under test and what it lives on.
 struct Life {
     store: MemoryStore,
-    clock: Arc<ManualClock>,
+    clock: Arc<StepClock>,
     settings: Settings,
     salts: Arc<Salts>,
     control: Arc<Control>,
@@ -92,13 +98,8 @@ impl Life {
         seed: u64,
     ) -> Result<Self, SimError> {
         let store = MemoryStore::new();
-        let clock = Arc::new(ManualClock::at(ORIGIN));
-        // One step of the world is one second of the loop.
+        let clock = Arc::new(StepClock { now: ManualClock::at(ORIGIN), step });
         let settings = Settings {
-            wall_look_every: step,
-            wall_gateway_silence: SpanMs(step.0 * 10),
-            wall_served_wait: SpanMs(step.0 * 30),
-            wall_lease: SpanMs(step.0 * 15),
             // A call of the store in memory takes no time at all.
             wall_store_patience: SpanMs::minutes(1),
             ..Settings::default()
@@ -113,7 +114,7 @@ impl Life {
     /// One step: users, reports, one round of the loop.
     async fn pass(&mut self, gateway: &mut Gateway<'_>, started_at: Option<UnixMs>) {
         let table: Arc<RoutingTable> = Arc::clone(&self.control.table().borrow());
-        self.clock.pass(self.step);
+        self.clock.now.pass(self.step);
         let now = self.clock.now();
         if let Some(route) = table.routes.get(&self.route) {
             gateway.serve(route, now);
@@ -134,7 +135,7 @@ impl Life {
         for fault in &self.faults {
             match fault {
                 Fault::StoreDown { from, to } => down |= *from <= age && age < *to,
-                Fault::ReportsLost { .. } => {}
+                Fault::ReportsLost { .. } | Fault::ScoresLost { .. } => {}
                 Fault::Restart { at } => restarts += usize::from(*at <= age),
             }
         }
@@ -156,7 +157,7 @@ impl Life {
         let Some(age) = age else { return false };
         self.faults.iter().any(|fault| match fault {
             Fault::ReportsLost { from, to } => *from <= age && age < *to,
-            Fault::StoreDown { .. } | Fault::Restart { .. } => false,
+            Fault::StoreDown { .. } | Fault::ScoresLost { .. } | Fault::Restart { .. } => false,
         })
     }
 
@@ -193,6 +194,7 @@ impl Life {
             turns: gateway.counts.turns,
             moved: gateway.counts.moved,
             story: story.collect(),
+            without: gateway.naive.map(Naive::outcome),
             broken,
         })
     }
@@ -200,12 +202,12 @@ impl Life {
 
 async fn open(
     store: &MemoryStore,
-    clock: &Arc<ManualClock>,
+    clock: &Arc<StepClock>,
     settings: &Settings,
     salts: &Arc<Salts>,
 ) -> Result<Arc<Control>, ControlError> {
     let random: Arc<dyn RandomSource> = Arc::<Salts>::clone(salts);
-    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    let clock: Arc<dyn Clock> = Arc::<StepClock>::clone(clock);
     Control::open(Arc::new(store.clone()), clock, settings.clone(), Ports::alone(random)).await
 }
 
@@ -222,6 +224,23 @@ fn ended(release: &Release, headline: String) -> Ended {
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. } => Ended::Open { state: release.state.word(), headline },
+    }
+}
+
+/// One step of the world is what one second is to the loop.
+#[derive(Debug)]
+struct StepClock {
+    now: ManualClock,
+    step: SpanMs,
+}
+
+impl Clock for StepClock {
+    fn now(&self) -> UnixMs {
+        self.now.now()
+    }
+
+    fn scale(&self) -> f64 {
+        self.step.0 as f64 / 1_000.0
     }
 }
 

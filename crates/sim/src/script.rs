@@ -1,15 +1,28 @@
 //! A world and a release as a plain-text file: one fact a line, `#` begins a comment.
 //!
 //! ```text
-//! sessions 2000/h                 # also: turns 4, think 45s, cluster 30%, swing 50%, tools 30%, leave 20%
+//! sessions 2000/h                 # also: swing 50% (over a day)
+//! turns 4                         # also: think 45s, cluster 30% (turns that share their session's luck)
+//! tools 30%                       # turns with tools; also: patience 8s, constant_id 30%, scored 5m
+//! customer acme 10% refusal 8%    # a share of the sessions is one customer's; whichever version answers
+//! openers 50% refusal 0%          # a share of the sessions begins with the same words
+//! cache 2000 slower 4 dearer 2    # a version's cache is warm after so many requests
+//! noise 30%                       # each arm's rates differ from minute to minute, each by itself
 //! stable error 0.5% refusal 2% tool_bad 1% ttft 500ms answer 3s cost $0.01 solved 80%
-//! canary refusal 4%               # begins as stable is
-//! from 2h to 3h both error 30%    # `to` may be left out
-//! from 1h to 2h store down        # also: `reports lost`
+//! canary refusal 4%               # begins as stable is; also: hang, first_refusal, leave, stop,
+//!                                 # rate_solved, rate_unsolved
+//! from 2h to 3h both error 30%    # `to` may be left out; also: stable, canary
+//! from 0h to 6h both error 1%..3% # slides
+//! from 1h to 2h store down        # also: `reports lost`, `scores lost`
 //! at 45m restart
-//! stage 5% bake 30m min 100
-//! guard error_rate margin 0.5pp   # also: max 5%
+//! stage 5% bake 30m min 100       # also: `stage acme 50% bake …`, a customer's sessions alone
+//! guard error_rate margin 0.5pp   # also: rollback_margin 0pp, max 5%, weight 30%
+//! signal ttft_p95 margin 20%      # holds, and rolls nothing back
+//! tripwire 5                      # failures in a row
 //! rates 1% 5%                     # false rollback, false promotion
+//! ages 60s 15m 30m                # first, session, whole; also: bucket 60s
+//! undecided hold                  # also: max_duration 72h
+//! without weights                 # beside the shipped verdict, one that leaves this rule out
 //! history 2h
 //! until 24h
 //! step 1m
@@ -17,10 +30,10 @@
 
 use crate::report::SimOutcome;
 use crate::run::{SimError, run};
-use crate::world::{Change, Fault, Part, Side, Truth, Users, World};
+use crate::world::{Cache, Change, Crowd, Fault, Part, Side, Truth, Users, Who, World};
 use coalmine_control::view::NewRelease;
 use coalmine_core::cohort::Cohort;
-use coalmine_core::id::RouteName;
+use coalmine_core::id::{CustomerId, RouteName};
 use coalmine_core::metric::{Kind, Metric};
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
@@ -58,7 +71,7 @@ impl Scenario {
     /// Reads a file.
     ///
     /// # Errors
-    /// The first line that cannot be read.
+    /// The first line that cannot be read, or a stage of a customer that does not exist.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
         let mut scenario = Self::empty();
         let mut canary_said = Vec::new();
@@ -107,6 +120,9 @@ impl Scenario {
                 faults: Vec::new(),
                 history: SpanMs::hours(2),
                 until: SpanMs::hours(24),
+                noise: 0.0,
+                cache: None,
+                without: None,
             },
             plan: Plan { stages: Vec::new() },
             policy: empty_policy(),
@@ -115,6 +131,40 @@ impl Scenario {
     }
 
     fn read(&mut self, words: &[&str], canary_said: &mut Vec<(Part, f64)>) -> Result<(), String> {
+        let world = &mut self.world;
+        match words {
+            ["stable", facts @ ..] => {
+                for (part, value) in truths(facts)? {
+                    world.stable.set(part, value);
+                }
+            }
+            ["canary", facts @ ..] => canary_said.extend(truths(facts)?),
+            ["leave", share] => world.stable.leave = share_of(share)?,
+            ["noise", share] => world.noise = share_of(share)?,
+            ["cache", warms, "slower", slower, "dearer", dearer] => {
+                world.cache = Some(Cache { warms: number(warms)?, slower: number(slower)?, dearer: number(dearer)? });
+            }
+            ["from", from, "to", to, what @ ..] => self.happen(span_of(from)?, span_of(to)?, what)?,
+            ["from", from, what @ ..] => self.happen(span_of(from)?, SpanMs(u64::MAX), what)?,
+            ["at", at, "restart"] => world.faults.push(Fault::Restart { at: span_of(at)? }),
+            ["without", rule] => world.without = Some(rule.parse()?),
+            ["history", span] => world.history = span_of(span)?,
+            ["until", span] => world.until = span_of(span)?,
+            ["step", span] => self.step = span_of(span)?,
+            ["stage", customer, weight, "bake", bake, "min", min] => {
+                let stage = Stage { cohort: self.customer(customer)?, ..stage(weight, bake, min)? };
+                self.plan.stages.push(stage);
+            }
+            ["stage", weight, "bake", bake, "min", min] => self.plan.stages.push(stage(weight, bake, min)?),
+            _ if self.read_users(words)? || self.read_policy(words)? => {}
+            [] => {}
+            [word, ..] => return Err(not_known(word)),
+        }
+        Ok(())
+    }
+
+    /// Whether the line is about who comes.
+    fn read_users(&mut self, words: &[&str]) -> Result<bool, String> {
         let users = &mut self.world.users;
         match words {
             ["sessions", rate] => users.sessions_per_hour = per_hour(rate)?,
@@ -123,40 +173,59 @@ impl Scenario {
             ["cluster", share] => users.cluster = share_of(share)?,
             ["swing", share] => users.swing = share_of(share)?,
             ["tools", share] => users.tools = share_of(share)?,
-            ["leave", share] => users.leave_after_bad = share_of(share)?,
-            ["stable", facts @ ..] => {
-                for (part, value) in truths(facts)? {
-                    self.world.stable.set(part, value);
-                }
+            ["patience", span] => users.patience_ms = Some(span_of(span)?.0 as f64),
+            ["constant_id", share] => users.constant_id = share_of(share)?,
+            ["scored", span] => users.scored_after = span_of(span)?,
+            ["customer", name, share, facts @ ..] => {
+                let who = Who::Customer((*name).to_owned());
+                users.crowds.push(Crowd { who, share: share_of(share)?, facts: truths(facts)? });
             }
-            ["canary", facts @ ..] => canary_said.extend(truths(facts)?),
-            ["from", from, "to", to, what @ ..] => self.happen(span_of(from)?, span_of(to)?, what)?,
-            ["from", from, what @ ..] => self.happen(span_of(from)?, SpanMs(u64::MAX), what)?,
-            ["at", at, "restart"] => self.world.faults.push(Fault::Restart { at: span_of(at)? }),
-            ["stage", weight, "bake", bake, "min", min] => self.plan.stages.push(stage(weight, bake, min)?),
-            ["guard", metric, rest @ ..] => self.policy.guardrails.push(guardrail(metric, rest)?),
+            ["openers", share, facts @ ..] => {
+                users.crowds.push(Crowd { who: Who::SameOpener, share: share_of(share)?, facts: truths(facts)? });
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Whether the line is about the criteria.
+    fn read_policy(&mut self, words: &[&str]) -> Result<bool, String> {
+        let policy = &mut self.policy;
+        match words {
+            ["guard", metric, rest @ ..] => policy.guardrails.push(guardrail(metric, Role::Guardrail, rest)?),
+            ["signal", metric, rest @ ..] => policy.guardrails.push(guardrail(metric, Role::Signal, rest)?),
             ["tripwire", n] => {
                 let failures = n.parse().map_err(|_| format!("`{n}` is not a number of failures"))?;
-                self.policy.tripwires.push(Tripwire::ConsecutiveFailures(failures));
+                policy.tripwires.push(Tripwire::ConsecutiveFailures(failures));
             }
             ["rates", rollback, promotion] => {
-                self.policy.false_rollback_rate = share_of(rollback)?;
-                self.policy.false_promotion_rate = share_of(promotion)?;
+                policy.false_rollback_rate = share_of(rollback)?;
+                policy.false_promotion_rate = share_of(promotion)?;
             }
-            ["history", span] => self.world.history = span_of(span)?,
-            ["until", span] => self.world.until = span_of(span)?,
-            ["step", span] => self.step = span_of(span)?,
-            ["undecided", then] => self.policy.on_undecided = undecided(then)?,
-            ["max_duration", span] => self.policy.max_duration = span_of(span)?,
-            [word, ..] => return Err(format!("`{word}` is not known here; the head of this module lists what is")),
-            [] => {}
+            ["ages", first, session, whole] => {
+                policy.ages = Ages { first: span_of(first)?, session: span_of(session)?, whole: span_of(whole)? };
+            }
+            ["bucket", span] => policy.bucket = span_of(span)?,
+            ["undecided", then] => policy.on_undecided = undecided(then)?,
+            ["max_duration", span] => policy.max_duration = span_of(span)?,
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// A customer's sessions, as a cohort.
+    fn customer(&self, name: &str) -> Result<Cohort, String> {
+        let who = Who::Customer(name.to_owned());
+        if !self.world.users.crowds.iter().any(|crowd| crowd.who == who) {
+            return Err(format!("there is no customer `{name}`; write `customer {name} 10%` above the stage"));
+        }
+        Ok(Cohort::Named { name: name.to_owned(), customers: BTreeSet::from([CustomerId::from(name)]) })
     }
 
     fn happen(&mut self, from: SpanMs, to: SpanMs, what: &[&str]) -> Result<(), String> {
         match what {
             ["store", "down"] => self.world.faults.push(Fault::StoreDown { from, to }),
+            ["scores", "lost"] => self.world.faults.push(Fault::ScoresLost { from, to }),
             ["reports", "lost"] => self.world.faults.push(Fault::ReportsLost { from, to }),
             [side, facts @ ..] => {
                 let side = match *side {
@@ -165,9 +234,7 @@ impl Scenario {
                     "both" => Side::Both,
                     other => return Err(format!("`{other}` is neither stable, canary nor both")),
                 };
-                for (part, value) in truths(facts)? {
-                    self.world.changes.push(Change { from, to, side, part, value });
-                }
+                self.world.changes.extend(changes(from, to, side, facts)?);
             }
             [] => return Err("it does not say what happens".to_owned()),
         }
@@ -175,11 +242,37 @@ impl Scenario {
     }
 }
 
+/// The words that begin a line.
+const LINES: &str = "sessions, swing, turns, think, cluster, tools, patience, constant_id, scored, customer, openers, \
+    cache, noise, leave, stable, canary, from, at, stage, guard, signal, tripwire, rates, ages, bucket, undecided, \
+    max_duration, without, history, until, step";
+/// What a version has.
+const FACTS: &str = "error, hang, refusal, first_refusal, tool_bad, ttft, answer, cost, solved, leave, stop, \
+    rate_solved, rate_unsolved";
+const IN_PAIRS: &str = "facts come in pairs: `error 0.5%`";
+
 fn truths(facts: &[&str]) -> Result<Vec<(Part, f64)>, String> {
     if !facts.len().is_multiple_of(2) {
-        return Err("facts come in pairs: `error 0.5%`".to_owned());
+        return Err(IN_PAIRS.to_owned());
     }
     facts.chunks_exact(2).map(|pair| truth(pair[0], pair[1])).collect()
+}
+
+/// Facts for a while; `1%..3%` slides from the one to the other.
+fn changes(from: SpanMs, to: SpanMs, side: Side, facts: &[&str]) -> Result<Vec<Change>, String> {
+    if !facts.len().is_multiple_of(2) {
+        return Err(IN_PAIRS.to_owned());
+    }
+    let change = |pair: &[&str]| {
+        let (begin, end) = pair[1].split_once("..").map_or((pair[1], None), |(begin, end)| (begin, Some(end)));
+        let (part, value) = truth(pair[0], begin)?;
+        let slides_to = end.map(|end| truth(pair[0], end)).transpose()?.map(|(_, value)| value);
+        if slides_to.is_some() && to == SpanMs(u64::MAX) {
+            return Err(format!("`{}` slides without an end; write `from … to …`", pair[1]));
+        }
+        Ok(Change { from, to, side, part, value, slides_to })
+    };
+    facts.chunks_exact(2).map(change).collect()
 }
 
 fn truth(name: &str, value: &str) -> Result<(Part, f64), String> {
@@ -193,7 +286,12 @@ fn truth(name: &str, value: &str) -> Result<(Part, f64), String> {
         "ttft" => (Part::Ttft, ms(value)?),
         "answer" => (Part::Answer, ms(value)?),
         "cost" => (Part::Cost, number(value.trim_start_matches('$'))?),
-        other => return Err(format!("`{other}` is nothing that a version has")),
+        "first_refusal" => (Part::FirstRefusal, share_of(value)?),
+        "leave" => (Part::Leave, share_of(value)?),
+        "stop" => (Part::Stop, share_of(value)?),
+        "rate_solved" => (Part::RateSolved, share_of(value)?),
+        "rate_unsolved" => (Part::RateUnsolved, share_of(value)?),
+        other => return Err(format!("`{other}` is nothing that a version has; write one of {FACTS}")),
     })
 }
 
@@ -208,9 +306,9 @@ fn stage(weight: &str, bake: &str, min: &str) -> Result<Stage, String> {
     })
 }
 
-fn guardrail(metric: &str, rest: &[&str]) -> Result<Guardrail, String> {
+fn guardrail(metric: &str, role: Role, rest: &[&str]) -> Result<Guardrail, String> {
     let metric: Metric = metric.parse().map_err(|error| format!("{error}"))?;
-    let mut guardrail = Guardrail::with_defaults(metric, Role::Guardrail);
+    let mut guardrail = Guardrail::with_defaults(metric, role);
     let margin = |value: f64, kind: Kind| match kind {
         Kind::Rate | Kind::Score => Margin { ratio: 1.0, shift: value },
         Kind::Exceedance | Kind::Amount => Margin { ratio: 1.0 + value, shift: 0.0 },
@@ -226,11 +324,31 @@ fn guardrail(metric: &str, rest: &[&str]) -> Result<Guardrail, String> {
             }
             "rollback_margin" => guardrail.rollback = margin(share, guardrail.metric.kind()),
             "max" => guardrail.limit = Some(share),
-            other => return Err(format!("`{other}` is neither margin, rollback_margin nor max")),
+            "weight" => guardrail.weight = share,
+            other => return Err(format!("`{other}` is neither margin, rollback_margin, max nor weight")),
         }
         rest = more;
     }
     if rest.is_empty() { Ok(guardrail) } else { Err(format!("`{}` has no value", rest.join(" "))) }
+}
+
+/// A line that was not read: of a known word, its shape; of another, the words that there are.
+fn not_known(word: &str) -> String {
+    let shape = match word {
+        "sessions" => "sessions 1000/h",
+        "cache" => "cache 2000 slower 4 dearer 2",
+        "at" => "at 45m restart",
+        "stage" => "stage 5% bake 30m min 100",
+        "rates" => "rates 1% 5%",
+        "ages" => "ages 60s 15m 30m",
+        "without" => "without weights",
+        "from" => "from 1h to 2h both error 30%",
+        word if LINES.split(", ").any(|known| known.trim() == word) => {
+            return format!("`{word}` takes one value; write `{word} VALUE`");
+        }
+        word => return format!("`{word}` begins no line; write one of {LINES}"),
+    };
+    format!("this line of `{word}` has another shape; write `{shape}`")
 }
 
 fn undecided(word: &str) -> Result<OnUndecided, String> {
@@ -298,7 +416,18 @@ mod tests {
     #[test]
     fn a_line_that_says_nothing_is_named() {
         let wrong = |line: &str| Scenario::parse(&format!("# a world\n{line}\n")).unwrap_err().to_string();
-        assert_eq!(wrong("session 5/h"), "line 2: `session` is not known here; the head of this module lists what is");
+        assert!(wrong("session 5/h").starts_with("line 2: `session` begins no line; write one of sessions, swing,"));
+        assert_eq!(
+            wrong("stage 5% bake 1h"),
+            "line 2: this line of `stage` has another shape; write `stage 5% bake 30m min 100`"
+        );
+        assert_eq!(wrong("until"), "line 2: `until` takes one value; write `until VALUE`");
+        assert_eq!(
+            wrong("stage acme 5% bake 1h min 10"),
+            "line 2: there is no customer `acme`; write `customer acme 10%` above the stage"
+        );
+        assert!(wrong("without luck").starts_with("line 2: `luck` is no rule that can be left out; write one of"));
+        assert_eq!(wrong("from 1h both error 1%..2%"), "line 2: `1%..2%` slides without an end; write `from … to …`");
         assert_eq!(wrong("canary refusal"), "line 2: facts come in pairs: `error 0.5%`");
         assert_eq!(wrong("canary refusal 4"), "line 2: `4` is not a share; write `0.5%`");
         assert_eq!(wrong("guard error_rate margin"), "line 2: `margin` has no value");

@@ -1,30 +1,114 @@
 //! The scenarios that are shipped; the tests hold their golden output.
 
-/// Name and text of each, in the order in which they are listed.
-pub const SCENARIOS: [(&str, &str); 9] = [
+/// Scenarios that show the same kind of thing.
+#[derive(Debug, Clone, Copy)]
+pub struct Group {
+    /// What they show.
+    pub title: &'static str,
+    /// Name and text of each, in the order in which they are listed.
+    pub scenarios: &'static [(&'static str, &'static str)],
+}
+
+/// All groups, in the order in which they are listed.
+pub const GROUPS: [Group; 5] = [
+    Group { title: "Sound worlds: the promises hold", scenarios: &SOUND },
+    Group { title: "Coalmine itself breaks", scenarios: &OUTAGES },
+    Group { title: "Worlds that break an assumption: what that costs", scenarios: &BROKEN },
+    Group {
+        title: "Worlds that go wrong without a rule: the shipped verdict, and beside it one without",
+        scenarios: &RULES,
+    },
+    Group {
+        title: "The full loop at 1 000 sessions a minute: single turns, and beside them sessions of four turns",
+        scenarios: &LOOP,
+    },
+];
+
+const SOUND: [(&str, &str); 12] = [
     ("healthy", include_str!("../scenarios/healthy.txt")),
     ("refusal_doubled", include_str!("../scenarios/refusal_doubled.txt")),
     ("late_onset", include_str!("../scenarios/late_onset.txt")),
-    ("both_arms_bad", include_str!("../scenarios/both_arms_bad.txt")),
     ("aa", include_str!("../scenarios/aa.txt")),
+    ("both_arms_bad", include_str!("../scenarios/both_arms_bad.txt")),
+    ("drifting_load", include_str!("../scenarios/drifting_load.txt")),
+    ("session_clusters", include_str!("../scenarios/session_clusters.txt")),
+    ("cold_caches", include_str!("../scenarios/cold_caches.txt")),
+    ("slow_hides", include_str!("../scenarios/slow_hides.txt")),
+    ("judge_outage", include_str!("../scenarios/judge_outage.txt")),
+    ("judge_outage_bad", include_str!("../scenarios/judge_outage_bad.txt")),
+    ("sick_customer", include_str!("../scenarios/sick_customer.txt")),
+];
+
+const OUTAGES: [(&str, &str); 4] = [
     ("reports_lost", include_str!("../scenarios/reports_lost.txt")),
     ("restarted", include_str!("../scenarios/restarted.txt")),
     ("store_down", include_str!("../scenarios/store_down.txt")),
     ("store_down_bad_canary", include_str!("../scenarios/store_down_bad_canary.txt")),
 ];
 
+const BROKEN: [(&str, &str); 9] = [
+    ("broken_canary_provider", include_str!("../scenarios/broken_canary_provider.txt")),
+    ("broken_arm_noise", include_str!("../scenarios/broken_arm_noise.txt")),
+    ("broken_session_length", include_str!("../scenarios/broken_session_length.txt")),
+    ("broken_session_length_hidden", include_str!("../scenarios/broken_session_length_hidden.txt")),
+    ("broken_cancels", include_str!("../scenarios/broken_cancels.txt")),
+    ("broken_cold_caches", include_str!("../scenarios/broken_cold_caches.txt")),
+    ("broken_patience", include_str!("../scenarios/broken_patience.txt")),
+    ("broken_constant_id", include_str!("../scenarios/broken_constant_id.txt")),
+    ("broken_ratings", include_str!("../scenarios/broken_ratings.txt")),
+];
+
+const RULES: [(&str, &str); 6] = [
+    ("rule_weights", include_str!("../scenarios/rule_weights.txt")),
+    ("rule_cohort", include_str!("../scenarios/rule_cohort.txt")),
+    ("rule_start", include_str!("../scenarios/rule_start.txt")),
+    ("rule_openers", include_str!("../scenarios/rule_openers.txt")),
+    ("rule_sessions", include_str!("../scenarios/rule_sessions.txt")),
+    ("rule_control", include_str!("../scenarios/rule_control.txt")),
+];
+
+const LOOP: [(&str, &str); 8] = [
+    ("loop_healthy", include_str!("../scenarios/loop_healthy.txt")),
+    ("loop_healthy_turns", include_str!("../scenarios/loop_healthy_turns.txt")),
+    ("loop_refusal", include_str!("../scenarios/loop_refusal.txt")),
+    ("loop_refusal_turns", include_str!("../scenarios/loop_refusal_turns.txt")),
+    ("loop_error", include_str!("../scenarios/loop_error.txt")),
+    ("loop_error_turns", include_str!("../scenarios/loop_error_turns.txt")),
+    ("loop_judge", include_str!("../scenarios/loop_judge.txt")),
+    ("loop_judge_turns", include_str!("../scenarios/loop_judge_turns.txt")),
+];
+
+/// Every shipped scenario.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    GROUPS.iter().flat_map(|group| group.scenarios.iter().copied())
+}
+
+/// The text of one.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static str> {
+    all().find(|(shipped, _)| *shipped == name).map(|(_, text)| text)
+}
+
+/// The first sentence of a scenario: what it is.
+#[must_use]
+pub fn about(text: &str) -> &str {
+    text.lines().next().unwrap_or_default().trim_start_matches(['#', ' '])
+}
+
 #[cfg(test)]
 mod tests {
-    use super::SCENARIOS;
+    use super::*;
     use crate::Scenario;
 
     #[test]
     fn each_is_read_and_says_first_what_it_is() {
-        for (name, text) in SCENARIOS {
+        for (name, text) in all() {
             assert!(Scenario::parse(text).is_ok(), "{name}");
-            assert!(text.starts_with("# "), "{name} begins with a sentence");
+            assert!(about(text).len() > 10, "{name} begins with a sentence");
         }
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios")).unwrap().count();
-        assert_eq!(files, SCENARIOS.len(), "every file of scenarios/ is shipped");
+        assert_eq!(files, all().count(), "every file of scenarios/ is shipped");
+        assert_eq!(named("healthy").map(about), Some("A canary as good as stable."));
+        assert_eq!(named("nothing"), None);
     }
 }

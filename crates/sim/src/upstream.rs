@@ -1,8 +1,9 @@
 //! What a version answers, given the luck of the turn.
 
+use crate::luck::Luck;
 use crate::users::Draw;
-use crate::world::{Truth, Users};
-use coalmine_core::tally::{Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
+use crate::world::{Side, Truth, Users, World};
+use coalmine_core::tally::{CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
 use coalmine_core::time::SpanMs;
 
 const TTFT_SIGMA: f64 = 0.5;
@@ -20,24 +21,102 @@ pub(crate) struct Answer {
     pub(crate) bad: bool,
 }
 
-/// The answer of a version to a turn of this luck; a request without content by `deadline` has failed.
-pub(crate) fn answer(truth: &Truth, draw: &Draw, users: &Users, deadline: SpanMs) -> Answer {
+/// The versions as they answer.
+#[derive(Debug)]
+pub(crate) struct Upstream<'a> {
+    world: &'a World,
+    seed: u64,
+    /// Requests that each version has served, stable first: what warms a cache.
+    served: [u64; 2],
+}
+
+/// One turn, as far as an answer depends on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    /// Since the start of the release; `None` before it.
+    pub(crate) age: Option<SpanMs>,
+    pub(crate) draw: &'a Draw,
+    pub(crate) crowd: Option<usize>,
+    pub(crate) is_first: bool,
+    /// A request without content by then has failed.
+    pub(crate) deadline: SpanMs,
+}
+
+impl<'a> Upstream<'a> {
+    pub(crate) fn new(world: &'a World, seed: u64) -> Self {
+        Self { world, seed, served: [0; 2] }
+    }
+
+    /// What is true for this turn.
+    pub(crate) fn truth(&self, on: Side, asking: &Asking<'_>) -> Truth {
+        let mut truth = self.world.truth(on, asking.age);
+        if let Some(crowd) = asking.crowd.and_then(|index| self.world.users.crowds.get(index)) {
+            crowd.facts.iter().for_each(|(part, value)| truth.set(*part, *value));
+        }
+        if let Some(first) = truth.first_refusal.filter(|_| asking.is_first) {
+            truth.refusal = first;
+        }
+        if let Some(age) = asking.age.filter(|_| self.world.noise > 0.0) {
+            let factor = self.noise(on, age);
+            for rate in [&mut truth.error, &mut truth.refusal, &mut truth.tool_bad] {
+                *rate = (*rate * factor).min(1.0);
+            }
+        }
+        if let Some(cache) = self.world.cache {
+            let cold = (-(self.served[usize::from(on == Side::Canary)] as f64) / cache.warms.max(1.0)).exp();
+            if asking.draw.miss < cold {
+                truth.ttft_ms *= cache.slower;
+                truth.cost_usd *= cache.dearer;
+            }
+        }
+        truth
+    }
+
+    /// A version's answer.
+    pub(crate) fn answer(&self, on: Side, asking: &Asking<'_>) -> Answer {
+        answer(&self.truth(on, asking), asking.draw, &self.world.users, asking.deadline)
+    }
+
+    /// A version has served one more.
+    pub(crate) fn serve(&mut self, on: Side) {
+        self.served[usize::from(on == Side::Canary)] += 1;
+    }
+
+    /// What an arm's rates are multiplied by in this minute: log-normal with a mean of 1.
+    fn noise(&self, on: Side, age: SpanMs) -> f64 {
+        let minute = age.0 / 60_000;
+        let arm = if on == Side::Canary { 1 } else { 0 };
+        let sd = self.world.noise;
+        (sd * Luck::part(self.seed ^ 0x006e_6f69_7365, 2 * minute + arm).normal() - sd * sd / 2.0).exp()
+    }
+}
+
+/// The answer of a version to a turn of this luck.
+fn answer(truth: &Truth, draw: &Draw, users: &Users, deadline: SpanMs) -> Answer {
     let has_tools = draw.has_tools < users.tools;
     let tools_declared = if has_tools { Presence::Present } else { Presence::Absent };
     let ttft_ms = truth.ttft_ms * (TTFT_SIGMA * draw.ttft).exp();
     let latency_ms = ttft_ms + truth.answer_ms * (ANSWER_SIGMA * draw.answer).exp();
     let cost_usd = truth.cost_usd * (COST_SIGMA * draw.cost).exp();
     let deadline_ms = deadline.0 as f64;
-    if draw.hang < truth.hang || ttft_ms >= deadline_ms {
-        return failed(Cause::Deadline, tools_declared, deadline_ms);
+    let hangs = draw.hang < truth.hang || ttft_ms >= deadline_ms;
+    let silent_ms = if hangs { deadline_ms } else { ttft_ms };
+    if let Some(patience_ms) = users.patience_ms.filter(|patience_ms| *patience_ms < silent_ms) {
+        return without_content(Ending::Cancelled(CancelPoint::BeforeFirstByte), tools_declared, patience_ms);
+    }
+    if hangs {
+        return without_content(Ending::Failed(Cause::Deadline), tools_declared, deadline_ms);
     }
     if draw.error < truth.error {
-        return failed(Cause::Server, tools_declared, ttft_ms);
+        return without_content(Ending::Failed(Cause::Server), tools_declared, ttft_ms);
     }
     let refused = draw.refusal < truth.refusal;
     let bad_call = has_tools && draw.tool_bad < truth.tool_bad;
+    let bad = refused || bad_call;
+    let stopped = bad && draw.stop < truth.stop;
+    let latency_ms = if stopped { f64::midpoint(ttft_ms, latency_ms) } else { latency_ms };
     let outcome = Outcome {
-        ending: Ending::Complete,
+        ending: if stopped { Ending::Cancelled(CancelPoint::MidAnswer) } else { Ending::Complete },
         status: 200,
         ttft_ms: Some(ttft_ms),
         latency_ms,
@@ -49,23 +128,24 @@ pub(crate) fn answer(truth: &Truth, draw: &Draw, users: &Users, deadline: SpanMs
             reasoning: None,
         },
         cost_usd: Some(cost_usd),
-        refusal: yes_no(refused),
+        // What was not said to the end cannot be judged.
+        refusal: if stopped { Check::Unknown } else { yes_no(refused) },
         empty: Check::No,
-        truncated: Check::No,
+        truncated: if stopped { Check::Unknown } else { Check::No },
         tools_declared,
-        tool_calls: u32::from(has_tools),
-        tool_calls_bad: u32::from(bad_call),
+        tool_calls: if stopped { 0 } else { u32::from(has_tools) },
+        tool_calls_bad: if stopped { 0 } else { u32::from(bad_call) },
         schema_broken: Check::NotApplicable,
         served_by: ServedBy::Assigned,
         retries: 0,
     };
-    Answer { outcome, takes: SpanMs(latency_ms as u64), bad: refused || bad_call }
+    Answer { outcome, takes: SpanMs(latency_ms as u64), bad }
 }
 
-fn failed(cause: Cause, tools_declared: Presence, latency_ms: f64) -> Answer {
+fn without_content(ending: Ending, tools_declared: Presence, latency_ms: f64) -> Answer {
     let outcome = Outcome {
-        ending: Ending::Failed(cause),
-        status: if cause == Cause::Server { 500 } else { 0 },
+        ending,
+        status: if ending == Ending::Failed(Cause::Server) { 500 } else { 0 },
         ttft_ms: None,
         latency_ms,
         gap_max_ms: None,

@@ -6,6 +6,9 @@ use crate::world::Users;
 use coalmine_core::id::UnitKey;
 use coalmine_core::time::UnixMs;
 
+/// What a client sends that sends the same session id always.
+pub(crate) const CONSTANT_ID: UnitKey = UnitKey(1);
+
 /// How much the luck of a turn decides: one number per thing that can go wrong.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Draw {
@@ -17,6 +20,9 @@ pub(crate) struct Draw {
     pub(crate) ttft: f64,
     pub(crate) answer: f64,
     pub(crate) cost: f64,
+    pub(crate) stop: f64,
+    /// Against the share of the cache that is cold.
+    pub(crate) miss: f64,
 }
 
 /// One session under way.
@@ -28,6 +34,12 @@ pub(crate) struct Visit {
     pub(crate) luck: Luck,
     pub(crate) own: Draw,
     pub(crate) solved: f64,
+    /// Against the chance that it is scored.
+    pub(crate) rated: f64,
+    /// Which crowd it is of, as an index.
+    pub(crate) crowd: Option<usize>,
+    /// When its first turn began.
+    pub(crate) began_at: UnixMs,
 }
 
 /// Sessions in the order of their arrival.
@@ -68,11 +80,15 @@ impl Arrivals {
 impl Visit {
     fn new(seed: u64, number: u64, users: &Users) -> Self {
         let mut luck = Luck::part(seed, number);
-        let unit = UnitKey((u128::from(luck.bits()) << 64) | u128::from(luck.bits()));
+        let mut unit = UnitKey((u128::from(luck.bits()) << 64) | u128::from(luck.bits()));
         let turns_left = luck.geometric(users.turns_mean);
         let own = Draw::new(&mut luck);
-        let solved = luck.uniform();
-        Self { unit, turns_left, turns_done: 0, luck, own, solved }
+        let (solved, rated) = (luck.uniform(), luck.uniform());
+        let crowd = users.crowd(luck.uniform());
+        if luck.uniform() < users.constant_id {
+            unit = CONSTANT_ID;
+        }
+        Self { unit, turns_left, turns_done: 0, luck, own, solved, rated, crowd, began_at: UnixMs(0) }
     }
 
     /// The luck of the next turn: the session's own, or fresh.
@@ -83,6 +99,17 @@ impl Visit {
         } else {
             fresh
         }
+    }
+}
+
+impl Users {
+    /// The crowd of a session with this luck.
+    fn crowd(&self, luck: f64) -> Option<usize> {
+        let mut below = 0.0;
+        self.crowds.iter().position(|crowd| {
+            below += crowd.share;
+            luck < below
+        })
     }
 }
 
@@ -97,6 +124,8 @@ impl Draw {
             ttft: luck.normal(),
             answer: luck.normal(),
             cost: luck.normal(),
+            stop: luck.uniform(),
+            miss: luck.uniform(),
         }
     }
 }

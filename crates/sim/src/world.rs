@@ -1,5 +1,6 @@
 //! What is true in a world: who comes, what each version does to them, and what breaks.
 
+use crate::naive::Rule;
 use coalmine_core::time::SpanMs;
 
 /// One world. Instants are counted from the release's start.
@@ -19,6 +20,23 @@ pub struct World {
     pub history: SpanMs,
     /// When the world ends if nothing was decided.
     pub until: SpanMs,
+    /// Noise that each arm has for itself: the spread (of the logarithm) of its rates from minute to minute.
+    pub noise: f64,
+    /// The cache in front of each version, where it matters.
+    pub cache: Option<Cache>,
+    /// A comparison that leaves this rule out, to stand beside the shipped verdict.
+    pub without: Option<Rule>,
+}
+
+/// A cache that is cold when a version is new.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cache {
+    /// Requests after which 63 % of a version's next ones hit.
+    pub warms: f64,
+    /// How many times longer the first content takes at a miss.
+    pub slower: f64,
+    /// How many times more a miss costs.
+    pub dearer: f64,
 }
 
 /// Who comes.
@@ -34,10 +52,36 @@ pub struct Users {
     pub think_ms: f64,
     /// The share of a session's turns that repeat its own luck, 0 to 1: what clusters inside sessions.
     pub cluster: f64,
-    /// The chance that a user leaves after a bad turn.
-    pub leave_after_bad: f64,
     /// The share of turns that declare tools and get a tool call.
     pub tools: f64,
+    /// A user gives up before the first content after so long, in milliseconds; `None` waits for ever.
+    pub patience_ms: Option<f64>,
+    /// The share of sessions whose client sends one and the same session id.
+    pub constant_id: f64,
+    /// From a session's begin to its score.
+    pub scored_after: SpanMs,
+    /// Sessions that are not like the others; a session is in one of them at most.
+    pub crowds: Vec<Crowd>,
+}
+
+/// A part of the sessions with something in common.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Crowd {
+    /// What.
+    pub who: Who,
+    /// Its share of all sessions.
+    pub share: f64,
+    /// What is otherwise for them, whichever version answers.
+    pub facts: Vec<(Part, f64)>,
+}
+
+/// What the sessions of a crowd have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// They are one customer's.
+    Customer(String),
+    /// They begin with the same words.
+    SameOpener,
 }
 
 /// What a version does.
@@ -59,6 +103,16 @@ pub struct Truth {
     pub cost_usd: f64,
     /// The chance that a session's task is solved; scored later.
     pub solved: f64,
+    /// The chance that a session's first answer refuses, where it is another than that of later ones.
+    pub first_refusal: Option<f64>,
+    /// The chance that a user leaves after a bad turn.
+    pub leave: f64,
+    /// The chance that a user stops an answer that turns out bad.
+    pub stop: f64,
+    /// The chance that a session whose task is solved is scored.
+    pub rate_solved: f64,
+    /// The chance that one whose task is not solved is.
+    pub rate_unsolved: f64,
 }
 
 /// One number of a [`Truth`].
@@ -80,6 +134,16 @@ pub enum Part {
     Cost,
     /// [`Truth::solved`].
     Solved,
+    /// [`Truth::first_refusal`].
+    FirstRefusal,
+    /// [`Truth::leave`].
+    Leave,
+    /// [`Truth::stop`].
+    Stop,
+    /// [`Truth::rate_solved`].
+    RateSolved,
+    /// [`Truth::rate_unsolved`].
+    RateUnsolved,
 }
 
 /// Whom a change hits.
@@ -106,6 +170,8 @@ pub struct Change {
     pub part: Part,
     /// Its value meanwhile.
     pub value: f64,
+    /// The value at the end, where it slides there evenly.
+    pub slides_to: Option<f64>,
 }
 
 /// What breaks in Coalmine itself.
@@ -120,6 +186,13 @@ pub enum Fault {
     },
     /// The gateway's reports do not arrive; they are offered again afterwards.
     ReportsLost {
+        /// From when.
+        from: SpanMs,
+        /// Until when.
+        to: SpanMs,
+    },
+    /// Nobody scores: the judge is down, and what it would have said is never said.
+    ScoresLost {
         /// From when.
         from: SpanMs,
         /// Until when.
@@ -143,8 +216,21 @@ impl Truth {
             Part::Answer => &mut self.answer_ms,
             Part::Cost => &mut self.cost_usd,
             Part::Solved => &mut self.solved,
+            Part::FirstRefusal => self.first_refusal.insert(value),
+            Part::Leave => &mut self.leave,
+            Part::Stop => &mut self.stop,
+            Part::RateSolved => &mut self.rate_solved,
+            Part::RateUnsolved => &mut self.rate_unsolved,
         };
         *place = value;
+    }
+}
+
+impl Change {
+    fn value_at(&self, at: SpanMs) -> f64 {
+        let Some(end) = self.slides_to else { return self.value };
+        let gone = at.0.saturating_sub(self.from.0) as f64 / self.to.0.saturating_sub(self.from.0).max(1) as f64;
+        self.value + gone * (end - self.value)
     }
 }
 
@@ -160,7 +246,7 @@ impl World {
         for change in &self.changes {
             let hits = change.side == Side::Both || change.side == side;
             if hits && change.from <= at && at < change.to {
-                truth.set(change.part, change.value);
+                truth.set(change.part, change.value_at(at));
             }
         }
         truth
@@ -175,8 +261,11 @@ impl Default for Users {
             turns_mean: 4.0,
             think_ms: 45_000.0,
             cluster: 0.3,
-            leave_after_bad: 0.0,
             tools: 0.3,
+            patience_ms: None,
+            constant_id: 0.0,
+            scored_after: SpanMs::minutes(5),
+            crowds: Vec::new(),
         }
     }
 }
@@ -192,6 +281,11 @@ impl Default for Truth {
             answer_ms: 3_000.0,
             cost_usd: 0.01,
             solved: 0.8,
+            first_refusal: None,
+            leave: 0.0,
+            stop: 0.0,
+            rate_solved: 1.0,
+            rate_unsolved: 1.0,
         }
     }
 }

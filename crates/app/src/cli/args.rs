@@ -206,11 +206,11 @@ pub struct ExplainArgs {
 /// `coalmine simulate`.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// A scenario file, or the name of a built-in one; lists them when absent.
+    /// A scenario file, or the name of a shipped one; lists them when absent.
     #[arg(value_name = "SCENARIO")]
     pub scenario: Option<String>,
-    /// Runs, each with a seed of its own.
-    #[arg(long, default_value_t = 1)]
+    /// Runs, each with a seed of its own, on all cores: how each ending is shared, with a 95 % interval.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub runs: u64,
     /// The first seed.
     #[arg(long, default_value_t = 1)]

@@ -3,11 +3,14 @@
 use super::args::SimulateArgs;
 use super::{Exit, connect, say};
 use anyhow::{Context, Result, bail};
-use coalmine_sim::shipped::SCENARIOS;
+use coalmine_sim::many::{self, End, Runs};
+use coalmine_sim::shipped::{self, GROUPS};
 use coalmine_sim::{Ended, Scenario, SimOutcome};
 use serde::Serialize;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// One run, for a machine.
 #[derive(Debug, Serialize)]
@@ -19,6 +22,9 @@ struct Played {
     canary_sessions: u64,
     control_sessions: u64,
     harmed_sessions: u64,
+    /// When it would have been rolled back with a rule left out; absent where no rule is, null where never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_rolled_back_minutes: Option<Option<u64>>,
     broken_laws: Vec<String>,
 }
 
@@ -31,37 +37,37 @@ pub async fn run(args: &SimulateArgs) -> Result<Exit> {
         list();
         return Ok(Exit::Done);
     };
-    let text = text_of(named)?;
-    let scenario = Scenario::parse(&text).with_context(|| format!("in scenario {named}"))?;
-    let mut outcomes = Vec::new();
-    for seed in args.seed..args.seed.saturating_add(args.runs) {
-        let outcome = scenario.run(seed).await.with_context(|| format!("{named}, seed {seed}"))?;
-        if !args.json && args.runs == 1 {
-            say(&outcome.to_string());
-        }
-        progress(args, seed);
-        outcomes.push((seed, outcome));
-    }
+    let scenario = Scenario::parse(&text_of(named)?).with_context(|| format!("in scenario {named}"))?;
+    let seeds = args.seed..args.seed.saturating_add(args.runs);
+    let told = named.clone();
+    let play = move || {
+        let progress = Progress::of(seeds.end - seeds.start);
+        many::play(&scenario, seeds, &|done| progress.tell(done)).with_context(|| told)
+    };
+    let runs = tokio::task::spawn_blocking(play).await??;
     if args.json {
-        connect::print_json(&outcomes.iter().map(|(seed, outcome)| played(*seed, outcome)).collect::<Vec<_>>())?;
-    } else if args.runs > 1 {
-        say(&summary(named, &outcomes));
+        connect::print_json(&runs.outcomes.iter().map(|(seed, outcome)| played(*seed, outcome)).collect::<Vec<_>>())?;
+    } else if let [(_, outcome)] = runs.outcomes.as_slice() {
+        say(&outcome.to_string());
+    } else {
+        say(&summary(named, &runs));
     }
-    let broken = outcomes.iter().any(|(_, outcome)| !outcome.broken.is_empty());
-    Ok(if broken { Exit::Failed } else { Exit::Done })
+    Ok(if runs.broken().next().is_some() { Exit::Failed } else { Exit::Done })
 }
 
 fn list() {
-    say("scenarios that are shipped; `coalmine simulate NAME` plays one, a path plays your own:\n");
-    for (name, text) in SCENARIOS {
-        let about = text.lines().next().unwrap_or_default().trim_start_matches("# ");
-        say(&format!("  {name:<22} {about}\n"));
+    say("coalmine simulate NAME plays a world once; --runs 200 plays it with 200 seeds; a path plays your own.\n");
+    for group in GROUPS {
+        say(&format!("\n{}\n", group.title));
+        for (name, text) in group.scenarios {
+            say(&format!("  {name:<28} {}\n", shipped::about(text)));
+        }
     }
 }
 
 fn text_of(named: &str) -> Result<String> {
-    if let Some((_, text)) = SCENARIOS.iter().find(|(name, _)| *name == named) {
-        return Ok((*text).to_owned());
+    if let Some(text) = shipped::named(named) {
+        return Ok(text.to_owned());
     }
     if !Path::new(named).exists() {
         bail!("`{named}` is neither a file nor a shipped scenario; `coalmine simulate` lists those");
@@ -69,25 +75,44 @@ fn text_of(named: &str) -> Result<String> {
     std::fs::read_to_string(named).with_context(|| format!("reading {named}"))
 }
 
-/// A line that is drawn over, where a person waits for many runs.
-fn progress(args: &SimulateArgs, seed: u64) {
-    if args.runs > 1 && !args.json && std::io::stdout().is_terminal() {
-        say(&format!("\rrun {} of {}", seed - args.seed + 1, args.runs));
-    }
+/// A line on standard error that is drawn over, where a person waits for many runs.
+struct Progress {
+    runs: u64,
+    told_at: Mutex<Instant>,
 }
 
-fn word(ended: &Ended) -> &'static str {
-    match ended {
-        Ended::Promoted => "promoted",
-        Ended::RolledBack { .. } => "rolled_back",
-        Ended::Open { .. } => "open",
+impl Progress {
+    fn of(runs: u64) -> Self {
+        Self { runs, told_at: Mutex::new(Instant::now()) }
+    }
+
+    fn tell(&self, done: u64) {
+        let mut out = std::io::stderr();
+        if self.runs < 2 || !out.is_terminal() {
+            return;
+        }
+        let Ok(mut told_at) = self.told_at.lock() else { return };
+        let line = if done == self.runs {
+            format!("\r{:<40}\r", "")
+        } else if told_at.elapsed() >= Duration::from_millis(200) {
+            format!("\rrun {done} of {}", self.runs)
+        } else {
+            return;
+        };
+        *told_at = Instant::now();
+        let _ = out.write_all(line.as_bytes());
     }
 }
 
 fn played(seed: u64, outcome: &SimOutcome) -> Played {
+    let without = outcome.without.as_ref();
     Played {
         seed,
-        ended: word(&outcome.ended),
+        ended: match End::of(&outcome.ended) {
+            End::RolledBack => "rolled_back",
+            End::Promoted => "promoted",
+            End::Undecided => "open",
+        },
         why: match &outcome.ended {
             Ended::Promoted => String::new(),
             Ended::RolledBack { why } => why.describe(),
@@ -97,34 +122,12 @@ fn played(seed: u64, outcome: &SimOutcome) -> Played {
         canary_sessions: outcome.canary_sessions,
         control_sessions: outcome.control_sessions,
         harmed_sessions: outcome.harmed,
+        without_rolled_back_minutes: without.map(|without| without.rolled_back.as_ref().map(|(minutes, _)| *minutes)),
         broken_laws: outcome.broken.clone(),
     }
 }
 
-/// Per ending: how many runs, and the medians of time, exposure and harm.
-fn summary(named: &str, outcomes: &[(u64, SimOutcome)]) -> String {
-    let mut text = format!("\r{named}: {} runs\n", outcomes.len());
-    for ended in ["rolled_back", "promoted", "open"] {
-        let of: Vec<&SimOutcome> = outcomes.iter().map(|(_, o)| o).filter(|o| word(&o.ended) == ended).collect();
-        if of.is_empty() {
-            continue;
-        }
-        let median = |number: fn(&SimOutcome) -> u64| {
-            let mut numbers: Vec<u64> = of.iter().map(|o| number(o)).collect();
-            numbers.sort_unstable();
-            numbers.get(numbers.len() / 2).copied().unwrap_or_default()
-        };
-        text.push_str(&format!(
-            "  {:<12} {:>5}   medians: {} virtual minutes, {} canary sessions, {} harmed\n",
-            ended.replace('_', " "),
-            of.len(),
-            median(|o| o.minutes),
-            median(|o| o.canary_sessions),
-            median(|o| o.harmed)
-        ));
-    }
-    for (seed, outcome) in outcomes.iter().filter(|(_, o)| !o.broken.is_empty()) {
-        text.push_str(&format!("  seed {seed} broke a law: {}\n", outcome.broken.join("; ")));
-    }
-    text
+fn summary(named: &str, runs: &Runs) -> String {
+    let about = shipped::named(named).map_or(String::new(), |text| format!("{}\n", shipped::about(text)));
+    format!("{named}: {} runs\n{about}{runs}", runs.outcomes.len())
 }
