@@ -9,6 +9,7 @@
 //! | `scalar`, `json` | the forms of single values |
 //! | `read` | typed access to what was checked |
 //! | [`process`], [`release`] | the two files as the process uses them |
+//! | [`suite`] | suites of sentinels, in promptfoo's form |
 //! | [`export`] | the present as a file |
 //! | [`schema`], [`mod@reference`] | JSON Schemas and reference pages from the table |
 
@@ -20,6 +21,7 @@ pub mod reference;
 pub mod release;
 pub mod schema;
 pub mod secret;
+pub mod suite;
 pub mod table;
 
 mod check;

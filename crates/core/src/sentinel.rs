@@ -52,7 +52,7 @@ pub struct Sentinels {
     pub qualify: u32,
     /// The bar that the canary must clear before any traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gate: Option<Gate>,
+    pub gate: Option<OfflineGate>,
 }
 
 /// One known-answer prompt.
@@ -88,7 +88,7 @@ pub enum Criticality {
 
 /// A suite with a bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Gate {
+pub struct OfflineGate {
     /// Where it was read from.
     pub suite: String,
     /// The share of its sentinels that the canary must pass.

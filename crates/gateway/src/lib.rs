@@ -9,6 +9,7 @@
 //! | [`config`], [`ports`] | what a gateway is told, and what it needs of the world |
 //! | [`Gateway`], [`listen`] | building, starting, draining one; accepting connections |
 //! | `table`, [`pins`], `conversations` | who gets what: the table in service, pins, sessions found by content |
+//! | [`Gateway::probe`] | one question to one version, outside of all traffic |
 //! | `upstream/` | pools, retries, breakers, the rescue budget |
 //! | `tally`, `sink` | requests in flight, judged turns, the deltas that carry them away |
 //! | `request_id`, `feedback` | what joins a late score to its session |
@@ -26,6 +27,7 @@ mod passthrough;
 mod phase;
 pub mod pins;
 pub mod ports;
+mod probe;
 mod proxy;
 mod request_id;
 mod sink;
@@ -36,4 +38,5 @@ mod upstream;
 
 pub use answer::{AnswerBody, BoxError};
 pub use gateway::{Gateway, Running};
+pub use probe::{ProbeError, Probed};
 pub use upstream::pool::ProviderError;

@@ -9,6 +9,7 @@
 //! | [`anthropic`] | messages: where they differ from that |
 //! | [`conversation`] | the keyed hash that finds a conversation by its content |
 //! | [`outcome`] | refusals, tool calls and structured answers: did the answer keep the contract |
+//! | [`probe`] | a question with known answers: what is asked, and what is asserted of the answer |
 //! | [`usage`], [`prices`] | tokens, and what they cost |
 //! | [`headers`] | which headers belong to one hop only |
 //!
@@ -22,5 +23,6 @@ pub mod json;
 pub mod openai;
 pub mod outcome;
 pub mod prices;
+pub mod probe;
 pub mod sse;
 pub mod usage;

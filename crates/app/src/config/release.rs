@@ -7,6 +7,7 @@ use crate::config::process::unread;
 use crate::config::read::{Fields, Placed, Reading};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
+use crate::config::suite::{Purpose, parse_suite};
 use crate::config::table::release::RELEASE;
 use crate::config::tree::{self, Node, Value};
 use crate::config::version::{self, Place, listed};
@@ -15,6 +16,7 @@ use coalmine_core::id::{CustomerId, ProviderName, RouteName};
 use coalmine_core::release::check::{Fault as PlanFault, Misfit};
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{Acknowledged, Ages, Budget, OnRollback, OnUndecided, Policy, Tripwire};
+use coalmine_core::sentinel::{OfflineGate, Sentinel, Sentinels};
 use coalmine_core::tally::Presence;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::{Version, VersionId};
@@ -22,6 +24,9 @@ use coalmine_wire::prices::Prices;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+/// Rounds that a sentinel qualifies in, where the file does not say.
+const QUALIFY: u32 = 3;
 
 /// What a release file is read against: the routes as they are now, and the names it may use.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -134,7 +139,7 @@ impl Reader<'_> {
         let stages = self.stages(fields);
         let changed = changed.as_ref().map(|(diff, prices)| (diff, *prices));
         let watched = guardrails::read(fields, route.map(|(_, route)| route), changed);
-        let (plan, policy) = (Plan { stages: stages.stages.clone() }, policy(fields, &watched));
+        let (plan, policy) = (Plan { stages: stages.stages.clone() }, policy(fields, &watched, self.sentinels(fields)));
         for misfit in coalmine_core::release::check::check(&plan, &policy) {
             self.misfit(fields, misfit, &stages, &watched);
         }
@@ -213,6 +218,50 @@ impl Reader<'_> {
         })
     }
 
+    /// The sentinels and the offline gate, each read from its suite.
+    fn sentinels(&self, fields: &Fields<'_>) -> Option<Sentinels> {
+        let (written, gate) = (fields.node("sentinels"), fields.node("gate"));
+        if written.is_none() && gate.is_none() {
+            return None;
+        }
+        let section = written.as_ref().and_then(|_| fields.section("sentinels"));
+        let named = match written.map(|node| &node.value.value) {
+            Some(Value::Scalar { .. }) => fields.text("sentinels"),
+            Some(Value::Map(_) | Value::List(_)) => section.as_ref().and_then(|section| section.text("suite")),
+            None => None,
+        };
+        let suite = named.as_ref().map_or(String::new(), |named| named.value.to_owned());
+        let mut all = named.and_then(|named| self.suite(fields, &named, Purpose::Sentinels)).unwrap_or_default();
+        let qualify = section.and_then(|section| section.integer("qualify"));
+        let gate = gate.and_then(|_| fields.section("gate")).and_then(|gate| {
+            let named = gate.text("suite")?;
+            all.extend(self.suite(fields, &named, Purpose::Gate).unwrap_or_default());
+            Some(OfflineGate { suite: named.value.to_owned(), pass_share: gate.share("pass")?.share() })
+        });
+        let qualify = qualify.and_then(|rounds| u32::try_from(rounds).ok()).unwrap_or(QUALIFY);
+        Some(Sentinels { suite, sentinels: all.into(), qualify, gate })
+    }
+
+    fn suite(&self, fields: &Fields<'_>, named: &Placed<&str>, purpose: Purpose) -> Option<Vec<Sentinel>> {
+        let complaint = match self.place.file(named.value) {
+            Err(complaint) => complaint,
+            Ok(text) => match parse_suite(&text, &self.place.folder.join(named.value), self.place.around) {
+                Ok(suite) => return Some(suite.sentinels(purpose)),
+                Err(faults) => {
+                    let count = faults.faults.len();
+                    let noun = if count == 1 { "error" } else { "errors" };
+                    let first = faults.faults.first().map_or(String::new(), |fault| {
+                        format!(", the first in line {}: {}; {}", fault.at.line, fault.what, fault.mend)
+                    });
+                    let mend = format!("`coalmine sentinel check {}` tells all", named.value);
+                    Complaint::new(format!("the suite {} has {count} {noun}{first}", named.value), mend)
+                }
+            },
+        };
+        fields.reading.fault(named.at, &named.path, complaint, None);
+        None
+    }
+
     fn cohort(&self, fields: &Fields<'_>) -> Option<Cohort> {
         let Some(node) = fields.node("cohort") else { return Some(Cohort::All) };
         let (label, kind, known, written) = match &node.value.value {
@@ -253,7 +302,7 @@ fn in_file(root: &Node, key: &str, stages: &Stages, watched: &Watched) -> String
 }
 
 /// The criteria; what is malformed was told, and has its default here so that the rest is checked.
-fn policy(fields: &Fields<'_>, watched: &Watched) -> Policy {
+fn policy(fields: &Fields<'_>, watched: &Watched, sentinels: Option<Sentinels>) -> Policy {
     let tripwires = fields.section("tripwires").and_then(|wires| {
         let failures = wires.integer("consecutive_failures").and_then(|n| u32::try_from(n).ok());
         failures.map(Tripwire::ConsecutiveFailures)
@@ -277,7 +326,7 @@ fn policy(fields: &Fields<'_>, watched: &Watched) -> Policy {
             extra_cost_usd: budget.as_ref().and_then(|budget| budget.money("extra_cost")),
         },
         freeze: fields.words("freeze").into_iter().filter_map(|text| scalar::freeze(text.value).ok()).collect(),
-        sentinels: None,
+        sentinels,
         acknowledged: acknowledged(fields),
     }
 }

@@ -7,6 +7,7 @@ pub mod release;
 
 use crate::config::key::{Choice, Key, Kind, Need, Scalar, Section};
 use crate::config::scalar::{METRICS_NOT_BUILT, STORES_NOT_BUILT, ZONES_NOT_BUILT};
+use crate::config::suite;
 
 /// The two files: what each is called, its table, and where its schema is kept.
 pub const FILES: [(&str, &Section, &str); 2] = [
@@ -53,6 +54,13 @@ pub fn not_built() -> Vec<NotBuilt> {
             }
         }
     }
+    let of_suite = suite::asserts::NOT_YET.iter().map(|one| NotBuilt {
+        file: "sentinels/*.yaml",
+        key: format!("assert[].type: {}", one.name),
+        doc: one.doc,
+        mend: one.mend,
+    });
+    found.extend(of_suite);
     found
 }
 

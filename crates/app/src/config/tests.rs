@@ -3,6 +3,7 @@
 mod bad;
 mod good;
 mod laws;
+mod suite;
 mod table;
 
 use crate::config::{Background, Faults, Process, ReleaseSpec, Surroundings, parse_process, parse_release};
@@ -38,6 +39,8 @@ fn made() -> Made {
             file("etc/prompts/support.md", "You are patient.\n"),
             file("etc/prompts/other.md", "You are brief.\n"),
             file("etc/prompts/empty.md", "\n"),
+            file("etc/sentinels/support.yaml", suite::SUPPORT),
+            file("etc/releases/sentinels/support.yaml", suite::SUPPORT),
             file("etc/tools/support.json", TOOLS),
             file("etc/tools/broken.json", "[{]"),
             file("etc/tools/twice.json", &format!("[{0},{0}]", &TOOLS[1..TOOLS.len() - 1])),

@@ -204,7 +204,7 @@ pub enum RollbackCause {
         /// Which.
         name: String,
         /// The tries of both arms and what was not met, in words.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         found: String,
     },
     /// A tripwire.

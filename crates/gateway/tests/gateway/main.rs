@@ -5,6 +5,7 @@ mod blame;
 mod cancel;
 mod control;
 mod messages;
+mod probe;
 mod secrecy;
 mod sessions;
 mod support;

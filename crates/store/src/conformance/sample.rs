@@ -13,6 +13,7 @@ use coalmine_core::release::policy::{
 };
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
 use coalmine_core::release::state::{Condition, PauseCause, Release, Resume, RollbackCause, State};
+use coalmine_core::sentinel::{Criticality, OfflineGate, Sentinel, Sentinels};
 use coalmine_core::tally::Presence;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::{Arm, Stratum};
@@ -167,7 +168,34 @@ pub fn releases_in_every_state() -> Vec<Release> {
     let draft = release(&"support-agent".into(), 7);
     let open = conditions();
     let started = Release { started_at: Some(now), promoted_at: Some(now), revoked_at: Some(now), open, ..draft };
-    states.into_iter().map(|state| next(&started, state)).collect()
+    let mut releases: Vec<Release> = states.into_iter().map(|state| next(&started, state)).collect();
+    releases.push(watched_by_sentinels(&started, now));
+    releases
+}
+
+/// A release with sentinels of every criticality and a gate, rolled back by one of them.
+fn watched_by_sentinels(started: &Release, now: UnixMs) -> Release {
+    let sentinel = |name: &str, criticality| Sentinel {
+        name: name.to_owned(),
+        criticality,
+        runs: 3,
+        need: 2,
+        every: SpanMs::minutes(10),
+        flaky: 0.02,
+        probe: JsonText(r#"{"messages":[],"assertions":[]}"#.to_owned()),
+    };
+    let all = [("refund", Criticality::Critical), ("tone", Criticality::Watched), ("arithmetic", Criticality::Gate)];
+    let found = "3/3 passed on stable, 0/4 on canary".to_owned();
+    let why = RollbackCause::Sentinel { name: "refund".to_owned(), found };
+    let mut release = next(started, State::RolledBack { why, at: now });
+    release.open = BTreeSet::from([Condition::Sentinels]);
+    release.policy.sentinels = Some(Sentinels {
+        suite: "sentinels/support.yaml".to_owned(),
+        sentinels: all.map(|(name, criticality)| sentinel(name, criticality)).into(),
+        qualify: 3,
+        gate: Some(OfflineGate { suite: "evals/offline.yaml".to_owned(), pass_share: 0.9 }),
+    });
+    release
 }
 
 fn conditions() -> BTreeSet<Condition> {
@@ -205,10 +233,7 @@ pub fn rollback_causes() -> Vec<RollbackCause> {
             log_line: 7.6,
             found: "3 % against 2 %".to_owned(),
         },
-        RollbackCause::Sentinel {
-            name: "capital-of-france".to_owned(),
-            found: "3/3 passed on stable, 0/4 on canary".to_owned(),
-        },
+        RollbackCause::Sentinel { name: "capital-of-france".to_owned(), found: String::new() },
         RollbackCause::Tripwire { what: "20 failures in a row".to_owned() },
         RollbackCause::NoData { metric: "feedback.correct".to_owned() },
         RollbackCause::Undecided,

@@ -7,6 +7,7 @@ mod tools;
 
 pub use refusal::{HEAD_MAX_BYTES, Refusal, reads_as_refusal};
 pub use schema::SchemaChecker;
+pub(crate) use schema::compile;
 pub use tools::ToolChecker;
 
 /// Whether an answer keeps a contract that can be checked.

@@ -64,7 +64,7 @@ impl fmt::Debug for SchemaChecker {
 
 /// Compiles a schema. Nothing outside of it is fetched, patterns run in linear time, and one whose
 /// checking has no bound is refused.
-pub(super) fn compile(schema: &[u8]) -> Option<jsonschema::Validator> {
+pub(crate) fn compile(schema: &[u8]) -> Option<jsonschema::Validator> {
     if schema.len() > SCHEMA_MAX_BYTES {
         return None;
     }

@@ -57,10 +57,15 @@ pub static RELEASE: Section = Section {
             Kind::List(&Kind::Section(&STAGE)),
             "The exposure levels in order; a cohort's weight never falls.",
         ),
-        Key::not_built(
+        Key::optional(
             "sentinels",
-            "remove it; guard `tool_call_valid` or a feedback of your own meanwhile",
-            "Known-answer prompts, run on stable and canary.",
+            Kind::Either(&[PATH, Kind::Section(&SENTINELS)]),
+            "Known-answer prompts that must pass, asked of stable and canary before the first stage, at each stage's start and by the clock. A suite's file, in promptfoo's form, or a mapping.",
+        ),
+        Key::optional(
+            "gate",
+            Kind::Section(&GATE),
+            "Offline gate: a suite of which the canary must pass a share before any traffic.",
         ),
         Key::optional(
             "guardrails",
@@ -235,6 +240,31 @@ pub static TRIPWIRES: Section = Section {
         "10",
         "So many canary requests in a row failed by the version's fault.",
     )],
+};
+
+/// The sentinels.
+pub static SENTINELS: Section = Section {
+    name: "sentinels",
+    doc: "Known-answer prompts. A critical one that fails on the canary alone, confirmed, rolls back at once.",
+    keys: &[
+        Key::required("suite", PATH, "The suite's file, in promptfoo's form."),
+        Key::default(
+            "qualify",
+            COUNT,
+            "3",
+            "A sentinel is critical only after so many rounds in a row that stable passed.",
+        ),
+    ],
+};
+
+/// The offline gate.
+pub static GATE: Section = Section {
+    name: "gate",
+    doc: "A suite that the canary is asked before any traffic, each test once.",
+    keys: &[
+        Key::required("suite", PATH, "The suite's file, in promptfoo's form."),
+        Key::default("pass", SHARE, "100%", "The share of its tests that the canary must pass."),
+    ],
 };
 
 /// The ages.

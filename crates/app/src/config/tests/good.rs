@@ -81,6 +81,8 @@ on_undecided: { promote: acknowledged }
 keep: 24h
 budget: { harmed: 50, extra_cost: $40 }
 freeze: ["fri 16:00 .. mon 08:00 +02:00", "sun 23:00 .. mon 01:00"]
+sentinels: { suite: sentinels/support.yaml, qualify: 2 }
+gate: { suite: sentinels/support.yaml, pass: 90% }
 stages:
   - { cohort: internal, weight: 90%, bake: 12h }
   - { cohort: { tag: pilot }, weight: 50%, bake: 24h, min_sessions: 200 }

@@ -93,7 +93,7 @@ fn the_schemas_accept_what_the_readers_accept_and_not_what_is_not_built() {
     assert!(fits_schema(&corpus("process-typos.yaml"), process).is_err());
     assert!(fits_schema(&corpus("process-not-built.yaml"), process).is_err());
     assert!(fits_schema(&corpus("release-not-built.yaml"), release).is_err());
-    assert!(fits_schema(&RELEASE.replace("stages:", "sentinels: x\nstages:"), release).is_err());
+    assert!(fits_schema(&RELEASE.replace("unit: session", "unit: request"), release).is_err());
 }
 
 fn root() -> &'static Path {
@@ -117,7 +117,7 @@ fn the_shipped_examples_are_read() {
 fn what_is_not_built_is_listed_with_its_mend() {
     let listed = table::not_built();
     assert!(listed.iter().all(|one| !one.mend.is_empty() && !one.doc.is_empty()));
-    for key in ["stages[].shadow", "sentinels", "unit: customer", "store: postgres://"] {
+    for key in ["stages[].shadow", "assert[].type: llm-rubric", "unit: customer", "store: postgres://"] {
         assert!(listed.iter().any(|one| one.key == key), "{key}");
     }
     assert!(scalar::store("postgres://db").is_err());

@@ -8,7 +8,7 @@ use crate::release::example::{self as ex, MONDAY, by, look, reason, running, see
 use crate::release::policy::{NoDataThen, OnUndecided, Role};
 use crate::release::report::{Decision, Waiting};
 use crate::release::state::{Condition, PauseCause, RollbackCause};
-use crate::sentinel::{Criticality, Gate, Sentinels};
+use crate::sentinel::{Criticality, OfflineGate, Sentinels};
 use crate::time::SpanMs;
 
 const LATER: UnixMs = UnixMs(MONDAY.0 + 2 * 3_600_000);
@@ -504,7 +504,7 @@ fn an_outage_of_both_is_told_once_and_holds() {
 fn the_offline_gate_is_cleared_before_any_traffic() {
     let mut release = guarded(State::Preflight);
     let sentinels: Vec<_> = (0..10).map(|i| ex::sentinel(&format!("g{i}"), Criticality::Gate)).collect();
-    let gate = Some(Gate { suite: "evals/offline.yaml".to_owned(), pass_share: 0.9 });
+    let gate = Some(OfflineGate { suite: "evals/offline.yaml".to_owned(), pass_share: 0.9 });
     release.policy.sentinels = Some(Sentinels { gate, ..ex::suite(sentinels) });
     let after = |passed: usize, failed: usize| {
         let verdict = |i| match i {

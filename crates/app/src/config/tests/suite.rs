@@ -1,0 +1,144 @@
+//! Suites of sentinels: what is read as promptfoo reads it, and what is refused by name.
+
+use super::{Made, made};
+use crate::config::suite::{Purpose, Suite, parse_suite};
+use coalmine_core::sentinel::Criticality;
+use coalmine_core::time::SpanMs;
+use coalmine_wire::probe::{Check, Probe, Sense};
+use insta::assert_snapshot;
+use std::path::Path;
+
+pub(super) const SUPPORT: &str = r#"
+description: What support must never get wrong
+prompts: ["{{q}}"]
+providers: [openai:chat:gpt-4.1-mini]
+defaultTest:
+  assert:
+    - { type: not-is-refusal }
+  metadata: { canary: { every: 5m } }
+tests:
+  - description: refund window
+    vars: { q: "How many days do I have to return shoes?", days: 30 }
+    assert:
+      - { type: icontains-any, value: ["{{days}} days", "thirty days"] }
+      - { type: latency, threshold: 3000 }
+    metadata: { canary: { pass: 2-of-3, flaky: 5% } }
+  - description: order lookup calls the tool
+    vars: { q: "Where is order 8812?" }
+    assert:
+      - { type: "trajectory:tool-args-match", value: { name: look_up, args: { id: "8812" }, mode: partial } }
+      - { type: is-valid-openai-tools-call, weight: 2, metric: tools }
+    metadata: { canary: { critical: false, every: 1h } }
+  - vars: { q: "What do 3 pairs at $12.50 cost?" }
+    metadata: { canary: { numeric: { expected: 37.5, rel: 0.01 } } }
+"#;
+
+fn read_in(text: &str, around: &Made) -> Result<Suite, String> {
+    parse_suite(text, Path::new("etc/sentinels/support.yaml"), around).map_err(|faults| faults.to_string())
+}
+
+fn read(text: &str) -> Result<Suite, String> {
+    read_in(text, &made())
+}
+
+fn refused(tests: &str) -> String {
+    read(&format!("prompts: ['{{{{q}}}}']\ntests:\n{tests}\n")).unwrap_err()
+}
+
+#[test]
+fn a_suite_is_read_as_promptfoo_reads_it() {
+    let suite = read(SUPPORT).unwrap();
+    assert_eq!(suite.unused, ["providers"]);
+    let names: Vec<&str> = suite.cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names, ["refund window", "order lookup calls the tool", "test 3"]);
+    let refund = &suite.cases[0];
+    assert_eq!((refund.canary.need, refund.canary.runs, refund.canary.critical), (2, 3, true));
+    assert_eq!((refund.canary.every, refund.canary.flaky), (SpanMs::minutes(5), 0.05));
+    assert_eq!(refund.probe.messages[0].content, "How many days do I have to return shoes?");
+    assert_eq!(refund.probe.assertions[0].sense, Sense::HoldsNot);
+    assert!(matches!(&refund.probe.assertions[1].check, Check::Contains { values, .. } if values[0] == "30 days"));
+    assert_eq!(suite.cases[1].canary.every, SpanMs::hours(1));
+    assert!(matches!(suite.cases[2].probe.assertions[1].check, Check::Numeric { expected: 37.5, .. }));
+
+    let sentinels = suite.sentinels(Purpose::Sentinels);
+    let criticality: Vec<Criticality> = sentinels.iter().map(|sentinel| sentinel.criticality).collect();
+    assert_eq!(criticality, [Criticality::Critical, Criticality::Watched, Criticality::Critical]);
+    assert_eq!(serde_json::from_str::<Probe>(&sentinels[0].probe.0).unwrap(), refund.probe);
+    let gate = suite.sentinels(Purpose::Gate);
+    assert_eq!((gate[0].name.as_str(), gate[0].criticality), ("gate: refund window", Criticality::Gate));
+}
+
+#[test]
+fn prompts_come_from_text_files_and_chats() {
+    let mut around = made();
+    let chat = r#"[{"role":"system","content":"Be brief."},{"role":"user","content":"{{q}} \"now\""}]"#;
+    around.files.insert("etc/sentinels/chat.json".into(), chat.to_owned());
+    around.files.insert("etc/sentinels/two.txt".into(), "One: {{q}}\n---\nTwo: {{q}}\n".to_owned());
+    around.files.insert("etc/sentinels/q.md".into(), "a \"quoted\" question".to_owned());
+    let suite = "prompts: [file://chat.json, file://two.txt, { raw: '{{q}}', label: plain }]
+tests: [{ description: t, vars: { q: file://q.md }, assert: [{ type: contains, value: x }] }]";
+    let cases = read_in(suite, &around).unwrap().cases;
+    let told: Vec<String> = cases
+        .iter()
+        .map(|case| {
+            format!(
+                "{}: {}",
+                case.name,
+                case.probe.messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join(" | ")
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "t [prompt 1]: Be brief. | a \"quoted\" question \"now\"",
+            "t [prompt 2]: One: a \"quoted\" question",
+            "t [prompt 3]: Two: a \"quoted\" question",
+            "t [plain]: a \"quoted\" question",
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_by_name_with_its_place() {
+    let told = refused(
+        "  - vars: { q: a }
+    assert:
+      - { type: javascript, value: 'output.length < 5' }
+      - { type: not-llm-rubric, value: is kind }
+      - { type: 'similar:cosine', value: a, threshold: 0.8 }
+      - { type: is-sql }
+      - { type: icontain, value: a }
+      - { type: regex, value: '(?<=a)b' }
+      - { type: contains, value: a, transform: output.trim() }",
+    );
+    assert_snapshot!(told);
+}
+
+#[test]
+fn what_would_be_ignored_is_refused() {
+    for (tests, what) in [
+        ("  - vars: { q: a }", "nothing is asserted"),
+        ("  - { vars: { q: [a, b] }, assert: [{ type: is-json }] }", "a list of values"),
+        ("  - { vars: {}, assert: [{ type: is-json }] }", "has no value in this test"),
+        ("  - { vars: { q: a }, assert: [{ type: contains, value: '{{r}}' }] }", "`r` has no value"),
+        ("  - { vars: { q: a }, assert: [{ type: contains, value: '' }] }", "has another form"),
+        ("  - { vars: { q: a }, assert: [{ type: latency }] }", "latency has no `threshold`"),
+        ("  - { vars: { q: a }, assert: [{ type: is-json }], options: { transform: x } }", "`options` is not used"),
+        (
+            "  - { vars: { q: a }, assert: [{ type: is-json }], metadata: { canary: { retries: 3 } } }",
+            "`retries` is not",
+        ),
+        ("  - { vars: { q: a }, assert: [{ type: is-json }], metadata: { canary: { runs: 0 } } }", "canary.runs"),
+        (
+            "  - { description: d, vars: { q: a }, assert: [{ type: is-json }] }\n  - { description: d, vars: { q: a }, assert: [{ type: is-json }] }",
+            "two tests are called `d`",
+        ),
+    ] {
+        let told = refused(tests);
+        assert!(told.contains(what), "{tests}: {told}");
+    }
+    assert!(read("prompts: [file://ask.py]\ntests: []").unwrap_err().contains("ask.py"));
+    assert!(read("prompts: ['{% if a %}']\ntests: [{ assert: [{ type: is-json }] }]").unwrap_err().contains("{%"));
+    assert!(read("scenarios: []\nprompts: [a]\ntests: []").unwrap_err().contains("`scenarios` is not used"));
+}

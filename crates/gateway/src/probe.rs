@@ -1,0 +1,87 @@
+//! One question put to one version, outside of all traffic: with the version's own rewrite, provider and key, and
+//! without session, pin, turn, retry or rescue. It enters no user's metric and no tally.
+
+use crate::gateway::Gateway;
+use crate::phase::rewrite::{self, Outbound};
+use crate::upstream::pool::CHAT;
+use bytes::Bytes;
+use coalmine_core::version::Version;
+use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, PatchError, ReadError};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The longest answer that is read.
+const ANSWER_MAX_BYTES: usize = 4 << 20;
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probed {
+    /// The body, of status 2xx.
+    pub body: Bytes,
+    /// To its last byte, by the wall.
+    pub latency_ms: f64,
+    /// By the price table.
+    pub cost_usd: Option<f64>,
+}
+
+/// There is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The version names a provider that is not configured.
+    #[error("provider `{0}` is not configured; add it under `providers`")]
+    NoProvider(String),
+    /// The version cannot be put into requests.
+    #[error("the version cannot be put into a request")]
+    Version(#[source] PatchError),
+    /// The question is no chat completion.
+    #[error("the question is no chat completion")]
+    Question(#[source] ReadError),
+    /// The provider refuses the version or its request: that is the version's own fault.
+    #[error("the provider refused it with status {0}")]
+    Refused(StatusCode),
+    /// The provider is overloaded, failing, late or away: that says nothing about the version.
+    #[error("the provider was in trouble: {0}")]
+    Trouble(String),
+}
+
+impl Gateway {
+    /// Puts a chat completion, not streamed, to `version`, within `limit` of the wall's time. Dropping the future
+    /// cancels the request upstream.
+    ///
+    /// # Errors
+    /// [`ProbeError`].
+    pub async fn probe(&self, version: &Version, body: &Bytes, limit: Duration) -> Result<Probed, ProbeError> {
+        let pool = self.pools.get(&version.provider);
+        let pool = pool.ok_or_else(|| ProbeError::NoProvider(version.provider.to_string()))?;
+        let chat = ChatRequest::read(body).map_err(ProbeError::Question)?;
+        let patch = rewrite::prepare(version).map_err(ProbeError::Version)?;
+        let patched = patch.apply(&chat, AskUsage::Leave).body.map_or_else(|| body.clone(), Bytes::from);
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = Outbound::new(Method::POST, headers).request(&pool.authorization, patched);
+        let began = Instant::now();
+        let whole = async {
+            let response = pool.send(request, CHAT).await.map_err(|trouble| trouble.as_str().to_owned())?;
+            let status = response.status();
+            let read = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
+            read.map(|body| (status, body.to_bytes())).map_err(|_| "the answer broke off, or is too long".to_owned())
+        };
+        let answered = tokio::time::timeout(limit, whole).await;
+        let answered = answered.unwrap_or_else(|_late| Err(format!("no answer within {} s", limit.as_secs())));
+        let (status, body) = answered.map_err(ProbeError::Trouble)?;
+        let latency_ms = began.elapsed().as_secs_f64() * 1_000.0;
+        match status.as_u16() {
+            200..=299 => Ok(Probed { cost_usd: self.cost(version, &body), body, latency_ms }),
+            408 | 429 | 500.. => Err(ProbeError::Trouble(format!("status {}", status.as_u16()))),
+            _ => Err(ProbeError::Refused(status)),
+        }
+    }
+
+    fn cost(&self, version: &Version, body: &Bytes) -> Option<f64> {
+        let mut observer = Observer::new(Expect::default());
+        observer.feed(body);
+        self.config.prices.cost_usd(&version.model, &observer.finish().usage?)
+    }
+}

@@ -1,0 +1,43 @@
+//! A probe goes the version's own way, and leaves no trace in what users are measured by.
+
+use crate::support::*;
+use bytes::Bytes;
+use coalmine_core::version::{Prompt, PromptMode};
+use coalmine_gateway::ProbeError;
+use std::time::Duration;
+
+const QUESTION: &str = r#"{"model":"support","messages":[{"role":"user","content":"2 + 2?"}]}"#;
+const LIMIT: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_probe_is_rewritten_for_its_version_and_enters_no_tally() {
+    let world = World::new(vec![], vec![ok("4")]).await;
+    let mut canary = version("canary", "model-of-canary");
+    canary.prompt = Some(Prompt { mode: PromptMode::Replace, text: "Be brief.".to_owned() });
+    let probed = world.gateway.probe(&canary, &Bytes::from(QUESTION), LIMIT).await.unwrap();
+    assert_eq!(probed.body, completion("4"));
+    let asked = world.canary.received()[0].json();
+    assert_eq!(asked["model"], "model-of-canary");
+    assert_eq!(asked["messages"][0]["content"], "Be brief.");
+    assert_eq!(world.pins.len(), 0, "no session");
+    assert!(!world.gateway.render_metrics().contains("coalmine_requests_total{"), "no request of a user");
+}
+
+#[tokio::test]
+async fn trouble_is_told_from_the_versions_own_fault() {
+    let scripts = vec![error(429, ""), error(503, ""), error(404, ""), error(400, ""), vec![Step::Close]];
+    let world = World::new(vec![], scripts).await;
+    let canary = version("canary", "m");
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        told.push(match world.gateway.probe(&canary, &Bytes::from(QUESTION), LIMIT).await {
+            Ok(_) => "answered",
+            Err(ProbeError::Trouble(_)) => "trouble",
+            Err(ProbeError::Refused(_)) => "refused",
+            Err(_) => "other",
+        });
+    }
+    assert_eq!(told, ["trouble", "trouble", "refused", "refused", "trouble"]);
+    let nowhere = world.gateway.probe(&version("nowhere", "m"), &Bytes::from(QUESTION), LIMIT).await;
+    assert!(matches!(nowhere, Err(ProbeError::NoProvider(_))));
+}

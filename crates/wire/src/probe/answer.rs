@@ -1,0 +1,60 @@
+//! A chat completion that is not streamed, read as a whole.
+
+use crate::outcome::reads_as_refusal;
+use serde_json::Value;
+
+/// What an answer says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Answer {
+    /// Its text; of one in parts, all text parts together.
+    pub text: String,
+    /// Its tool calls, in order.
+    pub calls: Vec<Call>,
+    /// How it ended.
+    pub finish_reason: Option<String>,
+    /// Whether it refuses.
+    pub refuses: bool,
+}
+
+/// One tool call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The tool.
+    pub name: String,
+    /// Its arguments as they came.
+    pub arguments: String,
+}
+
+impl Answer {
+    /// Reads the first choice of a chat completion; `None` when the body is none.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let choice = body.get("choices")?.get(0)?;
+        let message = choice.get("message")?;
+        let text = text(message.get("content"));
+        let finish_reason = choice.get("finish_reason").and_then(Value::as_str).map(str::to_owned);
+        let flagged = message.get("refusal").and_then(Value::as_str).is_some_and(|refusal| !refusal.is_empty());
+        let filtered = finish_reason.as_deref() == Some("content_filter");
+        let refuses = flagged || filtered || reads_as_refusal(&text);
+        Some(Self { calls: calls(message), finish_reason, refuses, text })
+    }
+}
+
+fn text(content: Option<&Value>) -> String {
+    match content {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect(),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => String::new(),
+    }
+}
+
+fn calls(message: &Value) -> Vec<Call> {
+    let call = |call: &Value| {
+        let function = call.get("function")?;
+        let arguments = function.get("arguments").and_then(Value::as_str).unwrap_or_default();
+        Some(Call { name: function.get("name")?.as_str()?.to_owned(), arguments: arguments.to_owned() })
+    };
+    let all = message.get("tool_calls").and_then(Value::as_array);
+    all.map(|all| all.iter().filter_map(call).collect()).unwrap_or_default()
+}

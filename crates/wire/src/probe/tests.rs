@@ -1,0 +1,155 @@
+use super::*;
+
+fn answer(text: &str) -> Answer {
+    Answer { text: text.to_owned(), finish_reason: Some("stop".to_owned()), ..Answer::default() }
+}
+
+fn holds(check: Check, answer: &Answer) -> bool {
+    let asserted = Probe { messages: Vec::new(), assertions: vec![Assertion::that(check.clone())], threshold: None };
+    let denied = Assertion { sense: Sense::HoldsNot, ..Assertion::that(check) };
+    let denied = Probe { assertions: vec![denied], ..asserted.clone() };
+    let around = Around { latency_ms: 900.0, cost_usd: Some(0.002), tools: None };
+    let judged = asserted.judge(answer, around);
+    assert_ne!(judged.passed, denied.judge(answer, around).passed, "not- turns it around");
+    assert_eq!(judged.passed, judged.faults.is_empty());
+    judged.passed
+}
+
+fn contains(values: &[&str], quota: Quota, case: Case) -> Check {
+    Check::Contains { values: values.iter().map(|v| (*v).to_owned()).collect(), quota, case }
+}
+
+fn text(value: &str) -> String {
+    value.to_owned()
+}
+
+#[test]
+fn texts_are_compared() {
+    let refund = answer("You have 30 Days to return shoes.\n");
+    for (check, expected) in [
+        (Check::Equals { value: text("You have 30 Days to return shoes.") }, true),
+        (Check::Equals { value: text("you have 30 Days to return shoes.") }, false),
+        (contains(&["30 Days"], Quota::All, Case::Counts), true),
+        (contains(&["30 days"], Quota::All, Case::Counts), false),
+        (contains(&["30 days", "SHOES"], Quota::All, Case::Ignored), true),
+        (contains(&["thirty days", "30 days"], Quota::Any, Case::Ignored), true),
+        (contains(&["thirty days", "fourteen"], Quota::Any, Case::Ignored), false),
+        (Check::StartsWith { value: text("You have") }, true),
+        (Check::StartsWith { value: text("have") }, false),
+        (Check::Regex { pattern: text(r"\b30\s+[Dd]ays\b") }, true),
+        (Check::Regex { pattern: text(r"(?=a)") }, false),
+        (Check::Levenshtein { value: text("You have 30 days to return shoes."), threshold: 2 }, true),
+        (Check::Levenshtein { value: text("You have 30 days to return shoes."), threshold: 1 }, false),
+        (Check::WordCount { min: Some(7), max: Some(7) }, true),
+        (Check::WordCount { min: None, max: Some(6) }, false),
+        (Check::FinishReason { value: text("stop") }, true),
+        (Check::FinishReason { value: text("length") }, false),
+        (Check::Latency { threshold_ms: 900.0 }, true),
+        (Check::Latency { threshold_ms: 899.0 }, false),
+        (Check::Cost { threshold_usd: 0.002 }, true),
+        (Check::Cost { threshold_usd: 0.001 }, false),
+        (Check::IsRefusal, false),
+    ] {
+        assert_eq!(holds(check.clone(), &refund), expected, "{check:?}");
+    }
+    assert!(holds(Check::IsRefusal, &Answer { refuses: true, ..Answer::default() }));
+}
+
+#[test]
+fn json_is_compared_as_json() {
+    let schema = || Some(json!({ "type": "object", "required": ["total"] }));
+    let bare = answer(r#" {"total": 12, "items": [{"price": "1,299.50"}]} "#);
+    let wrapped = answer("Sure: {} and then\n```json\n{\"total\": 12}\n```");
+    let is = |schema| Check::IsJson { schema };
+    let has = |schema| Check::ContainsJson { schema };
+    assert!(holds(is(None), &bare) && holds(is(schema()), &bare) && holds(has(schema()), &bare));
+    assert!(!holds(is(None), &wrapped) && holds(has(schema()), &wrapped));
+    assert!(!holds(has(Some(json!({ "type": "array" }))), &wrapped));
+    assert!(!holds(has(None), &answer("no { json [ here")));
+    assert!(holds(Check::EqualsJson { value: json!({ "total": 12.0 }) }, &answer("{\"total\":12}")));
+    let numeric = |path: Option<&str>, expected, abs, rel| Check::Numeric { path: path.map(text), expected, abs, rel };
+    assert!(holds(numeric(Some("total"), 12.4, 0.5, 0.0), &bare));
+    assert!(holds(numeric(Some("items[0].price"), 1300.0, 0.0, 0.01), &bare));
+    assert!(!holds(numeric(Some("items[1].price"), 1300.0, 0.0, 0.01), &bare));
+    assert!(holds(numeric(None, -3.5, 0.0, 0.0), &answer("It is -3.5 °C, not 1,200.")));
+    assert!(holds(numeric(None, 1200.0, 0.0, 0.0), &answer("It is -3.5 °C, not 1,200.")));
+    assert!(!holds(numeric(None, 200.0, 0.0, 0.0), &answer("It is -3.5 °C, not 1,200.")));
+}
+
+#[test]
+fn tool_calls_are_compared() {
+    let call = |name: &str, arguments: &str| Call { name: text(name), arguments: text(arguments) };
+    let calls = vec![call("find", "{\"q\":\"x\"}"), call("get_order", r#"{"id":"8812","full":true}"#)];
+    let called = Answer { calls, ..Answer::default() };
+    let args = |args, mode| Check::ToolArgsMatch { name: text("get_order"), args, mode };
+    assert!(holds(args(json!({ "id": "8812" }), ArgsMode::Partial), &called));
+    assert!(!holds(args(json!({ "id": "8812" }), ArgsMode::Exact), &called));
+    assert!(holds(args(json!({ "full": true, "id": "8812" }), ArgsMode::Exact), &called));
+    assert!(!holds(args(json!({ "id": 8812 }), ArgsMode::Partial), &called));
+    let steps = |names: &[&str], mode| Check::ToolSequence { steps: names.iter().map(|n| text(n)).collect(), mode };
+    assert!(holds(steps(&["get_order"], SequenceMode::InOrder), &called));
+    assert!(!holds(steps(&["get_order", "find"], SequenceMode::InOrder), &called));
+    assert!(!holds(steps(&["get_order"], SequenceMode::Exact), &called));
+    assert!(holds(steps(&["find", "get_order"], SequenceMode::Exact), &called));
+    assert!(holds(Check::ToolUsed { name: text("find"), min: 1, max: Some(1) }, &called));
+    assert!(!holds(Check::ToolUsed { name: text("find"), min: 2, max: None }, &called));
+
+    let tools = r#"[{"type":"function","function":{"name":"find","parameters":{"type":"object"}}},
+        {"type":"function","function":{"name":"get_order","parameters":{"type":"object","required":["id"]}}}]"#;
+    let probe =
+        Probe { messages: Vec::new(), assertions: vec![Assertion::that(Check::IsValidToolsCall)], threshold: None };
+    let judge = |answer: &Answer, tools| probe.judge(answer, Around { tools, ..Around::default() }).passed;
+    assert!(judge(&called, Some(tools)));
+    assert!(!judge(&called, None) && !judge(&Answer::default(), Some(tools)));
+    assert!(!judge(&called, Some(r#"[{"type":"function","function":{"name":"find"}}]"#)));
+}
+
+#[test]
+fn weights_and_a_threshold_let_an_answer_pass_in_part() {
+    let of =
+        |value: &str, weight| Assertion { weight, ..Assertion::that(contains(&[value], Quota::All, Case::Counts)) };
+    let judge = |assertions, threshold| {
+        let probe = Probe { messages: Vec::new(), assertions, threshold };
+        probe.judge(&answer("a"), Around::default()).passed
+    };
+    assert!(judge(vec![of("a", 3.0), of("b", 1.0)], Some(0.75)));
+    assert!(!judge(vec![of("a", 3.0), of("b", 1.0)], Some(0.8)));
+    assert!(!judge(vec![of("a", 3.0), of("b", 1.0)], None));
+    assert!(judge(vec![of("a", 1.0), of("b", 0.0)], None), "at weight 0 it decides nothing");
+}
+
+#[test]
+fn an_answer_is_read_whole_and_its_words_are_never_repeated() {
+    let body = br#"{"choices":[{"finish_reason":"tool_calls","message":{"content":[{"type":"text","text":"Let me "},
+        {"type":"text","text":"look."}],"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]}}]}"#;
+    let read = Answer::read(body).unwrap();
+    assert_eq!((read.text.as_str(), read.calls.len()), ("Let me look.", 1));
+    assert_eq!(read.finish_reason.as_deref(), Some("tool_calls"));
+    for body in [&b"<html>"[..], b"{}", br#"{"choices":[]}"#, br#"{"error":{"message":"x"}}"#] {
+        assert_eq!(Answer::read(body), None);
+    }
+    let secret = answer("the secret 4711");
+    for check in [
+        contains(&["x"], Quota::All, Case::Ignored),
+        Check::Equals { value: text("x") },
+        Check::Levenshtein { value: text("x"), threshold: 1 },
+        Check::Numeric { path: None, expected: 3.0, abs: 0.0, rel: 0.0 },
+        Check::IsJson { schema: None },
+    ] {
+        let probe = Probe { messages: Vec::new(), assertions: vec![Assertion::that(check)], threshold: None };
+        let faults = probe.judge(&secret, Around::default()).faults.join(" ");
+        assert!(!faults.contains("secret") && !faults.contains("4711"), "{faults}");
+    }
+}
+
+#[test]
+fn a_probe_is_kept_and_asked() {
+    let message = Message { role: text("user"), content: text("2 + 2?") };
+    let assertions = vec![Assertion::that(Check::IsRefusal), Assertion::that(Check::Regex { pattern: text("4") })];
+    let probe = Probe { messages: vec![message], assertions, threshold: Some(0.5) };
+    let kept = serde_json::to_string(&probe).unwrap();
+    assert_eq!(serde_json::from_str::<Probe>(&kept).unwrap(), probe);
+    insta::assert_snapshot!(probe.request("support"), @r#"{"messages":[{"content":"2 + 2?","role":"user"}],"model":"support"}"#);
+    assert!(Check::Regex { pattern: text("(?<!a)b") }.check().is_err());
+    assert!(Check::IsJson { schema: Some(json!({ "type": "strin" })) }.check().is_err());
+}
