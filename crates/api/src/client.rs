@@ -1,8 +1,8 @@
 //! A typed client of the management API: what the CLI uses, and what other programs may.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, NewRelease, Problem, ReleaseSummary, ReleaseView, ReplayView, RouteView,
-    SiteView, StatusView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, NewRelease, ProbeBody, ProbeView, Problem, ReleaseSummary, ReleaseView,
+    ReplayView, RouteView, SiteView, StatusView, VersionView,
 };
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A model may think for a minute.
+const PROBE_PATIENCE: Duration = Duration::from_secs(75);
 
 /// A client of one server.
 #[derive(Clone)]
@@ -172,6 +174,15 @@ impl Client {
         self.call(Method::POST, &format!("/api/v1/releases/{}/{verb}", segment(id)), Some(body)).await
     }
 
+    /// Puts one question to one version of a route.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn probe(&self, route: &str, body: &ProbeBody) -> Result<ProbeView, ClientError> {
+        let path = format!("/api/v1/routes/{}/probe", segment(route));
+        self.call_within(PROBE_PATIENCE, Method::POST, &path, Some(body)).await
+    }
+
     /// Rolls back every release that can be.
     ///
     /// # Errors
@@ -186,6 +197,16 @@ impl Client {
 
     async fn call<B: Serialize, T: DeserializeOwned>(
         &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T, ClientError> {
+        self.call_within(PATIENCE, method, path, body).await
+    }
+
+    async fn call_within<B: Serialize, T: DeserializeOwned>(
+        &self,
+        patience: Duration,
         method: Method,
         path: &str,
         body: Option<&B>,
@@ -209,7 +230,7 @@ impl Client {
             let bytes = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(no_answer)?.to_bytes();
             Ok::<_, ClientError>((parts.status, bytes))
         };
-        let (status, bytes) = tokio::time::timeout(PATIENCE, exchange).await.map_err(|e| no_answer(e.into()))??;
+        let (status, bytes) = tokio::time::timeout(patience, exchange).await.map_err(|e| no_answer(e.into()))??;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|e| foreign(e.to_string()));
         }

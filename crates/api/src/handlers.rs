@@ -2,6 +2,7 @@
 
 mod answer;
 mod operators;
+mod probe;
 mod releases;
 mod routes;
 mod system;
@@ -48,6 +49,7 @@ pub fn router(api: Api) -> Router {
         .route("/site", get(routes::site))
         .route("/routes", get(routes::list))
         .route("/routes/{route}", get(routes::one))
+        .route("/routes/{route}/probe", post(probe::probe))
         .route("/versions", get(routes::versions).post(routes::register))
         .route("/versions/{id}", get(routes::version))
         .route("/releases", get(releases::list).post(releases::create))

@@ -1,8 +1,8 @@
 //! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, JournalView, NewRelease, Problem, ReleaseSummary, ReleaseView,
-    ReplayView, RouteView, SiteView, StatusView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, JournalView, NewRelease, ProbeBody, ProbeView, Problem, ReleaseSummary,
+    ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -16,6 +16,8 @@ use utoipa::{OpenApi, ToSchema};
         ExplainView,
         JournalView,
         NewRelease,
+        ProbeBody,
+        ProbeView,
         Problem,
         ReleaseSummary,
         ReleaseView,
@@ -55,6 +57,12 @@ fn operations() -> Vec<Operation> {
         get("/api/v1/site", "What a release file is read against.", Gives::One(name::<SiteView>())),
         get("/api/v1/routes", "All routes.", Gives::Many(name::<RouteView>())),
         get("/api/v1/routes/{route}", "One route.", Gives::One(name::<RouteView>())),
+        post(
+            "/api/v1/routes/{route}/probe",
+            "Put one question to one version, outside of all traffic.",
+            name::<ProbeBody>(),
+            Gives::One(name::<ProbeView>()),
+        ),
         get("/api/v1/versions", "All versions known to routes and releases.", Gives::Many(name::<VersionView>())),
         post(
             "/api/v1/versions",

@@ -6,6 +6,7 @@ pub mod evidence;
 pub mod journal;
 pub mod plan;
 pub mod release;
+pub mod sentinel;
 pub mod site;
 pub mod version;
 
@@ -17,5 +18,6 @@ pub use release::{
     CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary, ReleaseView,
     ReportView, RouteView, ShareView, StateView, StatusView,
 };
+pub use sentinel::{ProbeBody, ProbeView, SentinelView, TriesView};
 pub use site::{SiteRoute, SiteView};
 pub use version::{ChangeView, VersionView};

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod files;
 pub mod operate;
 pub mod paint;
+pub mod sentinel;
 pub mod simulate;
 pub mod status;
 pub mod watch;

@@ -47,6 +47,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Rollback(args) => cli::operate::rollback(&args).await,
         Verb::Diff(args) => cli::operate::diff(&args).await,
         Verb::Explain(args) => cli::explain::run(&args).await,
+        Verb::Sentinel(args) => cli::sentinel::run(&args.what).await,
         Verb::Simulate(args) => cli::simulate::run(&args).await,
         Verb::Backtest(args) => cli::backtest::run(&args),
         Verb::Export(args) => cli::files::export(&args).await,

@@ -3,6 +3,7 @@
 mod adapters;
 mod gateway;
 mod post;
+mod prober;
 mod site;
 
 use crate::cli::Exit;
@@ -26,6 +27,7 @@ use coalmine_store::conversations::ConversationLog;
 use coalmine_store::memory::MemoryStore;
 use coalmine_store::pins::EmbeddedPins;
 use coalmine_store::sqlite::SqliteStore;
+use prober::GatewayProber;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,6 +99,7 @@ impl Server {
             brake: Arc::new(FileBrake::new(Arc::clone(&gateway), Arc::clone(&clock), ceilings, &process.data_dir)),
             pins: Arc::new(Census(pins)),
             post: Arc::new(post::HttpPost::new()),
+            prober: Arc::new(GatewayProber::new(Arc::clone(&gateway))),
         };
         let control = Control::open(store, clock, settings(&process), ports).await.context("opening the store")?;
         seed(&process, &control).await?;

@@ -9,6 +9,7 @@ use crate::view::{LastLook, StoreHealth};
 use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
 use coalmine_core::release::report::Report;
 use coalmine_core::release::state::{Release, State};
+use coalmine_core::sentinel::{Records, Round};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::version::{Version, VersionId};
 use coalmine_store::RouteRow;
@@ -38,6 +39,10 @@ pub(crate) struct Known {
     pub(crate) standing: Option<Standing>,
     pub(crate) outbox: usize,
     pub(crate) notices_lost: u64,
+    /// Rounds of sentinels that ended and are not counted yet.
+    pub(crate) rounds: Vec<(ReleaseId, Round)>,
+    /// Releases whose sentinels are being asked.
+    pub(crate) asking: BTreeSet<ReleaseId>,
 }
 
 /// A committed release and what is known around it.
@@ -48,6 +53,8 @@ pub(crate) struct KnownRelease {
     pub(crate) report: Report,
     pub(crate) look: Option<LastLook>,
     pub(crate) trail: Trail,
+    /// What rounds of its sentinels have shown; `None` before its evidence was read, or without sentinels.
+    pub(crate) sentinels: Option<Records>,
     /// Why its last look failed.
     pub(crate) failing: Option<String>,
 }
@@ -78,6 +85,8 @@ impl Known {
             standing: None,
             outbox: 0,
             notices_lost: 0,
+            rounds: Vec::new(),
+            asking: BTreeSet::new(),
         }
     }
 
@@ -122,6 +131,6 @@ fn ended_at(release: &Release) -> Option<UnixMs> {
 
 impl KnownRelease {
     pub(crate) fn new(release: Release, last_actor: Actor, report: Report) -> Self {
-        Self { release, last_actor, report, look: None, trail: Trail::default(), failing: None }
+        Self { release, last_actor, report, look: None, trail: Trail::default(), sentinels: None, failing: None }
     }
 }

@@ -9,6 +9,7 @@
 //! | `observe`, `watched` | deltas to stored evidence; ledger and books of one release |
 //! | `act`, `brake` | the way of a decision; the way of a rollback, which works without the store |
 //! | `apply`, `publish`, [`notify`] | one idempotent function per effect; tables; webhooks |
+//! | `sentinels` | rounds of known-answer prompts, beside the loop |
 //! | [`intake`], [`gateways`] | what gateways report, counted once; who is alive and serves what |
 //! | `retention` | what is kept beside the evidence, and what is forgotten |
 //! | `load`, `known` | from the store into memory; what memory holds |
@@ -34,6 +35,7 @@ mod publish;
 mod reconcile;
 pub mod replay;
 mod retention;
+mod sentinels;
 pub mod settings;
 pub mod trail;
 pub mod view;

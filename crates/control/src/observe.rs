@@ -37,6 +37,7 @@ impl Control {
         };
         desk.complete_to = complete_to;
         self.absorb_histories(desk, &deltas);
+        self.absorb_rounds(desk);
         self.absorb_releases(desk, &deltas, now);
         desk.counted.extend(deltas.iter().map(|delta| (delta.gateway.clone(), delta.epoch, delta.sequence)));
         match self.save_evidence(desk).await {
@@ -96,6 +97,22 @@ impl Control {
                 if stables.contains_key(&score.route) {
                     history(desk, &score.route).absorb_feedback(score);
                 }
+            }
+        }
+    }
+
+    /// Rounds of the sentinels; one of a release that is over is let go. What they have shown is told to whoever
+    /// plans the next.
+    fn absorb_rounds(&self, desk: &mut Desk) {
+        let mut rounds = self.take_rounds();
+        for release in self.unfinished().iter().filter(|release| release.policy.sentinels.is_some()) {
+            let Some(watched) = desk.watched.get_mut(&release.id) else { continue };
+            for (_, round) in rounds.iter().filter(|(of, _)| *of == release.id) {
+                watched.absorb_round(release, round);
+            }
+            rounds.retain(|(of, _)| *of != release.id);
+            if let Some(found) = self.known().releases.get_mut(&release.id) {
+                found.sentinels = Some(watched.sentinels().clone());
             }
         }
     }

@@ -6,10 +6,11 @@ use coalmine_core::id::{Actor, ReleaseId};
 use coalmine_core::release::event::Event;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::weight::Salt;
-use coalmine_core::version::VersionId;
+use coalmine_core::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The outside, in one place.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Ports {
     pub pins: Arc<dyn PinCensus>,
     /// Delivers webhooks.
     pub post: Arc<dyn Post>,
+    /// Puts the sentinels' questions to versions.
+    pub prober: Arc<dyn Prober>,
 }
 
 /// Random bytes.
@@ -155,10 +158,67 @@ impl Post for NoPost {
     }
 }
 
+/// Puts a question to one version, through the gateway's own rewrite, provider and key, and outside of all traffic.
+#[async_trait]
+pub trait Prober: Send + Sync + fmt::Debug + 'static {
+    /// Asks once.
+    async fn ask(&self, question: &Question) -> Result<Probed, ProbeTrouble>;
+}
+
+/// A question to one version.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Who is to answer.
+    pub version: Arc<Version>,
+    /// A chat completion, not streamed.
+    pub body: String,
+    /// How long the answer may take, by the wall.
+    pub wall_limit: Duration,
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probed {
+    /// The body of an answer of status 2xx.
+    pub body: Vec<u8>,
+    /// To its last byte.
+    pub latency_ms: f64,
+    /// What it cost in US dollars, where that is known.
+    pub cost_usd: Option<f64>,
+}
+
+/// There is no answer. The texts hold neither keys nor what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeTrouble {
+    /// The version itself is at fault: its model or key is not known to the provider.
+    #[error("{0}")]
+    Version(String),
+    /// The provider was overloaded, failing, late or away, which says nothing of the version.
+    #[error("{0}")]
+    Provider(String),
+}
+
+/// Nobody can be asked: everything is unknown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoProber;
+
+#[async_trait]
+impl Prober for NoProber {
+    async fn ask(&self, _question: &Question) -> Result<Probed, ProbeTrouble> {
+        Err(ProbeTrouble::Provider("no gateway is near enough to ask".to_owned()))
+    }
+}
+
 impl Ports {
     /// Without gateways, files and webhooks: what the simulator and most tests need.
     #[must_use]
     pub fn alone(random: Arc<dyn RandomSource>) -> Self {
-        Self { random, brake: Arc::new(TableBrake), pins: Arc::new(NoCensus), post: Arc::new(NoPost) }
+        Self {
+            random,
+            brake: Arc::new(TableBrake),
+            pins: Arc::new(NoCensus),
+            post: Arc::new(NoPost),
+            prober: Arc::new(NoProber),
+        }
     }
 }

@@ -45,6 +45,7 @@ impl Control {
         let mut pace = tokio::time::interval(Duration::from_millis(self.settings.wall_look_every.0.max(1)));
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let notices = tokio::spawn(Arc::clone(&self).run_notices());
+        let sentinels = tokio::spawn(Arc::clone(&self).run_sentinels());
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -58,6 +59,7 @@ impl Control {
             }
         }
         notices.abort();
+        sentinels.abort();
     }
 
     /// One round: what `run` does once a second, and the simulator at each step.
@@ -166,7 +168,7 @@ impl Control {
 
     /// Analyse and decide one release; what goes wrong in it stays in it.
     async fn look(&self, desk: &Desk, release: &Release, saved: Saved, now: UnixMs) {
-        if release.state.serving_stage().is_none() {
+        if release.state.serving_stage().is_none() && release.state != State::Preflight {
             return;
         }
         let Some(watched) = desk.watched.get(&release.id) else { return };

@@ -4,6 +4,7 @@ use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
 use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, SealedBucket, Totals};
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::release::state::Release;
+use coalmine_core::sentinel::{Records, Round};
 use coalmine_core::tally::{Delta, Dropped, Feedback, Turn};
 use coalmine_core::time::UnixMs;
 use coalmine_store::{ReleaseEvidence, StoreError};
@@ -95,6 +96,16 @@ impl Watched {
                 books.fold(&bucket);
             }
         }
+    }
+
+    /// Counts one round of the sentinels.
+    pub(crate) fn absorb_round(&mut self, release: &Release, round: &Round) {
+        self.ledger.absorb_round(release, round);
+    }
+
+    /// What the sentinels have shown.
+    pub(crate) fn sentinels(&self) -> &Records {
+        &self.ledger.totals().sentinels
     }
 
     /// One look.

@@ -90,6 +90,7 @@ pub(super) async fn explain(
         && let Some(analysis) = &explanation.analysis
     {
         release.findings = analysis.findings.iter().map(FindingView::from).collect();
+        release.sentinels = analysis.sentinels.iter().map(Into::into).collect();
     }
     Ok(Json(ExplainView {
         release,
@@ -260,6 +261,7 @@ fn view(api: &Api, s: &ReleaseStatus) -> ReleaseView {
         now_ms: s.now.0,
         report: (&s.report).into(),
         findings: analysis.map(|a| a.findings.iter().map(Into::into).collect()).unwrap_or_default(),
+        sentinels: analysis.map(|a| a.sentinels.iter().map(Into::into).collect()).unwrap_or_default(),
         exposed: analysis.map(|a| a.exposed).unwrap_or_default().into(),
         posted: analysis.map(|a| a.posted).unwrap_or_default().into(),
         harmed: analysis.map(|a| a.harmed.into()),

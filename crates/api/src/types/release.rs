@@ -3,6 +3,7 @@
 use super::evidence::{CountsView, FindingView, IntervalView, QualityView};
 use super::journal::JournalView;
 use super::plan::{GuardrailView, PlanView};
+use super::sentinel::SentinelView;
 use super::version::{ChangeView, VersionView};
 use coalmine_core::analysis::alpha::Share;
 use coalmine_core::release::report::{Report, Waiting};
@@ -103,6 +104,9 @@ pub struct ReleaseView {
     pub report: ReportView,
     /// The guardrails at the last look.
     pub findings: Vec<FindingView>,
+    /// What each sentinel says, in the order of the suite.
+    #[serde(default)]
+    pub sentinels: Vec<SentinelView>,
     /// Sessions exposed so far.
     pub exposed: CountsView,
     /// Sessions of this stage with their number posted.

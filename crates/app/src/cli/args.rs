@@ -71,6 +71,8 @@ pub enum Verb {
     Diff(ReleaseArgs),
     /// Number, bound, n and reason for every guardrail at the last look, and the record of decisions.
     Explain(ExplainArgs),
+    /// Check a suite of known-answer prompts, or run it against a version.
+    Sentinel(SentinelArgs),
     /// Run worlds of known truth in virtual time on the shipped decision loop.
     Simulate(SimulateArgs),
     /// Replay recorded observations through a release's policy, before it is trusted with a decision.
@@ -198,6 +200,52 @@ pub struct ExplainArgs {
     /// Replay the record and say whether every decision comes out the same.
     #[arg(long)]
     pub replay: bool,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `coalmine sentinel`.
+#[derive(Debug, Args)]
+pub struct SentinelArgs {
+    /// What.
+    #[command(subcommand)]
+    pub what: SentinelVerb,
+}
+
+/// What `coalmine sentinel` can do.
+#[derive(Debug, Subcommand)]
+pub enum SentinelVerb {
+    /// Load suites and name everything in them that cannot be run; needs no server.
+    Check {
+        /// Suites, in the form of promptfooconfig.yaml.
+        #[arg(value_name = "SUITE", required = true)]
+        suites: Vec<PathBuf>,
+    },
+    /// Ask a version every prompt of a suite, through the server's gateway and outside of all traffic.
+    #[command(after_help = "Exit codes: 0 every critical sentinel passed, 1 one failed or could not be told \
+        (with --strict also of the watched ones), 2 the suite cannot be run, 4 no server.")]
+    Run(SentinelRunArgs),
+}
+
+/// `coalmine sentinel run`.
+#[derive(Debug, Args)]
+pub struct SentinelRunArgs {
+    /// The suite, in the form of promptfooconfig.yaml.
+    #[arg(value_name = "SUITE")]
+    pub suite: PathBuf,
+    /// The route; may be left out where the server has one only.
+    #[arg(long, value_name = "ROUTE")]
+    pub route: Option<String>,
+    /// Who is asked: `stable`, `canary`, or `provider/model` with the rest of stable.
+    #[arg(long, value_name = "VERSION", default_value = "stable")]
+    pub version: String,
+    /// Fail for the watched sentinels too.
+    #[arg(long)]
+    pub strict: bool,
+    /// Also write a JUnit report, for CI servers.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
     /// Where the server is.
     #[command(flatten)]
     pub remote: Remote,

@@ -3,7 +3,7 @@
 use super::Exit;
 use super::args::ExplainArgs;
 use super::paint::{Paint, Tone, sparkline};
-use super::status::{interval, power, release_text, verdict_word};
+use super::status::{interval, power, release_text, sentinel_line, verdict_word};
 use super::{connect, say};
 use anyhow::Result;
 use coalmine_api::types::{ExplainView, FindingView, ShareView};
@@ -56,6 +56,10 @@ pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
     }
     if e.release.findings.is_empty() {
         text.push_str("  no look yet\n");
+    }
+    if !e.release.sentinels.is_empty() {
+        let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "SENTINELS"));
+        e.release.sentinels.iter().for_each(|sentinel| text.push_str(&sentinel_line(sentinel, paint)));
     }
     let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "RECORD"));
     for row in &e.journal {

@@ -5,8 +5,11 @@ use super::args::StatusArgs;
 use super::paint::{Paint, Tone, span};
 use super::{connect, say};
 use anyhow::Result;
-use coalmine_api::types::{FindingView, IntervalView, ReleaseView, RouteView, StatusView, VerdictView};
+use coalmine_api::types::{FindingView, IntervalView, ReleaseView, RouteView, SentinelView, StatusView, VerdictView};
 use std::fmt::Write as _;
+
+/// Sentinels that did not pass which `status` names at most; `explain` names all.
+const SENTINELS_SHOWN: usize = 5;
 
 /// Shows one release, or everything.
 ///
@@ -99,6 +102,7 @@ pub fn release_text(r: &ReleaseView, paint: Paint) -> String {
     if !r.findings.is_empty() {
         text.push_str(&findings_table(&r.findings, paint));
     }
+    text.push_str(&sentinels_text(&r.sentinels, paint));
     for waiting in &r.report.waiting_for {
         let _ = writeln!(text, "  {} {waiting}", paint.tone(Tone::Dim, "waits for"));
     }
@@ -176,6 +180,32 @@ pub fn findings_table(findings: &[FindingView], paint: Paint) -> String {
         );
     }
     text
+}
+
+/// How the sentinels stand: those that did not pass by name, the others by their number.
+#[must_use]
+pub fn sentinels_text(sentinels: &[SentinelView], paint: Paint) -> String {
+    if sentinels.is_empty() {
+        return String::new();
+    }
+    let passed = sentinels.iter().filter(|sentinel| sentinel.verdict == "passed").count();
+    let mut text = format!("  sentinels: {passed} of {} passed\n", sentinels.len());
+    for sentinel in sentinels.iter().filter(|sentinel| sentinel.verdict != "passed").take(SENTINELS_SHOWN) {
+        text.push_str(&sentinel_line(sentinel, paint));
+    }
+    text
+}
+
+/// `refund-policy (critical) failed: 3/3 passed on stable, 0/4 on canary`.
+#[must_use]
+pub fn sentinel_line(sentinel: &SentinelView, paint: Paint) -> String {
+    let tone = match sentinel.verdict.as_str() {
+        "passed" => Tone::Good,
+        "failed" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    let verdict = paint.tone(tone, &sentinel.verdict.replace('_', " "));
+    format!("    {} ({}) {verdict}: {}\n", sentinel.name, sentinel.standing, sentinel.reason)
 }
 
 /// A verdict in a word and its tone.

@@ -80,9 +80,14 @@ async fn the_slower_of_two_operators_is_told_who_was_faster() {
 async fn an_operator_on_another_node_is_a_conflict_too() {
     let fixture = Fixture::new().await;
     let id = fixture.started().await;
-    let other =
-        crate::fixture::open(std::sync::Arc::new(fixture.store.clone()), &fixture.clock, &fixture.brake, &fixture.post)
-            .await;
+    let other = crate::fixture::open(
+        std::sync::Arc::new(fixture.store.clone()),
+        &fixture.clock,
+        &fixture.brake,
+        &fixture.post,
+        &fixture.prober,
+    )
+    .await;
     other.command(&id, Command::Pause, bob(), None).await.unwrap();
     let advance = Command::Advance { reason: "looks good".to_owned() };
     let lost = fixture.control.command(&id, advance, alice(), None).await.unwrap_err();

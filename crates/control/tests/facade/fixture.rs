@@ -1,5 +1,6 @@
 //! One route, one release, and what they need of the world.
 
+use crate::sentinels::Scripted;
 use async_trait::async_trait;
 use coalmine_control::Control;
 use coalmine_control::clock::{Clock, ManualClock};
@@ -30,6 +31,7 @@ pub(crate) struct Fixture {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) brake: Arc<FileBrake>,
     pub(crate) post: Arc<Postbox>,
+    pub(crate) prober: Arc<Scripted>,
     pub(crate) control: Arc<Control>,
 }
 
@@ -40,14 +42,15 @@ impl Fixture {
         let clock = Arc::new(ManualClock::at(UnixMs(1_767_571_200_000)));
         let brake = Arc::new(FileBrake::default());
         let post = Arc::new(Postbox::default());
-        let control = open(Arc::new(store.clone()), &clock, &brake, &post).await;
+        let prober = Arc::new(Scripted::default());
+        let control = open(Arc::new(store.clone()), &clock, &brake, &post, &prober).await;
         control.seed_route(&route(), &version("stable-model")).await.unwrap();
-        Self { store, clock, brake, post, control }
+        Self { store, clock, brake, post, prober, control }
     }
 
     /// The same process, started again after a kill -9.
     pub(crate) async fn restart(self) -> Self {
-        let control = open(Arc::new(self.store.clone()), &self.clock, &self.brake, &self.post).await;
+        let control = open(Arc::new(self.store.clone()), &self.clock, &self.brake, &self.post, &self.prober).await;
         Self { control, ..self }
     }
 
@@ -99,12 +102,14 @@ pub(crate) async fn open(
     clock: &Arc<ManualClock>,
     brake: &Arc<FileBrake>,
     post: &Arc<Postbox>,
+    prober: &Arc<Scripted>,
 ) -> Arc<Control> {
     let ports = Ports {
         random: Arc::new(Counting::default()),
         brake: Arc::<FileBrake>::clone(brake),
         pins: Arc::new(NoCensus),
         post: Arc::<Postbox>::clone(post),
+        prober: Arc::<Scripted>::clone(prober),
     };
     let webhook = Webhook {
         url: Secret::new("https://hooks.example/T0/secret"),

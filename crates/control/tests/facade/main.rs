@@ -7,3 +7,4 @@ mod isolation;
 mod notices;
 mod restart;
 mod rollback;
+mod sentinels;

@@ -1,6 +1,7 @@
 //! What a process finds again after a kill.
 
 use crate::fixture::{FileBrake, Fixture, Postbox, alice, new_release, open, rollback, route, version};
+use crate::sentinels::Scripted;
 use coalmine_control::clock::{Clock, ManualClock};
 use coalmine_core::release::event::Command;
 use coalmine_core::release::state::State;
@@ -17,14 +18,15 @@ async fn a_process_killed_after_every_step_goes_on_as_if_it_had_not_been() {
         let path = folder.path().join(format!("coalmine-{killed}.db"));
         let clock = Arc::new(ManualClock::at(UnixMs(1_767_571_200_000)));
         let (brake, post) = (Arc::new(FileBrake::default()), Arc::new(Postbox::default()));
-        let mut control = open(Arc::new(SqliteStore::open(&path).unwrap()), &clock, &brake, &post).await;
+        let prober = Arc::new(Scripted::default());
+        let mut control = open(Arc::new(SqliteStore::open(&path).unwrap()), &clock, &brake, &post, &prober).await;
         control.seed_route(&route(), &version("stable-model")).await.unwrap();
         let id = control.create_release(new_release("canary-model"), alice()).await.unwrap().release.id;
         let steps = [Command::Start, Command::Pause, Command::Resume, rollback("enough")];
         for command in steps {
             if killed {
                 drop(control);
-                control = open(Arc::new(SqliteStore::open(&path).unwrap()), &clock, &brake, &post).await;
+                control = open(Arc::new(SqliteStore::open(&path).unwrap()), &clock, &brake, &post, &prober).await;
             }
             clock.pass(SpanMs::secs(31));
             control.command(&id, command, alice(), None).await.unwrap();
@@ -60,7 +62,8 @@ async fn a_delta_counted_before_a_kill_is_not_counted_again() {
 async fn the_newest_start_under_a_name_decides_and_the_older_one_steps_aside() {
     let fixture = Fixture::new().await;
     fixture.control.tick().await;
-    let newer = open(Arc::new(fixture.store.clone()), &fixture.clock, &fixture.brake, &fixture.post).await;
+    let newer =
+        open(Arc::new(fixture.store.clone()), &fixture.clock, &fixture.brake, &fixture.post, &fixture.prober).await;
     newer.tick().await;
     fixture.control.tick().await;
     let standing = fixture.control.health().standing.unwrap();

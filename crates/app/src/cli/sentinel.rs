@@ -1,0 +1,266 @@
+//! `coalmine sentinel`: checks a suite, and runs it against a version through the server's own gateway.
+
+mod junit;
+
+use super::Exit;
+use super::args::{SentinelRunArgs, SentinelVerb};
+use super::paint::{Paint, Tone};
+use super::{connect, say};
+use crate::config::suite::{Case, Suite, parse_suite};
+use crate::config::{Faults, Machine};
+use anyhow::{Context, Result, bail};
+use coalmine_api::client::Client;
+use coalmine_api::types::{ProbeBody, ProbeView};
+use coalmine_wire::probe::{Answer, Around};
+use serde::Serialize;
+use std::path::Path;
+use std::time::Instant;
+
+/// What a run found of one case.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Row {
+    name: String,
+    critical: bool,
+    verdict: Verdict,
+    passed: u32,
+    of: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<String>,
+    seconds: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Passed,
+    Failed,
+    /// A provider was in trouble, which says nothing.
+    Unknown,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome<'a> {
+    suite: String,
+    route: &'a str,
+    version: &'a str,
+    passed: usize,
+    failed: usize,
+    unknown: usize,
+    sentinels: &'a [Row],
+}
+
+/// Runs one of its verbs.
+///
+/// # Errors
+/// When a file cannot be read, or the server does not answer.
+pub async fn run(verb: &SentinelVerb) -> Result<Exit> {
+    match verb {
+        SentinelVerb::Check { suites } => check(suites.iter().map(AsRef::as_ref)),
+        SentinelVerb::Run(args) => ask(args).await,
+    }
+}
+
+fn read(file: &Path) -> Result<Suite> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(parse_suite(&text, file, &Machine)?)
+}
+
+fn check<'a>(files: impl Iterator<Item = &'a Path>) -> Result<Exit> {
+    let mut exit = Exit::Done;
+    for file in files {
+        match read(file) {
+            Ok(suite) => say(&told(file, &suite)),
+            Err(error) => match error.downcast::<Faults>() {
+                Ok(faults) => {
+                    say(&format!("{faults}\n"));
+                    exit = Exit::Usage;
+                }
+                Err(error) => return Err(error),
+            },
+        }
+    }
+    Ok(exit)
+}
+
+fn told(file: &Path, suite: &Suite) -> String {
+    let critical = suite.critical().count();
+    let mut text = format!("{}: fine ({} sentinels, {critical} critical)\n", file.display(), suite.cases.len());
+    for case in &suite.cases {
+        let canary = case.canary;
+        let rank = if canary.critical { "critical" } else { "watched" };
+        let assertions = case.probe.assertions.len();
+        let noun = if assertions == 1 { "assertion" } else { "assertions" };
+        text.push_str(&format!(
+            "  {rank:<8}  {}  ({}-of-{}, every {}, {assertions} {noun})\n",
+            case.name, canary.need, canary.runs, canary.every
+        ));
+    }
+    if !suite.unused.is_empty() {
+        text.push_str(&format!("  not used here, promptfoo's own: {}\n", suite.unused.join(", ")));
+    }
+    text
+}
+
+async fn ask(args: &SentinelRunArgs) -> Result<Exit> {
+    let suite = read(&args.suite)?;
+    let client = connect::client(&args.remote)?;
+    let route = match &args.route {
+        Some(route) => route.clone(),
+        None => only_route(&client).await?,
+    };
+    let paint = Paint::detect();
+    let mut rows = Vec::new();
+    for case in &suite.cases {
+        let row = one(&client, &route, &args.version, case).await?;
+        if !args.remote.json {
+            say(&line(&row, paint));
+        }
+        rows.push(row);
+    }
+    let count = |verdict| rows.iter().filter(|row| row.verdict == verdict).count();
+    let outcome = Outcome {
+        suite: args.suite.display().to_string(),
+        route: &route,
+        version: &args.version,
+        passed: count(Verdict::Passed),
+        failed: count(Verdict::Failed),
+        unknown: count(Verdict::Unknown),
+        sentinels: &rows,
+    };
+    if let Some(file) = &args.junit {
+        let text = junit::report(&outcome);
+        std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
+    }
+    if args.remote.json {
+        connect::print_json(&outcome)?;
+    } else {
+        let Outcome { passed, failed, unknown, .. } = outcome;
+        say(&format!("{passed} passed, {failed} failed, {unknown} unknown on {} of {route}\n", args.version));
+    }
+    let bad = rows.iter().any(|row| row.verdict != Verdict::Passed && (row.critical || args.strict));
+    Ok(if bad { Exit::Failed } else { Exit::Done })
+}
+
+async fn only_route(client: &Client) -> Result<String> {
+    let routes = client.routes().await?;
+    match routes.as_slice() {
+        [only] => Ok(only.route.clone()),
+        [] => bail!("the server has no route; add one under `routes:` in coalmine.yaml"),
+        several => {
+            let names: Vec<&str> = several.iter().map(|route| route.route.as_str()).collect();
+            bail!("the server has several routes; name one with --route: {}", names.join(", "))
+        }
+    }
+}
+
+/// One try of one case: `runs` answers at most.
+async fn one(client: &Client, route: &str, version: &str, case: &Case) -> Result<Row> {
+    let began = Instant::now();
+    let (need, runs) = (case.canary.need, case.canary.runs);
+    let body = ProbeBody { version: version.to_owned(), request: case.probe.request(route) };
+    let (mut passed, mut of, mut faults) = (0, 0, Vec::new());
+    let mut verdict = Verdict::Unknown;
+    while of < runs {
+        let answered = client.probe(route, &body).await?;
+        of += 1;
+        match judged(case, &answered) {
+            Some(Ok(())) => passed += 1,
+            Some(Err(fault)) => faults.extend(fault),
+            None => {
+                faults.push(answered.why.unwrap_or_default());
+                return Ok(row(case, Verdict::Unknown, passed, of, faults, began));
+            }
+        }
+        if passed >= need {
+            verdict = Verdict::Passed;
+            faults.clear();
+            break;
+        }
+        verdict = Verdict::Failed;
+        if passed + (runs - of) < need {
+            break;
+        }
+    }
+    faults.dedup();
+    Ok(row(case, verdict, passed, of, faults, began))
+}
+
+fn row(case: &Case, verdict: Verdict, passed: u32, of: u32, faults: Vec<String>, began: Instant) -> Row {
+    let (name, critical) = (case.name.clone(), case.canary.critical);
+    Row { name, critical, verdict, passed, of, faults, seconds: began.elapsed().as_secs_f64() }
+}
+
+/// `None` where the provider was in trouble.
+fn judged(case: &Case, view: &ProbeView) -> Option<Result<(), Vec<String>>> {
+    match (view.outcome.as_str(), &view.answer) {
+        ("answered", Some(body)) => {
+            let Some(answer) = Answer::read(body.as_bytes()) else {
+                return Some(Err(vec!["the answer is no chat completion".to_owned()]));
+            };
+            let around = Around {
+                latency_ms: view.latency_ms.unwrap_or_default(),
+                cost_usd: view.cost_usd,
+                tools: view.tools.as_deref(),
+            };
+            let judged = case.probe.judge(&answer, around);
+            Some(if judged.passed { Ok(()) } else { Err(judged.faults) })
+        }
+        ("at_fault", _) => Some(Err(view.why.clone().into_iter().collect())),
+        _ => None,
+    }
+}
+
+fn line(row: &Row, paint: Paint) -> String {
+    let (word, tone) = match row.verdict {
+        Verdict::Passed => ("passed", Tone::Good),
+        Verdict::Failed => ("FAILED", Tone::Bad),
+        Verdict::Unknown => ("unknown", Tone::Warn),
+    };
+    let rank = if row.critical { "" } else { " (watched)" };
+    let Row { name, passed, of, seconds, .. } = row;
+    let mut text =
+        format!("  {}  {name}{rank}  {passed}/{of}, {seconds:.1} s\n", paint.tone(tone, &format!("{word:<7}")));
+    for fault in &row.faults {
+        text.push_str(&format!("           {fault}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let row = |name: &str, verdict, faults: &[&str]| Row {
+            name: name.to_owned(),
+            critical: name != "tone",
+            verdict,
+            passed: u32::from(verdict == Verdict::Passed),
+            of: 1,
+            faults: faults.iter().map(|fault| (*fault).to_owned()).collect(),
+            seconds: 0.25,
+        };
+        vec![
+            row("refund window", Verdict::Passed, &[]),
+            row("order <8812>", Verdict::Failed, &["tool-args-match: get_order was not called"]),
+            row("tone", Verdict::Unknown, &["the provider was in trouble: status 503"]),
+        ]
+    }
+
+    #[test]
+    fn a_run_reads_well_and_as_junit() {
+        let rows = rows();
+        let text: String = rows.iter().map(|row| line(row, Paint::Plain)).collect();
+        insta::assert_snapshot!("sentinel-run", text);
+        let outcome = Outcome {
+            suite: "sentinels/support.yaml".to_owned(),
+            route: "support",
+            version: "canary",
+            passed: 1,
+            failed: 1,
+            unknown: 1,
+            sentinels: &rows,
+        };
+        insta::assert_snapshot!("sentinel-junit", junit::report(&outcome));
+    }
+}
