@@ -3,9 +3,10 @@
 
 use crate::gateway::Gateway;
 use crate::phase::rewrite::{self, Outbound};
-use crate::upstream::pool::CHAT;
+use crate::upstream::pool::{CHAT, MESSAGES};
 use bytes::Bytes;
 use coalmine_core::version::Version;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, PatchError, ReadError};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -47,7 +48,7 @@ pub enum ProbeError {
 }
 
 impl Gateway {
-    /// Puts a chat completion, not streamed, to `version`, within `limit` of the wall's time. Dropping the future
+    /// Puts a chat completion, not streamed, to `version` (in its provider's own dialect), within `limit` of the wall's time. Dropping the future
     /// cancels the request upstream.
     ///
     /// # Errors
@@ -55,15 +56,22 @@ impl Gateway {
     pub async fn probe(&self, version: &Version, body: &Bytes, limit: Duration) -> Result<Probed, ProbeError> {
         let pool = self.pools.get(&version.provider);
         let pool = pool.ok_or_else(|| ProbeError::NoProvider(version.provider.to_string()))?;
-        let chat = ChatRequest::read(body).map_err(ProbeError::Question)?;
-        let patch = rewrite::prepare(version).map_err(ProbeError::Version)?;
-        let patched = patch.apply(&chat, AskUsage::Leave).body.map_or_else(|| body.clone(), Bytes::from);
+        let dialect = pool.manners.dialect;
+        let (path, asked) = match dialect {
+            Dialect::Chat => (CHAT, body.clone()),
+            Dialect::Messages => {
+                (MESSAGES, coalmine_wire::probe::in_messages(body).map_or_else(Bytes::new, Bytes::from))
+            }
+        };
+        let chat = ChatRequest::read_as(dialect, &asked).map_err(ProbeError::Question)?;
+        let patch = rewrite::prepare(version, dialect).map_err(ProbeError::Version)?;
+        let patched = patch.apply(&chat, AskUsage::Leave).body.map_or_else(|| asked.clone(), Bytes::from);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let request = Outbound::new(Method::POST, headers).request(&pool.authorization, patched);
+        let request = Outbound::new(Method::POST, headers, Some(dialect)).request(&pool.manners, patched);
         let began = Instant::now();
         let whole = async {
-            let response = pool.send(request, CHAT).await.map_err(|trouble| trouble.as_str().to_owned())?;
+            let response = pool.send(request, path).await.map_err(|trouble| trouble.as_str().to_owned())?;
             let status = response.status();
             let read = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
             read.map(|body| (status, body.to_bytes())).map_err(|_| "the answer broke off, or is too long".to_owned())
@@ -73,14 +81,14 @@ impl Gateway {
         let (status, body) = answered.map_err(ProbeError::Trouble)?;
         let latency_ms = began.elapsed().as_secs_f64() * 1_000.0;
         match status.as_u16() {
-            200..=299 => Ok(Probed { cost_usd: self.cost(version, &body), body, latency_ms }),
+            200..=299 => Ok(Probed { cost_usd: self.cost(version, dialect, &body), body, latency_ms }),
             408 | 429 | 500.. => Err(ProbeError::Trouble(format!("status {}", status.as_u16()))),
             _ => Err(ProbeError::Refused(status)),
         }
     }
 
-    fn cost(&self, version: &Version, body: &Bytes) -> Option<f64> {
-        let mut observer = Observer::new(Expect::default());
+    fn cost(&self, version: &Version, dialect: Dialect, body: &Bytes) -> Option<f64> {
+        let mut observer = Observer::new(Expect { dialect, ..Expect::default() });
         observer.feed(body);
         self.config.prices.cost_usd(&version.model, &observer.finish().usage?)
     }

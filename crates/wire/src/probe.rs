@@ -4,16 +4,19 @@
 //! |---|---|
 //! | here | the probe as it is kept, and its judgement |
 //! | `answer` | a chat completion, read as a whole |
+//! | `question` | the question in another dialect |
 //! | `checks` | one assertion against an answer |
 //!
 //! Assertions mean what promptfoo's of the same name mean; a judgement never repeats the answer's text.
 
 mod answer;
 mod checks;
+mod question;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Answer, Call};
+pub use question::in_messages;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

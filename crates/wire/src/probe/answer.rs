@@ -26,10 +26,13 @@ pub struct Call {
 }
 
 impl Answer {
-    /// Reads the first choice of a chat completion; `None` when the body is none.
+    /// Reads the first choice of a chat completion, or a message in Anthropic's form; `None` when the body is neither.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {
         let body: Value = serde_json::from_slice(body).ok()?;
+        if body.get("type").and_then(Value::as_str) == Some("message") {
+            return Self::of_message(&body);
+        }
         let choice = body.get("choices")?.get(0)?;
         let message = choice.get("message")?;
         let text = text(message.get("content"));
@@ -38,6 +41,29 @@ impl Answer {
         let filtered = finish_reason.as_deref() == Some("content_filter");
         let refuses = flagged || filtered || reads_as_refusal(&text);
         Some(Self { calls: calls(message), finish_reason, refuses, text })
+    }
+
+    /// Of Anthropic's form; why it stopped is put in the words of a chat completion.
+    fn of_message(body: &Value) -> Option<Self> {
+        let content = body.get("content")?;
+        let text = text(Some(content));
+        let stop = body.get("stop_reason").and_then(Value::as_str);
+        let finish_reason = stop.map(|stop| match stop {
+            "end_turn" | "stop_sequence" => "stop",
+            "max_tokens" => "length",
+            "tool_use" => "tool_calls",
+            "refusal" => "content_filter",
+            other => other,
+        });
+        let call = |part: &Value| {
+            let is_call = part.get("type").and_then(Value::as_str) == Some("tool_use");
+            let name = part.get("name").and_then(Value::as_str).filter(|_| is_call)?;
+            let arguments = part.get("input").map_or_else(|| "{}".to_owned(), Value::to_string);
+            Some(Call { name: name.to_owned(), arguments })
+        };
+        let calls = content.as_array()?.iter().filter_map(call).collect();
+        let refuses = stop == Some("refusal") || reads_as_refusal(&text);
+        Some(Self { text, calls, finish_reason: finish_reason.map(str::to_owned), refuses })
     }
 }
 

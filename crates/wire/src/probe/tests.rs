@@ -153,3 +153,19 @@ fn a_probe_is_kept_and_asked() {
     assert!(Check::Regex { pattern: text("(?<!a)b") }.check().is_err());
     assert!(Check::IsJson { schema: Some(json!({ "type": "strin" })) }.check().is_err());
 }
+
+#[test]
+fn a_question_and_its_answer_go_through_the_other_dialect() {
+    let messages = [("system", "Be brief."), ("user", "Where is it?")]
+        .map(|(role, content)| Message { role: text(role), content: text(content) });
+    let probe = Probe { messages: messages.into(), assertions: Vec::new(), threshold: None };
+    let asked: Value = serde_json::from_slice(&in_messages(probe.request("support").as_bytes()).unwrap()).unwrap();
+    assert_eq!(asked["system"], "Be brief.");
+    assert_eq!(asked["messages"], json!([{ "role": "user", "content": "Where is it?" }]));
+    assert!(asked["max_tokens"].is_number());
+    let body = br#"{"type":"message","stop_reason":"tool_use","content":[{"type":"text","text":"Looking."},
+        {"type":"tool_use","id":"t","name":"get_order","input":{"id":"8812"}}]}"#;
+    let read = Answer::read(body).unwrap();
+    assert_eq!((read.text.as_str(), read.finish_reason.as_deref()), ("Looking.", Some("tool_calls")));
+    assert_eq!(read.calls, [Call { name: text("get_order"), arguments: text(r#"{"id":"8812"}"#) }]);
+}
