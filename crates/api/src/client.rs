@@ -1,8 +1,8 @@
 //! A typed client of the management API: what the CLI uses, and what other programs may.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, NewRelease, ProbeBody, ProbeView, Problem, ReleaseSummary, ReleaseView,
-    ReplayView, RouteView, SiteView, StatusView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, NewRelease, ProbeBody, ProbeView, Problem, RecordingView, ReleaseSummary,
+    ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
 };
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -156,6 +156,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn explain(&self, id: &str) -> Result<ExplainView, ClientError> {
         self.get(&format!("/api/v1/releases/{}/explain", segment(id))).await
+    }
+
+    /// What is kept of its evidence.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn evidence(&self, id: &str) -> Result<RecordingView, ClientError> {
+        self.get(&format!("/api/v1/releases/{}/evidence", segment(id))).await
     }
 
     /// Whether its journal replays to the same decisions.

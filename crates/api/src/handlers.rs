@@ -56,6 +56,7 @@ pub fn router(api: Api) -> Router {
         .route("/releases/{id}", get(releases::one))
         .route("/releases/{id}/explain", get(releases::explain))
         .route("/releases/{id}/journal", get(releases::journal))
+        .route("/releases/{id}/evidence", get(releases::evidence))
         .route("/releases/{id}/replay", get(releases::replay))
         .route("/releases/{id}/{verb}", post(releases::command))
         .route("/rollback-all", post(releases::rollback_all));

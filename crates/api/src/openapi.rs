@@ -1,8 +1,8 @@
 //! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, JournalView, NewRelease, ProbeBody, ProbeView, Problem, ReleaseSummary,
-    ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, JournalView, NewRelease, ProbeBody, ProbeView, Problem, RecordingView,
+    ReleaseSummary, ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -19,6 +19,7 @@ use utoipa::{OpenApi, ToSchema};
         ProbeBody,
         ProbeView,
         Problem,
+        RecordingView,
         ReleaseSummary,
         ReleaseView,
         ReplayView,
@@ -88,6 +89,11 @@ fn operations() -> Vec<Operation> {
             Gives::One(name::<ExplainView>()),
         ),
         get("/api/v1/releases/{id}/journal", "The record, oldest first.", Gives::Many(name::<JournalView>())),
+        get(
+            "/api/v1/releases/{id}/evidence",
+            "What is kept of its evidence, for backtests.",
+            Gives::One(name::<RecordingView>()),
+        ),
         get(
             "/api/v1/releases/{id}/replay",
             "Whether the record replays to the same decisions.",

@@ -5,6 +5,7 @@ pub mod error;
 pub mod evidence;
 pub mod journal;
 pub mod plan;
+pub mod recording;
 pub mod release;
 pub mod sentinel;
 pub mod site;
@@ -14,6 +15,7 @@ pub use error::Problem;
 pub use evidence::{CountsView, EvidenceView, FindingView, IntervalView, QualityView, VerdictView};
 pub use journal::{JournalView, ReplayView};
 pub use plan::{GuardrailView, NewRelease, PlanView, StageView};
+pub use recording::RecordingView;
 pub use release::{
     CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary, ReleaseView,
     ReportView, RouteView, ShareView, StateView, StatusView,

@@ -49,7 +49,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Explain(args) => cli::explain::run(&args).await,
         Verb::Sentinel(args) => cli::sentinel::run(&args.what).await,
         Verb::Simulate(args) => cli::simulate::run(&args).await,
-        Verb::Backtest(args) => cli::backtest::run(&args),
+        Verb::Backtest(args) => cli::backtest::run(&args).await,
         Verb::Export(args) => cli::files::export(&args).await,
         Verb::Config(args) => match args.what {
             ConfigVerb::Check { config, files } => cli::files::check(&config, &files),

@@ -12,8 +12,8 @@ use crate::replay::{Replay, replay};
 use crate::settings::Settings;
 use crate::trail::Trail;
 use crate::view::{
-    Created, Explanation, Health, KnownVersion, NewRelease, Outcome, PendingRollback, ReleaseStatus, RouteStatus,
-    SeededRoute, StoreHealth,
+    Created, Explanation, Health, KnownVersion, NewRelease, Outcome, PendingRollback, Recording, ReleaseStatus,
+    RouteStatus, SeededRoute, StoreHealth,
 };
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
 use coalmine_core::release::check::check;
@@ -308,6 +308,16 @@ impl Control {
         let written = || journal.iter().rev().find_map(|row| row.analysis().cloned().map(Arc::new));
         let analysis = found.look.as_ref().map(|look| Arc::clone(&look.analysis)).or_else(written);
         Ok(Explanation { release: found.release.clone(), analysis, report: found.report.clone(), journal })
+    }
+
+    /// What is kept of a release's evidence: its sealed buckets, and what they were measured by.
+    ///
+    /// # Errors
+    /// When the release is unknown or the store does not answer.
+    pub async fn recording(&self, id: &ReleaseId) -> Result<Recording, ControlError> {
+        let release = self.release(id).ok_or_else(|| ControlError::UnknownRelease(id.clone()))?;
+        let evidence = self.ask("reading the evidence", self.store.evidence(&self.settings.tenant, id)).await?;
+        Ok(Recording { release, yardstick: evidence.yardstick, sealed: evidence.sealed })
     }
 
     /// The journal of a release, oldest first.

@@ -3,6 +3,7 @@
 use crate::gateways::{GatewayStatus, Propagation};
 use crate::lease::Standing;
 use coalmine_core::analysis::Analysis;
+use coalmine_core::evidence::{SealedBucket, Yardstick};
 use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
 use coalmine_core::release::plan::Plan;
 use coalmine_core::release::policy::Policy;
@@ -136,6 +137,17 @@ pub struct Explanation {
     pub report: Report,
     /// The journal, oldest first.
     pub journal: Vec<JournalRow>,
+}
+
+/// What is kept of a release's evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recording {
+    /// The release as committed.
+    pub release: Release,
+    /// What it was measured by; `None` before the warm-up was over.
+    pub yardstick: Option<Yardstick>,
+    /// Its sealed buckets, in the order of sealing.
+    pub sealed: Vec<SealedBucket>,
 }
 
 /// Whether the store answers.

@@ -9,6 +9,7 @@
 //! | [`bench`] | the policy and the data put together, ready to be run |
 //! | `play` | one release from start to end |
 //! | [`paired`] | the same request answered by both versions: the one-sample test |
+//! | [`past`] | the sealed buckets that the store keeps of an earlier release |
 //! | [`outcome`] | many runs in short: counts, intervals, medians |
 //!
 //! What is measured is the policy, not the version: an A/A case splits stable's own sessions at random, so every
@@ -20,6 +21,7 @@ pub mod inject;
 mod many;
 pub mod outcome;
 pub mod paired;
+pub mod past;
 mod play;
 pub mod record;
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub use data::{Data, Labels};
 pub use inject::Injection;
 pub use outcome::{CaseOutcome, RunOutcome};
 pub use paired::{PairedCase, PairedEnd, PairedOutcome};
+pub use past::{Past, PastBench};
 
 /// Why there is nothing to run.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use crate::types::evidence::bounded;
 use crate::types::journal::decision_word;
 use crate::types::{
     CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, FindingView, GatewayView, GuardrailView,
-    JournalView, NewRelease, ReleaseSummary, ReleaseView, ReplayView, StateView,
+    JournalView, NewRelease, RecordingView, ReleaseSummary, ReleaseView, ReplayView, StateView,
 };
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -111,6 +111,14 @@ pub(super) async fn journal(
 ) -> Result<Json<Vec<JournalView>>, Refusal> {
     let journal = api.control.journal(&ReleaseId(id)).await?;
     Ok(Json(journal.iter().map(JournalView::from).collect()))
+}
+
+pub(super) async fn evidence(
+    State(api): State<Api>,
+    _: Operator,
+    Path(id): Path<String>,
+) -> Result<Json<RecordingView>, Refusal> {
+    Ok(Json(api.control.recording(&ReleaseId(id)).await?.into()))
 }
 
 pub(super) async fn replay(

@@ -284,8 +284,11 @@ pub struct BacktestArgs {
     #[arg(value_name = "FILE", required_unless_present = "fields")]
     pub file: Option<PathBuf>,
     /// The recorded observations; `-` reads standard input.
-    #[arg(long, value_name = "JSONL", required_unless_present = "fields")]
+    #[arg(long, value_name = "JSONL", required_unless_present_any = ["fields", "past"])]
     pub data: Option<PathBuf>,
+    /// A release (or its route's) that the server has run: what its store keeps of the evidence is replayed.
+    #[arg(long, value_name = "RELEASE", conflicts_with_all = ["data", "stable", "canary", "traffic", "sessions", "paired"])]
+    pub past: Option<String>,
     /// The process file that the release file is read against; no secret of it is needed.
     #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
     pub config: PathBuf,
@@ -316,9 +319,9 @@ pub struct BacktestArgs {
     /// List the keys of an observation and print an example.
     #[arg(long)]
     pub fields: bool,
-    /// Print one JSON document for a machine.
-    #[arg(long)]
-    pub json: bool,
+    /// Where the server is, for --past; and how to print.
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// `coalmine config`.

@@ -1,5 +1,6 @@
 //! `coalmine backtest`: recorded observations through a release's policy, before it is trusted with a decision.
 
+mod past;
 mod report;
 
 use super::args::BacktestArgs;
@@ -9,7 +10,9 @@ use anyhow::{Context, Result, bail};
 use coalmine_core::version::Version;
 use coalmine_sim::backtest::outcome::interval;
 use coalmine_sim::backtest::paired::PairedCase;
-use coalmine_sim::backtest::{Arrivals, Bench, Case, CaseOutcome, Data, Draw, Injection, Labels, Policed, record};
+use coalmine_sim::backtest::{
+    Arrivals, BacktestError, Bench, Case, CaseOutcome, Data, Draw, Injection, Labels, PastBench, Policed, record,
+};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Mutex;
@@ -20,46 +23,74 @@ use std::time::{Duration, Instant};
 ///
 /// # Errors
 /// When a file cannot be read, or does not hold what is asked of it.
-pub fn run(args: &BacktestArgs) -> Result<Exit> {
+pub async fn run(args: &BacktestArgs) -> Result<Exit> {
     if args.fields {
         say(&record::listing());
         return Ok(Exit::Done);
     }
-    let (Some(file), Some(observations)) = (&args.file, &args.data) else {
-        bail!("name a release file and --data; `coalmine backtest --help` shows how");
+    let Some(file) = &args.file else {
+        bail!("name a release file; `coalmine backtest --help` shows how");
     };
     // The cheap mistakes first.
     let injections = args.inject.iter().map(|text| Injection::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let traffic = args.traffic.as_deref().map(per_hour).transpose()?;
     let (spec, stable) = release(file, &args.config)?;
+    let allowed = spec.policy.false_rollback_rate;
+    let policed = Policed { route: spec.route, stable, canary: spec.canary, plan: spec.plan, policy: spec.policy };
+    let mut cases = vec![Case::SameVersion];
+    if let Some(past) = &args.past {
+        let (past, name) = past::recording(&args.remote, past).await?;
+        let bench = PastBench::new(policed, &past)?;
+        cases.push(Case::Recorded);
+        cases.extend(injections.into_iter().map(Case::Injected));
+        let outcomes = all(args, &cases, &|case, progress| bench.run(case, args.runs, args.seed, progress))?;
+        return print(args, &report::Head::of_past(file, &name, args, allowed, &bench), &outcomes);
+    }
+    let Some(observations) = &args.data else {
+        bail!("name the observations with --data, or a release with --past");
+    };
     let labels = Labels { stable: args.stable.clone(), canary: args.canary.clone() };
     let data = read(observations, &labels).with_context(|| format!("in {}", observations.display()))?;
     let arrivals = arrivals(args, traffic, &data);
     let draw = args.sessions.map_or(Draw::Once, |n| Draw::WithReplacement(usize::try_from(n).unwrap_or(usize::MAX)));
-    let allowed = spec.policy.false_rollback_rate;
-    let policed = Policed { route: spec.route, stable, canary: spec.canary, plan: spec.plan, policy: spec.policy };
     let bench = Bench::new(policed, &data, arrivals, draw)?;
-    let head = report::Head { file, observations, args, allowed };
+    let head = report::Head::of_data(file, observations, args, allowed, &bench);
     if args.paired {
         return paired(args, &bench, &head);
     }
-    let mut cases = vec![Case::SameVersion];
     if !data.canary.is_empty() {
         cases.push(Case::Recorded);
     }
     cases.extend(injections.into_iter().map(Case::Injected));
+    let outcomes = all(args, &cases, &|case, progress| bench.run(case, args.runs, args.seed, progress))?;
+    print(args, &head, &outcomes)
+}
+
+/// What is told how many runs are done.
+type Told<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Every case in turn, told on the way.
+fn all(
+    args: &BacktestArgs,
+    cases: &[Case],
+    run: &dyn Fn(&Case, Told<'_>) -> Result<CaseOutcome, BacktestError>,
+) -> Result<Vec<CaseOutcome>> {
     let mut outcomes = Vec::new();
-    for case in &cases {
+    for case in cases {
         let progress = Progress::new(case.label(), args.runs);
-        outcomes.push(bench.run(case, args.runs, args.seed, &|done| progress.told(done))?);
+        outcomes.push(run(case, &|done| progress.told(done))?);
         progress.clear();
     }
-    if args.json {
-        connect::print_json(&report::for_machines(&head, &bench, &outcomes))?;
+    Ok(outcomes)
+}
+
+fn print(args: &BacktestArgs, head: &report::Head<'_>, outcomes: &[CaseOutcome]) -> Result<Exit> {
+    if args.remote.json {
+        connect::print_json(&report::for_machines(head, outcomes))?;
     } else {
-        say(&report::for_people(&head, &bench, &outcomes));
+        say(&report::for_people(head, outcomes));
     }
-    Ok(if breaks_the_promise(&outcomes, allowed) { Exit::Failed } else { Exit::Done })
+    Ok(if breaks_the_promise(outcomes, head.allowed) { Exit::Failed } else { Exit::Done })
 }
 
 fn paired(args: &BacktestArgs, bench: &Bench<'_>, head: &report::Head<'_>) -> Result<Exit> {
@@ -69,10 +100,10 @@ fn paired(args: &BacktestArgs, bench: &Bench<'_>, head: &report::Head<'_>) -> Re
         outcomes.push(bench.run_pairs(case, args.runs, args.seed, &|done| progress.told(done))?);
         progress.clear();
     }
-    if args.json {
-        connect::print_json(&report::pairs_for_machines(head, bench, &outcomes))?;
+    if args.remote.json {
+        connect::print_json(&report::pairs_for_machines(head, &outcomes))?;
     } else {
-        say(&report::pairs_for_people(head, bench, &outcomes));
+        say(&report::pairs_for_people(head, &outcomes));
     }
     Ok(Exit::Done)
 }

@@ -107,6 +107,21 @@ pub(crate) struct Known {
     pub(crate) mean: f64,
 }
 
+impl Policed {
+    /// Whether it could be served at all.
+    pub(crate) fn check(&self) -> Result<(), BacktestError> {
+        let misfits = check(&self.plan, &self.policy);
+        if !misfits.is_empty() {
+            let all: Vec<String> = misfits.iter().map(ToString::to_string).collect();
+            return Err(BacktestError::Release(all.join("; ")));
+        }
+        if self.canary == self.stable {
+            return Err(BacktestError::Release("the canary is the stable version".to_owned()));
+        }
+        Ok(())
+    }
+}
+
 impl<'a> Bench<'a> {
     /// Puts them together. Sentinels, and guardrails and signals that the observations have no number of, are left
     /// out, and `false_rollback_rate` shrinks to the share of the rest, so that these stand against the very lines
@@ -121,15 +136,8 @@ impl<'a> Bench<'a> {
                 "say how many sessions come in an hour: --traffic 1000/h",
             ));
         }
-        let misfits = check(&policed.plan, &policed.policy);
-        if !misfits.is_empty() {
-            let all: Vec<String> = misfits.iter().map(ToString::to_string).collect();
-            return Err(BacktestError::Release(all.join("; ")));
-        }
-        if policed.canary == policed.stable {
-            return Err(BacktestError::Release("the canary is the stable version".to_owned()));
-        }
-        let left_out = leave_out(&mut policed.policy, data)?;
+        policed.check()?;
+        let left_out = leave_out(&mut policed.policy, &|metric| data.records(metric))?;
         let history = history(data, &policed);
         let watched = watched(&policed.policy);
         let day = history.last(SpanMs::hours(24), ORIGIN);
@@ -183,12 +191,13 @@ impl Known {
     }
 }
 
-fn leave_out(policy: &mut Policy, data: &Data) -> Result<Vec<String>, BacktestError> {
+/// Leaves out the guardrails and signals that are not `recorded`, and the sentinels, and lets the rest keep its lines.
+pub(crate) fn leave_out(policy: &mut Policy, recorded: &dyn Fn(&Metric) -> bool) -> Result<Vec<String>, BacktestError> {
     let sharing = |guardrail: &&Guardrail| guardrail.role == Role::Guardrail;
     let weight = |guardrails: &[Guardrail]| guardrails.iter().filter(sharing).map(|g| g.weight).sum::<f64>();
     let (weight_before, alpha_before) = (weight(&policy.guardrails), Alpha::of(policy, 0).guardrails);
     let (kept, missing): (Vec<_>, Vec<_>) =
-        policy.guardrails.drain(..).partition(|guardrail| data.records(&guardrail.metric));
+        policy.guardrails.drain(..).partition(|guardrail| recorded(&guardrail.metric));
     policy.guardrails = kept;
     let mut left_out: Vec<String> = missing.iter().map(|guardrail| guardrail.metric.to_string()).collect();
     if !policy.guardrails.iter().any(|guardrail| guardrail.role == Role::Guardrail) {

@@ -90,12 +90,25 @@ impl Injection {
                 Change::Times(by) => Dose::Scale(&self.metric, by, 0.0),
                 Change::Shift(by) => Dose::Scale(&self.metric, 1.0, by),
             }),
-            Kind::Rate | Kind::Score => self.chance(data).map_err(fail),
+            Kind::Rate | Kind::Score => self.dose_on(mean_badness(data, &self.metric)),
         }
     }
 
-    fn chance(&self, data: &Data) -> Result<Dose<'_>, String> {
-        let bad = mean_badness(data, &self.metric).ok_or("nothing of it is known")?;
+    /// Measures a rate or a score against a mean badness.
+    pub(crate) fn dose_on(&self, mean: Option<f64>) -> Result<Dose<'_>, BacktestError> {
+        let fail = |what: String| BacktestError::Injection { written: self.written.clone(), what };
+        self.chance(mean.ok_or_else(|| fail("nothing of it is known".to_owned()))?).map_err(fail)
+    }
+
+    /// The factor of an amount; `None` of anything else.
+    pub(crate) fn factor(&self) -> Option<f64> {
+        match (self.metric.kind(), self.change) {
+            (Kind::Amount, Change::Times(by)) => Some(by),
+            (Kind::Amount | Kind::Rate | Kind::Score | Kind::Exceedance, _) => None,
+        }
+    }
+
+    fn chance(&self, bad: f64) -> Result<Dose<'_>, String> {
         let read = |bad: f64| match self.metric.direction() {
             Direction::LowerIsBetter => bad,
             Direction::HigherIsBetter => 1.0 - bad,

@@ -2,7 +2,7 @@
 //! release machine. A look is made at the end of every exposure bucket: evidence changes at no other instant.
 
 use crate::backtest::BacktestError;
-use crate::backtest::bench::{Arrivals, Bench, Case, Draw, ORIGIN};
+use crate::backtest::bench::{Arrivals, Bench, Case, Draw, ORIGIN, Policed};
 use crate::backtest::data::Session;
 use crate::backtest::inject::Dose;
 use crate::backtest::outcome::RunOutcome;
@@ -81,7 +81,7 @@ enum Known {
 impl<'a, 'd> Run<'a, 'd> {
     fn begin(bench: &'a Bench<'d>, case: &'a Case, dose: Option<Dose<'a>>, seed: u64) -> Result<Self, BacktestError> {
         let mut luck = Luck::new(seed);
-        let release = start(draft(bench, &mut luck))?;
+        let release = start(draft(&bench.policed, ORIGIN, &mut luck), ORIGIN)?;
         let table = table_of(bench, &release)?;
         let deck = Deck::new(bench, case, &mut luck);
         let mut times = Times::new(bench, case);
@@ -319,7 +319,7 @@ impl<'a, 'd> Run<'a, 'd> {
 }
 
 /// The end of a recording is no silence of a metric.
-fn is_of_silence(why: &RollbackCause, over_at: Option<UnixMs>, now: UnixMs) -> bool {
+pub(crate) fn is_of_silence(why: &RollbackCause, over_at: Option<UnixMs>, now: UnixMs) -> bool {
     matches!(why, RollbackCause::NoData { .. }) && over_at.is_some_and(|at| now > at)
 }
 
@@ -349,12 +349,11 @@ fn span_of(ms: f64) -> SpanMs {
     SpanMs(if ms.is_finite() && ms > 0.0 { ms as u64 } else { 0 })
 }
 
-fn operator() -> Actor {
+pub(crate) fn operator() -> Actor {
     Actor("backtest".to_owned())
 }
 
-fn draft(bench: &Bench<'_>, luck: &mut Luck) -> Release {
-    let policed = &bench.policed;
+pub(crate) fn draft(policed: &Policed, created_at: UnixMs, luck: &mut Luck) -> Release {
     let mut salt = [0; 32];
     for chunk in salt.chunks_exact_mut(8) {
         chunk.copy_from_slice(&luck.bits().to_le_bytes());
@@ -370,7 +369,7 @@ fn draft(bench: &Bench<'_>, luck: &mut Luck) -> Release {
         policy_hash: String::new(),
         salt: Salt(salt),
         attempt: 0,
-        created_at: ORIGIN,
+        created_at,
         started_at: None,
         promoted_at: None,
         revoked_at: None,
@@ -380,12 +379,12 @@ fn draft(bench: &Bench<'_>, luck: &mut Luck) -> Release {
     }
 }
 
-fn start(draft: Release) -> Result<Release, BacktestError> {
+pub(crate) fn start(draft: Release, at: UnixMs) -> Result<Release, BacktestError> {
     let event = Event::Operator { actor: operator(), command: Command::Start };
-    Ok(step(&draft, &event, ORIGIN)?.next)
+    Ok(step(&draft, &event, at)?.next)
 }
 
-fn step(release: &Release, event: &Event, now: UnixMs) -> Result<Step, BacktestError> {
+pub(crate) fn step(release: &Release, event: &Event, now: UnixMs) -> Result<Step, BacktestError> {
     decide(release, event, now).map_err(|refused| BacktestError::Release(refused.to_string()))
 }
 

@@ -157,3 +157,5 @@ fn pairs_decide_what_two_samples_cannot() {
     let swapped = bench.run_pairs(PairedCase::Swapped, 200, 1, &|_| ()).unwrap();
     assert!(swapped.count(PairedEnd::Worse) <= 6, "{}", swapped.count(PairedEnd::Worse));
 }
+
+mod past;

@@ -3,26 +3,122 @@
 use crate::cli::args::BacktestArgs;
 use coalmine_sim::backtest::outcome::{Spread, interval};
 use coalmine_sim::backtest::paired::{PairedCase, PairedEnd, PairedOutcome};
-use coalmine_sim::backtest::{Bench, Case, CaseOutcome};
+use coalmine_sim::backtest::{Bench, Case, CaseOutcome, Data, PastBench};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What the report is about.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Head<'a> {
     pub(super) file: &'a Path,
-    pub(super) observations: &'a Path,
     pub(super) args: &'a BacktestArgs,
     /// The policy's bound on false rollbacks.
     pub(super) allowed: f64,
+    /// The observations' file, or the release.
+    source: String,
+    /// What there is, a sentence a line.
+    holds: Vec<String>,
+    left_out: Vec<String>,
+    sessions_per_hour: f64,
+    drawn: String,
+    sizes: Sizes,
+}
+
+/// What there is, for a machine.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Sizes {
+    requests: usize,
+    stable_sessions: u64,
+    canary_sessions: u64,
+    pairs: usize,
+    kept_one_session_in: u64,
+}
+
+impl<'a> Head<'a> {
+    /// Of a file with observations.
+    pub(super) fn of_data(
+        file: &'a Path,
+        observations: &Path,
+        args: &'a BacktestArgs,
+        allowed: f64,
+        bench: &Bench<'_>,
+    ) -> Self {
+        let data = bench.data();
+        let drawn = match args.sessions {
+            None => "each recorded one once, in random order".to_owned(),
+            Some(n) => format!("{} drawn with replacement", grouped(n as f64)),
+        };
+        let sizes = Sizes {
+            requests: data.requests(),
+            stable_sessions: data.stable.len() as u64,
+            canary_sessions: data.canary.len() as u64,
+            pairs: data.pairs.len(),
+            kept_one_session_in: 1 << data.thinned.min(63),
+        };
+        Self {
+            file,
+            args,
+            allowed,
+            source: observations.display().to_string(),
+            holds: holds(data, &sizes),
+            left_out: bench.left_out().to_vec(),
+            sessions_per_hour: bench.sessions_per_hour(),
+            drawn,
+            sizes,
+        }
+    }
+
+    /// Of what the store keeps of a release.
+    pub(super) fn of_past(
+        file: &'a Path,
+        release: &str,
+        args: &'a BacktestArgs,
+        allowed: f64,
+        bench: &PastBench<'_>,
+    ) -> Self {
+        let stable_sessions = bench.control_sessions();
+        let sizes = Sizes { requests: 0, stable_sessions, canary_sessions: 0, pairs: 0, kept_one_session_in: 1 };
+        Self {
+            file,
+            args,
+            allowed,
+            source: format!("the evidence of release {release}"),
+            holds: vec![format!(
+                "{} sessions of stable in sealed buckets, each metric split on its own; buckets and ages are the release's",
+                grouped(stable_sessions as f64)
+            )],
+            left_out: bench.left_out().to_vec(),
+            sessions_per_hour: bench.sessions_per_hour(),
+            drawn: "in the recorded order".to_owned(),
+            sizes,
+        }
+    }
+}
+
+fn holds(data: &Data, sizes: &Sizes) -> Vec<String> {
+    let mut holds = vec![format!(
+        "{} requests: {} stable and {} canary sessions, {} pairs; about {} MB in memory",
+        grouped(sizes.requests as f64),
+        grouped(sizes.stable_sessions as f64),
+        grouped(sizes.canary_sessions as f64),
+        grouped(sizes.pairs as f64),
+        (sizes.requests * 256).div_ceil(1 << 20)
+    )];
+    if data.other_requests > 0 {
+        holds.push(format!("{} requests of other versions are left out", grouped(data.other_requests as f64)));
+    }
+    if data.thinned > 0 {
+        let kept = sizes.kept_one_session_in;
+        holds.push(format!("one session in {kept} is kept, since there are more requests than fit"));
+    }
+    holds
 }
 
 /// The table and what it means.
-pub(super) fn for_people(head: &Head<'_>, bench: &Bench<'_>, outcomes: &[CaseOutcome]) -> String {
-    let mut text = opening(head, bench);
-    let rate = bench.sessions_per_hour();
-    text.push_str(&format!("traffic: {} sessions an hour, {}\n\n", grouped(rate), drawn(head)));
+pub(super) fn for_people(head: &Head<'_>, outcomes: &[CaseOutcome]) -> String {
+    let mut text = opening(head);
+    text.push_str(&format!("traffic: {} sessions an hour, {}\n\n", grouped(head.sessions_per_hour), head.drawn));
     text.push_str(&format!(
         "{:<34} {:>11} {:>9} {:>9}   {:<17} {:<17} {}\n",
         "", "", "", "", "min. to rollback", "canary sessions", "sessions harmed"
@@ -36,16 +132,16 @@ pub(super) fn for_people(head: &Head<'_>, bench: &Bench<'_>, outcomes: &[CaseOut
     }
     text.push_str("\nverdict\n");
     for outcome in outcomes {
-        let lines = verdict(head, bench, outcome);
+        let lines = verdict(head, outcome);
         text.push_str(&format!("- {}\n", lines.join("\n  - ")));
     }
     text
 }
 
 /// The same for pairs.
-pub(super) fn pairs_for_people(head: &Head<'_>, bench: &Bench<'_>, outcomes: &[PairedOutcome]) -> String {
-    let mut text = opening(head, bench);
-    text.push_str(&format!("pairs: {}, {}\n\n", grouped(bench.data().pairs.len() as f64), drawn(head)));
+pub(super) fn pairs_for_people(head: &Head<'_>, outcomes: &[PairedOutcome]) -> String {
+    let mut text = opening(head);
+    text.push_str(&format!("pairs: {}, {}\n\n", grouped(head.sizes.pairs as f64), head.drawn));
     text.push_str(&format!(
         "{:<34} {:>12} {:>13} {:>9}   {}\n",
         "case", "proven worse", "proven within", "undecided", "pairs to the proof (median, 90 %)"
@@ -77,42 +173,18 @@ pub(super) fn pairs_for_people(head: &Head<'_>, bench: &Bench<'_>, outcomes: &[P
     text
 }
 
-fn opening(head: &Head<'_>, bench: &Bench<'_>) -> String {
-    let data = bench.data();
-    let count = |n: usize| grouped(n as f64);
-    let mut text = format!(
-        "{} on {}\n{} requests: {} stable and {} canary sessions, {} pairs; about {} MB in memory\n",
-        head.file.display(),
-        head.observations.display(),
-        count(data.requests()),
-        count(data.stable.len()),
-        count(data.canary.len()),
-        count(data.pairs.len()),
-        (data.requests() * 256).div_ceil(1 << 20)
-    );
-    if data.other_requests > 0 {
-        text.push_str(&format!("{} requests of other versions are left out\n", grouped(data.other_requests as f64)));
+fn opening(head: &Head<'_>) -> String {
+    let mut text = format!("{} on {}\n", head.file.display(), head.source);
+    for line in &head.holds {
+        text.push_str(&format!("{line}\n"));
     }
-    if data.thinned > 0 {
-        text.push_str(&format!(
-            "one session in {} is kept, since there are more requests than fit\n",
-            1_u64 << data.thinned.min(63)
-        ));
-    }
-    if !bench.left_out().is_empty() {
+    if !head.left_out.is_empty() {
         text.push_str(&format!(
             "not recorded, and left out: {}; the others keep their own shares of false_rollback_rate\n",
-            bench.left_out().join(", ")
+            head.left_out.join(", ")
         ));
     }
     text
-}
-
-fn drawn(head: &Head<'_>) -> String {
-    match head.args.sessions {
-        None => "each recorded one once, in random order".to_owned(),
-        Some(n) => format!("{} drawn with replacement", grouped(n as f64)),
-    }
 }
 
 fn row(outcome: &CaseOutcome) -> String {
@@ -138,13 +210,13 @@ fn row(outcome: &CaseOutcome) -> String {
     format!("{}\n", line.trim_end())
 }
 
-fn verdict(head: &Head<'_>, bench: &Bench<'_>, outcome: &CaseOutcome) -> Vec<String> {
+fn verdict(head: &Head<'_>, outcome: &CaseOutcome) -> Vec<String> {
     let runs = outcome.runs.len() as u64;
     let mut lines = match &outcome.case {
         Case::SameVersion => false_rollbacks(head, outcome),
-        Case::Recorded => vec![finds(bench, outcome, "the recorded canary is")],
+        Case::Recorded => vec![finds(head, outcome, "the recorded canary is")],
         Case::Injected(injection) if injection.is_worse() => {
-            vec![finds(bench, outcome, &format!("`{injection}` is"))]
+            vec![finds(head, outcome, &format!("`{injection}` is"))]
         }
         Case::Injected(injection) => vec![format!(
             "`{injection}` is an improvement: rolled back in {} of {runs}, promoted in {}",
@@ -196,10 +268,10 @@ fn false_rollbacks(head: &Head<'_>, outcome: &CaseOutcome) -> Vec<String> {
     lines
 }
 
-fn finds(bench: &Bench<'_>, outcome: &CaseOutcome, what: &str) -> String {
+fn finds(head: &Head<'_>, outcome: &CaseOutcome, what: &str) -> String {
     let runs = outcome.runs.len() as u64;
     let found = outcome.rolled_back();
-    let at = format!("at {} sessions an hour", grouped(bench.sessions_per_hour()));
+    let at = format!("at {} sessions an hour", grouped(head.sessions_per_hour));
     let Some(minutes) = outcome.minutes_to_rollback() else {
         return format!("{at} {what} never rolled back in {runs} runs {}", between(found, runs));
     };
@@ -271,12 +343,9 @@ fn paired_label(case: PairedCase) -> &'static str {
 pub(super) struct Document {
     policy: String,
     observations: String,
-    requests: usize,
-    stable_sessions: usize,
-    canary_sessions: usize,
-    pairs: usize,
+    #[serde(flatten)]
+    sizes: Sizes,
     sessions_per_hour: f64,
-    kept_one_session_in: u64,
     left_out: Vec<String>,
     false_rollback_rate: f64,
     runs: u64,
@@ -310,27 +379,22 @@ struct Numbers {
 }
 
 /// For a machine.
-pub(super) fn for_machines(head: &Head<'_>, bench: &Bench<'_>, outcomes: &[CaseOutcome]) -> Document {
-    document(head, bench, outcomes.iter().map(case_row).collect())
+pub(super) fn for_machines(head: &Head<'_>, outcomes: &[CaseOutcome]) -> Document {
+    document(head, outcomes.iter().map(case_row).collect())
 }
 
 /// For a machine, of pairs.
-pub(super) fn pairs_for_machines(head: &Head<'_>, bench: &Bench<'_>, outcomes: &[PairedOutcome]) -> Document {
-    document(head, bench, outcomes.iter().map(paired_row).collect())
+pub(super) fn pairs_for_machines(head: &Head<'_>, outcomes: &[PairedOutcome]) -> Document {
+    document(head, outcomes.iter().map(paired_row).collect())
 }
 
-fn document(head: &Head<'_>, bench: &Bench<'_>, cases: Vec<CaseRow>) -> Document {
-    let data = bench.data();
+fn document(head: &Head<'_>, cases: Vec<CaseRow>) -> Document {
     Document {
         policy: head.file.display().to_string(),
-        observations: head.observations.display().to_string(),
-        requests: data.requests(),
-        stable_sessions: data.stable.len(),
-        canary_sessions: data.canary.len(),
-        pairs: data.pairs.len(),
-        sessions_per_hour: bench.sessions_per_hour(),
-        kept_one_session_in: 1 << data.thinned.min(63),
-        left_out: bench.left_out().to_vec(),
+        observations: head.source.clone(),
+        sizes: head.sizes,
+        sessions_per_hour: head.sessions_per_hour,
+        left_out: head.left_out.clone(),
         false_rollback_rate: head.allowed,
         runs: head.args.runs,
         seed: head.args.seed,

@@ -67,16 +67,16 @@ fn the_report_says_what_the_policy_is_worth() {
     let bench = Bench::new(policed, &data, Arrivals::Recorded, Draw::Once).unwrap();
     let args = parsed("coalmine backtest release.yaml --data day.jsonl --runs 4");
     let (file, observations) = (Path::new("release.yaml"), Path::new("day.jsonl"));
-    let head = report::Head { file, observations, args: &args, allowed };
+    let head = report::Head::of_data(file, observations, &args, allowed, &bench);
     let outcomes = outcomes();
-    insta::assert_snapshot!("report", report::for_people(&head, &bench, &outcomes));
-    insta::assert_json_snapshot!("document", report::for_machines(&head, &bench, &outcomes[..2]));
+    insta::assert_snapshot!("report", report::for_people(&head, &outcomes));
+    insta::assert_json_snapshot!("document", report::for_machines(&head, &outcomes[..2]));
     let paired = |end, pairs| PairedRun { end, pairs, by: None };
     let paired = [PairedCase::Swapped, PairedCase::Recorded].map(|case| PairedOutcome {
         case,
         runs: vec![paired(PairedEnd::Worse, 37), paired(PairedEnd::Undecided, 50), paired(PairedEnd::Within, 44)],
     });
-    insta::assert_snapshot!("pairs", report::pairs_for_people(&head, &bench, &paired));
+    insta::assert_snapshot!("pairs", report::pairs_for_people(&head, &paired));
 }
 
 #[test]
