@@ -1,3 +1,5 @@
+//! Probes as they are written and judged, dialect by dialect.
+
 use super::*;
 
 fn answer(text: &str) -> Answer {
