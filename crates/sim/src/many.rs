@@ -181,7 +181,9 @@ mod tests {
 
     #[test]
     fn runs_are_the_same_on_any_number_of_threads() {
-        let scenario = Scenario::parse(include_str!("../scenarios/refusal_doubled.txt")).unwrap();
+        let world =
+            "sessions 600/h\ncanary error 60%\nstage 20% bake 1h min 10\nguard error_rate\nhistory 1h\nuntil 1h";
+        let scenario = Scenario::parse(world).unwrap();
         let runs = play(&scenario, 1..4, &|_| {}).unwrap();
         let alone = play(&scenario, 2..3, &|_| {}).unwrap();
         assert_eq!(runs.outcomes[1], alone.outcomes[0]);
