@@ -21,7 +21,7 @@ pub use look::{Reporting, analyse};
 use crate::metric::{Metric, Number};
 use crate::release::policy::Role;
 use crate::sentinel::Tries;
-use crate::time::UnixMs;
+use crate::time::{SpanMs, UnixMs};
 use serde::{Deserialize, Serialize};
 
 /// What one look found.
@@ -77,6 +77,9 @@ pub struct Finding {
     pub n: ArmCounts,
     /// Sessions that owed a number and have none, per arm.
     pub missing: ArmCounts,
+    /// How long beyond its age one of its numbers has been awaited; nothing right after one was posted.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub silent: SpanMs,
     /// Evidence for a rollback (the latched maximum over the metric's numbers, weighted) against its line.
     pub rollback: Evidence,
     /// Evidence for promotion, as it stands now, against its line.
@@ -136,6 +139,10 @@ pub enum SentinelVerdict {
     Unclear,
     /// It was not asked yet, or not for long, or providers were in trouble.
     Unknown,
+}
+
+fn is_nothing(span: &SpanMs) -> bool {
+    *span == SpanMs::ZERO
 }
 
 /// Evidence and its line, both as natural logarithms; it is enough when `log >= line`.

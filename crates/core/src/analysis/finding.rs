@@ -61,6 +61,7 @@ fn warming_up(look: &Look<'_>, guardrail: &Guardrail) -> Finding {
         difference: None,
         n: ArmCounts::default(),
         missing: ArmCounts::default(),
+        silent: SpanMs::ZERO,
         rollback: Evidence { log: NO_EVIDENCE, line: f64::INFINITY },
         promote: Evidence { log: NO_EVIDENCE, line: f64::INFINITY },
         limit: None,
@@ -95,6 +96,7 @@ impl Reading<'_> {
             difference: self.difference(),
             n: seen.known,
             missing: seen.missing,
+            silent: self.quiet().map_or(SpanMs::ZERO, |(_, silent)| silent),
             rollback: self.watch.rollback(),
             promote: self.watch.promote(),
             limit: self.watch.limit(),
@@ -120,14 +122,19 @@ impl Reading<'_> {
 
     /// The number that has been silent for longer than the grace, and for how long.
     fn silence(&self) -> Option<(Number, SpanMs)> {
+        self.quiet().filter(|(_, silent)| *silent > self.guardrail.no_data.grace)
+    }
+
+    /// The number that has been silent for longest beyond its age, and for how long.
+    fn quiet(&self) -> Option<(Number, SpanMs)> {
         let policy = &self.look.release.policy;
         let from = self.yardstick.frozen_at.max(self.look.release.started_at.unwrap_or_default());
-        self.watch.numbers.iter().find_map(|watched| {
+        let quiet = self.watch.numbers.iter().map(|watched| {
             let last = watched.seen.last.map_or(from, |last| last.max(from));
             let due: UnixMs = last + policy.bucket + age(policy.ages, watched.number);
-            let silent = self.look.now.since(due);
-            (silent > self.guardrail.no_data.grace).then_some((watched.number, silent))
-        })
+            (watched.number, self.look.now.since(due))
+        });
+        quiet.max_by_key(|(_, silent)| *silent)
     }
 
     fn leaves_control(&self) -> bool {

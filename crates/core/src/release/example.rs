@@ -164,6 +164,7 @@ pub(crate) fn finding(guardrail: &Guardrail, verdict: Verdict) -> Finding {
         difference: Some(Interval { low: -0.004, point: 0.002, high: 0.008 }),
         n: ArmCounts { control: 4_000, canary: 200 },
         missing: ArmCounts::default(),
+        silent: SpanMs::ZERO,
         rollback: Evidence { log: 0.0, line: 7.0 },
         promote: Evidence { log: if proven { 3.5 } else { 1.2 }, line: 3.0 },
         limit: None,

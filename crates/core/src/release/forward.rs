@@ -153,7 +153,8 @@ fn enough(serving: &Serving<'_>, need: u64) -> Vec<Waiting> {
     missing
 }
 
-/// What one metric has against going on.
+/// What one metric has against going on. Within its grace silence is borne, but a stage is not passed on numbers
+/// from before it: a metric that was silent for longer than the stage bakes has seen none of it.
 fn objection(serving: &Serving<'_>, stage: &Stage, guardrail: &Guardrail) -> Option<Waiting> {
     let finding = finding_of(serving, guardrail);
     let silent = finding.is_none_or(is_silent);
@@ -165,7 +166,13 @@ fn objection(serving: &Serving<'_>, stage: &Stage, guardrail: &Guardrail) -> Opt
         Role::Guardrail if !stage.leaves_control() => regressed || finding.is_none_or(|f| f.n.canary == 0),
         Role::Guardrail => regressed || (silent && !finding.is_some_and(|f| never_applied(guardrail, f))),
     };
-    objects.then(|| waiting(guardrail, finding, |f| word(f.verdict).to_owned()))
+    if objects {
+        return Some(waiting(guardrail, finding, |f| word(f.verdict).to_owned()));
+    }
+    let quiet =
+        finding.filter(|f| guardrail.role == Role::Guardrail && stage.leaves_control() && f.silent > stage.bake)?;
+    let told = format!("silent for {}, longer than the stage bakes", quiet.silent.rounded());
+    (!never_applied(guardrail, quiet)).then(|| waiting(guardrail, finding, |_| told.clone()))
 }
 
 fn unproven(serving: &Serving<'_>, guardrail: &Guardrail) -> Option<Waiting> {

@@ -256,6 +256,7 @@ pub fn analysis() -> Analysis {
         difference: Some(Interval { low: f64::NEG_INFINITY, point: 0.1, high: f64::INFINITY }),
         n: ArmCounts { control: 4_000, canary: 211 },
         missing: ArmCounts::default(),
+        silent: SpanMs::ZERO,
         rollback: Evidence { log: f64::NEG_INFINITY, line: 4.605_170_185_988_092 },
         promote: Evidence { log: 1.0 / 3.0, line: 2.995_732_273_553_991 },
         limit: Some(Evidence { log: -0.2, line: 7.6 }),

@@ -256,6 +256,19 @@ fn silence_and_unusable_numbers_never_advance() {
 }
 
 #[test]
+fn a_stage_is_not_passed_on_numbers_from_before_it() {
+    let bake = running(1).plan.stages[1].bake;
+    let silent_for = |silent| {
+        let mut analysis = seen(1, Verdict::Inconclusive);
+        analysis.findings[0].silent = silent;
+        step(&running(1), &look(analysis), LATER)
+    };
+    assert_eq!(silent_for(bake).decision, Decision::Advance { stage: 2 });
+    let held = silent_for(bake + SpanMs(1));
+    assert!(matches!(&held.report.waiting_for[..], [Waiting::Guardrail { metric, .. }] if metric == "error_rate"));
+}
+
+#[test]
 fn a_finding_that_is_not_there_holds() {
     let mut analysis = seen(2, Verdict::Healthy);
     analysis.findings.remove(0);
