@@ -1,10 +1,11 @@
 //! A typed client of the management API: what the CLI uses, and what other programs may.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, NewRelease, ProbeBody, ProbeView, Problem, RecordingView, ReleaseSummary,
-    ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem, RecordingView,
+    ReleaseSummary, ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
 };
 use bytes::Bytes;
+use coalmine_core::forecast::Outlook;
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -124,6 +125,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn version(&self, id: &str) -> Result<VersionView, ClientError> {
         self.get(&format!("/api/v1/versions/{}", segment(id))).await
+    }
+
+    /// What becomes of a release at the route's traffic, before it is created.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn plan(&self, question: &PlanQuestion) -> Result<Outlook, ClientError> {
+        self.call(Method::POST, "/api/v1/plan", Some(question)).await
     }
 
     /// Creates a release in `draft`.

@@ -52,6 +52,7 @@ pub fn router(api: Api) -> Router {
         .route("/routes/{route}/probe", post(probe::probe))
         .route("/versions", get(routes::versions).post(routes::register))
         .route("/versions/{id}", get(routes::version))
+        .route("/plan", post(releases::plan))
         .route("/releases", get(releases::list).post(releases::create))
         .route("/releases/{id}", get(releases::one))
         .route("/releases/{id}/explain", get(releases::explain))

@@ -1,8 +1,8 @@
 //! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, JournalView, NewRelease, ProbeBody, ProbeView, Problem, RecordingView,
-    ReleaseSummary, ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, JournalView, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem,
+    RecordingView, ReleaseSummary, ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -16,6 +16,7 @@ use utoipa::{OpenApi, ToSchema};
         ExplainView,
         JournalView,
         NewRelease,
+        PlanQuestion,
         ProbeBody,
         ProbeView,
         Problem,
@@ -76,6 +77,12 @@ fn operations() -> Vec<Operation> {
             "One version, by its hash or the beginning of it.",
             Gives::One(name::<VersionView>()),
         ),
+        post(
+            "/api/v1/plan",
+            "When the evidence of a release will be there, whom it harms on the way, and what cannot be decided.",
+            name::<PlanQuestion>(),
+            Gives::One("Outlook".to_owned()),
+        ),
         get(
             "/api/v1/releases",
             "All releases, newest first; `?route=` narrows.",
@@ -127,6 +134,7 @@ pub fn document() -> String {
     document["paths"] = Value::Object(paths);
     document["components"]["schemas"]["Version"] =
         json!({"type": "object", "description": "A whole version: provider, model, prompt, tools, params."});
+    document["components"]["schemas"]["Outlook"] = json!({"type": "object", "description": "A forecast: traffic, stages, guardrails, promotion, harm, causes, tripwires, hazards, advice. Spans are milliseconds from the start of the release."});
     document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
     document["security"] = json!([{"token": []}]);
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
@@ -192,6 +200,6 @@ mod tests {
         let operations = value["paths"].as_object().unwrap().values().flat_map(|p| p.as_object().unwrap().values());
         let ids: Vec<&str> = operations.map(|o| o["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
-        assert_eq!(ids.len(), 21);
+        assert_eq!(ids.len(), 22);
     }
 }

@@ -14,7 +14,7 @@ pub mod version;
 pub use error::Problem;
 pub use evidence::{CountsView, EvidenceView, FindingView, IntervalView, QualityView, VerdictView};
 pub use journal::{JournalView, ReplayView};
-pub use plan::{GuardrailView, NewRelease, PlanView, StageView};
+pub use plan::{GuardrailView, NewRelease, PlanQuestion, PlanView, StageView};
 pub use recording::RecordingView;
 pub use release::{
     CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary, ReleaseView,

@@ -7,6 +7,8 @@ pub mod explain;
 pub mod files;
 pub mod operate;
 pub mod paint;
+pub mod plan;
+mod plan_text;
 pub mod sentinel;
 pub mod simulate;
 pub mod status;

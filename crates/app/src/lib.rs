@@ -36,6 +36,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
     match verb {
         Verb::Serve(args) => serve::run(&args).await,
         Verb::Demo(args) => demo::run(&args).await,
+        Verb::Plan(args) => cli::plan::run(&args).await,
         Verb::Start(args) => cli::operate::start(&args).await,
         Verb::Status(args) => cli::status::run(&args).await,
         Verb::Watch(args) => cli::watch::run(&args).await,

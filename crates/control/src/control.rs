@@ -403,11 +403,6 @@ impl Control {
     }
 
     fn draft(&self, new: NewRelease, stable: &VersionId, canary: VersionId, releases: u64) -> Release {
-        let earlier = |known: &&KnownRelease| {
-            let release = &known.release;
-            release.route == new.route && release.canary == canary && release.started_at.is_some()
-        };
-        let attempt = self.known().releases.values().filter(earlier).count();
         Release {
             id: ReleaseId(format!("{}-{}", new.route, releases + 1)),
             tenant: self.settings.tenant.clone(),
@@ -418,7 +413,7 @@ impl Control {
             plan: new.plan,
             policy: new.policy,
             salt: self.ports.random.salt(),
-            attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            attempt: self.attempts(&new.route, canary),
             created_at: self.clock.now(),
             started_at: None,
             promoted_at: None,

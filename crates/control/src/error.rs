@@ -50,6 +50,9 @@ pub enum ControlError {
     /// Mend the release.
     #[error("the release cannot be created: {0}")]
     BadRelease(String),
+    /// State the traffic.
+    #[error(transparent)]
+    TooLittle(#[from] coalmine_core::forecast::TooLittle),
     /// Look again before repeating: what was asked may or may not have been written.
     #[error("the store does not answer now; look at the status before repeating")]
     StoreSilent(#[source] StoreError),

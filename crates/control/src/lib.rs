@@ -14,6 +14,7 @@
 //! | `retention` | what is kept beside the evidence, and what is forgotten |
 //! | `load`, `known` | from the store into memory; what memory holds |
 //! | [`view`], [`error`], [`trail`] | what the facade answers |
+//! | `foresee` | before the start: what the route's own traffic says of a release |
 //! | [`replay`] | whether the journal, decided anew, gives the same decisions |
 //! | [`lease`] | one writer at a time |
 
@@ -23,6 +24,7 @@ mod brake;
 pub mod clock;
 pub mod control;
 pub mod error;
+mod foresee;
 pub mod gateways;
 pub mod intake;
 mod known;

@@ -4,9 +4,9 @@
 pub mod alpha;
 mod band;
 pub mod books;
-mod design;
+pub(crate) mod design;
 mod finding;
-mod gauging;
+pub(crate) mod gauging;
 pub mod look;
 mod quality;
 mod sentinels;

@@ -11,6 +11,7 @@
 //! | [`tally`] | what gateways report: turns, feedback, deltas |
 //! | [`evidence`] | turns reduced to session numbers, sealed into exposure buckets |
 //! | [`analysis`] | sealed buckets to verdicts; cannot express traffic |
+//! | [`forecast`] | before the start: when the evidence will be there, what is harmed, what cannot be decided |
 //! | [`sentinel`] | known-answer prompts: the suite, its rounds, its schedule |
 //! | [`release`] | plan, policy, state, events, effects, and [`release::decide`] |
 //! | [`invariant`] | the laws that tests and the simulator check after every step |
@@ -21,6 +22,7 @@ pub mod analysis;
 pub mod cohort;
 pub mod evidence;
 pub mod float;
+pub mod forecast;
 pub mod id;
 pub mod invariant;
 pub mod metric;

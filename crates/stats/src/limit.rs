@@ -142,7 +142,7 @@ impl Bound {
         self.sum(values, counts, &lambdas[..grid.len])
     }
 
-    fn largest(&self) -> f64 {
+    pub(crate) fn largest(&self) -> f64 {
         match self.side {
             Side::Rollback => grid::inverse(self.mean),
             Side::Promote => grid::inverse(1.0 - self.mean),

@@ -13,8 +13,9 @@
 //! given right.
 
 use crate::betting::{BadDesign, Design, Onset};
-use crate::grid;
-use crate::special::{bracket, exp, ln, ln_1p};
+use crate::grid::{self, Grid};
+use crate::limit::Bound;
+use crate::special::{bracket, exp, ln, ln_1p, normal_cdf, normal_density};
 
 /// Nine runs of ten end within this many times n̂.
 pub const SLOWEST_TENTH: f64 = 2.0;
@@ -180,6 +181,96 @@ pub fn hours(units: f64, units_per_hour: f64, share: f64, sampled: f64) -> f64 {
     if flow > 0.0 { units / flow } else { f64::INFINITY }
 }
 
+/// One bet of a mixture on what is forecast, per canary unit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bet {
+    /// Its share of the stake.
+    pub weight: f64,
+    /// Mean gain of its log capital.
+    pub growth: f64,
+    /// Variance of that gain.
+    pub variance: f64,
+}
+
+/// The bets of `design` if the arms are as forecast and the odds come out as `odds`: sizes as laid out at the planned
+/// odds and cut as in a bucket with these.
+///
+/// # Errors
+/// When a number of the design or the odds is not finite or out of its range.
+pub fn bets(design: &Design, forecast: &Forecast, odds: f64) -> Result<Vec<Bet>, BadDesign> {
+    design.check()?;
+    if !(odds.is_finite() && odds > 0.0) {
+        return Err(BadDesign("the odds are not a number above 0"));
+    }
+    let (grid, cap) = (design.grid(), design.cap(odds));
+    let line = design.shift + design.ratio * design.centre;
+    let stretch = odds * design.ratio;
+    let bet = |size: f64, weight: f64| {
+        let lambda = design.side.signed(size.min(cap));
+        let canary = moments(&forecast.values, &forecast.canary, |x| ln_1p(lambda * (x - line)));
+        let control = moments(&forecast.values, &forecast.control, |x| ln_1p(-stretch * lambda * (x - design.centre)));
+        Bet { weight, growth: canary.0 + control.0 / odds, variance: canary.1 + control.1 / odds }
+    };
+    Ok(each(&grid, bet))
+}
+
+/// The bets of a one-sample bound on units with these chances per class: an absolute limit, or pairs.
+///
+/// # Errors
+/// When the bound is out of its range, or there is not one chance per class.
+pub fn bets_alone(bound: &Bound, values: &[f64], chances: &[f64]) -> Result<Vec<Bet>, BadDesign> {
+    bound.check()?;
+    if values.len() != chances.len() {
+        return Err(BadDesign("the forecast has not one chance per class"));
+    }
+    let grid = bound.grid();
+    let cap = grid::cut(bound.largest());
+    let bet = |size: f64, weight: f64| {
+        let lambda = bound.side.signed(size.min(cap));
+        let (growth, variance) = moments(values, chances, |x| ln_1p(lambda * (x - bound.mean)));
+        Bet { weight, growth, variance }
+    };
+    Ok(each(&grid, bet))
+}
+
+/// The chance that a walk has reached `barrier` > 0 at least once by the time its mean is `mean` and its variance
+/// `variance`: Brownian motion with drift (the inverse Gaussian law).
+///
+/// ```text
+/// P = Φ((G − b)/√V) + exp(2Gb/V)·Φ(−(G + b)/√V)
+/// ```
+#[must_use]
+pub fn reached(barrier: f64, mean: f64, variance: f64) -> f64 {
+    if variance <= 0.0 || !mean.is_finite() {
+        return if mean >= barrier { 1.0 } else { 0.0 };
+    }
+    let spread = variance.sqrt();
+    let (near, far) = ((mean - barrier) / spread, (mean + barrier) / spread);
+    // Beyond six the product of a huge and a tiny number is φ(near) times Mills' ratio, exp(2Gb/V)·φ(far) = φ(near).
+    let before = if far > 6.0 {
+        normal_density(near) * (1.0 - 1.0 / (far * far)) / far
+    } else {
+        exp(2.0 * mean * barrier / variance) * normal_cdf(-far)
+    };
+    (normal_cdf(near) + before).clamp(0.0, 1.0)
+}
+
+fn each(grid: &Grid, bet: impl Fn(f64, f64) -> Bet) -> Vec<Bet> {
+    grid.stakes.iter().zip(grid.weights).take(grid.len).map(|(size, weight)| bet(*size, weight)).collect()
+}
+
+/// Mean and variance of `f` over classes with these chances.
+fn moments(values: &[f64], chances: &[f64], f: impl Fn(f64) -> f64) -> (f64, f64) {
+    let present = values.iter().zip(chances).filter(|(_, chance)| **chance > 0.0);
+    let (mut mean, mut square) = (0.0, 0.0);
+    for (x, chance) in present {
+        let gain = f(*x);
+        mean += chance * gain;
+        square += chance * gain * gain;
+    }
+    (mean, (square - mean * mean).max(0.0))
+}
+
 /// A closed form for a small effect on a yes/no metric with rate p, hinted: n̂ ≈ 2(1 + κ)·p(1 − p)·(ln(1/α) + ln
 /// 2)/Δ².
 #[must_use]
@@ -208,6 +299,41 @@ mod tests {
             assert!((duration.units - expected).abs() < 0.6, "{duration:?}");
             assert!((duration.harmed - expected * (canary - control)).abs() < 0.1);
         }
+    }
+
+    #[test]
+    fn the_bets_agree_with_the_duration_and_bracket_the_walk() {
+        let design = design(Side::Rollback, 0.02, 0.0, None);
+        let forecast = Forecast::yes_no(0.02, 0.04).unwrap();
+        let found = bets(&design, &forecast, design.odds).unwrap();
+        let barrier = |bet: &Bet| ln(1.0 / (0.05 * bet.weight));
+        let fastest = found.iter().map(|bet| barrier(bet) / bet.growth).filter(|n| *n > 0.0).fold(f64::MAX, f64::min);
+        let planned = duration(&design, &forecast, 0.05).unwrap().units;
+        assert!((fastest / planned - 1.0).abs() < 1e-9, "{fastest} {planned}");
+        let chance = |units: f64| {
+            let one = |bet: &Bet| reached(barrier(bet), units * bet.growth, units * bet.variance);
+            found.iter().map(one).fold(0.0, f64::max)
+        };
+        assert!(chance(0.5 * planned) < 0.5 && chance(planned) > 0.5, "the median lies below the mean");
+        assert!((0.85..0.97).contains(&chance(SLOWEST_TENTH * planned)), "{}", chance(SLOWEST_TENTH * planned));
+        assert!(bets(&design, &forecast, 0.0).is_err());
+    }
+
+    #[test]
+    fn a_walk_without_drift_is_sometimes_there_and_one_against_it_hardly() {
+        assert!((reached(3.0, 0.0, 9.0) - 2.0 * normal_cdf(-1.0)).abs() < 1e-9, "the reflection principle");
+        assert!((reached(3.0, -1e6, 1e6) - exp(-6.0)).abs() < 1e-4, "it was there once at most");
+        assert_eq!(reached(3.0, 400.0, 0.0), 1.0);
+        assert_eq!(reached(3.0, 1e6, 1.0), 1.0);
+    }
+
+    #[test]
+    fn pairs_of_a_worse_canary_are_bet_on() {
+        let bound = crate::paired::bound(Side::Rollback, 0.0);
+        let found = bets_alone(&bound, &crate::paired::PREFERENCE, &[0.08, 0.77, 0.15]).unwrap();
+        let best = found.iter().map(|bet| bet.growth).fold(0.0, f64::max);
+        assert!((0.005..0.02).contains(&best), "{best}");
+        assert!(bets_alone(&bound, &crate::paired::PREFERENCE, &[1.0]).is_err());
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl From<ControlError> for Refusal {
             ControlError::SameVersion { .. } | ControlError::BadRelease(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
             }
+            ControlError::TooLittle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too_little"),
             ControlError::StoreSilent(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             ControlError::Store(_) | ControlError::Ceiling(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };

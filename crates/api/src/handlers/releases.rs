@@ -7,15 +7,17 @@ use crate::types::evidence::bounded;
 use crate::types::journal::decision_word;
 use crate::types::{
     CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, FindingView, GatewayView, GuardrailView,
-    JournalView, NewRelease, RecordingView, ReleaseSummary, ReleaseView, ReplayView, StateView,
+    JournalView, NewRelease, PlanQuestion, RecordingView, ReleaseSummary, ReleaseView, ReplayView, StateView,
 };
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use coalmine_control::ControlError;
 use coalmine_control::gateways::{GatewayStatus, Liveness};
 use coalmine_control::trail::{Trail, TrailPoint};
 use coalmine_control::view::{Commit, Outcome, ReleaseStatus};
 use coalmine_core::analysis::alpha::shares;
+use coalmine_core::forecast::{Assumptions, Outlook};
 use coalmine_core::id::{Generation, ReleaseId, RouteName};
 use coalmine_core::release::check::check;
 use coalmine_core::release::event::Command;
@@ -59,14 +61,45 @@ pub(super) async fn create(
             Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the release cannot be started as written");
         return Err(refusal.with_details(faults));
     }
-    let new = coalmine_control::view::NewRelease {
+    let new = in_control(new);
+    refuse_undecidable(&api, &new).await?;
+    let created = api.control.create_release(new, actor).await?;
+    Ok((StatusCode::CREATED, Json(status_of(&api, &created.release.id)?)))
+}
+
+/// A start that can hardly end in a decision is refused, unless the release says that this is known. A route
+/// without a history cannot be judged, and is not refused.
+async fn refuse_undecidable(api: &Api, new: &coalmine_control::view::NewRelease) -> Result<(), Refusal> {
+    let outlook = match api.control.forecast(new, &Assumptions::default()).await {
+        Ok(outlook) => outlook,
+        Err(ControlError::TooLittle(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let details: Vec<String> = outlook.refusals().map(|h| format!("{}: {}; {}", h.key, h.what, h.mend)).collect();
+    if details.is_empty() {
+        return Ok(());
+    }
+    let message = "at the route's traffic the release is unlikely to be decided; `coalmine plan` shows what could, \
+                   and `acknowledge: [undecidable]` (or --acknowledge) starts it all the same";
+    Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "undecidable", message).with_details(details))
+}
+
+pub(super) async fn plan(
+    State(api): State<Api>,
+    _: Operator,
+    body: Result<Json<PlanQuestion>, JsonRejection>,
+) -> Result<Json<Outlook>, Refusal> {
+    let Json(question) = body?;
+    Ok(Json(api.control.forecast(&in_control(question.release), &question.stated).await?))
+}
+
+fn in_control(new: NewRelease) -> coalmine_control::view::NewRelease {
+    coalmine_control::view::NewRelease {
         route: RouteName(new.route),
         canary: new.canary,
         plan: new.plan,
         policy: new.policy,
-    };
-    let created = api.control.create_release(new, actor).await?;
-    Ok((StatusCode::CREATED, Json(status_of(&api, &created.release.id)?)))
+    }
 }
 
 pub(super) async fn one(

@@ -1,5 +1,6 @@
 //! What a release is made of.
 
+use coalmine_core::forecast::Assumptions;
 use coalmine_core::metric::Metric;
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{Guardrail, Policy, Role};
@@ -22,6 +23,18 @@ pub struct NewRelease {
     /// The criteria.
     #[schema(value_type = Object)]
     pub policy: Policy,
+}
+
+/// What `POST /plan` is asked: a release as it would be created, and what is stated over the route's own traffic.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanQuestion {
+    /// The release.
+    pub release: NewRelease,
+    /// What is stated instead of measured; empty: nothing.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub stated: Assumptions,
 }
 
 /// The stages of a release.

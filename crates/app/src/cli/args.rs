@@ -16,6 +16,7 @@ use std::path::PathBuf;
     after_help = "First steps:\n  coalmine demo                      see a release rolled back and one promoted\n  \
         coalmine config check              check coalmine.yaml, and every release file named after it\n  \
         coalmine serve                     start with ./coalmine.yaml\n  \
+        coalmine plan releases/new.yaml    see how long it needs, and what it may harm\n  \
         coalmine start releases/new.yaml   begin a release\n  \
         coalmine watch                     follow it\n\n\
         Exit codes: 0 done, 1 failed, 2 wrong usage or file, 3 refused by the server (state or conflict), \
@@ -49,6 +50,8 @@ pub enum Verb {
     Serve(ServeArgs),
     /// Watch a bad release be rolled back and a good one promoted, with simulated providers and customers.
     Demo(DemoArgs),
+    /// Say before the start how long a release needs, whom it may harm, and what cannot be decided.
+    Plan(PlanArgs),
     /// Begin a release described by a file.
     Start(StartArgs),
     /// Show routes, releases and what they wait for.
@@ -110,6 +113,50 @@ pub struct DemoArgs {
     pub stay: bool,
 }
 
+/// `coalmine plan FILE`.
+#[derive(Debug, Args)]
+#[command(after_help = "Reads the route's own last 24 hours from the server. With --traffic no server is asked: the \
+    file is read against --config, and stable is taken to be usual (errors 0.5 %, refusals 2 %, sessions of 4 \
+    requests, first content in 0.8 s, answers in 6 s) unless said otherwise.\n\n\
+    Examples:\n  coalmine plan releases/new.yaml\n  coalmine plan releases/new.yaml --traffic 1000/h --error-rate 1%\n  \
+    coalmine plan releases/new.yaml --cohort internal=3% --baseline refusal_rate=4%\n\n\
+    Exit codes: 0 nothing stands against the start, 1 something cannot be decided in time and is not acknowledged.")]
+pub struct PlanArgs {
+    /// The release file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Sessions of the route, as `1000/h`, `20/m` or `50000/d`; without it they are measured.
+    #[arg(long, value_name = "RATE", value_parser = super::plan::per_hour)]
+    pub traffic: Option<f64>,
+    /// Requests of a session, on average.
+    #[arg(long, value_name = "N")]
+    pub turns: Option<f64>,
+    /// Share of the sessions whose requests fare alike.
+    #[arg(long, value_name = "SHARE", value_parser = super::plan::share)]
+    pub cluster: Option<f64>,
+    /// Stable's errors, the same as `--baseline error_rate=SHARE`.
+    #[arg(long, value_name = "SHARE", value_parser = super::plan::share)]
+    pub error_rate: Option<f64>,
+    /// Stable's own value of a rate or score, as people read it: `refusal_rate=4%`, `feedback.solved=80%`.
+    #[arg(long, value_name = "METRIC=SHARE", value_parser = super::plan::metric_share)]
+    pub baseline: Vec<(coalmine_core::metric::Metric, f64)>,
+    /// Share of the requests (of a score: of the sessions) that show a metric: `feedback.solved=10%`.
+    #[arg(long, value_name = "METRIC=SHARE", value_parser = super::plan::metric_share)]
+    pub sampled: Vec<(coalmine_core::metric::Metric, f64)>,
+    /// Share of the route's sessions that a cohort brings; 10 % without it.
+    #[arg(long, value_name = "COHORT=SHARE", value_parser = super::plan::named_share)]
+    pub cohort: Vec<(String, f64)>,
+    /// Know that it may not be decided in time, as `acknowledge: [undecidable]` in the file.
+    #[arg(long)]
+    pub acknowledge: bool,
+    /// The configuration that the file is read against, with --traffic only.
+    #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
 /// `coalmine start FILE`.
 #[derive(Debug, Args)]
 pub struct StartArgs {
@@ -119,6 +166,9 @@ pub struct StartArgs {
     /// Create it in `draft` only: nothing is exposed until it is started by name.
     #[arg(long)]
     pub draft: bool,
+    /// Start although it may not be decided in time, as `acknowledge: [undecidable]` in the file.
+    #[arg(long)]
+    pub acknowledge: bool,
     /// Where the server is.
     #[command(flatten)]
     pub remote: Remote,

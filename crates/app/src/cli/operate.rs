@@ -8,6 +8,7 @@ use crate::config::{self, Background, Machine, ReleaseSpec, RouteBackground};
 use anyhow::{Context, Result};
 use coalmine_api::client::Client;
 use coalmine_api::types::{CommandBody, CommandOutcome, NewRelease, ReleaseView, SiteRoute};
+use coalmine_core::release::policy::Acknowledged;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,10 @@ use std::time::Duration;
 /// When the file is wrong, or the server refuses.
 pub async fn start(args: &StartArgs) -> Result<Exit> {
     let client = connect::client(&args.remote)?;
-    let spec = read_release(&client, &args.file).await?;
+    let mut spec = read_release(&client, &args.file).await?;
+    if args.acknowledge {
+        spec.policy.acknowledged.insert(Acknowledged::Undecidable);
+    }
     let new = NewRelease { route: spec.route.to_string(), canary: spec.canary, plan: spec.plan, policy: spec.policy };
     let created = client.create(&new).await?;
     if !args.draft {

@@ -13,7 +13,7 @@ use coalmine_stats::plan::{Forecast, optimum};
 
 /// What a plan says of the evidence to come.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Planned {
+pub(crate) struct Planned {
     /// Canary units per control unit at the stage with the fewest.
     odds: f64,
     /// Whether a fault may begin at a later stage.
@@ -21,7 +21,7 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    pub(super) fn of(plan: &Plan) -> Self {
+    pub(crate) fn of(plan: &Plan) -> Self {
         let shares = plan.stages.iter().map(|stage| stage.weight);
         let compared = shares.filter(|weight| *weight > WeightBp::ZERO && *weight < WeightBp::FULL);
         let least = compared.map(WeightBp::share).fold(f64::INFINITY, f64::min);
@@ -29,17 +29,21 @@ impl Planned {
         let onset = if plan.stages.len() > 1 { Onset::StageRestarts } else { Onset::FromStart };
         Self { odds, onset }
     }
+
+    pub(crate) fn onset(&self) -> Onset {
+        self.onset
+    }
 }
 
 /// The rollback process: "no worse than the rollback margin".
-pub(super) fn rollback(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Design {
+pub(crate) fn rollback(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Design {
     let (ratio, shift) = null(&guardrail.metric, guardrail.rollback);
     Design { side: Side::Rollback, centre, ratio, shift, odds: plan.odds, hint: None, onset: plan.onset }
 }
 
 /// The promotion process: "not within the promotion margin". What it hopes for is known, no difference,
 /// so half of its stake is on the bet that grows fastest then.
-pub(super) fn promote(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Result<Design, BadDesign> {
+pub(crate) fn promote(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Result<Design, BadDesign> {
     let (ratio, shift) = null(&guardrail.metric, guardrail.promote);
     let odds = plan.odds;
     let design = Design { side: Side::Promote, centre, ratio, shift, odds, hint: None, onset: Onset::FromStart };
@@ -49,7 +53,7 @@ pub(super) fn promote(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Res
 }
 
 /// The limit process: "the canary is at most at its limit"; `None` without a limit.
-pub(super) fn limit(guardrail: &Guardrail, yardstick: &Yardstick) -> Option<Result<Bound, BadDesign>> {
+pub(crate) fn limit(guardrail: &Guardrail, yardstick: &Yardstick) -> Option<Result<Bound, BadDesign>> {
     let limit = guardrail.limit?;
     let mean = match guardrail.metric.kind() {
         Kind::Rate | Kind::Score => limit,

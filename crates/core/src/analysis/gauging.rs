@@ -15,20 +15,20 @@ use std::collections::BTreeSet;
 
 /// The lines of one guardrail, as logarithms.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Against which the weighted rollback evidence stands.
-    pub(super) rollback: f64,
+    pub(crate) rollback: f64,
     /// Against which its limit stands.
-    pub(super) limit: f64,
+    pub(crate) limit: f64,
     /// Against which promotion stands.
-    pub(super) promote: f64,
+    pub(crate) promote: f64,
     /// ln of the guardrail's weight.
-    pub(super) weight: f64,
+    pub(crate) weight: f64,
 }
 
 impl Line {
     /// A guardrail shares in alpha; a signal and a dry run have lines of their own and roll nothing back.
-    pub(super) fn of(guardrail: &Guardrail, alpha: &Alpha, policy: &Policy) -> Self {
+    pub(crate) fn of(guardrail: &Guardrail, alpha: &Alpha, policy: &Policy) -> Self {
         let own = -policy.false_rollback_rate.ln();
         let (rollback, limit, weight) = match guardrail.role {
             Role::Guardrail => (alpha.guardrails_line(), alpha.limit_line(), weight_share(policy, guardrail)),

@@ -18,6 +18,9 @@ const HOUR: SpanMs = SpanMs::hours(1);
 pub struct RouteHistory {
     version: Option<VersionId>,
     hours: BTreeMap<u64, Summary>,
+    /// When its first turn began.
+    #[serde(default)]
+    began: Option<UnixMs>,
     #[serde(skip)]
     following: Following,
 }
@@ -32,12 +35,14 @@ impl RouteHistory {
         if turn.version != stable {
             return;
         }
+        self.began = Some(self.began.map_or(turn.started_at, |began| began.min(turn.started_at)));
+        let arrivals = self.following.add(turn);
         let hour = self.hour(turn.started_at);
+        hour.arrivals += arrivals;
         match turn.part {
             TurnPart::Whole | TurnPart::Judged => hour.add_request(&turn.outcome),
             TurnPart::Tail => {}
         }
-        self.following.add(turn);
         for session in self.following.grown(turn.started_at) {
             self.hour(session.began).add_session(&session);
         }
@@ -66,6 +71,13 @@ impl RouteHistory {
             sum.merge(hour);
         }
         sum
+    }
+
+    /// When that which [`Self::last`] sums up began; `None` before the first turn.
+    #[must_use]
+    pub fn covers_from(&self, span: SpanMs, now: UnixMs) -> Option<UnixMs> {
+        let from = UnixMs((now - span).0.div_ceil(HOUR.0).saturating_mul(HOUR.0));
+        self.began.map(|began| began.max(from))
     }
 
     /// Summaries by hour since 1970, oldest first.
@@ -129,6 +141,10 @@ mod tests {
         let text = serde_json::to_string(&history).unwrap();
         let read: RouteHistory = serde_json::from_str(&text).unwrap();
         assert_eq!(read.hours, history.hours);
+        let now = UnixMs(90 * 60_000);
+        assert_eq!(read.covers_from(SpanMs::hours(24), now), Some(UnixMs(0)));
+        assert_eq!(read.covers_from(SpanMs::hours(1), now), Some(UnixMs(HOUR.0)));
+        assert_eq!(read.last(SpanMs::hours(24), now).arrivals, 90);
         assert!(history.hours().map(|(_, hour)| hour.sessions).sum::<u64>() > 50);
     }
 }

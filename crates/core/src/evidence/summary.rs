@@ -25,6 +25,9 @@ pub struct Summary {
     pub requests: u64,
     /// Sessions that were followed to their age (a fixed share of all, where there are very many).
     pub sessions: u64,
+    /// Sessions that began, followed or not (an estimate where only a share is followed).
+    #[serde(default)]
+    pub arrivals: u64,
     /// Badness per metric, over requests (scores: over scores).
     pub rates: BTreeMap<Metric, Share>,
     /// Milliseconds to the first content.
@@ -120,6 +123,24 @@ impl LogHistogram {
         Some(last)
     }
 
+    /// The middle of every class above 0 and its count, ascending.
+    pub fn middles(&self) -> impl Iterator<Item = (f64, u64)> {
+        self.classes.iter().map(|(class, count)| (((f64::from(*class) + 0.5) * LN_STEP).exp(), *count))
+    }
+
+    /// The share of all that lie above `value`, within one class; 0 when empty.
+    #[must_use]
+    pub fn share_above(&self, value: f64) -> f64 {
+        let all = self.len();
+        if all == 0 || value.is_nan() {
+            return 0.0;
+        }
+        let place = if value > 0.0 { value.ln() / LN_STEP } else { f64::NEG_INFINITY };
+        let above = |(class, count): (&i16, &u64)| (f64::from(*class) + 1.0 - place).clamp(0.0, 1.0) * *count as f64;
+        let zeros = if value < 0.0 { self.zeros as f64 } else { 0.0 };
+        (zeros + self.classes.iter().map(above).sum::<f64>()) / all as f64
+    }
+
     /// Adds another.
     pub fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
@@ -171,6 +192,7 @@ impl Summary {
     pub fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         self.sessions += other.sessions;
+        self.arrivals += other.arrivals;
         for (metric, share) in &other.rates {
             let mine = self.rates.entry(metric.clone()).or_default();
             mine.bad += share.bad;
@@ -211,9 +233,11 @@ pub struct Followed {
 }
 
 impl Following {
-    /// Adds a turn's amounts to its session.
-    pub fn add(&mut self, turn: &Turn) {
-        let Some(unit) = turn.unit.filter(|unit| self.follows(*unit)) else { return };
+    /// Adds a turn's amounts to its session; tells how many sessions began with it, those that are not
+    /// followed counted by the one that is.
+    pub fn add(&mut self, turn: &Turn) -> u64 {
+        let Some(unit) = turn.unit.filter(|unit| self.follows(*unit)) else { return 0 };
+        let began = if self.open.contains_key(&unit) { 0 } else { 1_u64 << self.thinned.min(63) };
         let session =
             self.open.entry(unit).or_insert_with(|| Followed { began: turn.started_at, ..Followed::default() });
         for metric in Metric::BUILT_IN.into_iter().filter(|metric| metric.kind() == Kind::Amount) {
@@ -230,6 +254,7 @@ impl Following {
             let thinned = self.thinned;
             self.open.retain(|unit, _| is_kept(*unit, thinned));
         }
+        began
     }
 
     /// Hands out the sessions that have reached their age by `now`; looks at most once a minute.
@@ -273,6 +298,10 @@ mod tests {
             let found = histogram.quantile(q).unwrap();
             assert!((found / truth - 1.0).abs() < 0.031, "{q}: {found}");
         }
+        for (value, truth) in [(950.0, 0.05), (500.0, 0.5), (5_000.0, 0.0), (0.0, 1.0)] {
+            let found = histogram.share_above(value);
+            assert!((found - truth).abs() < 0.02, "{value}: {found}");
+        }
         histogram.add(f64::NAN);
         histogram.add(-1.0);
         assert_eq!(histogram.len(), 1_000);
@@ -303,9 +332,12 @@ mod tests {
     #[test]
     fn many_sessions_are_thinned_and_stay_bounded() {
         let mut following = Following::default();
+        let mut began = 0;
         for unit in 0..20_000 {
-            following.add(&turn(UnitKey(unit), UnixMs(0)));
+            began += following.add(&turn(UnitKey(unit), UnixMs(0)));
+            began += following.add(&turn(UnitKey(unit), UnixMs(0)));
         }
+        assert!((18_000..22_000).contains(&began), "{began}");
         assert!((1_000..=OPEN).contains(&following.open.len()), "{}", following.open.len());
     }
 

@@ -85,7 +85,7 @@ fn cap_and_centre(summary: &Summary, source: Source, metric: &Metric) -> Option<
 }
 
 /// A first guess where stable has shown nothing of it yet.
-fn usual(metric: &Metric) -> f64 {
+pub(crate) fn usual(metric: &Metric) -> f64 {
     match metric {
         Metric::ErrorRate | Metric::EmptyRate => 0.005,
         Metric::TruncatedRate => 0.01,
