@@ -17,8 +17,8 @@ pub use journal::{JournalView, ReplayView};
 pub use plan::{GuardrailView, NewRelease, PlanQuestion, PlanView, StageView};
 pub use recording::RecordingView;
 pub use release::{
-    CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary, ReleaseView,
-    ReportView, RouteView, ShareView, StateView, StatusView,
+    CommandBody, CommandOutcome, EtaView, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary,
+    ReleaseView, ReportView, RouteView, ShareView, StateView, StatusView,
 };
 pub use sentinel::{ProbeBody, ProbeView, SentinelView, TriesView};
 pub use site::{SiteRoute, SiteView};

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod files;
 pub mod operate;
 pub mod paint;
+pub mod picture;
 pub mod plan;
 mod plan_text;
 pub mod sentinel;

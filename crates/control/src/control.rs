@@ -19,6 +19,8 @@ use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
 use coalmine_core::release::check::check;
 use coalmine_core::release::decide::permit;
 use coalmine_core::release::event::{Command, Event};
+use coalmine_core::release::plan::Plan;
+use coalmine_core::release::policy::Policy;
 use coalmine_core::release::report::{Decision, JournalRow, Report};
 use coalmine_core::release::state::{Release, State};
 use coalmine_core::tally::Delta;
@@ -409,7 +411,7 @@ impl Control {
             route: new.route.clone(),
             stable: *stable,
             canary,
-            policy_hash: policy_hash(&new),
+            policy_hash: policy_hash(&new.plan, &new.policy),
             plan: new.plan,
             policy: new.policy,
             salt: self.ports.random.salt(),
@@ -477,9 +479,9 @@ impl Control {
 }
 
 /// BLAKE3 of the plan and the policy in their stored form.
-fn policy_hash(new: &NewRelease) -> String {
+pub(crate) fn policy_hash(plan: &Plan, policy: &Policy) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("coalmine release criteria 1");
-    for text in [serde_json::to_vec(&new.plan), serde_json::to_vec(&new.policy)].into_iter().flatten() {
+    for text in [serde_json::to_vec(plan), serde_json::to_vec(policy)].into_iter().flatten() {
         hasher.update(&text);
     }
     hasher.finalize().to_hex().to_string()

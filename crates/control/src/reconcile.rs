@@ -34,6 +34,8 @@ pub(crate) struct Desk {
     pub(crate) settled: BTreeMap<ReleaseId, Generation>,
     pub(crate) documents_at: UnixMs,
     pub(crate) retention_at: UnixMs,
+    /// Finished releases whose trail is written to its end.
+    pub(crate) drawn: BTreeSet<ReleaseId>,
     /// Finished releases whose sessions are forgotten.
     pub(crate) forgotten: BTreeSet<ReleaseId>,
 }

@@ -1,5 +1,6 @@
 //! Whether the journal of a release, decided anew, gives the same decisions.
 
+use crate::control::policy_hash;
 use coalmine_core::id::Generation;
 use coalmine_core::release::decide::decide;
 use coalmine_core::release::event::Event;
@@ -49,6 +50,14 @@ pub fn replay(release: &Release, journal: &[JournalRow]) -> Replay {
         if let Some(replayed) = differs {
             found.differences.push(Difference { generation: row.generation, written: row.decision.clone(), replayed });
         }
+    }
+    let criteria = policy_hash(&release.plan, &release.policy);
+    if !release.policy_hash.is_empty() && criteria != release.policy_hash {
+        found.differences.push(Difference {
+            generation: release.generation,
+            written: Decision::Create,
+            replayed: "the criteria do not have the hash that was frozen at the creation: they were changed".to_owned(),
+        });
     }
     if found.differences.is_empty() && found.rows > 0 && state != *release {
         found.differences.push(Difference {

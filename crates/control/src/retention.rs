@@ -68,21 +68,28 @@ impl Control {
         }
     }
 
-    async fn write_documents(&self, desk: &Desk) -> Result<(), StoreError> {
-        let mut documents = Vec::new();
+    async fn write_documents(&self, desk: &mut Desk) -> Result<(), StoreError> {
+        let (mut documents, mut ended) = (Vec::new(), Vec::new());
         for (route, history) in &desk.histories {
             documents.push((history_document(route), serde_json::to_string(history)));
         }
         {
             let known = self.known();
-            for found in known.releases.values().filter(|found| !found.release.state.is_over()) {
-                documents.push((crate::trail::document_of(&found.release.id), serde_json::to_string(&found.trail)));
+            // Of a release that is over once more, so that its picture has its end.
+            for (id, found) in &known.releases {
+                let is_over = found.release.state.is_over();
+                if found.trail.points.is_empty() || (is_over && desk.drawn.contains(id)) {
+                    continue;
+                }
+                documents.push((crate::trail::document_of(id), serde_json::to_string(&found.trail)));
+                ended.extend(is_over.then(|| id.clone()));
             }
         }
         for (name, text) in documents {
             let text = text.map_err(|error| StoreError::Corrupt { what: format!("document {name}: {error}") })?;
             self.ask("writing a document", self.store.put_document(&self.settings.tenant, &name, &text)).await?;
         }
+        desk.drawn.extend(ended);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ pub mod alpha;
 mod band;
 pub mod books;
 pub(crate) mod design;
+pub mod eta;
 mod finding;
 pub(crate) mod gauging;
 pub mod look;

@@ -6,8 +6,9 @@ use super::operators::Operator;
 use crate::types::evidence::bounded;
 use crate::types::journal::decision_word;
 use crate::types::{
-    CommandBody, CommandOutcome, EvidencePoint, EvidenceTrack, ExplainView, FindingView, GatewayView, GuardrailView,
-    JournalView, NewRelease, PlanQuestion, RecordingView, ReleaseSummary, ReleaseView, ReplayView, StateView,
+    CommandBody, CommandOutcome, EtaView, EvidencePoint, EvidenceTrack, ExplainView, FindingView, GatewayView,
+    GuardrailView, JournalView, NewRelease, PlanQuestion, RecordingView, ReleaseSummary, ReleaseView, ReplayView,
+    StateView,
 };
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -16,11 +17,14 @@ use coalmine_control::ControlError;
 use coalmine_control::gateways::{GatewayStatus, Liveness};
 use coalmine_control::trail::{Trail, TrailPoint};
 use coalmine_control::view::{Commit, Outcome, ReleaseStatus};
+use coalmine_core::analysis::Evidence;
 use coalmine_core::analysis::alpha::shares;
+use coalmine_core::analysis::eta::{Eta, eta};
 use coalmine_core::forecast::{Assumptions, Outlook};
 use coalmine_core::id::{Generation, ReleaseId, RouteName};
 use coalmine_core::release::check::check;
 use coalmine_core::release::event::Command;
+use coalmine_core::time::UnixMs;
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -132,7 +136,7 @@ pub(super) async fn explain(
         false_promotion_rate: policy.false_promotion_rate,
         shares: shares(policy, explanation.release.attempt).into_iter().map(Into::into).collect(),
         policy_hash: explanation.release.policy_hash.clone(),
-        tracks: api.control.evidence_history(&id).as_ref().map(tracks).unwrap_or_default(),
+        tracks: api.control.evidence_history(&id).map(|trail| tracks(&trail, api.control.now())).unwrap_or_default(),
         journal: explanation.journal.iter().map(JournalView::from).collect(),
     }))
 }
@@ -243,9 +247,23 @@ fn outcome_view(outcome: &Outcome) -> CommandOutcome {
     }
 }
 
-fn tracks(trail: &Trail) -> Vec<EvidenceTrack> {
+/// When a side of a track is likely to reach its line, in words and as an instant.
+fn eta_view(points: &[TrailPoint], now: UnixMs, side: fn(&TrailPoint) -> Evidence) -> EtaView {
+    let line = points.last().map_or(f64::INFINITY, |p| side(p).line);
+    let track: Vec<(UnixMs, f64)> = points.iter().map(|p| (p.at, side(p).log)).collect();
+    match eta(&track, line, now) {
+        Eta::Reached => EtaView { is: "reached".to_owned(), at_ms: None },
+        Eta::About { at } => EtaView { is: "about".to_owned(), at_ms: Some(at.0) },
+        Eta::NotAtThisRate => EtaView { is: "not_at_this_rate".to_owned(), at_ms: None },
+        Eta::TooEarly => EtaView { is: "too_early".to_owned(), at_ms: None },
+    }
+}
+
+fn tracks(trail: &Trail, now: UnixMs) -> Vec<EvidenceTrack> {
     let track = |(metric, points): (&coalmine_core::metric::Metric, &Vec<TrailPoint>)| EvidenceTrack {
         metric: metric.to_string(),
+        rollback_eta: eta_view(points, now, |p| p.rollback),
+        promote_eta: eta_view(points, now, |p| p.promote),
         points: points
             .iter()
             .map(|p| EvidencePoint {

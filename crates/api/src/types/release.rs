@@ -178,8 +178,21 @@ pub struct ShareView {
 pub struct EvidenceTrack {
     /// The metric's name.
     pub metric: String,
+    /// When the line of a rollback is likely to be reached.
+    pub rollback_eta: EtaView,
+    /// When the line of promotion is.
+    pub promote_eta: EtaView,
     /// Oldest first; thinned out when long.
     pub points: Vec<EvidencePoint>,
+}
+
+/// When evidence is likely to reach its line, from how it went lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EtaView {
+    /// `reached`, `about`, `not_at_this_rate`, `too_early`.
+    pub is: String,
+    /// When, in milliseconds since 1970; with `about` only.
+    pub at_ms: Option<u64>,
 }
 
 /// One point.

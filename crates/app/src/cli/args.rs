@@ -250,6 +250,9 @@ pub struct ExplainArgs {
     /// Replay the record and say whether every decision comes out the same.
     #[arg(long)]
     pub replay: bool,
+    /// Write a picture of the evidence over time to this file, and print nothing else.
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub svg: Option<PathBuf>,
     /// Where the server is.
     #[command(flatten)]
     pub remote: Remote,

@@ -2,11 +2,11 @@
 
 use super::Exit;
 use super::args::ExplainArgs;
-use super::paint::{Paint, Tone, sparkline};
+use super::paint::{Paint, Tone, span, sparkline};
 use super::status::{interval, power, release_text, sentinel_line, verdict_word};
-use super::{connect, say};
-use anyhow::Result;
-use coalmine_api::types::{ExplainView, FindingView, ShareView};
+use super::{connect, picture, say};
+use anyhow::{Context, Result};
+use coalmine_api::types::{EtaView, ExplainView, FindingView, ShareView};
 use coalmine_api::when::utc;
 use std::fmt::Write as _;
 
@@ -28,6 +28,11 @@ pub async fn run(args: &ExplainArgs) -> Result<Exit> {
         return Ok(if replay.differs.is_empty() { Exit::Done } else { Exit::Failed });
     }
     let explained = client.explain(&found.id).await?;
+    if let Some(file) = &args.svg {
+        std::fs::write(file, picture::svg(&explained)).with_context(|| format!("writing {}", file.display()))?;
+        say(&format!("{}\n", file.display()));
+        return Ok(Exit::Done);
+    }
     if args.remote.json {
         connect::print_json(&explained)?;
     } else {
@@ -135,8 +140,20 @@ fn finding_text(f: &FindingView, e: &ExplainView, paint: Paint) -> String {
             paint.tone(Tone::Bad, &sparkline(&rollback, last.rollback_line, 40)),
             paint.tone(Tone::Good, &sparkline(&promote, last.promote_line, 40))
         );
+        if !super::connect::is_over(&e.release.state.is) {
+            let (back, forth) = (eta(&track.rollback_eta, e), eta(&track.promote_eta, e));
+            let _ = writeln!(text, "    at this rate: rollback {back}, promotion {forth}");
+        }
     }
     text
+}
+
+/// When a line is likely to be reached: `in 3h 05m`, `not at this rate`.
+fn eta(eta: &EtaView, e: &ExplainView) -> String {
+    match (eta.is.as_str(), eta.at_ms) {
+        ("about", Some(at_ms)) => format!("in {}", span(at_ms.saturating_sub(e.release.now_ms))),
+        (word, _) => word.replace('_', " "),
+    }
 }
 
 fn percent(share: f64) -> String {

@@ -92,3 +92,48 @@ async fn an_effect_that_was_not_done_is_done_by_the_next_round() {
     fixture.control.tick().await;
     assert_eq!(fixture.control.health().outbox, 0);
 }
+
+#[tokio::test]
+async fn a_picture_of_the_evidence_survives_a_restart_to_the_end_of_its_release() {
+    let fixture = Fixture::new().await;
+    let id = fixture.started().await;
+    for sequence in 1..4 {
+        fixture.clock.pass(SpanMs::minutes(2));
+        fixture.report("a", sequence);
+        fixture.control.tick().await;
+    }
+    fixture.control.command(&id, rollback("enough"), alice(), None).await.unwrap();
+    for _ in 0..3 {
+        fixture.clock.pass(SpanMs::minutes(2));
+        fixture.control.tick().await;
+    }
+    let before = fixture.control.evidence_history(&id).unwrap();
+    assert!(!before.points.is_empty(), "there is something to lose");
+    let fixture = fixture.restart().await;
+    assert_eq!(fixture.control.evidence_history(&id).unwrap().points.len(), before.points.len());
+}
+
+#[tokio::test]
+async fn a_tampered_record_is_told() {
+    let fixture = Fixture::new().await;
+    let id = fixture.started().await;
+    fixture.control.command(&id, rollback("enough"), alice(), None).await.unwrap();
+    let (release, journal) = (fixture.control.release(&id).unwrap(), fixture.control.journal(&id).await.unwrap());
+    let told = |release: &coalmine_core::release::state::Release, journal: &[_]| {
+        !coalmine_control::replay::replay(release, journal).differences.is_empty()
+    };
+    assert!(!told(&release, &journal));
+    let mut looser = release.clone();
+    looser.policy.false_rollback_rate *= 2.0;
+    assert!(told(&looser, &journal), "other criteria");
+    assert!(told(&release, &journal[..journal.len() - 1]), "the last row is gone");
+    let mut without = journal.clone();
+    without.remove(1);
+    assert!(told(&release, &without), "a row is gone from the middle");
+    let mut other = journal;
+    let decision = other[1].decision.clone();
+    if let Some(last) = other.last_mut() {
+        last.decision = decision;
+    }
+    assert!(told(&release, &other), "another decision");
+}
