@@ -15,7 +15,9 @@ use crate::view::{
     Created, Explanation, Health, KnownVersion, NewRelease, Outcome, PendingRollback, Recording, ReleaseStatus,
     RouteStatus, SeededRoute, StoreHealth,
 };
+use crate::watched::Watched;
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
+use coalmine_core::metric::Metric;
 use coalmine_core::release::check::check;
 use coalmine_core::release::decide::permit;
 use coalmine_core::release::event::{Command, Event};
@@ -174,7 +176,8 @@ impl Control {
         }
         let diff = stable.diff(&new.canary);
         self.register_version(new.canary.clone()).await?;
-        let release = self.draft(new, &row.stable, canary, row.releases);
+        let carried = self.carried(&new, row.stable, canary).await?;
+        let release = self.draft(new, &row.stable, canary, row.releases, carried);
         let report = Report { headline: format!("created by {actor}"), ..Report::default() };
         let first = JournalRow {
             release: release.id.clone(),
@@ -404,7 +407,36 @@ impl Control {
         self.clock.now()
     }
 
-    fn draft(&self, new: NewRelease, stable: &VersionId, canary: VersionId, releases: u64) -> Release {
+    /// The earlier tries of a canary on a route.
+    fn tries(&self, route: &RouteName, canary: VersionId) -> Vec<Release> {
+        let known = self.known();
+        let all = known.releases.values().map(|found| &found.release);
+        let earlier = all.filter(|r| r.route == *route && r.canary == canary && r.started_at.is_some());
+        earlier.cloned().collect()
+    }
+
+    /// The promotion evidence that the last try of the same canary left, from what the store kept of it.
+    async fn carried(
+        &self,
+        new: &NewRelease,
+        stable: VersionId,
+        canary: VersionId,
+    ) -> Result<BTreeMap<Metric, f64>, ControlError> {
+        let tries = self.tries(&new.route, canary);
+        let Some(last) = tries.iter().max_by_key(|release| release.created_at) else { return Ok(BTreeMap::new()) };
+        let call = self.store.evidence(&self.settings.tenant, &last.id);
+        let evidence = self.ask("reading the evidence of the last try", call).await?;
+        Ok(Watched::restore(last, evidence)?.carry(last, stable, &new.policy))
+    }
+
+    fn draft(
+        &self,
+        new: NewRelease,
+        stable: &VersionId,
+        canary: VersionId,
+        releases: u64,
+        carried: BTreeMap<Metric, f64>,
+    ) -> Release {
         Release {
             id: ReleaseId(format!("{}-{}", new.route, releases + 1)),
             tenant: self.settings.tenant.clone(),
@@ -416,6 +448,7 @@ impl Control {
             policy: new.policy,
             salt: self.ports.random.salt(),
             attempt: self.attempts(&new.route, canary),
+            carried,
             created_at: self.clock.now(),
             started_at: None,
             promoted_at: None,

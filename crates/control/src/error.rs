@@ -40,7 +40,9 @@ pub enum ControlError {
         version: VersionId,
     },
     /// End the other release first.
-    #[error("route {route} already has release {running}, which is not over; end it first")]
+    #[error(
+        "route {route} already has release {running}, which is not over and goes on; a route tries one version at a time: wait for its end, or `coalmine rollback {running}` and start again"
+    )]
     RouteBusy {
         /// Which route.
         route: RouteName,

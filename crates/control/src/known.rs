@@ -117,7 +117,7 @@ impl Known {
 /// When it was over, and the old stable no longer kept.
 fn ended_at(release: &Release) -> Option<UnixMs> {
     match &release.state {
-        State::Promoted { at, keep_until } => Some(*at.max(keep_until)),
+        State::Promoted { at, keep_until, .. } => Some(*at.max(keep_until)),
         State::RolledBack { at, .. } => Some(*at),
         State::Draft
         | State::Preflight

@@ -162,10 +162,11 @@ impl Control {
         Ok(())
     }
 
-    /// The releases that are not over, as committed.
+    /// The releases that are looked at, as committed: those that are not over, and those promoted for which
+    /// sessions are held back.
     pub(crate) fn unfinished(&self) -> Vec<Release> {
         let known = self.known();
-        let open = known.releases.values().filter(|found| !found.release.state.is_over());
+        let open = known.releases.values().filter(|found| found.release.state.is_watched());
         open.map(|found| found.release.clone()).collect()
     }
 

@@ -168,9 +168,31 @@ impl Control {
         }
     }
 
+    /// Nobody is held back for a promotion that a later release of the route builds on.
+    async fn superseded(&self, release: &Release) -> bool {
+        if release.state.hold_back().is_zero() {
+            return false;
+        }
+        let later = {
+            let known = self.known();
+            let of_route = known.releases.values().filter(|found| found.release.route == release.route);
+            let mut exposing = of_route.filter(|found| found.release.state.serving_stage().is_some());
+            exposing.next().map(|found| found.release.id.clone())
+        };
+        let Some(by) = later else { return false };
+        if let Err(error) = self.act(&release.id, Event::Superseded { by }, Actor::coalmine(), None).await {
+            tracing::warn!(release = %release.id, error = %chain(&error), "its hold-back is not ended yet");
+        }
+        true
+    }
+
     /// Analyse and decide one release; what goes wrong in it stays in it.
     async fn look(&self, desk: &Desk, release: &Release, saved: Saved, now: UnixMs) {
-        if release.state.serving_stage().is_none() && release.state != State::Preflight {
+        if self.superseded(release).await {
+            return;
+        }
+        let looked_at = release.state.serving_stage().is_some() || release.state == State::Preflight;
+        if !looked_at && release.state.hold_back().is_zero() {
             return;
         }
         let Some(watched) = desk.watched.get(&release.id) else { return };

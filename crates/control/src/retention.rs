@@ -77,7 +77,7 @@ impl Control {
             let known = self.known();
             // Of a release that is over once more, so that its picture has its end.
             for (id, found) in &known.releases {
-                let is_over = found.release.state.is_over();
+                let is_over = !found.release.state.is_watched();
                 if found.trail.points.is_empty() || (is_over && desk.drawn.contains(id)) {
                     continue;
                 }
@@ -97,7 +97,7 @@ impl Control {
     async fn forget_sessions(&self, desk: &mut Desk) -> Result<(), StoreError> {
         let over: Vec<ReleaseId> = {
             let known = self.known();
-            let over = known.releases.values().filter(|found| found.release.state.is_over());
+            let over = known.releases.values().filter(|found| !found.release.state.is_watched());
             let due = over.filter(|found| !desk.forgotten.contains(&found.release.id));
             due.take(RELEASES_AT_ONCE).map(|found| found.release.id.clone()).collect()
         };

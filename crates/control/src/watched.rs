@@ -3,10 +3,13 @@
 use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
 use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, SealedBucket, Totals};
 use coalmine_core::id::{ReleaseId, UnitKey};
+use coalmine_core::metric::Metric;
+use coalmine_core::release::policy::Policy;
 use coalmine_core::release::state::Release;
 use coalmine_core::sentinel::{Records, Round};
 use coalmine_core::tally::{Delta, Dropped, Feedback, Turn};
 use coalmine_core::time::UnixMs;
+use coalmine_core::version::VersionId;
 use coalmine_store::{ReleaseEvidence, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,6 +109,11 @@ impl Watched {
     /// What the sentinels have shown.
     pub(crate) fn sentinels(&self) -> &Records {
         &self.ledger.totals().sentinels
+    }
+
+    /// The promotion evidence that the next try of the same canary starts from.
+    pub(crate) fn carry(&self, release: &Release, stable: VersionId, next: &Policy) -> BTreeMap<Metric, f64> {
+        self.books.as_ref().map(|books| books.carry(release, stable, next)).unwrap_or_default()
     }
 
     /// One look.

@@ -50,6 +50,9 @@ pub struct Analysis {
     pub harmed: Interval,
     /// Excess cost so far in US dollars; `None` without prices.
     pub extra_cost_usd: Option<Interval>,
+    /// What a ramp may rise by; `None` where the plan has none, or nothing is posted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub climb: Option<Climb>,
     /// The state of the evidence itself.
     pub quality: Quality,
     /// Per sentinel, in the order of the suite.
@@ -83,12 +86,48 @@ pub struct Finding {
     pub silent: SpanMs,
     /// Evidence for a rollback (the latched maximum over the metric's numbers, weighted) against its line.
     pub rollback: Evidence,
+    /// log of the same evidence as it stands now, without the latch.
+    #[serde(default = "no_evidence", with = "crate::float")]
+    pub standing: f64,
     /// Evidence for promotion, as it stands now, against its line.
     pub promote: Evidence,
     /// Against the absolute limit, where there is one.
     pub limit: Option<Evidence>,
+    /// Stable's own evidence against the same limit, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_limit: Option<Evidence>,
     /// Why, as a sentence with numbers.
     pub reason: String,
+}
+
+/// What a ramp may rise by: no word of traffic, only what the evidence excludes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Climb {
+    /// The worst excess of badness that no guardrail's evidence has excluded, 1 while nothing is.
+    pub worst: f64,
+    /// Whose.
+    pub limited_by: Option<Metric>,
+    /// Sessions of both arms that began in a minute, over the last sealed buckets.
+    pub units_per_minute: f64,
+}
+
+/// log E of something that was never tested.
+fn no_evidence() -> f64 {
+    f64::NEG_INFINITY
+}
+
+impl Finding {
+    /// Stable itself is proven above the limit.
+    #[must_use]
+    pub fn is_sick_in_stable(&self) -> bool {
+        self.control_limit.is_some_and(Evidence::reached)
+    }
+
+    /// Both arms are proven above the limit: the cause is not the canary.
+    #[must_use]
+    pub fn is_bad_in_both_arms(&self) -> bool {
+        self.is_sick_in_stable() && self.limit.is_some_and(Evidence::reached)
+    }
 }
 
 /// One sentinel's finding.

@@ -160,4 +160,7 @@ pub struct TwoArms {
     /// The canary against a limit with its own threshold; empty where it has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "classes::sparse")]
     pub canary_limit: Vec<u64>,
+    /// Control against the same; empty where the limit has no threshold of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "classes::sparse")]
+    pub control_limit: Vec<u64>,
 }

@@ -7,6 +7,8 @@ use crate::metric::Metric;
 use crate::release::decide::decide;
 use crate::release::effect::{Effect, Notice};
 use crate::release::event::{Command, Event};
+use crate::release::forward::DOUBT;
+use crate::release::plan::Gate;
 use crate::release::policy::{NoDataThen, OnUndecided, Role};
 use crate::release::report::{Decision, Step};
 use crate::release::state::{Release, State};
@@ -19,15 +21,20 @@ use std::fmt;
 /// A law of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Law {
-    /// Only a committed start, advance or approval raises anybody's exposure (3).
+    /// Only a committed start, advance, approval or promotion, and the end of a hold-back, raises anybody's
+    /// exposure (3).
     ExposureByDecision,
-    /// A cohort's weight never falls, but by rollback or when promotion makes the canary stable (4).
+    /// A cohort's weight never falls, but by rollback; a promotion gives it everybody, or all but those held
+    /// back (4).
     WeightNeverFalls,
     /// The machine advances only with the stage's minimum of sessions, and never over a guardrail that is
     /// regressed, silent or unusable, void evidence, or a freeze (7).
     AdvanceNeedsEvidence,
     /// The machine promotes only with every guardrail proven now, or undecided by a policy that says so (7).
     PromotionNeedsProof,
+    /// A ramp climbs no further than the harm that it bears in the worst case not yet excluded, and its bake
+    /// goes on.
+    RampBearsItsHarm,
     /// Evidence, a limit or a tripwire that says rollback is obeyed wherever a stage is served.
     RollbackOutranks,
     /// Rollback is legal in every state but rolling back, rolled back, and promoted beyond the keep.
@@ -61,11 +68,12 @@ impl fmt::Display for Violation {
 
 impl Law {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ExposureByDecision,
         Self::WeightNeverFalls,
         Self::AdvanceNeedsEvidence,
         Self::PromotionNeedsProof,
+        Self::RampBearsItsHarm,
         Self::RollbackOutranks,
         Self::RollbackLegal,
         Self::RollbackTold,
@@ -83,6 +91,7 @@ impl Law {
             Self::WeightNeverFalls => "weight-never-falls",
             Self::AdvanceNeedsEvidence => "advance-needs-evidence",
             Self::PromotionNeedsProof => "promotion-needs-proof",
+            Self::RampBearsItsHarm => "ramp-bears-its-harm",
             Self::RollbackOutranks => "rollback-outranks",
             Self::RollbackLegal => "rollback-legal",
             Self::RollbackTold => "rollback-told",
@@ -99,6 +108,7 @@ impl Law {
             Self::WeightNeverFalls => weight_never_falls(taken),
             Self::AdvanceNeedsEvidence => advance_needs_evidence(taken),
             Self::PromotionNeedsProof => promotion_needs_proof(taken),
+            Self::RampBearsItsHarm => ramp_bears_its_harm(taken),
             Self::RollbackOutranks => rollback_outranks(taken),
             Self::RollbackLegal => rollback_legal(taken),
             Self::RollbackTold => rollback_told(taken),
@@ -129,7 +139,7 @@ impl<'a> Taken<'a> {
     fn look(&self) -> Option<&'a Analysis> {
         match self.event {
             Event::Look { analysis } => Some(analysis),
-            Event::Created | Event::Operator { .. } | Event::Served => None,
+            Event::Created | Event::Operator { .. } | Event::Superseded { .. } | Event::Served => None,
         }
     }
 
@@ -140,18 +150,40 @@ impl<'a> Taken<'a> {
         named.into_iter().map(Some).chain([None]).collect()
     }
 
+    fn weight_before(&self, who: &Option<CustomerId>) -> WeightBp {
+        weight_of(self.before, &exposures(self.before), who.as_ref())
+    }
+
+    fn weight_now(&self, who: &Option<CustomerId>) -> WeightBp {
+        weight_of(&self.step.next, &exposures(&self.step.next), who.as_ref())
+    }
+
     fn passed(&self) -> String {
         format!("{} -> {} by {:?}", self.before.state.word(), self.step.next.state.word(), self.step.decision)
     }
 }
 
-fn weight_of(exposures: &[Exposure], customer: Option<&CustomerId>) -> WeightBp {
-    governing(exposures, customer).map_or(WeightBp::ZERO, |exposure| exposure.weight)
+/// The share of a customer's new sessions that the canary's version answers.
+fn weight_of(release: &Release, exposures: &[Exposure], customer: Option<&CustomerId>) -> WeightBp {
+    let beside = match &release.state {
+        State::Promoting { .. } | State::Promoted { .. } if exposures.is_empty() => WeightBp::FULL,
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoting { .. }
+        | State::Promoted { .. }
+        | State::RollingBack { .. }
+        | State::RolledBack { .. } => WeightBp::ZERO,
+    };
+    governing(exposures, customer).map_or(beside, |exposure| exposure.weight)
 }
 
 fn exposure_by_decision(taken: &Taken<'_>) -> Option<String> {
     let may_raise = match &taken.step.decision {
-        Decision::Start | Decision::Advance { .. } => true,
+        Decision::Start | Decision::Advance { .. } | Decision::Promote => true,
+        Decision::Settle => !taken.before.state.hold_back().is_zero(),
         Decision::Create
         | Decision::Hold
         | Decision::Preflight
@@ -159,28 +191,25 @@ fn exposure_by_decision(taken: &Taken<'_>) -> Option<String> {
         | Decision::AskApproval { .. }
         | Decision::Pause
         | Decision::Resume
-        | Decision::Promote
-        | Decision::Rollback { .. }
-        | Decision::Settle => false,
+        | Decision::Rollback { .. } => false,
     };
-    let (was, is) = (exposures(taken.before), exposures(&taken.step.next));
-    let raised = |who: &Option<CustomerId>| weight_of(&is, who.as_ref()) > weight_of(&was, who.as_ref());
+    let raised = |who: &Option<CustomerId>| taken.weight_now(who) > taken.weight_before(who);
     (!may_raise && taken.everybody().iter().any(raised)).then(|| taken.passed())
 }
 
 fn weight_never_falls(taken: &Taken<'_>) -> Option<String> {
     let may_fall = match &taken.step.next.state {
-        State::Promoting { .. } | State::RollingBack { .. } => true,
+        State::RollingBack { .. } => true,
         State::Draft
         | State::Preflight
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
+        | State::Promoting { .. }
         | State::Promoted { .. }
         | State::RolledBack { .. } => false,
     };
-    let (was, is) = (exposures(taken.before), exposures(&taken.step.next));
-    let fell = |who: &Option<CustomerId>| weight_of(&is, who.as_ref()) < weight_of(&was, who.as_ref());
+    let fell = |who: &Option<CustomerId>| taken.weight_now(who) < taken.weight_before(who);
     (!may_fall && taken.everybody().iter().any(fell)).then(|| taken.passed())
 }
 
@@ -203,10 +232,41 @@ fn advance_needs_evidence(taken: &Taken<'_>) -> Option<String> {
     if !forward {
         return None;
     }
-    let unseen = analysis.posted.canary < stage.min_sessions.max(1);
+    let climbs = matches!(taken.step.next.plan.stages.get(to_stage(taken.step)?).map(|s| &s.gate), Some(Gate::Ramp(_)));
+    let unseen = analysis.posted.canary < stage.min_sessions.max(1) && !climbs;
     let void = !analysis.quality.holds.is_empty() || taken.before.policy.frozen_until(taken.now).is_some();
     let against = stage.leaves_control() && objects(taken.before, analysis);
     (unseen || void || against).then(|| taken.passed())
+}
+
+/// The stage that a step opened or asks to open.
+fn to_stage(step: &Step) -> Option<usize> {
+    match &step.decision {
+        Decision::Advance { stage } | Decision::AskApproval { stage } => Some(*stage),
+        Decision::Create
+        | Decision::Hold
+        | Decision::Preflight
+        | Decision::Tell
+        | Decision::Start
+        | Decision::Pause
+        | Decision::Resume
+        | Decision::Promote
+        | Decision::Rollback { .. }
+        | Decision::Settle => None,
+    }
+}
+
+/// A ramp climbs by itself no further than its worst case that is not excluded allows: harm = weight ·
+/// excess · sessions a minute.
+fn ramp_bears_its_harm(taken: &Taken<'_>) -> Option<String> {
+    let analysis = taken.look()?;
+    let rung = to_stage(taken.step)?;
+    let Gate::Ramp(ramp) = &taken.before.plan.stages.get(rung)?.gate else { return None };
+    let climb = analysis.climb.as_ref();
+    let weight = taken.before.plan.stages[rung].weight.share();
+    let harm = climb.map_or(f64::INFINITY, |climb| weight * climb.worst * climb.units_per_minute);
+    let bake_kept = taken.before.state.entered_at() == taken.step.next.state.entered_at();
+    (harm > ramp.harm_per_minute * (1.0 + 1e-6) || !bake_kept).then(|| format!("{}, harm {harm}", taken.passed()))
 }
 
 fn promotion_needs_proof(taken: &Taken<'_>) -> Option<String> {
@@ -224,7 +284,8 @@ fn promotion_needs_proof(taken: &Taken<'_>) -> Option<String> {
     let acknowledged = policy.on_undecided == OnUndecided::Promote && taken.now >= started_at + policy.max_duration;
     let all_proven = guardrails.peek().is_some()
         && guardrails.all(|g| proven(&g.metric) || is_borne_silent(taken.before, analysis, &g.metric));
-    let against = objects(taken.before, analysis);
+    let against = objects(taken.before, analysis)
+        || analysis.findings.iter().any(|f| f.role == Role::Guardrail && f.standing >= DOUBT.ln());
     let unseen = analysis.posted.canary == 0;
     (unseen || void || against || !(all_proven || acknowledged)).then(|| taken.passed())
 }
@@ -233,7 +294,11 @@ fn promotion_needs_proof(taken: &Taken<'_>) -> Option<String> {
 fn objects(release: &Release, analysis: &Analysis) -> bool {
     let guardrails = release.policy.guardrails.iter().filter(|g| g.role == Role::Guardrail);
     let mut verdicts = guardrails.map(|g| {
-        let verdict = analysis.findings.iter().find(|f| f.metric == g.metric).map(|f| f.verdict);
+        let finding = analysis.findings.iter().find(|f| f.metric == g.metric);
+        let verdict = match finding {
+            Some(finding) if finding.is_bad_in_both_arms() => Some(Verdict::Regressed),
+            Some(_) | None => finding.map(|f| f.verdict),
+        };
         (verdict, is_borne_silent(release, analysis, &g.metric))
     });
     verdicts.any(|(verdict, borne)| match verdict {
@@ -252,7 +317,9 @@ fn is_borne_silent(release: &Release, analysis: &Analysis, metric: &Metric) -> b
 
 fn rollback_outranks(taken: &Taken<'_>) -> Option<String> {
     let analysis = taken.look()?;
-    taken.before.state.serving_stage()?;
+    if taken.before.state.serving_stage().is_none() && taken.before.state.hold_back().is_zero() {
+        return None;
+    }
     let due = analysis.rollback.reached() || !analysis.limits_exceeded.is_empty() || analysis.tripped.is_some();
     let obeyed = matches!(taken.step.next.state, State::RollingBack { .. });
     (due && !obeyed).then(|| taken.passed())
@@ -326,9 +393,10 @@ fn criteria_frozen(taken: &Taken<'_>) -> Option<String> {
 fn over_is_over(taken: &Taken<'_>) -> Option<String> {
     let allowed = match (&taken.before.state, &taken.step.next.state) {
         (State::RolledBack { .. }, _) => taken.step.next == *taken.before,
-        (State::Promoted { .. }, after) => {
-            taken.step.next == *taken.before || matches!(after, State::RollingBack { .. })
+        (State::Promoted { at, keep_until, .. }, State::Promoted { at: then, keep_until: till, hold_back }) => {
+            taken.step.next == *taken.before || (at == then && keep_until == till && hold_back.is_zero())
         }
+        (State::Promoted { .. }, after) => matches!(after, State::RollingBack { .. }),
         (State::RollingBack { .. }, after) => matches!(after, State::RollingBack { .. } | State::RolledBack { .. }),
         (State::Promoting { .. }, after) => {
             matches!(after, State::Promoting { .. } | State::Promoted { .. } | State::RollingBack { .. })

@@ -13,13 +13,14 @@ pub mod effect;
 pub mod event;
 #[cfg(test)]
 pub(crate) mod example;
-mod forward;
+pub(crate) mod forward;
 pub mod freeze;
 mod look;
 mod moves;
 pub mod plan;
 pub mod policy;
 mod preflight;
+mod ramp;
 pub mod report;
 pub mod state;
 pub mod words;

@@ -16,6 +16,8 @@
 //! from 1h to 2h store down        # also: `reports lost`, `scores lost`
 //! at 45m restart
 //! stage 5% bake 30m min 100       # also: `stage acme 50% bake …`, a customer's sessions alone
+//! ramp adaptive harm 5/min from 1% to 50% bake 1h min 100   # instead of a last stage
+//! hold_back 2%                    # after the promotion, while the old stable is kept: `keep 48h`
 //! guard error_rate margin 0.5pp   # also: rollback_margin 0pp, max 5%, weight 30%
 //! signal ttft_p95 margin 20%      # holds, and rolls nothing back
 //! tripwire 5                      # failures in a row
@@ -35,7 +37,7 @@ use coalmine_control::view::NewRelease;
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, RouteName};
 use coalmine_core::metric::{Kind, Metric};
-use coalmine_core::release::plan::{Gate, Plan, Stage};
+use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
     Ages, Budget, Guardrail, Margin, OnRollback, OnUndecided, Policy, Role, Tripwire,
 };
@@ -156,6 +158,7 @@ impl Scenario {
                 self.plan.stages.push(stage);
             }
             ["stage", weight, "bake", bake, "min", min] => self.plan.stages.push(stage(weight, bake, min)?),
+            ["ramp", "adaptive", "harm", harm, rest @ ..] => self.plan.stages.extend(ramp(harm, rest)?),
             _ if self.read_users(words)? || self.read_policy(words)? => {}
             [] => {}
             [word, ..] => return Err(not_known(word)),
@@ -194,6 +197,8 @@ impl Scenario {
         match words {
             ["guard", metric, rest @ ..] => policy.guardrails.push(guardrail(metric, Role::Guardrail, rest)?),
             ["signal", metric, rest @ ..] => policy.guardrails.push(guardrail(metric, Role::Signal, rest)?),
+            ["hold_back", share] => policy.hold_back = WeightBp::rounded(share_of(share)? * 10_000.0),
+            ["keep", span] => policy.keep = span_of(span)?,
             ["tripwire", n] => {
                 let failures = n.parse().map_err(|_| format!("`{n}` is not a number of failures"))?;
                 policy.tripwires.push(Tripwire::ConsecutiveFailures(failures));
@@ -306,6 +311,30 @@ fn stage(weight: &str, bake: &str, min: &str) -> Result<Stage, String> {
     })
 }
 
+/// `5/min`, then any of `from 1%`, `to 50%`, `bake 1h`, `min 100`.
+fn ramp(harm: &str, rest: &[&str]) -> Result<Vec<Stage>, String> {
+    let harm = harm.strip_suffix("/min").ok_or_else(|| format!("`{harm}` is not a harm; write `5/min`"))?;
+    let ramp = Ramp { harm_per_minute: number(harm)? };
+    let (mut from, mut to, mut bake, mut min) = ("1%", "50%", "1h", "100");
+    let mut rest = rest;
+    while let [key, value, more @ ..] = rest {
+        match *key {
+            "from" => from = value,
+            "to" => to = value,
+            "bake" => bake = value,
+            "min" => min = value,
+            other => return Err(format!("`{other}` is neither from, to, bake nor min")),
+        }
+        rest = more;
+    }
+    let floor = WeightBp::rounded(share_of(from)? * 10_000.0);
+    if rest.is_empty() {
+        Ok(stage(to, bake, min)?.climbed_from(floor, ramp))
+    } else {
+        Err(format!("`{}` has no value", rest.join(" ")))
+    }
+}
+
 fn guardrail(metric: &str, role: Role, rest: &[&str]) -> Result<Guardrail, String> {
     let metric: Metric = metric.parse().map_err(|error| format!("{error}"))?;
     let mut guardrail = Guardrail::with_defaults(metric, role);
@@ -401,6 +430,7 @@ fn empty_policy() -> Policy {
         on_undecided: OnUndecided::Hold,
         on_rollback: OnRollback::MoveNextTurn,
         keep: SpanMs::hours(48),
+        hold_back: WeightBp::ZERO,
         rescue_budget: WeightBp::ZERO,
         budget: Budget::default(),
         freeze: Vec::new(),

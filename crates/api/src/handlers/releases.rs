@@ -213,6 +213,7 @@ fn unknown_state() -> StateView {
         cause: None,
         cover: None,
         keep_until_ms: None,
+        hold_back_bp: None,
     }
 }
 

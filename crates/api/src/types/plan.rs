@@ -57,6 +57,8 @@ pub struct StageView {
     pub min_sessions: u64,
     /// Whose word opens it; `null` for none.
     pub approval: Option<String>,
+    /// A rung of a ramp: so many harmed sessions a minute are borne on the way here; `null` elsewhere.
+    pub harm_per_minute: Option<f64>,
 }
 
 /// One guardrail as it was frozen.
@@ -86,9 +88,10 @@ impl From<&Plan> for PlanView {
 
 impl From<&Stage> for StageView {
     fn from(stage: &Stage) -> Self {
-        let approval = match &stage.gate {
-            Gate::Automatic => None,
-            Gate::Approval(of) => Some(of.clone()),
+        let (approval, harm_per_minute) = match &stage.gate {
+            Gate::Automatic => (None, None),
+            Gate::Approval(of) => (Some(of.clone()), None),
+            Gate::Ramp(ramp) => (None, Some(ramp.harm_per_minute)),
         };
         Self {
             cohort: stage.cohort.label().to_owned(),
@@ -96,6 +99,7 @@ impl From<&Stage> for StageView {
             bake_ms: stage.bake.0,
             min_sessions: stage.min_sessions,
             approval,
+            harm_per_minute,
         }
     }
 }

@@ -60,6 +60,9 @@ pub struct StateView {
     pub cover: Option<String>,
     /// After a promotion: until when the old stable can be restored.
     pub keep_until_ms: Option<u64>,
+    /// After a promotion: the share of the new sessions that stays on the old stable as a control, in
+    /// basis points; `null` where nobody is held back.
+    pub hold_back_bp: Option<u16>,
 }
 
 /// Why it moved, or what it waits for.
@@ -263,6 +266,7 @@ impl From<&State> for StateView {
             cause: None,
             cover: None,
             keep_until_ms: None,
+            hold_back_bp: None,
         };
         match state {
             State::Draft | State::Preflight => {}
@@ -272,9 +276,10 @@ impl From<&State> for StateView {
                 view.why = Some(pause_sentence(by));
             }
             State::AwaitingApproval { since, .. } | State::Promoting { since } => view.since_ms = Some(since.0),
-            State::Promoted { at, keep_until } => {
+            State::Promoted { at, keep_until, hold_back } => {
                 view.since_ms = Some(at.0);
                 view.keep_until_ms = Some(keep_until.0);
+                view.hold_back_bp = (!hold_back.is_zero()).then(|| hold_back.bp());
             }
             State::RollingBack { why, since } => view.because(why, since.0),
             State::RolledBack { why, at } => view.because(why, at.0),
@@ -320,6 +325,7 @@ fn waiting_sentence(waiting: &Waiting) -> String {
         Waiting::Freeze { until } => format!("freeze window until {}", crate::when::utc(until.0)),
         Waiting::Posting { until } => format!("sessions still young: first numbers at {}", crate::when::utc(until.0)),
         Waiting::Sentinel { name, why } => format!("sentinel {name}: {why}"),
+        Waiting::Ramp { why } => format!("the ramp's next weight: {why}"),
         Waiting::Gateways => "gateways to serve the last table".to_owned(),
     }
 }

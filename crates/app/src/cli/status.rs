@@ -5,7 +5,9 @@ use super::args::StatusArgs;
 use super::paint::{Paint, Tone, span};
 use super::{connect, say};
 use anyhow::Result;
-use coalmine_api::types::{FindingView, IntervalView, ReleaseView, RouteView, SentinelView, StatusView, VerdictView};
+use coalmine_api::types::{
+    FindingView, IntervalView, ReleaseView, RouteView, SentinelView, StageView, StatusView, VerdictView,
+};
 use std::fmt::Write as _;
 
 /// Sentinels that did not pass which `status` names at most; `explain` names all.
@@ -131,10 +133,23 @@ fn state_phrase(r: &ReleaseView) -> String {
         && let Some(planned) = r.plan.stages.get(stage)
     {
         let percent = f64::from(planned.weight_bp) / 100.0;
-        let _ = write!(phrase, ", stage {} of {} ({} {percent} %)", stage + 1, r.plan.stages.len(), planned.cohort);
+        let whole = |stages: &[StageView]| stages.iter().filter(|s| s.harm_per_minute.is_none()).count();
+        let (which, of) = (whole(&r.plan.stages[..=stage]), whole(&r.plan.stages));
+        let next = r.plan.stages.get(stage + 1);
+        let ramp = planned.harm_per_minute.or_else(|| next.and_then(|s| s.harm_per_minute));
+        let ramp = match (ramp, r.plan.stages.last()) {
+            (Some(harm), Some(last)) => {
+                format!(", ramp to {} % bearing {harm} harmed/min", f64::from(last.weight_bp) / 100.0)
+            }
+            _ => String::new(),
+        };
+        let _ = write!(phrase, ", stage {which} of {of} ({} {percent} %{ramp})", planned.cohort);
     }
     if let Some(since) = r.state.since_ms {
         let _ = write!(phrase, ", for {}", span(r.now_ms.saturating_sub(since)));
+    }
+    if let Some(bp) = r.state.hold_back_bp {
+        let _ = write!(phrase, ", {} % held back on the old stable", f64::from(bp) / 100.0);
     }
     if !r.served {
         phrase.push_str(", not yet served everywhere");

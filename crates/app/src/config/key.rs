@@ -77,6 +77,8 @@ pub enum Scalar {
     Integer(u64),
     /// A number above 0.
     Number,
+    /// `5/min`.
+    PerMinute,
     /// `on` or `off`.
     Switch,
     /// One of these words.

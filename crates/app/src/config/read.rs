@@ -127,6 +127,10 @@ impl<'r> Fields<'r> {
         self.scalar(name, scalar::number)
     }
 
+    pub(crate) fn per_minute(&self, name: &'static str) -> Option<f64> {
+        self.scalar(name, scalar::per_minute)
+    }
+
     pub(crate) fn integer(&self, name: &'static str) -> Option<u64> {
         self.scalar(name, |text| scalar::integer(text, 0))
     }

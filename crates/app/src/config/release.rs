@@ -14,11 +14,12 @@ use crate::config::version::{self, Place, listed};
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, ProviderName, RouteName};
 use coalmine_core::release::check::{Fault as PlanFault, Misfit};
-use coalmine_core::release::plan::{Gate, Plan, Stage};
+use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{Acknowledged, Ages, Budget, OnRollback, OnUndecided, Policy, Tripwire};
 use coalmine_core::sentinel::{OfflineGate, Sentinel, Sentinels};
 use coalmine_core::tally::Presence;
 use coalmine_core::time::SpanMs;
+use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{Version, VersionId};
 use coalmine_wire::prices::Prices;
 use serde::{Deserialize, Serialize};
@@ -195,10 +196,10 @@ impl Reader<'_> {
     fn stages(&self, fields: &Fields<'_>) -> Stages {
         let mut read = Stages { complete: true, ..Stages::default() };
         for (index, stage) in fields.sections("stages").iter().enumerate() {
-            match self.stage(stage) {
-                Some(stage) => {
-                    read.stages.push(stage);
-                    read.indices.push(index);
+            match self.stage(stage).map(|read| ramped(stage, read)) {
+                Some(rungs) => {
+                    read.indices.extend(rungs.iter().map(|_| index));
+                    read.stages.extend(rungs);
                 }
                 None => read.complete = false,
             }
@@ -283,6 +284,26 @@ impl Reader<'_> {
     }
 }
 
+/// A stage as it is, or as the rungs of its ramp.
+fn ramped(fields: &Fields<'_>, stage: Stage) -> Vec<Stage> {
+    if fields.text("ramp").is_none() {
+        for key in ["from", "harm"] {
+            if fields.node(key).is_some() {
+                let what = format!("`{key}` says how a ramp rises, and this stage has none");
+                fields.fault(key, Complaint::new(what, format!("add `ramp: adaptive`, or remove `{key}`")), None);
+            }
+        }
+        return vec![stage];
+    }
+    let floor = fields.share("from").unwrap_or(WeightBp::rounded(100.0));
+    if floor >= stage.weight {
+        let what = format!("the ramp begins at {floor} and ends at {}", stage.weight);
+        fields.fault("weight", Complaint::new(what, "write a larger `weight`, or a smaller `from`"), None);
+    }
+    let harm_per_minute = fields.per_minute("harm").unwrap_or(5.0);
+    stage.climbed_from(floor, Ramp { harm_per_minute })
+}
+
 /// The core's key as the file has it: what could not be read was not counted by the core, and a
 /// bound of what more is better of is `min` here.
 fn in_file(root: &Node, key: &str, stages: &Stages, watched: &Watched) -> String {
@@ -320,6 +341,7 @@ fn policy(fields: &Fields<'_>, watched: &Watched, sentinels: Option<Sentinels>) 
         on_undecided: on_undecided(fields),
         on_rollback: on_rollback(fields),
         keep: fields.duration("keep").unwrap_or_default(),
+        hold_back: share("hold_back"),
         rescue_budget: share("rescue_budget"),
         budget: Budget {
             harmed: budget.as_ref().and_then(|budget| budget.integer("harmed")),

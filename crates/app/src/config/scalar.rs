@@ -102,6 +102,7 @@ impl Scalar {
             Self::Integer(0) => "a whole number",
             Self::Integer(least) => return format!("a whole number from {least} on"),
             Self::Number => "a number above 0",
+            Self::PerMinute => "a number a minute such as 5/min",
             Self::Switch => "on or off",
             Self::OneOf(choices) => {
                 let built: Vec<_> = choices.iter().filter(|c| c.not_built.is_none()).map(|c| c.word).collect();
@@ -136,6 +137,7 @@ impl Scalar {
             Self::Bytes => bytes(text).map(drop),
             Self::Integer(least) => integer(text, least).map(drop),
             Self::Number => number(text).map(drop),
+            Self::PerMinute => per_minute(text).map(drop),
             Self::Switch => switch(text).map(drop),
             Self::OneOf(choices) => one_of(text, choices),
             Self::Text => plain_text(text),
@@ -280,6 +282,12 @@ pub(crate) fn integer(text: &str, least: u64) -> Read<u64> {
 /// A number above 0.
 pub(crate) fn number(text: &str) -> Read<f64> {
     float(text).filter(|n| *n > 0.0).ok_or_else(|| Scalar::Number.complaint(text))
+}
+
+/// `5/min`.
+pub(crate) fn per_minute(text: &str) -> Read<f64> {
+    let read = text.strip_suffix("/min").and_then(|n| float(n.trim_end())).filter(|n| *n > 0.0);
+    read.ok_or_else(|| Scalar::PerMinute.complaint(text))
 }
 
 /// `on`, `off`, `true`, `false`.

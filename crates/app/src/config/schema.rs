@@ -92,6 +92,7 @@ fn of_scalar(form: Scalar) -> Value {
             let built = choices.iter().filter(|choice| choice.not_built.is_none());
             object([("enum", Value::from(built.map(|choice| Value::from(choice.word)).collect::<Vec<_>>()))])
         }
+        Scalar::PerMinute => pattern(r"^[0-9.]+ ?/min$"),
         Scalar::Secret => pattern(r"^(\$\{[A-Za-z0-9_]+\}|file:.+)$"),
         Scalar::Url => pattern(r"^(\$\{[A-Za-z0-9_]+\}|https?://.+)$"),
         Scalar::Store => pattern(r"^(memory|sqlite:.+)$"),

@@ -67,6 +67,7 @@ pub fn event_of(notice: &Notice) -> Option<&'static str> {
         Notice::Promoted { .. } => Some("promoted"),
         Notice::RolledBack { .. } => Some("rolled_back"),
         Notice::Undecided { .. } => Some("undecided"),
+        Notice::StableSick { .. } => Some("stable_sick"),
         Notice::LostData { .. } => Some("lost_data"),
     }
 }
@@ -83,6 +84,7 @@ pub fn release_of(notice: &Notice) -> &ReleaseId {
         | Notice::Promoted { release }
         | Notice::RolledBack { release, .. }
         | Notice::Undecided { release }
+        | Notice::StableSick { release, .. }
         | Notice::LostData { release, .. } => release,
     }
 }
@@ -162,6 +164,7 @@ fn about<'a>(notice: &Notice, analysis: Option<&'a Analysis>) -> Option<&'a Find
         | Notice::Held { .. }
         | Notice::Promoted { .. }
         | Notice::Undecided { .. }
+        | Notice::StableSick { .. }
         | Notice::LostData { .. } => None,
     };
     match named {
@@ -183,6 +186,7 @@ fn sentence(notice: &Notice, release: &Release) -> String {
         Notice::Undecided { .. } => {
             format!("{id} is undecided after {}; promote, roll back, or resume", release.policy.max_duration)
         }
+        Notice::StableSick { what, .. } => format!("{id}: {what}"),
         Notice::LostData { what, .. } => format!("{id} lost data: {what}"),
     }
 }

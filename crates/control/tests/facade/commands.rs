@@ -46,7 +46,9 @@ async fn a_route_has_one_unfinished_release() {
     let fixture = Fixture::new().await;
     fixture.created("one").await;
     let refused = fixture.control.create_release(new_release("two"), bob()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "route support already has release support-1, which is not over; end it first");
+    let text = "route support already has release support-1, which is not over and goes on; a route tries one version \
+                at a time: wait for its end, or `coalmine rollback support-1` and start again";
+    assert_eq!(refused.to_string(), text);
 }
 
 #[tokio::test]

@@ -180,6 +180,7 @@ fn policy() -> Policy {
         on_undecided: OnUndecided::Hold,
         on_rollback: OnRollback::MoveNextTurn,
         keep: SpanMs::hours(48),
+        hold_back: WeightBp::ZERO,
         rescue_budget: WeightBp::new(500).unwrap(),
         budget: Budget::default(),
         freeze: Vec::new(),

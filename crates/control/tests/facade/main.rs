@@ -5,6 +5,8 @@ mod commands;
 mod fixture;
 mod isolation;
 mod notices;
+mod promoted;
 mod restart;
 mod rollback;
 mod sentinels;
+mod tries;

@@ -18,6 +18,7 @@ pub(crate) struct Planned {
     odds: f64,
     /// Whether a fault may begin at a later stage.
     onset: Onset,
+    ramp: bool,
 }
 
 impl Planned {
@@ -27,7 +28,13 @@ impl Planned {
         let least = compared.map(WeightBp::share).fold(f64::INFINITY, f64::min);
         let odds = if least.is_finite() { least / (1.0 - least) } else { 1.0 };
         let onset = if plan.stages.len() > 1 { Onset::StageRestarts } else { Onset::FromStart };
-        Self { odds, onset }
+        let ramp = (0..plan.stages.len()).any(|stage| plan.ramp(stage).is_some());
+        Self { odds, onset, ramp }
+    }
+
+    /// Whether a ramp asks what is excluded.
+    pub(super) fn has_ramp(&self) -> bool {
+        self.ramp
     }
 
     pub(crate) fn onset(&self) -> Onset {

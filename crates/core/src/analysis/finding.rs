@@ -63,8 +63,10 @@ fn warming_up(look: &Look<'_>, guardrail: &Guardrail) -> Finding {
         missing: ArmCounts::default(),
         silent: SpanMs::ZERO,
         rollback: Evidence { log: NO_EVIDENCE, line: f64::INFINITY },
+        standing: NO_EVIDENCE,
         promote: Evidence { log: NO_EVIDENCE, line: f64::INFINITY },
         limit: None,
+        control_limit: None,
         reason,
     }
 }
@@ -98,8 +100,10 @@ impl Reading<'_> {
             missing: seen.missing,
             silent: self.quiet().map_or(SpanMs::ZERO, |(_, silent)| silent),
             rollback: self.watch.rollback(),
+            standing: self.watch.standing(),
             promote: self.watch.promote(),
             limit: self.watch.limit(),
+            control_limit: self.watch.control_limit(),
             reason: self.reason(verdict),
         }
     }
@@ -189,7 +193,12 @@ impl Reading<'_> {
             .limit()
             .filter(|limit| limit.reached())
             .map_or(String::new(), |limit| format!("; proven above its limit, {}", words::evidence(limit)));
-        format!("{measured}{conclusion}{limit}")
+        let stable = self
+            .watch
+            .control_limit()
+            .filter(|limit| limit.reached())
+            .map_or(String::new(), |limit| format!("; stable itself above that limit, {}", words::evidence(limit)));
+        format!("{measured}{conclusion}{limit}{stable}")
     }
 
     /// `4.1 % against 2 %, worse by 2.1 pp (0.9 to 3.4), n 812 / 15 430: `

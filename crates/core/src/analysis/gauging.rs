@@ -11,6 +11,7 @@ use crate::time::UnixMs;
 use crate::traffic::pin::Stratum;
 use coalmine_stats::betting::{BadDesign, Bucket, Design, EProcess, stage_mass};
 use coalmine_stats::limit::Limit;
+use coalmine_stats::ramp::Ladder;
 use std::collections::BTreeSet;
 
 /// The lines of one guardrail, as logarithms.
@@ -46,6 +47,10 @@ pub(super) struct Watch {
     pub(super) lines: Line,
     pub(super) numbers: Vec<Watched>,
     promote: Option<EProcess>,
+    /// log of the promotion evidence of earlier tries of the same canary.
+    carried: f64,
+    /// What a ramp may rise by, where the plan has one.
+    ladder: Option<Ladder>,
     signal: Option<Signal>,
     fault: Option<String>,
 }
@@ -58,6 +63,8 @@ pub(super) struct Watched {
     share: f64,
     rollback: Option<EProcess>,
     limit: Option<Limit>,
+    /// Control against the same limit.
+    control_limit: Option<Limit>,
     strata: BTreeSet<Stratum>,
     pub(super) seen: Seen,
     pub(super) band: Band,
@@ -88,7 +95,7 @@ struct Signal {
 }
 
 impl Watch {
-    pub(super) fn new(guardrail: &Guardrail, lines: Line, plan: &Planned, yardstick: &Yardstick) -> Self {
+    pub(super) fn new(guardrail: &Guardrail, lines: Line, plan: &Planned, yardstick: &Yardstick, carried: f64) -> Self {
         let metric = guardrail.metric.clone();
         let centre = yardstick.centre.get(&metric).copied();
         let mut fault = None;
@@ -110,6 +117,7 @@ impl Watch {
                 number: *number,
                 share: share.ln(),
                 rollback: usable("a regression cannot be tested", EProcess::new(back.clone())),
+                control_limit: limit.clone(),
                 limit,
                 strata: BTreeSet::new(),
                 seen: Seen::default(),
@@ -128,6 +136,8 @@ impl Watch {
             lines,
             numbers,
             promote,
+            carried,
+            ladder: ladder(guardrail, plan, forth.ok()),
             signal,
         }
     }
@@ -146,6 +156,9 @@ impl Watch {
         let Some(watched) = self.numbers.iter_mut().find(|watched| watched.number == number) else { return };
         let mut result = watched.fold(values, stratum, ended, arms);
         if is_last && let Some(bucket) = known(values, &arms.control, &arms.canary) {
+            if let Some(ladder) = &mut self.ladder {
+                result = result.and(ladder.seal(&bucket));
+            }
             for process in self.promote.iter_mut().chain(self.signal.as_mut().and_then(|s| s.recovering.as_mut())) {
                 result = result.and(process.seal(&bucket));
             }
@@ -166,6 +179,22 @@ impl Watch {
         Evidence { log: largest(self.numbers.iter().filter_map(of)), line: self.lines.rollback }
     }
 
+    /// log of the same evidence as it stands now, without the latch.
+    pub(super) fn standing(&self) -> f64 {
+        let of = |watched: &Watched| Some(self.lines.weight + watched.share + watched.rollback.as_ref()?.log_e());
+        largest(self.numbers.iter().filter_map(of))
+    }
+
+    /// The smallest excess that the evidence excludes now, 1 while none is; `None` where no ramp asks.
+    pub(super) fn excluded(&self) -> Option<f64> {
+        self.ladder.as_ref().map(|ladder| ladder.excluded(self.lines.promote).unwrap_or(1.0))
+    }
+
+    /// log of the promotion evidence to carry to the next try of the same canary.
+    pub(super) fn to_carry(&self) -> Option<f64> {
+        Some(self.promote().log).filter(|log| log.is_finite())
+    }
+
     /// The number that speaks loudest for a regression: the one that [`Self::rollback`] is about.
     pub(super) fn loudest(&self) -> Option<&Watched> {
         let weighted = |watched: &Watched| Some(watched.share + watched.rollback.as_ref()?.peak());
@@ -175,12 +204,22 @@ impl Watch {
 
     /// The evidence of promotion as it stands now.
     pub(super) fn promote(&self) -> Evidence {
-        Evidence { log: self.promote.as_ref().map_or(f64::NEG_INFINITY, EProcess::log_e), line: self.lines.promote }
+        let log = self.promote.as_ref().map_or(f64::NEG_INFINITY, |process| self.carried + process.log_e());
+        Evidence { log, line: self.lines.promote }
     }
 
     /// The evidence against the limit, latched; `None` without a limit.
     pub(super) fn limit(&self) -> Option<Evidence> {
-        let logs: Vec<f64> = self.numbers.iter().filter_map(|w| Some(w.share + w.limit.as_ref()?.peak())).collect();
+        self.against_limit(|watched| watched.limit.as_ref())
+    }
+
+    /// Control's own evidence against the same limit, latched.
+    pub(super) fn control_limit(&self) -> Option<Evidence> {
+        self.against_limit(|watched| watched.control_limit.as_ref())
+    }
+
+    fn against_limit(&self, limit: impl Fn(&Watched) -> Option<&Limit>) -> Option<Evidence> {
+        let logs: Vec<f64> = self.numbers.iter().filter_map(|w| Some(w.share + limit(w)?.peak())).collect();
         (!logs.is_empty()).then(|| Evidence { log: largest(logs.into_iter()), line: self.lines.limit })
     }
 
@@ -249,11 +288,15 @@ impl Watched {
             }
             self.band.push(mass, values, arms);
         }
-        let against_limit = if arms.canary_limit.is_empty() { &arms.canary } else { &arms.canary_limit };
-        if let Some((limit, (counts, _))) = self.limit.as_mut().zip(against_limit.split_at_checked(values.len()))
-            && counts.iter().any(|count| *count > 0)
-        {
-            result = result.and(limit.seal(values, counts));
+        let own = |limit: &'_ Vec<u64>, all: &'_ Vec<u64>| if limit.is_empty() { all.clone() } else { limit.clone() };
+        let canary = own(&arms.canary_limit, &arms.canary);
+        let control = own(&arms.control_limit, &arms.control);
+        for (limit, counts) in [(&mut self.limit, canary), (&mut self.control_limit, control)] {
+            if let Some((limit, (counts, _))) = limit.as_mut().zip(counts.split_at_checked(values.len()))
+                && counts.iter().any(|count| *count > 0)
+            {
+                result = result.and(limit.seal(values, counts));
+            }
         }
         self.seen.add(values, arms, ended);
         result
@@ -300,6 +343,18 @@ impl Seen {
     pub(super) fn excess(&self) -> f64 {
         self.bad - self.expected
     }
+}
+
+/// The ladder of margins that a ramp rises by: of guardrails that count sessions.
+fn ladder(guardrail: &Guardrail, plan: &Planned, promote: Option<Design>) -> Option<Ladder> {
+    use crate::metric::Kind;
+    let counts_sessions = match guardrail.metric.kind() {
+        Kind::Rate | Kind::Exceedance | Kind::Score => true,
+        Kind::Amount => false,
+    };
+    let asked = plan.has_ramp() && guardrail.role == Role::Guardrail && counts_sessions;
+    let design = promote.filter(|_| asked)?;
+    Ladder::new(&Design { hint: None, ..design }).ok()
 }
 
 /// The known classes of a bucket; `None` while an arm has none, which says nothing.

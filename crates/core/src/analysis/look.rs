@@ -50,7 +50,8 @@ pub fn analyse(
     reporting: &Reporting,
     now: UnixMs,
 ) -> Analysis {
-    let stage = release.state.serving_stage().unwrap_or(0);
+    let beyond = usize::from(release.held_back_stratum().0);
+    let stage = if release.state.hold_back().is_zero() { release.state.serving_stage().unwrap_or(0) } else { beyond };
     let look = Look { release, ledger, books, reporting, stage, now };
     let findings = finding::findings(&look);
     let line = books.map_or(f64::INFINITY, |books| books.alpha().guardrails_line());
@@ -70,6 +71,7 @@ pub fn analyse(
         exposed: ledger.totals().exposed_in_all(),
         harmed: harmed(&look),
         extra_cost_usd: extra_cost(&look),
+        climb: books.and_then(Books::climb),
         quality: quality::quality(&look),
         sentinels: sentinels::findings(&look),
         findings,
@@ -77,10 +79,17 @@ pub fn analyse(
 }
 
 impl Look<'_> {
-    /// Sessions of the stage with their session number posted.
+    /// Sessions of the stage (of all rungs of its ramp) with their session number posted.
     pub(super) fn posted(&self) -> ArmCounts {
-        let stratum = u16::try_from(self.stage).map(Stratum).ok();
-        stratum.and_then(|stratum| self.ledger.totals().posted.get(&stratum).copied()).unwrap_or_default()
+        let mut posted = ArmCounts::default();
+        for stage in self.release.plan.rungs(self.stage) {
+            let stratum = u16::try_from(stage).map(Stratum).ok();
+            let counts = stratum.and_then(|stratum| self.ledger.totals().posted.get(&stratum).copied());
+            let counts = counts.unwrap_or_default();
+            posted.control += counts.control;
+            posted.canary += counts.canary;
+        }
+        posted
     }
 }
 
@@ -94,6 +103,10 @@ fn guilty(findings: &[Finding]) -> Vec<Metric> {
 fn limits_exceeded(findings: &[Finding]) -> Vec<LimitFinding> {
     let exceeded = |finding: &Finding| {
         let evidence = finding.limit.filter(|limit| limit.reached())?;
+        // Where stable is as sick, a rollback would not help: the release is held, and that is told.
+        if finding.is_sick_in_stable() {
+            return None;
+        }
         (finding.role == Role::Guardrail).then(|| LimitFinding { metric: finding.metric.clone(), evidence })
     };
     findings.iter().filter_map(exceeded).collect()

@@ -6,6 +6,7 @@ use crate::analysis::words::{grouped, percent};
 use crate::analysis::{ArmCounts, Books, Evidence, Quality};
 use crate::evidence::Totals;
 use crate::release::plan::Stage;
+use crate::release::state::Release;
 use crate::release::words::against_line;
 use crate::traffic::pin::Stratum;
 use coalmine_stats::srm;
@@ -27,7 +28,7 @@ const MISSING_FROM: u64 = 100;
 /// Everything that holds, and everything that is odd.
 pub(super) fn quality(look: &Look<'_>) -> Quality {
     let totals = look.ledger.totals();
-    let (split, named) = split(totals, &look.release.plan.stages);
+    let (split, named) = split(totals, look.release);
     let dropped = totals.control.dropped + totals.canary.dropped;
     let heaviest_unit_share = share(totals.heaviest_requests, totals.requests());
     let mut quality = Quality {
@@ -62,27 +63,26 @@ pub(super) fn quality(look: &Look<'_>) -> Quality {
 }
 
 /// The sample ratio over all strata, and the worst of them in words.
-fn split(totals: &Totals, stages: &[Stage]) -> (Evidence, String) {
+fn split(totals: &Totals, release: &Release) -> (Evidence, String) {
     let mut sum = 0.0;
     let mut worst = (f64::NEG_INFINITY, String::new());
     for (stratum, counts) in &totals.split {
-        let Some(log) = log_of(*stratum, *counts, stages) else { continue };
+        let Some(log) = log_of(*stratum, *counts, release) else { continue };
         sum += log;
         if log > worst.0 {
-            let stage = &stages[usize::from(stratum.0)];
+            let stage = release.plan.stages.get(usize::from(stratum.0));
+            let label = stage.map_or_else(|| "beside those held back".to_owned(), Stage::label);
             let canary = share(counts.canary, counts.canary + counts.control);
             let n = grouped(counts.canary + counts.control);
-            worst = (
-                log,
-                format!("stage {} ({}) has {} canary of {n} sessions", stratum.0 + 1, stage.label(), percent(canary)),
-            );
+            worst =
+                (log, format!("stage {} ({}) has {} canary of {n} sessions", stratum.0 + 1, label, percent(canary)));
         }
     }
     (Evidence { log: sum, line: SPLIT_LINE.ln() }, worst.1)
 }
 
-fn log_of(stratum: Stratum, counts: ArmCounts, stages: &[Stage]) -> Option<f64> {
-    let canary = stages.get(usize::from(stratum.0))?.weight.share();
+fn log_of(stratum: Stratum, counts: ArmCounts, release: &Release) -> Option<f64> {
+    let canary = release.weight_of(stratum)?.share();
     srm::log_e(&[counts.control, counts.canary], &[1.0 - canary, canary], CONCENTRATION).ok()
 }
 

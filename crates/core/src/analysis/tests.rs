@@ -1,14 +1,18 @@
 //! Small worlds of known truth, driven through ledger, books and look.
 
 use super::*;
-use crate::evidence::sample::{Dice, Disk, guardrail, release, score_of, stable_version, turn, turn_of};
+use crate::evidence::sample::{
+    Dice, Disk, canary_version, guardrail, release, score_of, stable_version, turn, turn_of,
+};
 use crate::evidence::{Absorbed, Ledger, RouteHistory};
 use crate::id::UnitKey;
+use crate::release::plan::Ramp;
 use crate::release::policy::{Budget, Guardrail, Margin};
 use crate::release::state::{Release, State};
 use crate::tally::{Cause, Check, Dropped, Ending, Turn};
 use crate::time::SpanMs;
 use crate::traffic::pin::{Arm, Stratum};
+use crate::traffic::weight::WeightBp;
 use std::sync::{Arc, LazyLock};
 
 /// What each arm's requests do.
@@ -32,6 +36,7 @@ struct World {
     disk: Disk,
     minute: u64,
     unit: u128,
+    stable: Truth,
     /// Turns and scores that have not ended yet, by the minute of their end.
     pending: Vec<(u64, Turn)>,
 }
@@ -69,7 +74,7 @@ impl World {
         ledger.calibrate(Some(&HISTORY), minutes(1_440)).unwrap();
         let books = Some(Books::new(&release, ledger.yardstick().unwrap()));
         let (dice, disk, pending) = (Dice(seed), Disk::default(), Vec::new());
-        Self { release, ledger, books, dice, disk, minute: 1_440, unit: 0, pending }
+        Self { release, ledger, books, dice, disk, minute: 1_440, unit: 0, stable: GOOD, pending }
     }
 
     /// One minute of sessions of up to four turns, a minute apart; every session is scored.
@@ -79,7 +84,7 @@ impl World {
         for _ in 0..sessions {
             self.unit += 1;
             let arm = if self.dice.happens(weight) { Arm::Canary } else { Arm::Control };
-            let truth = if arm == Arm::Canary { canary } else { GOOD };
+            let truth = if arm == Arm::Canary { canary } else { self.stable };
             // Some sessions are harder than others: their turns are alike.
             let frail = if self.dice.happens(0.3) { 2.0 } else { 4.0 / 7.0 };
             let truth = Truth { errors: truth.errors * frail, refusals: truth.refusals * frail, ..truth };
@@ -428,4 +433,89 @@ fn reasons_read_like_sentences() {
     insta::assert_snapshot!("findings", told(&analysis));
     let first = World::new(release(500, errors_and_refusals()), 18);
     insta::assert_snapshot!("findings_at_first", told(&first.look()));
+}
+
+#[test]
+fn where_stable_is_as_sick_as_the_canary_a_limit_holds_and_does_not_roll_back() {
+    let limited = |metric, limit| Guardrail { limit: Some(limit), ..guardrail(metric, 0.05) };
+    let slow = Truth { refusals: 0.15, ttft_ms: 900.0, ..GOOD };
+    for sick in [limited(Metric::RefusalRate, 0.05), limited(Metric::TtftP95, 400.0)] {
+        let mut world = World::new(release(5_000, vec![sick.clone()]), 9);
+        world.stable = slow;
+        for _ in 0..60 {
+            world.run(20, slow);
+        }
+        let analysis = world.look();
+        let found = finding(&analysis, &sick.metric);
+        assert!(found.is_bad_in_both_arms() && analysis.limits_exceeded.is_empty(), "{}", found.reason);
+        assert!(found.reason.contains("stable itself above that limit"), "{}", found.reason);
+        // Stable alone: the canary would mend it.
+        let mut world = World::new(release(5_000, vec![sick.clone()]), 9);
+        world.stable = slow;
+        for _ in 0..60 {
+            world.run(20, GOOD);
+        }
+        let analysis = world.look();
+        let found = finding(&analysis, &sick.metric);
+        assert!(found.is_sick_in_stable() && !found.is_bad_in_both_arms(), "{}", found.reason);
+    }
+}
+
+/// `statistics.md`, section 9, rule 3.
+#[test]
+fn a_second_try_carries_promotion_evidence_and_begins_rollback_evidence_anew() {
+    let mut world = World::new(release(5_000, errors_and_refusals()), 5);
+    let bad = Truth { refusals: 2.5 * GOOD.refusals, ..GOOD };
+    assert!(world.until_rollback(240, 20, bad).is_some());
+    let (first, failed) = (world.look(), world.books.clone().unwrap());
+    let (stable, policy) = (world.release.stable, world.release.policy.clone());
+    let carried = failed.carry(&world.release, stable, &policy);
+    let of = |metric: &Metric| carried[metric];
+    assert!((of(&Metric::RefusalRate) - finding(&first, &Metric::RefusalRate).promote.log).abs() < 1e-12);
+    assert!(of(&Metric::RefusalRate) < 0.0 && of(&Metric::ErrorRate) > 0.0, "{carried:?}");
+
+    // Another stable, or a narrower margin, is another null: gains are given up, losses are not forgiven.
+    let elsewhere = failed.carry(&world.release, canary_version(), &policy);
+    assert_eq!((elsewhere[&Metric::ErrorRate], elsewhere[&Metric::RefusalRate]), (0.0, of(&Metric::RefusalRate)));
+    let mut narrower = policy.clone();
+    narrower.guardrails[0].promote.shift /= 2.0;
+    assert_eq!(failed.carry(&world.release, stable, &narrower)[&Metric::ErrorRate], 0.0);
+    let mut others = policy;
+    others.guardrails.remove(0);
+    assert!(!failed.carry(&world.release, stable, &others).contains_key(&Metric::ErrorRate));
+
+    let again = Release { attempt: 1, carried: carried.clone(), ..release(5_000, errors_and_refusals()) };
+    let mut second = World::new(again, 6);
+    let look = second.look();
+    assert!(!look.rollback.reached() && look.findings.iter().all(|f| f.rollback.log <= 0.0));
+    assert!((look.rollback.line - first.rollback.line - 2.0_f64.ln()).abs() < 1e-12, "alpha is halved");
+    assert!((finding(&look, &Metric::ErrorRate).promote.log - of(&Metric::ErrorRate)).abs() < 1e-12);
+    second.run(20, GOOD);
+    assert!(!second.look().rollback.reached());
+    // A third try carries the product of both.
+    let third = second.books.as_ref().unwrap().carry(&second.release, stable, &second.release.policy);
+    let after = finding(&second.look(), &Metric::RefusalRate).promote.log;
+    assert!((third[&Metric::RefusalRate] - after).abs() < 1e-12);
+}
+
+#[test]
+fn a_ramp_reads_the_traffic_and_what_is_excluded_from_posted_numbers() {
+    let mut ramped = release(5_000, errors_and_refusals());
+    let ramp = Ramp { harm_per_minute: 5.0 };
+    ramped.plan.stages = ramped.plan.stages.remove(0).climbed_from(WeightBp::rounded(1_000.0), ramp);
+    let rungs = ramped.plan.stages.len();
+    let run = |canary: Truth| {
+        let mut world = World::new(ramped.clone(), 21);
+        assert_eq!(world.look().climb, None, "nothing is posted yet");
+        for _ in 0..90 {
+            world.run(60, canary);
+        }
+        world.look().climb.unwrap()
+    };
+    assert!(rungs > 3);
+    let healthy = run(GOOD);
+    assert!((50.0..70.0).contains(&healthy.units_per_minute), "{healthy:?}");
+    assert!(healthy.worst <= 0.08, "{healthy:?}");
+    let bad = run(Truth { refusals: 0.5, ..GOOD });
+    assert!(bad.worst >= 0.64 && bad.limited_by == Some(Metric::RefusalRate), "{bad:?}");
 }

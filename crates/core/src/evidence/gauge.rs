@@ -68,7 +68,11 @@ impl Gauge {
     pub(super) fn read(&self, arm: Arm, outcome: &Outcome) -> Readings {
         let against = |span: Option<f64>| badness::reading(&self.metric, outcome, span);
         match arm {
-            Arm::Stable | Arm::Control => Readings { main: against(self.spans.control), rollback: None, limit: None },
+            Arm::Stable | Arm::Control => Readings {
+                main: against(self.spans.control),
+                rollback: None,
+                limit: self.spans.limit.map(|span| against(Some(span))),
+            },
             Arm::Canary => Readings {
                 main: against(self.spans.canary),
                 rollback: self.spans.rollback.map(|span| against(Some(span))),

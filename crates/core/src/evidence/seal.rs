@@ -57,7 +57,12 @@ fn add(waiting: &mut BTreeMap<Metric, TwoArms>, gauge: &Gauge, number: Number, u
     let sums = session.sums.get(&gauge.metric).copied().unwrap_or_default();
     match session.arm {
         Arm::Stable => {}
-        Arm::Control => bump(&mut arms.control, kind, class(&sums)),
+        Arm::Control => {
+            bump(&mut arms.control, kind, class(&sums));
+            if let Some(sums) = session.beyond.get(&gauge.metric).and_then(|beyond| beyond.limit) {
+                bump(&mut arms.control_limit, kind, class(&sums));
+            }
+        }
         Arm::Canary => {
             bump(&mut arms.canary, kind, class(&sums));
             let beyond = session.beyond.get(&gauge.metric).copied().unwrap_or_default();

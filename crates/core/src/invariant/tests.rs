@@ -1,12 +1,14 @@
 //! The machine explored: breadth first until nothing new is found, and at random beyond that.
 
 use super::*;
-use crate::analysis::ArmCounts;
+use crate::analysis::{ArmCounts, SentinelVerdict};
 use crate::cohort::Cohort;
+use crate::id::ReleaseId;
 use crate::release::example::{self as ex, MONDAY, by, look, reason};
 use crate::release::plan::Gate;
 use crate::release::policy::OnRollback;
 use crate::release::report::JournalRow;
+use crate::sentinel::Criticality;
 use crate::time::SpanMs;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -20,10 +22,11 @@ enum Move {
     Late,
     Say(&'static str),
     Look(&'static str),
+    Superseded,
     Served,
 }
 
-const MOVES: [Move; 23] = [
+const MOVES: [Move; 31] = [
     Move::Bake,
     Move::Late,
     Move::Say("start"),
@@ -46,11 +49,21 @@ const MOVES: [Move; 23] = [
     Move::Look("signal"),
     Move::Look("mismatch"),
     Move::Look("over budget"),
+    Move::Look("doubtful"),
+    Move::Look("stable sick"),
+    Move::Look("both bad"),
+    Move::Look("slow ramp"),
+    Move::Look("fast ramp"),
+    Move::Look("sentinel passed"),
+    Move::Look("sentinel failed"),
+    Move::Superseded,
     Move::Served,
 ];
 
 fn event_of(event: Move, release: &Release) -> Option<Event> {
-    let stage = release.state.serving_stage().unwrap_or(0);
+    let held_back = !release.state.hold_back().is_zero();
+    let beyond = release.plan.stages.len();
+    let stage = if held_back { beyond } else { release.state.serving_stage().unwrap_or(0) };
     let seen = |verdict| ex::seen(stage, verdict);
     let but = |metric, verdict| ex::but(seen(Verdict::Healthy), &metric, verdict);
     let found = |name| match name {
@@ -67,6 +80,13 @@ fn event_of(event: Move, release: &Release) -> Option<Event> {
         "signal" => but(Metric::RefusalRate, Verdict::Regressed),
         "mismatch" => ex::mismatch(stage),
         "over budget" => ex::over_budget(stage),
+        "doubtful" => ex::doubtful(stage),
+        "stable sick" => ex::stable_sick(stage),
+        "both bad" => ex::both_bad(stage),
+        "slow ramp" => ex::climbing(seen(Verdict::Inconclusive), 1.0, 100.0),
+        "fast ramp" => ex::climbing(seen(Verdict::Inconclusive), 0.01, 1_000.0),
+        "sentinel passed" => ex::asked(seen(Verdict::Healthy), SentinelVerdict::Passed),
+        "sentinel failed" => ex::asked(seen(Verdict::Healthy), SentinelVerdict::Failed),
         other => panic!("no look is called {other}"),
     };
     let command = |name| match name {
@@ -83,6 +103,7 @@ fn event_of(event: Move, release: &Release) -> Option<Event> {
         Move::Bake | Move::Late => None,
         Move::Say(name) => Some(by(command(name))),
         Move::Look(name) => Some(look(found(name))),
+        Move::Superseded => Some(Event::Superseded { by: ReleaseId::from("support-8") }),
         Move::Served => Some(Event::Served),
     }
 }
@@ -132,8 +153,8 @@ fn explore(start: Release) -> Explored {
                 let after = match (event, event_of(event, release)) {
                     (Move::Bake, _) => Some((release.clone(), *now + SpanMs::minutes(61))),
                     (Move::Late, _) => Some((release.clone(), *now + SpanMs::hours(73))),
-                    (Move::Say(_) | Move::Look(_) | Move::Served, None) => None,
-                    (Move::Say(_) | Move::Look(_) | Move::Served, Some(happening)) => {
+                    (Move::Say(_) | Move::Look(_) | Move::Superseded | Move::Served, None) => None,
+                    (Move::Say(_) | Move::Look(_) | Move::Superseded | Move::Served, Some(happening)) => {
                         explored.take(release, event, &happening, *now).map(|release| (release, *now))
                     }
                 };
@@ -174,7 +195,8 @@ fn kind(release: &Release, now: UnixMs) -> String {
     let past_end = release.started_at.is_some_and(|at| now >= at + policy.max_duration);
     let (word, stage) = (release.state.word(), release.state.serving_stage());
     let (was_promoted, frozen) = (release.promoted_at.is_some(), policy.frozen_until(now).is_some());
-    format!("{word} {stage:?} {detail} {timed} {past_end} {was_promoted} {frozen} {:?}", release.open)
+    let held_back = release.state.hold_back();
+    format!("{word} {stage:?} {detail} {timed} {past_end} {was_promoted} {frozen} {held_back} {:?}", release.open)
 }
 
 impl Explored {
@@ -188,6 +210,7 @@ impl Explored {
         let name = match event {
             Move::Say(name) => name.to_owned(),
             Move::Look(name) => format!("look: {name}"),
+            Move::Superseded => "superseded".to_owned(),
             Move::Bake | Move::Late | Move::Served => "served".to_owned(),
         };
         let transition = (release.state.word(), name, decision_word(&step.decision), step.next.state.word());
@@ -197,7 +220,7 @@ impl Explored {
 }
 
 /// Every policy that the rules tell apart: what happens at the end of time, a freeze, cohorts with a
-/// stage that leaves no control.
+/// stage that leaves no control, a hold-back, a ramp, sentinels.
 fn worlds() -> Vec<(String, Release)> {
     let mut worlds = Vec::new();
     for on_undecided in [OnUndecided::Hold, OnUndecided::Rollback, OnUndecided::Ask, OnUndecided::Promote] {
@@ -216,6 +239,13 @@ fn worlds() -> Vec<(String, Release)> {
         ex::stage(Cohort::All, 500, Gate::Approval("oncall".to_owned())),
     ];
     worlds.push(("waves".to_owned(), waves));
+    let mut held_back = ex::release();
+    held_back.policy.hold_back = ex::weight(200);
+    worlds.push(("held back".to_owned(), held_back));
+    worlds.push(("ramp".to_owned(), ex::ramped()));
+    let mut asked = ex::release();
+    asked.policy.sentinels = Some(ex::suite(vec![ex::sentinel("refund", Criticality::Critical)]));
+    worlds.push(("sentinels".to_owned(), asked));
     worlds
 }
 
@@ -252,8 +282,8 @@ fn ends(event: Move) -> bool {
     match event {
         Move::Late
         | Move::Say("rollback" | "promote")
-        | Move::Look("guilty" | "limit" | "tripped" | "silent, roll back") => true,
-        Move::Bake | Move::Say(_) | Move::Look(_) | Move::Served => false,
+        | Move::Look("guilty" | "limit" | "tripped" | "silent, roll back" | "sentinel failed") => true,
+        Move::Bake | Move::Say(_) | Move::Look(_) | Move::Superseded | Move::Served => false,
     }
 }
 
@@ -262,7 +292,7 @@ proptest! {
 
     #[test]
     fn random_lives_keep_the_laws_and_fold_from_their_journal(
-        world in 0_usize..6,
+        world in 0_usize..9,
         events in proptest::collection::vec((any_move(), 0_u64..180), 1..60),
     ) {
         let (_, first) = worlds().remove(world);
@@ -349,6 +379,15 @@ fn each_law_sees_its_breach() {
         broken(&young, &by(Command::Pause), later, |step| step.next.generation = young.generation),
         [Law::GenerationGrows]
     );
+
+    let ramp = ex::ramped();
+    let ramp = Release { started_at: Some(MONDAY), state: to(1), ..ramp };
+    let slow = look(ex::climbing(ex::seen(1, Verdict::Inconclusive), 1.0, 100.0));
+    let hurried = broken(&ramp, &slow, later, |step| {
+        step.next.state = State::Running { stage: 8, entered_at: MONDAY };
+        step.decision = Decision::Advance { stage: 8 };
+    });
+    assert_eq!(hurried, [Law::RampBearsItsHarm]);
 
     let rolling = decide(&young, &rollback, later).unwrap().next;
     let revived = broken(&rolling, &Event::Served, later, |step| step.next.state = to(0));

@@ -16,6 +16,15 @@ pub(super) fn of_rollback(serving: &Serving<'_>) -> Option<RollbackCause> {
         .or_else(|| silence(&release.policy, analysis))
 }
 
+/// What rolls a promotion back, proven against those held back: what is covered by the bound, and a
+/// tripwire. Silence is no cause here, since nothing waits for evidence any more.
+pub(super) fn of_late_rollback(serving: &Serving<'_>) -> Option<RollbackCause> {
+    let Serving { release, analysis, .. } = *serving;
+    guardrail(analysis)
+        .or_else(|| analysis.limits_exceeded.first().map(|limit| exceeded(&release.policy, analysis, limit)))
+        .or_else(|| analysis.tripped.clone().map(|what| RollbackCause::Tripwire { what }))
+}
+
 /// A critical sentinel whose failure on the canary alone was confirmed.
 pub(super) fn sentinel(analysis: &Analysis) -> Option<RollbackCause> {
     let failed = analysis

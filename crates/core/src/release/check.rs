@@ -90,6 +90,15 @@ pub enum Fault {
     /// A limit that could not act.
     #[error("a limit rolls back, and a signal holds and never rolls back; make it a guardrail, or remove the bound")]
     SignalLimit,
+    /// A ramp that is not the last stage.
+    #[error("a ramp ends the plan, and stage {0} comes after it; put it last")]
+    RampNotLast(usize),
+    /// A harm that is no positive number.
+    #[error("a harm of {0} a minute is no allowance; write more than 0, such as 5/min")]
+    Harm(f64),
+    /// A hold-back that is not small.
+    #[error("a hold-back of {0} is not between 1 % and 5 %; write such a share, or remove the key")]
+    HoldBack(WeightBp),
     /// A weight that is no positive number.
     #[error("a weight of {0} is no share; write a number above 0")]
     Weight(f64),
@@ -186,7 +195,8 @@ const RUNS_MAX: u32 = 20;
 pub fn check(plan: &Plan, policy: &Policy) -> Vec<Misfit> {
     let mut misfits = plan.check();
     misfits.extend(policy.check());
-    let bake = plan.stages.iter().fold(SpanMs::ZERO, |sum, stage| sum + stage.bake);
+    let whole = plan.stages.iter().filter(|stage| !matches!(stage.gate, Gate::Ramp(_)));
+    let bake = whole.fold(SpanMs::ZERO, |sum, stage| sum + stage.bake);
     if policy.max_duration <= bake {
         note(&mut misfits, "max_duration", Fault::TooShort { max_duration: policy.max_duration, bake });
     }
@@ -206,6 +216,15 @@ impl Plan {
         }
         for (index, stage) in self.stages.iter().enumerate() {
             let at = |key: &str| format!("stages[{index}].{key}");
+            if let Gate::Ramp(ramp) = &stage.gate
+                && !is_positive(ramp.harm_per_minute)
+            {
+                note(&mut misfits, at("harm"), Fault::Harm(ramp.harm_per_minute));
+            }
+            let after_ramp = index > 0 && !matches!(stage.gate, Gate::Ramp(_)) && self.ramp(index - 1).is_some();
+            if after_ramp {
+                note(&mut misfits, at("weight"), Fault::RampNotLast(self.place(index).0));
+            }
             if stage.weight == WeightBp::ZERO {
                 note(&mut misfits, at("weight"), Fault::NoWeight);
             }
@@ -223,7 +242,7 @@ impl Plan {
         }
         match self.stages.first().map(|stage| &stage.gate) {
             Some(Gate::Approval(_)) => note(&mut misfits, "stages[0].approval", Fault::FirstStageAsksApproval),
-            Some(Gate::Automatic) | None => {}
+            Some(Gate::Automatic | Gate::Ramp(_)) | None => {}
         }
         misfits
     }
@@ -252,6 +271,9 @@ impl Policy {
         }
         self.check_times(&mut misfits);
         self.check_sentinels(&mut misfits);
+        if !self.hold_back.is_zero() && !(100..=500).contains(&self.hold_back.bp()) {
+            note(&mut misfits, "hold_back", Fault::HoldBack(self.hold_back));
+        }
         if self.budget.harmed == Some(0) {
             note(&mut misfits, "budget.harmed", Fault::Budget(0.0));
         }

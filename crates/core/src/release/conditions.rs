@@ -77,6 +77,9 @@ impl Conditions {
                         notices.push(Effect::Notify(Notice::Undecided { release }));
                     }
                 }
+                Condition::StableSick { .. } => {
+                    notices.push(Effect::Notify(Notice::StableSick { release, what: text.clone() }));
+                }
                 Condition::HarmBudget | Condition::CostBudget => {}
             }
         }
@@ -86,7 +89,11 @@ impl Conditions {
 
 fn is_of_evidence(condition: &Condition) -> bool {
     match condition {
-        Condition::Quality | Condition::Silent { .. } | Condition::Signal { .. } | Condition::Sentinels => true,
+        Condition::Quality
+        | Condition::Silent { .. }
+        | Condition::Signal { .. }
+        | Condition::StableSick { .. }
+        | Condition::Sentinels => true,
         Condition::HarmBudget | Condition::CostBudget | Condition::Undecided => false,
     }
 }
@@ -103,6 +110,16 @@ fn evidence(serving: &Serving<'_>) -> BTreeMap<Condition, String> {
     let guardrails = &serving.release.policy.guardrails;
     for finding in &serving.analysis.findings {
         let unneeded = guardrails.iter().any(|g| g.metric == finding.metric && never_applied(g, finding));
+        if finding.role == Role::Guardrail && finding.is_sick_in_stable() {
+            let then = if finding.is_bad_in_both_arms() {
+                "and so is the canary: a rollback would not help, nothing is promoted, a person decides"
+            } else {
+                "and the canary is not proven so"
+            };
+            let text =
+                format!("stable itself is proven above the limit of {}, {then}: {}", finding.metric, finding.reason);
+            found.insert(Condition::StableSick { metric: finding.metric.clone() }, text);
+        }
         if let Some(condition) = of_finding(finding).filter(|_| !unneeded) {
             found.insert(condition, format!("{}: {}", finding.metric, finding.reason));
         }
@@ -132,21 +149,21 @@ fn budgets(serving: &Serving<'_>) -> BTreeMap<Condition, String> {
     if let Some(budget) = release.policy.budget.harmed {
         let harmed = analysis.harmed;
         #[expect(clippy::cast_precision_loss, reason = "a budget of sessions is far below 2^53")]
-        let is_used_up = harmed.point >= budget as f64;
+        let is_used_up = harmed.low >= budget as f64;
         if is_used_up {
             let text = format!(
-                "about {:.0} sessions harmed beyond control's rate (between {:.0} and {:.0}), of a budget of {budget}",
-                harmed.point, harmed.low, harmed.high
+                "at least {:.0} sessions harmed beyond control's rate (about {:.0}, at most {:.0}), of a budget of {budget}",
+                harmed.low, harmed.point, harmed.high
             );
             used_up.insert(Condition::HarmBudget, text);
         }
     }
     if let (Some(budget), Some(extra)) = (release.policy.budget.extra_cost_usd, analysis.extra_cost_usd)
-        && extra.point >= budget
+        && extra.low >= budget
     {
         let text = format!(
-            "about ${:.2} spent beyond control's rate (between ${:.2} and ${:.2}), of a budget of ${budget:.2}",
-            extra.point, extra.low, extra.high
+            "at least ${:.2} spent beyond control's rate (about ${:.2}, at most ${:.2}), of a budget of ${budget:.2}",
+            extra.low, extra.point, extra.high
         );
         used_up.insert(Condition::CostBudget, text);
     }

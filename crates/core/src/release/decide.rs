@@ -71,6 +71,7 @@ pub fn decide(release: &Release, event: &Event, now: UnixMs) -> Result<Step, Ref
     match event {
         Event::Operator { actor, command } => on_command(release, actor, command, now),
         Event::Look { analysis } => Ok(on_look(release, analysis, now)),
+        Event::Superseded { by } => Ok(moves::supersede(release, by)),
         Event::Served => Ok(on_served(release, now)),
         Event::Created => Ok(moves::nothing_to_do(release)),
     }
@@ -129,6 +130,9 @@ fn on_look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step {
         State::Paused { by, resume_to } => look::paused(&serving(resume_to.stage, resume_to.entered_at), by),
         State::AwaitingApproval { stage, entered_at, .. } => {
             look::awaiting(&serving(stage.saturating_sub(1), *entered_at), *stage)
+        }
+        State::Promoted { at, keep_until, hold_back } if !hold_back.is_zero() => {
+            look::held_back(&serving(release.plan.stages.len(), *at), *keep_until)
         }
         State::Draft
         | State::Promoting { .. }

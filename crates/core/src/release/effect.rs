@@ -80,6 +80,13 @@ pub enum Notice {
         /// Which.
         release: ReleaseId,
     },
+    /// Stable itself is proven above an absolute limit.
+    StableSick {
+        /// Which.
+        release: ReleaseId,
+        /// In words with numbers, and what follows.
+        what: String,
+    },
     /// Evidence is missing or void: stale, dropped, split mismatch.
     LostData {
         /// Which.

@@ -1,7 +1,7 @@
 //! What can happen to a release. Operators and the analysis speak the same language.
 
 use crate::analysis::Analysis;
-use crate::id::Actor;
+use crate::id::{Actor, ReleaseId};
 use serde::{Deserialize, Serialize};
 
 /// One happening.
@@ -21,6 +21,11 @@ pub enum Event {
     Look {
         /// What it found.
         analysis: Box<Analysis>,
+    },
+    /// A later release of the route exposes its canary: nobody is held back for this one any more.
+    Superseded {
+        /// The later one.
+        by: ReleaseId,
     },
     /// Every live gateway serves the table of the last step (or the wait for the laggards is over).
     Served,

@@ -1,11 +1,14 @@
 //! A release and looks at it, for the tests of this crate.
 
-use crate::analysis::{Analysis, ArmCounts, Evidence, Finding, Interval, LimitFinding, Quality, Verdict};
+use crate::analysis::{
+    Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, SentinelFinding, SentinelVerdict,
+    Standing, Verdict,
+};
 use crate::cohort::Cohort;
 use crate::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
 use crate::metric::{Metric, Number};
 use crate::release::event::{Command, Event};
-use crate::release::plan::{Gate, Plan, Stage};
+use crate::release::plan::{Gate, Plan, Ramp, Stage};
 use crate::release::policy::{
     Ages, Budget, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
 };
@@ -14,7 +17,7 @@ use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::{JsonText, VersionId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Monday 2026-01-05 00:00 UTC.
 pub(crate) const MONDAY: UnixMs = UnixMs(1_767_571_200_000);
@@ -66,6 +69,7 @@ pub(crate) fn policy() -> Policy {
         on_undecided: OnUndecided::Hold,
         on_rollback: OnRollback::MoveNextTurn,
         keep: SpanMs::hours(48),
+        hold_back: WeightBp::ZERO,
         rescue_budget: weight(500),
         budget: Budget { harmed: Some(50), extra_cost_usd: Some(40.0) },
         freeze: Vec::new(),
@@ -120,6 +124,7 @@ pub(crate) fn release() -> Release {
         policy_hash: "0".repeat(64),
         salt: Salt([7; 32]),
         attempt: 0,
+        carried: BTreeMap::new(),
         created_at: MONDAY,
         started_at: None,
         promoted_at: None,
@@ -166,8 +171,10 @@ pub(crate) fn finding(guardrail: &Guardrail, verdict: Verdict) -> Finding {
         missing: ArmCounts::default(),
         silent: SpanMs::ZERO,
         rollback: Evidence { log: 0.0, line: 7.0 },
+        standing: -1.0,
         promote: Evidence { log: if proven { 3.5 } else { 1.2 }, line: 3.0 },
         limit: None,
+        control_limit: None,
         reason: "1.2 % against 1 %, n 200 and 4000".to_owned(),
     }
 }
@@ -186,6 +193,7 @@ pub(crate) fn seen(stage: usize, verdict: Verdict) -> Analysis {
         exposed: ArmCounts { control: 5_000, canary: 260 },
         harmed: Interval { low: -3.0, point: 0.4, high: 4.0 },
         extra_cost_usd: Some(Interval { low: -1.0, point: 0.2, high: 2.0 }),
+        climb: None,
         quality: Quality::default(),
         sentinels: Vec::new(),
     }
@@ -224,7 +232,7 @@ pub(crate) fn tripped(stage: usize) -> Analysis {
 }
 
 pub(crate) fn over_budget(stage: usize) -> Analysis {
-    let harmed = Interval { low: 31.0, point: 52.0, high: 80.0 };
+    let harmed = Interval { low: 51.0, point: 72.0, high: 95.0 };
     Analysis { harmed, ..seen(stage, Verdict::Inconclusive) }
 }
 
@@ -240,4 +248,55 @@ pub(crate) fn heavy_unit(stage: usize) -> Analysis {
     let mut analysis = seen(stage, Verdict::Healthy);
     analysis.quality.promotion_holds = vec!["one session makes 34 % of the requests".to_owned()];
     analysis
+}
+
+/// Everything proven, and a rollback not far from it.
+pub(crate) fn doubtful(stage: usize) -> Analysis {
+    let mut analysis = seen(stage, Verdict::Healthy);
+    analysis.findings[1].standing = 1.4;
+    analysis
+}
+
+/// Stable proven above the limit of errors.
+pub(crate) fn stable_sick(stage: usize) -> Analysis {
+    let mut analysis = seen(stage, Verdict::Healthy);
+    analysis.findings[0].limit = Some(Evidence { log: 0.3, line: 6.9 });
+    analysis.findings[0].control_limit = Some(Evidence { log: 7.7, line: 6.9 });
+    analysis
+}
+
+/// Both arms proven above it.
+pub(crate) fn both_bad(stage: usize) -> Analysis {
+    let mut analysis = stable_sick(stage);
+    analysis.findings[0].limit = Some(Evidence { log: 7.2, line: 6.9 });
+    analysis
+}
+
+/// So much is excluded, at so many sessions a minute.
+pub(crate) fn climbing(analysis: Analysis, worst: f64, units_per_minute: f64) -> Analysis {
+    let climb = Climb { worst, limited_by: Some(Metric::ToolCallValid), units_per_minute };
+    Analysis { climb: Some(climb), ..analysis }
+}
+
+/// The critical sentinel `refund` says so.
+pub(crate) fn asked(analysis: Analysis, verdict: SentinelVerdict) -> Analysis {
+    let finding = SentinelFinding {
+        name: "refund".to_owned(),
+        standing: Standing::Critical,
+        verdict,
+        stable: tries(3, 0),
+        canary: tries(0, 3),
+        at: Some(MONDAY),
+        reason: "3 of 3 passed on stable, 0 of 3 on the canary".to_owned(),
+    };
+    Analysis { sentinels: vec![finding], ..analysis }
+}
+
+/// All 0.5 %, then a ramp from 1 % to 50 % that bears 5 harmed sessions a minute.
+pub(crate) fn ramped() -> Release {
+    let mut release = release();
+    let ramp = Ramp { harm_per_minute: 5.0 };
+    release.plan.stages = vec![stage(Cohort::All, 50, Gate::Automatic)];
+    release.plan.stages.extend(stage(Cohort::All, 5_000, Gate::Automatic).climbed_from(weight(100), ramp));
+    release
 }

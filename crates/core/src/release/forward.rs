@@ -9,6 +9,9 @@ use crate::release::preflight;
 use crate::release::report::{Report, Step, Waiting};
 use crate::release::words;
 
+/// Evidence of a rollback at which nothing is promoted.
+pub(crate) const DOUBT: f64 = 3.0;
+
 /// What the next stage still needs: bake, sessions, usable evidence that is not against it, no freeze.
 pub(super) fn to_advance(serving: &Serving<'_>) -> Vec<Waiting> {
     let Some(stage) = serving.release.plan.stages.get(serving.stage) else {
@@ -16,18 +19,28 @@ pub(super) fn to_advance(serving: &Serving<'_>) -> Vec<Waiting> {
         return vec![Waiting::DataQuality { why }];
     };
     let mut missing = maturity(serving, stage);
-    for guardrail in &serving.release.policy.guardrails {
-        missing.extend(objection(serving, stage, guardrail));
-    }
-    missing.extend(preflight::unpassed(serving.release, serving.analysis));
-    missing.extend(soundness(serving));
+    missing.extend(against(serving));
     missing
+}
+
+/// What speaks against any move forward, however much has been seen.
+pub(super) fn against(serving: &Serving<'_>) -> Vec<Waiting> {
+    let mut against = Vec::new();
+    if let Some(stage) = serving.release.plan.stages.get(serving.stage) {
+        for guardrail in &serving.release.policy.guardrails {
+            against.extend(objection(serving, stage, guardrail));
+        }
+    }
+    against.extend(preflight::unpassed(serving.release, serving.analysis));
+    against.extend(soundness(serving));
+    against
 }
 
 /// What promotion still needs: all that an advance does, and proof from every guardrail as it stands now.
 pub(super) fn to_promote(serving: &Serving<'_>) -> Vec<Waiting> {
     let mut missing = to_advance(serving);
     missing.extend(promotion_holds(serving));
+    missing.extend(doubt(serving));
     let guardrails = &serving.release.policy.guardrails;
     let proving: Vec<_> = guardrails.iter().filter(|g| g.role == Role::Guardrail).collect();
     if proving.is_empty() {
@@ -61,18 +74,13 @@ pub(super) fn to_promote_without_proof(serving: &Serving<'_>) -> Vec<Waiting> {
     let ahead = serving.release.plan.stages.iter().skip(serving.stage + 1);
     let mut missing: Vec<Waiting> = ahead
         .filter_map(|stage| match &stage.gate {
-            Gate::Automatic => None,
+            Gate::Automatic | Gate::Ramp(_) => None,
             Gate::Approval(of) => Some(Waiting::Approval { of: of.clone() }),
         })
         .collect();
-    if let Some(stage) = serving.release.plan.stages.get(serving.stage) {
-        for guardrail in &serving.release.policy.guardrails {
-            missing.extend(objection(serving, stage, guardrail));
-        }
-    }
     missing.extend(enough(serving, 1));
-    missing.extend(preflight::unpassed(serving.release, serving.analysis));
-    missing.extend(soundness(serving));
+    missing.extend(against(serving));
+    missing.extend(doubt(serving));
     missing.extend(promotion_holds(serving));
     missing
 }
@@ -107,6 +115,9 @@ pub(super) fn warnings(serving: &Serving<'_>) -> Vec<String> {
             }
             Role::Signal if is_silent(finding) && guardrail.no_data.then == NoDataThen::Warn => {
                 warnings.push(format!("{} is silent: {}", finding.metric, finding.reason));
+            }
+            Role::Guardrail if finding.is_sick_in_stable() && !finding.is_bad_in_both_arms() => {
+                warnings.push(format!("stable itself is proven above the limit of {}", finding.metric));
             }
             Role::Guardrail if never_applied(guardrail, finding) => {
                 warnings.push(format!("{} has had no session to measure, and is not waited for", finding.metric));
@@ -153,12 +164,20 @@ fn enough(serving: &Serving<'_>, need: u64) -> Vec<Waiting> {
     missing
 }
 
+/// Rolling back would not help, and going on is no good either.
+const BOTH_BAD: &str = "stable and canary are both proven above its limit; a rollback would not help, and nothing is \
+                        promoted: mend stable, or promote or roll back by hand";
+
 /// What one metric has against going on. Within its grace silence is borne, but a stage is not passed on numbers
 /// from before it: a metric that was silent for longer than the stage bakes has seen none of it.
 fn objection(serving: &Serving<'_>, stage: &Stage, guardrail: &Guardrail) -> Option<Waiting> {
     let finding = finding_of(serving, guardrail);
     let silent = finding.is_none_or(is_silent);
     let regressed = finding.is_some_and(|f| f.verdict == Verdict::Regressed);
+    let both_bad = guardrail.role == Role::Guardrail && finding.is_some_and(Finding::is_bad_in_both_arms);
+    if both_bad {
+        return finding.map(|f| Waiting::Guardrail { metric: f.metric.to_string(), why: BOTH_BAD.to_owned() });
+    }
     let objects = match guardrail.role {
         Role::DryRun => false,
         Role::Signal => regressed || (silent && guardrail.no_data.then != NoDataThen::Warn),
@@ -180,6 +199,20 @@ fn unproven(serving: &Serving<'_>, guardrail: &Guardrail) -> Option<Waiting> {
     let settled = finding.is_some_and(|f| is_proven(f) || never_applied(guardrail, f));
     let short = |f: &Finding| format!("{}, {} needed to promote", word(f.verdict), words::against_line(f.promote));
     (!settled).then(|| waiting(guardrail, finding, short))
+}
+
+/// Evidence of a rollback, as it stands now, that is too strong to promote over (`statistics.md`,
+/// section 5, rule 6): what may yet be proven worse is not promoted.
+fn doubt(serving: &Serving<'_>) -> Option<Waiting> {
+    let doubtful = |f: &&Finding| f.role == Role::Guardrail && f.standing >= DOUBT.ln();
+    let findings = serving.analysis.findings.iter().filter(doubtful);
+    let worst = findings.max_by(|a, b| a.standing.total_cmp(&b.standing))?;
+    let why = format!(
+        "evidence of a rollback stands at {}, and promotion needs less than {}",
+        words::e_value(worst.standing),
+        words::number(DOUBT)
+    );
+    Some(Waiting::Guardrail { metric: worst.metric.to_string(), why })
 }
 
 fn is_proven(finding: &Finding) -> bool {

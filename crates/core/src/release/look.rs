@@ -8,6 +8,7 @@ use crate::release::forward;
 use crate::release::moves;
 use crate::release::plan::Gate;
 use crate::release::policy::OnUndecided;
+use crate::release::ramp;
 use crate::release::report::{Decision, Report, Step, Waiting};
 use crate::release::state::{Condition, PauseCause, Release, RollbackCause};
 use crate::time::UnixMs;
@@ -52,10 +53,34 @@ pub(super) fn paused(serving: &Serving<'_>, by: &PauseCause) -> Step {
 pub(super) fn awaiting(serving: &Serving<'_>, stage: usize) -> Step {
     let of = match serving.release.plan.stages.get(stage).map(|s| &s.gate) {
         Some(Gate::Approval(of)) => of.clone(),
-        Some(Gate::Automatic) | None => "an operator".to_owned(),
+        Some(Gate::Automatic | Gate::Ramp(_)) | None => "an operator".to_owned(),
     };
     let headline = format!("{} waits for the word of {of}", moves::stage_of(serving.release, stage));
     standing(serving, headline, vec![Waiting::Approval { of }])
+}
+
+/// After the promotion, beside those held back: a late regression that is proven rolls back.
+pub(super) fn held_back(serving: &Serving<'_>, keep_until: UnixMs) -> Step {
+    let Serving { release, analysis, now, .. } = *serving;
+    if let Some(why) = causes::of_late_rollback(serving) {
+        return moves::roll_back(release, why, now);
+    }
+    let keep = release.policy.keep;
+    if now >= keep_until {
+        let n = analysis.posted;
+        let headline = format!(
+            "nobody is held back any more: in {keep} nothing was proven worse, n {} / {} held back",
+            n.canary, n.control
+        );
+        return moves::end_hold_back(release, headline);
+    }
+    let left = keep_until.since(now).rounded();
+    let (share, n) = (release.state.hold_back(), analysis.posted);
+    let headline = format!(
+        "promoted; {share} of the new sessions stay on the old stable for {left} more, n {} / {} held back",
+        n.canary, n.control
+    );
+    moves::hold(release, Report { headline, waiting_for: Vec::new(), warnings: analysis.quality.holds.clone() })
 }
 
 fn standing(serving: &Serving<'_>, headline: String, waiting_for: Vec<Waiting>) -> Step {
@@ -76,7 +101,7 @@ fn pause_for_budget(serving: &Serving<'_>, seen: &Conditions) -> Option<Step> {
     if used_up.is_empty() {
         return None;
     }
-    let what = used_up.join("; ");
+    let what = format!("{} (a budget stands outside of the bound on false rollbacks)", used_up.join("; "));
     let notice = Notice::Paused { release: serving.release.id.clone(), why: what.clone() };
     let headline = format!("paused: {what}");
     Some(moves::pause(serving.release, PauseCause::Budget { what }, notice, headline, serving.now))
@@ -114,11 +139,15 @@ fn end_undecided(serving: &Serving<'_>, seen: &Conditions) -> Option<Step> {
 
 fn move_forward(serving: &Serving<'_>) -> Step {
     let Serving { release, stage, entered_at, now, .. } = *serving;
-    let Some(next) = release.plan.stages.get(stage + 1) else {
-        let missing = forward::to_promote(serving);
+    let Some(next) = release.plan.stages.get(release.plan.rungs(stage).end() + 1) else {
+        let mut missing = forward::to_promote(serving);
         if missing.is_empty() {
             return forward::warned(serving, moves::promote(release, forward::proof(serving), now));
         }
+        if let Some(step) = ramp::climb(serving) {
+            return forward::warned(serving, step);
+        }
+        missing.extend(ramp::waits(serving));
         return forward::stay(serving, &moves::stage_of(release, stage), missing);
     };
     let missing = forward::to_advance(serving);
@@ -127,7 +156,8 @@ fn move_forward(serving: &Serving<'_>) -> Step {
     }
     let step = match &next.gate {
         Gate::Approval(of) => moves::ask_approval(release, stage + 1, of, entered_at, now),
-        Gate::Automatic => {
+        // A ramp ends its plan, so what comes next is no rung.
+        Gate::Automatic | Gate::Ramp(_) => {
             let headline = format!(
                 "advanced to {}: baked {}, {} canary sessions posted, nothing is against it",
                 moves::stage_of(release, stage + 1),

@@ -1,13 +1,15 @@
 //! The transitions: what each makes of the release, and what the world must do.
 
-use crate::id::Actor;
+use crate::id::{Actor, ReleaseId};
 use crate::release::decide::{Refused, legal};
 use crate::release::effect::{Effect, Notice};
 use crate::release::event::Command;
 use crate::release::plan::Gate;
 use crate::release::report::{Decision, Report, Step};
 use crate::release::state::{PauseCause, Release, Resume, RollbackCause, State};
+use crate::release::words::number;
 use crate::time::UnixMs;
+use crate::traffic::weight::WeightBp;
 
 pub(super) fn start(release: &Release, actor: &Actor, now: UnixMs) -> Step {
     begin(release, format!("started by {actor}: {}", stage_of(release, 0)), now)
@@ -23,6 +25,15 @@ pub(super) fn begin(release: &Release, headline: String, now: UnixMs) -> Step {
     let state = State::Running { stage: 0, entered_at: now };
     let effects = vec![publish(release), Effect::Notify(Notice::Started { release: release.id.clone() })];
     let mut step = go(release, state, Decision::Start, effects, headline);
+    if release.attempt > 0 {
+        let alpha = 100.0 * release.policy.false_rollback_rate * 0.5_f64.powf(f64::from(release.attempt));
+        step.report.warnings.push(format!(
+            "this is try {} of the same canary: false rollbacks are bounded by {} % this time, and evidence for \
+             promotion goes on from where the last try ended",
+            release.attempt.saturating_add(1),
+            number(alpha)
+        ));
+    }
     step.next.started_at = Some(now);
     step
 }
@@ -60,8 +71,10 @@ pub(super) fn advance_by_hand(
     };
     let headline = format!("advanced by {actor} without waiting for evidence: {} ({reason})", stage_of(release, next));
     let mut step = open_stage(release, next, headline, now);
+    let to_keep = release.state.entered_at().unwrap_or(now);
     match &opened.gate {
         Gate::Automatic => {}
+        Gate::Ramp(_) => step.next.state = State::Running { stage: next, entered_at: to_keep },
         Gate::Approval(of) => {
             step.report.warnings.push(format!("the word of {of}, which this stage asks for, was given by {actor}"));
         }
@@ -117,11 +130,42 @@ pub(super) fn promote_by_hand(release: &Release, actor: &Actor, reason: &str, no
 
 pub(super) fn promoted(release: &Release, now: UnixMs) -> Step {
     let keep = release.policy.keep;
-    let headline =
-        format!("{} is the stable of {}; rollback restores the old one for {keep}", release.canary, release.route);
-    let state = State::Promoted { at: now, keep_until: now + keep };
+    let hold_back = release.policy.hold_back;
+    let watch = if hold_back.is_zero() {
+        String::new()
+    } else {
+        format!("; {hold_back} of the new sessions stay on the old one meanwhile, to compare with")
+    };
+    let headline = format!(
+        "{} is the stable of {}; rollback restores the old one for {keep}{watch}",
+        release.canary, release.route
+    );
+    let state = State::Promoted { at: now, keep_until: now + keep, hold_back };
     let notice = Notice::Promoted { release: release.id.clone() };
     go(release, state, Decision::Settle, vec![Effect::Notify(notice)], headline)
+}
+
+/// Nobody is held back any more: the keep is over and nothing was proven worse.
+pub(super) fn end_hold_back(release: &Release, headline: String) -> Step {
+    match &release.state {
+        State::Promoted { at, keep_until, hold_back } if !hold_back.is_zero() => {
+            let state = State::Promoted { at: *at, keep_until: *keep_until, hold_back: WeightBp::ZERO };
+            go(release, state, Decision::Settle, vec![publish(release)], headline)
+        }
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::Promoting { .. }
+        | State::Promoted { .. }
+        | State::RollingBack { .. }
+        | State::RolledBack { .. } => nothing_to_do(release),
+    }
+}
+
+pub(super) fn supersede(release: &Release, by: &ReleaseId) -> Step {
+    end_hold_back(release, format!("nobody is held back any more: {by} is compared with what this one promoted"))
 }
 
 /// Exposure drops first: the table without the canary is published before anybody is told.
@@ -192,10 +236,23 @@ pub(super) fn hold(release: &Release, report: Report) -> Step {
     Step { next: release.clone(), decision: Decision::Hold, effects: Vec::new(), report }
 }
 
-/// `stage 2 of 4 (all 5 %)`.
+/// `stage 2 of 4 (all 5 %)`, or `stage 2 of 4 (all 5 %, ramp to 50 %)`.
 pub(super) fn stage_of(release: &Release, stage: usize) -> String {
-    let label = release.plan.stages.get(stage).map_or_else(|| "not in the plan".to_owned(), |s| s.label());
-    format!("stage {} of {} ({label})", stage + 1, release.plan.stages.len())
+    let plan = &release.plan;
+    let label = plan.stages.get(stage).map_or_else(|| "not in the plan".to_owned(), |s| s.label());
+    let (which, of) = plan.place(stage);
+    let rungs = plan.rungs(stage);
+    let ramp = match plan.stages.get(*rungs.end()) {
+        Some(last) if rungs.start() < rungs.end() => format!(", ramp to {}", last.weight),
+        Some(_) | None => String::new(),
+    };
+    format!("stage {which} of {of} ({label}{ramp})")
+}
+
+/// A higher rung of the ramp; its bake goes on.
+pub(super) fn climb(release: &Release, rung: usize, entered_at: UnixMs, headline: String) -> Step {
+    let effects = vec![publish(release)];
+    go(release, State::Running { stage: rung, entered_at }, Decision::Advance { stage: rung }, effects, headline)
 }
 
 fn go(release: &Release, state: State, decision: Decision, effects: Vec<Effect>, headline: String) -> Step {

@@ -30,6 +30,10 @@ pub struct Policy {
     pub on_rollback: OnRollback,
     /// How long the old stable can be restored after a promotion.
     pub keep: SpanMs,
+    /// Share of the new sessions that stays on the old stable as a control while it is kept: a late
+    /// regression that is proven against it rolls the promotion back, under the same bound.
+    #[serde(default, skip_serializing_if = "WeightBp::is_zero")]
+    pub hold_back: WeightBp,
     /// Share of the canary's requests that stable may rescue.
     pub rescue_budget: WeightBp,
     /// Harm at which the release pauses, whatever the statistics say; outside the bound.

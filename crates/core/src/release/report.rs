@@ -123,6 +123,11 @@ pub enum Waiting {
         /// In words with numbers.
         why: String,
     },
+    /// A ramp's next weight.
+    Ramp {
+        /// Which weight, and what allows less, in words with numbers.
+        why: String,
+    },
     /// Gateways that do not yet serve the last table.
     Gateways,
 }
@@ -141,6 +146,7 @@ impl Waiting {
             Self::Freeze { until } => format!("the end of the freeze in {}", left(until)),
             Self::Posting { until } => format!("the first sessions to come of age in {}", left(until)),
             Self::Sentinel { name, why } => format!("sentinel {name} ({why})"),
+            Self::Ramp { why } => format!("the ramp's next weight ({why})"),
             Self::Gateways => "gateways that lag".to_owned(),
         }
     }
@@ -171,7 +177,7 @@ impl JournalRow {
     pub fn analysis(&self) -> Option<&Analysis> {
         match &self.event {
             Event::Look { analysis } => Some(analysis),
-            Event::Created | Event::Operator { .. } | Event::Served => None,
+            Event::Created | Event::Operator { .. } | Event::Superseded { .. } | Event::Served => None,
         }
     }
 }

@@ -6,10 +6,11 @@ use crate::release::plan::Plan;
 use crate::release::policy::Policy;
 use crate::release::words;
 use crate::time::UnixMs;
-use crate::traffic::weight::Salt;
+use crate::traffic::pin::Stratum;
+use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::VersionId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One attempt to move a route from stable to canary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,10 @@ pub struct Release {
     /// Which attempt of this canary on this route it is, from 0: the k-th has alpha · 2^−k
     /// (`statistics.md`, section 9, rule 3).
     pub attempt: u32,
+    /// log of the promotion evidence that earlier tries of the same canary gathered, per metric: this
+    /// one's is multiplied on (`statistics.md`, section 9, rule 3).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub carried: BTreeMap<Metric, f64>,
     /// When it was created.
     pub created_at: UnixMs,
     /// When exposure began.
@@ -78,6 +83,11 @@ pub enum Condition {
     Undecided,
     /// Critical sentinels fail on both arms, or cannot be asked.
     Sentinels,
+    /// Stable itself is proven above an absolute limit.
+    StableSick {
+        /// Of which metric.
+        metric: Metric,
+    },
 }
 
 /// Where a release stands. Everything that a state needs is inside it.
@@ -122,6 +132,9 @@ pub enum State {
         at: UnixMs,
         /// Until when the old stable can be restored.
         keep_until: UnixMs,
+        /// Share of the new sessions that stays on the old stable as a control; zero once that is over.
+        #[serde(default, skip_serializing_if = "WeightBp::is_zero")]
+        hold_back: WeightBp,
     },
     /// Decided against the canary; gateways are being told.
     RollingBack {
@@ -372,6 +385,43 @@ impl State {
         }
     }
 
+    /// When the stage that is served was entered, pauses left out.
+    #[must_use]
+    pub const fn entered_at(&self) -> Option<UnixMs> {
+        match self {
+            Self::Running { entered_at, .. } | Self::AwaitingApproval { entered_at, .. } => Some(*entered_at),
+            Self::Paused { resume_to, .. } => Some(resume_to.entered_at),
+            Self::Draft
+            | Self::Preflight
+            | Self::Promoting { .. }
+            | Self::Promoted { .. }
+            | Self::RollingBack { .. }
+            | Self::RolledBack { .. } => None,
+        }
+    }
+
+    /// The share of the new sessions that stays on the old stable after a promotion; zero elsewhere.
+    #[must_use]
+    pub const fn hold_back(&self) -> WeightBp {
+        match self {
+            Self::Promoted { hold_back, .. } => *hold_back,
+            Self::Draft
+            | Self::Preflight
+            | Self::Running { .. }
+            | Self::Paused { .. }
+            | Self::AwaitingApproval { .. }
+            | Self::Promoting { .. }
+            | Self::RollingBack { .. }
+            | Self::RolledBack { .. } => WeightBp::ZERO,
+        }
+    }
+
+    /// Whether evidence is gathered and looked at: until it is over, and while sessions are held back.
+    #[must_use]
+    pub const fn is_watched(&self) -> bool {
+        !self.is_over() || !self.hold_back().is_zero()
+    }
+
     /// Whether it is over, but for the keep after a promotion.
     #[must_use]
     pub const fn is_over(&self) -> bool {
@@ -401,5 +451,24 @@ impl State {
             Self::RollingBack { .. } => "rolling_back",
             Self::RolledBack { .. } => "rolled_back",
         }
+    }
+}
+
+impl Release {
+    /// The weight under which the sessions of a stratum were assigned: a stage's, or, one beyond the last
+    /// stage, everybody but those held back after the promotion.
+    #[must_use]
+    pub fn weight_of(&self, stratum: Stratum) -> Option<WeightBp> {
+        let index = usize::from(stratum.0);
+        if index == self.plan.stages.len() && !self.policy.hold_back.is_zero() {
+            return Some(self.policy.hold_back.rest());
+        }
+        self.plan.stages.get(index).map(|stage| stage.weight)
+    }
+
+    /// The stratum of the sessions that are held back, and of those beside them.
+    #[must_use]
+    pub fn held_back_stratum(&self) -> Stratum {
+        Stratum(u16::try_from(self.plan.stages.len()).unwrap_or(u16::MAX))
     }
 }

@@ -185,6 +185,8 @@ fn begin(table: &RouteTable, unit: UnitKey, asked: &Asked<'_>) -> Assignment {
         let pin = Pin { version: table.stable, member: None, last_seen: asked.now };
         on_stable(table, reason, PinChange::Create(pin))
     };
+    // After a promotion those held back, and those that a ceiling keeps off the canary, stay on the old stable.
+    let control = table.release.as_ref().and_then(|release| release.control).unwrap_or(table.stable);
     let Some(release) = &table.release else {
         return uncounted(Reason::NoRelease);
     };
@@ -197,9 +199,10 @@ fn begin(table: &RouteTable, unit: UnitKey, asked: &Asked<'_>) -> Assignment {
     let slot = Slot::of(&release.salt, unit);
     let in_canary = slot.is_below(exposure.weight);
     if in_canary && !slot.is_below(asked.ceiling) {
-        return uncounted(Reason::Ceiling);
+        let pin = Pin { version: control, member: None, last_seen: asked.now };
+        return Assignment { version: control, ..on_stable(table, Reason::Ceiling, PinChange::Create(pin)) };
     }
-    let (arm, version) = if in_canary { (Arm::Canary, release.canary) } else { (Arm::Control, table.stable) };
+    let (arm, version) = if in_canary { (Arm::Canary, release.canary) } else { (Arm::Control, control) };
     let member = Membership { release: release.id.clone(), arm, stratum: exposure.stratum, exposed_at: asked.now };
     let pin = Pin { version, member: Some(member.clone()), last_seen: asked.now };
     Assignment { version, arm, member: Some(member), reason: Reason::Slot, pin: PinChange::Create(pin) }

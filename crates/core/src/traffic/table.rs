@@ -43,6 +43,10 @@ pub struct Exposed {
     pub id: Arc<ReleaseId>,
     /// Its canary.
     pub canary: VersionId,
+    /// What its control is answered by, where that is not the route's stable: after a promotion, the old
+    /// stable, for those held back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<VersionId>,
     /// Its salt.
     pub salt: Salt,
     /// When it started; only sessions that begin later take part.
@@ -159,7 +163,7 @@ pub fn build(
         generation,
         stable,
         versions: held.collect::<Result<_, _>>()?,
-        release: facts.releases.iter().filter_map(exposed).next(),
+        release: facts.releases.iter().find_map(exposed).or_else(|| held_back(facts, stable)),
         revoked: facts
             .releases
             .iter()
@@ -179,20 +183,57 @@ pub fn versions_needed(facts: &RouteFacts<'_>, now: UnixMs) -> BTreeSet<VersionI
 }
 
 /// The exposures that a release has reached, in the order of its plan; empty where it exposes nobody new.
+/// Once promoted, everybody but those held back, where any are.
 #[must_use]
 pub fn exposures(release: &Release) -> Vec<Exposure> {
-    let Some(serving) = release.state.serving_stage() else { return Vec::new() };
-    let reached = release.plan.stages.iter().take(serving + 1).enumerate();
-    reached
+    let hold_back = match &release.state {
+        State::Promoting { .. } => release.policy.hold_back,
+        State::Promoted { hold_back, .. } => *hold_back,
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+        | State::RollingBack { .. }
+        | State::RolledBack { .. } => WeightBp::ZERO,
+    };
+    let all = release.plan.stages.len();
+    let reached = match release.state.serving_stage() {
+        Some(serving) => serving + 1,
+        None if hold_back.is_zero() => return Vec::new(),
+        None => all,
+    };
+    let stages = release.plan.stages.iter().take(reached).enumerate();
+    let mut exposures: Vec<Exposure> = stages
         .map(|(index, stage)| Exposure {
             stratum: Stratum(u16::try_from(index).unwrap_or(u16::MAX)),
             cohort: stage.cohort.clone(),
             weight: stage.weight,
         })
-        .collect()
+        .collect();
+    if !hold_back.is_zero() {
+        let (stratum, weight) = (release.held_back_stratum(), hold_back.rest());
+        exposures.push(Exposure { stratum, cohort: Cohort::All, weight });
+    }
+    exposures
 }
 
+/// The release that a canary is exposed for.
 fn exposed(release: &Release) -> Option<Exposed> {
+    release.state.serving_stage()?;
+    as_exposed(release)
+}
+
+/// The release that brought the route's stable, while some of the new sessions stay on the old one.
+fn held_back(facts: &RouteFacts<'_>, stable: VersionId) -> Option<Exposed> {
+    let brought = facts.releases.iter().filter(|release| release.canary == stable && !exposures(release).is_empty());
+    let release = brought.max_by_key(|release| release.promoted_at)?;
+    let exposed = as_exposed(release)?;
+    // Its own stable is the canary's version: it has nothing to rescue by.
+    Some(Exposed { control: Some(release.stable), rescue_budget: WeightBp::ZERO, ..exposed })
+}
+
+fn as_exposed(release: &Release) -> Option<Exposed> {
     let exposures = exposures(release);
     if exposures.is_empty() {
         return None;
@@ -200,6 +241,7 @@ fn exposed(release: &Release) -> Option<Exposed> {
     Some(Exposed {
         id: Arc::new(release.id.clone()),
         canary: release.canary,
+        control: None,
         salt: release.salt,
         started_at: release.started_at.unwrap_or(release.created_at),
         exposures,
@@ -237,7 +279,7 @@ fn is_remembered(release: &Release, facts: &RouteFacts<'_>, now: UnixMs) -> bool
         | State::AwaitingApproval { .. }
         | State::Promoting { .. }
         | State::RollingBack { .. } => true,
-        State::Promoted { at, keep_until } => now < (*at + facts.remember).max(*keep_until),
+        State::Promoted { at, keep_until, .. } => now < (*at + facts.remember).max(*keep_until),
         State::RolledBack { at, .. } => release.started_at.is_some() && now < *at + facts.remember + drain,
     }
 }

@@ -21,6 +21,24 @@ impl WeightBp {
         if bp <= 10_000 { Some(Self(bp)) } else { None }
     }
 
+    /// The weight nearest to so many basis points, within nobody and everybody.
+    #[must_use]
+    pub fn rounded(bp: f64) -> Self {
+        Self(bp.round().clamp(0.0, 10_000.0) as u16)
+    }
+
+    /// Everybody else.
+    #[must_use]
+    pub const fn rest(self) -> Self {
+        Self(10_000 - self.0)
+    }
+
+    /// Whether it is nobody.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// The basis points.
     #[must_use]
     pub const fn bp(self) -> u16 {

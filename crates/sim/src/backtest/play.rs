@@ -369,6 +369,7 @@ pub(crate) fn draft(policed: &Policed, created_at: UnixMs, luck: &mut Luck) -> R
         policy_hash: String::new(),
         salt: Salt(salt),
         attempt: 0,
+        carried: BTreeMap::new(),
         created_at,
         started_at: None,
         promoted_at: None,

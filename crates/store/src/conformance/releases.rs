@@ -25,7 +25,7 @@ fn rolled_back(from: &Release) -> Release {
 }
 
 fn promoted(from: &Release) -> Release {
-    sample::next(from, State::Promoted { at: UnixMs(9), keep_until: UnixMs(99) })
+    sample::next(from, State::Promoted { at: UnixMs(9), keep_until: UnixMs(99), hold_back: sample::weight(0) })
 }
 
 async fn with_route(store: &impl Store) {

@@ -1,13 +1,15 @@
 //! Rows to store: small ones for the laws, and lists with every variant for the golden files.
 
-use coalmine_core::analysis::{Analysis, ArmCounts, Evidence, Finding, Interval, LimitFinding, Quality, Verdict};
+use coalmine_core::analysis::{
+    Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Verdict,
+};
 use coalmine_core::cohort::Cohort;
 use coalmine_core::evidence::{Beyond, FirstSeen, SealedBucket, Session, Sums, TwoArms, Yardstick};
 use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
 use coalmine_core::metric::{Metric, Number};
 use coalmine_core::release::effect::{Effect, Notice};
 use coalmine_core::release::event::{Command, Event};
-use coalmine_core::release::plan::{Gate, Plan, Stage};
+use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
     Ages, Budget, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
 };
@@ -59,6 +61,7 @@ pub fn release(route: &RouteName, attempt: u32) -> Release {
         policy_hash: "00ff".repeat(16),
         salt: Salt([7; 32]),
         attempt,
+        carried: BTreeMap::from([(Metric::ErrorRate, -0.25)]),
         created_at: UnixMs(1_750_000_000_000),
         started_at: None,
         promoted_at: None,
@@ -89,7 +92,8 @@ pub fn next(release: &Release, state: State) -> Release {
     Release { state, generation: release.generation.next(), ..release.clone() }
 }
 
-fn weight(bp: u16) -> WeightBp {
+/// So many basis points.
+pub fn weight(bp: u16) -> WeightBp {
     WeightBp::new(bp).unwrap_or(WeightBp::FULL)
 }
 
@@ -109,7 +113,8 @@ fn plan() -> Plan {
         min_sessions: 400,
         gate: Gate::Approval("oncall".to_owned()),
     };
-    Plan { stages: vec![first, last] }
+    let ramp = Ramp { harm_per_minute: 5.0 };
+    Plan { stages: vec![first, last.clone(), Stage { weight: weight(5_000), gate: Gate::Ramp(ramp), ..last }] }
 }
 
 fn policy() -> Policy {
@@ -137,6 +142,7 @@ fn policy() -> Policy {
         on_undecided: OnUndecided::Hold,
         on_rollback: OnRollback::FinishOnCanary { drain: SpanMs::minutes(30) },
         keep: SpanMs::hours(24),
+        hold_back: weight(200),
         rescue_budget: weight(500),
         budget: Budget { harmed: Some(200), extra_cost_usd: Some(50.0) },
         freeze: vec![FreezeWindow { from: 6_000, to: 300 }],
@@ -156,7 +162,7 @@ pub fn releases_in_every_state() -> Vec<Release> {
         State::Running { stage: 0, entered_at: now },
         State::AwaitingApproval { stage: 1, since: now, entered_at: UnixMs(1_750_000_000_000) },
         State::Promoting { since: now },
-        State::Promoted { at: now, keep_until: now + SpanMs::hours(24) },
+        State::Promoted { at: now, keep_until: now + SpanMs::hours(24), hold_back: weight(200) },
     ];
     for by in pause_causes() {
         states.push(State::Paused { by, resume_to });
@@ -258,8 +264,10 @@ pub fn analysis() -> Analysis {
         missing: ArmCounts::default(),
         silent: SpanMs::ZERO,
         rollback: Evidence { log: f64::NEG_INFINITY, line: 4.605_170_185_988_092 },
+        standing: -1.5,
         promote: Evidence { log: 1.0 / 3.0, line: 2.995_732_273_553_991 },
         limit: Some(Evidence { log: -0.2, line: 7.6 }),
+        control_limit: Some(Evidence { log: -0.4, line: 7.6 }),
         reason: "0.5 % against 0.5 %".to_owned(),
     };
     Analysis {
@@ -274,6 +282,7 @@ pub fn analysis() -> Analysis {
         exposed: ArmCounts { control: 5_000, canary: 260 },
         harmed: Interval { low: 0.0, point: 3.5, high: 9.0 },
         extra_cost_usd: None,
+        climb: Some(Climb { worst: 0.08, limited_by: Some(Metric::ErrorRate), units_per_minute: 812.5 }),
         quality: Quality {
             split: Some(Evidence { log: 0.0, line: 6.9 }),
             complete_to: UnixMs(1_750_000_899_000),
@@ -301,11 +310,13 @@ pub fn journal_rows_of_every_kind() -> Vec<JournalRow> {
         Command::Rollback { reason: reason() },
     ];
     let mut events = vec![Event::Created, Event::Served, Event::Served, Event::Look { analysis: Box::new(analysis()) }];
+    events.push(Event::Superseded { by: "support-agent-8".into() });
     events.extend(commands.map(|command| Event::Operator { actor: "ana".into(), command }));
     let why = RollbackCause::Undecided;
     let decisions = [
         Decision::Create,
         Decision::Settle,
+        Decision::Preflight,
         Decision::Hold,
         Decision::Tell,
         Decision::Start,
@@ -334,6 +345,7 @@ fn reports() -> impl Iterator<Item = Report> {
             Waiting::Approval { of: "oncall".to_owned() },
             Waiting::Freeze { until },
             Waiting::Posting { until },
+            Waiting::Ramp { why: why() },
             Waiting::Gateways,
         ],
         warnings: vec!["3 turns dropped".to_owned()],
@@ -359,6 +371,7 @@ pub fn effects_of_every_kind() -> Vec<Effect> {
         Notice::Promoted { release: release() },
         Notice::Undecided { release: release() },
         Notice::LostData { release: release(), what: text() },
+        Notice::StableSick { release: release(), what: text() },
     ];
     effects.extend(notices.map(Effect::Notify));
     let rolled_back = |why| Effect::Notify(Notice::RolledBack { release: release(), why });

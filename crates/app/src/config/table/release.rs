@@ -43,6 +43,11 @@ pub static RELEASE: Section = Section {
         ),
         Key::default("keep", DURATION, "48h", "After promotion the old stable can be restored for this long."),
         Key::optional(
+            "hold_back",
+            SHARE,
+            "While the old stable is kept, so much of the new sessions stays on it, 1% to 5%: a late regression that is proven against it rolls the promotion back, under the same bound.",
+        ),
+        Key::optional(
             "budget",
             Kind::Section(&BUDGET),
             "Harm at which the release pauses, whatever the statistics say.",
@@ -155,7 +160,18 @@ pub static STAGE: Section = Section {
             Kind::Either(&[NAME, Kind::Section(&SELECTOR)]),
             "Who: a cohort of `coalmine.yaml`, or `{ tag: pilot }`. Without it everybody.",
         ),
-        Key::required("weight", SHARE, "How much of them."),
+        Key::required("weight", SHARE, "How much of them; with `ramp` at most."),
+        Key::optional(
+            "ramp",
+            Kind::Scalar(Scalar::OneOf(RAMPS)),
+            "The weight rises by itself from `from` to `weight`; only in the last stage.",
+        ),
+        Key::optional("from", SHARE, "Where a ramp begins; 1% without it."),
+        Key::optional(
+            "harm",
+            Kind::Scalar(Scalar::PerMinute),
+            "With `ramp`: so many sessions a minute may be harmed beyond control's rate, in the worst case that the evidence does not exclude yet; 5/min without it.",
+        ),
         Key::required("bake", DURATION, "How long at least."),
         Key::default("min_sessions", COUNT, "100", "How many canary sessions at least, with their number posted."),
         Key::optional("approval", TEXT, "Whose word opens this stage, beside the evidence."),
@@ -277,6 +293,9 @@ pub static AGES: Section = Section {
         Key::default("whole", DURATION, "30m", "Cost, tokens and feedback."),
     ],
 };
+
+static RAMPS: &[Choice] =
+    &[Choice::built("adaptive", "as fast as the worst case that is not excluded yet costs at most `harm`")];
 
 static UNITS: &[Choice] = &[
     Choice::built("session", "a conversation or a call"),

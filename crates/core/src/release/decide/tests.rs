@@ -52,7 +52,7 @@ fn the_main_path_leads_from_draft_to_promoted() {
 
     let promoted = step(&promoting.next, &Event::Served, ready);
     let keep_until = ready + SpanMs::hours(48);
-    assert_eq!(promoted.next.state, State::Promoted { at: ready, keep_until });
+    assert_eq!(promoted.next.state, State::Promoted { at: ready, keep_until, hold_back: ex::weight(0) });
     assert_eq!(promoted.effects, [Effect::Notify(Notice::Promoted { release: promoted.next.id.clone() })]);
 }
 
@@ -93,7 +93,7 @@ fn rollback_outranks_everything_that_holds() {
 fn a_rollback_restores_the_old_stable_while_it_is_kept() {
     let mut promoted = running(2);
     promoted.promoted_at = Some(LATER);
-    promoted.state = State::Promoted { at: LATER, keep_until: LATER + SpanMs::hours(48) };
+    promoted.state = State::Promoted { at: LATER, keep_until: LATER + SpanMs::hours(48), hold_back: ex::weight(0) };
     let restored = step(&promoted, &rollback(), LATER + SpanMs::hours(47));
     let route = promoted.route.clone();
     let set = Effect::SetStable { route: route.clone(), version: ex::STABLE };
@@ -164,7 +164,9 @@ fn a_refusal_names_what_is_legal() {
 #[test]
 fn a_budget_pauses_once_and_a_resume_goes_beyond_it() {
     let paused = step(&running(0), &look(ex::over_budget(0)), MONDAY);
-    assert!(matches!(&paused.next.state, State::Paused { by: PauseCause::Budget { what }, .. } if what.contains("52")));
+    assert!(
+        matches!(&paused.next.state, State::Paused { by: PauseCause::Budget { what }, .. } if what.contains("at least 51"))
+    );
     let resumed = step(&paused.next, &by(Command::Resume), LATER).next;
     let again = step(&resumed, &look(ex::over_budget(0)), LATER);
     assert_eq!(again.decision, Decision::Hold);

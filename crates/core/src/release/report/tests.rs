@@ -8,6 +8,7 @@ use crate::release::effect::Notice;
 use crate::release::event::Command;
 use crate::release::example::{self as ex, MONDAY, by, look, reason, running, seen};
 use crate::release::policy::OnUndecided;
+use crate::release::state::State;
 use crate::time::SpanMs;
 
 const LATER: UnixMs = UnixMs(MONDAY.0 + 2 * 3_600_000);
@@ -36,6 +37,7 @@ fn told(notice: &Notice) -> String {
         Notice::Promoted { .. } => "promoted".to_owned(),
         Notice::RolledBack { why, .. } => format!("rolled back, {}", why.describe()),
         Notice::Undecided { .. } => "undecided".to_owned(),
+        Notice::StableSick { what, .. } => format!("stable is sick, {what}"),
         Notice::LostData { what, .. } => format!("lost data, {what}"),
     }
 }
@@ -77,7 +79,7 @@ fn standing_still() {
     let silent = ex::but(seen(1, Verdict::Healthy), &Metric::ErrorRate, Verdict::NoData);
     let signal = ex::but(seen(1, Verdict::Healthy), &Metric::RefusalRate, Verdict::Regressed);
     let paused = decide(&running(0), &by(Command::Pause), MONDAY).unwrap().next;
-    let spent = Some(Interval { low: 30.0, point: 44.0, high: 61.0 });
+    let spent = Some(Interval { low: 44.0, point: 52.0, high: 61.0 });
     let costly = Analysis { extra_cost_usd: spent, ..ex::over_budget(0) };
     let mut asks = running(0);
     asks.policy.on_undecided = OnUndecided::Ask;
@@ -97,6 +99,51 @@ fn standing_still() {
         ("undecided, hold", page(&running(0), &undecided(), too_late)),
         ("undecided, ask", page(&asks, &undecided(), too_late)),
         ("a stage without control", page(&alone, &undecided(), MONDAY)),
+        ("proven, and yet in doubt", page(&running(2), &look(ex::doubtful(2)), LATER)),
+        ("stable itself is above the limit", page(&running(1), &look(ex::stable_sick(1)), LATER)),
+        ("both arms are above the limit", page(&running(2), &look(ex::both_bad(2)), LATER)),
+    ]);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn climbing_a_ramp() {
+    let ramp = |stage| Release { plan: ex::ramped().plan, ..running(stage) };
+    let climbing = |stage, worst, traffic| look(ex::climbing(seen(stage, Verdict::Inconclusive), worst, traffic));
+    let (nothing_excluded, two_points) = (climbing(1, 1.0, 100.0), climbing(1, 0.02, 1_000.0));
+    let split = look(ex::climbing(ex::mismatch(1), 0.01, 100.0));
+    let text = pages(&[
+        ("nothing is posted yet", page(&ramp(1), &look(seen(1, Verdict::Inconclusive)), MONDAY)),
+        ("nothing is excluded, and traffic is low", page(&ramp(1), &nothing_excluded, MONDAY)),
+        ("two points are excluded", page(&ramp(1), &two_points, MONDAY)),
+        ("not while the split is broken", page(&ramp(1), &split, MONDAY)),
+        ("as high as the evidence allows", page(&ramp(8), &climbing(8, 0.02, 1_000.0), MONDAY)),
+        ("promoted from any rung", page(&ramp(4), &look(seen(4, Verdict::Healthy)), LATER)),
+        ("a rung by hand", page(&ramp(4), &by(Command::Advance { reason: reason() }), LATER)),
+    ]);
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn after_the_promotion() {
+    let mut promoting = running(2);
+    promoting.policy.hold_back = ex::weight(200);
+    promoting.promoted_at = Some(LATER);
+    promoting.state = State::Promoting { since: LATER };
+    let held_back = decide(&promoting, &Event::Served, LATER).unwrap().next;
+    let (quiet, over) = (look(seen(3, Verdict::Inconclusive)), LATER + SpanMs::hours(48));
+    let ended = decide(&held_back, &quiet, over).unwrap().next;
+    let superseded = Event::Superseded { by: ReleaseId::from("support-8") };
+    let silent = look(ex::but(seen(3, Verdict::Healthy), &Metric::ToolCallValid, Verdict::NoData));
+    let text = pages(&[
+        ("served", page(&promoting, &Event::Served, LATER)),
+        ("nothing is wrong", page(&held_back, &quiet, LATER + SpanMs::hours(1))),
+        ("silence is no cause any more", page(&held_back, &silent, LATER + SpanMs::hours(1))),
+        ("a late regression", page(&held_back, &look(ex::guilty(3)), LATER + SpanMs::hours(1))),
+        ("a later release began", page(&held_back, &superseded, LATER + SpanMs::hours(1))),
+        ("the keep is over", page(&held_back, &quiet, over)),
+        ("a look after that", page(&ended, &look(ex::guilty(3)), over)),
+        ("by hand", page(&held_back, &by(Command::Rollback { reason: reason() }), LATER + SpanMs::hours(1))),
     ]);
     insta::assert_snapshot!(text);
 }

@@ -35,6 +35,7 @@ fn table(weights_bp: &[u16]) -> RouteTable {
         stable: STABLE,
         versions: [(STABLE, Arc::clone(&version)), (CANARY, version)].into(),
         release: Some(Exposed {
+            control: None,
             id: Arc::new(ReleaseId::from("support-7")),
             canary: CANARY,
             salt: SALT,
@@ -280,4 +281,25 @@ fn a_forced_arm_is_neither_counted_nor_pinned() {
     let canary = forced(Override::Canary);
     assert_eq!((canary.version, canary.member, canary.pin), (CANARY, None, PinChange::None));
     assert_eq!(forced(Override::Stable).version, STABLE);
+}
+
+/// After a promotion with a hold-back no unit that the canary had goes back, and those held back keep the
+/// old stable and are counted beside the rest.
+#[test]
+fn those_held_back_are_the_last_slots() {
+    let before = table(&[5_000]);
+    let mut after = table(&[9_800]);
+    after.stable = CANARY;
+    after.release.as_mut().unwrap().control = Some(STABLE);
+    let mut held_back = 0;
+    for unit in (0..5_000).map(UnitKey) {
+        let (was, is) = (assign(&before, &ask(unit, None)), assign(&after, &ask(unit, None)));
+        let expected = if is.arm == Arm::Control { STABLE } else { CANARY };
+        assert_eq!((is.version, is.member.is_some()), (expected, true));
+        assert!(was.arm != Arm::Canary || is.arm == Arm::Canary);
+        held_back += u32::from(is.arm == Arm::Control);
+    }
+    assert!((60..150).contains(&held_back), "{held_back} of 5000 at 2 %");
+    let lowered = Asked { ceiling: WeightBp::ZERO, ..ask(UnitKey(1), None) };
+    assert_eq!(assign(&after, &lowered).version, STABLE, "a ceiling brings nobody onto the canary");
 }

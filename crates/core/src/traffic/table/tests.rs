@@ -131,3 +131,30 @@ fn a_cohort_keeps_its_weight_while_the_rest_begins_lower() {
     assert_eq!(exposed.governing(Some(&acme)).unwrap().stratum, Stratum(0));
     assert_eq!(exposed.governing(None).unwrap().stratum, Stratum(1));
 }
+
+#[test]
+fn those_held_back_stay_on_the_old_stable_until_the_keep_is_over_or_a_later_release_begins() {
+    let mut running = ex::running(2);
+    running.policy.hold_back = ex::weight(200);
+    let promoting = after(&running, &ex::by(Command::Promote { reason: ex::reason() }), LATER);
+    let promoted = after(&promoting, &Event::Served, LATER);
+    for state in [&promoting, &promoted] {
+        let table = table_of(std::slice::from_ref(state), STABLE, LATER);
+        // The store may lag behind a promotion that is only decided.
+        let table = if table.stable == CANARY { table } else { table_of(std::slice::from_ref(state), CANARY, LATER) };
+        let exposed = table.release.as_ref().unwrap();
+        assert_eq!((table.stable, exposed.canary, exposed.control), (CANARY, CANARY, Some(STABLE)));
+        assert_eq!((weights(&table).last(), exposed.rescue_budget), (Some(&9_800), ex::weight(0)));
+    }
+    let next = Release { stable: CANARY, canary: VersionId([3; 32]), ..ex::running(0) };
+    let next = Release { id: ReleaseId::from("support-8"), ..next };
+    let table = table_of(&[promoted.clone(), next], CANARY, LATER);
+    let exposed = table.release.unwrap();
+    assert_eq!((exposed.id.as_str(), exposed.control), ("support-8", None));
+    let end = LATER + SpanMs::hours(48);
+    let quiet = ex::look(ex::seen(3, crate::analysis::Verdict::Inconclusive));
+    assert_eq!(table_of(&[after(&promoted, &quiet, end)], CANARY, end).release, None);
+    let restored = after(&promoted, &ex::look(ex::guilty(3)), LATER);
+    let table = table_of(&[restored], CANARY, LATER);
+    assert_eq!((table.stable, table.release.is_some()), (STABLE, false));
+}
