@@ -33,6 +33,7 @@ mod scalar;
 mod tests;
 mod tree;
 mod version;
+mod zone;
 
 pub use fault::{At, Fault, Faults};
 pub use process::{

@@ -109,7 +109,7 @@ pub enum Scalar {
     Metric,
     /// `hold 30m`, `rollback 30m`, `warn`.
     NoData,
-    /// `fri 16:00 .. mon 08:00 +02:00`.
+    /// `fri 16:00 .. mon 08:00 Europe/Berlin`.
     Freeze,
 }
 

@@ -11,14 +11,17 @@ use crate::config::suite::{Purpose, parse_suite};
 use crate::config::table::release::RELEASE;
 use crate::config::tree::{self, Node, Value};
 use crate::config::version::{self, Place, listed};
+use crate::config::zone;
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, ProviderName, RouteName};
 use coalmine_core::release::check::{Fault as PlanFault, Misfit};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
-use coalmine_core::release::policy::{Acknowledged, Ages, Budget, OnRollback, OnUndecided, Policy, Tripwire};
+use coalmine_core::release::policy::{
+    Acknowledged, Ages, Budget, FreezeWindow, OnRollback, OnUndecided, Policy, Tripwire,
+};
 use coalmine_core::sentinel::{OfflineGate, Sentinel, Sentinels};
 use coalmine_core::tally::Presence;
-use coalmine_core::time::SpanMs;
+use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{Version, VersionId};
 use coalmine_wire::prices::Prices;
@@ -140,7 +143,9 @@ impl Reader<'_> {
         let stages = self.stages(fields);
         let changed = changed.as_ref().map(|(diff, prices)| (diff, *prices));
         let watched = guardrails::read(fields, route.map(|(_, route)| route), changed);
-        let (plan, policy) = (Plan { stages: stages.stages.clone() }, policy(fields, &watched, self.sentinels(fields)));
+        let now = self.place.around.now();
+        let policy = policy(fields, &watched, self.sentinels(fields), now);
+        let plan = Plan { stages: stages.stages.clone() };
         for misfit in coalmine_core::release::check::check(&plan, &policy) {
             self.misfit(fields, misfit, &stages, &watched);
         }
@@ -323,7 +328,7 @@ fn in_file(root: &Node, key: &str, stages: &Stages, watched: &Watched) -> String
 }
 
 /// The criteria; what is malformed was told, and has its default here so that the rest is checked.
-fn policy(fields: &Fields<'_>, watched: &Watched, sentinels: Option<Sentinels>) -> Policy {
+fn policy(fields: &Fields<'_>, watched: &Watched, sentinels: Option<Sentinels>, now: UnixMs) -> Policy {
     let tripwires = fields.section("tripwires").and_then(|wires| {
         let failures = wires.integer("consecutive_failures").and_then(|n| u32::try_from(n).ok());
         failures.map(Tripwire::ConsecutiveFailures)
@@ -347,9 +352,18 @@ fn policy(fields: &Fields<'_>, watched: &Watched, sentinels: Option<Sentinels>) 
             harmed: budget.as_ref().and_then(|budget| budget.integer("harmed")),
             extra_cost_usd: budget.as_ref().and_then(|budget| budget.money("extra_cost")),
         },
-        freeze: fields.words("freeze").into_iter().filter_map(|text| scalar::freeze(text.value).ok()).collect(),
+        freeze: fields.words("freeze").into_iter().filter_map(|text| window(text.value, now)).collect(),
         sentinels,
         acknowledged: acknowledged(fields),
+    }
+}
+
+/// A freeze on the clock of its zone.
+fn window(text: &str, now: UnixMs) -> Option<FreezeWindow> {
+    let (window, named) = scalar::freeze(text).ok()?;
+    match named {
+        Some(name) => Some(FreezeWindow { zone: Some(zone::resolve(name, now)?), ..window }),
+        None => Some(window),
     }
 }
 

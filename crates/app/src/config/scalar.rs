@@ -2,6 +2,7 @@
 
 use crate::config::fault::{Complaint, nearest};
 use crate::config::key::{Choice, Scalar};
+use crate::config::zone;
 use coalmine_core::metric::Metric;
 use coalmine_core::release::policy::{FreezeWindow, NoDataThen};
 use coalmine_core::time::SpanMs;
@@ -85,10 +86,6 @@ pub(crate) const METRICS_NOT_BUILT: &[Choice] = &[Choice::not_built(
     "remove it, or send the score yourself through `/v1/feedback` and guard `feedback.NAME`",
 )];
 
-/// Time zones of the format that are not there yet.
-pub(crate) const ZONES_NOT_BUILT: &[Choice] =
-    &[Choice::not_built("Europe/Berlin", "named time zones", "write `UTC` or a fixed offset such as `+02:00`")];
-
 impl Scalar {
     /// What is expected, for people: `a duration such as 90s, …`.
     pub(crate) fn expects(self) -> String {
@@ -121,7 +118,7 @@ impl Scalar {
             Self::CustomerSource => "header:NAME or body:FIELD",
             Self::Metric => "a metric such as error_rate, or feedback.NAME",
             Self::NoData => "hold 30m, rollback 30m or warn",
-            Self::Freeze => "a weekly span such as fri 16:00 .. mon 08:00 +02:00",
+            Self::Freeze => "a weekly span such as fri 16:00 .. mon 08:00 Europe/Berlin",
         };
         text.to_owned()
     }
@@ -474,8 +471,9 @@ pub(crate) fn no_data(text: &str) -> Read<(NoDataThen, Option<SpanMs>)> {
     Ok((then, grace.map(duration).transpose()?))
 }
 
-/// `fri 16:00 .. mon 08:00 +02:00`, in minutes since Monday 00:00 UTC.
-pub(crate) fn freeze(text: &str) -> Read<FreezeWindow> {
+/// `fri 16:00 .. mon 08:00 Europe/Berlin`: the span in minutes since Monday 00:00 and the zone that they are
+/// of; those of a fixed offset are of UTC already.
+pub(crate) fn freeze(text: &str) -> Read<(FreezeWindow, Option<&str>)> {
     let complaint = || Scalar::Freeze.complaint(text);
     let (from, rest) = text.split_once("..").ok_or_else(complaint)?;
     let words: Vec<&str> = rest.split_whitespace().collect();
@@ -484,23 +482,27 @@ pub(crate) fn freeze(text: &str) -> Read<FreezeWindow> {
         [day, time, zone] => (format!("{day} {time}"), *zone),
         _ => return Err(complaint()),
     };
-    let offset = zone_offset(zone).ok_or_else(|| match ZONES_NOT_BUILT.first() {
-        Some(choice) => Complaint::new(
-            format!("the time zone {} is not UTC or a fixed offset; {} are not built yet", shown(zone), choice.doc),
-            choice.not_built.unwrap_or_default(),
-        ),
-        None => complaint(),
-    })?;
+    let (offset, named) = match zone_offset(zone) {
+        Some(offset) => (offset, None),
+        None if zone::is_known(zone) => (0, Some(zone)),
+        None => {
+            let what = format!("{} is no time zone", shown(zone));
+            return Err(Complaint::new(
+                what,
+                "write its name as in the IANA database, such as Europe/Berlin, UTC or +02:00",
+            ));
+        }
+    };
     let utc = |local: &str| {
         let minute = minute_of_week(local.trim())? - offset;
         u16::try_from(minute.rem_euclid(7 * 24 * 60)).ok()
     };
-    let window = utc(from).zip(utc(&to)).map(|(from, to)| FreezeWindow { from, to });
+    let window = utc(from).zip(utc(&to)).map(|(from, to)| FreezeWindow { from, to, zone: None });
     let window = window.ok_or_else(complaint)?;
     if window.from == window.to {
         return Err(Complaint::new("the span begins and ends at the same minute", "write a span that ends later"));
     }
-    Ok(window)
+    Ok((window, named))
 }
 
 fn minute_of_week(text: &str) -> Option<i32> {

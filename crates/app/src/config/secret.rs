@@ -1,8 +1,10 @@
 //! Secrets, and the machine around a file from which they and other files are read.
 
+use coalmine_core::time::UnixMs;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A secret's value with the reference that it came from. Only the reference is ever shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +19,11 @@ pub trait Surroundings {
     fn file(&self, path: &Path) -> io::Result<String>;
     /// An environment variable.
     fn env(&self, name: &str) -> Option<String>;
+    /// Now, by the machine's clock: from when on time zones are resolved.
+    fn now(&self) -> UnixMs {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixMs(u64::try_from(since.as_millis()).unwrap_or(0))
+    }
 }
 
 /// The machine that the process runs on.

@@ -6,7 +6,7 @@ pub mod process;
 pub mod release;
 
 use crate::config::key::{Choice, Key, Kind, Need, Scalar, Section};
-use crate::config::scalar::{METRICS_NOT_BUILT, STORES_NOT_BUILT, ZONES_NOT_BUILT};
+use crate::config::scalar::{METRICS_NOT_BUILT, STORES_NOT_BUILT};
 use crate::config::suite;
 
 /// The two files: what each is called, its table, and where its schema is kept.
@@ -97,7 +97,6 @@ fn words(kind: &'static Kind) -> Vec<&'static Choice> {
         Kind::Scalar(Scalar::OneOf(choices)) => choices.iter().collect(),
         Kind::Scalar(Scalar::Store) => STORES_NOT_BUILT.iter().collect(),
         Kind::Scalar(Scalar::Metric) => METRICS_NOT_BUILT.iter().collect(),
-        Kind::Scalar(Scalar::Freeze) => ZONES_NOT_BUILT.iter().collect(),
         Kind::Scalar(_) | Kind::Null | Kind::Json | Kind::Section(_) => Vec::new(),
         Kind::List(of) | Kind::Map(_, of) => words(of),
         Kind::Either(kinds) => kinds.iter().flat_map(words).collect(),

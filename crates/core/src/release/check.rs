@@ -344,7 +344,9 @@ impl Policy {
             }
         }
         let thaws = (0..WEEK_MINUTES).any(|m| self.freeze.iter().all(|window| window.minutes_left(m).is_none()));
-        if valid && !thaws {
+        // Windows of several clocks shift against each other twice a year.
+        let one_clock = self.freeze.windows(2).all(|pair| pair[0].zone == pair[1].zone);
+        if valid && one_clock && !thaws {
             note(misfits, "freeze", Fault::FrozenAlways);
         }
     }
@@ -490,8 +492,8 @@ mod tests {
         assert_eq!(spoil(&|p| p.ages = Ages { session: SpanMs::hours(1), ..Ages::default() }), "ages");
         assert_eq!(spoil(&|p| p.budget.harmed = Some(0)), "budget.harmed");
         assert_eq!(spoil(&|p| p.budget.extra_cost_usd = Some(-1.0)), "budget.extra_cost");
-        assert_eq!(spoil(&|p| p.freeze = vec![FreezeWindow { from: 5, to: 5 }]), "freeze[0]");
-        let halves = [FreezeWindow { from: 0, to: 5_000 }, FreezeWindow { from: 5_000, to: 0 }];
+        assert_eq!(spoil(&|p| p.freeze = vec![FreezeWindow { from: 5, to: 5, zone: None }]), "freeze[0]");
+        let halves = [FreezeWindow { from: 0, to: 5_000, zone: None }, FreezeWindow { from: 5_000, to: 0, zone: None }];
         assert_eq!(spoil(&|p| p.freeze = halves.to_vec()), "freeze");
         let zero = spoil(&|p| (p.guardrails[0].promote, p.guardrails[0].rollback) = (Margin::NONE, Margin::NONE));
         assert_eq!(zero, "guardrails[0].margin");

@@ -102,7 +102,7 @@ pub(crate) fn tries(passed: u32, failed: u32) -> Tries {
 
 /// Friday 16:00 to Monday 08:00.
 pub(crate) fn weekend() -> FreezeWindow {
-    FreezeWindow { from: 4 * 1440 + 16 * 60, to: 8 * 60 }
+    FreezeWindow { from: 4 * 1440 + 16 * 60, to: 8 * 60, zone: None }
 }
 
 /// All 5 %, all 25 % upon approval, all 50 %.

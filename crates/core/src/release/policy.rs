@@ -2,7 +2,7 @@
 
 use crate::metric::Metric;
 use crate::sentinel::Sentinels;
-use crate::time::SpanMs;
+use crate::time::{SpanMs, UnixMs};
 use crate::traffic::weight::WeightBp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ pub struct Policy {
     pub rescue_budget: WeightBp,
     /// Harm at which the release pauses, whatever the statistics say; outside the bound.
     pub budget: Budget,
-    /// Spans of the week, UTC, in which nothing is advanced or promoted (rollback is never frozen).
+    /// Spans of the week in which nothing is advanced or promoted (rollback is never frozen).
     pub freeze: Vec<FreezeWindow>,
     /// Known-answer prompts that must pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,11 +181,33 @@ pub enum OnRollback {
     },
 }
 
-/// A weekly span in minutes since Monday 00:00 UTC; `from` > `to` wraps over the week's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A weekly span in minutes since Monday 00:00; `from` > `to` wraps over the week's end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreezeWindow {
     /// Its first minute.
     pub from: u16,
     /// The first minute after it.
     pub to: u16,
+    /// The zone on whose clock the minutes are read; without one, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+}
+
+/// A time zone over the life of a release, resolved when the release was written: what the rules of a
+/// country become later does not change what was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// Its name, `Europe/Berlin`.
+    pub name: String,
+    /// Its offsets, oldest first; the first holds before its own beginning too, and the last for ever.
+    pub offsets: Vec<Offset>,
+}
+
+/// An offset of local time from UTC, from an instant on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offset {
+    /// The first instant.
+    pub from: UnixMs,
+    /// Minutes that local time is ahead.
+    pub minutes: i16,
 }

@@ -145,7 +145,7 @@ fn policy() -> Policy {
         hold_back: weight(200),
         rescue_budget: weight(500),
         budget: Budget { harmed: Some(200), extra_cost_usd: Some(50.0) },
-        freeze: vec![FreezeWindow { from: 6_000, to: 300 }],
+        freeze: vec![FreezeWindow { from: 6_000, to: 300, zone: None }],
         sentinels: None,
         acknowledged: BTreeSet::new(),
     }

@@ -199,8 +199,8 @@ fn a_release_becomes_plan_policy_and_canary() {
     assert_eq!(policy.tripwires, [Tripwire::ConsecutiveFailures(20)]);
     assert_eq!((policy.budget.harmed, policy.budget.extra_cost_usd), (Some(50), Some(40.0)));
     assert_eq!(policy.rescue_budget, WeightBp::new(250).unwrap());
-    let friday = FreezeWindow { from: 4 * 1440 + 14 * 60, to: 6 * 60 };
-    let sunday = FreezeWindow { from: 6 * 1440 + 23 * 60, to: 60 };
+    let friday = FreezeWindow { from: 4 * 1440 + 14 * 60, to: 6 * 60, zone: None };
+    let sunday = FreezeWindow { from: 6 * 1440 + 23 * 60, to: 60, zone: None };
     assert_eq!(policy.freeze, [friday, sunday]);
 }
 
@@ -257,4 +257,27 @@ fn a_null_takes_a_part_of_the_stable_away() {
 fn a_file_without_a_folder_starts_where_the_process_does() {
     let read = parse_process(SMALLEST, Path::new("coalmine.yaml"), &Made::default()).unwrap();
     assert_eq!(read.store, StoreAddress::Sqlite(PathBuf::from("coalmine.db")));
+}
+
+#[test]
+fn a_freeze_may_name_its_zone_and_a_ramp_its_harm() {
+    let named = RELEASE.replace("fri 16:00 .. mon 08:00 +02:00", "fri 16:00 .. mon 08:00 Europe/Berlin");
+    let window = release(&named).unwrap().policy.freeze.remove(0);
+    assert_eq!((window.from, window.to), (4 * 1440 + 16 * 60, 8 * 60), "as the clock in Berlin shows it");
+    let zone = window.zone.unwrap();
+    assert_eq!(zone.name, "Europe/Berlin");
+    assert!(zone.offsets.len() >= 4 && zone.offsets.iter().all(|o| [60, 120].contains(&o.minutes)), "{zone:?}");
+
+    let ramped = RELEASE.replace("stages:\n", "hold_back: 2%\nstages:\n");
+    let (head, _) = ramped.split_once("stages:\n").unwrap();
+    let (_, tail) = ramped.split_once("guardrails:\n").unwrap();
+    let stages = "stages:\n  - { weight: 50%, ramp: adaptive, harm: 8/min, from: 2%, bake: 1h }\n";
+    let spec = release(&format!("{head}{stages}guardrails:\n{tail}")).unwrap();
+    let weights: Vec<u16> = spec.plan.stages.iter().map(|stage| stage.weight.bp()).collect();
+    assert_eq!((weights.first(), weights.last()), (Some(&200), Some(&5_000)));
+    assert_eq!(spec.plan.ramp(0).map(|ramp| ramp.harm_per_minute), Some(8.0));
+    assert_eq!(spec.policy.hold_back, WeightBp::new(200).unwrap());
+    let bad = release(&format!("{head}{}guardrails:\n{tail}", stages.replace("ramp: adaptive, ", "")));
+    let told = bad.unwrap_err().to_string();
+    assert!(told.contains("`harm` says how a ramp rises"), "{told}");
 }
