@@ -345,6 +345,7 @@ pub fn route(generation: u64, weight: Option<u16>) -> RouteTable {
         stable: stable.id(),
         versions: BTreeMap::from([(stable.id(), Arc::new(stable)), (canary.id(), Arc::new(canary.clone()))]),
         release: exposures.map(|exposures| Exposed {
+            control: None,
             id: Arc::new("support-1".into()),
             canary: canary.id(),
             salt: Salt([3; 32]),
