@@ -273,14 +273,17 @@ fn finds(head: &Head<'_>, outcome: &CaseOutcome, what: &str) -> String {
     let found = outcome.rolled_back();
     let at = format!("at {} sessions an hour", grouped(head.sessions_per_hour));
     let Some(minutes) = outcome.minutes_to_rollback() else {
-        return format!("{at} {what} never rolled back in {runs} runs {}", between(found, runs));
+        return match runs {
+            1 => format!("{at} {what} not rolled back"),
+            _ => format!("{at} {what} never rolled back in {runs} runs {}", between(found, runs)),
+        };
     };
+    let often = if runs == 1 { String::new() } else { format!(" in {found} of {runs} {}", between(found, runs)) };
     let (exposed, harmed) = (outcome.exposed(), outcome.harmed());
     let of = |spread: Option<Spread>| spread.map_or(0.0, |spread| spread.median);
     format!(
-        "{at} {what} rolled back in {found} of {runs} {}, after {} min (90 %: {} min); at the end {} sessions had been \
+        "{at} {what} rolled back{often}, after {} min (90 %: {} min); at the end {} sessions had been \
          on the canary and {} were harmed by it; found by {}",
-        between(found, runs),
         grouped(minutes.median),
         grouped(minutes.p90),
         grouped(of(exposed)),
