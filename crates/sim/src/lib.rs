@@ -26,6 +26,7 @@ pub mod naive;
 pub mod report;
 mod run;
 pub mod script;
+mod sentinels;
 pub mod shipped;
 mod upstream;
 mod users;

@@ -5,6 +5,7 @@ use crate::laws::Laws;
 use crate::luck::Luck;
 use crate::naive::Naive;
 use crate::report::{Ended, SimOutcome};
+use crate::sentinels::Providers;
 use crate::world::{Fault, World};
 use coalmine_control::clock::{Clock, ManualClock};
 use coalmine_control::ports::{Ports, RandomSource};
@@ -82,6 +83,7 @@ struct Life {
     clock: Arc<StepClock>,
     settings: Settings,
     salts: Arc<Salts>,
+    providers: Arc<Providers>,
     control: Arc<Control>,
     faults: Vec<Fault>,
     step: SpanMs,
@@ -105,10 +107,16 @@ impl Life {
             ..Settings::default()
         };
         let salts = Arc::new(Salts(Mutex::new(Luck::part(seed, u64::MAX - 1))));
-        let control = open(&store, &clock, &settings, &salts).await?;
+        let providers = Arc::new(Providers {
+            world: world.clone(),
+            clock: Arc::<StepClock>::clone(&clock),
+            started_at: ORIGIN + world.history,
+            luck: Mutex::new(Luck::part(seed, u64::MAX - 2)),
+        });
+        let control = open(&store, &clock, &settings, &salts, &providers).await?;
         control.seed_route(&release.route, stable).await?;
         let (faults, route) = (world.faults.clone(), release.route.clone());
-        Ok(Self { store, clock, settings, salts, control, faults, step, restarts_done: 0, route })
+        Ok(Self { store, clock, settings, salts, providers, control, faults, step, restarts_done: 0, route })
     }
 
     /// One step: users, reports, one round of the loop.
@@ -126,6 +134,7 @@ impl Life {
             gateway.taken();
         }
         self.control.tick().await;
+        self.control.ask_sentinels().await;
     }
 
     async fn break_things(&mut self, age: Option<SpanMs>) {
@@ -146,7 +155,7 @@ impl Life {
         }
         // With the store down a new process cannot begin: it is started when the store is back.
         if restarts > self.restarts_done
-            && let Ok(control) = open(&self.store, &self.clock, &self.settings, &self.salts).await
+            && let Ok(control) = open(&self.store, &self.clock, &self.settings, &self.salts, &self.providers).await
         {
             self.control = control;
             self.restarts_done = restarts;
@@ -205,10 +214,12 @@ async fn open(
     clock: &Arc<StepClock>,
     settings: &Settings,
     salts: &Arc<Salts>,
+    providers: &Arc<Providers>,
 ) -> Result<Arc<Control>, ControlError> {
     let random: Arc<dyn RandomSource> = Arc::<Salts>::clone(salts);
     let clock: Arc<dyn Clock> = Arc::<StepClock>::clone(clock);
-    Control::open(Arc::new(store.clone()), clock, settings.clone(), Ports::alone(random)).await
+    let ports = Ports { prober: Arc::<Providers>::clone(providers), ..Ports::alone(random) };
+    Control::open(Arc::new(store.clone()), clock, settings.clone(), ports).await
 }
 
 fn decided_at(release: &Release) -> Option<UnixMs> {

@@ -20,6 +20,7 @@
 //! hold_back 2%                    # after the promotion, while the old stable is kept: `keep 48h`
 //! guard error_rate margin 0.5pp   # also: rollback_margin 0pp, max 5%, weight 30%
 //! signal ttft_p95 margin 20%      # holds, and rolls nothing back
+//! sentinel refund canary pass 0%  # critical; also: stable 98%, flaky 2%, every 10m; `sentinels 200 …`: so many alike
 //! tripwire 5                      # failures in a row
 //! rates 1% 5%                     # false rollback, false promotion
 //! ages 60s 15m 30m                # first, session, whole; also: bucket 60s
@@ -32,6 +33,7 @@
 
 use crate::report::SimOutcome;
 use crate::run::{SimError, run};
+use crate::sentinels;
 use crate::world::{Cache, Change, Crowd, Fault, Part, Side, Truth, Users, Who, World};
 use coalmine_control::view::NewRelease;
 use coalmine_core::cohort::Cohort;
@@ -209,6 +211,12 @@ impl Scenario {
             }
             ["ages", first, session, whole] => {
                 policy.ages = Ages { first: span_of(first)?, session: span_of(session)?, whole: span_of(whole)? };
+            }
+            ["sentinel", name, facts @ ..] => sentinels::add(policy, &[(*name).to_owned()], facts)?,
+            ["sentinels", count, facts @ ..] => {
+                let count: usize = count.parse().map_err(|_| format!("`{count}` is not a number of sentinels"))?;
+                let names: Vec<String> = (1..=count).map(|i| format!("sentinel-{i}")).collect();
+                sentinels::add(policy, &names, facts)?;
             }
             ["bucket", span] => policy.bucket = span_of(span)?,
             ["undecided", then] => policy.on_undecided = undecided(then)?,
@@ -395,12 +403,12 @@ fn per_hour(text: &str) -> Result<f64, String> {
 }
 
 /// `0.5%`, or `1pp`.
-fn share_of(text: &str) -> Result<f64, String> {
+pub(crate) fn share_of(text: &str) -> Result<f64, String> {
     let digits = text.strip_suffix('%').or_else(|| text.strip_suffix("pp"));
     Ok(number(digits.ok_or_else(|| format!("`{text}` is not a share; write `0.5%`"))?)? / 100.0)
 }
 
-fn span_of(text: &str) -> Result<SpanMs, String> {
+pub(crate) fn span_of(text: &str) -> Result<SpanMs, String> {
     for (unit, ms) in [("ms", 1.0), ("s", 1e3), ("m", 6e4), ("h", 3.6e6), ("d", 8.64e7)] {
         if let Some(digits) = text.strip_suffix(unit)
             && let Ok(n) = digits.parse::<f64>()

@@ -24,7 +24,7 @@ pub const GROUPS: [Group; 5] = [
     },
 ];
 
-const SOUND: [(&str, &str); 12] = [
+const SOUND: [(&str, &str); 15] = [
     ("healthy", include_str!("../scenarios/healthy.txt")),
     ("refusal_doubled", include_str!("../scenarios/refusal_doubled.txt")),
     ("late_onset", include_str!("../scenarios/late_onset.txt")),
@@ -37,6 +37,9 @@ const SOUND: [(&str, &str); 12] = [
     ("judge_outage", include_str!("../scenarios/judge_outage.txt")),
     ("judge_outage_bad", include_str!("../scenarios/judge_outage_bad.txt")),
     ("sick_customer", include_str!("../scenarios/sick_customer.txt")),
+    ("sentinel_wrong", include_str!("../scenarios/sentinel_wrong.txt")),
+    ("sentinel_flaky", include_str!("../scenarios/sentinel_flaky.txt")),
+    ("sentinel_outage", include_str!("../scenarios/sentinel_outage.txt")),
 ];
 
 const OUTAGES: [(&str, &str); 4] = [

@@ -6,6 +6,7 @@ mod faults;
 mod pins;
 mod process;
 mod replay;
+mod sentinels;
 mod upstream;
 
 use clap::{Parser, Subcommand};
@@ -26,6 +27,8 @@ enum Job {
     Pins(pins::Args),
     /// A rollback by hand, a dead provider, a locked or full store, two operators: what must hold then.
     Faults(faults::Args),
+    /// Sentinels: a canary that answers one wrongly never meets a customer, or is taken back at its next round.
+    Sentinels(sentinels::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<()> {
             Job::Replay(args) => replay::run(args).await,
             Job::Pins(args) => pins::run(args).await,
             Job::Faults(args) => faults::run(args).await,
+            Job::Sentinels(args) => sentinels::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
 /// Arguments of `outside upstream`.
@@ -28,25 +29,32 @@ pub(crate) struct Args {
 /// Runs until killed.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
-    serve(listener, args.name).await
+    serve(listener, Arc::new(Mutex::new(args.name))).await
 }
 
 /// Starts one on a free port; it lives as long as the runtime.
 pub(crate) async fn spawn(name: &str) -> Result<SocketAddr> {
+    spawn_changing(Arc::new(Mutex::new(name.to_owned()))).await
+}
+
+/// The same, under a name that its owner may change.
+pub(crate) async fn spawn_changing(name: Arc<Mutex<String>>) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let name = name.to_owned();
     tokio::spawn(serve(listener, name));
     Ok(address)
 }
 
-async fn serve(listener: TcpListener, name: String) -> Result<()> {
+async fn serve(listener: TcpListener, name: Arc<Mutex<String>>) -> Result<()> {
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let name = name.clone();
+        let name = Arc::clone(&name);
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, name.clone()));
+            let service = service_fn(move |request| {
+                let name = name.lock().map(|name| name.clone()).unwrap_or_default();
+                answer(request, name)
+            });
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
     }

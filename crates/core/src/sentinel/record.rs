@@ -200,8 +200,11 @@ impl Record {
     fn add(&mut self, sentinel: &Sentinel, qualify: u32, latest: Latest) {
         // Only a sentinel that stable passes can accuse anybody.
         let accuses = sentinel.criticality == Criticality::Critical && self.is_qualified(qualify);
-        self.stable.add(&latest.stable);
-        self.canary.add(&latest.canary);
+        // An outage of both is no flakiness of either.
+        if latest.outcome != Outcome::BothFailed {
+            self.stable.add(&latest.stable);
+            self.canary.add(&latest.canary);
+        }
         if latest.canary.was_asked() {
             self.rounds += 1;
         }

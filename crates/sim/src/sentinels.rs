@@ -1,0 +1,90 @@
+//! Sentinels of a world: each version answers each with a chance of its own, and not at all while its provider errs.
+
+use crate::luck::Luck;
+use crate::world::{Side, World};
+use async_trait::async_trait;
+use coalmine_control::clock::Clock;
+use coalmine_control::ports::{ProbeTrouble, Probed, Prober, Question};
+use coalmine_core::release::policy::Policy;
+use coalmine_core::sentinel::{Criticality, Sentinel, Sentinels};
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::version::JsonText;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The model that stable asks for; any other is the canary's.
+const STABLE: &str = "stable";
+
+/// Adds sentinels to a policy: `sentinel refund stable 100% canary 98% flaky 2% every 10m`, or so many alike.
+pub(crate) fn add(policy: &mut Policy, names: &[String], facts: &[&str]) -> Result<(), String> {
+    let facts: Vec<&str> = facts.iter().copied().filter(|word| *word != "pass").collect();
+    if !facts.len().is_multiple_of(2) {
+        return Err("facts come in pairs: `canary 98%`".to_owned());
+    }
+    let (mut stable, mut canary, mut flaky, mut every) = (1.0, 1.0, 0.02, SpanMs::minutes(10));
+    for pair in facts.chunks_exact(2) {
+        match pair[0] {
+            "stable" => stable = crate::script::share_of(pair[1])?,
+            "canary" => canary = crate::script::share_of(pair[1])?,
+            "flaky" => flaky = crate::script::share_of(pair[1])?,
+            "every" => every = crate::script::span_of(pair[1])?,
+            other => return Err(format!("`{other}` is none of stable, canary, flaky, every")),
+        }
+    }
+    let sentinel = |name: &String| Sentinel {
+        name: name.clone(),
+        criticality: Criticality::Critical,
+        runs: 1,
+        need: 1,
+        every,
+        flaky,
+        probe: JsonText(probe(stable, canary).to_string()),
+    };
+    let before = policy.sentinels.take();
+    let all: Vec<Sentinel> =
+        before.iter().flat_map(|before| before.sentinels.iter().cloned()).chain(names.iter().map(sentinel)).collect();
+    policy.sentinels =
+        Some(Sentinels { suite: "the world's".to_owned(), sentinels: all.into(), qualify: 3, gate: None });
+    Ok(())
+}
+
+/// The question says how likely each version answers it, which only the simulated provider reads.
+fn probe(stable: f64, canary: f64) -> Value {
+    let check = json!({ "type": "contains", "values": ["right"], "quota": "all", "case": "counts" });
+    json!({
+        "messages": [{ "role": "user", "content": format!("{stable} {canary}") }],
+        "assertions": [{ "check": check, "weight": 1.0 }],
+    })
+}
+
+/// The providers of a world, as sentinels meet them.
+#[derive(Debug)]
+pub(crate) struct Providers {
+    pub(crate) world: World,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// When the release was created.
+    pub(crate) started_at: UnixMs,
+    pub(crate) luck: Mutex<Luck>,
+}
+
+#[async_trait]
+impl Prober for Providers {
+    async fn ask(&self, question: &Question) -> Result<Probed, ProbeTrouble> {
+        let side = if question.version.model == STABLE { Side::Stable } else { Side::Canary };
+        let truth = self.world.truth(side, Some(self.clock.now().since(self.started_at)));
+        let asked: Value = serde_json::from_str(&question.body).unwrap_or_default();
+        let chances = asked["messages"][0]["content"].as_str().unwrap_or_default();
+        let (stable, canary) = chances.split_once(' ').unwrap_or_default();
+        let chance = match side {
+            Side::Stable | Side::Both => stable,
+            Side::Canary => canary,
+        };
+        let mut luck = self.luck.lock().unwrap_or_else(PoisonError::into_inner);
+        if luck.uniform() < truth.error {
+            return Err(ProbeTrouble::Provider("status 503".to_owned()));
+        }
+        let text = if luck.uniform() < chance.parse().unwrap_or(1.0) { "right" } else { "wrong" };
+        let body = json!({ "choices": [{ "finish_reason": "stop", "message": { "content": text } }] });
+        Ok(Probed { body: body.to_string().into_bytes(), latency_ms: 100.0, cost_usd: None })
+    }
+}
