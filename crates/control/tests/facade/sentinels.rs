@@ -104,11 +104,12 @@ fn state(fixture: &Fixture, id: &ReleaseId) -> State {
 }
 
 fn why(fixture: &Fixture, id: &ReleaseId) -> String {
-    match state(fixture, id) {
-        State::RollingBack { why: why @ RollbackCause::Sentinel { .. }, .. }
-        | State::RolledBack { why: why @ RollbackCause::Sentinel { .. }, .. } => why.describe(),
-        other => panic!("{other:?}"),
-    }
+    let state = state(fixture, id);
+    let (State::RollingBack { why, .. } | State::RolledBack { why, .. }) = &state else {
+        return format!("not rolled back: {state:?}");
+    };
+    assert!(matches!(why, RollbackCause::Sentinel { .. }), "{why:?}");
+    why.describe()
 }
 
 const CRITICAL: Criticality = Criticality::Critical;

@@ -351,7 +351,9 @@ impl Reader<'_> {
         let value = self.value(read)?;
         let (steps, mode) = match &value {
             Json::Array(steps) => (Some(steps), None),
-            _ => (value.get("steps").and_then(Json::as_array), value.get("mode").and_then(Json::as_str)),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Object(_) => {
+                (value.get("steps").and_then(Json::as_array), value.get("mode").and_then(Json::as_str))
+            }
         };
         let mode = match mode {
             None | Some("in_order") => SequenceMode::InOrder,
