@@ -97,7 +97,7 @@ impl Reading<'_> {
             canary,
             difference: self.difference(),
             n: seen.known,
-            missing: seen.missing,
+            missing: self.missing(seen.missing),
             silent: self.quiet().map_or(SpanMs::ZERO, |(_, silent)| silent),
             rollback: self.watch.rollback(),
             standing: self.watch.standing(),
@@ -106,6 +106,23 @@ impl Reading<'_> {
             control_limit: self.watch.control_limit(),
             reason: self.reason(verdict),
         }
+    }
+
+    /// With the sessions of buckets that wait for a number in both arms: where all are missing, none ever seals. Only of
+    /// times and amounts: a session may well have no tool call and no score.
+    fn missing(&self, sealed: ArmCounts) -> ArmCounts {
+        let metric = &self.guardrail.metric;
+        let of_every_session = match metric.kind() {
+            Kind::Exceedance | Kind::Amount => true,
+            Kind::Rate | Kind::Score => false,
+        };
+        let carried = self.look.ledger.totals().carried.get(&last_number(metric)).filter(|_| of_every_session);
+        let waiting = carried.into_iter().flat_map(|strata| strata.values()).filter_map(|metrics| metrics.get(metric));
+        let unknown = |counts: &[u64]| counts.last().copied().unwrap_or(0);
+        waiting.fold(sealed, |sum, arms| ArmCounts {
+            control: sum.control + unknown(&arms.control),
+            canary: sum.canary + unknown(&arms.canary),
+        })
     }
 
     fn verdict(&self) -> Verdict {

@@ -1,6 +1,7 @@
 //! What is missing for the next move forward: everything at once, with numbers.
 
 use crate::analysis::{ArmCounts, Finding, Verdict};
+use crate::metric::Kind;
 use crate::release::look::Serving;
 use crate::release::moves;
 use crate::release::plan::{Gate, Stage};
@@ -183,7 +184,11 @@ fn objection(serving: &Serving<'_>, stage: &Stage, guardrail: &Guardrail) -> Opt
         Role::Signal => regressed || (silent && guardrail.no_data.then != NoDataThen::Warn),
         // Without a control the comparison is silent by design; the canary's own numbers must be there.
         Role::Guardrail if !stage.leaves_control() => regressed || finding.is_none_or(|f| f.n.canary == 0),
-        Role::Guardrail => regressed || (silent && !finding.is_some_and(|f| never_applied(guardrail, f))),
+        Role::Guardrail => {
+            regressed
+                || finding.is_some_and(is_blind)
+                || (silent && !finding.is_some_and(|f| never_applied(guardrail, f)))
+        }
     };
     if objects {
         return Some(waiting(guardrail, finding, |f| word(f.verdict).to_owned()));
@@ -217,6 +222,16 @@ fn doubt(serving: &Serving<'_>) -> Option<Waiting> {
 
 fn is_proven(finding: &Finding) -> bool {
     finding.role == Role::Guardrail && finding.verdict == Verdict::Healthy && finding.promote.reached()
+}
+
+/// Whether most sessions of an arm lack a time or an amount, which every session has: the few with one are no sample.
+/// The grace of silence may be longer than the stage; nothing is passed over a metric that nobody has seen.
+fn is_blind(finding: &Finding) -> bool {
+    let mostly = finding.missing.canary > finding.n.canary || finding.missing.control > finding.n.control;
+    match finding.metric.kind() {
+        Kind::Exceedance | Kind::Amount => mostly,
+        Kind::Rate | Kind::Score => false,
+    }
 }
 
 /// Silent because no session of either arm had anything to measure, where the policy bears that.

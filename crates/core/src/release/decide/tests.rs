@@ -321,6 +321,19 @@ fn a_guardrail_that_never_applied_is_not_waited_for_where_it_only_warns() {
     assert_eq!(held.decision, Decision::Hold, "nothing at all was measured");
 }
 
+/// Every session has times and amounts: the few with a number are no sample of the others.
+#[test]
+fn no_stage_is_passed_over_a_time_that_most_sessions_lack() {
+    let mut release = running(1);
+    release.policy.guardrails[0].metric = Metric::TtftP95;
+    let mut analysis = ex::but(seen(1, Verdict::Healthy), &Metric::ErrorRate, Verdict::Inconclusive);
+    analysis.findings[0].metric = Metric::TtftP95;
+    analysis.findings[0].missing.canary = analysis.findings[0].n.canary;
+    assert_eq!(step(&release, &look(analysis.clone()), LATER).decision, Decision::Advance { stage: 2 });
+    analysis.findings[0].missing.canary += 1;
+    assert_eq!(step(&release, &look(analysis), LATER).decision, Decision::Hold);
+}
+
 #[test]
 fn no_stage_is_passed_unseen() {
     let mut release = running(1);
