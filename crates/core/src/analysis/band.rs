@@ -136,3 +136,55 @@ fn pair((class, count): (usize, &u64)) -> Option<(u8, u32)> {
     }
     Some((u8::try_from(class).ok()?, u32::try_from(*count).unwrap_or(u32::MAX)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::Kind;
+    use coalmine_stats::betting::{Onset, Side};
+
+    const DAY: usize = 1_440;
+
+    fn band() -> Band {
+        let design = |side| Design {
+            side,
+            centre: 0.02,
+            ratio: 1.0,
+            shift: 0.0,
+            odds: 1.0 / 19.0,
+            hint: None,
+            onset: Onset::FromStart,
+        };
+        let line = 20_f64.ln();
+        let lines = Line { rollback: line, limit: line, promote: line, weight: 0.0 };
+        Band::new(design(Side::Rollback), Some(design(Side::Promote)), lines, 0.0)
+    }
+
+    fn add_minute(band: &mut Band) {
+        let values = crate::evidence::classes::values(Kind::Rate);
+        let mut arms =
+            TwoArms { control: vec![0; values.len() + 1], canary: vec![0; values.len() + 1], ..TwoArms::default() };
+        (arms.control[0], arms.canary[0]) = (19, 1);
+        band.push(None, values, &arms);
+    }
+
+    /// Work is counted, not timed: over a day of looks every minute, old buckets are replayed at a tenth more
+    /// sessions and at no other look, and a look after one more bucket reads what is there.
+    #[test]
+    fn a_look_after_one_more_bucket_replays_none_of_the_day() {
+        let (mut band, mut drawings) = (band(), 0);
+        for _ in 0..DAY {
+            add_minute(&mut band);
+            drawings += usize::from(band.drawn.bounds.get().is_none());
+            band.around(0.0, 0.0);
+        }
+        let most = 1 + ((DAY as f64).ln() / GROWTH.ln()).ceil() as usize;
+        assert!((2..=most).contains(&drawings), "{drawings} drawings, at most {most}");
+        let covered = band.drawn.buckets;
+        add_minute(&mut band);
+        assert!(
+            band.drawn.bounds.get().is_some() || band.drawn.buckets > covered,
+            "drawn anew only where it covers more"
+        );
+    }
+}
