@@ -291,7 +291,9 @@ impl<'a> Gateway<'a> {
         let Some(age) = self.age(at) else { return false };
         self.world.faults.iter().any(|fault| match fault {
             Fault::ScoresLost { from, to } => *from <= age && age < *to,
-            Fault::StoreDown { .. } | Fault::ReportsLost { .. } | Fault::Restart { .. } => false,
+            Fault::StoreDown { .. } | Fault::ReportsLost { .. } | Fault::Meddled { .. } | Fault::Restart { .. } => {
+                false
+            }
         })
     }
 

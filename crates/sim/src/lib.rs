@@ -12,17 +12,22 @@
 //! | [`run()`] | one release from start to end, the laws checked on the way |
 //! | [`backtest`] | recorded observations through a policy |
 //! | [`shipped`] | the scenarios that come with the product |
+//! | [`promise`] | many releases of known truth against the stated rates |
+//! | [`accidents`], [`meddling`] | what is decided where the evidence fails; how reports are falsified |
 //! | [`report`] | the outcome, for people and for golden files |
 //!
 //! Both arms of a world share their luck: a session that would fail under either version fails under both,
 //! so the sessions harmed by a canary are counted and not estimated.
 
+pub mod accidents;
 pub mod backtest;
 mod gateway;
 mod laws;
 pub mod luck;
 pub mod many;
+pub mod meddling;
 pub mod naive;
+pub mod promise;
 pub mod report;
 mod run;
 pub mod script;

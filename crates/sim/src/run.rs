@@ -3,6 +3,7 @@
 use crate::gateway::Gateway;
 use crate::laws::Laws;
 use crate::luck::Luck;
+use crate::meddling::Meddling;
 use crate::naive::Naive;
 use crate::report::{Ended, SimOutcome};
 use crate::sentinels::Providers;
@@ -74,6 +75,10 @@ pub async fn run(
             break;
         }
     }
+    let ended_at = life.clock.now();
+    while life.clock.now().since(ended_at) < world.after_end {
+        life.pass(&mut gateway, Some(started_at)).await;
+    }
     life.outcome(&draft.id, started_at, stage, gateway, laws).await
 }
 
@@ -129,7 +134,10 @@ impl Life {
         }
         let age = started_at.map(|at| now.since(at));
         self.break_things(age).await;
-        let reported = gateway.report(&self.control.table().borrow(), now);
+        let mut reported = gateway.report(&self.control.table().borrow(), now);
+        for (how, began) in self.meddlings(started_at, now) {
+            reported.iter_mut().for_each(|delta| *delta = how.falsify(delta, began));
+        }
         if !self.reports_are_lost(age) && reported.into_iter().all(|delta| self.control.intake(delta).is_ok()) {
             gateway.taken();
         }
@@ -144,7 +152,7 @@ impl Life {
         for fault in &self.faults {
             match fault {
                 Fault::StoreDown { from, to } => down |= *from <= age && age < *to,
-                Fault::ReportsLost { .. } | Fault::ScoresLost { .. } => {}
+                Fault::ReportsLost { .. } | Fault::Meddled { .. } | Fault::ScoresLost { .. } => {}
                 Fault::Restart { at } => restarts += usize::from(*at <= age),
             }
         }
@@ -166,8 +174,23 @@ impl Life {
         let Some(age) = age else { return false };
         self.faults.iter().any(|fault| match fault {
             Fault::ReportsLost { from, to } => *from <= age && age < *to,
-            Fault::StoreDown { .. } | Fault::ScoresLost { .. } | Fault::Restart { .. } => false,
+            Fault::StoreDown { .. } | Fault::Meddled { .. } | Fault::ScoresLost { .. } | Fault::Restart { .. } => false,
         })
+    }
+
+    /// What falsifies the reports now, and since when.
+    fn meddlings(&self, started_at: Option<UnixMs>, now: UnixMs) -> Vec<(Meddling, UnixMs)> {
+        let Some(started_at) = started_at else { return Vec::new() };
+        let age = now.since(started_at);
+        let meddled = self.faults.iter().filter_map(|fault| match fault {
+            Fault::Meddled { from, to, how } if *from <= age && age < *to => Some((*how, started_at + *from)),
+            Fault::Meddled { .. }
+            | Fault::StoreDown { .. }
+            | Fault::ReportsLost { .. }
+            | Fault::ScoresLost { .. }
+            | Fault::Restart { .. } => None,
+        });
+        meddled.collect()
     }
 
     async fn outcome(

@@ -28,9 +28,11 @@
 //! without weights                 # beside the shipped verdict, one that leaves this rule out
 //! history 2h
 //! until 24h
+//! after_end 1h                    # the loop goes on looking so long
 //! step 1m
 //! ```
 
+use crate::meddling::Meddling;
 use crate::report::SimOutcome;
 use crate::run::{SimError, run};
 use crate::sentinels;
@@ -124,6 +126,7 @@ impl Scenario {
                 faults: Vec::new(),
                 history: SpanMs::hours(2),
                 until: SpanMs::hours(24),
+                after_end: SpanMs::ZERO,
                 noise: 0.0,
                 cache: None,
                 without: None,
@@ -154,6 +157,7 @@ impl Scenario {
             ["without", rule] => world.without = Some(rule.parse()?),
             ["history", span] => world.history = span_of(span)?,
             ["until", span] => world.until = span_of(span)?,
+            ["after_end", span] => world.after_end = span_of(span)?,
             ["step", span] => self.step = span_of(span)?,
             ["stage", customer, weight, "bake", bake, "min", min] => {
                 let stage = Stage { cohort: self.customer(customer)?, ..stage(weight, bake, min)? };
@@ -240,6 +244,7 @@ impl Scenario {
             ["store", "down"] => self.world.faults.push(Fault::StoreDown { from, to }),
             ["scores", "lost"] => self.world.faults.push(Fault::ScoresLost { from, to }),
             ["reports", "lost"] => self.world.faults.push(Fault::ReportsLost { from, to }),
+            ["reports", how] => self.world.faults.push(Fault::Meddled { from, to, how: meddling(how)? }),
             [side, facts @ ..] => {
                 let side = match *side {
                     "stable" => Side::Stable,
@@ -258,11 +263,17 @@ impl Scenario {
 /// The words that begin a line.
 const LINES: &str = "sessions, swing, turns, think, cluster, tools, patience, constant_id, scored, customer, openers, \
     cache, noise, leave, stable, canary, from, at, stage, guard, signal, tripwire, rates, ages, bucket, undecided, \
-    max_duration, without, history, until, step";
+    max_duration, without, history, until, after_end, step";
 /// What a version has.
 const FACTS: &str = "error, hang, refusal, first_refusal, tool_bad, ttft, answer, cost, solved, leave, stop, \
     rate_solved, rate_unsolved";
 const IN_PAIRS: &str = "facts come in pairs: `error 0.5%`";
+
+fn meddling(word: &str) -> Result<Meddling, String> {
+    let found = Meddling::ALL.into_iter().find(|(name, _)| *name == word);
+    let words = || Meddling::ALL.map(|(name, _)| name).join(", ");
+    found.map(|(_, how)| how).ok_or_else(|| format!("reports can be lost, {}; not `{word}`", words()))
+}
 
 fn truths(facts: &[&str]) -> Result<Vec<(Part, f64)>, String> {
     if !facts.len().is_multiple_of(2) {

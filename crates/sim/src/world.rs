@@ -1,5 +1,6 @@
 //! What is true in a world: who comes, what each version does to them, and what breaks.
 
+use crate::meddling::Meddling;
 use crate::naive::Rule;
 use coalmine_core::time::SpanMs;
 
@@ -20,6 +21,8 @@ pub struct World {
     pub history: SpanMs,
     /// When the world ends if nothing was decided.
     pub until: SpanMs,
+    /// How long the loop goes on looking after the end of the release.
+    pub after_end: SpanMs,
     /// Noise that each arm has for itself: the spread (of the logarithm) of its rates from minute to minute.
     pub noise: f64,
     /// The cache in front of each version, where it matters.
@@ -197,6 +200,15 @@ pub enum Fault {
         from: SpanMs,
         /// Until when.
         to: SpanMs,
+    },
+    /// The gateway's reports arrive, and are not what was sent.
+    Meddled {
+        /// From when.
+        from: SpanMs,
+        /// Until when.
+        to: SpanMs,
+        /// What became of them.
+        how: Meddling,
     },
     /// The control plane is killed and started again.
     Restart {

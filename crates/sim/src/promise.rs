@@ -1,0 +1,199 @@
+//! The promise on the shipped loop: many releases of known truth with every path to a rollback switched on,
+//! counted by cause against the rates that their policy states.
+
+use crate::report::{Ended, SimOutcome};
+use crate::script::{Scenario, ScriptError};
+use coalmine_core::release::policy::NoDataThen;
+use coalmine_core::release::state::{CauseKind, Cover};
+use coalmine_stats::rivals::fixed_sample::wilson;
+use std::collections::BTreeMap;
+
+/// The same version twice, at the hardest: any proven harm rolls back, and two limits sit on or just above the truth.
+const HEALTHY: &str = "
+sessions 300/h
+turns 4
+cluster 30%
+swing 50%
+stable error 0.5% refusal 2%
+stage 5% bake 30m min 20
+stage 25% bake 30m min 50
+stage 50% bake 30m min 100
+guard error_rate rollback_margin 0pp max 0.5%
+guard refusal_rate rollback_margin 0pp max 2.1%
+guard tool_call_valid rollback_margin 0pp
+guard empty_rate rollback_margin 0pp
+guard truncated_rate rollback_margin 0pp
+guard cancel_before_first_byte rollback_margin 0pp
+guard schema_valid rollback_margin 0pp
+guard ttft_p95 rollback_margin 0pp
+guard latency_p95 rollback_margin 0pp
+guard cost_per_session rollback_margin 0pp
+guard output_tokens rollback_margin 0pp
+guard feedback.solved rollback_margin 0pp
+tripwire 5
+rates 5% 5%
+undecided hold
+max_duration 11h
+history 2h
+until 12h
+";
+
+/// A canary exactly on the margin of its error rate; the other guardrail is soon proven.
+const ON_THE_MARGIN: &str = "
+sessions 1000/h
+turns 4
+cluster 30%
+swing 50%
+stable error 0.5%
+canary error 1%
+stage 5% bake 30m min 20
+stage 25% bake 30m min 50
+stage 50% bake 30m min 100
+guard error_rate margin 0.5pp rollback_margin 0.5pp
+guard refusal_rate margin 3pp rollback_margin 3pp
+rates 5% 5%
+undecided hold
+history 2h
+until 12h
+";
+
+/// A healthy canary under a policy with comparisons on every metric, limits, a tripwire, silence that rolls back,
+/// holds and warns, budgets, `undecided: hold`, and a ramp without approvals.
+///
+/// # Errors
+/// None, unless the text here is wrong.
+pub fn healthy() -> Result<Scenario, ScriptError> {
+    let mut scenario = Scenario::parse(HEALTHY)?;
+    let then = [NoDataThen::Rollback, NoDataThen::Hold];
+    for (guardrail, then) in scenario.policy.guardrails.iter_mut().zip(then.into_iter().cycle()) {
+        // What this world never has (a schema) is not waited for.
+        if guardrail.no_data.then != NoDataThen::Warn {
+            guardrail.no_data.then = then;
+        }
+    }
+    scenario.policy.budget.harmed = Some(50);
+    scenario.policy.budget.extra_cost_usd = Some(20.0);
+    Ok(scenario)
+}
+
+/// A canary that stands on its margin, so that a promotion is wrong in the worst case.
+///
+/// # Errors
+/// None, unless the text here is wrong.
+pub fn on_the_margin() -> Result<Scenario, ScriptError> {
+    Scenario::parse(ON_THE_MARGIN)
+}
+
+/// How many releases ended in which way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Count {
+    /// All of them.
+    pub releases: u64,
+    /// Those whose canary became stable.
+    pub promoted: u64,
+    /// Those rolled back, by cause.
+    pub rolled_back: BTreeMap<CauseKind, u64>,
+    /// Those still open at the end, by state.
+    pub open: BTreeMap<&'static str, u64>,
+    /// Turns answered in all.
+    pub turns: u64,
+    /// Laws that were broken.
+    pub broken: Vec<String>,
+}
+
+/// A share observed, and the rate that it is held against.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Held {
+    /// How many.
+    pub count: u64,
+    /// Of so many.
+    pub releases: u64,
+    /// The stated rate.
+    pub rate: f64,
+    /// Wilson's 95 % interval of the share, one-sided bounds at 97.5 % each.
+    pub interval: (f64, f64),
+}
+
+impl Held {
+    fn new(count: u64, releases: u64, rate: f64) -> Self {
+        Self { count, releases, rate, interval: wilson(count, releases, 0.05) }
+    }
+
+    /// Whether the whole interval lies above the rate: few releases prove nothing.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.interval.0 > self.rate
+    }
+
+    /// The share.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        self.count as f64 / self.releases.max(1) as f64
+    }
+}
+
+impl Count {
+    /// One more.
+    pub fn add(&mut self, outcome: &SimOutcome) {
+        self.releases += 1;
+        self.turns += outcome.turns;
+        self.broken.extend(outcome.broken.iter().cloned());
+        match &outcome.ended {
+            Ended::Promoted => self.promoted += 1,
+            Ended::RolledBack { why } => *self.rolled_back.entry(why.kind()).or_default() += 1,
+            Ended::Open { state, .. } => *self.open.entry(state).or_default() += 1,
+        }
+    }
+
+    /// Rolled back by what has a share of alpha, against `rate`.
+    #[must_use]
+    pub fn covered(&self, rate: f64) -> Held {
+        let covered = self.rolled_back.iter().filter(|(kind, _)| kind.cover() != Cover::NotCovered);
+        Held::new(covered.map(|(_, n)| n).sum(), self.releases, rate)
+    }
+
+    /// Rolled back by anything, against `rate`.
+    #[must_use]
+    pub fn by_anything(&self, rate: f64) -> Held {
+        Held::new(self.rolled_back.values().sum(), self.releases, rate)
+    }
+
+    /// Promoted, against `rate`.
+    #[must_use]
+    pub fn promotions(&self, rate: f64) -> Held {
+        Held::new(self.promoted, self.releases, rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_releases_prove_nothing_and_many_do() {
+        assert!(!Held::new(6, 100, 0.05).is_broken());
+        assert!(Held::new(12, 100, 0.05).is_broken());
+        assert!(!Held::new(110, 2_000, 0.05).is_broken());
+        assert!(Held::new(125, 2_000, 0.05).is_broken());
+    }
+
+    #[test]
+    fn what_is_not_covered_is_counted_apart() {
+        let rolled_back = BTreeMap::from([(CauseKind::Guardrail, 2), (CauseKind::Limit, 1), (CauseKind::Tripwire, 4)]);
+        let count = Count { releases: 100, rolled_back, ..Count::default() };
+        assert_eq!(count.covered(0.05).count, 3);
+        assert_eq!(count.by_anything(0.05).count, 7);
+    }
+
+    #[test]
+    fn every_path_to_a_rollback_is_switched_on() {
+        let policy = healthy().unwrap().policy;
+        assert_eq!(policy.guardrails.len(), 12);
+        assert!(policy.guardrails.iter().any(|g| g.limit.is_some()));
+        for then in [NoDataThen::Hold, NoDataThen::Rollback, NoDataThen::Warn] {
+            assert!(policy.guardrails.iter().any(|g| g.no_data.then == then), "{then:?}");
+        }
+        assert!(!policy.tripwires.is_empty());
+        assert!(policy.budget.harmed.is_some() && policy.budget.extra_cost_usd.is_some());
+    }
+}
