@@ -1,5 +1,5 @@
 # Thin: what each target does is in scripts/ and xtask/.
-.PHONY: help demo test lint bench fuzz docs replay backtest
+.PHONY: help demo test lint bench fuzz docs replay backtest promise accidents
 
 help:
 	@echo "make demo     two releases on simulated customers: one rolled back, one promoted"
@@ -10,6 +10,8 @@ help:
 	@echo "make docs     the book and the crates' docs"
 	@echo "make replay   recorded generations, DATA=<folder>; JSON=1 for a machine"
 	@echo "make backtest recorded generations through a policy, DATA=<folder>; RUNS=200 splits and orders"
+	@echo "make promise  false rollback, false promotion, detection; FULL=1, JSON=1, RELEASES=n"
+	@echo "make accidents what is decided where the evidence fails; JSON=1 for a machine"
 
 demo:
 	@scripts/demo.sh
@@ -34,3 +36,9 @@ replay:
 
 backtest:
 	@DATA="$(DATA)" RUNS="$(RUNS)" scripts/backtest.sh
+
+promise:
+	@FULL="$(FULL)" JSON="$(JSON)" RELEASES="$(RELEASES)" scripts/promise.sh
+
+accidents:
+	@JSON="$(JSON)" scripts/accidents.sh

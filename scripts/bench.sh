@@ -75,3 +75,5 @@ if [ "$many" -gt 0 ]; then
 fi
 python3 "$bench/report.py" "$out"
 python3 scripts/bench_ratios.py "$out"
+echo "looks: no socket, one core"
+cargo run --release --quiet -p coalmine-core --example looks
