@@ -10,7 +10,7 @@ use coalmine_core::id::Generation;
 use coalmine_core::metric::{Metric, Number};
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
+    Ages, Budget, Control, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
 };
 use coalmine_core::release::state::{Release, State};
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -75,7 +75,7 @@ fn sealed(metrics: &[Metric], number: Number, minute: u64) -> SealedBucket {
             arms.insert(metric.clone(), both);
         }
     }
-    SealedBucket { number, stratum: Stratum(0), bucket: minute, metrics: arms }
+    SealedBucket { number, stratum: Stratum(0), bucket: minute, own: None, metrics: arms }
 }
 
 fn yardstick(metrics: &[Metric]) -> Yardstick {
@@ -92,6 +92,9 @@ fn release(metrics: &[Metric]) -> Release {
         limit: None,
         weight: metric.severity(),
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
+        age: None,
+        control: Control::default(),
+        unit: TestUnit::default(),
     };
     let weight = WeightBp::new(500).unwrap_or_default();
     let stage = Stage { cohort: Cohort::All, weight, bake: SpanMs::hours(1), min_sessions: 0, gate: Gate::Automatic };

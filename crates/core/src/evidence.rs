@@ -140,8 +140,23 @@ pub struct SealedBucket {
     /// Index of the exposure bucket since the release was created; the last one where several were
     /// merged because an arm was empty.
     pub bucket: u64,
+    /// The metric with an age of its own that this bucket holds alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Metric>,
     /// The histograms per metric.
     pub metrics: BTreeMap<Metric, TwoArms>,
+}
+
+impl SealedBucket {
+    /// What is posted together under one number: `first`, or `whole/feedback.rating` for a metric with an
+    /// age of its own. With stratum and bucket it is sealed once.
+    #[must_use]
+    pub fn posting(&self) -> String {
+        match &self.own {
+            Some(metric) => format!("{}/{metric}", self.number.as_str()),
+            None => self.number.as_str().to_owned(),
+        }
+    }
 }
 
 /// Counts per class in both arms. The last class is *missing*: sessions that owe a number and have

@@ -5,7 +5,6 @@ use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, St
 use async_trait::async_trait;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName, TenantId, UnitKey};
-use coalmine_core::metric::Number;
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -133,7 +132,7 @@ struct Evidence {
     yardstick: Option<Yardstick>,
     sessions: BTreeMap<UnitKey, Session>,
     sealed: Vec<SealedBucket>,
-    sealed_keys: BTreeSet<(Number, Stratum, u64)>,
+    sealed_keys: BTreeSet<(String, Stratum, u64)>,
     totals: Option<String>,
 }
 
@@ -244,7 +243,7 @@ impl Evidence {
             self.sessions.remove(unit);
         }
         for sealed in &change.sealed {
-            if self.sealed_keys.insert((sealed.number, sealed.stratum, sealed.bucket)) {
+            if self.sealed_keys.insert((sealed.posting(), sealed.stratum, sealed.bucket)) {
                 self.sealed.push(sealed.clone());
             }
         }

@@ -44,6 +44,8 @@ pub(crate) fn read(
         }
     }
     if fields.node("guardrails").is_some() {
+        let tails = defaults::tails(&watched.guardrails);
+        watched.guardrails.extend(tails);
         return watched;
     }
     let Some((diff, prices)) = changed else {
@@ -73,6 +75,7 @@ fn guardrail(fields: &Fields<'_>, role: Role, route: Option<&RouteBackground>) -
     if let Some((then, grace)) = fields.text("no_data").and_then(|text| scalar::no_data(text.value).ok()) {
         watched.no_data = NoData { then, grace: grace.unwrap_or(defaults::GRACE) };
     }
+    watched.age = fields.duration("age");
     if role == Role::Guardrail {
         watched.limit = limit(fields, &watched.metric);
         watched.weight = fields.number("weight").unwrap_or(watched.weight);
@@ -83,7 +86,7 @@ fn guardrail(fields: &Fields<'_>, role: Role, route: Option<&RouteBackground>) -
 
 /// A route that lists its feedback has no other.
 fn known_feedback(fields: &Fields<'_>, metric: &Metric, route: Option<&RouteBackground>) {
-    let (Metric::Feedback(name), Some(route)) = (metric, route) else { return };
+    let (Some(name), Some(route)) = (metric.feedback(), route) else { return };
     if route.feedback.is_empty() || route.feedback.contains(name) {
         return;
     }
@@ -145,7 +148,7 @@ fn limit(fields: &Fields<'_>, metric: &Metric) -> Option<f64> {
             return Some(if higher { trim(1.0 - share) } else { share });
         }
         (Metric::CostPerSession, _, Bound::Usd(usd)) => return Some(usd),
-        (Metric::OutputTokens, _, Bound::Plain(tokens)) => return Some(tokens),
+        (_, Kind::Amount, Bound::Plain(amount)) if *metric != Metric::CostPerSession => return Some(amount),
         // Milliseconds far below 2^53.
         #[expect(clippy::cast_precision_loss, reason = "at most ten years in milliseconds")]
         (_, Kind::Exceedance, Bound::Duration(span)) => return Some(span.0 as f64),

@@ -454,7 +454,7 @@ pub(crate) fn metric(text: &str) -> Read<Metric> {
         let hint = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
         Complaint::new(
             format!("{} is not a metric", shown(text)),
-            format!("{hint}the metrics are {}, and feedback.NAME", known.join(", ")),
+            format!("{hint}the metrics are {}, feedback.NAME and thumbs_down.NAME", known.join(", ")),
         )
     })
 }

@@ -2,7 +2,6 @@
 
 use crate::evidence::Yardstick;
 use crate::evidence::classes;
-use crate::evidence::yardstick::QUANTILE;
 use crate::metric::{Kind, Metric};
 use crate::release::plan::Plan;
 use crate::release::policy::{Guardrail, Margin};
@@ -65,7 +64,7 @@ pub(crate) fn limit(guardrail: &Guardrail, yardstick: &Yardstick) -> Option<Resu
     let mean = match guardrail.metric.kind() {
         Kind::Rate | Kind::Score => limit,
         // The share beyond the limit's own threshold.
-        Kind::Exceedance => 1.0 - QUANTILE,
+        Kind::Exceedance => 1.0 - guardrail.metric.quantile().unwrap_or(0.95),
         Kind::Amount => match yardstick.cap.get(&guardrail.metric) {
             Some(cap) => limit / cap,
             None => return Some(Err(BadDesign("the amount has no cap: stable's was never known"))),

@@ -5,8 +5,6 @@ use crate::analysis::look::Look;
 use crate::analysis::words;
 use crate::analysis::{ArmCounts, Evidence, Finding, Interval, Verdict};
 use crate::evidence::Yardstick;
-use crate::evidence::ledger::age;
-use crate::evidence::yardstick::QUANTILE;
 use crate::metric::{Kind, Metric, Number};
 use crate::release::policy::Guardrail;
 use crate::time::{SpanMs, UnixMs};
@@ -132,7 +130,7 @@ impl Reading<'_> {
         if self.watch.is_regressed() {
             return Verdict::Regressed;
         }
-        if self.silence().is_some() {
+        if self.silence().is_some() || self.unheard().is_some() {
             return Verdict::NoData;
         }
         if self.leaves_control() && self.has_minimum() && self.watch.promote().reached() {
@@ -152,10 +150,20 @@ impl Reading<'_> {
         let from = self.yardstick.frozen_at.max(self.look.release.started_at.unwrap_or_default());
         let quiet = self.watch.numbers.iter().map(|watched| {
             let last = watched.seen.last.map_or(from, |last| last.max(from));
-            let due: UnixMs = last + policy.bucket + age(policy.ages, watched.number);
+            let due: UnixMs = last + policy.bucket + policy.age(&self.guardrail.metric, watched.number);
             (watched.number, self.look.now.since(due))
         });
         quiet.max_by_key(|(_, silent)| *silent)
+    }
+
+    /// For how long nobody has rated: sessions without a thumbs-down are good only where somebody speaks.
+    fn unheard(&self) -> Option<SpanMs> {
+        let Metric::ThumbsDown(name) = &self.guardrail.metric else { return None };
+        let from = self.yardstick.frozen_at.max(self.look.release.started_at.unwrap_or_default());
+        let first = from + self.look.release.policy.age(&self.guardrail.metric, Number::Whole);
+        let last = self.look.ledger.totals().heard.get(name).copied();
+        let silent = self.look.now.since(last.unwrap_or(first));
+        (silent > self.guardrail.no_data.grace).then_some(silent)
     }
 
     fn leaves_control(&self) -> bool {
@@ -183,12 +191,13 @@ impl Reading<'_> {
         let metric = &self.guardrail.metric;
         if metric.kind() == Kind::Exceedance {
             let totals = self.look.ledger.totals();
-            let (canary, control) = if *metric == Metric::TtftP95 {
+            let (canary, control) = if metric.is_of_first_content() {
                 (&totals.canary.ttft_ms, &totals.control.ttft_ms)
             } else {
                 (&totals.canary.latency_ms, &totals.control.latency_ms)
             };
-            return canary.quantile(QUANTILE).zip(control.quantile(QUANTILE));
+            let quantile = metric.quantile()?;
+            return canary.quantile(quantile).zip(control.quantile(quantile));
         }
         let (canary, control) = self.watch.last()?.seen.means()?;
         words::own(metric, canary, self.yardstick).zip(words::own(metric, control, self.yardstick))
@@ -296,8 +305,11 @@ impl Reading<'_> {
     }
 
     fn silent(&self) -> String {
-        let Some((number, silent)) = self.silence() else { return String::new() };
         let grace = self.guardrail.no_data.grace;
+        let Some((number, silent)) = self.silence() else {
+            let unheard = self.unheard().map_or(String::new(), |span| rounded(span).to_string());
+            return format!("no rating has arrived in either arm for {unheard}, the grace is {grace}");
+        };
         format!(
             "no session has posted a known {} number for {} beyond its age, the grace is {grace}",
             number.as_str(),
@@ -316,7 +328,7 @@ impl Reading<'_> {
             return format!(
                 "no {} number is posted yet; the first is due {} after exposure",
                 number.as_str(),
-                age(policy.ages, number)
+                policy.age(&self.guardrail.metric, number)
             );
         };
         let (promote, rollback) = (self.watch.promote(), self.watch.rollback());

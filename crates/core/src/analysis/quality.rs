@@ -135,7 +135,7 @@ fn warnings(totals: &Totals) -> Vec<String> {
     }
     if totals.late_feedback > 0 {
         warnings.push(format!(
-            "{} scores came after their session's last number was posted",
+            "{} scores came later than the age at which their sessions are counted",
             grouped(totals.late_feedback)
         ));
     }

@@ -43,8 +43,19 @@ pub(super) fn value(metric: &Metric, own: f64) -> String {
     match (metric.kind(), metric) {
         (Kind::Exceedance, _) => format!("{} ms", number(own)),
         (Kind::Amount, Metric::CostPerSession) => format!("${}", number(own)),
-        (Kind::Amount, _) => format!("{} tokens", number(own)),
+        (Kind::Amount, metric) => format!("{} {}", number(own), unit(metric)),
         (Kind::Rate | Kind::Score, _) => percent(own),
+    }
+}
+
+/// The unit of an amount.
+fn unit(metric: &Metric) -> &'static str {
+    if *metric == Metric::CostPerSession {
+        "USD"
+    } else if *metric == Metric::ToolCalls {
+        "calls"
+    } else {
+        "tokens"
     }
 }
 
@@ -69,10 +80,8 @@ pub(super) fn tolerated(metric: &Metric, margin: Margin) -> Option<String> {
 /// How much worse the canary is: `worse by 2.1 pp (0.9 to 3.4)`, in points or in the amount's unit.
 pub(super) fn worse_by(metric: &Metric, difference: Interval, yardstick: &Yardstick) -> Option<String> {
     let (scale, unit) = match (metric.kind(), metric) {
-        (Kind::Amount, _) => {
-            (*yardstick.cap.get(metric)?, if *metric == Metric::CostPerSession { " USD" } else { " tokens" })
-        }
-        (Kind::Rate | Kind::Score | Kind::Exceedance, _) => (100.0, " pp"),
+        (Kind::Amount, _) => (*yardstick.cap.get(metric)?, format!(" {}", unit(metric))),
+        (Kind::Rate | Kind::Score | Kind::Exceedance, _) => (100.0, " pp".to_owned()),
     };
     let sign = if difference.point < 0.0 { -1.0 } else { 1.0 };
     let word = if difference.point < 0.0 { "better" } else { "worse" };

@@ -41,15 +41,34 @@ pub fn reading(metric: &Metric, outcome: &Outcome, threshold_ms: Option<f64>) ->
         Metric::CancelBeforeFirstByte => {
             Reading::yes_no(outcome.ending == Ending::Cancelled(CancelPoint::BeforeFirstByte))
         }
-        Metric::TtftP95 => threshold_ms.map_or(Reading::Unknown, |limit| first_token(outcome, limit)),
-        Metric::LatencyP95 => threshold_ms.map_or(Reading::Unknown, |limit| elapsed(outcome, limit)),
+        Metric::ClientAbort => Reading::yes_no(match outcome.ending {
+            Ending::Cancelled(CancelPoint::BeforeFirstByte | CancelPoint::MidAnswer) => true,
+            Ending::Complete | Ending::Running | Ending::Failed(_) | Ending::ClientError | Ending::GatewayError => {
+                false
+            }
+        }),
+        Metric::TtftP95 | Metric::TtftP50 | Metric::TtftP99 => {
+            threshold_ms.map_or(Reading::Unknown, |limit| first_token(outcome, limit))
+        }
+        Metric::LatencyP95 | Metric::LatencyP50 | Metric::LatencyP99 => {
+            threshold_ms.map_or(Reading::Unknown, |limit| elapsed(outcome, limit))
+        }
         Metric::RefusalRate => of_answer(outcome, outcome.refusal),
         Metric::EmptyRate => of_answer(outcome, outcome.empty),
         Metric::TruncatedRate if outcome.truncated == Check::Yes => Reading::Is(1.0),
         Metric::TruncatedRate => of_answer(outcome, outcome.truncated),
         Metric::ToolCallValid => tool_calls(outcome),
         Metric::SchemaValid => of_answer(outcome, outcome.schema_broken),
-        Metric::CostPerSession | Metric::OutputTokens | Metric::Feedback(_) => Reading::NotApplicable,
+        Metric::CostPerSession
+        | Metric::OutputTokens
+        | Metric::InputTokens
+        | Metric::ToolCalls
+        | Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap
+        | Metric::Feedback(_)
+        | Metric::ThumbsDown(_) => Reading::NotApplicable,
     }
 }
 
@@ -72,16 +91,29 @@ pub fn stated_amount(metric: &Metric, outcome: &Outcome) -> Option<f64> {
     let stated = match metric {
         Metric::CostPerSession => outcome.cost_usd,
         Metric::OutputTokens => outcome.usage.output.map(|tokens| tokens as f64),
+        Metric::InputTokens => outcome.usage.input.map(|tokens| tokens as f64),
+        // A broken answer shows the calls up to the break, and no more is known of it.
+        Metric::ToolCalls => is_answered(outcome.ending).then(|| f64::from(outcome.tool_calls)),
         Metric::ErrorRate
         | Metric::TtftP95
         | Metric::LatencyP95
+        | Metric::TtftP50
+        | Metric::TtftP99
+        | Metric::LatencyP50
+        | Metric::LatencyP99
+        | Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap
         | Metric::RefusalRate
         | Metric::EmptyRate
         | Metric::TruncatedRate
         | Metric::ToolCallValid
         | Metric::SchemaValid
         | Metric::CancelBeforeFirstByte
-        | Metric::Feedback(_) => None,
+        | Metric::ClientAbort
+        | Metric::Feedback(_)
+        | Metric::ThumbsDown(_) => None,
     };
     stated.filter(|amount| amount.is_finite() && *amount >= 0.0)
 }

@@ -6,12 +6,17 @@ use crate::evidence::{Session, Sums, Yardstick};
 use crate::metric::{Kind, Metric, Number};
 use crate::release::policy::Policy;
 use crate::tally::{Outcome, Presence};
+use crate::time::SpanMs;
 use crate::traffic::pin::Arm;
 
 /// One metric, ready to be read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Gauge {
     pub(super) metric: Metric,
+    /// The amount whose sums it reads, where it counts sessions above a cap.
+    pub(super) of: Option<Metric>,
+    /// The age of its own, where it has one.
+    pub(super) age: Option<SpanMs>,
     centre: f64,
     cap: Option<f64>,
     spans: Spans,
@@ -46,6 +51,7 @@ impl Gauge {
         // Nothing is known of a request beyond its judging age, so no threshold lies there.
         let latest = policy.ages.first.0 as f64;
         let mut spans = Spans::default();
+        let of = metric.tail_of();
         if metric.kind() == Kind::Exceedance {
             let tau = yardstick.tau_ms.get(&metric).copied();
             let widened = |ratio: f64| tau.map(|tau| (tau * ratio).min(latest));
@@ -58,7 +64,9 @@ impl Gauge {
         }
         Self {
             centre: yardstick.centre.get(&metric).copied().unwrap_or(0.5),
-            cap: yardstick.cap.get(&metric).copied(),
+            cap: yardstick.cap.get(of.as_ref().unwrap_or(&metric)).copied(),
+            age: guardrail.and_then(|guardrail| guardrail.age),
+            of,
             spans,
             metric,
         }
@@ -81,6 +89,11 @@ impl Gauge {
         }
     }
 
+    /// The metric under which a session keeps the sums that it reads.
+    pub(super) fn source(&self) -> &Metric {
+        self.of.as_ref().unwrap_or(&self.metric)
+    }
+
     /// Whether the metric has this number.
     pub(super) fn has(&self, number: Number) -> bool {
         self.metric.numbers().iter().any(|(has, _)| *has == number)
@@ -94,13 +107,25 @@ impl Gauge {
             Metric::ErrorRate
             | Metric::TtftP95
             | Metric::LatencyP95
+            | Metric::TtftP50
+            | Metric::TtftP99
+            | Metric::LatencyP50
+            | Metric::LatencyP99
             | Metric::CostPerSession
             | Metric::OutputTokens
+            | Metric::InputTokens
+            | Metric::ToolCalls
+            | Metric::CostAboveCap
+            | Metric::OutputTokensAboveCap
+            | Metric::InputTokensAboveCap
+            | Metric::ToolCallsAboveCap
             | Metric::RefusalRate
             | Metric::EmptyRate
             | Metric::TruncatedRate
             | Metric::CancelBeforeFirstByte
-            | Metric::Feedback(_) => true,
+            | Metric::ClientAbort
+            | Metric::Feedback(_)
+            | Metric::ThumbsDown(_) => true,
         }
     }
 
@@ -114,10 +139,17 @@ impl Gauge {
                 (sums.session_n > 0).then(|| (sums.session + unknown * self.centre) / n)
             }
             (Number::Whole, Kind::Amount) => {
-                let known = owed > 0 && sums.whole_n == owed;
-                self.cap.filter(|_| known).map(|cap| (sums.whole / cap).min(1.0))
+                // Beyond the cap the rest does not matter, so there a part is known to be enough.
+                let known = |cap: &f64| owed > 0 && (sums.whole_n == owed || sums.whole > *cap);
+                self.cap.filter(known).map(|cap| (sums.whole / cap).min(1.0))
             }
-            (Number::Whole, Kind::Rate | Kind::Exceedance | Kind::Score) => {
+            (Number::Whole, Kind::Rate) if self.of.is_some() => {
+                let known = |cap: &f64| owed > 0 && (sums.whole_n == owed || sums.whole > *cap);
+                self.cap.filter(known).map(|cap| f64::from(u8::from(sums.whole > cap)))
+            }
+            // Who gave no thumbs-down by this age gave none.
+            (Number::Whole, Kind::Rate) => Some(sums.whole.min(1.0)),
+            (Number::Whole, Kind::Exceedance | Kind::Score) => {
                 (sums.whole_n > 0).then(|| 1.0 - sums.whole / f64::from(sums.whole_n))
             }
         }

@@ -4,7 +4,7 @@ use crate::evidence::badness::{schema_asked, stated_amount};
 use crate::evidence::gauge::{Gauge, Rank, gauges};
 use crate::evidence::history::RouteHistory;
 use crate::evidence::runs::Alongside;
-use crate::evidence::seal::{self, NUMBERS};
+use crate::evidence::seal::{self, NUMBERS, Posting};
 use crate::evidence::totals::{Totals, count};
 use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
 use crate::evidence::{SealedBucket, Session, Yardstick, badness};
@@ -151,9 +151,11 @@ impl Ledger {
 
     /// Takes one late score; harmless when repeated under the same idempotency key.
     pub fn absorb_feedback(&mut self, feedback: &Feedback) -> Absorbed {
-        let metric = Metric::Feedback(feedback.name.clone());
-        let watched = self.policy.guardrails.iter().any(|guardrail| guardrail.metric == metric);
-        let Some(member) = feedback.member.as_ref().filter(|member| watched && self.is_ours(member)) else {
+        let made = [Metric::Feedback(feedback.name.clone()), Metric::ThumbsDown(feedback.name.clone())];
+        let is_watched = |metric: &Metric| self.policy.guardrails.iter().any(|guardrail| guardrail.metric == *metric);
+        let watched: Vec<Metric> = made.into_iter().filter(is_watched).collect();
+        let ours = |member: &&Membership| !watched.is_empty() && self.is_ours(member);
+        let Some(member) = feedback.member.as_ref().filter(ours) else {
             return Absorbed::NotOurs;
         };
         self.unsaved.totals = Some(());
@@ -161,12 +163,14 @@ impl Ledger {
             self.totals.unusable_feedback += 1;
             return Absorbed::Unusable;
         }
+        let heard = self.totals.heard.entry(feedback.name.clone()).or_default();
+        *heard = feedback.received_at.max(*heard);
         if self.is_warm_up(member) {
             return Absorbed::WarmUp;
         }
-        let late = feedback.received_at.since(member.exposed_at) > self.policy.ages.whole
-            || self.is_posted(Number::Whole, self.bucket_of(member.exposed_at));
-        if late {
+        let in_time: Vec<Metric> =
+            watched.into_iter().filter(|metric| self.is_in_time(feedback, member, metric)).collect();
+        if in_time.is_empty() {
             self.totals.late_feedback += 1;
             return Absorbed::Late;
         }
@@ -179,9 +183,12 @@ impl Ledger {
             return Absorbed::Repeated;
         }
         session.scored.insert(key);
-        let sums = session.sums.entry(metric).or_default();
-        sums.whole += feedback.value;
-        sums.whole_n += 1;
+        for metric in in_time {
+            let is_thumbs_down = matches!(metric, Metric::ThumbsDown(_));
+            let sums = session.sums.entry(metric).or_default();
+            sums.whole += if is_thumbs_down { f64::from(u8::from(feedback.value < 0.5)) } else { feedback.value };
+            sums.whole_n += 1;
+        }
         self.unsaved.sessions.insert(feedback.unit);
         Absorbed::Counted
     }
@@ -222,18 +229,21 @@ impl Ledger {
     /// this order. They are also in the next [`Ledger::take_changes`].
     pub fn seal(&mut self, complete_to: UnixMs) -> Vec<SealedBucket> {
         let mut sealed = Vec::new();
-        for number in NUMBERS {
-            let due = self.due(number, complete_to);
-            let next = self.totals.posted_to.get(&number).copied().unwrap_or(0);
+        for posting in self.postings() {
+            let due = self.due(&posting, complete_to);
+            let next = self.posted_to(&posting);
             if due <= next {
                 continue;
             }
             let has_control = |stratum: Stratum| has_control(&self.weights, stratum);
             for (bucket, units) in self.by_bucket.range(next..due) {
                 let sessions = units.iter().filter_map(|unit| self.sessions.get(unit).map(|session| (*unit, session)));
-                sealed.extend(seal::post(&mut self.totals, &self.gauges, number, *bucket, sessions, &has_control));
+                sealed.extend(seal::post(&mut self.totals, &self.gauges, &posting, *bucket, sessions, &has_control));
             }
-            self.totals.posted_to.insert(number, due);
+            match posting.own {
+                Some(metric) => self.totals.own_posted_to.insert(metric, due),
+                None => self.totals.posted_to.insert(posting.number, due),
+            };
             self.unsaved.totals = Some(());
         }
         self.forget();
@@ -295,17 +305,45 @@ impl Ledger {
         self.origin + SpanMs((bucket + 1).saturating_mul(self.policy.bucket.0.max(1)))
     }
 
-    /// The first bucket that is not due for a number.
-    fn due(&self, number: Number, complete_to: UnixMs) -> u64 {
-        (complete_to - age(self.policy.ages, number)).since(self.origin).0 / self.policy.bucket.0.max(1)
+    /// All that is posted of a session, in the order of posting.
+    fn postings(&self) -> Vec<Posting> {
+        let together = NUMBERS.into_iter().map(|number| Posting { number, own: None });
+        let late = self.policy.guardrails.iter().filter(|guardrail| guardrail.age.is_some());
+        let alone = late.map(|guardrail| Posting { number: Number::Whole, own: Some(guardrail.metric.clone()) });
+        together.chain(alone).collect()
+    }
+
+    /// The first bucket that is not due for a posting.
+    fn due(&self, posting: &Posting, complete_to: UnixMs) -> u64 {
+        let own = posting.own.as_ref().and_then(|metric| self.policy.own_age(metric));
+        let age = own.unwrap_or_else(|| age(self.policy.ages, posting.number));
+        (complete_to - age).since(self.origin).0 / self.policy.bucket.0.max(1)
+    }
+
+    /// The first bucket that is not yet posted.
+    fn posted_to(&self, posting: &Posting) -> u64 {
+        let next = match &posting.own {
+            Some(metric) => self.totals.own_posted_to.get(metric),
+            None => self.totals.posted_to.get(&posting.number),
+        };
+        next.copied().unwrap_or(0)
     }
 
     fn is_posted(&self, number: Number, bucket: u64) -> bool {
         self.totals.posted_to.get(&number).is_some_and(|next| bucket < *next)
     }
 
-    fn is_over(&self, bucket: u64) -> bool {
-        NUMBERS.iter().all(|number| self.is_posted(*number, bucket))
+    /// Buckets below this owe nothing more.
+    fn over_to(&self) -> u64 {
+        self.postings().iter().map(|posting| self.posted_to(posting)).min().unwrap_or(0)
+    }
+
+    /// Whether a score comes within the age of a metric, and before that was posted.
+    fn is_in_time(&self, feedback: &Feedback, member: &Membership, metric: &Metric) -> bool {
+        let own = self.policy.own_age(metric).map(|_| metric.clone());
+        let posted_to = self.posted_to(&Posting { number: Number::Whole, own });
+        feedback.received_at.since(member.exposed_at) <= self.policy.age(metric, Number::Whole)
+            && self.bucket_of(member.exposed_at) >= posted_to
     }
 
     /// Begins the session of a unit if it is new and still owes a number.
@@ -321,7 +359,7 @@ impl Ledger {
             return Err(Absorbed::Contradicts);
         }
         let bucket = self.bucket_of(member.exposed_at);
-        if self.is_over(bucket) {
+        if bucket < self.over_to() {
             return Err(Absorbed::Late);
         }
         self.sessions.insert(unit, Session::begun(member));
@@ -405,8 +443,7 @@ impl Ledger {
     }
 
     fn forget(&mut self) {
-        let done = NUMBERS.iter().map(|number| self.totals.posted_to.get(number).copied().unwrap_or(0)).min();
-        let rest = self.by_bucket.split_off(&done.unwrap_or(0));
+        let rest = self.by_bucket.split_off(&self.over_to());
         for unit in std::mem::replace(&mut self.by_bucket, rest).into_values().flatten() {
             let Some(session) = self.sessions.remove(&unit) else { continue };
             // One that may grow to 1 % of all requests is remembered.
@@ -515,7 +552,7 @@ fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows:
     let rank = if windows.opening { session.rank(turn.started_at, outcome) } else { Rank::Later };
     session.owed += u32::from(windows.whole && turn.part != TurnPart::Tail);
     for gauge in gauges {
-        if gauge.metric.kind() == Kind::Score {
+        if gauge.of.is_some() || gauge.metric.feedback().is_some() {
             continue;
         }
         let sums = session.sums.entry(gauge.metric.clone()).or_default();

@@ -4,7 +4,8 @@ use crate::id::{Generation, ReleaseId, UnitKey};
 use crate::metric::Metric;
 use crate::release::plan::{Gate, Plan, Stage};
 use crate::release::policy::{
-    Ages, Budget, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
+    Ages, Budget, Control, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
+    Tripwire,
 };
 use crate::release::state::{Release, State};
 use crate::tally::{Check, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage};
@@ -90,6 +91,9 @@ pub(crate) fn guardrail(metric: Metric, shift: f64) -> Guardrail {
         rollback: Margin { ratio: 1.0, shift: shift / 2.0 },
         limit: None,
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(30) },
+        age: None,
+        control: Control::default(),
+        unit: TestUnit::default(),
     }
 }
 

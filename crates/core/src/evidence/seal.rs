@@ -18,15 +18,34 @@ pub(super) const NUMBERS: [Number; 3] = [Number::First, Number::Session, Number:
 /// Whether a stratum has a control at all.
 pub(super) type HasControl<'a> = &'a dyn Fn(Stratum) -> bool;
 
+/// What is posted at one age: a number of all metrics, or the whole number of one that has its own age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Posting {
+    pub(super) number: Number,
+    pub(super) own: Option<Metric>,
+}
+
+impl Posting {
+    fn takes(&self, gauge: &Gauge) -> bool {
+        let together = match (&self.own, gauge.age) {
+            (None, None) => true,
+            (Some(own), Some(_)) => *own == gauge.metric,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        together && gauge.has(self.number)
+    }
+}
+
 /// Posts one number of one exposure bucket and seals what is complete.
 pub(super) fn post<'a>(
     totals: &mut Totals,
     gauges: &[Gauge],
-    number: Number,
+    posting: &Posting,
     bucket: u64,
     sessions: impl Iterator<Item = (UnitKey, &'a Session)>,
     has_control: HasControl<'_>,
 ) -> Vec<SealedBucket> {
+    let number = posting.number;
     for (unit, session) in sessions {
         match number {
             Number::First => count(totals.split.entry(session.stratum).or_default(), session.arm),
@@ -34,7 +53,7 @@ pub(super) fn post<'a>(
             Number::Whole => {}
         }
         let waiting = totals.carried.entry(number).or_default().entry(session.stratum).or_default();
-        for gauge in gauges.iter().filter(|gauge| gauge.has(number) && gauge.applies(session)) {
+        for gauge in gauges.iter().filter(|gauge| posting.takes(gauge) && gauge.applies(session)) {
             add(waiting, gauge, number, unit, session);
         }
     }
@@ -43,7 +62,13 @@ pub(super) fn post<'a>(
     for (stratum, metrics) in waiting {
         let complete = take_complete(metrics, has_control(*stratum));
         if !complete.is_empty() {
-            sealed.push(SealedBucket { number, stratum: *stratum, bucket, metrics: complete });
+            sealed.push(SealedBucket {
+                number,
+                stratum: *stratum,
+                bucket,
+                own: posting.own.clone(),
+                metrics: complete,
+            });
         }
     }
     sealed
@@ -54,7 +79,7 @@ fn add(waiting: &mut BTreeMap<Metric, TwoArms>, gauge: &Gauge, number: Number, u
     let arms = waiting.entry(gauge.metric.clone()).or_default();
     let dice = classes::dice(unit, &gauge.metric, number);
     let class = |sums: &crate::evidence::Sums| classes::class(kind, gauge.number(number, sums, session.owed), dice);
-    let sums = session.sums.get(&gauge.metric).copied().unwrap_or_default();
+    let sums = session.sums.get(gauge.source()).copied().unwrap_or_default();
     match session.arm {
         Arm::Stable => {}
         Arm::Control => {

@@ -48,6 +48,12 @@ pub struct Totals {
     pub contradictions: u64,
     /// The first exposure bucket that is not yet posted, per number.
     pub posted_to: BTreeMap<Number, u64>,
+    /// The same, of metrics with an age of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub own_posted_to: BTreeMap<Metric, u64>,
+    /// When feedback last arrived, by name, in either arm.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heard: BTreeMap<String, UnixMs>,
     /// What rounds of sentinels have shown.
     #[serde(default)]
     pub sentinels: Records,

@@ -20,8 +20,6 @@ pub enum Source {
 const ENOUGH_REQUESTS: u64 = 300;
 /// Sessions that are enough for it, where amounts are watched.
 const ENOUGH_SESSIONS: u64 = 30;
-/// A quantile metric is the share beyond this quantile of stable.
-pub const QUANTILE: f64 = 0.95;
 /// The cap of an amount, in means.
 const CAP_MEANS: f64 = 8.0;
 
@@ -32,6 +30,8 @@ pub fn watched(policy: &Policy) -> Vec<Metric> {
     if policy.budget.extra_cost_usd.is_some() {
         metrics.push(Metric::CostPerSession);
     }
+    let amounts: Vec<Metric> = metrics.iter().filter_map(Metric::tail_of).collect();
+    metrics.extend(amounts);
     metrics.sort();
     metrics.dedup();
     metrics
@@ -51,15 +51,20 @@ pub fn freeze(summary: &Summary, source: Source, watched: &[Metric], frozen_at: 
     for metric in watched {
         match metric.kind() {
             Kind::Rate | Kind::Score => {
-                let seen = summary.rates.get(metric).and_then(|share| share.mean());
+                let seen = if let Metric::ThumbsDown(name) = metric {
+                    thumbs_down(summary, name)
+                } else {
+                    summary.rates.get(metric).and_then(|share| share.mean())
+                };
                 yardstick.centre.insert(metric.clone(), seen.unwrap_or_else(|| usual(metric)).clamp(1e-4, 1.0 - 1e-4));
             }
             Kind::Exceedance => {
-                let spans = if *metric == Metric::TtftP95 { &summary.ttft_ms } else { &summary.latency_ms };
-                if let Some(tau_ms) = spans.quantile(QUANTILE) {
+                let spans = if metric.is_of_first_content() { &summary.ttft_ms } else { &summary.latency_ms };
+                let Some(quantile) = metric.quantile() else { continue };
+                if let Some(tau_ms) = spans.quantile(quantile) {
                     yardstick.tau_ms.insert(metric.clone(), tau_ms);
                 }
-                yardstick.centre.insert(metric.clone(), 1.0 - QUANTILE);
+                yardstick.centre.insert(metric.clone(), 1.0 - quantile);
             }
             Kind::Amount => {
                 if let Some((cap, centre)) = cap_and_centre(summary, source, metric) {
@@ -70,6 +75,12 @@ pub fn freeze(summary: &Summary, source: Source, watched: &[Metric], frozen_at: 
         }
     }
     yardstick
+}
+
+/// Bad ratings per session: a session seldom has two.
+fn thumbs_down(summary: &Summary, name: &str) -> Option<f64> {
+    let ratings = summary.rates.get(&Metric::Feedback(name.to_owned()))?;
+    (summary.sessions > 0).then(|| ratings.bad / summary.sessions as f64)
 }
 
 fn cap_and_centre(summary: &Summary, source: Source, metric: &Metric) -> Option<(f64, f64)> {
@@ -86,13 +97,15 @@ fn cap_and_centre(summary: &Summary, source: Source, metric: &Metric) -> Option<
 
 /// A first guess where stable has shown nothing of it yet.
 pub(crate) fn usual(metric: &Metric) -> f64 {
-    match metric {
-        Metric::ErrorRate | Metric::EmptyRate => 0.005,
-        Metric::TruncatedRate => 0.01,
-        Metric::RefusalRate | Metric::ToolCallValid | Metric::SchemaValid | Metric::CancelBeforeFirstByte => 0.02,
-        Metric::TtftP95 | Metric::LatencyP95 => 1.0 - QUANTILE,
-        Metric::CostPerSession | Metric::OutputTokens => 1.0 / CAP_MEANS,
-        Metric::Feedback(_) => 0.3,
+    match (metric.kind(), metric) {
+        (Kind::Exceedance, metric) => 1.0 - metric.quantile().unwrap_or(0.95),
+        (Kind::Amount, _) => 1.0 / CAP_MEANS,
+        (Kind::Score, _) => 0.3,
+        // The cap is stable's p99.9 at least.
+        (Kind::Rate, metric) if metric.tail_of().is_some() => 0.001,
+        (Kind::Rate, Metric::ErrorRate | Metric::EmptyRate) => 0.005,
+        (Kind::Rate, Metric::TruncatedRate) => 0.01,
+        (Kind::Rate, _) => 0.02,
     }
 }
 

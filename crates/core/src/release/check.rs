@@ -102,6 +102,15 @@ pub enum Fault {
     /// A weight that is no positive number.
     #[error("a weight of {0} is no share; write a number above 0")]
     Weight(f64),
+    /// An age of its own where nothing arrives late.
+    #[error("{0} is known when its session is; only feedback has an age of its own, so remove the key")]
+    AgeOfOwn(Metric),
+    /// An age of its own that no release waits for.
+    #[error("an age of {age} is not between 1s and 7d, and shorter than max_duration; write one, such as 2h")]
+    Age {
+        /// As given.
+        age: SpanMs,
+    },
     /// A signal that would roll back.
     #[error("a signal holds and never rolls back; make it a guardrail, or write `hold` or `warn`")]
     SignalRollsBack,
@@ -300,6 +309,14 @@ impl Policy {
                 note(misfits, format!("{path}.metric"), Fault::Twice(watched.metric.clone()));
             }
             watched.check(&path, misfits);
+            if let Some(age) = watched.age {
+                let longest = SpanMs::hours(7 * 24).min(self.max_duration);
+                if watched.metric.feedback().is_none() {
+                    note(misfits, format!("{path}.age"), Fault::AgeOfOwn(watched.metric.clone()));
+                } else if age < SpanMs::secs(1) || age >= longest {
+                    note(misfits, format!("{path}.age"), Fault::Age { age });
+                }
+            }
         }
     }
 
@@ -487,6 +504,13 @@ mod tests {
         assert_eq!(spoil(&|p| p.guardrails[2].no_data.then = NoDataThen::Rollback), "signals[0].no_data");
         assert_eq!(spoil(&|p| p.guardrails[1].metric = Metric::ErrorRate), "guardrails[1].metric");
         assert_eq!(spoil(&|p| p.guardrails.retain(|g| g.role == Role::Signal)), "guardrails");
+        assert_eq!(spoil(&|p| p.guardrails[0].age = Some(SpanMs::hours(2))), "guardrails[0].age");
+        let late = |p: &mut Policy, age| {
+            let rating = Guardrail::with_defaults(Metric::ThumbsDown("rating".to_owned()), Role::Guardrail);
+            p.guardrails[0] = Guardrail { age: Some(age), ..rating };
+        };
+        assert_eq!(spoil(&|p| late(p, p.max_duration)), "guardrails[0].age");
+        assert_eq!(spoil(&|p| late(p, SpanMs::ZERO)), "guardrails[0].age");
         assert_eq!(spoil(&|p| p.tripwires = vec![Tripwire::ConsecutiveFailures(1)]), "tripwires.consecutive_failures");
         assert_eq!(spoil(&|p| p.bucket = SpanMs::minutes(2)), "bucket");
         assert_eq!(spoil(&|p| p.ages = Ages { session: SpanMs::hours(1), ..Ages::default() }), "ages");

@@ -1,7 +1,7 @@
 //! What is watched where a release names nothing: by the parts that its version diff touches.
 
 use crate::metric::{Kind, Metric};
-use crate::release::policy::{Guardrail, Margin, NoData, NoDataThen, Role};
+use crate::release::policy::{Control, Guardrail, Margin, NoData, NoDataThen, Role, TestUnit};
 use crate::tally::Presence;
 use crate::time::SpanMs;
 use crate::version::{Part, VersionDiff};
@@ -18,10 +18,24 @@ pub const GRACE: SpanMs = SpanMs::hours(1);
 pub fn guardrails(diff: &VersionDiff, prices: Presence) -> Vec<Guardrail> {
     let touched: Vec<Part> = diff.changed.iter().map(|change| change.part).collect();
     let watched = Metric::BUILT_IN.into_iter().filter(|metric| {
-        let touches = is_always_watched(metric) || touched.iter().any(|part| brings(*part, metric));
-        touches && (*metric != Metric::CostPerSession || prices == Presence::Present)
+        // What lies above the cap of an amount is watched wherever the amount is.
+        let of = metric.tail_of().unwrap_or_else(|| metric.clone());
+        let touches = is_always_watched(&of) || touched.iter().any(|part| brings(*part, &of));
+        touches && (of != Metric::CostPerSession || prices == Presence::Present)
     });
     watched.map(|metric| Guardrail::with_defaults(metric, Role::Guardrail)).collect()
+}
+
+/// What lies above the cap of each amount that `watched` names, where it does not name that itself: a
+/// capped mean hides loops (`statistics.md`, section 9, rule 9). In the role of its amount.
+#[must_use]
+pub fn tails(watched: &[Guardrail]) -> Vec<Guardrail> {
+    let is_named = |metric: &Metric| watched.iter().any(|guardrail| guardrail.metric == *metric);
+    let unnamed = |amount: &Guardrail| {
+        let tail = amount.metric.tail().filter(|tail| !is_named(tail))?;
+        Some(Guardrail::with_defaults(tail, amount.role))
+    };
+    watched.iter().filter_map(unnamed).collect()
 }
 
 impl Guardrail {
@@ -36,27 +50,47 @@ impl Guardrail {
             limit: None,
             weight: metric.severity(),
             no_data: NoData { then: silence(&metric), grace: GRACE },
+            age: None,
+            control: Control::All,
+            unit: TestUnit::Session,
             metric,
         }
     }
 }
 
-/// The tolerance that promotion must prove (`statistics.md`, section 5, rule 8): errors +0.5 pp, other
-/// rates +1 pp, scores −2 pp, times and amounts +10 %.
+/// The tolerance that promotion must prove (`statistics.md`, section 5, rule 8): errors and sessions
+/// above a cap +0.5 pp, other rates +1 pp, scores −2 pp, times and amounts +10 %.
 #[must_use]
 pub const fn margin(metric: &Metric) -> Margin {
-    let shift = match metric {
-        Metric::ErrorRate => 0.005,
-        Metric::RefusalRate
-        | Metric::EmptyRate
-        | Metric::TruncatedRate
-        | Metric::ToolCallValid
-        | Metric::SchemaValid
-        | Metric::CancelBeforeFirstByte => 0.01,
-        Metric::Feedback(_) => 0.02,
-        Metric::TtftP95 | Metric::LatencyP95 | Metric::CostPerSession | Metric::OutputTokens => {
-            return Margin { ratio: 1.1, shift: 0.0 };
-        }
+    let shift = match metric.kind() {
+        Kind::Exceedance | Kind::Amount => return Margin { ratio: 1.1, shift: 0.0 },
+        Kind::Score => 0.02,
+        Kind::Rate => match metric {
+            Metric::ErrorRate
+            | Metric::CostAboveCap
+            | Metric::OutputTokensAboveCap
+            | Metric::InputTokensAboveCap
+            | Metric::ToolCallsAboveCap => 0.005,
+            Metric::RefusalRate
+            | Metric::EmptyRate
+            | Metric::TruncatedRate
+            | Metric::ToolCallValid
+            | Metric::SchemaValid
+            | Metric::CancelBeforeFirstByte
+            | Metric::ClientAbort
+            | Metric::ThumbsDown(_)
+            | Metric::TtftP95
+            | Metric::LatencyP95
+            | Metric::TtftP50
+            | Metric::TtftP99
+            | Metric::LatencyP50
+            | Metric::LatencyP99
+            | Metric::CostPerSession
+            | Metric::OutputTokens
+            | Metric::InputTokens
+            | Metric::ToolCalls
+            | Metric::Feedback(_) => 0.01,
+        },
     };
     Margin { ratio: 1.0, shift }
 }
@@ -78,13 +112,25 @@ const fn silence(metric: &Metric) -> NoDataThen {
         Metric::ErrorRate
         | Metric::TtftP95
         | Metric::LatencyP95
+        | Metric::TtftP50
+        | Metric::TtftP99
+        | Metric::LatencyP50
+        | Metric::LatencyP99
         | Metric::CostPerSession
         | Metric::OutputTokens
+        | Metric::InputTokens
+        | Metric::ToolCalls
+        | Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap
         | Metric::RefusalRate
         | Metric::EmptyRate
         | Metric::TruncatedRate
         | Metric::CancelBeforeFirstByte
-        | Metric::Feedback(_) => NoDataThen::Hold,
+        | Metric::ClientAbort
+        | Metric::Feedback(_)
+        | Metric::ThumbsDown(_) => NoDataThen::Hold,
     }
 }
 
@@ -92,13 +138,25 @@ const fn is_always_watched(metric: &Metric) -> bool {
     match metric {
         Metric::ErrorRate | Metric::TtftP95 | Metric::CostPerSession | Metric::CancelBeforeFirstByte => true,
         Metric::LatencyP95
+        | Metric::TtftP50
+        | Metric::TtftP99
+        | Metric::LatencyP50
+        | Metric::LatencyP99
         | Metric::OutputTokens
+        | Metric::InputTokens
+        | Metric::ToolCalls
+        | Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap
         | Metric::RefusalRate
         | Metric::EmptyRate
         | Metric::TruncatedRate
         | Metric::ToolCallValid
         | Metric::SchemaValid
-        | Metric::Feedback(_) => false,
+        | Metric::ClientAbort
+        | Metric::Feedback(_)
+        | Metric::ThumbsDown(_) => false,
     }
 }
 
@@ -122,9 +180,21 @@ const fn brings(part: Part, metric: &Metric) -> bool {
         },
         Metric::ErrorRate
         | Metric::TtftP95
+        | Metric::TtftP50
+        | Metric::TtftP99
+        | Metric::LatencyP50
+        | Metric::LatencyP99
         | Metric::CostPerSession
+        | Metric::InputTokens
+        | Metric::ToolCalls
+        | Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap
         | Metric::CancelBeforeFirstByte
-        | Metric::Feedback(_) => false,
+        | Metric::ClientAbort
+        | Metric::Feedback(_)
+        | Metric::ThumbsDown(_) => false,
     }
 }
 
@@ -143,13 +213,17 @@ mod tests {
     #[test]
     fn the_diff_decides_what_is_watched() {
         let always = "error_rate ttft_p95 cost_per_session";
-        assert_eq!(names(&[], Presence::Present), format!("{always} cancel_before_first_byte"));
-        let tools = format!("{always} tool_call_valid cancel_before_first_byte");
+        assert_eq!(names(&[], Presence::Present), format!("{always} cost_above_cap cancel_before_first_byte"));
+        let tools = format!("{always} cost_above_cap tool_call_valid cancel_before_first_byte");
         assert_eq!(names(&[Part::Tools], Presence::Present), tools);
-        let prompt = format!("{always} output_tokens refusal_rate cancel_before_first_byte");
+        let prompt = format!(
+            "{always} output_tokens cost_above_cap output_tokens_above_cap refusal_rate cancel_before_first_byte"
+        );
         assert_eq!(names(&[Part::Prompt], Presence::Present), prompt);
-        let all: Vec<String> = Metric::BUILT_IN.iter().map(ToString::to_string).collect();
-        assert_eq!(names(&[Part::Model], Presence::Present), all.join(" "));
+        let all = "error_rate ttft_p95 latency_p95 cost_per_session output_tokens cost_above_cap \
+                   output_tokens_above_cap refusal_rate empty_rate truncated_rate tool_call_valid schema_valid \
+                   cancel_before_first_byte";
+        assert_eq!(names(&[Part::Model], Presence::Present), all);
         assert!(!names(&[Part::Model], Presence::Absent).contains("cost"), "an unknown price is no data");
     }
 

@@ -10,7 +10,8 @@ use crate::metric::{Metric, Number};
 use crate::release::event::{Command, Event};
 use crate::release::plan::{Gate, Plan, Ramp, Stage};
 use crate::release::policy::{
-    Ages, Budget, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
+    Ages, Budget, Control, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
+    TestUnit, Tripwire,
 };
 use crate::release::state::{Release, State};
 use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
@@ -47,6 +48,9 @@ pub(crate) fn guardrail(metric: Metric, role: Role, then: NoDataThen) -> Guardra
         rollback: Margin { ratio: 1.0, shift: 0.005 },
         limit: None,
         no_data: NoData { then, grace: SpanMs::minutes(10) },
+        age: None,
+        control: Control::default(),
+        unit: TestUnit::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The criteria of a release, fixed before it starts.
 
-use crate::metric::Metric;
+use crate::metric::{Metric, Number};
 use crate::sentinel::Sentinels;
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::weight::WeightBp;
@@ -90,6 +90,68 @@ pub struct Guardrail {
     pub weight: f64,
     /// What silence of this metric means.
     pub no_data: NoData,
+    /// The age at which late scores are counted, where it is not `ages.whole`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<SpanMs>,
+    /// Which sessions of stable it is compared with.
+    #[serde(default, skip_serializing_if = "Control::is_all")]
+    pub control: Control,
+    /// What counts as one.
+    #[serde(default, skip_serializing_if = "TestUnit::is_session")]
+    pub unit: TestUnit,
+}
+
+/// Which sessions of stable a metric is compared with; all of them began inside the release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// All that were not chosen: twice as strong per canary session at 5 %.
+    #[default]
+    All,
+    /// As many as the canary has, cut by slot: for what a cold cache biases.
+    Matched,
+}
+
+impl Control {
+    const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+}
+
+/// What a metric's test counts as one independent observation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestUnit {
+    /// A session.
+    #[default]
+    Session,
+    /// An exposure bucket, by the difference of the arms' means, cut at ±5 points: where sessions of one
+    /// arm share faults of their own (transport errors of its provider's nodes).
+    Bucket,
+}
+
+impl TestUnit {
+    const fn is_session(&self) -> bool {
+        matches!(self, Self::Session)
+    }
+}
+
+impl Policy {
+    /// The age at which a metric's number is posted.
+    #[must_use]
+    pub fn age(&self, metric: &Metric, number: Number) -> SpanMs {
+        match number {
+            Number::First => self.ages.first,
+            Number::Session => self.ages.session,
+            Number::Whole => self.own_age(metric).unwrap_or(self.ages.whole),
+        }
+    }
+
+    /// The age of a metric's own, where it has one.
+    #[must_use]
+    pub fn own_age(&self, metric: &Metric) -> Option<SpanMs> {
+        self.guardrails.iter().find(|guardrail| guardrail.metric == *metric)?.age
+    }
 }
 
 /// A tolerated badness, relative to control's: `ratio` × control + `shift`. For a quantile metric

@@ -11,7 +11,8 @@ use coalmine_core::release::effect::{Effect, Notice};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
+    Ages, Budget, Control, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
+    TestUnit, Tripwire,
 };
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
 use coalmine_core::release::state::{Condition, PauseCause, Release, Resume, RollbackCause, State};
@@ -126,6 +127,9 @@ fn policy() -> Policy {
         limit,
         weight: 0.3,
         no_data: NoData { then, grace: SpanMs::minutes(30) },
+        age: None,
+        control: Control::default(),
+        unit: TestUnit::default(),
     };
     Policy {
         false_rollback_rate: 0.01,
@@ -434,7 +438,13 @@ pub fn sealed_buckets() -> Vec<SealedBucket> {
 #[must_use]
 pub fn sealed(number: Number, bucket: u64) -> SealedBucket {
     let arms = TwoArms { control: vec![40, 2, 0], canary: vec![3, 0, 1], ..TwoArms::default() };
-    SealedBucket { number, stratum: Stratum(1), bucket, metrics: BTreeMap::from([(Metric::ErrorRate, arms)]) }
+    SealedBucket {
+        number,
+        stratum: Stratum(1),
+        bucket,
+        own: None,
+        metrics: BTreeMap::from([(Metric::ErrorRate, arms)]),
+    }
 }
 
 /// A frozen yardstick.

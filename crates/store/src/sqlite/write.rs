@@ -224,7 +224,7 @@ fn add_release_evidence(tx: &Transaction<'_>, tenant: &TenantId, change: &Releas
             tx,
             "INSERT INTO sealed_buckets (tenant, release, number, stratum, bucket, document)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-            params![tenant, release, sealed.number.as_str(), stratum, bucket, encode(sealed)?],
+            params![tenant, release, sealed.posting(), stratum, bucket, encode(sealed)?],
         )?;
     }
     Ok(())

@@ -193,7 +193,7 @@ pub static GUARDRAIL: Section = Section {
         Key::optional(
             "margin",
             Kind::Scalar(Scalar::Margin),
-            "The tolerance that promotion must prove: `pp` for rates and scores, `%` for times and amounts. Without it 0.5pp for errors, 1pp for other rates, 2pp for scores, 10% for times and amounts.",
+            "The tolerance that promotion must prove: `pp` for rates and scores, `%` for times and amounts. Without it 0.5pp for errors and sessions above a cap, 1pp for other rates, 2pp for scores, 10% for times and amounts.",
         ),
         Key::optional(
             "rollback_margin",
@@ -213,6 +213,11 @@ pub static GUARDRAIL: Section = Section {
             "Its share of the error rates, against the others'. Without it by severity.",
         ),
         Key::default("dry_run", SWITCH, "off", "Whether it is computed and shown and does nothing."),
+        Key::optional(
+            "age",
+            DURATION,
+            "Of feedback and thumbs_down: the age of a session at which its late scores are counted. Without it `ages.whole`.",
+        ),
         Key::not_built(
             "sample",
             "remove it; the metrics that exist see every request",
@@ -237,6 +242,11 @@ pub static SIGNAL: Section = Section {
             "no_data",
             Kind::Scalar(Scalar::NoData),
             "What the metric's silence does, and after how long. Without it `hold 1h`; `warn 1h` for tool_call_valid and schema_valid.",
+        ),
+        Key::optional(
+            "age",
+            DURATION,
+            "Of feedback and thumbs_down: the age of a session at which its late scores are counted. Without it `ages.whole`.",
         ),
         Key::not_built(
             "sample",

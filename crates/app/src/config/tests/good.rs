@@ -94,6 +94,7 @@ guardrails:
   - { metric: cost_per_session, margin: 10%, max: $0.20, weight: 2 }
   - { metric: tool_call_valid, margin: 1pp, min: 95% }
   - { metric: feedback.resolved, margin: 2pp, no_data: rollback 2h, dry_run: on }
+  - { metric: thumbs_down.resolved, max: 3%, age: 2h }
 signals:
   - { metric: refusal_rate, margin: 1pp, no_data: warn }
 tripwires: { consecutive_failures: 20 }
@@ -155,8 +156,7 @@ fn guardrail(metric: &str, promote: Margin, rollback: Margin) -> Guardrail {
     let metric: Metric = metric.parse().unwrap();
     let then = if metric == Metric::ToolCallValid { NoDataThen::Warn } else { NoDataThen::Hold };
     let no_data = NoData { then, grace: SpanMs::hours(1) };
-    let weight = metric.severity();
-    Guardrail { metric, role: Role::Guardrail, promote, rollback, limit: None, weight, no_data }
+    Guardrail { promote, rollback, no_data, ..Guardrail::with_defaults(metric, Role::Guardrail) }
 }
 
 fn margin(ratio: f64, shift: f64) -> Margin {
@@ -188,10 +188,16 @@ fn a_release_becomes_plan_policy_and_canary() {
                 ..guardrail("feedback.resolved", margin(1.0, 0.02), margin(1.0, 0.01))
             },
             Guardrail {
+                limit: Some(0.03),
+                age: Some(SpanMs::hours(2)),
+                ..guardrail("thumbs_down.resolved", margin(1.0, 0.01), margin(1.0, 0.005))
+            },
+            Guardrail {
                 role: Role::Signal,
                 no_data: NoData { then: NoDataThen::Warn, grace: SpanMs::hours(1) },
                 ..guardrail("refusal_rate", margin(1.0, 0.01), margin(1.0, 0.005))
             },
+            guardrail("cost_above_cap", margin(1.0, 0.005), margin(1.0, 0.0025)),
         ]
     );
     assert_eq!(policy.on_rollback, OnRollback::FinishOnCanary { drain: SpanMs::hours(1) });
@@ -227,9 +233,30 @@ fn the_changed_parts_decide_the_default_checks() {
         let text = format!("release: support-agent\ncanary: {canary}\nstages: [{{ weight: 5%, bake: 1h }}]\n");
         release(&text).unwrap().policy.guardrails.iter().map(|one| one.metric.to_string()).collect()
     };
-    let tools = ["error_rate", "ttft_p95", "cost_per_session", "tool_call_valid", "cancel_before_first_byte"];
-    assert_eq!(names("{ tools: null }"), tools);
+    let tools = "error_rate ttft_p95 cost_per_session cost_above_cap tool_call_valid cancel_before_first_byte";
+    assert_eq!(names("{ tools: null }").join(" "), tools);
     assert!(!names("{ model: openai/a-model-without-a-price }").contains(&"cost_per_session".to_owned()));
+}
+
+#[test]
+fn what_lies_above_a_cap_is_watched_in_the_role_of_its_amount_unless_it_is_named() {
+    let watched = |guardrails: &str| {
+        let head = "release: support-agent\ncanary: { model: openai/x }\nstages: [{ weight: 5%, bake: 1h }]\n";
+        let read = release(&format!("{head}{guardrails}")).unwrap().policy.guardrails;
+        let told = read.iter().map(|one| format!("{}:{:?}", one.metric, one.role));
+        told.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        watched(
+            "guardrails: [{ metric: error_rate }, { metric: tool_calls, margin: 20% }]\nsignals: [{ metric: output_tokens }]"
+        ),
+        "error_rate:Guardrail tool_calls:Guardrail output_tokens:Signal tool_calls_above_cap:Guardrail \
+         output_tokens_above_cap:Signal"
+    );
+    assert_eq!(
+        watched("guardrails: [{ metric: cost_per_session }, { metric: cost_above_cap, dry_run: on }]"),
+        "cost_per_session:Guardrail cost_above_cap:DryRun"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::evidence::TwoArms;
 use crate::evidence::sample::{Dice, Disk, guardrail, outcome, release, score_of, stable_version, turn, turn_of};
 use crate::release::policy::{Budget, Guardrail, Margin};
-use crate::tally::{Cause, Check};
+use crate::tally::{Cause, Check, Feedback};
 use proptest::prelude::*;
 
 const MINUTE: SpanMs = SpanMs::minutes(1);
@@ -498,4 +498,70 @@ proptest! {
         let counted: u64 = ledger.totals().posted.values().map(|counts| counts.control + counts.canary).sum();
         prop_assert_eq!(counted, exposed);
     }
+}
+
+#[test]
+fn a_loop_is_counted_above_the_cap_and_no_unknown_rest_hides_it() {
+    let release = release(500, vec![guardrail(Metric::CostAboveCap, 0.005)]);
+    let mut ledger = ready(&release);
+    let cap = ledger.yardstick().unwrap().cap[&Metric::CostPerSession];
+    let costs = |unit, arm, cost_usd| {
+        let mut turn = turn_of(arm, unit, minutes(1), SpanMs::ZERO);
+        turn.outcome.cost_usd = cost_usd;
+        turn
+    };
+    for (unit, arm, cost) in [
+        (1, Arm::Control, Some(0.9 * cap)),
+        (2, Arm::Canary, Some(1.1 * cap)),
+        (3, Arm::Canary, Some(2.0 * cap)),
+        (3, Arm::Canary, None),
+        (4, Arm::Canary, Some(0.5 * cap)),
+        (4, Arm::Canary, None),
+    ] {
+        assert_eq!(ledger.absorb(&costs(unit, arm, cost)), Absorbed::Counted);
+    }
+    let whole = arms(&ledger.seal(minutes(32)), Number::Whole, &Metric::CostAboveCap).unwrap();
+    assert_eq!((whole.control[0], whole.canary[40]), (1, 2), "what is above the cap stays above it");
+    assert_eq!(whole.canary[41], 1, "half of a small amount is unknown");
+}
+
+/// Control 1 and canaries 2 and 3, watched by what their users say within two hours.
+fn rated() -> Ledger {
+    let late = |metric| Guardrail { age: Some(SpanMs::hours(2)), ..guardrail(metric, 0.01) };
+    let (feedback, thumbs) = (Metric::Feedback("correct".to_owned()), Metric::ThumbsDown("correct".to_owned()));
+    let mut ledger = ready(&release(500, vec![guardrail(Metric::ErrorRate, 0.01), late(thumbs), late(feedback)]));
+    pair(&mut ledger);
+    ledger.absorb(&turn_of(Arm::Canary, 3, minutes(1), SpanMs::ZERO));
+    ledger
+}
+
+fn rating(unit: u128, value: f64, after: SpanMs) -> Feedback {
+    let received_at = minutes(1) + after;
+    Feedback { received_at, ..score_of(Arm::Canary, unit, minutes(1), value, after.0) }
+}
+
+#[test]
+fn ratings_are_counted_at_an_age_of_their_own_as_a_share_of_all_sessions() {
+    let mut ledger = rated();
+    assert_eq!(ledger.absorb_feedback(&rating(2, 1.0, SpanMs::minutes(5))), Absorbed::Counted);
+    assert_eq!(ledger.absorb_feedback(&rating(2, 0.0, SpanMs::minutes(90))), Absorbed::Counted);
+    let metrics = |sealed: &[SealedBucket]| sealed.iter().map(|s| s.posting()).collect::<Vec<_>>();
+    assert_eq!(metrics(&ledger.seal(minutes(121))), ["first", "session"], "two hours are not over");
+    assert_eq!(ledger.open_sessions(), 3, "and the sessions wait for them");
+    let sealed = ledger.seal(minutes(122));
+    assert_eq!(metrics(&sealed), ["whole/thumbs_down.correct"], "control gave no score");
+    let thumbs = arms(&sealed, Number::Whole, &Metric::ThumbsDown("correct".to_owned())).unwrap();
+    assert_eq!((thumbs.control[0], thumbs.canary[0], thumbs.canary[40]), (1, 1, 1), "who says nothing is content");
+    assert_eq!(ledger.open_sessions(), 0);
+    assert_eq!(ledger.seal(minutes(300)), [], "each posts once");
+}
+
+#[test]
+fn a_rating_after_its_age_is_late_and_counted_as_such() {
+    let mut ledger = rated();
+    let late = rating(3, 0.0, SpanMs::hours(2) + SpanMs(1));
+    assert_eq!((ledger.absorb_feedback(&late), ledger.totals().late_feedback), (Absorbed::Late, 1));
+    ledger.seal(minutes(122));
+    assert_eq!(ledger.absorb_feedback(&rating(2, 0.0, SpanMs::minutes(9))), Absorbed::Late, "its bucket is sealed");
+    assert_eq!(ledger.totals().heard["correct"], late.received_at, "somebody speaks, though late");
 }
