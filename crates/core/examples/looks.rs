@@ -10,7 +10,7 @@ use coalmine_core::id::Generation;
 use coalmine_core::metric::{Metric, Number};
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, Control, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
+    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
 };
 use coalmine_core::release::state::{Release, State};
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -24,7 +24,9 @@ const RELEASES: usize = 200;
 const MINUTES: u64 = 1_440;
 
 fn main() {
-    let metrics: Vec<Metric> = Metric::BUILT_IN.into_iter().chain([Metric::Feedback("correct".to_owned())]).collect();
+    let names = "error_rate ttft_p95 latency_p95 cost_per_session cost_above_cap output_tokens refusal_rate empty_rate \
+                 truncated_rate tool_call_valid cancel_before_first_byte feedback.correct";
+    let metrics: Vec<Metric> = names.split(' ').filter_map(|name| name.parse().ok()).collect();
     let release = release(&metrics);
     let yardstick = yardstick(&metrics);
     println!("{RELEASES} releases x {} guardrails x {MINUTES} minutes", metrics.len());
@@ -93,7 +95,7 @@ fn release(metrics: &[Metric]) -> Release {
         weight: metric.severity(),
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
         age: None,
-        control: Control::default(),
+        control: ControlArm::default(),
         unit: TestUnit::default(),
     };
     let weight = WeightBp::new(500).unwrap_or_default();

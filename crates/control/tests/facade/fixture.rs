@@ -13,7 +13,7 @@ use coalmine_core::metric::Metric;
 use coalmine_core::release::event::Command;
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
+    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
 };
 use coalmine_core::tally::Delta;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -172,6 +172,9 @@ fn policy() -> Policy {
             limit: None,
             weight: 0.3,
             no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
+            age: None,
+            control: ControlArm::default(),
+            unit: TestUnit::default(),
         }],
         tripwires: Vec::new(),
         bucket: SpanMs::secs(60),

@@ -4,7 +4,7 @@ use crate::id::{Generation, ReleaseId, UnitKey};
 use crate::metric::Metric;
 use crate::release::plan::{Gate, Plan, Stage};
 use crate::release::policy::{
-    Ages, Budget, Control, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
+    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
     Tripwire,
 };
 use crate::release::state::{Release, State};
@@ -92,7 +92,7 @@ pub(crate) fn guardrail(metric: Metric, shift: f64) -> Guardrail {
         limit: None,
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(30) },
         age: None,
-        control: Control::default(),
+        control: ControlArm::default(),
         unit: TestUnit::default(),
     }
 }

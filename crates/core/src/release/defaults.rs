@@ -1,7 +1,7 @@
 //! What is watched where a release names nothing: by the parts that its version diff touches.
 
 use crate::metric::{Kind, Metric};
-use crate::release::policy::{Control, Guardrail, Margin, NoData, NoDataThen, Role, TestUnit};
+use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Role, TestUnit};
 use crate::tally::Presence;
 use crate::time::SpanMs;
 use crate::version::{Part, VersionDiff};
@@ -51,7 +51,7 @@ impl Guardrail {
             weight: metric.severity(),
             no_data: NoData { then: silence(&metric), grace: GRACE },
             age: None,
-            control: Control::All,
+            control: ControlArm::All,
             unit: TestUnit::Session,
             metric,
         }

@@ -10,8 +10,8 @@ use crate::metric::{Metric, Number};
 use crate::release::event::{Command, Event};
 use crate::release::plan::{Gate, Plan, Ramp, Stage};
 use crate::release::policy::{
-    Ages, Budget, Control, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
-    TestUnit, Tripwire,
+    Ages, Budget, ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy,
+    Role, TestUnit, Tripwire,
 };
 use crate::release::state::{Release, State};
 use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
@@ -49,7 +49,7 @@ pub(crate) fn guardrail(metric: Metric, role: Role, then: NoDataThen) -> Guardra
         limit: None,
         no_data: NoData { then, grace: SpanMs::minutes(10) },
         age: None,
-        control: Control::default(),
+        control: ControlArm::default(),
         unit: TestUnit::default(),
     }
 }

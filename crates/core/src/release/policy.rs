@@ -94,8 +94,8 @@ pub struct Guardrail {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age: Option<SpanMs>,
     /// Which sessions of stable it is compared with.
-    #[serde(default, skip_serializing_if = "Control::is_all")]
-    pub control: Control,
+    #[serde(default, skip_serializing_if = "ControlArm::is_all")]
+    pub control: ControlArm,
     /// What counts as one.
     #[serde(default, skip_serializing_if = "TestUnit::is_session")]
     pub unit: TestUnit,
@@ -104,7 +104,7 @@ pub struct Guardrail {
 /// Which sessions of stable a metric is compared with; all of them began inside the release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Control {
+pub enum ControlArm {
     /// All that were not chosen: twice as strong per canary session at 5 %.
     #[default]
     All,
@@ -112,7 +112,7 @@ pub enum Control {
     Matched,
 }
 
-impl Control {
+impl ControlArm {
     const fn is_all(&self) -> bool {
         matches!(self, Self::All)
     }

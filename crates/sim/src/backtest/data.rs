@@ -124,18 +124,26 @@ impl Data {
     pub fn records(&self, metric: &Metric) -> bool {
         let mut turns = self.stable.iter().flat_map(|session| &session.turns).map(|turn| &turn.outcome);
         match metric {
-            Metric::Feedback(name) => self.stable.iter().flat_map(|s| &s.scores).any(|score| score.name == *name),
-            Metric::TtftP95 => turns.any(|outcome| outcome.ttft_ms.is_some()),
-            Metric::LatencyP95 => turns.any(|outcome| outcome.latency_ms.is_finite()),
-            // Absent is "not cancelled" and "not failed": these two are always known.
-            Metric::ErrorRate | Metric::CancelBeforeFirstByte => true,
+            Metric::Feedback(name) | Metric::ThumbsDown(name) => {
+                self.stable.iter().flat_map(|s| &s.scores).any(|score| score.name == *name)
+            }
+            Metric::TtftP50 | Metric::TtftP95 | Metric::TtftP99 => turns.any(|outcome| outcome.ttft_ms.is_some()),
+            Metric::LatencyP50 | Metric::LatencyP95 | Metric::LatencyP99 => {
+                turns.any(|outcome| outcome.latency_ms.is_finite())
+            }
+            // Absent is "not cancelled" and "not failed": these are always known.
+            Metric::ErrorRate | Metric::CancelBeforeFirstByte | Metric::ClientAbort => true,
             Metric::ToolCallValid => turns.any(|outcome| outcome.tools_declared == Presence::Present),
             Metric::RefusalRate | Metric::EmptyRate | Metric::TruncatedRate | Metric::SchemaValid => {
                 turns.any(|outcome| matches!(reading(metric, outcome, None), Reading::Is(_)))
             }
-            Metric::CostPerSession | Metric::OutputTokens => {
+            Metric::CostPerSession | Metric::OutputTokens | Metric::InputTokens | Metric::ToolCalls => {
                 turns.any(|outcome| stated_amount(metric, outcome).is_some())
             }
+            Metric::CostAboveCap
+            | Metric::OutputTokensAboveCap
+            | Metric::InputTokensAboveCap
+            | Metric::ToolCallsAboveCap => metric.tail_of().is_some_and(|amount| self.records(&amount)),
         }
     }
 

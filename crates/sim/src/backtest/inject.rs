@@ -218,47 +218,86 @@ fn spoil(metric: &Metric, outcome: &mut Outcome) {
             outcome.ending = Ending::Cancelled(CancelPoint::BeforeFirstByte);
             outcome.ttft_ms = None;
         }
+        Metric::ClientAbort => outcome.ending = Ending::Cancelled(CancelPoint::MidAnswer),
         Metric::RefusalRate => outcome.refusal = Check::Yes,
         Metric::EmptyRate => outcome.empty = Check::Yes,
         Metric::TruncatedRate => outcome.truncated = Check::Yes,
         Metric::ToolCallValid => outcome.tool_calls_bad = outcome.tool_calls,
         Metric::SchemaValid => outcome.schema_broken = Check::Yes,
-        Metric::TtftP95 | Metric::LatencyP95 | Metric::CostPerSession | Metric::OutputTokens | Metric::Feedback(_) => {}
+        Metric::TtftP95
+        | Metric::LatencyP95
+        | Metric::TtftP50
+        | Metric::TtftP99
+        | Metric::LatencyP50
+        | Metric::LatencyP99
+        | Metric::CostPerSession
+        | Metric::OutputTokens
+        | Metric::InputTokens
+        | Metric::ToolCalls
+        | Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap
+        | Metric::Feedback(_)
+        | Metric::ThumbsDown(_) => {}
     }
 }
 
 fn mend(metric: &Metric, outcome: &mut Outcome) {
     match metric {
-        Metric::ErrorRate | Metric::CancelBeforeFirstByte => outcome.ending = Ending::Complete,
+        Metric::ErrorRate | Metric::CancelBeforeFirstByte | Metric::ClientAbort => outcome.ending = Ending::Complete,
         Metric::RefusalRate => outcome.refusal = Check::No,
         Metric::EmptyRate => outcome.empty = Check::No,
         Metric::TruncatedRate => outcome.truncated = Check::No,
         Metric::ToolCallValid => outcome.tool_calls_bad = 0,
         Metric::SchemaValid => outcome.schema_broken = Check::No,
-        Metric::TtftP95 | Metric::LatencyP95 | Metric::CostPerSession | Metric::OutputTokens | Metric::Feedback(_) => {}
+        Metric::TtftP95
+        | Metric::LatencyP95
+        | Metric::TtftP50
+        | Metric::TtftP99
+        | Metric::LatencyP50
+        | Metric::LatencyP99
+        | Metric::CostPerSession
+        | Metric::OutputTokens
+        | Metric::InputTokens
+        | Metric::ToolCalls
+        | Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap
+        | Metric::Feedback(_)
+        | Metric::ThumbsDown(_) => {}
     }
 }
 
 fn scale(metric: &Metric, outcome: &mut Outcome, times: f64, plus: f64) {
     let change = |number: f64| (number * times + plus).max(0.0);
     match metric {
-        Metric::TtftP95 => {
+        Metric::TtftP50 | Metric::TtftP95 | Metric::TtftP99 => {
             let before_ms = outcome.ttft_ms;
             outcome.ttft_ms = before_ms.map(change);
             // What comes later ends later.
             outcome.latency_ms += outcome.ttft_ms.unwrap_or(0.0) - before_ms.unwrap_or(0.0);
         }
-        Metric::LatencyP95 => outcome.latency_ms = change(outcome.latency_ms),
+        Metric::LatencyP50 | Metric::LatencyP95 | Metric::LatencyP99 => outcome.latency_ms = change(outcome.latency_ms),
         Metric::CostPerSession => outcome.cost_usd = outcome.cost_usd.map(change),
         Metric::OutputTokens => outcome.usage.output = outcome.usage.output.map(|n| change(n as f64).round() as u64),
+        Metric::InputTokens => outcome.usage.input = outcome.usage.input.map(|n| change(n as f64).round() as u64),
+        Metric::ToolCalls => outcome.tool_calls = change(f64::from(outcome.tool_calls)).round() as u32,
         Metric::ErrorRate
+        | Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap
         | Metric::RefusalRate
         | Metric::EmptyRate
         | Metric::TruncatedRate
         | Metric::ToolCallValid
         | Metric::SchemaValid
         | Metric::CancelBeforeFirstByte
-        | Metric::Feedback(_) => {}
+        | Metric::ClientAbort
+        | Metric::Feedback(_)
+        | Metric::ThumbsDown(_) => {}
     }
 }
 

@@ -11,8 +11,8 @@ use coalmine_core::release::effect::{Effect, Notice};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, Control, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
-    TestUnit, Tripwire,
+    Ages, Budget, ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy,
+    Role, TestUnit, Tripwire,
 };
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
 use coalmine_core::release::state::{Condition, PauseCause, Release, Resume, RollbackCause, State};
@@ -128,7 +128,7 @@ fn policy() -> Policy {
         weight: 0.3,
         no_data: NoData { then, grace: SpanMs::minutes(30) },
         age: None,
-        control: Control::default(),
+        control: ControlArm::default(),
         unit: TestUnit::default(),
     };
     Policy {
