@@ -10,7 +10,7 @@ use coalmine_core::id::Generation;
 use coalmine_core::metric::{Metric, Number};
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
+    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
 };
 use coalmine_core::release::state::{Release, State};
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -96,7 +96,6 @@ fn release(metrics: &[Metric]) -> Release {
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
         age: None,
         control: ControlArm::default(),
-        unit: TestUnit::default(),
     };
     let weight = WeightBp::new(500).unwrap_or_default();
     let stage = Stage { cohort: Cohort::All, weight, bake: SpanMs::hours(1), min_sessions: 0, gate: Gate::Automatic };

@@ -8,7 +8,7 @@ use crate::config::scalar::{self, Bound, Tolerance};
 use crate::config::version::listed;
 use coalmine_core::metric::{Direction, Kind, Metric};
 use coalmine_core::release::defaults;
-use coalmine_core::release::policy::{Guardrail, Margin, NoData, Role};
+use coalmine_core::release::policy::{ControlArm, Guardrail, Margin, NoData, Role};
 use coalmine_core::tally::Presence;
 use coalmine_core::version::VersionDiff;
 
@@ -76,6 +76,10 @@ fn guardrail(fields: &Fields<'_>, role: Role, route: Option<&RouteBackground>) -
         watched.no_data = NoData { then, grace: grace.unwrap_or(defaults::GRACE) };
     }
     watched.age = fields.duration("age");
+    watched.control = match fields.text("control").map(|text| text.value) {
+        Some("matched") => ControlArm::Matched,
+        Some(_) | None => ControlArm::All,
+    };
     if role == Role::Guardrail {
         watched.limit = limit(fields, &watched.metric);
         watched.weight = fields.number("weight").unwrap_or(watched.weight);

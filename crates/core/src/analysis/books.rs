@@ -11,7 +11,7 @@ use crate::analysis::design;
 use crate::analysis::gauging::{Line, Watch};
 use crate::evidence::{SealedBucket, TwoArms, Yardstick};
 use crate::metric::{Metric, Number};
-use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Policy, Role, TestUnit};
+use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Policy, Role};
 use crate::release::state::Release;
 use crate::time::{SpanMs, UnixMs};
 use crate::version::VersionId;
@@ -160,6 +160,5 @@ fn budgeted_cost() -> Guardrail {
         no_data: NoData { then: NoDataThen::Warn, grace: SpanMs::hours(24) },
         age: None,
         control: ControlArm::default(),
-        unit: TestUnit::default(),
     }
 }

@@ -4,7 +4,7 @@ use crate::evidence::Yardstick;
 use crate::evidence::classes;
 use crate::metric::{Kind, Metric};
 use crate::release::plan::Plan;
-use crate::release::policy::{Guardrail, Margin};
+use crate::release::policy::{ControlArm, Guardrail, Margin};
 use crate::traffic::weight::WeightBp;
 use coalmine_stats::betting::{BadDesign, Design, Onset, Side};
 use coalmine_stats::limit::Bound;
@@ -15,6 +15,8 @@ use coalmine_stats::plan::{Forecast, optimum};
 pub(crate) struct Planned {
     /// Canary units per control unit at the stage with the fewest.
     odds: f64,
+    /// The same, per unit of a matched control.
+    matched_odds: f64,
     /// Whether a fault may begin at a later stage.
     onset: Onset,
     ramp: bool,
@@ -28,7 +30,16 @@ impl Planned {
         let odds = if least.is_finite() { least / (1.0 - least) } else { 1.0 };
         let onset = if plan.stages.len() > 1 { Onset::StageRestarts } else { Onset::FromStart };
         let ramp = (0..plan.stages.len()).any(|stage| plan.ramp(stage).is_some());
-        Self { odds, onset, ramp }
+        // As many, until the canary has more than half.
+        let matched_odds = odds.max(1.0);
+        Self { odds, matched_odds, onset, ramp }
+    }
+
+    fn odds(&self, control: ControlArm) -> f64 {
+        match control {
+            ControlArm::All => self.odds,
+            ControlArm::Matched => self.matched_odds,
+        }
     }
 
     /// Whether a ramp asks what is excluded.
@@ -44,14 +55,22 @@ impl Planned {
 /// The rollback process: "no worse than the rollback margin".
 pub(crate) fn rollback(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Design {
     let (ratio, shift) = null(&guardrail.metric, guardrail.rollback);
-    Design { side: Side::Rollback, centre, ratio, shift, odds: plan.odds, hint: None, onset: plan.onset }
+    Design {
+        side: Side::Rollback,
+        centre,
+        ratio,
+        shift,
+        odds: plan.odds(guardrail.control),
+        hint: None,
+        onset: plan.onset,
+    }
 }
 
 /// The promotion process: "not within the promotion margin". What it hopes for is known, no difference,
 /// so half of its stake is on the bet that grows fastest then.
 pub(crate) fn promote(guardrail: &Guardrail, plan: &Planned, centre: f64) -> Result<Design, BadDesign> {
     let (ratio, shift) = null(&guardrail.metric, guardrail.promote);
-    let odds = plan.odds;
+    let odds = plan.odds(guardrail.control);
     let design = Design { side: Side::Promote, centre, ratio, shift, odds, hint: None, onset: Onset::FromStart };
     let best = optimum(&design, &no_difference(guardrail, centre)?)?;
     let hint = (best.growth > 0.0).then(|| best.lambda.abs()).filter(|hint| hint.is_finite() && *hint > 0.0);
@@ -122,6 +141,7 @@ mod tests {
     fn the_least_exposed_stage_sets_the_odds() {
         let plan = Planned::of(&release(500, Vec::new()).plan);
         assert!((plan.odds - 1.0 / 19.0).abs() < 1e-12);
+        assert!((plan.odds(ControlArm::Matched) - 1.0).abs() < 1e-12, "one to one");
         assert_eq!(plan.onset, Onset::StageRestarts);
     }
 

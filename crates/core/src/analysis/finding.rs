@@ -6,7 +6,7 @@ use crate::analysis::words;
 use crate::analysis::{ArmCounts, Evidence, Finding, Interval, Verdict};
 use crate::evidence::Yardstick;
 use crate::metric::{Kind, Metric, Number};
-use crate::release::policy::Guardrail;
+use crate::release::policy::{ControlArm, Guardrail};
 use crate::time::{SpanMs, UnixMs};
 
 /// log E of something that was never tested.
@@ -191,10 +191,14 @@ impl Reading<'_> {
         let metric = &self.guardrail.metric;
         if metric.kind() == Kind::Exceedance {
             let totals = self.look.ledger.totals();
+            let matched = match self.guardrail.control {
+                ControlArm::All => None,
+                ControlArm::Matched => Some(totals.matched_times.as_ref()?),
+            };
             let (canary, control) = if metric.is_of_first_content() {
-                (&totals.canary.ttft_ms, &totals.control.ttft_ms)
+                (&totals.canary.ttft_ms, matched.map_or(&totals.control.ttft_ms, |times| &times.ttft_ms))
             } else {
-                (&totals.canary.latency_ms, &totals.control.latency_ms)
+                (&totals.canary.latency_ms, matched.map_or(&totals.control.latency_ms, |times| &times.latency_ms))
             };
             let quantile = metric.quantile()?;
             return canary.quantile(quantile).zip(control.quantile(quantile));
@@ -253,7 +257,11 @@ impl Reading<'_> {
         if let Some(worse_by) = self.difference().and_then(|d| words::worse_by(metric, d, self.yardstick)) {
             text.push_str(&format!(", {worse_by}"));
         }
-        format!("{text}, {}{}: ", words::n(last.seen.known), missing(last))
+        let matched = match self.guardrail.control {
+            ControlArm::All => "",
+            ControlArm::Matched => " of a matched control",
+        };
+        format!("{text}, {}{matched}{}: ", words::n(last.seen.known), missing(last))
     }
 
     fn regressed(&self) -> String {

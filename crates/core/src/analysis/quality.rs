@@ -67,7 +67,8 @@ fn split(totals: &Totals, release: &Release) -> (Evidence, String) {
     let mut sum = 0.0;
     let mut worst = (f64::NEG_INFINITY, String::new());
     for (stratum, counts) in &totals.split {
-        let Some(log) = log_of(*stratum, *counts, release) else { continue };
+        let matched = totals.matched.get(stratum).copied();
+        let Some(log) = log_of(*stratum, *counts, matched, release) else { continue };
         sum += log;
         if log > worst.0 {
             let stage = release.plan.stages.get(usize::from(stratum.0));
@@ -81,9 +82,19 @@ fn split(totals: &Totals, release: &Release) -> (Evidence, String) {
     (Evidence { log: sum, line: SPLIT_LINE.ln() }, worst.1)
 }
 
-fn log_of(stratum: Stratum, counts: ArmCounts, release: &Release) -> Option<f64> {
+/// Over three arms where a matched control is cut from the control, and something is left of that.
+fn log_of(stratum: Stratum, counts: ArmCounts, matched: Option<u64>, release: &Release) -> Option<f64> {
     let canary = release.weight_of(stratum)?.share();
-    srm::log_e(&[counts.control, counts.canary], &[1.0 - canary, canary], CONCENTRATION).ok()
+    let rest = 1.0 - 2.0 * canary;
+    let log = match matched {
+        Some(matched) if rest > 0.0 => srm::log_e(
+            &[counts.control.saturating_sub(matched), matched, counts.canary],
+            &[rest, canary, canary],
+            CONCENTRATION,
+        ),
+        Some(_) | None => srm::log_e(&[counts.control, counts.canary], &[1.0 - canary, canary], CONCENTRATION),
+    };
+    log.ok()
 }
 
 fn stale(look: &Look<'_>) -> Option<String> {

@@ -4,7 +4,7 @@ use crate::evidence::badness::{self, Reading};
 use crate::evidence::yardstick::watched;
 use crate::evidence::{Session, Sums, Yardstick};
 use crate::metric::{Kind, Metric, Number};
-use crate::release::policy::Policy;
+use crate::release::policy::{ControlArm, Policy};
 use crate::tally::{Outcome, Presence};
 use crate::time::SpanMs;
 use crate::traffic::pin::Arm;
@@ -15,6 +15,8 @@ pub(super) struct Gauge {
     pub(super) metric: Metric,
     /// The amount whose sums it reads, where it counts sessions above a cap.
     pub(super) of: Option<Metric>,
+    /// Which sessions of the control count.
+    pub(super) control: ControlArm,
     /// The age of its own, where it has one.
     pub(super) age: Option<SpanMs>,
     centre: f64,
@@ -65,6 +67,7 @@ impl Gauge {
         Self {
             centre: yardstick.centre.get(&metric).copied().unwrap_or(0.5),
             cap: yardstick.cap.get(of.as_ref().unwrap_or(&metric)).copied(),
+            control: guardrail.map(|guardrail| guardrail.control).unwrap_or_default(),
             age: guardrail.and_then(|guardrail| guardrail.age),
             of,
             spans,

@@ -4,19 +4,19 @@ use crate::evidence::badness::{schema_asked, stated_amount};
 use crate::evidence::gauge::{Gauge, Rank, gauges};
 use crate::evidence::history::RouteHistory;
 use crate::evidence::runs::Alongside;
-use crate::evidence::seal::{self, NUMBERS, Posting};
+use crate::evidence::seal::{self, Comparison, NUMBERS, Posting};
 use crate::evidence::totals::{Totals, count};
 use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
 use crate::evidence::{SealedBucket, Session, Yardstick, badness};
 use crate::id::{ReleaseId, UnitKey};
 use crate::metric::{Kind, Metric, Number};
-use crate::release::policy::{Ages, Policy};
+use crate::release::policy::{Ages, ControlArm, Policy};
 use crate::release::state::Release;
 use crate::sentinel::Round;
 use crate::tally::{Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
-use crate::traffic::weight::WeightBp;
+use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::VersionId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,7 @@ pub struct Ledger {
     stable: VersionId,
     policy: Policy,
     weights: Vec<WeightBp>,
+    salt: Salt,
     /// Exposure buckets are counted from here.
     origin: UnixMs,
     yardstick: Option<Yardstick>,
@@ -121,6 +122,7 @@ impl Ledger {
             stable: release.stable,
             policy: release.policy.clone(),
             weights: release.plan.stages.iter().map(|stage| stage.weight).collect(),
+            salt: release.salt,
             origin: release.created_at,
             gauges: kept.yardstick.as_ref().map(|yardstick| gauges(&release.policy, yardstick)).unwrap_or_default(),
             yardstick: kept.yardstick,
@@ -144,6 +146,7 @@ impl Ledger {
         };
         self.unsaved.totals = Some(());
         self.count_request(turn, member);
+        self.count_matched(turn, unit, member);
         let became = self.absorb_into_session(turn, unit, member);
         self.count_unit(unit, turn.part);
         became
@@ -235,10 +238,10 @@ impl Ledger {
             if due <= next {
                 continue;
             }
-            let has_control = |stratum: Stratum| has_control(&self.weights, stratum);
+            let comparison = Comparison { weights: &self.weights, salt: &self.salt };
             for (bucket, units) in self.by_bucket.range(next..due) {
                 let sessions = units.iter().filter_map(|unit| self.sessions.get(unit).map(|session| (*unit, session)));
-                sealed.extend(seal::post(&mut self.totals, &self.gauges, &posting, *bucket, sessions, &has_control));
+                sealed.extend(seal::post(&mut self.totals, &self.gauges, &posting, *bucket, sessions, &comparison));
             }
             match posting.own {
                 Some(metric) => self.totals.own_posted_to.insert(metric, due),
@@ -428,6 +431,21 @@ impl Ledger {
         }
         arm.latency_ms.add(outcome.latency_ms);
         self.totals.runs.add(member.arm, outcome.ending.blame(), turn.started_at, alongside);
+    }
+
+    /// Keeps the times of the matched control, where something is compared with it.
+    fn count_matched(&mut self, turn: &Turn, unit: UnitKey, member: &Membership) {
+        let matches = || self.policy.guardrails.iter().any(|guardrail| guardrail.control == ControlArm::Matched);
+        if member.arm != Arm::Control || turn.part == TurnPart::Tail || !matches() {
+            return;
+        }
+        if (Comparison { weights: &self.weights, salt: &self.salt }).is_matched(unit, member.stratum) {
+            let times = self.totals.matched_times.get_or_insert_default();
+            if let Some(ttft_ms) = turn.outcome.ttft_ms {
+                times.ttft_ms.add(ttft_ms);
+            }
+            times.latency_ms.add(turn.outcome.latency_ms);
+        }
     }
 
     /// Keeps the largest number of requests of one unit.

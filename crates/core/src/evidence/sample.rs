@@ -4,8 +4,7 @@ use crate::id::{Generation, ReleaseId, UnitKey};
 use crate::metric::Metric;
 use crate::release::plan::{Gate, Plan, Stage};
 use crate::release::policy::{
-    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, TestUnit,
-    Tripwire,
+    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
 };
 use crate::release::state::{Release, State};
 use crate::tally::{Check, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage};
@@ -93,7 +92,6 @@ pub(crate) fn guardrail(metric: Metric, shift: f64) -> Guardrail {
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(30) },
         age: None,
         control: ControlArm::default(),
-        unit: TestUnit::default(),
     }
 }
 

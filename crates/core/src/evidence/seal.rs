@@ -5,18 +5,32 @@
 //! posted early, and each session posts each number once.
 
 use crate::evidence::gauge::Gauge;
+use crate::evidence::ledger::has_control;
 use crate::evidence::totals::{Totals, count};
 use crate::evidence::{SealedBucket, Session, TwoArms, classes};
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric, Number};
+use crate::release::policy::ControlArm;
 use crate::traffic::pin::{Arm, Stratum};
+use crate::traffic::weight::{Salt, Slot, WeightBp};
 use std::collections::BTreeMap;
 
 /// The numbers in the order in which they are posted.
 pub(super) const NUMBERS: [Number; 3] = [Number::First, Number::Session, Number::Whole];
 
-/// Whether a stratum has a control at all.
-pub(super) type HasControl<'a> = &'a dyn Fn(Stratum) -> bool;
+/// Who is compared with whom, as plan and salt say.
+pub(super) struct Comparison<'a> {
+    pub(super) weights: &'a [WeightBp],
+    pub(super) salt: &'a Salt,
+}
+
+impl Comparison<'_> {
+    /// Whether a session of the control is in its matched part.
+    pub(super) fn is_matched(&self, unit: UnitKey, stratum: Stratum) -> bool {
+        let weight = self.weights.get(usize::from(stratum.0)).copied().unwrap_or(WeightBp::ZERO);
+        Slot::of(self.salt, unit).is_matched(weight)
+    }
+}
 
 /// What is posted at one age: a number of all metrics, or the whole number of one that has its own age.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,24 +57,33 @@ pub(super) fn post<'a>(
     posting: &Posting,
     bucket: u64,
     sessions: impl Iterator<Item = (UnitKey, &'a Session)>,
-    has_control: HasControl<'_>,
+    comparison: &Comparison<'_>,
 ) -> Vec<SealedBucket> {
     let number = posting.number;
+    let matches = gauges.iter().any(|gauge| gauge.control == ControlArm::Matched);
     for (unit, session) in sessions {
+        let is_matched = matches && session.arm == Arm::Control && comparison.is_matched(unit, session.stratum);
+        if is_matched && number == Number::First {
+            *totals.matched.entry(session.stratum).or_default() += 1;
+        }
         match number {
             Number::First => count(totals.split.entry(session.stratum).or_default(), session.arm),
             Number::Session => count(totals.posted.entry(session.stratum).or_default(), session.arm),
             Number::Whole => {}
         }
         let waiting = totals.carried.entry(number).or_default().entry(session.stratum).or_default();
-        for gauge in gauges.iter().filter(|gauge| posting.takes(gauge) && gauge.applies(session)) {
+        let counts = |gauge: &&Gauge| match (gauge.control, session.arm) {
+            (ControlArm::Matched, Arm::Control) => is_matched,
+            (ControlArm::Matched, Arm::Canary | Arm::Stable) | (ControlArm::All, _) => true,
+        };
+        for gauge in gauges.iter().filter(|g| posting.takes(g) && g.applies(session)).filter(counts) {
             add(waiting, gauge, number, unit, session);
         }
     }
     let Some(waiting) = totals.carried.get_mut(&number) else { return Vec::new() };
     let mut sealed = Vec::new();
     for (stratum, metrics) in waiting {
-        let complete = take_complete(metrics, has_control(*stratum));
+        let complete = take_complete(metrics, has_control(comparison.weights, *stratum));
         if !complete.is_empty() {
             sealed.push(SealedBucket {
                 number,

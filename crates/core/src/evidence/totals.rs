@@ -26,6 +26,12 @@ pub struct Totals {
     pub exposed: BTreeMap<Stratum, ArmCounts>,
     /// Of those, with the first number posted: what the sample ratio is counted on.
     pub split: BTreeMap<Stratum, ArmCounts>,
+    /// Of the control of `split`, in the matched part; empty where nothing is compared with that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub matched: BTreeMap<Stratum, u64>,
+    /// The times of the matched control's requests, where something is compared with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched_times: Option<Times>,
     /// Of those, with the session number posted.
     pub posted: BTreeMap<Stratum, ArmCounts>,
     /// The control's requests.
@@ -97,6 +103,15 @@ pub struct ArmTotals {
     pub cost_usd: f64,
     /// Requests whose cost is unknown.
     pub cost_unknown: u64,
+    /// Milliseconds to the first content.
+    pub ttft_ms: LogHistogram,
+    /// Milliseconds to the end.
+    pub latency_ms: LogHistogram,
+}
+
+/// Times of requests.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Times {
     /// Milliseconds to the first content.
     pub ttft_ms: LogHistogram,
     /// Milliseconds to the end.

@@ -11,7 +11,7 @@ use crate::release::event::{Command, Event};
 use crate::release::plan::{Gate, Plan, Ramp, Stage};
 use crate::release::policy::{
     Ages, Budget, ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy,
-    Role, TestUnit, Tripwire,
+    Role, Tripwire,
 };
 use crate::release::state::{Release, State};
 use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
@@ -50,7 +50,6 @@ pub(crate) fn guardrail(metric: Metric, role: Role, then: NoDataThen) -> Guardra
         no_data: NoData { then, grace: SpanMs::minutes(10) },
         age: None,
         control: ControlArm::default(),
-        unit: TestUnit::default(),
     }
 }
 

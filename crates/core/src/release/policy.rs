@@ -96,9 +96,6 @@ pub struct Guardrail {
     /// Which sessions of stable it is compared with.
     #[serde(default, skip_serializing_if = "ControlArm::is_all")]
     pub control: ControlArm,
-    /// What counts as one.
-    #[serde(default, skip_serializing_if = "TestUnit::is_session")]
-    pub unit: TestUnit,
 }
 
 /// Which sessions of stable a metric is compared with; all of them began inside the release.
@@ -115,24 +112,6 @@ pub enum ControlArm {
 impl ControlArm {
     const fn is_all(&self) -> bool {
         matches!(self, Self::All)
-    }
-}
-
-/// What a metric's test counts as one independent observation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TestUnit {
-    /// A session.
-    #[default]
-    Session,
-    /// An exposure bucket, by the difference of the arms' means, cut at ±5 points: where sessions of one
-    /// arm share faults of their own (transport errors of its provider's nodes).
-    Bucket,
-}
-
-impl TestUnit {
-    const fn is_session(&self) -> bool {
-        matches!(self, Self::Session)
     }
 }
 

@@ -97,4 +97,38 @@ impl Slot {
     pub fn is_below(self, weight: WeightBp) -> bool {
         self.0 < weight.bp()
     }
+
+    /// Whether a unit of the control at this weight is in its matched part: as many slots from the top as
+    /// the canary has from the bottom, all that are left above one half. Raising the weight up to one half
+    /// never makes a canary of a matched unit, nor takes one out of the matched part.
+    #[must_use]
+    pub fn is_matched(self, weight: WeightBp) -> bool {
+        let matched = weight.bp().min(WeightBp::FULL.bp() - weight.bp());
+        self.0 >= WeightBp::FULL.bp() - matched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_matched_part_has_the_canarys_size_and_never_meets_it() {
+        for bp in [1, 500, 2_500, 5_000, 5_001, 9_000, 10_000] {
+            let weight = WeightBp::new(bp).unwrap();
+            let slots = || (0..10_000).map(Slot);
+            let matched = slots().filter(|slot| slot.is_matched(weight)).count();
+            assert_eq!(matched, usize::from(bp.min(10_000 - bp)), "{weight}");
+            assert!(slots().all(|slot| !(slot.is_matched(weight) && slot.is_below(weight))), "{weight}");
+        }
+    }
+
+    #[test]
+    fn up_to_one_half_nobody_leaves_the_matched_part() {
+        for bp in 1..5_000 {
+            let (low, high) = (WeightBp::new(bp).unwrap(), WeightBp::new(bp + 1).unwrap());
+            let first = Slot(WeightBp::FULL.bp() - bp);
+            assert!(first.is_matched(low) && first.is_matched(high) && !first.is_below(WeightBp::new(5_000).unwrap()));
+        }
+    }
 }

@@ -12,7 +12,7 @@ use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
     Ages, Budget, ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy,
-    Role, TestUnit, Tripwire,
+    Role, Tripwire,
 };
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
 use coalmine_core::release::state::{Condition, PauseCause, Release, Resume, RollbackCause, State};
@@ -129,7 +129,6 @@ fn policy() -> Policy {
         no_data: NoData { then, grace: SpanMs::minutes(30) },
         age: None,
         control: ControlArm::default(),
-        unit: TestUnit::default(),
     };
     Policy {
         false_rollback_rate: 0.01,

@@ -213,6 +213,12 @@ pub static GUARDRAIL: Section = Section {
             "Its share of the error rates, against the others'. Without it by severity.",
         ),
         Key::default("dry_run", SWITCH, "off", "Whether it is computed and shown and does nothing."),
+        Key::default(
+            "control",
+            Kind::Scalar(Scalar::OneOf(CONTROLS)),
+            "all",
+            "Which of stable's sessions it is compared with; all of them began inside the release.",
+        ),
         Key::optional(
             "age",
             DURATION,
@@ -242,6 +248,12 @@ pub static SIGNAL: Section = Section {
             "no_data",
             Kind::Scalar(Scalar::NoData),
             "What the metric's silence does, and after how long. Without it `hold 1h`; `warn 1h` for tool_call_valid and schema_valid.",
+        ),
+        Key::default(
+            "control",
+            Kind::Scalar(Scalar::OneOf(CONTROLS)),
+            "all",
+            "Which of stable's sessions it is compared with; all of them began inside the release.",
         ),
         Key::optional(
             "age",
@@ -312,6 +324,11 @@ static UNITS: &[Choice] = &[
     Choice::not_built("customer", "all sessions of a customer together", "use `session`"),
     Choice::not_built("user", "all sessions of a person together", "use `session`"),
     Choice::not_built("request", "each request by itself", "use `session`"),
+];
+
+static CONTROLS: &[Choice] = &[
+    Choice::built("all", "all that were not chosen"),
+    Choice::built("matched", "as many as the canary has, for what a cold cache biases: times and cost"),
 ];
 
 static ON_UNDECIDED: &[Choice] = &[

@@ -7,7 +7,7 @@ use coalmine_core::id::{CustomerId, ProviderName, RouteName};
 use coalmine_core::metric::Metric;
 use coalmine_core::release::plan::Gate;
 use coalmine_core::release::policy::{
-    FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Role, Tripwire,
+    ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Role, Tripwire,
 };
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
@@ -90,7 +90,7 @@ stages:
   - { weight: 25%, bake: 24h, approval: oncall }
 guardrails:
   - { metric: error_rate, margin: 0.5pp, max: 2% }
-  - { metric: ttft_p95, margin: 10%, max: 1.5s, rollback_margin: 0 }
+  - { metric: ttft_p95, margin: 10%, max: 1.5s, rollback_margin: 0, control: matched }
   - { metric: cost_per_session, margin: 10%, max: $0.20, weight: 2 }
   - { metric: tool_call_valid, margin: 1pp, min: 95% }
   - { metric: feedback.resolved, margin: 2pp, no_data: rollback 2h, dry_run: on }
@@ -175,7 +175,11 @@ fn a_release_becomes_plan_policy_and_canary() {
         policy.guardrails,
         [
             Guardrail { limit: Some(0.02), ..guardrail("error_rate", margin(1.0, 0.005), margin(1.0, 0.0025)) },
-            Guardrail { limit: Some(1_500.0), ..guardrail("ttft_p95", margin(1.1, 0.0), margin(1.0, 0.0)) },
+            Guardrail {
+                limit: Some(1_500.0),
+                control: ControlArm::Matched,
+                ..guardrail("ttft_p95", margin(1.1, 0.0), margin(1.0, 0.0))
+            },
             Guardrail {
                 limit: Some(0.2),
                 weight: 2.0,

@@ -3,8 +3,9 @@
 use super::*;
 use crate::evidence::TwoArms;
 use crate::evidence::sample::{Dice, Disk, guardrail, outcome, release, score_of, stable_version, turn, turn_of};
-use crate::release::policy::{Budget, Guardrail, Margin};
+use crate::release::policy::{Budget, ControlArm, Guardrail, Margin};
 use crate::tally::{Cause, Check, Feedback};
+use crate::traffic::weight::Slot;
 use proptest::prelude::*;
 
 const MINUTE: SpanMs = SpanMs::minutes(1);
@@ -564,4 +565,25 @@ fn a_rating_after_its_age_is_late_and_counted_as_such() {
     ledger.seal(minutes(122));
     assert_eq!(ledger.absorb_feedback(&rating(2, 0.0, SpanMs::minutes(9))), Absorbed::Late, "its bucket is sealed");
     assert_eq!(ledger.totals().heard["correct"], late.received_at, "somebody speaks, though late");
+}
+
+#[test]
+fn a_matched_control_has_the_canarys_size_and_the_rest_keeps_all_of_it() {
+    let matched = Guardrail { control: ControlArm::Matched, ..guardrail(Metric::CostPerSession, 0.01) };
+    let release = release(1_000, vec![guardrail(Metric::ErrorRate, 0.01), matched]);
+    let mut ledger = ready(&release);
+    for unit in 0..2_000 {
+        let below = Slot::of(&release.salt, UnitKey(unit)).is_below(WeightBp::new(1_000).unwrap());
+        let arm = if below { Arm::Canary } else { Arm::Control };
+        ledger.absorb(&turn_of(arm, unit, minutes(1), SpanMs::ZERO));
+    }
+    let sealed = ledger.seal(minutes(40));
+    let n = |counts: &[u64]| counts.iter().sum::<u64>();
+    let errors = arms(&sealed, Number::Session, &Metric::ErrorRate).unwrap();
+    let cost = arms(&sealed, Number::Whole, &Metric::CostPerSession).unwrap();
+    assert_eq!(n(&errors.control) + n(&errors.canary), 2_000);
+    assert_eq!(n(&cost.canary), n(&errors.canary));
+    assert!((140..260).contains(&n(&cost.control)), "about a tenth: {}", n(&cost.control));
+    assert_eq!(ledger.totals().matched[&Stratum(0)], n(&cost.control), "what the sample ratio is counted on");
+    assert_eq!(ledger.totals().matched_times.as_ref().unwrap().latency_ms.len(), n(&cost.control));
 }
