@@ -260,7 +260,7 @@ impl<'a, 'p> Run<'a, 'p> {
         }
         self.count(bucket.number, stratum, most);
         if !complete.is_empty() {
-            self.books.fold(&SealedBucket { number: bucket.number, stratum, bucket: bucket.bucket, metrics: complete });
+            self.books.fold(&SealedBucket { stratum, metrics: complete, ..bucket.clone() });
         }
     }
 
