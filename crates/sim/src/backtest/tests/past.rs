@@ -26,7 +26,7 @@ fn past(minutes: u64, bad: u64) -> Past {
             let control = arm(kind, if bucket % 4 == 0 { 19 } else { 20 }, u64::from(bucket % 4 == 0));
             let arms = TwoArms { control, canary: arm(kind, 20 - bad, bad), ..TwoArms::default() };
             let metrics = BTreeMap::from([(Metric::ErrorRate, arms)]);
-            sealed.push(SealedBucket { number, stratum: Stratum(0), bucket, metrics });
+            sealed.push(SealedBucket { number, stratum: Stratum(0), bucket, own: None, metrics });
         }
     }
     let centre = BTreeMap::from([(Metric::ErrorRate, 0.0125)]);
