@@ -100,7 +100,7 @@ fn unsafe_configurations_are_told_each_at_its_key() {
     let mut spoilt = policy();
     spoilt.guardrails[0].limit = Some(0.004);
     spoilt.budget = Budget { harmed: Some(1), extra_cost_usd: None };
-    spoilt.freeze = vec![FreezeWindow { from: 60, to: 3 * 1_440 }];
+    spoilt.freeze = vec![FreezeWindow { from: 60, to: 3 * 1_440, zone: None }];
     spoilt.ages.session = SpanMs::hours(2);
     spoilt.ages.whole = SpanMs::hours(2);
     let told = warned(&plan(&[(500, 1), (2_500, 24)]), &spoilt, busy);
