@@ -2,25 +2,28 @@
 #![no_main]
 
 use coalmine_wire::conversation::Chain;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{ChatRequest, Expect, Observer, ResponseFormat, Seen};
 use coalmine_wire::outcome::{SchemaChecker, ToolChecker};
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 
 fuzz_target!(|input: &[u8]| {
-    // The first byte says whether it is a stream, and how it is cut.
+    // The first byte says whether it is a stream, of which dialect, and how it is cut.
     let Some((how, answer)) = input.split_first() else { return };
     let stream = how & 1 == 0;
-    let pieces: Vec<&[u8]> = answer.chunks(usize::from(how >> 1).max(1)).collect();
-    let whole = observe(stream, &[answer]);
-    assert_eq!(observe(stream, &pieces), whole);
+    let dialect = if how & 0x80 == 0 { Dialect::Chat } else { Dialect::Messages };
+    let pieces: Vec<&[u8]> = answer.chunks(usize::from(how >> 1 & 0x3F).max(1)).collect();
+    let whole = observe(dialect, stream, &[answer]);
+    assert_eq!(observe(dialect, stream, &pieces), whole);
     assert!(whole.text_bytes <= answer.len() as u64 * 3, "text is made of nothing");
 });
 
-fn observe(stream: bool, pieces: &[&[u8]]) -> Seen {
+fn observe(dialect: Dialect, stream: bool, pieces: &[&[u8]]) -> Seen {
     let request = ChatRequest::read(br#"{"model":"m","messages":[]}"#).expect("a request");
     let tools = br#"[{"function":{"name":"get_weather","parameters":{"required":["city"]}}}]"#;
     let mut observer = Observer::new(Expect {
+        dialect,
         stream,
         tools: Some(Arc::new(ToolChecker::compile(tools))),
         schema: SchemaChecker::compile(ResponseFormat::JsonObject).map(Arc::new),

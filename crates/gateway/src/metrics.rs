@@ -82,13 +82,14 @@ const ENDINGS: [&str; 14] = [
     "running",
 ];
 const TOKENS: [&str; 4] = ["input", "output", "cached", "reasoning"];
-const REASONS: [Reason; 10] = [
+const REASONS: [Reason; 11] = [
     Reason::Pinned,
     Reason::MovedByRollback,
     Reason::VersionGone,
     Reason::Slot,
     Reason::Ceiling,
     Reason::OlderThanRelease,
+    Reason::Ineligible,
     Reason::OutsideCohorts,
     Reason::NoRelease,
     Reason::NoIdentity,
@@ -228,10 +229,11 @@ fn reason_index(reason: Reason) -> usize {
         Reason::Slot => 3,
         Reason::Ceiling => 4,
         Reason::OlderThanRelease => 5,
-        Reason::OutsideCohorts => 6,
-        Reason::NoRelease => 7,
-        Reason::NoIdentity => 8,
-        Reason::Forced => 9,
+        Reason::Ineligible => 6,
+        Reason::OutsideCohorts => 7,
+        Reason::NoRelease => 8,
+        Reason::NoIdentity => 9,
+        Reason::Forced => 10,
     }
 }
 

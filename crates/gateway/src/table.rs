@@ -15,7 +15,8 @@ use coalmine_core::traffic::pin::Arm;
 use coalmine_core::traffic::table::{Exposed, RouteTable, RoutingTable};
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{Version, VersionId};
-use coalmine_wire::openai::Patch;
+use coalmine_wire::openai::{ChatRequest, Patch};
+use coalmine_wire::translate;
 use http::HeaderValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -108,6 +109,17 @@ impl Route {
 }
 
 impl Prepared {
+    /// Whether all that a request says can be said in the dialect of this version's provider.
+    pub(crate) fn can_be_asked(&self, chat: &ChatRequest<'_>) -> bool {
+        let manners = &self.pool.manners;
+        if manners.dialect == chat.dialect {
+            return true;
+        }
+        // What it thinks belongs before its tool calls, and would not come back through another dialect.
+        let loses_thoughts = self.version.params.contains_key("thinking") && self.patch.declares_tools(chat);
+        !loses_thoughts && translate::request(chat, manners.terms).is_ok()
+    }
+
     pub(crate) fn series(&self, arm: Arm) -> &Arc<VersionSeries> {
         &self.series[arm as usize]
     }

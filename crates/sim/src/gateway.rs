@@ -8,7 +8,7 @@ use crate::world::{Fault, Side, Truth, Who, World};
 use coalmine_core::id::{CustomerId, GatewayId, RouteName, UnitKey};
 use coalmine_core::tally::{Delta, Ending, Feedback, Outcome, Turn, TurnPart};
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::traffic::assign::{Asked, Identity, Opening, PinChange, Reason, assign};
+use coalmine_core::traffic::assign::{Asked, Eligibility, Identity, Opening, PinChange, Reason, assign};
 use coalmine_core::traffic::pin::{Arm, Membership, Pin};
 use coalmine_core::traffic::table::{RouteTable, RoutingTable};
 use coalmine_core::traffic::weight::WeightBp;
@@ -148,6 +148,7 @@ impl<'a> Gateway<'a> {
             identity: Identity::Session(visit.unit),
             customer: self.customer(&visit),
             opening: if first { Opening::First } else { Opening::Continued },
+            eligibility: Eligibility::Eligible,
             pin: pin.as_ref(),
             forced: None,
             ceiling: WeightBp::FULL,
@@ -318,6 +319,7 @@ impl<'a> Gateway<'a> {
             | Reason::Slot
             | Reason::Ceiling
             | Reason::OlderThanRelease
+            | Reason::Ineligible
             | Reason::OutsideCohorts
             | Reason::NoRelease
             | Reason::NoIdentity

@@ -298,6 +298,8 @@ fn call(id: &str, name: &str, arguments: &str, out: &mut Vec<u8>) {
     out.push(frame::FIELD);
     out.extend_from_slice(name.as_bytes());
     out.push(frame::FIELD);
+    // A call without arguments is written either way.
+    let arguments = if arguments.trim_ascii().is_empty() { "{}" } else { arguments };
     if json::check(arguments.as_bytes()).is_ok() {
         canonical(arguments.as_bytes(), out);
     } else {

@@ -7,6 +7,7 @@
 //! | [`sse`] | where server-sent events begin and end, whatever the chunks are |
 //! | [`openai`] | chat completions: read and patch requests, observe answers, write errors; what both dialects share |
 //! | [`anthropic`] | messages: where they differ from that |
+//! | [`translate`] | between the two: requests, answers, streams, errors |
 //! | [`conversation`] | the keyed hash that finds a conversation by its content |
 //! | [`outcome`] | refusals, tool calls and structured answers: did the answer keep the contract |
 //! | [`probe`] | a question with known answers: what is asked, and what is asserted of the answer |
@@ -25,4 +26,5 @@ pub mod outcome;
 pub mod prices;
 pub mod probe;
 pub mod sse;
+pub mod translate;
 pub mod usage;

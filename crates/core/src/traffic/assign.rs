@@ -25,6 +25,18 @@ pub enum Opening {
     Continued,
 }
 
+/// Whether both versions of a release can be asked this: a canary may sit with a provider of another
+/// dialect, which cannot say all that a request says. It depends on the request alone, and so is the same
+/// in both arms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Eligibility {
+    /// Both can.
+    #[default]
+    Eligible,
+    /// One of them cannot: such a session is answered by stable and counted in neither arm.
+    Ineligible,
+}
+
 /// An arm forced by an operator's or a test's header; never counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Override {
@@ -43,6 +55,8 @@ pub struct Asked<'a> {
     pub customer: Option<&'a CustomerId>,
     /// Whether it begins here.
     pub opening: Opening,
+    /// Whether both versions can be asked this.
+    pub eligibility: Eligibility,
     /// The pin found for it.
     pub pin: Option<&'a Pin>,
     /// A forced arm.
@@ -84,6 +98,8 @@ pub enum Reason {
     Ceiling,
     /// It began before the release, or its pin is gone: stable, not counted.
     OlderThanRelease,
+    /// One of the two versions cannot be asked this: stable, not counted.
+    Ineligible,
     /// No cohort of the release holds its customer.
     OutsideCohorts,
     /// No release exposes anybody.
@@ -105,6 +121,7 @@ impl Reason {
             Self::Slot => "slot",
             Self::Ceiling => "ceiling",
             Self::OlderThanRelease => "older_than_release",
+            Self::Ineligible => "ineligible",
             Self::OutsideCohorts => "outside_cohorts",
             Self::NoRelease => "no_release",
             Self::NoIdentity => "no_identity",
@@ -137,7 +154,7 @@ pub fn assign(table: &RouteTable, asked: &Asked<'_>) -> Assignment {
         return on_stable(table, Reason::NoIdentity, PinChange::None);
     };
     match asked.pin {
-        Some(pin) => follow(table, pin, asked.now),
+        Some(pin) => follow(table, pin, asked),
         None => begin(table, unit, asked),
     }
 }
@@ -156,7 +173,8 @@ fn force(table: &RouteTable, forced: Override) -> Assignment {
 }
 
 /// A pinned session stays, unless its version was rolled back or is no longer known.
-fn follow(table: &RouteTable, pin: &Pin, now: UnixMs) -> Assignment {
+fn follow(table: &RouteTable, pin: &Pin, asked: &Asked<'_>) -> Assignment {
+    let now = asked.now;
     let leaves = |reason| {
         let moved = Pin { version: table.stable, member: None, last_seen: now };
         on_stable(table, reason, PinChange::Replace(moved))
@@ -168,6 +186,10 @@ fn follow(table: &RouteTable, pin: &Pin, now: UnixMs) -> Assignment {
         return leaves(Reason::VersionGone);
     }
     let counted = pin.member.as_ref().filter(|m| table.release.as_ref().is_some_and(|r| r.id == m.release));
+    if counted.is_some() && asked.eligibility == Eligibility::Ineligible {
+        // A session that began as one that can be compared says something that cannot: this turn only.
+        return on_stable(table, Reason::Ineligible, PinChange::Touch);
+    }
     // A session that finishes on the canary of a release that is over is still shown as what it is.
     let drains = pin.version != table.stable && pin.member.as_ref().is_some_and(|m| m.arm == Arm::Canary);
     let uncounted = if drains { Arm::Canary } else { Arm::Stable };
@@ -192,6 +214,9 @@ fn begin(table: &RouteTable, unit: UnitKey, asked: &Asked<'_>) -> Assignment {
     };
     if asked.opening == Opening::Continued {
         return uncounted(Reason::OlderThanRelease);
+    }
+    if asked.eligibility == Eligibility::Ineligible {
+        return uncounted(Reason::Ineligible);
     }
     let Some(exposure) = release.governing(asked.customer) else {
         return uncounted(Reason::OutsideCohorts);

@@ -4,7 +4,7 @@ use crate::gateway::Gateway;
 use crate::phase::identify::Identified;
 use crate::table::Route;
 use coalmine_core::time::UnixMs;
-use coalmine_core::traffic::assign::{Asked, Assignment, Identity, PinChange, assign as decide};
+use coalmine_core::traffic::assign::{Asked, Assignment, Eligibility, Identity, PinChange, assign as decide};
 use coalmine_core::traffic::pin::Pin;
 use coalmine_core::version::VersionId;
 
@@ -16,6 +16,7 @@ pub(crate) fn peek(gateway: &Gateway, route: &Route, of: &Identified, now: UnixM
         identity: of.identity,
         customer: of.customer.as_ref(),
         opening: of.opening,
+        eligibility: Eligibility::Eligible,
         pin: Some(&pin),
         forced: of.forced,
         ceiling: route.ceiling,
@@ -36,6 +37,7 @@ pub(crate) fn assign(gateway: &Gateway, route: &Route, of: &Identified, now: Uni
             identity: of.identity,
             customer: of.customer.as_ref(),
             opening: of.opening,
+            eligibility: of.eligibility,
             pin,
             forced: of.forced,
             ceiling: route.ceiling,

@@ -6,7 +6,7 @@ use crate::gateway::Gateway;
 use crate::phase::admit::Admitted;
 use crate::table::Route;
 use coalmine_core::id::{CustomerId, UnitKey};
-use coalmine_core::traffic::assign::{Identity, Opening, Override};
+use coalmine_core::traffic::assign::{Eligibility, Identity, Opening, Override};
 use coalmine_wire::conversation::{Chain, Trail};
 use coalmine_wire::openai::{self, ChatRequest};
 use std::borrow::Cow;
@@ -19,6 +19,7 @@ const NAME_MAX: usize = 512;
 pub(crate) struct Identified {
     pub(crate) identity: Identity,
     pub(crate) opening: Opening,
+    pub(crate) eligibility: Eligibility,
     pub(crate) customer: Option<CustomerId>,
     pub(crate) forced: Option<Override>,
     /// The conversation, where it is followed by content.
@@ -34,6 +35,7 @@ pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>,
     let mut found = Identified {
         identity: Identity::Nobody,
         opening,
+        eligibility: eligibility(route, chat),
         customer: customer(route, chat, admitted),
         forced: forced(gateway, admitted),
         trail: None,
@@ -54,6 +56,15 @@ pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>,
         }
     }
     found
+}
+
+/// Whether both versions of the route's release can be asked this.
+fn eligibility(route: &Route, chat: &ChatRequest<'_>) -> Eligibility {
+    let Some(release) = &route.table.release else { return Eligibility::Eligible };
+    let both = [route.table.stable, release.canary];
+    let unable =
+        both.iter().filter_map(|version| route.prepared(*version)).any(|prepared| !prepared.can_be_asked(chat));
+    if unable { Eligibility::Ineligible } else { Eligibility::Eligible }
 }
 
 /// The unit of a session that the client names: a keyed hash of tenant, route, API key and name.

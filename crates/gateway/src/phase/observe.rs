@@ -14,8 +14,11 @@ use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity};
 use coalmine_core::traffic::pin::Arm;
 use coalmine_wire::conversation::{ConversationHash, Trail};
-use coalmine_wire::openai::{ChatRequest, Ending as AnswerEnding, Expect, Finish, Observer, Progress, Seen};
+use coalmine_wire::openai::{
+    ChatRequest, Ending as AnswerEnding, Expect, Finish, Observer, Progress, ResponseFormat, Seen,
+};
 use coalmine_wire::outcome::{SchemaChecker, Validity};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One request from its assignment to its end.
@@ -57,6 +60,15 @@ enum Watch {
 enum SchemaAsked {
     Yes,
     No,
+}
+
+/// What the answer has to keep to.
+#[derive(Debug)]
+pub(crate) struct Contract<'a> {
+    /// The tools that the provider was given.
+    pub(crate) tools: Option<Cow<'a, [u8]>>,
+    /// What its text has to be.
+    pub(crate) format: ResponseFormat<'a>,
 }
 
 /// How the body of an answer ended.
@@ -130,9 +142,9 @@ impl Exchange {
     }
 
     /// An answer of status 2xx begins: somebody reads it. `prepared` is whose answer it is.
-    pub(crate) fn watch(&mut self, prepared: &Prepared, chat: &ChatRequest<'_>, stream: StreamOrBody) {
-        let tools = prepared.patch.tools_for(chat).map(|tools| self.gateway.checkers.tools(&tools));
-        let schema = self.gateway.checkers.schema(chat.response_format());
+    pub(crate) fn watch(&mut self, prepared: &Prepared, asked: &Contract<'_>, stream: StreamOrBody) {
+        let tools = asked.tools.as_ref().map(|tools| self.gateway.checkers.tools(tools));
+        let schema = self.gateway.checkers.schema(asked.format);
         self.schema = if schema.is_some() { SchemaAsked::Yes } else { SchemaAsked::No };
         let conversation = self.trail.clone().map(Trail::answering);
         let stream = stream == StreamOrBody::Stream;

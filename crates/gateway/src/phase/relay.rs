@@ -5,10 +5,10 @@ use crate::answer::{AnswerBody, BoxError};
 use crate::config::{AnswerHeaders, Timeouts};
 use crate::metrics::Gauge;
 use crate::phase::observe::{BodyEnd, Exchange};
-use crate::phase::rewrite::{StripUsage, answer_headers};
-use crate::phase::send::Answer;
+use crate::phase::rewrite::answer_headers;
+use crate::phase::send::{Answer, Passage};
 use bytes::Bytes;
-use coalmine_wire::openai::UsageStripper;
+use coalmine_wire::translate;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, SizeHint};
 use hyper::body::Incoming;
@@ -119,7 +119,7 @@ pub struct Relay {
     ready: VecDeque<Bytes>,
     /// `None` once it is over.
     pipe: Option<Pipe>,
-    strip: Option<Box<UsageStripper>>,
+    passage: Passage,
     exchange: Exchange,
     /// To be told to the client after what is ready: the answer broke.
     broke: Option<BoxError>,
@@ -127,18 +127,21 @@ pub struct Relay {
 
 /// The answer to the client, its body observed.
 pub(crate) fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBody> {
-    let Answer { parts, held, body, strip_usage } = answer;
+    let Answer { parts, held, body, passage } = answer;
     let mut response = Response::new(AnswerBody::Whole(None));
     *response.status_mut() = parts.status;
     *response.headers_mut() = answer_headers(parts.headers);
     exchange.note_client_status(parts.status.as_u16());
-    let strip = (strip_usage == StripUsage::Yes).then(Box::<UsageStripper>::default);
-    if strip.is_some() {
+    if !matches!(passage, Passage::AsIs) {
         response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    if matches!(passage, Passage::Translated(_)) && !parts.status.is_success() {
+        response.headers_mut().remove(header::CONTENT_ENCODING);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     tell(response.headers_mut(), &exchange);
     let pipe = body.map(|body| Pipe::new(body, exchange.prepared.pool.timeouts, None));
-    let mut relay = Relay { ready: VecDeque::new(), pipe, strip, exchange, broke: None };
+    let mut relay = Relay { ready: VecDeque::new(), pipe, passage, exchange, broke: None };
     for piece in held {
         relay.pass(piece);
     }
@@ -169,7 +172,8 @@ impl Relay {
                     }
                 }
                 Some(Err(error)) => {
-                    self.broke = Some(error);
+                    // a translated answer says so in its own words
+                    self.broke = Some(error).filter(|_| !matches!(self.passage, Passage::Translated(_)));
                     self.end(BodyEnd::Broken);
                 }
                 None => self.end(BodyEnd::Whole),
@@ -179,18 +183,37 @@ impl Relay {
 
     /// To the client, less what it did not ask for.
     fn pass(&mut self, piece: Bytes) {
-        match &mut self.strip {
-            None if piece.is_empty() => {}
-            None => self.ready.push_back(piece),
-            Some(strip) => strip.feed(piece, |piece| self.ready.push_back(piece)),
+        match &mut self.passage {
+            Passage::AsIs if piece.is_empty() => {}
+            Passage::AsIs => self.ready.push_back(piece),
+            Passage::Stripped(strip) => strip.feed(piece, |piece| self.ready.push_back(piece)),
+            Passage::Translated(translator) => {
+                let mut out = Vec::new();
+                translator.feed(&piece, &mut out);
+                if !out.is_empty() {
+                    self.ready.push_back(Bytes::from(out));
+                }
+            }
         }
     }
 
     /// Nothing more comes. Lands before the last piece has left: the client may close right behind it.
     fn end(&mut self, end: BodyEnd) {
         self.pipe = None;
-        if let Some(mut strip) = self.strip.take() {
-            strip.finish(|piece| self.ready.push_back(piece));
+        match std::mem::replace(&mut self.passage, Passage::AsIs) {
+            Passage::AsIs => {}
+            Passage::Stripped(mut strip) => strip.finish(|piece| self.ready.push_back(piece)),
+            Passage::Translated(mut translator) => {
+                let mut out = Vec::new();
+                let how = match end {
+                    BodyEnd::Whole => translate::BodyEnd::Whole,
+                    BodyEnd::Broken => translate::BodyEnd::Broken,
+                };
+                translator.finish(how, &mut out);
+                if !out.is_empty() {
+                    self.ready.push_back(Bytes::from(out));
+                }
+            }
         }
         self.exchange.body_ended(end);
     }
@@ -200,7 +223,7 @@ impl Relay {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        if self.strip.is_some() || self.broke.is_some() {
+        if !matches!(self.passage, Passage::AsIs) || self.broke.is_some() {
             return SizeHint::default();
         }
         let waiting: u64 = self.ready.iter().map(|piece| piece.len() as u64).sum();

@@ -8,6 +8,7 @@ use coalmine_core::version::{PromptMode, ToolsMode, Version};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::headers::{connection_names, ends_at_gateway, is_hop_by_hop};
 use coalmine_wire::openai::{self, AskUsage, ChatRequest, Patch, PatchError};
+use coalmine_wire::translate::{self, Told, Untranslatable};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use http_body_util::Full;
 
@@ -26,8 +27,16 @@ pub(crate) struct Outbound {
 #[derive(Debug)]
 pub(crate) struct Rewritten {
     pub(crate) body: Bytes,
-    /// The stream carries usage that the client did not ask for.
-    pub(crate) strip_usage: StripUsage,
+    pub(crate) wording: Wording,
+}
+
+/// In which dialect the provider is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wording {
+    /// In the client's own.
+    Own(StripUsage),
+    /// In the provider's, which is another: the answer is translated.
+    Translated(Told),
 }
 
 /// Whether usage is taken out of the stream again.
@@ -66,17 +75,27 @@ pub(crate) fn prepare(version: &Version, dialect: Dialect) -> Result<Patch, Patc
     Ok(patch)
 }
 
-/// Puts a version into a request.
-pub(crate) fn rewrite(prepared: &Prepared, chat: &ChatRequest<'_>, body: &Bytes) -> Rewritten {
+/// Puts a version into a request, in the dialect of its provider.
+pub(crate) fn rewrite(prepared: &Prepared, chat: &ChatRequest<'_>, body: &Bytes) -> Result<Rewritten, Untranslatable> {
     let ask = match prepared.pool.stream_usage {
         StreamUsage::Ask => AskUsage::Inject,
         StreamUsage::Leave => AskUsage::Leave,
     };
-    let patched = prepared.patch.apply(chat, ask);
-    Rewritten {
-        body: patched.body.map_or_else(|| body.clone(), Bytes::from),
-        strip_usage: if patched.usage_injected { StripUsage::Yes } else { StripUsage::No },
+    let manners = &prepared.pool.manners;
+    if manners.dialect == chat.dialect {
+        let patched = prepared.patch.apply(chat, ask);
+        let strip = if patched.usage_injected { StripUsage::Yes } else { StripUsage::No };
+        let body = patched.body.map_or_else(|| body.clone(), Bytes::from);
+        return Ok(Rewritten { body, wording: Wording::Own(strip) });
     }
+    let translated = translate::request(chat, manners.terms)?;
+    let patched = match ChatRequest::read_as(manners.dialect, &translated) {
+        Ok(read) => prepared.patch.apply(&read, ask).body,
+        // What was just written is a request.
+        Err(_) => None,
+    };
+    let told = if chat.asks_usage() { Told::Yes } else { Told::No };
+    Ok(Rewritten { body: Bytes::from(patched.unwrap_or(translated)), wording: Wording::Translated(told) })
 }
 
 impl Outbound {
@@ -188,7 +207,8 @@ mod tests {
     use super::*;
 
     fn manners(dialect: Dialect, authorization: Authorization) -> Manners {
-        Manners { dialect, betas: Betas::All, authorization }
+        let terms = translate::Terms { max_tokens: 1, limit: translate::LimitName::MaxTokens };
+        Manners { dialect, betas: Betas::All, authorization, terms }
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

@@ -11,20 +11,23 @@
 //! | the same, where it cannot be put to stable | the version's if stable accepted most of the canary's last refusals, else the client's; counted as unproven |
 
 use crate::answer::Refusal;
-use crate::phase::observe::{Exchange, StreamOrBody};
-use crate::phase::rewrite::{Outbound, StripUsage, rewrite};
+use crate::phase::observe::{Contract, Exchange, StreamOrBody};
+use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Wording, rewrite};
 use crate::table::Prepared;
-use crate::upstream::pool::Trouble;
+use crate::upstream::pool::{CHAT, MESSAGES, Trouble};
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
 use bytes::Bytes;
 use coalmine_core::tally::{Cause, Ending};
 use coalmine_core::traffic::pin::Arm;
-use coalmine_wire::openai::ChatRequest;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
+use coalmine_wire::openai::{BODY_MAX_BYTES, ChatRequest, UsageStripper};
+use coalmine_wire::translate::{BodyEnd, Translator, Untranslatable};
 use http::{HeaderMap, StatusCode, header, response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
@@ -39,7 +42,18 @@ pub(crate) struct Answer {
     pub(crate) held: Vec<Bytes>,
     /// The rest; `None` when there is none.
     pub(crate) body: Option<Incoming>,
-    pub(crate) strip_usage: StripUsage,
+    pub(crate) passage: Passage,
+}
+
+/// What becomes of an answer's body on its way to the client.
+#[derive(Debug)]
+pub(crate) enum Passage {
+    /// It passes as it is.
+    AsIs,
+    /// Usage that the client did not ask for is taken out.
+    Stripped(Box<UsageStripper>),
+    /// It is told in the client's dialect.
+    Translated(Box<Translator>),
 }
 
 /// A request, for as many attempts as it takes.
@@ -60,6 +74,8 @@ enum Came {
     Refused(Answer),
     /// The version failed.
     Failed(Cause, Result<Answer, Trouble>),
+    /// It was not asked: its provider's dialect cannot say what the request says.
+    Unsaid(Untranslatable),
 }
 
 /// Whether a canary's answer is held back until it has begun for good.
@@ -85,6 +101,9 @@ pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Res
     let came = attempt(exchange, &assigned, question, hold).await;
     if let Came::Fine(answer) = came {
         return Ok(answer);
+    }
+    if let Came::Unsaid(_) = came {
+        return deliver(exchange, came, |_| Ending::ClientError);
     }
     match (budget, stable) {
         (Some(budget), Some(stable)) => Box::pin(rescue(exchange, question, came, &budget, &stable)).await,
@@ -127,10 +146,14 @@ async fn rescue(
             budget.note_proof(Proof::Refused);
             deliver(exchange, came, |_| Ending::ClientError)
         }
-        (Came::Failed(..), true) => deliver(exchange, came, |exchange| unproven(exchange, Some(budget))),
+        (Came::Failed(..) | Came::Unsaid(_), true) => {
+            deliver(exchange, came, |exchange| unproven(exchange, Some(budget)))
+        }
         // stable's own error is better than none
         (Came::Refused(second) | Came::Failed(_, Ok(second)), false) if came.status().is_none() => Ok(second),
-        (Came::Refused(_) | Came::Failed(..), false) => deliver(exchange, came, |_| Ending::ClientError),
+        (Came::Refused(_) | Came::Failed(..) | Came::Unsaid(_), false) => {
+            deliver(exchange, came, |_| Ending::ClientError)
+        }
     }
 }
 
@@ -150,6 +173,12 @@ fn unproven(exchange: &Exchange, budget: Option<&RescueBudget>) -> Ending {
 fn deliver(exchange: &mut Exchange, came: Came, refused: impl FnOnce(&Exchange) -> Ending) -> Result<Answer, Refusal> {
     match came {
         Came::Fine(answer) => Ok(answer),
+        Came::Unsaid(why) => {
+            exchange.decide(Ending::ClientError);
+            let (route, dialect) = (&exchange.route.name, exchange.prepared.pool.manners.dialect.as_str());
+            let message = format!("route '{route}' is answered by a provider that speaks {dialect}: {why}");
+            Err(Refusal::new(Problem::BadRequest, message))
+        }
         Came::Refused(answer) => {
             let ending = refused(exchange);
             exchange.decide(ending);
@@ -183,13 +212,21 @@ fn deliver(exchange: &mut Exchange, came: Came, refused: impl FnOnce(&Exchange) 
 
 /// One version's attempts, until one is fit or none is left.
 async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Question<'_>, hold: Hold) -> Came {
-    let rewritten = rewrite(version, question.chat, question.body);
+    let rewritten = match rewrite(version, question.chat, question.body) {
+        Ok(rewritten) => rewritten,
+        Err(why) => return Came::Unsaid(why),
+    };
+    let path = match (rewritten.wording, version.pool.manners.dialect) {
+        (Wording::Own(_), _) => question.path,
+        (Wording::Translated(_), Dialect::Chat) => CHAT,
+        (Wording::Translated(_), Dialect::Messages) => MESSAGES,
+    };
     let own = version.id == exchange.prepared.id;
     let pool = &version.pool;
     let mut done = 0;
     let sent = loop {
         let request = question.outbound.request(&pool.manners, rewritten.body.clone());
-        let sent = pool.send(request, question.path).await;
+        let sent = pool.send(request, path).await;
         let attempted = match &sent {
             Ok(response) => Attempt::Answer(response.status(), response.headers()),
             Err(trouble) => Attempt::NoAnswer(*trouble),
@@ -212,12 +249,18 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Que
         exchange.flight.note_status(status.as_u16());
     }
     let (parts, body) = response.into_parts();
-    let strip_usage = if status.is_success() { rewritten.strip_usage } else { StripUsage::No };
-    let answer = Answer { parts, held: Vec::new(), body: Some(body), strip_usage };
+    let passage = match rewritten.wording {
+        Wording::Translated(_) if !status.is_success() => {
+            Passage::Translated(Box::new(Translator::error(pool.manners.dialect, status.as_u16())))
+        }
+        Wording::Own(StripUsage::Yes) if status.is_success() => Passage::Stripped(Box::default()),
+        Wording::Own(_) | Wording::Translated(_) => Passage::AsIs,
+    };
+    let answer = Answer { parts, held: Vec::new(), body: Some(body), passage };
     match standing(status) {
         Standing::Fine => {
             exchange.look_away();
-            begin(exchange, version, question, answer, hold).await
+            begin(exchange, version, question, &rewritten, answer, hold).await
         }
         Standing::Refused => Came::Refused(answer),
         Standing::Failed(cause) => Came::Failed(cause, Ok(answer)),
@@ -230,20 +273,40 @@ async fn begin(
     exchange: &mut Exchange,
     version: &Prepared,
     question: Question<'_>,
+    rewritten: &Rewritten,
     mut answer: Answer,
     hold: Hold,
 ) -> Came {
+    let dialect = version.pool.manners.dialect;
     if is_encoded(&answer.parts.headers) {
         // unasked for: it can be passed on, and neither read nor changed
-        answer.strip_usage = StripUsage::No;
-        return Came::Fine(answer);
+        answer.passage = Passage::AsIs;
+        return match rewritten.wording {
+            Wording::Own(_) => Came::Fine(answer),
+            Wording::Translated(_) => Came::Failed(Cause::Malformed, Err(Trouble::Malformed)),
+        };
     }
     let shape = shape(&answer.parts.headers);
     if shape == StreamOrBody::Body {
-        answer.strip_usage = StripUsage::No;
+        answer.passage = Passage::AsIs;
     }
-    exchange.watch(version, question.chat, shape);
+    let asked = match rewritten.wording {
+        Wording::Own(_) => None,
+        Wording::Translated(_) => ChatRequest::read_as(dialect, &rewritten.body).ok(),
+    };
+    let tools = match rewritten.wording {
+        Wording::Own(_) => version.patch.tools_for(question.chat),
+        Wording::Translated(_) => asked.as_ref().and_then(ChatRequest::tools).map(Cow::Borrowed),
+    };
+    exchange.watch(version, &Contract { tools, format: question.chat.response_format() }, shape);
     let Some(body) = answer.body.take() else { return Came::Fine(answer) };
+    if let Wording::Translated(told) = rewritten.wording {
+        let now_s = exchange.gateway.clock.now().0 / 1_000;
+        if shape == StreamOrBody::Body {
+            return whole(exchange, version, answer, body, now_s).await;
+        }
+        answer.passage = Passage::Translated(Box::new(Translator::stream(dialect, now_s, told)));
+    }
     if hold == Hold::No {
         answer.body = Some(body);
         return Came::Fine(answer);
@@ -292,13 +355,55 @@ async fn hold_back(exchange: &mut Exchange, shape: StreamOrBody, mut answer: Ans
     }
 }
 
+/// An answer that is one body, for a client of another dialect: translated when all of it has come.
+async fn whole(
+    exchange: &mut Exchange,
+    version: &Prepared,
+    mut answer: Answer,
+    mut body: Incoming,
+    now_s: u64,
+) -> Came {
+    let timeouts = version.pool.timeouts;
+    let until = Instant::now() + timeouts.total;
+    let mut bytes = Vec::new();
+    loop {
+        let piece = match timeout_at(until.min(Instant::now() + timeouts.idle), body.frame()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            Ok(Some(Err(_))) | Err(_) => return Came::Failed(Cause::Broken, Err(Trouble::Broken)),
+        };
+        exchange.see(&piece);
+        if bytes.len() + piece.len() > BODY_MAX_BYTES {
+            return Came::Failed(Cause::Malformed, Err(Trouble::Malformed));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    answer.parts.headers.remove(header::CONTENT_LENGTH);
+    let dialect = version.pool.manners.dialect;
+    if let Some(cause) = exchange.failure_in_band() {
+        let mut told = Vec::new();
+        let mut translator = Translator::error(dialect, StatusCode::BAD_GATEWAY.as_u16());
+        translator.feed(&bytes, &mut told);
+        translator.finish(BodyEnd::Whole, &mut told);
+        answer.held.push(Bytes::from(told));
+        return Came::Failed(cause, Ok(answer));
+    }
+    match Translator::whole(dialect, &bytes, now_s) {
+        Some(told) => {
+            answer.held.push(Bytes::from(told));
+            Came::Fine(answer)
+        }
+        None => Came::Failed(Cause::Malformed, Err(Trouble::Malformed)),
+    }
+}
+
 impl Came {
     fn status(&self) -> Option<u16> {
         match self {
             Self::Fine(answer) | Self::Refused(answer) | Self::Failed(_, Ok(answer)) => {
                 Some(answer.parts.status.as_u16())
             }
-            Self::Failed(_, Err(_)) => None,
+            Self::Failed(_, Err(_)) | Self::Unsaid(_) => None,
         }
     }
 }

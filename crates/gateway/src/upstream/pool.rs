@@ -7,6 +7,7 @@ use crate::upstream::breaker::Breaker;
 use bytes::Bytes;
 use coalmine_core::id::ProviderName;
 use coalmine_wire::dialect::Dialect;
+use coalmine_wire::translate::{LimitName, Terms};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
@@ -25,6 +26,8 @@ pub(crate) const CHAT: &str = "/chat/completions";
 pub(crate) const MESSAGES: &str = "/messages";
 /// Where Anthropic's dialect has the key.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// `max_tokens` of messages, where neither client nor version says: they must have one.
+const MAX_TOKENS: u32 = 8_192;
 const IDLE_PER_HOST: usize = 1_024;
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
@@ -34,6 +37,8 @@ pub(crate) struct Manners {
     pub(crate) dialect: Dialect,
     pub(crate) betas: Betas,
     pub(crate) authorization: Authorization,
+    /// For requests that come in the other dialect.
+    pub(crate) terms: Terms,
 }
 
 /// One provider's connections and manners.
@@ -174,7 +179,12 @@ impl Pool {
         };
         Ok(Self {
             name: name.clone(),
-            manners: Manners { dialect: provider.kind.dialect(), betas: provider.betas.clone(), authorization },
+            manners: Manners {
+                dialect: provider.kind.dialect(),
+                betas: provider.betas.clone(),
+                authorization,
+                terms: terms(&addresses),
+            },
             timeouts: provider.timeouts,
             retry: provider.retry,
             stream_usage: provider.stream_usage,
@@ -226,6 +236,15 @@ impl Pool {
         let closed = (0..count).map(|n| (first + n) % count).find(|n| self.addresses[*n].breaker.is_closed(now));
         &self.addresses[closed.unwrap_or(first % count)]
     }
+}
+
+/// OpenAI itself, on its own or on Azure's machines, wants the limit of tokens under its newer name, which
+/// other servers may not know.
+fn terms(addresses: &[Address]) -> Terms {
+    let newer = |host: &str| host == "api.openai.com" || host.ends_with(".azure.com");
+    let newer = addresses.iter().all(|address| newer(address.authority.host()));
+    let limit = if newer { LimitName::MaxCompletionTokens } else { LimitName::MaxTokens };
+    Terms { max_tokens: MAX_TOKENS, limit }
 }
 
 impl Trouble {

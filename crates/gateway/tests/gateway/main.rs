@@ -9,5 +9,6 @@ mod probe;
 mod secrecy;
 mod sessions;
 mod support;
+mod translated;
 mod traps;
 mod way;

@@ -17,7 +17,7 @@ use coalmine_core::release::report::Step;
 use coalmine_core::release::state::{Release, RollbackCause, State};
 use coalmine_core::tally::{Check, Ending, Feedback, Outcome, Turn, TurnPart};
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::traffic::assign::{Asked, Identity, Opening, assign};
+use coalmine_core::traffic::assign::{Asked, Eligibility, Identity, Opening, assign};
 use coalmine_core::traffic::pin::{Arm, Membership};
 use coalmine_core::traffic::table::{RouteFacts, RouteTable, build};
 use coalmine_core::traffic::weight::{Salt, WeightBp};
@@ -128,6 +128,7 @@ impl<'a, 'd> Run<'a, 'd> {
             identity: Identity::Session(unit),
             customer: data.stable.get(drawn.stable).and_then(|session| session.customer.as_ref()),
             opening: Opening::First,
+            eligibility: Eligibility::Eligible,
             pin: None,
             forced: None,
             ceiling: WeightBp::FULL,

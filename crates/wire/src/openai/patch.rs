@@ -334,8 +334,9 @@ impl<'p> Splice<'p> {
     /// Puts a prompt into the place of `system`. Where the client marked its own for the provider's
     /// cache, the new one is marked alike.
     fn system(&mut self, system: Span, prompt: &'p Prompt) {
-        let marks = items(system.of(self.body)).into_iter().filter_map(|block| json::member(block, "cache_control"));
-        match (prompt.mode, marks.last()) {
+        let blocks = items(system.of(self.body));
+        let mark = blocks.iter().rev().find_map(|block| json::member(block, "cache_control"));
+        match (prompt.mode, mark) {
             (PromptMode::Replace, Some(mark)) if mark != b"null" => {
                 self.edit(system, &prompt.cached);
                 self.insert(system.end, mark);

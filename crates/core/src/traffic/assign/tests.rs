@@ -59,6 +59,7 @@ fn ask(unit: UnitKey, pin: Option<&Pin>) -> Asked<'_> {
         identity: Identity::Session(unit),
         customer: None,
         opening: Opening::First,
+        eligibility: Eligibility::Eligible,
         pin,
         forced: None,
         ceiling: WeightBp::FULL,
@@ -302,4 +303,25 @@ fn those_held_back_are_the_last_slots() {
     assert!((60..150).contains(&held_back), "{held_back} of 5000 at 2 %");
     let lowered = Asked { ceiling: WeightBp::ZERO, ..ask(UnitKey(1), None) };
     assert_eq!(assign(&after, &lowered).version, STABLE, "a ceiling brings nobody onto the canary");
+}
+
+#[test]
+fn what_one_version_cannot_be_asked_goes_to_stable_and_counts_in_neither_arm() {
+    let table = table(&[5_000]);
+    for number in 0..200 {
+        let ineligible = Asked { eligibility: Eligibility::Ineligible, ..ask(unit(number), None) };
+        let assigned = assign(&table, &ineligible);
+        assert_eq!((assigned.version, assigned.arm, assigned.member), (STABLE, Arm::Stable, None));
+        assert_eq!(assigned.reason, Reason::Ineligible);
+        let PinChange::Create(pin) = assigned.pin else { panic!("its session stays so") };
+        let later = assign(&table, &ask(unit(number), Some(&pin)));
+        assert_eq!((later.version, later.member), (STABLE, None), "for its whole life");
+
+        // One that began eligible leaves for the one turn, whichever arm it is in.
+        let PinChange::Create(began) = assign(&table, &ask(unit(number), None)).pin else { panic!("pinned") };
+        let turn = assign(&table, &Asked { pin: Some(&began), ..ineligible });
+        assert_eq!((turn.version, turn.member, turn.pin), (STABLE, None, PinChange::Touch));
+        let next = assign(&table, &ask(unit(number), Some(&began)));
+        assert_eq!((next.version, next.member), (began.version, began.member));
+    }
 }

@@ -70,7 +70,7 @@ fn streamed(trail: Trail, blocks: &[Value]) -> crate::conversation::Conversation
             ),
             _ => (
                 json!({"type": "tool_use", "id": block["id"], "name": block["name"], "input": {}}),
-                json!({"type": "input_json_delta", "partial_json": block["input"].to_string()}),
+                json!({"type": "input_json_delta", "partial_json": block["input"].to_string().replace("{}", "")}),
             ),
         };
         send(json!({"type": "content_block_start", "index": index, "content_block": start}));

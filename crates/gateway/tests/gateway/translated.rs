@@ -1,0 +1,256 @@
+//! A canary with a provider of another dialect: the client notices nothing but the answer.
+use crate::support::*;
+use coalmine_core::id::ProviderName;
+use coalmine_core::tally::{Cause, Check, Ending, ServedBy};
+use coalmine_core::traffic::pin::Arm;
+use coalmine_gateway::config::{Config, ProviderKind, RouteSettings, SessionSource};
+use serde_json::json;
+
+const SYSTEM: &str = r#"{"model":"support","messages":[{"role":"system","content":"Be kind."},{"role":"user","content":"hello"}],"temperature":0.5}"#;
+const MESSAGES: &str = r#"{"model":"support","max_tokens":50,"messages":[{"role":"user","content":"hello"}]}"#;
+/// Messages have no seed.
+const UNSAID: &str = r#"{"model":"support","seed":7,"messages":[{"role":"user","content":"hello"}]}"#;
+
+fn message(text: &str) -> String {
+    json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn", "usage": {"input_tokens": 10, "cache_read_input_tokens": 2, "output_tokens": 5}})
+    .to_string()
+}
+
+fn named(kind: &str, mut data: serde_json::Value) -> String {
+    data["type"] = json!(kind);
+    format!("event: {kind}\ndata: {data}\n\n")
+}
+
+fn events(texts: &[&str]) -> Vec<String> {
+    let start = json!({"message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": [], "usage": {"input_tokens": 10, "output_tokens": 1}}});
+    let mut events = vec![
+        named("message_start", start),
+        named("ping", json!({})),
+        named("content_block_start", json!({"index": 0, "content_block": {"type": "text", "text": ""}})),
+    ];
+    let delta = |text: &&str| json!({"index": 0, "delta": {"type": "text_delta", "text": text}});
+    events.extend(texts.iter().map(|text| named("content_block_delta", delta(text))));
+    events.push(named("content_block_stop", json!({"index": 0})));
+    events.push(named("message_delta", json!({"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}})));
+    events.push(named("message_stop", json!({})));
+    events
+}
+
+fn stream_of(events: &[String]) -> Vec<Step> {
+    let mut steps = vec![write(STREAM_HEAD)];
+    steps.extend(events.iter().map(|event| write(chunk(event))));
+    steps
+}
+
+fn anthropic(config: &mut Config, provider: &str) {
+    config.providers.get_mut(&ProviderName::from(provider)).unwrap().kind = ProviderKind::Anthropic;
+}
+
+/// Stable speaks chat completions, the canary messages.
+async fn world(stable: Vec<Vec<Step>>, canary: Vec<Vec<Step>>) -> World {
+    World::with(stable, canary, |config| anthropic(config, "two")).await
+}
+
+async fn ask(world: &World, session: &str, body: &str) -> Answer {
+    let request = world.request("/v1/messages", &[("x-session-id", session)], body.to_owned());
+    Answer::of(world.send(request).await).await
+}
+
+#[tokio::test]
+async fn a_chat_completion_is_answered_by_a_canary_of_messages() {
+    let world =
+        world(vec![ok("from stable")], vec![json_answer(200, "request-id: req_1\r\n", &message("Grüße"))]).await;
+    world.release(10_000).await;
+    let headers = [("x-session-id", "s-1"), ("openai-beta", "x"), ("authorization", "Bearer sk")];
+    let answer = Answer::of(world.send(world.request("/v1/chat/completions", &headers, SYSTEM)).await).await;
+    assert_eq!((answer.status, answer.header("request-id")), (200, "req_1"));
+    let told = answer.json();
+    assert_eq!((&told["object"], &told["id"]), (&json!("chat.completion"), &json!("msg_1")));
+    assert_eq!(told["choices"][0]["message"]["content"], "Grüße");
+    assert_eq!(told["choices"][0]["finish_reason"], "stop");
+    assert_eq!((&told["usage"]["prompt_tokens"], &told["created"]), (&json!(12), &json!(1_000)));
+
+    let sent = &world.canary.received()[0];
+    assert!(sent.head.starts_with("POST /v1/messages HTTP/1.1"), "{}", sent.head);
+    assert_eq!((sent.header("x-api-key"), sent.header("authorization")), (Some("key-two"), None));
+    assert_eq!((sent.header("anthropic-version"), sent.header("openai-beta")), (Some("2023-06-01"), None));
+    let body = sent.json();
+    assert_eq!((&body["model"], &body["max_tokens"]), (&json!("model-c"), &json!(8_192)));
+    assert_eq!(body["system"], json!([{"type": "text", "text": "Be kind."}]));
+    let turn = world.turns(1).await.remove(0);
+    assert_eq!((turn.outcome.ending, turn.member.unwrap().arm), (Ending::Complete, Arm::Canary));
+    assert_eq!((turn.outcome.usage.input, turn.outcome.usage.cached), (Some(12), Some(2)));
+}
+
+#[tokio::test]
+async fn a_stream_comes_in_the_clients_dialect() {
+    let mut script = stream_of(&events(&["a", "b"]));
+    script.push(write(STREAM_END));
+    let world = world(vec![], vec![script]).await;
+    world.release(10_000).await;
+    let answer = world.chat("s-1", ASK_STREAM).await;
+    let text = answer.text();
+    assert_eq!((text.matches("data: [DONE]").count(), text.matches("usage").count()), (1, 0), "T11, T13: {text}");
+    assert!(
+        text.contains(r#""content":"a""#) && text.contains(": ping") && text.contains(r#""finish_reason":"stop""#),
+        "T19"
+    );
+    assert!(!text.contains("event:"), "{text}");
+    let turn = world.turns(1).await.remove(0);
+    assert_eq!((turn.outcome.ending, turn.outcome.usage.output), (Ending::Complete, Some(7)));
+    assert!(turn.outcome.ttft_ms.is_some());
+}
+
+#[tokio::test]
+async fn messages_are_answered_by_a_canary_of_chat_completions() {
+    for stream in [false, true] {
+        let canary = if stream { streamed(&["a", "b"]) } else { ok("ab") };
+        let world = World::with(vec![], vec![canary], |config| anthropic(config, "one")).await;
+        world.release(10_000).await;
+        let body = if stream {
+            MESSAGES.replace(r#""max_tokens""#, r#""stream":true,"max_tokens""#)
+        } else {
+            MESSAGES.to_owned()
+        };
+        let headers = [("x-session-id", "s-1"), ("x-api-key", "sk"), ("anthropic-version", "2023-06-01")];
+        let answer = Answer::of(world.send(world.request("/v1/messages?beta=true", &headers, body)).await).await;
+        let sent = &world.canary.received()[0];
+        assert!(sent.head.starts_with("POST /v1/chat/completions HTTP/1.1"), "{}", sent.head);
+        assert_eq!((sent.header("authorization"), sent.header("anthropic-version")), (Some("Bearer key-two"), None));
+        let asked = sent.json();
+        assert_eq!(asked["max_tokens"], 50, "a server that is not OpenAI itself knows the older name");
+        let text = answer.text();
+        if stream {
+            assert_eq!(asked["stream_options"]["include_usage"], true);
+            assert_eq!(text.matches("event: message_stop").count(), 1, "{text}");
+            assert!(
+                text.contains(r#""text":"b""#) && text.contains(r#""output_tokens":5"#) && !text.contains("[DONE]")
+            );
+        } else {
+            let told = answer.json();
+            assert_eq!((&told["type"], &told["stop_reason"]), (&json!("message"), &json!("end_turn")));
+            assert_eq!((&told["content"][0]["text"], &told["usage"]["input_tokens"]), (&json!("ab"), &json!(10)));
+        }
+        let turn = world.turns(1).await.remove(0);
+        assert_eq!((turn.outcome.ending, turn.outcome.usage.output), (Ending::Complete, Some(5)));
+    }
+}
+
+#[tokio::test]
+async fn errors_come_in_the_clients_dialect_with_their_status() {
+    let refused = r#"{"type":"error","error":{"type":"invalid_request_error","message":"too hot"}}"#;
+    let world = world(vec![error(400, "")], vec![json_answer(400, "retry-after: 3\r\n", refused)]).await;
+    world.release(10_000).await;
+    let answer = world.chat("s-1", ASK).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (400, "3"));
+    let told = json!({"error": {"message": "too hot", "type": "invalid_request_error", "param": null, "code": null}});
+    assert_eq!((answer.json(), answer.header("content-type")), (told, "application/json"));
+    assert_eq!(world.turns(1).await[0].outcome.ending, Ending::ClientError);
+}
+
+#[tokio::test]
+async fn a_failing_canary_is_rescued_across_dialects() {
+    let bad = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#;
+    let early = vec![write(STREAM_HEAD), write(chunk(&events(&[])[0])), Step::Close];
+    for (what, script, stream, cause) in [
+        ("an overload", json_answer(529, "", bad), false, Cause::Server),
+        ("an error in a body", json_answer(200, "", bad), false, Cause::InBand),
+        ("no message", json_answer(200, "", "<html>"), false, Cause::Malformed),
+        ("half a body", json_answer(200, "", r#"{"type":"mess"#), false, Cause::Broken),
+        ("a break before content", early, true, Cause::Broken),
+    ] {
+        let stable = if stream { streamed(&["fine"]) } else { ok("fine") };
+        let world = world(vec![stable], vec![script]).await;
+        world.release(10_000).await;
+        let answer = world.chat("s-1", if stream { ASK_STREAM } else { ASK }).await;
+        assert!(answer.status == 200 && answer.text().contains("fine"), "{what}: {} {}", answer.status, answer.text());
+        assert!(!answer.text().contains("verloaded") && !answer.text().contains("msg_1"), "{what}");
+        let turn = world.turns(1).await.remove(0);
+        assert_eq!((turn.outcome.served_by, turn.outcome.ending), (ServedBy::Rescue, Ending::Failed(cause)), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_says_so_and_does_not_look_whole() {
+    let mut script = stream_of(&events(&["half"])[..4]);
+    script.push(Step::Close);
+    let world = world(vec![], vec![script]).await;
+    world.release(10_000).await;
+    let answer = world.chat("s-1", ASK_STREAM).await;
+    let text = answer.text();
+    assert!(text.contains("half") && text.contains(r#""error":{"message""#) && !text.contains("[DONE]"), "T15: {text}");
+    let turn = world.turns(1).await.remove(0);
+    assert_eq!((turn.outcome.ending, turn.outcome.truncated), (Ending::Failed(Cause::Broken), Check::Yes));
+}
+
+#[tokio::test]
+async fn what_the_canary_cannot_be_asked_goes_to_stable_and_counts_in_neither_arm() {
+    for weight in [0, 10_000] {
+        let world = world(vec![ok("from stable")], vec![]).await;
+        world.release(weight).await;
+        let answer = world.chat("s-1", UNSAID).await;
+        assert_eq!((answer.text(), answer.header("x-coalmine-arm")), (completion("from stable"), "stable"));
+        assert_eq!(world.stable.received()[0].json()["seed"], 7, "nothing is left out");
+        world.chat("s-1", ASK).await;
+        assert_eq!(world.canary.count(), 0, "the session stays where it began");
+        let turns = world.turns(2).await;
+        assert!(turns.iter().all(|turn| turn.member.is_none()), "{weight}");
+        assert!(world.metric(r#"coalmine_assignments_total{route="support",reason="ineligible"} 1"#));
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_could_be_asked_leaves_for_the_turn_that_cannot() {
+    let world = world(vec![ok("from stable")], vec![json_answer(200, "", &message("x"))]).await;
+    world.release(10_000).await;
+    let arms = [world.chat("s", ASK).await, world.chat("s", UNSAID).await, world.chat("s", ASK).await]
+        .map(|answer| answer.header("x-coalmine-arm").to_owned());
+    assert_eq!(arms, ["canary", "stable", "canary"]);
+    let members: Vec<bool> = world.turns(3).await.iter().map(|turn| turn.member.is_some()).collect();
+    assert_eq!(members, [true, false, true]);
+}
+
+#[tokio::test]
+async fn what_stable_cannot_be_asked_is_refused_and_says_why() {
+    let world = World::with(vec![], vec![], |config| anthropic(config, "one")).await;
+    world.release(0).await;
+    let answer = world.chat("s-1", UNSAID).await;
+    let told = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(answer.status, 400);
+    assert_eq!(
+        told,
+        "route 'support' is answered by a provider that speaks messages: the member `seed` cannot be said in messages"
+    );
+    let turn = world.turns(1).await.remove(0);
+    assert_eq!((turn.outcome.ending, turn.member), (Ending::ClientError, None));
+}
+
+#[tokio::test]
+async fn tokens_are_not_counted_by_a_provider_that_cannot() {
+    let world = world(vec![], vec![]).await;
+    world.release(0).await;
+    let request = world.request("/v1/messages/count_tokens", &[], MESSAGES);
+    let answer = Answer::of(world.send(request).await).await;
+    assert_eq!((answer.status, &answer.json()["error"]["type"]), (404, &json!("not_found_error")));
+    assert_eq!(ask(&world, "s", "[").await.json()["type"], "error");
+}
+
+#[tokio::test]
+async fn a_conversation_is_found_again_across_dialects() {
+    let world = World::with(vec![ok("yes")], vec![json_answer(200, "", &message("yes"))], |config| {
+        anthropic(config, "two");
+        let settings = RouteSettings { sessions: vec![SessionSource::Conversation], ..Default::default() };
+        config.routes.insert("support".into(), settings);
+    })
+    .await;
+    world.release(10_000).await;
+    let send = async |body: String| {
+        let answer = Answer::of(world.send(world.request("/v1/chat/completions", &[], body)).await).await;
+        (answer.header("x-coalmine-session").to_owned(), answer.header("x-coalmine-arm").to_owned())
+    };
+    let began = send(ASK.to_owned()).await;
+    let more = ASK.replace(r#""}]"#, r#""},{"role":"assistant","content":"yes"},{"role":"user","content":"more"}]"#);
+    assert_eq!(send(more).await, began);
+    assert_eq!(began.1, "canary");
+}

@@ -1,0 +1,81 @@
+//! Between the two dialects: a client asks in one, the provider is asked in the other, and the answer
+//! comes back the same way. What one dialect cannot say is refused, never left out: whoever calls decides
+//! what becomes of such a request. Left out are only notes to the provider's own books (`metadata`,
+//! `service_tier: auto`, cache marks), and what an assistant thought, which is sealed for its own provider.
+//!
+//! | module | what it turns into what |
+//! |---|---|
+//! | `to_messages`, `to_chat` | requests |
+//! | `from_messages`, `from_chat` | answers that are one body |
+//! | `stream_to_chat`, `stream_to_messages` | answers that are streams, event by event |
+//! | `answer` | the three of them, and errors, in pieces as they come |
+
+mod answer;
+mod from_chat;
+mod from_messages;
+mod object;
+mod stream_to_chat;
+mod stream_to_messages;
+#[cfg(test)]
+mod tests;
+mod to_chat;
+mod to_messages;
+
+pub use answer::{BodyEnd, Told, Translator};
+
+use crate::dialect::Dialect;
+use crate::openai::ChatRequest;
+use std::borrow::Cow;
+
+/// What a request says that the other dialect cannot. Names members, and never what they hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} cannot be said in {}", .to.as_str())]
+pub struct Untranslatable {
+    what: Cow<'static, str>,
+    to: Dialect,
+}
+
+/// What a provider's dialect needs that the client's leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// `max_tokens` of messages, which must have it, where the client of chat completions gives none.
+    pub max_tokens: u32,
+    /// What the limit of tokens is called by a provider of chat completions.
+    pub limit: LimitName,
+}
+
+/// What the limit of tokens is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitName {
+    /// `max_completion_tokens`, as OpenAI itself wants it now.
+    MaxCompletionTokens,
+    /// `max_tokens`, which every server that speaks like it knows.
+    MaxTokens,
+}
+
+/// The body of a request in the other dialect.
+pub fn request(request: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>, Untranslatable> {
+    match request.dialect {
+        Dialect::Chat => to_messages::request(request, terms),
+        Dialect::Messages => to_chat::request(request, terms),
+    }
+}
+
+impl Untranslatable {
+    fn new(to: Dialect, what: impl Into<Cow<'static, str>>) -> Self {
+        Self { what: what.into(), to }
+    }
+
+    /// A member that the other dialect does not have.
+    fn member(to: Dialect, name: &str) -> Self {
+        let name: String = name.chars().take(40).collect();
+        Self::new(to, format!("the member `{name}`"))
+    }
+}
+
+/// Writes pieces one behind the other.
+fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+}

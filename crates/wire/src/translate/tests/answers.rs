@@ -1,0 +1,166 @@
+//! Answers: whole ones, streams cut everywhere, errors.
+
+use crate::dialect::Dialect;
+use crate::openai::{Ending, Expect, Observer};
+use crate::translate::{BodyEnd, Told, Translator};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+fn golden(folder: &str, ending: &str) -> BTreeMap<String, Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").join(folder).join("tests/golden");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let wanted = files.filter(|path| path.extension().is_some_and(|found| found == ending));
+    wanted.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), std::fs::read(&path).unwrap())).collect()
+}
+
+fn stream(from: Dialect, pieces: &[&[u8]]) -> String {
+    let mut translator = Translator::stream(from, 1_700_000_000, Told::Yes);
+    let mut out = Vec::new();
+    for piece in pieces {
+        translator.feed(piece, &mut out);
+    }
+    translator.finish(BodyEnd::Whole, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn each_stream(check: impl Fn(Dialect, &str, &[u8])) {
+    for (name, bytes) in golden("anthropic", "sse") {
+        check(Dialect::Messages, &name, &bytes);
+    }
+    for (name, bytes) in golden("openai", "sse") {
+        check(Dialect::Chat, &name, &bytes);
+    }
+}
+
+#[test]
+fn a_stream_is_translated_the_same_however_it_is_cut() {
+    each_stream(|from, name, bytes| {
+        let whole = stream(from, &[bytes]);
+        insta::assert_snapshot!(format!("{name}-from-{}", from.as_str().replace(' ', "-")), whole);
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(stream(from, &single), whole, "T01 {name} byte by byte");
+        for at in 0..=bytes.len() {
+            let (a, b) = bytes.split_at(at);
+            assert_eq!(stream(from, &[a, b]), whole, "T01 {name} cut at {at}");
+        }
+    });
+}
+
+#[test]
+fn a_translated_stream_says_what_the_stream_said() {
+    let observe = |dialect, bytes: &[u8]| {
+        let mut observer = Observer::new(Expect { dialect, stream: true, ..Expect::default() });
+        observer.feed(bytes);
+        observer.finish()
+    };
+    each_stream(|from, name, bytes| {
+        let to = if from == Dialect::Chat { Dialect::Messages } else { Dialect::Chat };
+        let (was, is) = (observe(from, bytes), observe(to, stream(from, &[bytes]).as_bytes()));
+        // Chat completions may carry several answers, and old forms of calls and of sound; messages have one.
+        if was.ending != Ending::Whole || matches!(name, "two-choices" | "function-call") {
+            return;
+        }
+        assert_eq!(is.ending, Ending::Whole, "{name}");
+        assert_eq!(is.tool_calls, was.tool_calls, "{name}");
+        assert_eq!(is.refusal.is_some(), was.refusal.is_some(), "{name}");
+        let tokens = |seen: &crate::openai::Seen| seen.usage.map(|u| (u.input_tokens, u.output_tokens));
+        if was.usage.is_some() {
+            assert_eq!(tokens(&is), tokens(&was), "{name}");
+        }
+    });
+}
+
+#[test]
+fn t15_a_stream_that_breaks_off_does_not_look_whole() {
+    each_stream(|from, name, bytes| {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let Some(end) = text.find("stop_reason\":\"").or_else(|| text.find("finish_reason\":\"")) else { return };
+        let half = stream(from, &[&bytes[..end]]);
+        assert!(!half.contains("[DONE]") && !half.contains("message_stop"), "{name}: {half}");
+        assert!(half.contains("\"error\""), "{name}: {half}");
+    });
+}
+
+#[test]
+fn whole_answers_are_translated() {
+    for (from, folder) in [(Dialect::Messages, "anthropic"), (Dialect::Chat, "openai")] {
+        for (name, bytes) in golden(folder, "json") {
+            let written = Translator::whole(from, &bytes, 1_700_000_000);
+            let written = written.map_or(json!("cannot be said"), |written| serde_json::from_slice(&written).unwrap());
+            insta::assert_json_snapshot!(format!("{name}-whole-from-{}", from.as_str().replace(' ', "-")), written);
+        }
+    }
+}
+
+fn error(from: Dialect, status: u16, body: &str) -> Value {
+    let mut translator = Translator::error(from, status);
+    let mut out = Vec::new();
+    for piece in body.as_bytes().chunks(3) {
+        translator.feed(piece, &mut out);
+    }
+    assert!(out.is_empty());
+    translator.finish(BodyEnd::Whole, &mut out);
+    serde_json::from_slice(&out).unwrap()
+}
+
+#[test]
+fn errors_keep_their_words() {
+    let anthropic = r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded é"}}"#;
+    assert_eq!(
+        error(Dialect::Messages, 529, anthropic),
+        json!({"error": {"message": "Overloaded é", "type": "overloaded_error", "param": null, "code": null}})
+    );
+    for (status, kind) in
+        [(400, "invalid_request_error"), (401, "authentication_error"), (429, "rate_limit_error"), (500, "api_error")]
+    {
+        let openai = r#"{"error":{"message":"no","type":"x","param":null,"code":"c"}}"#;
+        let told = json!({"type": "error", "error": {"type": kind, "message": "no"}});
+        assert_eq!(error(Dialect::Chat, status, openai), told);
+    }
+    for (from, body) in [(Dialect::Chat, "<html>"), (Dialect::Messages, ""), (Dialect::Chat, "[]")] {
+        assert!(error(from, 502, body)["error"]["message"].is_string());
+    }
+    let vllm = r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#;
+    assert_eq!(error(Dialect::Chat, 400, vllm)["error"]["message"], "too long");
+}
+
+#[test]
+fn t17_interleaved_calls_become_blocks_one_after_the_other() {
+    let piece = |index: u64, id: &str, name: &str, arguments: &str| {
+        let mut call = json!({"index": index, "function": {"arguments": arguments}});
+        if !id.is_empty() {
+            call["id"] = json!(id);
+            call["function"]["name"] = json!(name);
+        }
+        format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}))
+    };
+    let text = [
+        piece(0, "call_a", "f", ""),
+        piece(1, "call_b", "g", ""),
+        piece(0, "", "", "{\"a\":"),
+        piece(1, "", "", "{\"b\":"),
+        piece(1, "", "", "\"é\"}"),
+        piece(0, "", "", "1}"),
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n"
+            .to_owned(),
+    ]
+    .concat();
+    let written = stream(Dialect::Chat, &[text.as_bytes()]);
+    let mut observer = Observer::new(Expect { dialect: Dialect::Messages, stream: true, ..Expect::default() });
+    observer.feed(written.as_bytes());
+    assert_eq!(observer.finish().tool_calls, 2);
+    insta::assert_snapshot!(written);
+}
+
+#[test]
+fn a_client_that_did_not_ask_is_told_no_usage() {
+    let bytes = &golden("anthropic", "sse")["text"];
+    let mut translator = Translator::stream(Dialect::Messages, 1, Told::No);
+    let mut out = Vec::new();
+    translator.feed(bytes, &mut out);
+    translator.finish(BodyEnd::Whole, &mut out);
+    let out = String::from_utf8(out).unwrap();
+    assert!(!out.contains("usage") && out.ends_with("data: [DONE]\n\n"), "T11: {out}");
+    assert_eq!(out.matches("[DONE]").count(), 1, "T13");
+}

@@ -1,0 +1,4 @@
+//! Golden files of each direction, read by people; and what holds of all of them.
+
+mod answers;
+mod requests;

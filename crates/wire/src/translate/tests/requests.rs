@@ -1,0 +1,228 @@
+//! Requests.
+
+use crate::dialect::Dialect;
+use crate::openai::ChatRequest;
+use crate::translate::{LimitName, Terms, request};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const TERMS: Terms = Terms { max_tokens: 4096, limit: LimitName::MaxCompletionTokens };
+
+fn translate(dialect: Dialect, body: &Value) -> Result<Value, String> {
+    let body = body.to_string();
+    let read = ChatRequest::read_as(dialect, body.as_bytes()).unwrap();
+    let written = request(&read, TERMS).map_err(|error| error.to_string())?;
+    Ok(serde_json::from_slice(&written).unwrap())
+}
+
+fn chat(rest: Value) -> Value {
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
+    body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    body
+}
+
+fn messages(rest: Value) -> Value {
+    let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+    body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    body
+}
+
+fn full_chat() -> Value {
+    chat(json!({
+        "messages": [
+            {"role": "developer", "content": "Be kind."},
+            {"role": "system", "content": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "user", "content": [
+                {"type": "text", "text": "Look é \"q\""},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBO/+==", "detail": "auto"}},
+                {"type": "image_url", "image_url": {"url": "https://example.org/a.jpg"}},
+            ]},
+            {"role": "assistant", "content": null, "refusal": null, "reasoning_content": "hm", "tool_calls": [
+                {"id": "call_a", "type": "function", "function": {"name": "f", "arguments": "{\"n\": 1.50, \"s\": \"é\"}"}},
+                {"id": "call_b", "type": "function", "function": {"name": "f", "arguments": ""}},
+            ]},
+            {"role": "tool", "tool_call_id": "call_a", "content": "one"},
+            {"role": "tool", "tool_call_id": "call_b", "content": [{"type": "text", "text": "two"}]},
+            {"role": "user", "content": "And?"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}, "strict": true}}],
+        "tool_choice": "required", "parallel_tool_calls": false, "temperature": 0.5, "top_p": 0.9, "stop": "END",
+        "max_completion_tokens": 77, "stream": true, "stream_options": {"include_usage": true}, "user": "u-1",
+        "metadata": {"session_id": "s"}, "n": 1, "frequency_penalty": 0, "logit_bias": {}, "seed": null, "store": false,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}, "strict": true}},
+    }))
+}
+
+fn full_messages() -> Value {
+    messages(json!({
+        "system": [{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}, {"type": "text", "text": "Be brief."}],
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "text", "text": "Look é \"q\""},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO/+=="}},
+                {"type": "image", "source": {"type": "url", "url": "https://example.org/a.jpg"}},
+            ]},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "s"},
+                {"type": "text", "text": "Let me see."},
+                {"type": "tool_use", "id": "toolu_a", "name": "f", "input": {"n": 1.5}},
+                {"type": "tool_use", "id": "toolu_b", "name": "f", "input": {}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "toolu_a", "content": "one"},
+                {"type": "tool_result", "tool_use_id": "toolu_b", "content": [{"type": "text", "text": "two"}], "is_error": true},
+                {"type": "text", "text": "And?"},
+            ]},
+        ],
+        "tools": [{"name": "f", "description": "d", "input_schema": {"type": "object", "properties": {}}}],
+        "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": true},
+        "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["END"], "stream": true,
+        "metadata": {"user_id": "u-1"}, "thinking": {"type": "disabled"}, "service_tier": "auto",
+        "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+    }))
+}
+
+#[test]
+fn chat_completions_become_messages() {
+    insta::assert_json_snapshot!(translate(Dialect::Chat, &full_chat()).unwrap());
+}
+
+#[test]
+fn messages_become_chat_completions() {
+    insta::assert_json_snapshot!(translate(Dialect::Messages, &full_messages()).unwrap());
+}
+
+#[test]
+fn what_goes_over_and_back_says_the_same() {
+    let there = translate(Dialect::Messages, &full_messages()).unwrap();
+    let back = translate(Dialect::Chat, &there).unwrap();
+    let again = translate(Dialect::Messages, &back).unwrap();
+    assert_eq!(there, again);
+}
+
+#[test]
+fn the_limit_of_tokens_has_two_names_and_a_default() {
+    assert_eq!(translate(Dialect::Chat, &chat(json!({}))).unwrap()["max_tokens"], 4096);
+    assert_eq!(translate(Dialect::Chat, &chat(json!({"max_tokens": 5}))).unwrap()["max_tokens"], 5);
+    assert_eq!(translate(Dialect::Messages, &messages(json!({}))).unwrap()["max_completion_tokens"], 9);
+    let body = messages(json!({})).to_string();
+    let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
+    let older = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&older).unwrap()["max_tokens"], 9);
+}
+
+#[test]
+fn arguments_and_pictures_go_over_byte_for_byte() {
+    let body = r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{\"b\":12345678901234567890.10, \"a\":1e400}"}}]},{"role":"tool","tool_call_id":"a","content":""},{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image\/webp;base64,AA\/+"}}]}]}"#;
+    let read = ChatRequest::read(body.as_bytes()).unwrap();
+    let there = String::from_utf8(request(&read, TERMS).unwrap()).unwrap();
+    assert!(there.contains(r#""input":{"b":12345678901234567890.10, "a":1e400}"#), "{there}");
+    assert!(there.contains(r#"{"type":"base64","media_type":"image/webp","data":"AA/+"}"#), "{there}");
+    let read = ChatRequest::read_as(Dialect::Messages, there.as_bytes()).unwrap();
+    let back = String::from_utf8(request(&read, TERMS).unwrap()).unwrap();
+    assert!(back.contains(r#""arguments":"{\"b\":12345678901234567890.10, \"a\":1e400}""#), "{back}");
+    assert!(back.contains(r#""url":"data:image/webp;base64,AA/+""#), "{back}");
+}
+
+#[test]
+fn what_messages_cannot_say_is_refused_by_name() {
+    let user = |part: Value| json!({"messages": [{"role": "user", "content": [part]}]});
+    let call = |arguments: &str, id: &str| {
+        json!({"messages": [
+            {"role": "assistant", "tool_calls": [{"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}}]},
+            {"role": "tool", "tool_call_id": id, "content": "x"},
+        ]})
+    };
+    let cases = [
+        json!({"n": 2}),
+        json!({"seed": 1}),
+        json!({"temperature": 1.5}),
+        json!({"frequency_penalty": 0.1}),
+        json!({"logprobs": true}),
+        json!({"reasoning_effort": "low"}),
+        json!({"response_format": {"type": "json_object"}}),
+        json!({"tools": [{"type": "custom", "custom": {"name": "f"}}]}),
+        json!({"tool_choice": "required"}),
+        json!({"store": true}),
+        json!({"web_search_options": {}}),
+        json!({"messages": []}),
+        json!({"messages": [{"role": "system", "content": "only"}]}),
+        json!({"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "late"}, {"role": "user", "content": "b"}]}),
+        json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}),
+        json!({"messages": [{"role": "user", "content": "a", "name": "Ann"}]}),
+        json!({"messages": [{"role": "user", "content": ""}]}),
+        user(json!({"type": "input_audio", "input_audio": {}})),
+        user(json!({"type": "file", "file": {"file_id": "f"}})),
+        user(json!({"type": "image_url", "image_url": {"url": "x", "detail": "low"}})),
+        user(json!({"type": "image_url", "image_url": {"url": "data:image/tiff;base64,AA"}})),
+        call("[1]", "a"),
+        call("{", "a"),
+        call("{}", "a.b"),
+    ];
+    let told: Vec<String> = cases
+        .iter()
+        .map(|case| format!("{case}\n    {}", translate(Dialect::Chat, &chat(case.clone())).unwrap_err()))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn what_chat_completions_cannot_say_is_refused_by_name() {
+    let user = |block: Value| json!({"messages": [{"role": "user", "content": [block]}]});
+    let cases = [
+        json!({"thinking": {"type": "enabled", "budget_tokens": 1024}}),
+        json!({"top_k": 5}),
+        json!({"container": "c"}),
+        json!({"output_config": {"effort": "low"}}),
+        json!({"stop_sequences": ["a", "b", "c", "d", "e"]}),
+        json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
+        json!({"system": [{"type": "image"}]}),
+        json!({"messages": []}),
+        json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "prefill"}]}),
+        user(json!({"type": "document", "source": {}})),
+        user(json!({"type": "image", "source": {"type": "file", "file_id": "f"}})),
+        user(json!({"type": "tool_result", "tool_use_id": "a", "content": [{"type": "image"}]})),
+        user(json!({"type": "text", "text": "x", "citations": [1]})),
+        json!({"messages": [{"role": "assistant", "content": [{"type": "server_tool_use"}]}, {"role": "user", "content": "b"}]}),
+    ];
+    let told: Vec<String> = cases
+        .iter()
+        .map(|case| format!("{case}\n    {}", translate(Dialect::Messages, &messages(case.clone())).unwrap_err()))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+/// Turns of a conversation that both dialects can say: text, then perhaps calls with their results.
+fn turns() -> impl Strategy<Value = Vec<Value>> {
+    let text = "[a-zé漢😀\"\\\\\n ]{1,12}";
+    let calls = prop::collection::vec(("[a-z]{1,6}", 0_u32..9), 0..3);
+    let turn = (text, text, calls).prop_map(|(asked, said, calls)| {
+        let mut turn = vec![json!({"role": "user", "content": asked})];
+        let mut answer = json!({"role": "assistant", "content": said});
+        let named: Vec<Value> = calls
+            .iter()
+            .enumerate()
+            .map(|(at, (name, n))| json!({"id": format!("call_{at}"), "type": "function", "function": {"name": name, "arguments": format!("{{\"n\":{n}}}")}}))
+            .collect();
+        let results = (0..calls.len()).map(|at| json!({"role": "tool", "tool_call_id": format!("call_{at}"), "content": "r"}));
+        if !calls.is_empty() {
+            answer["tool_calls"] = json!(named);
+        }
+        turn.push(answer);
+        turn.extend(results);
+        turn
+    });
+    prop::collection::vec(turn, 0..4).prop_map(|turns| turns.concat())
+}
+
+proptest! {
+    #[test]
+    fn a_conversation_comes_back_as_it_went(mut turns in turns()) {
+        turns.push(json!({"role": "user", "content": "last"}));
+        let body = json!({"model": "m", "max_completion_tokens": 5, "messages": turns});
+        let there = translate(Dialect::Chat, &body).unwrap();
+        let mut back = translate(Dialect::Messages, &there).unwrap();
+        // A result alone in its list of blocks is a text again.
+        prop_assert_eq!(back["messages"].take(), body["messages"].clone());
+    }
+}

@@ -1,0 +1,320 @@
+//! A request of messages as chat completions.
+
+use super::object::Object;
+use super::{LimitName, Terms, Untranslatable, put};
+use crate::dialect::Dialect;
+use crate::json;
+use crate::openai::{ChatRequest, items};
+
+const TO: Dialect = Dialect::Chat;
+/// As many stop sequences as chat completions take.
+const STOPS_MAX: usize = 4;
+
+type Result<T> = std::result::Result<T, Untranslatable>;
+
+pub(super) fn request(messages: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>> {
+    let top = Object::read(messages.body());
+    for (name, value) in top.members() {
+        check(&name, value)?;
+    }
+    let mut out = Vec::with_capacity(messages.body().len() + 256);
+    put(&mut out, &[br#"{"model":"#, top.get("model").unwrap_or(br#""""#), br#","messages":["#]);
+    let mut written = Vec::new();
+    if let Some(system) = top.get("system") {
+        let parts = text_parts(system)?;
+        if !parts.is_empty() {
+            written.push(message("system", &parts));
+        }
+    }
+    let turns = top.get("messages").filter(|turns| turns.starts_with(b"[")).map(items).unwrap_or_default();
+    for turn in &turns {
+        let turn = Object::read(turn);
+        known(&turn, &["role", "content"])?;
+        match turn.text("role").as_deref() {
+            Some("user") => user(&turn, &mut written)?,
+            Some("assistant") => written.push(assistant(&turn)?),
+            _ => return Err(refuse("a message of another role")),
+        }
+    }
+    match turns.last().map(|turn| Object::read(turn).is("role", "assistant")) {
+        Some(false) => {}
+        Some(true) => return Err(refuse("the beginning of an answer, to go on with")),
+        None => return Err(refuse("a request without messages")),
+    }
+    put(&mut out, &[&written.join(&b','), b"]"]);
+    parameters(&top, terms, &mut out)?;
+    declarations(&top, &mut out)?;
+    out.push(b'}');
+    Ok(out)
+}
+
+fn refuse(what: &'static str) -> Untranslatable {
+    Untranslatable::new(TO, what)
+}
+
+fn known(object: &Object<'_>, members: &[&str]) -> Result<()> {
+    object.other_than(members).map_or(Ok(()), |name| Err(Untranslatable::member(TO, &name)))
+}
+
+/// Whether a member can be said at all; those that can be said are written elsewhere.
+fn check(name: &str, value: &[u8]) -> Result<()> {
+    let fits = match name {
+        "model" | "messages" | "system" | "max_tokens" | "temperature" | "top_p" | "stop_sequences" | "stream"
+        | "metadata" | "tools" | "tool_choice" | "output_config" | "output_format" => true,
+        "service_tier" => matches!(value, br#""auto""# | br#""standard_only""#),
+        "thinking" => Object::read(value).is("type", "disabled"),
+        // A mark for the whole of what is said; the provider keeps a cache of its own.
+        "cache_control" => true,
+        "mcp_servers" => items(value).is_empty(),
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(Untranslatable::member(TO, name)) }
+}
+
+/// The texts of a content that holds nothing but text, as strings in their quotes.
+fn text_parts(content: &[u8]) -> Result<Vec<&[u8]>> {
+    if content.starts_with(b"\"") {
+        return Ok(if content == br#""""# { Vec::new() } else { vec![content] });
+    }
+    let mut parts = Vec::new();
+    for block in items(content) {
+        let block = Object::read(block);
+        if !block.is("type", "text") {
+            return Err(refuse("a content that is no text, where only text can stand"));
+        }
+        parts.extend(text_block(&block)?);
+    }
+    Ok(parts)
+}
+
+fn text_block<'a>(block: &Object<'a>) -> Result<Option<&'a [u8]>> {
+    known(block, &["type", "text", "cache_control", "citations"])?;
+    if block.get("citations").is_some_and(|citations| !items(citations).is_empty()) {
+        return Err(Untranslatable::member(TO, "citations"));
+    }
+    Ok(block.string("text"))
+}
+
+/// A message with a text, or with parts where there are several.
+fn message(role: &str, texts: &[&[u8]]) -> Vec<u8> {
+    let mut out = [br#"{"role":""#, role.as_bytes(), br#"","content":"#].concat();
+    content(texts, &mut out);
+    out.push(b'}');
+    out
+}
+
+fn content(texts: &[&[u8]], out: &mut Vec<u8>) {
+    match texts {
+        [] => out.extend_from_slice(br#""""#),
+        [one] => out.extend_from_slice(one),
+        many => {
+            let parts: Vec<Vec<u8>> = many.iter().map(|text| part(text)).collect();
+            put(out, &[b"[", &parts.join(&b','), b"]"]);
+        }
+    }
+}
+
+fn part(text: &[u8]) -> Vec<u8> {
+    [br#"{"type":"text","text":"#, text, b"}"].concat()
+}
+
+/// A turn of the user: the results of tools, which are messages of their own, then all else.
+fn user(turn: &Object<'_>, written: &mut Vec<Vec<u8>>) -> Result<()> {
+    let content = turn.get("content").unwrap_or(b"[]");
+    if content.starts_with(b"\"") {
+        written.push(message("user", &[content]));
+        return Ok(());
+    }
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    let (mut results, mut only_text) = (0, None);
+    for block in items(content) {
+        let block = Object::read(block);
+        match block.text("type").as_deref() {
+            Some("text") => {
+                let text = text_block(&block)?.unwrap_or(br#""""#);
+                only_text = parts.is_empty().then_some(text);
+                parts.push(part(text));
+            }
+            Some("image") => {
+                only_text = None;
+                parts.push(picture(&block)?);
+            }
+            Some("tool_result") if parts.is_empty() => {
+                results += 1;
+                written.push(result(&block)?);
+            }
+            Some("tool_result") => return Err(refuse("a tool's result behind something else")),
+            _ => return Err(refuse("a block that is neither text, picture nor a tool's result")),
+        }
+    }
+    match only_text {
+        Some(text) => written.push(message("user", &[text])),
+        None if !parts.is_empty() => {
+            written.push([br#"{"role":"user","content":["#, &parts.join(&b',')[..], b"]}"].concat());
+        }
+        None if results == 0 => return Err(refuse("an empty message")),
+        None => {}
+    }
+    Ok(())
+}
+
+fn picture(block: &Object<'_>) -> Result<Vec<u8>> {
+    known(block, &["type", "source", "cache_control"])?;
+    let source = block.object("source").ok_or_else(|| refuse("a picture without a source"))?;
+    known(&source, &["type", "media_type", "data", "url"])?;
+    let url = match source.text("type").as_deref() {
+        Some("base64") => {
+            let kind = source.text("media_type").unwrap_or_default();
+            format!("data:{kind};base64,{}", source.text("data").unwrap_or_default())
+        }
+        Some("url") => source.text("url").unwrap_or_default().into_owned(),
+        _ => return Err(refuse("a picture that the provider keeps")),
+    };
+    let mut out = br#"{"type":"image_url","image_url":{"url":"#.to_vec();
+    json::quote(&url, &mut out);
+    out.extend_from_slice(b"}}");
+    Ok(out)
+}
+
+/// A tool's result. That it is an error its content says; chat completions have no other place for it.
+fn result(block: &Object<'_>) -> Result<Vec<u8>> {
+    known(block, &["type", "tool_use_id", "content", "is_error", "cache_control"])?;
+    let id = block.string("tool_use_id").ok_or_else(|| refuse("a tool's result without an id"))?;
+    let texts = block.get("content").map(text_parts).transpose()?.unwrap_or_default();
+    let mut out = [br#"{"role":"tool","tool_call_id":"#, id, br#","content":"#].concat();
+    content(&texts, &mut out);
+    out.push(b'}');
+    Ok(out)
+}
+
+/// A turn of the assistant: its text, then its calls. What it thought is sealed for its own provider.
+fn assistant(turn: &Object<'_>) -> Result<Vec<u8>> {
+    let said = turn.get("content").unwrap_or(b"[]");
+    if said.starts_with(b"\"") {
+        return Ok(message("assistant", &[said]));
+    }
+    let (mut texts, mut calls) = (Vec::new(), Vec::new());
+    for block in items(said) {
+        let block = Object::read(block);
+        match block.text("type").as_deref() {
+            Some("text") if calls.is_empty() => texts.extend(text_block(&block)?),
+            Some("text") => return Err(refuse("a text behind a tool call")),
+            Some("thinking" | "redacted_thinking") => {}
+            Some("tool_use") => calls.push(call(&block)?),
+            _ => return Err(refuse("a block that is neither text nor a tool call")),
+        }
+    }
+    if texts.is_empty() && calls.is_empty() {
+        return Err(refuse("an empty message"));
+    }
+    let mut out = br#"{"role":"assistant","content":"#.to_vec();
+    if texts.is_empty() {
+        out.extend_from_slice(b"null");
+    } else {
+        content(&texts, &mut out);
+    }
+    if !calls.is_empty() {
+        put(&mut out, &[br#","tool_calls":["#, &calls.join(&b','), b"]"]);
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
+fn call(block: &Object<'_>) -> Result<Vec<u8>> {
+    known(block, &["type", "id", "name", "input", "cache_control", "caller"])?;
+    let (Some(id), Some(name)) = (block.string("id"), block.string("name")) else {
+        return Err(refuse("a tool call without id or name"));
+    };
+    let mut out = [br#"{"id":"#, id, br#","type":"function","function":{"name":"#, name].concat();
+    out.extend_from_slice(br#","arguments":"#);
+    json::quote(&String::from_utf8_lossy(block.get("input").unwrap_or(b"{}")), &mut out);
+    out.extend_from_slice(b"}}");
+    Ok(out)
+}
+
+fn parameters(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()> {
+    if let Some(limit) = top.get("max_tokens") {
+        let name: &[u8] = match terms.limit {
+            LimitName::MaxCompletionTokens => b"max_completion_tokens",
+            LimitName::MaxTokens => b"max_tokens",
+        };
+        put(out, &[b",\"", name, b"\":", limit]);
+    }
+    for name in ["temperature", "top_p", "stream"] {
+        if let Some(value) = top.get(name) {
+            put(out, &[b",\"", name.as_bytes(), b"\":", value]);
+        }
+    }
+    if let Some(stops) = top.get("stop_sequences").filter(|stops| !items(stops).is_empty()) {
+        if items(stops).len() > STOPS_MAX {
+            return Err(refuse("more than four stop sequences"));
+        }
+        put(out, &[br#","stop":"#, stops]);
+    }
+    if let Some(metadata) = top.object("metadata") {
+        known(&metadata, &["user_id"])?;
+        if let Some(user) = metadata.string("user_id") {
+            put(out, &[br#","user":"#, user]);
+        }
+    }
+    let mut format = top.object("output_format");
+    if let Some(config) = top.object("output_config") {
+        known(&config, &["format"])?;
+        format = config.object("format").or(format);
+    }
+    let Some(format) = format else { return Ok(()) };
+    let schema = format.get("schema").filter(|_| format.is("type", "json_schema"));
+    let schema = schema.ok_or_else(|| Untranslatable::member(TO, "format"))?;
+    let head = br#","response_format":{"type":"json_schema","json_schema":{"name":"answer","strict":true,"schema":"#;
+    put(out, &[head, schema, b"}}"]);
+    Ok(())
+}
+
+fn declarations(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let tools = top.get("tools").map(items).unwrap_or_default();
+    if tools.is_empty() {
+        return Ok(());
+    }
+    let mut written: Vec<Vec<u8>> = Vec::with_capacity(tools.len());
+    for tool in tools {
+        written.push(function(&Object::read(tool))?);
+    }
+    put(out, &[br#","tools":["#, &written.join(&b','), b"]"]);
+    let Some(choice) = top.object("tool_choice") else { return Ok(()) };
+    known(&choice, &["type", "name", "disable_parallel_tool_use"])?;
+    match (choice.text("type").as_deref(), choice.string("name")) {
+        (Some("auto"), _) => out.extend_from_slice(br#","tool_choice":"auto""#),
+        (Some("any"), _) => out.extend_from_slice(br#","tool_choice":"required""#),
+        (Some("none"), _) => out.extend_from_slice(br#","tool_choice":"none""#),
+        (Some("tool"), Some(name)) => {
+            put(out, &[br#","tool_choice":{"type":"function","function":{"name":"#, name, b"}}"]);
+        }
+        _ => return Err(Untranslatable::member(TO, "tool_choice")),
+    }
+    if choice.get("disable_parallel_tool_use") == Some(b"true") {
+        out.extend_from_slice(br#","parallel_tool_calls":false"#);
+    }
+    Ok(())
+}
+
+fn function(tool: &Object<'_>) -> Result<Vec<u8>> {
+    if !(tool.get("type").is_none() || tool.is("type", "custom")) {
+        return Err(refuse("a tool of the provider's own"));
+    }
+    let known_members =
+        ["type", "name", "description", "input_schema", "strict", "cache_control", "eager_input_streaming"];
+    known(tool, &known_members)?;
+    let (Some(name), Some(schema)) = (tool.string("name"), tool.get("input_schema")) else {
+        return Err(refuse("a tool without name or schema"));
+    };
+    let mut out = [br#"{"type":"function","function":{"name":"#, name].concat();
+    if let Some(description) = tool.get("description") {
+        put(&mut out, &[br#","description":"#, description]);
+    }
+    put(&mut out, &[br#","parameters":"#, schema]);
+    if tool.get("strict") == Some(b"true") {
+        out.extend_from_slice(br#","strict":true"#);
+    }
+    out.extend_from_slice(b"}}");
+    Ok(out)
+}

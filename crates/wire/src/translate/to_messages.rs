@@ -1,0 +1,363 @@
+//! A chat completions request as messages.
+
+use super::object::Object;
+use super::{Terms, Untranslatable, put};
+use crate::anthropic::tools::from_function;
+use crate::dialect::Dialect;
+use crate::json;
+use crate::openai::{ChatRequest, items};
+
+const TO: Dialect = Dialect::Messages;
+/// What pictures may be.
+const PICTURES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
+
+type Result<T> = std::result::Result<T, Untranslatable>;
+
+/// The turns as they are written: neighbours of one role become one, as the API itself would have it.
+struct Turns {
+    out: Vec<u8>,
+    open: Option<&'static str>,
+    /// The open turn holds something beside results of tools.
+    spoken: bool,
+}
+
+pub(super) fn request(chat: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>> {
+    let top = Object::read(chat.body());
+    for (name, value) in top.members() {
+        check(&name, value)?;
+    }
+    let messages = top.get("messages").filter(|messages| messages.starts_with(b"["));
+    let messages = items(messages.ok_or_else(|| refuse("a request without messages"))?);
+    let leading = messages.iter().take_while(|message| is_system(message)).count();
+    let (system, turns) = messages.split_at(leading);
+
+    let mut out = Vec::with_capacity(chat.body().len() + 256);
+    out.extend_from_slice(br#"{"model":"#);
+    put(&mut out, &[top.get("model").unwrap_or(br#""""#), br#","max_tokens":"#]);
+    match top.get("max_completion_tokens").or_else(|| top.get("max_tokens")) {
+        Some(limit) => out.extend_from_slice(limit),
+        None => out.extend_from_slice(terms.max_tokens.to_string().as_bytes()),
+    }
+    system_prompt(system, &mut out)?;
+    out.extend_from_slice(br#","messages":"#);
+    out.extend_from_slice(&conversation(turns)?);
+    parameters(&top, &mut out)?;
+    declarations(&top, &mut out)?;
+    out.push(b'}');
+    Ok(out)
+}
+
+fn refuse(what: &'static str) -> Untranslatable {
+    Untranslatable::new(TO, what)
+}
+
+/// Whether a member can be said at all; those that can be said are written elsewhere.
+fn check(name: &str, value: &[u8]) -> Result<()> {
+    let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse::<f64>().ok());
+    let fits = match name {
+        "model"
+        | "messages"
+        | "max_tokens"
+        | "max_completion_tokens"
+        | "top_p"
+        | "stop"
+        | "stream"
+        | "stream_options"
+        | "tools"
+        | "tool_choice"
+        | "parallel_tool_calls"
+        | "user"
+        | "response_format" => true,
+        // Notes to the provider's books.
+        "metadata" | "safety_identifier" | "prompt_cache_key" | "prompt_cache_retention" => true,
+        "temperature" => number().is_some_and(|t| (0.0..=1.0).contains(&t)),
+        "n" => value == b"1",
+        "frequency_penalty" | "presence_penalty" => number() == Some(0.0),
+        "store" | "logprobs" => value == b"false",
+        "logit_bias" => Object::read(value).members().next().is_none(),
+        "modalities" => items(value) == [br#""text""#],
+        "service_tier" => matches!(value, br#""auto""# | br#""default""#),
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(Untranslatable::member(TO, name)) }
+}
+
+fn is_system(message: &[u8]) -> bool {
+    json::member(message, "role").and_then(json::text).is_some_and(|role| role == "system" || role == "developer")
+}
+
+fn system_prompt(messages: &[&[u8]], out: &mut Vec<u8>) -> Result<()> {
+    let mut blocks = Vec::new();
+    for message in messages {
+        let message = Object::read(message);
+        known(&message, &["role", "content"])?;
+        texts(message.get("content"), &mut blocks)?;
+    }
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    put(out, &[br#","system":["#, &blocks.join(&b','), b"]"]);
+    Ok(())
+}
+
+/// Text blocks of a content that holds nothing but text; empty texts, which messages refuse, say nothing.
+fn texts(content: Option<&[u8]>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
+    let Some(content) = content else { return Ok(()) };
+    if content.starts_with(b"\"") {
+        if content != br#""""# {
+            blocks.push([br#"{"type":"text","text":"#, content, b"}"].concat());
+        }
+        return Ok(());
+    }
+    for part in items(content) {
+        let part = Object::read(part);
+        if !part.is("type", "text") {
+            return Err(refuse("a content that is no text, where only text can stand"));
+        }
+        if let Some(block) = text_part(&part)? {
+            blocks.push(block);
+        }
+    }
+    Ok(())
+}
+
+fn text_part(part: &Object<'_>) -> Result<Option<Vec<u8>>> {
+    known(part, &["type", "text", "cache_control"])?;
+    let Some(text) = part.string("text").filter(|text| *text != br#""""#) else { return Ok(None) };
+    let mut block = [br#"{"type":"text","text":"#, text].concat();
+    if let Some(mark) = part.get("cache_control") {
+        put(&mut block, &[br#","cache_control":"#, mark]);
+    }
+    block.push(b'}');
+    Ok(Some(block))
+}
+
+fn known(object: &Object<'_>, members: &[&str]) -> Result<()> {
+    object.other_than(members).map_or(Ok(()), |name| Err(Untranslatable::member(TO, &name)))
+}
+
+fn conversation(messages: &[&[u8]]) -> Result<Vec<u8>> {
+    let mut turns = Turns { out: vec![b'['], open: None, spoken: false };
+    for message in messages {
+        let message = Object::read(message);
+        match message.text("role").as_deref() {
+            Some("user") => user(&message, &mut turns)?,
+            Some("assistant") => assistant(&message, &mut turns)?,
+            Some("tool") => result(&message, &mut turns)?,
+            Some("system" | "developer") => return Err(refuse("a system message inside the conversation")),
+            _ => return Err(refuse("a message of another role")),
+        }
+    }
+    match turns.open {
+        Some("user") => Ok(turns.end()),
+        Some(_) => Err(refuse("a last message of the assistant, which it would go on with")),
+        None => Err(refuse("a request without messages")),
+    }
+}
+
+fn user(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
+    known(message, &["role", "content"])?;
+    let content = message.get("content").unwrap_or(b"[]");
+    let mut blocks = Vec::new();
+    if content.starts_with(b"\"") {
+        texts(Some(content), &mut blocks)?;
+    }
+    for part in items(content) {
+        let part = Object::read(part);
+        match part.text("type").as_deref() {
+            Some("text") => blocks.extend(text_part(&part)?),
+            Some("image_url") => blocks.push(picture(&part)?),
+            _ => return Err(refuse("a part that is neither text nor picture")),
+        }
+    }
+    if blocks.is_empty() {
+        return Err(refuse("an empty message"));
+    }
+    for block in blocks {
+        turns.add("user", &block);
+    }
+    turns.spoken = true;
+    Ok(())
+}
+
+fn picture(part: &Object<'_>) -> Result<Vec<u8>> {
+    known(part, &["type", "image_url", "cache_control"])?;
+    let image = part.object("image_url").ok_or_else(|| refuse("a picture without `image_url`"))?;
+    known(&image, &["url", "detail"])?;
+    if image.is("detail", "low") {
+        return Err(refuse("a picture of low detail"));
+    }
+    let url = image.text("url").unwrap_or_default();
+    let mut out = br#"{"type":"image","source":"#.to_vec();
+    if let Some(data) = url.strip_prefix("data:") {
+        let (kind, data) = data.split_once(";base64,").ok_or_else(|| refuse("a picture that is not base64"))?;
+        if !PICTURES.contains(&kind) {
+            return Err(refuse("a picture that is neither JPEG, PNG, GIF nor WebP"));
+        }
+        put(&mut out, &[br#"{"type":"base64","media_type":""#, kind.as_bytes(), br#"","data":"#]);
+        json::quote(data, &mut out);
+    } else {
+        out.extend_from_slice(br#"{"type":"url","url":"#);
+        json::quote(&url, &mut out);
+    }
+    out.push(b'}');
+    if let Some(mark) = part.get("cache_control") {
+        put(&mut out, &[br#","cache_control":"#, mark]);
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
+fn assistant(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
+    // What it thought is sealed for its own provider, or is shown to people only.
+    let thoughts = ["reasoning_content", "reasoning", "annotations"];
+    known(message, &[&["role", "content", "refusal", "tool_calls"][..], &thoughts].concat())?;
+    if message.get("annotations").is_some_and(|notes| !items(notes).is_empty()) {
+        return Err(Untranslatable::member(TO, "annotations"));
+    }
+    let mut blocks = Vec::new();
+    texts(message.get("content"), &mut blocks)?;
+    texts(message.string("refusal"), &mut blocks)?;
+    for call in message.get("tool_calls").map(items).unwrap_or_default() {
+        blocks.push(tool_use(&Object::read(call))?);
+    }
+    if blocks.is_empty() {
+        return Err(refuse("an empty message"));
+    }
+    for block in blocks {
+        turns.add("assistant", &block);
+    }
+    Ok(())
+}
+
+fn tool_use(call: &Object<'_>) -> Result<Vec<u8>> {
+    // Servers number calls in whole answers too, and clients send the number back.
+    known(call, &["id", "type", "function", "index"])?;
+    let function = call.object("function").ok_or_else(|| refuse("a call of a tool that is no function"))?;
+    known(&function, &["name", "arguments"])?;
+    let arguments = function.text("arguments").unwrap_or_default();
+    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments.trim() };
+    if !arguments.starts_with('{') || json::check(arguments.as_bytes()).is_err() {
+        return Err(refuse("arguments of a tool call that are no JSON object"));
+    }
+    let mut out = br#"{"type":"tool_use","id":"#.to_vec();
+    out.extend_from_slice(id(call, "id")?);
+    put(&mut out, &[br#","name":"#, function.string("name").unwrap_or(br#""""#)]);
+    put(&mut out, &[br#","input":"#, arguments.as_bytes(), b"}"]);
+    Ok(out)
+}
+
+/// The id of a call, of the letters that messages allow.
+fn id<'a>(object: &Object<'a>, key: &str) -> Result<&'a [u8]> {
+    let id = object.string(key).ok_or_else(|| refuse("a tool call without an id"))?;
+    let letters = &id[1..id.len() - 1];
+    let fits = |letter: &u8| letter.is_ascii_alphanumeric() || matches!(letter, b'_' | b'-');
+    if !letters.is_empty() && letters.iter().all(fits) { Ok(id) } else { Err(refuse("the id of a tool call")) }
+}
+
+fn result(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
+    known(message, &["role", "content", "tool_call_id", "name"])?;
+    if turns.open == Some("user") && turns.spoken {
+        return Err(refuse("a tool's result behind something else"));
+    }
+    let mut blocks = Vec::new();
+    texts(message.get("content"), &mut blocks)?;
+    let mut block = br#"{"type":"tool_result","tool_use_id":"#.to_vec();
+    put(&mut block, &[id(message, "tool_call_id")?, br#","content":["#, &blocks.join(&b','), b"]}"]);
+    turns.add("user", &block);
+    Ok(())
+}
+
+fn parameters(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
+    for name in ["temperature", "top_p", "stream"] {
+        if let Some(value) = top.get(name) {
+            put(out, &[b",\"", name.as_bytes(), b"\":", value]);
+        }
+    }
+    match top.get("stop") {
+        Some(one) if one.starts_with(b"\"") => put(out, &[br#","stop_sequences":["#, one, b"]"]),
+        Some(many) => put(out, &[br#","stop_sequences":"#, many]),
+        None => {}
+    }
+    if let Some(user) = top.string("user") {
+        put(out, &[br#","metadata":{"user_id":"#, user, b"}"]);
+    }
+    let Some(format) = top.object("response_format") else { return Ok(()) };
+    match format.text("type").as_deref() {
+        Some("text") => Ok(()),
+        Some("json_schema") => {
+            let described = format.object("json_schema");
+            let schema = described.and_then(|described| described.get("schema"));
+            let schema = schema.ok_or_else(|| refuse("a JSON answer without a schema"))?;
+            put(out, &[br#","output_config":{"format":{"type":"json_schema","schema":"#, schema, b"}}"]);
+            Ok(())
+        }
+        _ => Err(refuse("a JSON answer without a schema")),
+    }
+}
+
+fn declarations(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let tools = top.get("tools").map(items).unwrap_or_default();
+    if tools.is_empty() {
+        return if top.get("tool_choice").is_none_or(|choice| matches!(choice, br#""auto""# | br#""none""#)) {
+            Ok(())
+        } else {
+            Err(Untranslatable::member(TO, "tool_choice"))
+        };
+    }
+    out.extend_from_slice(br#","tools":["#);
+    for (place, tool) in tools.into_iter().enumerate() {
+        let tool = Object::read(tool);
+        known(&tool, &["type", "function"])?;
+        let function = tool.get("function").ok_or_else(|| refuse("a tool that is no function"))?;
+        known(&Object::read(function), &["name", "description", "parameters", "strict"])?;
+        if place > 0 {
+            out.push(b',');
+        }
+        from_function(function, out);
+    }
+    out.push(b']');
+    choice(top, out)
+}
+
+fn choice(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
+    let alone = top.get("parallel_tool_calls") == Some(b"false");
+    let chosen = top.get("tool_choice");
+    let mut choice = match chosen {
+        None if !alone => return Ok(()),
+        None | Some(br#""auto""#) => br#"{"type":"auto""#.to_vec(),
+        Some(br#""none""#) => br#"{"type":"none""#.to_vec(),
+        Some(br#""required""#) => br#"{"type":"any""#.to_vec(),
+        Some(named) => {
+            let function = Object::read(named).object("function").and_then(|function| function.string("name"));
+            let name = function.ok_or_else(|| Untranslatable::member(TO, "tool_choice"))?;
+            [br#"{"type":"tool","name":"#, name].concat()
+        }
+    };
+    if alone && chosen != Some(br#""none""#) {
+        choice.extend_from_slice(br#","disable_parallel_tool_use":true"#);
+    }
+    put(out, &[br#","tool_choice":"#, &choice, b"}"]);
+    Ok(())
+}
+
+impl Turns {
+    fn add(&mut self, role: &'static str, block: &[u8]) {
+        if self.open == Some(role) {
+            self.out.push(b',');
+        } else {
+            if self.open.is_some() {
+                self.out.extend_from_slice(b"]},");
+            }
+            put(&mut self.out, &[br#"{"role":""#, role.as_bytes(), br#"","content":["#]);
+            self.open = Some(role);
+            self.spoken = false;
+        }
+        self.out.extend_from_slice(block);
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.out.extend_from_slice(b"]}]");
+        self.out
+    }
+}
