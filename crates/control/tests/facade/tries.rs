@@ -20,7 +20,7 @@ fn sealed(minute: u64, number: Number, canary_bad: u64) -> SealedBucket {
     };
     let (control, canary) = (counts(1_881, 19), counts(100 - canary_bad, canary_bad));
     let arms = TwoArms { control, canary, ..TwoArms::default() };
-    SealedBucket { number, stratum: Stratum(0), bucket: minute, metrics: [(Metric::ErrorRate, arms)].into() }
+    SealedBucket { number, stratum: Stratum(0), bucket: minute, own: None, metrics: [(Metric::ErrorRate, arms)].into() }
 }
 
 /// Twenty minutes of evidence, as a process before this one stored them.

@@ -1,6 +1,5 @@
 //! What is unsafe in a plan, what cannot be decided at its traffic, and what could decide it.
 
-use crate::evidence::yardstick::QUANTILE;
 use crate::forecast::Outlook;
 use crate::forecast::course::{Asked, Track};
 use crate::forecast::foresee::{Ahead, within};
@@ -229,9 +228,10 @@ impl Seen<'_> {
         // How many times stable's own badness, time or amount the limit is.
         let headroom = match guardrail.metric.kind() {
             Kind::Rate | Kind::Score => limit / traffic.badness(&guardrail.metric).max(1e-9),
-            Kind::Exceedance => {
-                traffic.times(&guardrail.metric).quantile(QUANTILE).map_or(f64::INFINITY, |p95| limit / p95)
-            }
+            Kind::Exceedance => traffic
+                .times(&guardrail.metric)
+                .quantile(guardrail.metric.quantile().unwrap_or(0.95))
+                .map_or(f64::INFINITY, |p95| limit / p95),
             Kind::Amount => {
                 let cap = track.yardstick.cap.get(&guardrail.metric).copied().unwrap_or(f64::INFINITY);
                 let mean = cap * track.yardstick.centre.get(&guardrail.metric).copied().unwrap_or(1.0);

@@ -1,7 +1,6 @@
 //! How bad a canary could be: regressions by name, and what each makes of a metric.
 
 use crate::evidence::Yardstick;
-use crate::evidence::yardstick::QUANTILE;
 use crate::forecast::traffic::Traffic;
 use crate::metric::{Direction, Kind};
 use crate::release::defaults;
@@ -60,7 +59,12 @@ impl Regression {
                 let factor = self.factor(guardrail);
                 let tau = yardstick.tau_ms.get(metric).copied().unwrap_or(f64::INFINITY);
                 let above = |threshold: f64| traffic.times(metric).share_above(threshold / factor);
-                Worse { control: 1.0 - QUANTILE, canary: above(tau * widened.ratio), factor, plain: above(tau) }
+                Worse {
+                    control: 1.0 - metric.quantile().unwrap_or(0.95),
+                    canary: above(tau * widened.ratio),
+                    factor,
+                    plain: above(tau),
+                }
             }
             Kind::Amount => {
                 let factor = self.factor(guardrail);
