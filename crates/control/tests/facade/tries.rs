@@ -77,10 +77,8 @@ async fn a_proven_failure_is_not_latched_into_the_next_try_and_its_losses_are_no
     let fixture = fixture.restart().await;
     fixture.report("a", 1);
     fixture.control.tick().await;
-    match fixture.control.release(&first).unwrap().state {
-        State::RollingBack { why: RollbackCause::Guardrail { .. }, .. } => {}
-        other => panic!("{other:?}"),
-    }
+    let state = fixture.control.release(&first).unwrap().state;
+    assert!(matches!(state, State::RollingBack { why: RollbackCause::Guardrail { .. }, .. }), "{state:?}");
     let line = |fixture: &Fixture, id| fixture.control.status(id).unwrap().look.unwrap().analysis.rollback.line;
     let first_line = line(&fixture, &first);
     end(&fixture, &first).await;
