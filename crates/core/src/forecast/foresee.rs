@@ -23,6 +23,8 @@ const SLOW: f64 = 0.9;
 /// Looks ahead from a start at `now`, in the `attempt`-th attempt of the canary, counted from 0.
 #[must_use]
 pub fn foresee(plan: &Plan, policy: &Policy, traffic: &Traffic, attempt: u32, now: UnixMs) -> Outlook {
+    // A ramp is foreseen at its floor: how fast it climbs is not known before its numbers are.
+    let plan = &plan.unclimbed();
     let metrics = watched(policy);
     let traffic = traffic.clone().with_scores(metrics.iter());
     let yardstick = traffic.yardstick(&metrics);

@@ -80,6 +80,13 @@ impl Plan {
         }
     }
 
+    /// The plan with every ramp held at its floor: the slowest that it can go.
+    #[must_use]
+    pub fn unclimbed(&self) -> Self {
+        let stages = self.stages.iter().filter(|stage| !matches!(stage.gate, Gate::Ramp(_)));
+        Self { stages: stages.cloned().collect() }
+    }
+
     /// The place of a stage for people, a ramp counted once: (which, of how many), from 1.
     #[must_use]
     pub fn place(&self, stage: usize) -> (usize, usize) {
@@ -149,6 +156,8 @@ mod tests {
         let plan = Plan { stages };
         assert_eq!((plan.rungs(0), plan.rungs(1), plan.rungs(3), plan.rungs(4)), (0..=0, 1..=3, 1..=3, 4..=4));
         assert_eq!((plan.ramp(0), plan.ramp(1), plan.ramp(3), plan.ramp(4)), (None, Some(ramp), Some(ramp), None));
+        let slowest: Vec<u16> = plan.unclimbed().stages.iter().map(|s| s.weight.bp()).collect();
+        assert_eq!(slowest, [50, 100, 5_000]);
         assert_eq!((plan.place(0), plan.place(2), plan.place(4)), ((1, 3), (2, 3), (3, 3)));
     }
 }
