@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn a_probe_is_rewritten_for_its_version_and_enters_no_tally() {
     let world = World::new(vec![], vec![ok("4")]).await;
-    let mut canary = version("canary", "model-of-canary");
+    let mut canary = version("two", "model-of-canary");
     canary.prompt = Some(Prompt { mode: PromptMode::Replace, text: "Be brief.".to_owned() });
     let probed = world.gateway.probe(&canary, &Bytes::from(QUESTION), LIMIT).await.unwrap();
     assert_eq!(probed.body, completion("4"));
@@ -27,7 +27,7 @@ async fn a_probe_is_rewritten_for_its_version_and_enters_no_tally() {
 async fn trouble_is_told_from_the_versions_own_fault() {
     let scripts = vec![error(429, ""), error(503, ""), error(404, ""), error(400, ""), vec![Step::Close]];
     let world = World::new(vec![], scripts).await;
-    let canary = version("canary", "m");
+    let canary = version("two", "m");
     let mut told = Vec::new();
     for _ in 0..5 {
         told.push(match world.gateway.probe(&canary, &Bytes::from(QUESTION), LIMIT).await {
