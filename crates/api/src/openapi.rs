@@ -53,8 +53,7 @@ fn name<T: ToSchema>() -> String {
 fn operations() -> Vec<Operation> {
     let get = |path, says, gives| Operation { method: "get", path, says, takes: None, gives };
     let post = |path, says, takes, gives| Operation { method: "post", path, says, takes: Some(takes), gives };
-    let command = |path, says| post(path, says, name::<CommandBody>(), Gives::One(name::<CommandOutcome>()));
-    vec![
+    let mut all = vec![
         get("/api/v1/status", "The whole system at a glance.", Gives::One(name::<StatusView>())),
         get("/api/v1/site", "What a release file is read against.", Gives::One(name::<SiteView>())),
         get("/api/v1/routes", "All routes.", Gives::Many(name::<RouteView>())),
@@ -106,6 +105,16 @@ fn operations() -> Vec<Operation> {
             "Whether the record replays to the same decisions.",
             Gives::One(name::<ReplayView>()),
         ),
+    ];
+    all.extend(commands());
+    all
+}
+
+/// What moves a release.
+fn commands() -> Vec<Operation> {
+    let post = |path, says, gives| Operation { method: "post", path, says, takes: Some(name::<CommandBody>()), gives };
+    let command = |path, says| post(path, says, Gives::One(name::<CommandOutcome>()));
+    vec![
         command("/api/v1/releases/{id}/start", "Begin to expose the canary."),
         command("/api/v1/releases/{id}/pause", "Hold it where it is."),
         command("/api/v1/releases/{id}/resume", "Go on."),
@@ -116,7 +125,6 @@ fn operations() -> Vec<Operation> {
         post(
             "/api/v1/rollback-all",
             "Roll back every release that exposes its canary.",
-            name::<CommandBody>(),
             Gives::Many(name::<CommandOutcome>()),
         ),
     ]
