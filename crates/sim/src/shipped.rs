@@ -24,12 +24,15 @@ pub const GROUPS: [Group; 5] = [
     },
 ];
 
-const SOUND: [(&str, &str); 15] = [
+const SOUND: [(&str, &str); 18] = [
     ("healthy", include_str!("../scenarios/healthy.txt")),
     ("refusal_doubled", include_str!("../scenarios/refusal_doubled.txt")),
     ("late_onset", include_str!("../scenarios/late_onset.txt")),
     ("aa", include_str!("../scenarios/aa.txt")),
     ("both_arms_bad", include_str!("../scenarios/both_arms_bad.txt")),
+    ("stable_sick", include_str!("../scenarios/stable_sick.txt")),
+    ("ramp", include_str!("../scenarios/ramp.txt")),
+    ("ramp_bad", include_str!("../scenarios/ramp_bad.txt")),
     ("drifting_load", include_str!("../scenarios/drifting_load.txt")),
     ("session_clusters", include_str!("../scenarios/session_clusters.txt")),
     ("cold_caches", include_str!("../scenarios/cold_caches.txt")),
