@@ -2,16 +2,16 @@
 .PHONY: help demo test lint bench fuzz docs replay backtest promise accidents
 
 help:
-	@echo "make demo     two releases on simulated customers: one rolled back, one promoted"
-	@echo "make test     everything that must hold, SDKs and black box included"
-	@echo "make lint     format, clippy, tidy, generated files, licences, docs"
-	@echo "make bench    against the direct path, nginx and the bare floor, in one run"
-	@echo "make fuzz     each fuzz target for FUZZ_SECONDS (60)"
-	@echo "make docs     the book and the crates' docs"
-	@echo "make replay   recorded generations, DATA=<folder>; JSON=1 for a machine"
-	@echo "make backtest recorded generations through a policy, DATA=<folder>; RUNS=200 splits and orders"
-	@echo "make promise  false rollback, false promotion, detection; FULL=1, JSON=1, RELEASES=n"
-	@echo "make accidents what is decided where the evidence fails; JSON=1 for a machine"
+	@echo "make demo       two releases on simulated customers: one rolled back, one promoted"
+	@echo "make test       everything that must hold, SDKs and black box included"
+	@echo "make lint       format, clippy, tidy, generated files, licences, docs"
+	@echo "make bench      against the direct path, nginx and the bare floor, in one run"
+	@echo "make fuzz       each fuzz target for FUZZ_SECONDS (60)"
+	@echo "make docs       the book and the crates' docs"
+	@echo "make replay     recorded generations, DATA=<folder>; JSON=1 for a machine"
+	@echo "make backtest   recorded generations through a policy, DATA=<folder>; RUNS=200 splits and orders"
+	@echo "make promise    false rollback, false promotion, detection; FULL=1, JSON=1, RELEASES=n"
+	@echo "make accidents  what is decided where the evidence fails; JSON=1 for a machine"
 
 demo:
 	@scripts/demo.sh
