@@ -52,6 +52,8 @@ def lasting(message):
 def said(message):
     """What a person or a program makes of an answer, whichever dialect it came through."""
     text = "".join(block.text for block in message.content if block.type == "text")
+    # The mock cuts its streams between the halves of a surrogate pair; together they are one character again.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16")
     calls = [(block.name, block.input) for block in message.content if block.type == "tool_use"]
     return text, calls, message.stop_reason
 
