@@ -6,7 +6,7 @@
 //! | [`record`] | one recorded request: the documented form of a line |
 //! | [`data`] | the recorded sessions in memory, read in one stream |
 //! | [`inject`] | a regression of chosen size, laid on stable's own sessions |
-//! | [`bench`] | the policy and the data put together, ready to be run |
+//! | [`bench`](mod@bench) | the policy and the data put together, ready to be run |
 //! | `play` | one release from start to end |
 //! | [`paired`] | the same request answered by both versions: the one-sample test |
 //! | [`past`] | the sealed buckets that the store keeps of an earlier release |
