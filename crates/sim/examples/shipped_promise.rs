@@ -1,4 +1,4 @@
-//! The promise on the shipped loop: `promise [RELEASES] [--json]`. Exits with 1 where a rate is broken.
+//! The promise on the shipped loop: `shipped_promise [RELEASES] [--json]`. Exits with 1 where a rate is broken.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
 use coalmine_core::release::state::Cover;
@@ -19,7 +19,7 @@ fn main() -> Result<ExitCode, Failed> {
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--json" => json = true,
-            number => releases = number.parse().map_err(|_| "promise [RELEASES] [--json]")?,
+            number => releases = number.parse().map_err(|_| "shipped_promise [RELEASES] [--json]")?,
         }
     }
     let healthy = healthy()?;
