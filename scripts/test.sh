@@ -13,6 +13,9 @@ fi
 say "examples in the docs"
 cargo test --workspace --doc --quiet
 
+[ -f "${COALMINE_RECORDINGS:-../shared/data/replay}/manifest.json" ] ||
+  say "recorded generations: NOT BACKTESTED, there are none (COALMINE_RECORDINGS names their folder)"
+
 say "the promise, quick"
 RELEASES=40 scripts/promise.sh
 

@@ -6,9 +6,6 @@ use crate::run::SimError;
 use crate::script::{Scenario, ScriptError};
 use coalmine_core::release::policy::NoDataThen;
 use coalmine_core::release::state::CauseKind;
-use coalmine_core::sentinel::{Criticality, Sentinel, Sentinels};
-use coalmine_core::time::SpanMs;
-use coalmine_core::version::JsonText;
 use std::fmt;
 
 /// A release that is promoted well before the end of its world if nothing happens to it.
@@ -35,7 +32,7 @@ pub struct Accident {
 }
 
 /// All of them, in the order of the table.
-pub const ACCIDENTS: [Accident; 10] = [
+pub const ACCIDENTS: [Accident; 11] = [
     Accident { name: "no traffic", lines: "from 0s reports empty" },
     Accident { name: "one arm silent", lines: "from 0s reports canary_unseen" },
     Accident { name: "NaN", lines: "from 0s reports not_numbers" },
@@ -43,15 +40,14 @@ pub const ACCIDENTS: [Accident; 10] = [
     Accident { name: "stale", lines: "from 0s reports stale" },
     Accident { name: "both arms bad", lines: "from 0s both error 30%" },
     Accident { name: "sample ratio mismatch", lines: "from 0s reports canary_thinned" },
-    Accident { name: SENTINELS_UNKNOWN, lines: "" },
+    Accident { name: "all sentinels unknown", lines: "sentinel refund\nfrom 0s sentinels lost" },
+    Accident { name: "sentinels unknown from mid-stage", lines: "sentinel refund\nfrom 10m sentinels lost" },
     Accident { name: "restarted mid-stage, then no reports", lines: "at 40m restart\nfrom 40m reports lost" },
     Accident {
         name: "looks after the end",
         lines: "from 0s canary error 30%\nfrom 1h canary error 0.5%\nafter_end 3h",
     },
 ];
-
-const SENTINELS_UNKNOWN: &str = "all sentinels unknown";
 
 /// The policies on silence, in the order of the table.
 pub const POLICIES: [NoDataThen; 3] = [NoDataThen::Hold, NoDataThen::Rollback, NoDataThen::Warn];
@@ -186,24 +182,7 @@ fn scenario(accident: &Accident, then: NoDataThen) -> Result<Scenario, ScriptErr
     for guardrail in &mut scenario.policy.guardrails {
         guardrail.no_data.then = then;
     }
-    if accident.name == SENTINELS_UNKNOWN {
-        scenario.policy.sentinels = Some(unasked());
-    }
     Ok(scenario)
-}
-
-/// A critical sentinel that nobody asks: its every round is unknown.
-fn unasked() -> Sentinels {
-    let sentinel = Sentinel {
-        name: "refund policy".to_owned(),
-        criticality: Criticality::Critical,
-        runs: 1,
-        need: 1,
-        every: SpanMs::minutes(10),
-        flaky: 0.02,
-        probe: JsonText("{}".to_owned()),
-    };
-    Sentinels { suite: "sentinels.yaml".to_owned(), sentinels: vec![sentinel].into(), qualify: 3, gate: None }
 }
 
 /// The table for people.
@@ -237,13 +216,13 @@ mod tests {
         let passed: Vec<&Cell> = cells.iter().filter(|cell| cell.decided.is_pass()).collect();
         assert!(passed.is_empty(), "{}", table(&cells));
         assert!(cells.iter().all(|cell| cell.broken.is_empty()), "{}", table(&cells));
-        assert_eq!(cells.len(), 30);
+        assert_eq!(cells.len(), 33);
     }
 
     /// What keeps the matrix able to fail: without the accident, or once it is over, the very same release passes.
     #[tokio::test]
     async fn without_its_accident_each_release_passes() {
-        for lines in ["", "from 0s to 30m reports empty", "from 0s to 30m reports lost"] {
+        for lines in ["", "sentinel refund", "from 0s to 30m reports empty", "from 0s to 30m reports lost"] {
             for then in [NoDataThen::Hold, NoDataThen::Warn] {
                 let cell = play(&Accident { name: "none", lines }, then).await.unwrap();
                 assert!(cell.decided.is_pass(), "{lines} {then:?}: {}", cell.why);

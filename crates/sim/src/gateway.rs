@@ -290,12 +290,7 @@ impl<'a> Gateway<'a> {
 
     fn scores_are_lost(&self, at: UnixMs) -> bool {
         let Some(age) = self.age(at) else { return false };
-        self.world.faults.iter().any(|fault| match fault {
-            Fault::ScoresLost { from, to } => *from <= age && age < *to,
-            Fault::StoreDown { .. } | Fault::ReportsLost { .. } | Fault::Meddled { .. } | Fault::Restart { .. } => {
-                false
-            }
-        })
+        self.world.faults.iter().any(|fault| matches!(fault, Fault::ScoresLost { .. }) && fault.is_on(age))
     }
 
     fn note_member(&mut self, visit: &Visit, member: Option<&Membership>, first: bool) {

@@ -3,6 +3,7 @@
 use crate::report::{Ended, SimOutcome};
 use crate::run::SimError;
 use crate::script::Scenario;
+use coalmine_stats::rivals::fixed_sample::wilson;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -152,16 +153,9 @@ impl Runs {
 
 /// `142 of 200 (71.0 %, 64.4 to 76.8)`: a share with Wilson's 95 % interval (1927).
 fn share(part: usize, of: usize) -> String {
-    let (low, high) = wilson(part, of);
+    let (low, high) = wilson(part as u64, of as u64, 0.05);
     let percent = 100.0 * part as f64 / of.max(1) as f64;
     format!("{part:>4} of {of} ({percent:.1} %, {:.1} to {:.1})", 100.0 * low, 100.0 * high)
-}
-
-fn wilson(part: usize, of: usize) -> (f64, f64) {
-    let (n, p, z) = (of.max(1) as f64, part as f64 / of.max(1) as f64, 1.959_964);
-    let middle = (p + z * z / (2.0 * n)) / (1.0 + z * z / n);
-    let half = z / (1.0 + z * z / n) * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
-    ((middle - half).max(0.0), (middle + half).min(1.0))
 }
 
 /// `52 (90 %: 98)`.
@@ -189,12 +183,5 @@ mod tests {
         assert_eq!(runs.outcomes[1], alone.outcomes[0]);
         assert_eq!(runs.ended(End::RolledBack).count(), 3);
         assert!(runs.to_string().starts_with("  rolled back    3 of 3 (100.0 %, 43.9 to 100.0)   minutes "), "{runs}");
-    }
-
-    #[test]
-    fn the_interval_is_wilsons() {
-        let (low, high) = wilson(142, 200);
-        assert!((low - 0.6438).abs() < 5e-4 && (high - 0.7684).abs() < 5e-4, "{low} {high}");
-        assert!(wilson(0, 50).0.abs() < 1e-9 && wilson(0, 50).1 < 0.08);
     }
 }

@@ -147,15 +147,9 @@ impl Life {
 
     async fn break_things(&mut self, age: Option<SpanMs>) {
         let Some(age) = age else { return };
-        let mut down = false;
-        let mut restarts = 0;
-        for fault in &self.faults {
-            match fault {
-                Fault::StoreDown { from, to } => down |= *from <= age && age < *to,
-                Fault::ReportsLost { .. } | Fault::Meddled { .. } | Fault::ScoresLost { .. } => {}
-                Fault::Restart { at } => restarts += usize::from(*at <= age),
-            }
-        }
+        let down = self.faults.iter().any(|fault| matches!(fault, Fault::StoreDown { .. }) && fault.is_on(age));
+        let due = |fault: &&Fault| matches!(fault, Fault::Restart { at } if *at <= age);
+        let restarts = self.faults.iter().filter(due).count();
         if down {
             self.store.set_unavailable();
         } else {
@@ -172,22 +166,19 @@ impl Life {
 
     fn reports_are_lost(&self, age: Option<SpanMs>) -> bool {
         let Some(age) = age else { return false };
-        self.faults.iter().any(|fault| match fault {
-            Fault::ReportsLost { from, to } => *from <= age && age < *to,
-            Fault::StoreDown { .. } | Fault::Meddled { .. } | Fault::ScoresLost { .. } | Fault::Restart { .. } => false,
-        })
+        self.faults.iter().any(|fault| matches!(fault, Fault::ReportsLost { .. }) && fault.is_on(age))
     }
 
     /// What falsifies the reports now, and since when.
     fn meddlings(&self, started_at: Option<UnixMs>, now: UnixMs) -> Vec<(Meddling, UnixMs)> {
         let Some(started_at) = started_at else { return Vec::new() };
         let age = now.since(started_at);
-        let meddled = self.faults.iter().filter_map(|fault| match fault {
-            Fault::Meddled { from, to, how } if *from <= age && age < *to => Some((*how, started_at + *from)),
-            Fault::Meddled { .. }
-            | Fault::StoreDown { .. }
+        let meddled = self.faults.iter().filter(|fault| fault.is_on(age)).filter_map(|fault| match fault {
+            Fault::Meddled { from, how, .. } => Some((*how, started_at + *from)),
+            Fault::StoreDown { .. }
             | Fault::ReportsLost { .. }
             | Fault::ScoresLost { .. }
+            | Fault::SentinelsLost { .. }
             | Fault::Restart { .. } => None,
         });
         meddled.collect()

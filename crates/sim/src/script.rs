@@ -13,7 +13,7 @@
 //!                                 # rate_solved, rate_unsolved
 //! from 2h to 3h both error 30%    # `to` may be left out; also: stable, canary
 //! from 0h to 6h both error 1%..3% # slides
-//! from 1h to 2h store down        # also: `reports lost`, `scores lost`
+//! from 1h to 2h store down        # also: `reports lost`, `scores lost`, `sentinels lost`
 //! at 45m restart
 //! stage 5% bake 30m min 100       # also: `stage acme 50% bake …`, a customer's sessions alone
 //! ramp adaptive harm 5/min from 1% to 50% bake 1h min 100   # instead of a last stage
@@ -242,6 +242,7 @@ impl Scenario {
     fn happen(&mut self, from: SpanMs, to: SpanMs, what: &[&str]) -> Result<(), String> {
         match what {
             ["store", "down"] => self.world.faults.push(Fault::StoreDown { from, to }),
+            ["sentinels", "lost"] => self.world.faults.push(Fault::SentinelsLost { from, to }),
             ["scores", "lost"] => self.world.faults.push(Fault::ScoresLost { from, to }),
             ["reports", "lost"] => self.world.faults.push(Fault::ReportsLost { from, to }),
             ["reports", how] => self.world.faults.push(Fault::Meddled { from, to, how: meddling(how)? }),

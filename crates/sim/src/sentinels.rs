@@ -1,7 +1,7 @@
 //! Sentinels of a world: each version answers each with a chance of its own, and not at all while its provider errs.
 
 use crate::luck::Luck;
-use crate::world::{Side, World};
+use crate::world::{Fault, Side, World};
 use async_trait::async_trait;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{ProbeTrouble, Probed, Prober, Question};
@@ -71,7 +71,11 @@ pub(crate) struct Providers {
 impl Prober for Providers {
     async fn ask(&self, question: &Question) -> Result<Probed, ProbeTrouble> {
         let side = if question.version.model == STABLE { Side::Stable } else { Side::Canary };
-        let truth = self.world.truth(side, Some(self.clock.now().since(self.started_at)));
+        let age = self.clock.now().since(self.started_at);
+        if self.world.faults.iter().any(|fault| matches!(fault, Fault::SentinelsLost { .. }) && fault.is_on(age)) {
+            return Err(ProbeTrouble::Provider("no answer".to_owned()));
+        }
+        let truth = self.world.truth(side, Some(age));
         let asked: Value = serde_json::from_str(&question.body).unwrap_or_default();
         let chances = asked["messages"][0]["content"].as_str().unwrap_or_default();
         let (stable, canary) = chances.split_once(' ').unwrap_or_default();

@@ -201,6 +201,13 @@ pub enum Fault {
         /// Until when.
         to: SpanMs,
     },
+    /// No sentinel gets an answer from any provider: what it would have said is unknown.
+    SentinelsLost {
+        /// From when.
+        from: SpanMs,
+        /// Until when.
+        to: SpanMs,
+    },
     /// The gateway's reports arrive, and are not what was sent.
     Meddled {
         /// From when.
@@ -215,6 +222,20 @@ pub enum Fault {
         /// When.
         at: SpanMs,
     },
+}
+
+impl Fault {
+    /// Whether it is at work at an instant; a restart takes none.
+    pub(crate) fn is_on(&self, at: SpanMs) -> bool {
+        match self {
+            Self::StoreDown { from, to }
+            | Self::ReportsLost { from, to }
+            | Self::Meddled { from, to, .. }
+            | Self::ScoresLost { from, to }
+            | Self::SentinelsLost { from, to } => *from <= at && at < *to,
+            Self::Restart { .. } => false,
+        }
+    }
 }
 
 impl Truth {
