@@ -66,7 +66,7 @@ impl Drop for Counted {
 async fn connection(gateway: Arc<Gateway>, stream: TcpStream, side: Side) {
     gateway.metrics.connections.up();
     let _counted = Counted(gateway.metrics.clone());
-    let _ = stream.set_nodelay(true);
+    at_once(&stream);
     let drained = async {
         let notified = gateway.drained.notified();
         // a drain that began just before would not be told again
@@ -94,6 +94,13 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream, side: Side) {
     }
 }
 
+/// What is written goes out at once: with Nagle's delay a short answer would wait for the other side's
+/// acknowledgement, 40 ms and more.
+fn at_once(stream: &TcpStream) {
+    // a connection that is gone already tells so when it is read
+    let _ = stream.set_nodelay(true);
+}
+
 async fn respond(
     gateway: Arc<Gateway>,
     side: Side,
@@ -103,5 +110,21 @@ async fn respond(
         Ok(gateway.answer(request).await)
     } else {
         Ok(side(request).await.map(AnswerBody::Side))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn t34_a_connection_that_is_accepted_has_no_delay() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (stream, _) = accepted.unwrap();
+        at_once(&stream);
+        assert!(stream.nodelay().unwrap());
+        drop(client);
     }
 }

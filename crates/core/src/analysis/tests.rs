@@ -291,7 +291,7 @@ fn a_stage_without_a_control_is_judged_by_limits_alone() {
 }
 
 #[test]
-fn silence_is_no_data_and_never_healthy() {
+fn s9_silence_is_no_data_and_never_healthy() {
     let mut world = World::new(release(5_000, errors_and_refusals()), 11);
     for _ in 0..90 {
         world.run(25, GOOD);

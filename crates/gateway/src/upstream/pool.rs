@@ -153,11 +153,7 @@ impl Pool {
         if addresses.is_empty() {
             return Err(ProviderError::NoUpstream(name.clone()));
         }
-        let mut http = HttpConnector::new();
-        http.set_nodelay(true);
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(provider.timeouts.connect));
-        http.set_keepalive(Some(IDLE_TIME));
+        let http = connector(provider.timeouts.connect);
         let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_all_versions();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -238,6 +234,16 @@ impl Pool {
     }
 }
 
+/// Connects without Nagle's delay.
+fn connector(within: Duration) -> HttpConnector {
+    let mut http = HttpConnector::new();
+    http.set_nodelay(true);
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(within));
+    http.set_keepalive(Some(IDLE_TIME));
+    http
+}
+
 /// OpenAI itself, on its own or on Azure's machines, wants the limit of tokens under its newer name, which
 /// other servers may not know.
 fn terms(addresses: &[Address]) -> Terms {
@@ -295,6 +301,17 @@ impl Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn t34_a_connection_upstream_has_no_delay() {
+        use tower_service::Service as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let mut connector = connector(Duration::from_secs(60));
+        std::future::poll_fn(|cx| connector.poll_ready(cx)).await.unwrap();
+        let connected = connector.call(uri).await.unwrap();
+        assert!(connected.inner().nodelay().unwrap());
+    }
 
     #[test]
     fn an_address_stands_for_v1() {

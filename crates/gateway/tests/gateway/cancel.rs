@@ -11,7 +11,7 @@ async fn ending(world: &World) -> Ending {
 }
 
 #[tokio::test]
-async fn before_the_first_byte() {
+async fn t22_the_cancel_is_felt_before_the_first_byte() {
     let closed = Arc::new(Notify::new());
     let world = World::new(vec![], vec![vec![Step::UntilClosed(closed.clone())]]).await;
     world.release(10_000).await;
@@ -33,7 +33,7 @@ async fn before_the_first_byte() {
 }
 
 #[tokio::test]
-async fn while_lifecycle_frames_are_held_back() {
+async fn t22_the_cancel_is_felt_while_lifecycle_frames_are_held_back() {
     let closed = Arc::new(Notify::new());
     let script = vec![write(STREAM_HEAD), write(chunk(role())), Step::UntilClosed(closed.clone())];
     let world = World::new(vec![], vec![script]).await;
@@ -47,7 +47,7 @@ async fn while_lifecycle_frames_are_held_back() {
 }
 
 #[tokio::test]
-async fn in_the_middle_of_a_stream() {
+async fn t22_the_cancel_is_felt_in_the_middle_of_a_stream() {
     let closed = Arc::new(Notify::new());
     let script = vec![write(STREAM_HEAD), write(chunk(delta("a"))), Step::UntilClosed(closed.clone())];
     let world = World::new(vec![], vec![script]).await;
@@ -62,7 +62,7 @@ async fn in_the_middle_of_a_stream() {
 }
 
 #[tokio::test]
-async fn in_the_middle_of_a_body() {
+async fn t22_the_cancel_is_felt_in_the_middle_of_a_body() {
     let closed = Arc::new(Notify::new());
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
     let world = World::new(vec![vec![write(head), Step::UntilClosed(closed.clone())]], vec![]).await;
@@ -75,7 +75,7 @@ async fn in_the_middle_of_a_body() {
 }
 
 #[tokio::test]
-async fn while_stable_stands_in() {
+async fn t22_the_cancel_is_felt_while_stable_stands_in() {
     let closed = Arc::new(Notify::new());
     let world = World::new(vec![vec![Step::UntilClosed(closed.clone())]], vec![error(500, "")]).await;
     world.release(10_000).await;
@@ -86,4 +86,20 @@ async fn while_stable_stands_in() {
     soon("stable's cancel", closed.notified()).await;
     let failed = Ending::Failed(coalmine_core::tally::Cause::Server);
     assert_eq!(ending(&world).await, failed, "the canary had failed before");
+}
+
+#[tokio::test]
+async fn t23_a_cancel_is_no_failure_and_leaves_the_pin() {
+    let closed = Arc::new(Notify::new());
+    let script = vec![write(STREAM_HEAD), write(chunk(delta("a"))), Step::UntilClosed(closed.clone())];
+    let world = World::new(vec![], vec![script, ok("again")]).await;
+    world.release(10_000).await;
+    let mut answer = world.send(world.request("/v1/chat/completions", &[("x-session-id", "s-1")], ASK_STREAM)).await;
+    soon("the first frame", answer.body_mut().frame()).await.unwrap().unwrap();
+    drop(answer);
+    soon("the upstream's cancel", closed.notified()).await;
+    let Ending::Cancelled(_) = ending(&world).await else { panic!("not a cancel") };
+    assert_eq!(world.pins.len(), 1);
+    world.gateway.install(&tables(route(2, Some(0)))).await.unwrap();
+    assert_eq!(world.chat("s-1", ASK).await.header("x-coalmine-arm"), "canary", "the session goes on where it was");
 }

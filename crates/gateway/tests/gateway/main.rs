@@ -10,5 +10,10 @@ mod secrecy;
 mod sessions;
 mod support;
 mod translated;
-mod traps;
+mod traps {
+    mod framing;
+    mod limits;
+    mod meaning;
+    mod state;
+}
 mod way;

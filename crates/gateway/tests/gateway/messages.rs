@@ -11,36 +11,36 @@ use http_body_util::BodyExt;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-const ASK: &str = r#"{"model":"support","max_tokens":50,"messages":[{"role":"user","content":"hello"}]}"#;
-const ASK_STREAM: &str =
+pub const ASK: &str = r#"{"model":"support","max_tokens":50,"messages":[{"role":"user","content":"hello"}]}"#;
+pub const ASK_STREAM: &str =
     r#"{"model":"support","max_tokens":50,"stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
 
-fn message(text: &str) -> String {
+pub fn message(text: &str) -> String {
     format!(
         r#"{{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":"{text}"}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":10,"cache_creation_input_tokens":4,"cache_read_input_tokens":6,"output_tokens":5}}}}"#
     )
 }
 
-fn named(kind: &str, data: &str) -> String {
+pub fn named(kind: &str, data: &str) -> String {
     format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{data}}}\n\n")
 }
 
-fn start() -> String {
+pub fn start() -> String {
     named(
         "message_start",
         r#","message":{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":10,"output_tokens":1}}"#,
     )
 }
 
-fn ping() -> String {
+pub fn ping() -> String {
     named("ping", "")
 }
 
-fn text(piece: &str) -> String {
+pub fn text(piece: &str) -> String {
     named("content_block_delta", &format!(r#","index":0,"delta":{{"type":"text_delta","text":"{piece}"}}"#))
 }
 
-fn end() -> [String; 3] {
+pub fn end() -> [String; 3] {
     [
         named("content_block_stop", r#","index":0"#),
         named(
@@ -51,11 +51,11 @@ fn end() -> [String; 3] {
     ]
 }
 
-fn opened() -> String {
+pub fn opened() -> String {
     named("content_block_start", r#","index":0,"content_block":{"type":"text","text":""}"#)
 }
 
-fn streamed(texts: &[&str]) -> Vec<Step> {
+pub fn streamed(texts: &[&str]) -> Vec<Step> {
     let mut steps = vec![write(STREAM_HEAD), write(chunk(start())), write(chunk(ping())), write(chunk(opened()))];
     steps.extend(texts.iter().map(|piece| write(chunk(text(piece)))));
     steps.extend(end().map(|event| write(chunk(event))));
@@ -63,25 +63,25 @@ fn streamed(texts: &[&str]) -> Vec<Step> {
     steps
 }
 
-fn ok(text: &str) -> Vec<Step> {
+pub fn ok(text: &str) -> Vec<Step> {
     json_answer(200, "", &message(text))
 }
 
-fn error(status: u16, kind: &str) -> Vec<Step> {
+pub fn error(status: u16, kind: &str) -> Vec<Step> {
     json_answer(status, "", &format!(r#"{{"type":"error","error":{{"type":"{kind}","message":"no"}}}}"#))
 }
 
-fn anthropic(config: &mut Config) {
+pub fn anthropic(config: &mut Config) {
     for provider in config.providers.values_mut() {
         provider.kind = ProviderKind::Anthropic;
     }
 }
 
-async fn world(stable: Vec<Vec<Step>>, canary: Vec<Vec<Step>>) -> World {
+pub async fn world(stable: Vec<Vec<Step>>, canary: Vec<Vec<Step>>) -> World {
     World::with(stable, canary, anthropic).await
 }
 
-async fn ask(world: &World, session: &str, body: &str) -> Answer {
+pub async fn ask(world: &World, session: &str, body: &str) -> Answer {
     let request = world.request("/v1/messages", &[("x-session-id", session)], body.to_owned());
     Answer::of(world.send(request).await).await
 }

@@ -20,7 +20,7 @@ impl Write for Page {
 }
 
 #[tokio::test]
-async fn what_is_written_down_names_neither_keys_nor_words() {
+async fn t28_what_is_written_down_names_neither_keys_nor_words() {
     let page = Page::default();
     let written = page.clone();
     let log = tracing_subscriber::fmt()

@@ -38,7 +38,7 @@ async fn a_session_is_the_same_by_header_path_and_body_and_another_under_another
 }
 
 #[tokio::test]
-async fn a_session_keeps_its_version_through_a_ramp_and_a_restart() {
+async fn s7_a_session_keeps_its_version_through_a_ramp_and_a_restart() {
     let log = Arc::new(Log::default());
     let world = World::over(log.clone(), vec![ok("s")], vec![ok("c")], |_| {}).await;
     let mut arms = Vec::new();
@@ -62,7 +62,7 @@ async fn a_session_keeps_its_version_through_a_ramp_and_a_restart() {
 }
 
 #[tokio::test]
-async fn parallel_first_requests_of_a_session_agree() {
+async fn t39_parallel_first_requests_of_a_session_agree() {
     let world = Arc::new(World::new(vec![ok("s")], vec![ok("c")]).await);
     world.release(5_000).await;
     for n in 0..8 {

@@ -122,6 +122,10 @@ impl Upstream {
         self.received.lock().unwrap().len()
     }
 
+    pub fn has_scripts(&self) -> bool {
+        !self.scripts.lock().unwrap().is_empty()
+    }
+
     async fn connection(self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(request) = read_request(&mut stream, &mut buffer).await {

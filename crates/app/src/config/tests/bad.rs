@@ -33,3 +33,27 @@ fn a_machine_reads_the_same() {
     let faults = process("providers: { openai: { kind: openai } }\nrutes: {}\n").unwrap_err();
     insta::assert_json_snapshot!(faults);
 }
+
+fn staged(stage: &str) -> String {
+    format!(
+        "release: support-agent\ncanary: {{ model: openai/gpt-5-mini }}\nstages: [{stage}]\nguardrails: [{{ metric: error_rate, margin: 0.5pp }}]\n"
+    )
+}
+
+/// No share is rounded away: the smallest is kept, and a smaller one is refused.
+#[test]
+fn s1_a_weight_that_would_round_to_nothing_is_refused() {
+    let kept = release(&staged("{ weight: 0.01%, bake: 24h }")).unwrap();
+    assert_eq!(kept.plan.stages[0].weight.bp(), 1);
+    for weight in ["0.001%", "0.009%", "0.015%", "1e-3%"] {
+        let told = release(&staged(&format!("{{ weight: {weight}, bake: 24h }}"))).unwrap_err().to_string();
+        assert!(told.contains("stages[0].weight") && told.contains("in steps of 0.01%"), "{told}");
+    }
+}
+
+/// A weight that is not written is no weight at all: it is asked for.
+#[test]
+fn s4_a_stage_without_a_weight_is_refused() {
+    let told = release(&staged("{ weight: 5%, bake: 1h }, { bake: 24h }")).unwrap_err().to_string();
+    assert!(told.contains("stages[1]") && told.contains("weight"), "{told}");
+}

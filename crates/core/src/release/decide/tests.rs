@@ -119,6 +119,16 @@ fn a_pause_does_not_count_as_bake() {
     assert_eq!(resumed.state, State::Running { stage: 0, entered_at: MONDAY + SpanMs::hours(1) });
 }
 
+/// What was held back and goes on again splits as before: nobody is drawn anew.
+#[test]
+fn s7_a_pause_and_a_resume_keep_who_is_where() {
+    let before = running(0);
+    let paused = step(&before, &by(Command::Pause), LATER).next;
+    let resumed = step(&paused, &by(Command::Resume), LATER).next;
+    assert_eq!((paused.salt, resumed.salt), (before.salt, before.salt));
+    assert_eq!((paused.id, resumed.id), (before.id.clone(), before.id), "and pins are of the same release");
+}
+
 #[test]
 fn legal_names_exactly_the_commands_that_are_accepted() {
     let say = |reason| {
@@ -245,7 +255,7 @@ fn lost_data_is_told_once_per_onset() {
 }
 
 #[test]
-fn silence_and_unusable_numbers_never_advance() {
+fn s9_silence_and_unusable_numbers_never_advance() {
     for verdict in [Verdict::NoData, Verdict::Error, Verdict::Regressed] {
         for then in [NoDataThen::Hold, NoDataThen::Warn] {
             let mut release = running(1);

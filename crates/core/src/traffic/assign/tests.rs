@@ -124,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn a_pinned_session_stays_at_every_weight(key: u128, before in 0_u16..=10_000, now in 0_u16..=10_000) {
+    fn s5_a_pinned_session_of_either_arm_stays_at_every_weight(key: u128, before in 0_u16..=10_000, now in 0_u16..=10_000) {
         let pin = pin_made(&table(&[before]), UnitKey(key));
         let again = assign(&table(&[now]), &ask(UnitKey(key), Some(&pin)));
         prop_assert_eq!((again.version, again.reason, again.pin), (pin.version, Reason::Pinned, PinChange::Touch));
@@ -142,6 +142,56 @@ proptest! {
         if free.arm == Arm::Control {
             prop_assert_eq!(held, free);
         }
+    }
+}
+
+/// The smallest weight that can be written is somebody, and zero is nobody.
+#[test]
+fn s1_the_smallest_weight_is_somebody() {
+    let table = table(&[1]);
+    let canary = (0..200_000).filter(|n| arm_of(&table, *n) == Arm::Canary).count();
+    assert!((4..=44).contains(&canary), "{canary} of 200 000 at 0.01 %, where 20 are expected");
+}
+
+#[test]
+fn s2_a_weight_of_zero_is_nobody() {
+    let table = table(&[0]);
+    assert!((0..20_000).all(|n| arm_of(&table, n) == Arm::Control));
+}
+
+/// No weight left means stable for everybody: no even split, no error.
+#[test]
+fn s3_all_weights_at_zero_leave_everybody_on_stable() {
+    for weights in [&[][..], &[0], &[0, 0, 0]] {
+        let table = table(weights);
+        assert!((0..1_000).all(|n| assign(&table, &ask(unit(n), None)).version == STABLE), "{weights:?}");
+    }
+}
+
+/// The split goes by who it is, and not by who comes next: a session has one arm however often it asks.
+#[test]
+fn s6_a_weight_does_not_override_who_asks() {
+    let table = table(&[5_000]);
+    for number in 0..1_000 {
+        let first = assign(&table, &ask(unit(number), None));
+        let pin = pin_made(&table, unit(number));
+        for _ in 0..3 {
+            let again = assign(&table, &ask(unit(number), Some(&pin)));
+            assert_eq!((again.version, again.arm), (first.version, first.arm));
+        }
+    }
+}
+
+/// There is no counter that decays: every thousand new sessions is split as the first was. The bound is at
+/// four and a half standard deviations, for two hundred of them.
+#[test]
+fn s8_the_share_does_not_drift_with_what_has_been() {
+    let table = table(&[1_000]);
+    for window in 0..200_u64 {
+        let units = window * 1_000..(window + 1) * 1_000;
+        let canary = units.filter(|n| arm_of(&table, *n) == Arm::Canary).count();
+        let off = (canary as f64 - 100.0).abs() / (1_000.0_f64 * 0.1 * 0.9).sqrt();
+        assert!(off < 4.5, "window {window}: {canary} of 1 000");
     }
 }
 
@@ -255,7 +305,7 @@ fn after_promotion_sessions_finish_on_the_version_that_they_began_with() {
 }
 
 #[test]
-fn a_version_that_is_no_longer_kept_gives_way_to_stable() {
+fn s10_a_version_that_is_no_longer_kept_gives_way_to_stable() {
     let mut table = table(&[5_000]);
     table.versions.remove(&CANARY);
     let pin = Pin { version: CANARY, member: None, last_seen: MONDAY };
