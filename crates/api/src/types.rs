@@ -12,7 +12,7 @@ pub mod site;
 pub mod version;
 
 pub use error::Problem;
-pub use evidence::{CountsView, EvidenceView, FindingView, IntervalView, QualityView, VerdictView};
+pub use evidence::{CountsView, EvidenceView, FindingView, IntervalView, QualityView, SliceView, VerdictView};
 pub use journal::{JournalView, ReplayView};
 pub use plan::{GuardrailView, NewRelease, PlanQuestion, PlanView, StageView};
 pub use recording::RecordingView;

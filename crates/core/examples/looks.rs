@@ -8,6 +8,7 @@ use coalmine_core::cohort::Cohort;
 use coalmine_core::evidence::{Ledger, SealedBucket, TwoArms, Yardstick, classes};
 use coalmine_core::id::Generation;
 use coalmine_core::metric::{Metric, Number};
+use coalmine_core::origin::Slice;
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
     Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
@@ -77,12 +78,12 @@ fn sealed(metrics: &[Metric], number: Number, minute: u64) -> SealedBucket {
             arms.insert(metric.clone(), both);
         }
     }
-    SealedBucket { number, stratum: Stratum(0), bucket: minute, own: None, metrics: arms }
+    SealedBucket { number, stratum: Stratum(0), slice: Slice::REST, bucket: minute, own: None, metrics: arms }
 }
 
 fn yardstick(metrics: &[Metric]) -> Yardstick {
     let map = |value: f64| metrics.iter().map(|metric| (metric.clone(), value)).collect();
-    Yardstick { frozen_at: UnixMs(0), tau_ms: map(800.0), cap: map(1.0), centre: map(0.02) }
+    Yardstick { frozen_at: UnixMs(0), tau_ms: map(800.0), cap: map(1.0), centre: map(0.02), apart: Vec::new() }
 }
 
 fn release(metrics: &[Metric]) -> Release {

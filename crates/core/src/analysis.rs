@@ -96,8 +96,24 @@ pub struct Finding {
     /// Stable's own evidence against the same limit, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_limit: Option<Evidence>,
+    /// What each slice has shown in this number, where sessions are kept apart by where they come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<SliceFinding>,
     /// Why, as a sentence with numbers.
     pub reason: String,
+}
+
+/// What sessions of one origin have shown. They are shown apart and decide together: their evidence multiplies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SliceFinding {
+    /// Which: `streams from eu-west`, `the rest`.
+    pub name: String,
+    /// Control's mean, as the finding's own.
+    pub control: Option<f64>,
+    /// The canary's.
+    pub canary: Option<f64>,
+    /// Sessions with a number, per arm.
+    pub n: ArmCounts,
 }
 
 /// What a ramp may rise by: no word of traffic, only what the evidence excludes.

@@ -29,6 +29,7 @@ pub use ledger::{Absorbed, Changes, Kept, Ledger};
 pub use totals::Totals;
 
 use crate::metric::{Metric, Number};
+use crate::origin::{Origin, Slice};
 use crate::tally::Presence;
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Stratum};
@@ -46,6 +47,9 @@ pub struct Yardstick {
     pub cap: BTreeMap<Metric, f64>,
     /// Stable's mean badness, per metric: the centre of its bets.
     pub centre: BTreeMap<Metric, f64>,
+    /// The origins whose sessions are kept apart, by stable's past; none where there is one kind of session only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart: Vec<Origin>,
 }
 
 /// What one session has shown so far; kept until its last number is posted.
@@ -85,6 +89,9 @@ pub struct FirstSeen {
     pub tools: Option<Presence>,
     /// Whether it asked for a JSON Schema.
     pub schema: Option<Presence>,
+    /// Where it came from, as far as that is kept apart.
+    #[serde(default, skip_serializing_if = "Slice::is_rest")]
+    pub slice: Slice,
 }
 
 /// A session's sums under one metric; what is zero is not written.
@@ -137,6 +144,9 @@ pub struct SealedBucket {
     pub number: Number,
     /// Which exposure.
     pub stratum: Stratum,
+    /// Which sessions of it, by where they come from.
+    #[serde(default, skip_serializing_if = "Slice::is_rest")]
+    pub slice: Slice,
     /// Index of the exposure bucket since the release was created; the last one where several were
     /// merged because an arm was empty.
     pub bucket: u64,
@@ -149,13 +159,17 @@ pub struct SealedBucket {
 
 impl SealedBucket {
     /// What is posted together under one number: `first`, or `whole/feedback.rating` for a metric with an
-    /// age of its own. With stratum and bucket it is sealed once.
+    /// age of its own; with `@2` behind it in the second slice. With stratum and bucket it is sealed once.
     #[must_use]
     pub fn posting(&self) -> String {
-        match &self.own {
-            Some(metric) => format!("{}/{metric}", self.number.as_str()),
-            None => self.number.as_str().to_owned(),
+        let mut posting = self.number.as_str().to_owned();
+        if let Some(metric) = &self.own {
+            posting.push_str(&format!("/{metric}"));
         }
+        if !self.slice.is_rest() {
+            posting.push_str(&format!("@{}", self.slice.0));
+        }
+        posting
     }
 }
 

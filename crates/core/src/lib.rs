@@ -26,6 +26,7 @@ pub mod forecast;
 pub mod id;
 pub mod invariant;
 pub mod metric;
+pub mod origin;
 pub mod release;
 pub mod sentinel;
 pub mod tally;

@@ -2,6 +2,7 @@
 //! (gateway, epoch, sequence) once, so sending one again is harmless.
 
 use crate::id::{CustomerId, GatewayId, Generation, ReleaseId, RouteName, UnitKey};
+use crate::origin::Origin;
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Membership};
 use crate::version::VersionId;
@@ -54,6 +55,9 @@ pub struct Turn {
     pub version: VersionId,
     /// Its part in a release; `None` is not counted in any.
     pub member: Option<Membership>,
+    /// How it wanted its answer and where it came in; `None` where that was not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// When it began.
     pub started_at: UnixMs,
     /// Which part of the truth this is.

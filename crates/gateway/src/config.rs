@@ -1,6 +1,7 @@
 //! What a gateway is told at its start: plain values, built and checked by the app.
 
 use coalmine_core::id::{CustomerId, GatewayId, ProviderName, RouteName, TenantId};
+use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_wire::dialect::Dialect;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ pub struct Config {
     pub gateway: GatewayId,
     /// Its start, as a number that grows from one start to the next.
     pub epoch: u64,
+    /// Where it stands: sessions of different regions are compared apart.
+    pub region: Option<Region>,
     /// Whose routes it serves.
     pub tenant: TenantId,
     /// Keys unit hashes, content following and request ids; the same for every gateway of a site and
@@ -48,6 +51,7 @@ impl Config {
         Self {
             gateway,
             epoch: 0,
+            region: None,
             tenant: TenantId::default(),
             secret,
             providers,

@@ -4,6 +4,7 @@
 
 use crate::sync::lock;
 use coalmine_core::id::{CustomerId, GatewayId, Generation, ReleaseId, RouteName, UnitKey};
+use coalmine_core::origin::Origin;
 use coalmine_core::tally::{
     Cause, Check, Delta, Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage,
 };
@@ -25,6 +26,7 @@ pub(crate) struct Flight {
     pub(crate) customer: Option<CustomerId>,
     pub(crate) version: VersionId,
     pub(crate) member: Option<Membership>,
+    pub(crate) origin: Origin,
     pub(crate) started_at: UnixMs,
     judged_after: SpanMs,
     known: Mutex<Known>,
@@ -38,6 +40,7 @@ pub(crate) struct Departure {
     pub(crate) customer: Option<CustomerId>,
     pub(crate) version: VersionId,
     pub(crate) member: Option<Membership>,
+    pub(crate) origin: Origin,
     pub(crate) started_at: UnixMs,
     pub(crate) judged_after: SpanMs,
     pub(crate) tools_declared: Presence,
@@ -148,6 +151,7 @@ impl Flight {
             customer: self.customer.clone(),
             version: self.version,
             member: self.member.clone(),
+            origin: Some(self.origin.clone()),
             started_at: self.started_at,
             part,
             outcome,
@@ -231,6 +235,7 @@ impl Tally {
             customer: from.customer,
             version: from.version,
             member: from.member,
+            origin: from.origin,
             started_at: from.started_at,
             judged_after: from.judged_after,
             known: Mutex::new(known),
@@ -349,6 +354,7 @@ impl Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coalmine_core::origin::Transport;
     use coalmine_core::traffic::pin::Stratum;
 
     fn departure(at: u64) -> Departure {
@@ -364,6 +370,7 @@ mod tests {
             customer: None,
             version: VersionId([1; 32]),
             member: Some(member),
+            origin: Origin { transport: Transport::Body, region: None },
             started_at: UnixMs(at),
             judged_after: SpanMs::secs(60),
             tools_declared: Presence::Absent,

@@ -6,6 +6,7 @@ use crate::upstream::{Answer, Asking, Upstream};
 use crate::users::{Arrivals, CONSTANT_ID, Visit};
 use crate::world::{Fault, Side, Truth, Who, World};
 use coalmine_core::id::{CustomerId, GatewayId, RouteName, UnitKey};
+use coalmine_core::origin::{Origin, Region, Transport};
 use coalmine_core::tally::{Delta, Ending, Feedback, Outcome, Turn, TurnPart};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::assign::{Asked, Eligibility, Identity, Opening, PinChange, Reason, assign};
@@ -151,7 +152,7 @@ impl<'a> Gateway<'a> {
             eligibility: Eligibility::Eligible,
             pin: pin.as_ref(),
             forced: None,
-            ceiling: WeightBp::FULL,
+            ceiling: self.ceiling(&visit, at),
             now: at,
         };
         let assigned = assign(table, &asked);
@@ -212,6 +213,35 @@ impl<'a> Gateway<'a> {
         visit.crowd.and_then(|crowd| self.customers.get(crowd)).and_then(Option::as_ref)
     }
 
+    fn crowd(&self, visit: &Visit) -> Option<&Who> {
+        visit.crowd.and_then(|crowd| self.world.users.crowds.get(crowd)).map(|crowd| &crowd.who)
+    }
+
+    /// How a session's requests want their answers, and where they come in.
+    fn origin(&self, visit: &Visit) -> Origin {
+        let (transport, region) = match self.crowd(visit) {
+            Some(Who::Streams) => (Transport::Stream, None),
+            Some(Who::Region(name)) => (Transport::Body, Some(Region(Arc::from(name.as_str())))),
+            Some(Who::Customer(_) | Who::SameOpener) | None => (Transport::Body, None),
+        };
+        Origin { transport, region }
+    }
+
+    /// The most that the canary gets where a session comes in.
+    fn ceiling(&self, visit: &Visit, at: UnixMs) -> WeightBp {
+        let Some(age) = self.age(at) else { return WeightBp::FULL };
+        let on = self.world.faults.iter().filter(|fault| fault.is_on(age)).filter_map(|fault| match fault {
+            Fault::Ceiling { crowd, at_most, .. } => (visit.crowd == Some(*crowd)).then_some(*at_most),
+            Fault::StoreDown { .. }
+            | Fault::ReportsLost { .. }
+            | Fault::ScoresLost { .. }
+            | Fault::SentinelsLost { .. }
+            | Fault::Meddled { .. }
+            | Fault::Restart { .. } => None,
+        });
+        on.min().unwrap_or(WeightBp::FULL)
+    }
+
     /// Since the start of the release.
     fn age(&self, at: UnixMs) -> Option<SpanMs> {
         (at >= self.started_at).then(|| at.since(self.started_at))
@@ -248,6 +278,7 @@ impl<'a> Gateway<'a> {
             customer: self.customer(visit).cloned(),
             version,
             member: member.cloned(),
+            origin: Some(self.origin(visit)),
             started_at: at,
             part,
             outcome,
@@ -326,6 +357,6 @@ impl<'a> Gateway<'a> {
 fn customer_of(who: &Who) -> Option<CustomerId> {
     match who {
         Who::Customer(name) => Some(CustomerId::from(name.as_str())),
-        Who::SameOpener => None,
+        Who::SameOpener | Who::Region(_) | Who::Streams => None,
     }
 }

@@ -39,6 +39,8 @@ pub enum Rule {
     Sessions,
     /// The control is served at the same time: without it, stable's past.
     Control,
+    /// Sessions of different regions and transports are kept apart: without it, they are one sample.
+    Origins,
 }
 
 /// Bets of one look at most are made on what began before this.
@@ -171,7 +173,7 @@ impl<'a> Naive<'a> {
             Rule::Start => Some(usize::from(!on_canary)),
             _ if !sight.is_first => None,
             Rule::Deadline if sight.takes > FINISHED_BY => None,
-            Rule::Weights | Rule::Deadline | Rule::Control => randomised(),
+            Rule::Weights | Rule::Deadline | Rule::Control | Rule::Origins => randomised(),
             Rule::Cohort if !sight.began_inside => None,
             Rule::Cohort => Some(usize::from(!on_canary)),
             Rule::Openers => match sight.crowd.and_then(|index| self.world.users.crowds.get(index)) {
@@ -234,7 +236,7 @@ impl Guard {
         Ok(match rule {
             Rule::Weights => Bets::Pooled(design),
             Rule::Control => Bets::AgainstThePast(Box::new(Limit::new(Bound::at_most(ratio * centre + shift))?)),
-            Rule::Cohort | Rule::Start | Rule::Openers | Rule::Deadline | Rule::Sessions => {
+            Rule::Cohort | Rule::Start | Rule::Openers | Rule::Deadline | Rule::Sessions | Rule::Origins => {
                 Bets::PerMinute(Box::new(EProcess::new(design)?))
             }
         })
@@ -243,7 +245,7 @@ impl Guard {
 
 impl Rule {
     /// Every rule with its word in a scenario.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("weights", Self::Weights),
         ("cohort", Self::Cohort),
         ("start", Self::Start),
@@ -251,6 +253,7 @@ impl Rule {
         ("deadline", Self::Deadline),
         ("sessions", Self::Sessions),
         ("control", Self::Control),
+        ("origins", Self::Origins),
     ];
 
     /// What is done without it.
@@ -264,6 +267,7 @@ impl Rule {
             Self::Deadline => "what is answered within 30s counted, and what still hangs left out",
             Self::Sessions => "every request counted as a unit",
             Self::Control => "stable's past taken as the control",
+            Self::Origins => "sessions of all regions and transports pooled into one sample",
         }
     }
 }

@@ -179,6 +179,7 @@ impl Life {
             | Fault::ReportsLost { .. }
             | Fault::ScoresLost { .. }
             | Fault::SentinelsLost { .. }
+            | Fault::Ceiling { .. }
             | Fault::Restart { .. } => None,
         });
         meddled.collect()

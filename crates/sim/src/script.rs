@@ -5,6 +5,7 @@
 //! turns 4                         # also: think 45s, cluster 30% (turns that share their session's luck)
 //! tools 30%                       # turns with tools; also: patience 8s, constant_id 30%, scored 5m
 //! customer acme 10% refusal 8%    # a share of the sessions is one customer's; whichever version answers
+//! region eu 60% error 1%           # a share of the sessions comes in there; also: `streams 30% …`
 //! openers 50% refusal 0%          # a share of the sessions begins with the same words
 //! cache 2000 slower 4 dearer 2    # a version's cache is warm after so many requests
 //! noise 30%                       # each arm's rates differ from minute to minute, each by itself
@@ -14,6 +15,7 @@
 //! from 2h to 3h both error 30%    # `to` may be left out; also: stable, canary
 //! from 0h to 6h both error 1%..3% # slides
 //! from 1h to 2h store down        # also: `reports lost`, `scores lost`, `sentinels lost`
+//! from 1h region eu ceiling 1%    # the most that the canary gets at that region's gateway
 //! at 45m restart
 //! stage 5% bake 30m min 100       # also: `stage acme 50% bake …`, a customer's sessions alone
 //! ramp adaptive harm 5/min from 1% to 50% bake 1h min 100   # instead of a last stage
@@ -189,6 +191,13 @@ impl Scenario {
                 let who = Who::Customer((*name).to_owned());
                 users.crowds.push(Crowd { who, share: share_of(share)?, facts: truths(facts)? });
             }
+            ["region", name, share, facts @ ..] => {
+                let who = Who::Region((*name).to_owned());
+                users.crowds.push(Crowd { who, share: share_of(share)?, facts: truths(facts)? });
+            }
+            ["streams", share, facts @ ..] => {
+                users.crowds.push(Crowd { who: Who::Streams, share: share_of(share)?, facts: truths(facts)? });
+            }
             ["openers", share, facts @ ..] => {
                 users.crowds.push(Crowd { who: Who::SameOpener, share: share_of(share)?, facts: truths(facts)? });
             }
@@ -246,6 +255,14 @@ impl Scenario {
             ["scores", "lost"] => self.world.faults.push(Fault::ScoresLost { from, to }),
             ["reports", "lost"] => self.world.faults.push(Fault::ReportsLost { from, to }),
             ["reports", how] => self.world.faults.push(Fault::Meddled { from, to, how: meddling(how)? }),
+            ["region", name, "ceiling", share] => {
+                let who = Who::Region((*name).to_owned());
+                let crowd = self.world.users.crowds.iter().position(|crowd| crowd.who == who);
+                let crowd =
+                    crowd.ok_or_else(|| format!("there is no region `{name}`; write `region {name} 50%` above"))?;
+                let at_most = WeightBp::rounded(share_of(share)? * 10_000.0);
+                self.world.faults.push(Fault::Ceiling { from, to, crowd, at_most });
+            }
             [side, facts @ ..] => {
                 let side = match *side {
                     "stable" => Side::Stable,
@@ -262,7 +279,7 @@ impl Scenario {
 }
 
 /// The words that begin a line.
-const LINES: &str = "sessions, swing, turns, think, cluster, tools, patience, constant_id, scored, customer, openers, \
+const LINES: &str = "sessions, swing, turns, think, cluster, tools, patience, constant_id, scored, customer, region, streams, openers, \
     cache, noise, leave, stable, canary, from, at, stage, guard, signal, tripwire, rates, ages, bucket, undecided, \
     max_duration, without, history, until, after_end, step";
 /// What a version has.

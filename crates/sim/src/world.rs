@@ -3,6 +3,7 @@
 use crate::meddling::Meddling;
 use crate::naive::Rule;
 use coalmine_core::time::SpanMs;
+use coalmine_core::traffic::weight::WeightBp;
 
 /// One world. Instants are counted from the release's start.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +86,10 @@ pub enum Who {
     Customer(String),
     /// They begin with the same words.
     SameOpener,
+    /// They come in by a gateway of this region.
+    Region(String),
+    /// They ask for streams.
+    Streams,
 }
 
 /// What a version does.
@@ -217,6 +222,17 @@ pub enum Fault {
         /// What became of them.
         how: Meddling,
     },
+    /// A ceiling lies on the canary at one region's gateway.
+    Ceiling {
+        /// From when.
+        from: SpanMs,
+        /// Until when.
+        to: SpanMs,
+        /// The crowd of the region.
+        crowd: usize,
+        /// The most that the canary gets there.
+        at_most: WeightBp,
+    },
     /// The control plane is killed and started again.
     Restart {
         /// When.
@@ -232,6 +248,7 @@ impl Fault {
             | Self::ReportsLost { from, to }
             | Self::Meddled { from, to, .. }
             | Self::ScoresLost { from, to }
+            | Self::Ceiling { from, to, .. }
             | Self::SentinelsLost { from, to } => *from <= at && at < *to,
             Self::Restart { .. } => false,
         }

@@ -55,6 +55,7 @@ golden! {
     rule_start => Ended::Promoted,
     rule_openers => Ended::Promoted,
     rule_control => Ended::Promoted,
+    rule_origins => Ended::Open { .. },
 }
 
 /// A kill in mid-stage changes nothing of what is decided, nor when: the golden file is the healthy one's.

@@ -1,6 +1,6 @@
 //! What a look found: per guardrail the number, its bound, n and the reason.
 
-use coalmine_core::analysis::{ArmCounts, Evidence, Finding, Interval, Quality, Verdict};
+use coalmine_core::analysis::{ArmCounts, Evidence, Finding, Interval, Quality, SliceFinding, Verdict};
 use coalmine_core::release::policy::Role;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -32,8 +32,30 @@ pub struct FindingView {
     pub promote: EvidenceView,
     /// Evidence against the absolute limit, where there is one.
     pub limit: Option<EvidenceView>,
+    /// What sessions of each origin have shown, where they are compared apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<SliceView>,
     /// A sentence with numbers.
     pub reason: String,
+}
+
+/// What sessions of one origin have shown; they are compared apart and decide together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SliceView {
+    /// `streams from eu-west`, or `the rest`.
+    pub name: String,
+    /// Control's mean, in the metric's own unit (of a quantile metric: the share beyond stable's quantile).
+    pub control: Option<f64>,
+    /// The canary's mean.
+    pub canary: Option<f64>,
+    /// Sessions with a number.
+    pub n: CountsView,
+}
+
+impl From<&SliceFinding> for SliceView {
+    fn from(slice: &SliceFinding) -> Self {
+        Self { name: slice.name.clone(), control: slice.control, canary: slice.canary, n: slice.n.into() }
+    }
 }
 
 /// What a metric says.
@@ -127,6 +149,7 @@ impl From<&Finding> for FindingView {
             difference: finding.difference.map(Into::into),
             n: finding.n.into(),
             missing: finding.missing.into(),
+            slices: finding.slices.iter().map(SliceView::from).collect(),
             rollback: finding.rollback.into(),
             promote: finding.promote.into(),
             limit: finding.limit.map(Into::into),

@@ -117,6 +117,12 @@ fn finding_text(f: &FindingView, e: &ExplainView, paint: Paint) -> String {
             f.missing.control
         );
     }
+    for slice in &f.slices {
+        let mean = |mean: Option<f64>| mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.4}"));
+        let (canary, control) = (mean(slice.canary), mean(slice.control));
+        let n = &slice.n;
+        let _ = writeln!(text, "      {}: {canary} against {control}, n {} / {}", slice.name, n.canary, n.control);
+    }
     let _ = write!(
         text,
         "    rollback {} of {}, promote {} of {}",

@@ -121,6 +121,9 @@ fn head(out: &mut Lines, process: &Process, folder: &Path) {
     };
     out.line(0, format!("store: {}", quoted(&store)));
     out.line(0, format!("data_dir: {}", quoted(&path(&process.data_dir, folder))));
+    if let Some(region) = &process.region {
+        out.line(0, format!("region: {}", quoted(&region.0)));
+    }
     out.line(0, format!("answer_headers: {}", switch(process.answer_headers)));
     out.line(0, format!("override_header: {}", switch(process.override_header)));
     if let Some(url) = &process.public_url {

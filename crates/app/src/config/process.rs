@@ -10,6 +10,7 @@ use crate::config::table::process::PROCESS;
 use crate::config::tree::{self, Value};
 use crate::config::version::{self, Place, listed};
 use coalmine_core::id::{Actor, CustomerId, ProviderName, RouteName};
+use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::Version;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,8 @@ pub struct Process {
     pub prices: BTreeMap<String, Price>,
     /// Bounds.
     pub limits: Limits,
+    /// Where this gateway stands.
+    pub region: Option<Region>,
     /// Whether answers carry the `x-coalmine-…` headers.
     pub answer_headers: bool,
     /// Whether clients may force an arm.
@@ -296,6 +299,7 @@ impl Reader<'_> {
             notify: notify?,
             prices: prices?,
             limits: limits?,
+            region: fields.text("region").map(|text| Region(text.value.into())),
             answer_headers: fields.switch("answer_headers")?,
             override_header: fields.switch("override_header")?,
             public_url: match fields.node("public_url") {

@@ -20,6 +20,7 @@ pub(super) fn config(process: &Process, secret: SiteSecret, started: UnixMs) -> 
     let providers = process.providers.iter().map(|(name, p)| (name.clone(), provider(p, &process.limits))).collect();
     let mut told = Config::new(name(), secret, providers);
     told.epoch = started.0;
+    told.region.clone_from(&process.region);
     told.default_provider.clone_from(&process.default_provider);
     told.routes = process.routes.iter().map(|(name, route)| (name.clone(), settings(route))).collect();
     told.client_keys = client_keys(process);

@@ -4,6 +4,7 @@ use crate::fixture::{Fixture, alice, rollback};
 use coalmine_core::evidence::{SealedBucket, TwoArms, Yardstick, classes};
 use coalmine_core::id::ReleaseId;
 use coalmine_core::metric::{Kind, Metric, Number};
+use coalmine_core::origin::Slice;
 use coalmine_core::release::event::Command;
 use coalmine_core::release::state::{RollbackCause, State};
 use coalmine_core::time::SpanMs;
@@ -20,7 +21,14 @@ fn sealed(minute: u64, number: Number, canary_bad: u64) -> SealedBucket {
     };
     let (control, canary) = (counts(1_881, 19), counts(100 - canary_bad, canary_bad));
     let arms = TwoArms { control, canary, ..TwoArms::default() };
-    SealedBucket { number, stratum: Stratum(0), bucket: minute, own: None, metrics: [(Metric::ErrorRate, arms)].into() }
+    SealedBucket {
+        number,
+        stratum: Stratum(0),
+        slice: Slice::REST,
+        bucket: minute,
+        own: None,
+        metrics: [(Metric::ErrorRate, arms)].into(),
+    }
 }
 
 /// Twenty minutes of evidence, as a process before this one stored them.

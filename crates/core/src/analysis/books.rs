@@ -84,7 +84,7 @@ impl Books {
         let ended = self.origin + SpanMs((bucket.bucket + 1).saturating_mul(self.bucket.0));
         for watch in self.watches.iter_mut().chain(&mut self.cost) {
             if let Some(arms) = bucket.metrics.get(watch.metric()) {
-                watch.fold(bucket.number, bucket.stratum, ended, arms);
+                watch.fold(bucket, ended, arms);
             }
         }
     }

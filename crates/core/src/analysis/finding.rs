@@ -1,11 +1,12 @@
 //! One guardrail's finding: the verdict, and why, in words with numbers.
 
-use crate::analysis::gauging::{Watch, Watched};
+use crate::analysis::gauging::{Seen, Watch, Watched};
 use crate::analysis::look::Look;
 use crate::analysis::words;
-use crate::analysis::{ArmCounts, Evidence, Finding, Interval, Verdict};
+use crate::analysis::{ArmCounts, Evidence, Finding, Interval, SliceFinding, Verdict};
 use crate::evidence::Yardstick;
 use crate::metric::{Kind, Metric, Number};
+use crate::origin::Slice;
 use crate::release::policy::{ControlArm, Guardrail};
 use crate::time::{SpanMs, UnixMs};
 
@@ -65,6 +66,7 @@ fn warming_up(look: &Look<'_>, guardrail: &Guardrail) -> Finding {
         promote: Evidence { log: NO_EVIDENCE, line: f64::INFINITY },
         limit: None,
         control_limit: None,
+        slices: Vec::new(),
         reason,
     }
 }
@@ -102,6 +104,7 @@ impl Reading<'_> {
             promote: self.watch.promote(),
             limit: self.watch.limit(),
             control_limit: self.watch.control_limit(),
+            slices: self.slices(),
             reason: self.reason(verdict),
         }
     }
@@ -114,8 +117,8 @@ impl Reading<'_> {
             Kind::Exceedance | Kind::Amount => true,
             Kind::Rate | Kind::Score => false,
         };
-        let carried = self.look.ledger.totals().carried.get(&last_number(metric)).filter(|_| of_every_session);
-        let waiting = carried.into_iter().flat_map(|strata| strata.values()).filter_map(|metrics| metrics.get(metric));
+        let totals = Some(self.look.ledger.totals()).filter(|_| of_every_session);
+        let waiting = totals.into_iter().flat_map(|totals| totals.waiting(last_number(metric), metric));
         let unknown = |counts: &[u64]| counts.last().copied().unwrap_or(0);
         waiting.fold(sealed, |sum, arms| ArmCounts {
             control: sum.control + unknown(&arms.control),
@@ -205,6 +208,26 @@ impl Reading<'_> {
         }
         let (canary, control) = self.watch.last()?.seen.means()?;
         words::own(metric, canary, self.yardstick).zip(words::own(metric, control, self.yardstick))
+    }
+
+    /// Each slice; of a quantile metric the share beyond the threshold, for its times are not kept by slice.
+    fn slices(&self) -> Vec<SliceFinding> {
+        let Some(last) = self.watch.last() else { return Vec::new() };
+        let metric = &self.guardrail.metric;
+        let shown = |badness: f64| match metric.kind() {
+            Kind::Exceedance => Some(badness),
+            Kind::Rate | Kind::Amount | Kind::Score => words::own(metric, badness, self.yardstick),
+        };
+        let finding = |(slice, seen): (&Slice, &Seen)| {
+            let (canary, control) = seen.means().unzip();
+            SliceFinding {
+                name: slice.name(&self.yardstick.apart),
+                control: control.and_then(shown),
+                canary: canary.and_then(shown),
+                n: seen.known,
+            }
+        };
+        last.slices.iter().map(finding).collect()
     }
 
     fn reason(&self, verdict: Verdict) -> String {

@@ -4,15 +4,16 @@ use crate::analysis::alpha::weight_share;
 use crate::analysis::band::Band;
 use crate::analysis::design::{self, Planned};
 use crate::analysis::{Alpha, ArmCounts, Evidence, Interval};
-use crate::evidence::{TwoArms, Yardstick, classes};
+use crate::evidence::{SealedBucket, TwoArms, Yardstick, classes};
 use crate::metric::{Metric, Number};
+use crate::origin::Slice;
 use crate::release::policy::{Guardrail, Policy, Role};
 use crate::time::UnixMs;
 use crate::traffic::pin::Stratum;
 use coalmine_stats::betting::{BadDesign, Bucket, Design, EProcess, stage_mass};
 use coalmine_stats::limit::Limit;
 use coalmine_stats::ramp::Ladder;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of one guardrail, as logarithms.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +53,8 @@ pub(super) struct Watch {
     /// What a ramp may rise by, where the plan has one.
     ladder: Option<Ladder>,
     signal: Option<Signal>,
+    /// Whether sessions are kept apart by origin.
+    apart: bool,
     fault: Option<String>,
 }
 
@@ -65,8 +68,11 @@ pub(super) struct Watched {
     limit: Option<Limit>,
     /// Control against the same limit.
     control_limit: Option<Limit>,
+    /// Stages seen. All slices of one share its late-onset mass: they are one release, told apart.
     strata: BTreeSet<Stratum>,
     pub(super) seen: Seen,
+    /// The same per slice, where there is more than the rest.
+    pub(super) slices: BTreeMap<Slice, Seen>,
     pub(super) band: Band,
 }
 
@@ -121,6 +127,7 @@ impl Watch {
                 limit,
                 strata: BTreeSet::new(),
                 seen: Seen::default(),
+                slices: BTreeMap::new(),
                 band: Band::new(back.clone(), forth.clone().ok(), lines, share.ln()),
             });
         }
@@ -131,6 +138,7 @@ impl Watch {
             (guardrail.role == Role::Signal).then(|| Signal { rollback: vec![back; numbers.len()], recovering: None });
         Self {
             fault: fault.or_else(|| unmeasured(&metric, yardstick)),
+            apart: !yardstick.apart.is_empty(),
             metric,
             role: guardrail.role,
             lines,
@@ -150,11 +158,17 @@ impl Watch {
         self.role
     }
 
-    pub(super) fn fold(&mut self, number: Number, stratum: Stratum, ended: UnixMs, arms: &TwoArms) {
+    /// Folds what a sealed bucket has of this metric. Buckets of different slices are bets of their own in the same
+    /// processes: the null is the same in each, so the evidence multiplies.
+    pub(super) fn fold(&mut self, sealed: &SealedBucket, ended: UnixMs, arms: &TwoArms) {
+        let number = sealed.number;
         let values = classes::values(self.metric.kind());
         let is_last = self.numbers.last().is_some_and(|last| last.number == number);
         let Some(watched) = self.numbers.iter_mut().find(|watched| watched.number == number) else { return };
-        let mut result = watched.fold(values, stratum, ended, arms);
+        let mut result = watched.fold(values, sealed.stratum, ended, arms);
+        if self.apart {
+            watched.slices.entry(sealed.slice).or_default().add(values, arms, ended);
+        }
         if is_last && let Some(bucket) = known(values, &arms.control, &arms.canary) {
             if let Some(ladder) = &mut self.ladder {
                 result = result.and(ladder.seal(&bucket));

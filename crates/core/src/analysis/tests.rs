@@ -519,3 +519,41 @@ fn a_ramp_reads_the_traffic_and_what_is_excluded_from_posted_numbers() {
     let bad = run(Truth { refusals: 0.5, ..GOOD });
     assert!(bad.worst >= 0.64 && bad.limited_by == Some(Metric::RefusalRate), "{bad:?}");
 }
+
+/// Regions with rates and canary shares of their own, both arms alike in each: pooled, the canary looks worse.
+#[test]
+fn regions_with_shares_of_their_own_say_nothing_when_they_are_kept_apart() {
+    use crate::evidence::{SealedBucket, TwoArms, Yardstick};
+    use crate::origin::Slice;
+    use crate::traffic::pin::Stratum;
+    let release = release(500, vec![guardrail(Metric::ErrorRate, 0.01)]);
+    let apart: Vec<crate::origin::Origin> = ["body/eu", "body/us"].iter().map(|text| text.parse().unwrap()).collect();
+    let yardstick = Yardstick { centre: [(Metric::ErrorRate, 0.03)].into(), apart, ..Yardstick::default() };
+    let arms = |control: [u64; 2], canary: [u64; 2]| {
+        let spread = |[well, bad]: [u64; 2]| {
+            let mut counts = vec![0; 42];
+            (counts[0], counts[40]) = (well, bad);
+            counts
+        };
+        TwoArms { control: spread(control), canary: spread(canary), ..TwoArms::default() }
+    };
+    let sealed = |slice, bucket, arms| SealedBucket {
+        number: Number::Session,
+        stratum: Stratum(0),
+        slice: Slice(slice),
+        bucket,
+        own: None,
+        metrics: [(Metric::ErrorRate, arms)].into(),
+    };
+    let (mut told_apart, mut pooled) = (Books::new(&release, &yardstick), Books::new(&release, &yardstick));
+    for bucket in 0..100 {
+        told_apart.fold(&sealed(1, bucket, arms([1_990, 10], [19, 0])));
+        told_apart.fold(&sealed(2, bucket, arms([950, 50], [95, 5])));
+        pooled.fold(&sealed(0, bucket, arms([2_940, 60], [114, 5])));
+    }
+    let log = |books: &Books| books.watches()[0].rollback().log;
+    assert!(log(&told_apart) < 0.0, "{}", log(&told_apart));
+    assert!(pooled.watches()[0].rollback().reached(), "{}", log(&pooled));
+    let shown = &told_apart.watches()[0].last().unwrap().slices;
+    assert_eq!(shown.values().map(|seen| seen.known.canary).collect::<Vec<_>>(), [1_900, 10_000]);
+}

@@ -40,7 +40,7 @@ impl RouteHistory {
         let hour = self.hour(turn.started_at);
         hour.arrivals += arrivals;
         match turn.part {
-            TurnPart::Whole | TurnPart::Judged => hour.add_request(&turn.outcome),
+            TurnPart::Whole | TurnPart::Judged => hour.add_request(&turn.outcome, turn.origin.as_ref()),
             TurnPart::Tail => {}
         }
         for session in self.following.grown(turn.started_at) {

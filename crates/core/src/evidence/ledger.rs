@@ -10,10 +10,11 @@ use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
 use crate::evidence::{SealedBucket, Session, Yardstick, badness};
 use crate::id::{ReleaseId, UnitKey};
 use crate::metric::{Kind, Metric, Number};
+use crate::origin::{Origin, Slice};
 use crate::release::policy::{Ages, ControlArm, Policy};
 use crate::release::state::Release;
 use crate::sentinel::Round;
-use crate::tally::{Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart};
+use crate::tally::{Dropped, Ending, Feedback, Presence, ServedBy, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
@@ -398,7 +399,8 @@ impl Ledger {
         }
         if let Some(session) = self.sessions.get_mut(&unit) {
             session.requests += u64::from(turn.part != TurnPart::Tail);
-            session_absorb(session, &self.gauges, turn, &windows);
+            let apart = self.yardstick.as_ref().map_or(&[][..], |yardstick| &yardstick.apart);
+            session_absorb(session, &self.gauges, turn, &windows, apart);
         }
         self.unsaved.sessions.insert(unit);
         self.totals.late_turns += u64::from(late);
@@ -512,7 +514,8 @@ impl Session {
     }
 
     /// Ranks a request against the earliest seen, and makes it the opening if it is.
-    fn rank(&mut self, started_at: UnixMs, outcome: &Outcome) -> Rank {
+    fn rank(&mut self, turn: &Turn, apart: &[Origin]) -> Rank {
+        let (started_at, outcome) = (turn.started_at, &turn.outcome);
         let rank = match self.first_seen.started_at {
             None => Rank::Earlier,
             Some(first) if started_at < first => Rank::Earlier,
@@ -520,9 +523,11 @@ impl Session {
             Some(_) => Rank::Later,
         };
         let (tools, schema) = (Some(outcome.tools_declared), Some(schema_asked(outcome)));
+        let slice = Slice::of(turn.origin.as_ref(), apart);
         match rank {
-            Rank::Earlier => self.first_seen = super::FirstSeen { started_at: Some(started_at), tools, schema },
+            Rank::Earlier => self.first_seen = super::FirstSeen { started_at: Some(started_at), tools, schema, slice },
             Rank::Equal => {
+                self.first_seen.slice = self.first_seen.slice.max(slice);
                 self.first_seen.tools = either(self.first_seen.tools, tools);
                 self.first_seen.schema = either(self.first_seen.schema, schema);
             }
@@ -565,9 +570,9 @@ impl Windows {
     }
 }
 
-fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows: &Windows) {
+fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows: &Windows, apart: &[Origin]) {
     let outcome = &turn.outcome;
-    let rank = if windows.opening { session.rank(turn.started_at, outcome) } else { Rank::Later };
+    let rank = if windows.opening { session.rank(turn, apart) } else { Rank::Later };
     session.owed += u32::from(windows.whole && turn.part != TurnPart::Tail);
     for gauge in gauges {
         if gauge.of.is_some() || gauge.metric.feedback().is_some() {

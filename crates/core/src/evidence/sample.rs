@@ -54,6 +54,7 @@ pub(crate) fn turn(unit: UnitKey, started_at: UnixMs) -> Turn {
         customer: None,
         version: stable_version(),
         member: None,
+        origin: None,
         started_at,
         part: TurnPart::Whole,
         outcome: outcome(),

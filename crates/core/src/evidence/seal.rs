@@ -10,6 +10,7 @@ use crate::evidence::totals::{Totals, count};
 use crate::evidence::{SealedBucket, Session, TwoArms, classes};
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric, Number};
+use crate::origin::Slice;
 use crate::release::policy::ControlArm;
 use crate::traffic::pin::{Arm, Stratum};
 use crate::traffic::weight::{Salt, Slot, WeightBp};
@@ -71,7 +72,8 @@ pub(super) fn post<'a>(
             Number::Session => count(totals.posted.entry(session.stratum).or_default(), session.arm),
             Number::Whole => {}
         }
-        let waiting = totals.carried.entry(number).or_default().entry(session.stratum).or_default();
+        let slice = totals.waiting_mut(session.first_seen.slice);
+        let waiting = slice.entry(number).or_default().entry(session.stratum).or_default();
         let counts = |gauge: &&Gauge| match (gauge.control, session.arm) {
             (ControlArm::Matched, Arm::Control) => is_matched,
             (ControlArm::Matched, Arm::Canary | Arm::Stable) | (ControlArm::All, _) => true,
@@ -80,18 +82,21 @@ pub(super) fn post<'a>(
             add(waiting, gauge, number, unit, session);
         }
     }
-    let Some(waiting) = totals.carried.get_mut(&number) else { return Vec::new() };
     let mut sealed = Vec::new();
-    for (stratum, metrics) in waiting {
-        let complete = take_complete(metrics, has_control(comparison.weights, *stratum));
-        if !complete.is_empty() {
-            sealed.push(SealedBucket {
-                number,
-                stratum: *stratum,
-                bucket,
-                own: posting.own.clone(),
-                metrics: complete,
-            });
+    let apart = totals.carried_apart.iter_mut().map(|(slice, waiting)| (*slice, waiting));
+    for (slice, waiting) in std::iter::once((Slice::REST, &mut totals.carried)).chain(apart) {
+        for (stratum, metrics) in waiting.get_mut(&number).into_iter().flatten() {
+            let complete = take_complete(metrics, has_control(comparison.weights, *stratum));
+            if !complete.is_empty() {
+                sealed.push(SealedBucket {
+                    number,
+                    stratum: *stratum,
+                    slice,
+                    bucket,
+                    own: posting.own.clone(),
+                    metrics: complete,
+                });
+            }
         }
     }
     sealed

@@ -4,6 +4,7 @@
 use crate::evidence::badness::{Reading, amount, reading, stated_amount};
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric};
+use crate::origin::{Origin, Origins};
 use crate::tally::{Feedback, Outcome, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct Summary {
     pub latency_ms: LogHistogram,
     /// Amounts per session, where all of a session's are known.
     pub amounts: BTreeMap<Metric, Amounts>,
+    /// Requests by where they come from, where that was noted.
+    #[serde(default, skip_serializing_if = "Origins::is_empty")]
+    pub origins: Origins,
 }
 
 /// A sum of badness and how many went into it.
@@ -152,8 +156,9 @@ impl LogHistogram {
 
 impl Summary {
     /// Counts one request: not its amounts, which belong to sessions ([`Following`]).
-    pub fn add_request(&mut self, outcome: &Outcome) {
+    pub fn add_request(&mut self, outcome: &Outcome, origin: Option<&Origin>) {
         self.requests += 1;
+        origin.into_iter().for_each(|origin| self.origins.count(origin));
         for metric in Metric::BUILT_IN {
             if metric.kind() == Kind::Rate
                 && let Reading::Is(bad) = reading(&metric, outcome, None)
@@ -205,6 +210,7 @@ impl Summary {
             mine.sum += amounts.sum;
             mine.histogram.merge(&amounts.histogram);
         }
+        self.origins.merge(&other.origins);
     }
 
     fn add_share(&mut self, metric: Metric, bad: f64) {

@@ -7,6 +7,7 @@ use crate::evidence::runs::Runs;
 use crate::evidence::summary::{Following, LogHistogram, Summary};
 use crate::id::UnitKey;
 use crate::metric::{Metric, Number};
+use crate::origin::Slice;
 use crate::sentinel::Records;
 use crate::tally::{Turn, TurnPart};
 use crate::time::UnixMs;
@@ -63,9 +64,15 @@ pub struct Totals {
     /// What rounds of sentinels have shown.
     #[serde(default)]
     pub sentinels: Records,
-    /// Sessions per class that wait for a bucket with both arms.
-    pub carried: BTreeMap<Number, BTreeMap<Stratum, BTreeMap<Metric, TwoArms>>>,
+    /// Sessions per class that wait for a bucket with both arms; of those that are not kept apart by origin.
+    pub carried: Waiting,
+    /// The same, of those that are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub carried_apart: BTreeMap<Slice, Waiting>,
 }
+
+/// Sessions per class that wait for a bucket with both arms.
+pub type Waiting = BTreeMap<Number, BTreeMap<Stratum, BTreeMap<Metric, TwoArms>>>;
 
 /// What is seen before the yardstick is frozen; none of it is evidence.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -147,6 +154,20 @@ impl Totals {
         })
     }
 
+    /// What waits in one slice, to be added to.
+    pub fn waiting_mut(&mut self, slice: Slice) -> &mut Waiting {
+        if slice.is_rest() { &mut self.carried } else { self.carried_apart.entry(slice).or_default() }
+    }
+
+    /// What waits of one number and metric, over all slices and stages.
+    pub fn waiting(&self, number: Number, metric: &Metric) -> impl Iterator<Item = &TwoArms> {
+        let slices = std::iter::once(&self.carried).chain(self.carried_apart.values());
+        slices
+            .filter_map(move |waiting| waiting.get(&number))
+            .flat_map(BTreeMap::values)
+            .filter_map(move |metrics| metrics.get(metric))
+    }
+
     /// Requests of both arms.
     #[must_use]
     pub fn requests(&self) -> u64 {
@@ -169,7 +190,7 @@ impl WarmUp {
         }
         if member.arm == Arm::Control {
             match turn.part {
-                TurnPart::Whole | TurnPart::Judged => self.summary.add_request(&turn.outcome),
+                TurnPart::Whole | TurnPart::Judged => self.summary.add_request(&turn.outcome, turn.origin.as_ref()),
                 TurnPart::Tail => {}
             }
             self.following.add(turn);

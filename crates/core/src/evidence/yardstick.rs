@@ -47,7 +47,7 @@ pub fn is_enough(summary: &Summary, watched: &[Metric]) -> bool {
 /// Freezes. A quantile or an amount that stable never showed has no entry: its metric cannot be read.
 #[must_use]
 pub fn freeze(summary: &Summary, source: Source, watched: &[Metric], frozen_at: UnixMs) -> Yardstick {
-    let mut yardstick = Yardstick { frozen_at, ..Yardstick::default() };
+    let mut yardstick = Yardstick { frozen_at, apart: summary.origins.apart(), ..Yardstick::default() };
     for metric in watched {
         match metric.kind() {
             Kind::Rate | Kind::Score => {
@@ -121,7 +121,7 @@ mod tests {
         let mut summary = Summary::default();
         for i in 0..1_000 {
             let ending = if i % 50 == 0 { Ending::Failed(Cause::Server) } else { Ending::Complete };
-            summary.add_request(&Outcome { ending, ttft_ms: Some(f64::from(i)), ..outcome() });
+            summary.add_request(&Outcome { ending, ttft_ms: Some(f64::from(i)), ..outcome() }, None);
         }
         for i in 0..200 {
             let cost = if i == 0 { 50.0 } else { 1.0 };

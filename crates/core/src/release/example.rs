@@ -178,6 +178,7 @@ pub(crate) fn finding(guardrail: &Guardrail, verdict: Verdict) -> Finding {
         promote: Evidence { log: if proven { 3.5 } else { 1.2 }, line: 3.0 },
         limit: None,
         control_limit: None,
+        slices: Vec::new(),
         reason: "1.2 % against 1 %, n 200 and 4000".to_owned(),
     }
 }

@@ -9,6 +9,7 @@ use crate::request_id::RequestId;
 use crate::table::{Prepared, Route};
 use crate::tally::{Departure, Flight};
 use coalmine_core::id::{CustomerId, UnitKey};
+use coalmine_core::origin::{Origin, Transport};
 use coalmine_core::tally::{CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity};
@@ -103,12 +104,14 @@ impl Exchange {
         let release = route.table.release.as_ref().filter(|_| assignment.member.is_some());
         let judged_after = release.map_or(gateway.config.judged_after, |release| release.judged_after);
         let tools_declared = if prepared.patch.declares_tools(chat) { Presence::Present } else { Presence::Absent };
+        let transport = if chat.stream { Transport::Stream } else { Transport::Body };
         let departure = Departure {
             route: route.name.clone(),
             unit,
             customer,
             version: prepared.id,
             member: assignment.member,
+            origin: Origin { transport, region: gateway.config.region.clone() },
             started_at,
             judged_after,
             tools_declared,

@@ -233,6 +233,7 @@ fn history(data: &Data, policed: &Policed) -> RouteHistory {
                 customer: None,
                 version: stable,
                 member: None,
+                origin: None,
                 started_at: at + SpanMs(turn.after_ms as u64),
                 part: TurnPart::Whole,
                 outcome: turn.outcome.clone(),

@@ -17,6 +17,7 @@ use coalmine_core::analysis::{Books, Reporting, analyse};
 use coalmine_core::evidence::ledger::age;
 use coalmine_core::evidence::{Kept, Ledger, SealedBucket, Totals, TwoArms, Yardstick, classes};
 use coalmine_core::metric::{Kind, Metric, Number};
+use coalmine_core::origin::Slice;
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::plan::Stage;
 use coalmine_core::release::policy::{Ages, Role};
@@ -185,7 +186,7 @@ struct Run<'a, 'p> {
     books: Books,
     totals: Totals,
     /// Split sessions that wait for a bucket with both arms.
-    waiting: BTreeMap<(Number, Stratum, Metric), TwoArms>,
+    waiting: BTreeMap<(Number, Stratum, Slice, Metric), TwoArms>,
     /// The stage that was served from each instant on.
     stages: Vec<(UnixMs, usize)>,
     harmed: BTreeMap<Metric, f64>,
@@ -250,7 +251,7 @@ impl<'a, 'p> Run<'a, 'p> {
         for (metric, arms) in &bucket.metrics {
             let split = self.split(metric, bucket.number, stratum, arms);
             most = (most.0.max(total(&split.control)), most.1.max(total(&split.canary)));
-            let key = (bucket.number, stratum, metric.clone());
+            let key = (bucket.number, stratum, bucket.slice, metric.clone());
             let waiting = merged(self.waiting.remove(&key), split);
             if is_known(&waiting.control) && is_known(&waiting.canary) {
                 complete.insert(metric.clone(), waiting);

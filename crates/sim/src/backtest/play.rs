@@ -195,6 +195,7 @@ impl<'a, 'd> Run<'a, 'd> {
                     customer: None,
                     version,
                     member,
+                    origin: None,
                     started_at,
                     part,
                     outcome,

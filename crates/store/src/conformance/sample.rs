@@ -7,6 +7,7 @@ use coalmine_core::cohort::Cohort;
 use coalmine_core::evidence::{Beyond, FirstSeen, SealedBucket, Session, Sums, TwoArms, Yardstick};
 use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
 use coalmine_core::metric::{Metric, Number};
+use coalmine_core::origin::Slice;
 use coalmine_core::release::effect::{Effect, Notice};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
@@ -271,6 +272,7 @@ pub fn analysis() -> Analysis {
         promote: Evidence { log: 1.0 / 3.0, line: 2.995_732_273_553_991 },
         limit: Some(Evidence { log: -0.2, line: 7.6 }),
         control_limit: Some(Evidence { log: -0.4, line: 7.6 }),
+        slices: Vec::new(),
         reason: "0.5 % against 0.5 %".to_owned(),
     };
     Analysis {
@@ -419,6 +421,7 @@ pub fn session() -> Session {
             started_at: Some(UnixMs(1_750_000_000_000)),
             tools: Some(Presence::Present),
             schema: Some(Presence::Absent),
+            slice: Slice::REST,
         },
         owed: 4,
         scored: BTreeSet::from([7]),
@@ -440,6 +443,7 @@ pub fn sealed(number: Number, bucket: u64) -> SealedBucket {
     SealedBucket {
         number,
         stratum: Stratum(1),
+        slice: Slice::REST,
         bucket,
         own: None,
         metrics: BTreeMap::from([(Metric::ErrorRate, arms)]),
@@ -454,5 +458,6 @@ pub fn yardstick() -> Yardstick {
         tau_ms: BTreeMap::from([(Metric::TtftP95, 812.5)]),
         cap: BTreeMap::from([(Metric::CostPerSession, 0.4)]),
         centre: BTreeMap::from([(Metric::ErrorRate, 0.005), (Metric::Feedback("correct".to_owned()), 0.16)]),
+        apart: Vec::new(),
     }
 }

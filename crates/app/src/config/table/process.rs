@@ -58,6 +58,11 @@ pub static PROCESS: Section = Section {
             "Prices over the shipped ones, by the provider's own name of the model. Without a price, cost is no data, never 0.",
         ),
         Key::optional("limits", Kind::Section(&LIMITS), "Bounds of sizes, counts and times."),
+        Key::optional(
+            "region",
+            NAME,
+            "Where this gateway stands, such as `eu-west`: sessions that come in by different regions are compared apart.",
+        ),
         Key::default("answer_headers", SWITCH, "on", "Whether answers carry the `x-coalmine-…` headers."),
         Key::default(
             "override_header",

@@ -63,6 +63,7 @@ notify:
 prices:
   gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
 limits: { body: 1MB, session_idle: 2h }
+region: eu-west
 answer_headers: off
 public_url: https://coalmine.example/
 override_header: on
@@ -143,6 +144,7 @@ fn the_full_file_is_read() {
     assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
     assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));
     assert_eq!(read.limits.session_idle, SpanMs::hours(2));
+    assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
     assert_eq!(read.time_scale, 60.0);
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::evidence::TwoArms;
 use crate::evidence::sample::{Dice, Disk, guardrail, outcome, release, score_of, stable_version, turn, turn_of};
 use crate::release::policy::{Budget, ControlArm, Guardrail, Margin};
-use crate::tally::{Cause, Check, Feedback};
+use crate::tally::{Cause, Check, Feedback, Outcome};
 use crate::traffic::weight::Slot;
 use proptest::prelude::*;
 
@@ -586,4 +586,62 @@ fn a_matched_control_has_the_canarys_size_and_the_rest_keeps_all_of_it() {
     assert!((140..260).contains(&n(&cost.control)), "about a tenth: {}", n(&cost.control));
     assert_eq!(ledger.totals().matched[&Stratum(0)], n(&cost.control), "what the sample ratio is counted on");
     assert_eq!(ledger.totals().matched_times.as_ref().unwrap().latency_ms.len(), n(&cost.control));
+}
+
+/// A ledger whose yardstick was frozen from a past in which half of the requests asked for streams.
+fn with_streams(release: &Release) -> Ledger {
+    let mut past = RouteHistory::default();
+    for i in 0..400_u64 {
+        let asked = if i % 2 == 0 { "stream/eu" } else { "body/eu" };
+        let turn = Turn { origin: asked.parse().ok(), ..turn(UnitKey(u128::from(i)), UnixMs(i)) };
+        past.absorb(&turn, stable_version());
+    }
+    let mut ledger = Ledger::new(release);
+    assert_eq!(ledger.calibrate(Some(&past), minutes(0)).map(|yardstick| yardstick.apart.len()), Some(2));
+    ledger
+}
+
+#[test]
+fn sessions_of_different_origin_seal_apart_and_each_waits_for_both_arms() {
+    let release = release(5_000, vec![guardrail(Metric::ErrorRate, 0.01)]);
+    let mut ledger = with_streams(&release);
+    let mut send = |arm, unit, origin: &str| {
+        ledger.absorb(&Turn { origin: origin.parse().ok(), ..turn_of(arm, unit, minutes(1), SpanMs::ZERO) });
+    };
+    send(Arm::Control, 1, "stream/eu");
+    send(Arm::Canary, 2, "stream/eu");
+    send(Arm::Control, 3, "body/eu");
+    send(Arm::Canary, 4, "body/us");
+    send(Arm::Control, 5, "stream/us");
+    let sealed = ledger.seal(minutes(4));
+    let slices: Vec<(u8, String)> = sealed.iter().map(|bucket| (bucket.slice.0, bucket.posting())).collect();
+    // In order of the text: `stream` lies before `body` because the transport's order is so.
+    assert_eq!(slices, [(0, "first".to_owned()), (1, "first@1".to_owned())]);
+    let waiting: u64 = ledger
+        .totals()
+        .waiting(Number::First, &Metric::ErrorRate)
+        .map(|arms| arms.control.iter().chain(&arms.canary).sum::<u64>())
+        .sum();
+    assert_eq!(waiting, 1, "the whole answer from eu has nobody to be compared with yet");
+    let kept = Kept {
+        yardstick: ledger.yardstick().cloned(),
+        sessions: ledger.take_changes().unwrap().sessions,
+        totals: Some(ledger.totals().clone()),
+    };
+    let text = serde_json::to_string(kept.totals.as_ref().unwrap()).unwrap();
+    let totals = serde_json::from_str(&text).unwrap();
+    let mut again = Ledger::restore(&release, Kept { totals: Some(totals), ..kept });
+    assert_eq!(again.seal(minutes(30)), ledger.seal(minutes(30)));
+}
+
+#[test]
+fn a_later_request_does_not_move_its_session_to_another_slice() {
+    let (release, arm) = (release(5_000, vec![guardrail(Metric::ErrorRate, 0.01)]), Arm::Canary);
+    let mut ledger = with_streams(&release);
+    for (after, origin) in [(20_u64, "stream/eu"), (0, "body/eu"), (40, "stream/eu")] {
+        ledger.absorb(&Turn { origin: origin.parse().ok(), ..turn_of(arm, 1, minutes(1), SpanMs::secs(after)) });
+    }
+    ledger.absorb(&Turn { origin: "body/eu".parse().ok(), ..turn_of(Arm::Control, 2, minutes(1), SpanMs::ZERO) });
+    let sealed = ledger.seal(minutes(4));
+    assert_eq!(sealed.iter().map(|bucket| bucket.slice.0).collect::<Vec<_>>(), [2]);
 }

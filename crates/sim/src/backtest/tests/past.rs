@@ -4,6 +4,7 @@ use super::{HALF, policed};
 use crate::backtest::{Case, Injection, Past, PastBench};
 use coalmine_core::evidence::{SealedBucket, TwoArms, Yardstick, classes};
 use coalmine_core::metric::{Kind, Metric, Number};
+use coalmine_core::origin::Slice;
 use coalmine_core::release::policy::Ages;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::Stratum;
@@ -26,7 +27,7 @@ fn past(minutes: u64, bad: u64) -> Past {
             let control = arm(kind, if bucket % 4 == 0 { 19 } else { 20 }, u64::from(bucket % 4 == 0));
             let arms = TwoArms { control, canary: arm(kind, 20 - bad, bad), ..TwoArms::default() };
             let metrics = BTreeMap::from([(Metric::ErrorRate, arms)]);
-            sealed.push(SealedBucket { number, stratum: Stratum(0), bucket, own: None, metrics });
+            sealed.push(SealedBucket { number, stratum: Stratum(0), slice: Slice::REST, bucket, own: None, metrics });
         }
     }
     let centre = BTreeMap::from([(Metric::ErrorRate, 0.0125)]);
