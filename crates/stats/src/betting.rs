@@ -15,15 +15,16 @@
 //!
 //! λ is not known, so the stake is split over a grid: λ_j = 0.9·U·2^−j, j = 0..7, each with weight 1/8; where an
 //! effect is designed for, its growth-optimal bet has weight ½ and each of the grid 1/16. U is the largest bet that
-//! cannot lose everything at the planned odds; in each bucket |λ| is cut to 0.98·U at the realised odds, which depends
-//! on counts alone.
+//! cannot lose everything at the planned odds; where the odds have come to at least twice that (a later stage with a larger
+//! share), every bet is scaled to the U of those. In each bucket |λ| is cut to 0.98·U at the realised odds. Both depend on
+//! counts alone.
 //!
 //! Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2023), carried
 //! to two samples; for yes/no data it is the block e-value of Turner, Ly and Grünwald (JSPI 230, 2024).
 
 use serde::{Deserialize, Serialize};
 
-use crate::grid::{self, Grid};
+use crate::grid::{self, Grid, Sizing};
 use crate::restart::{Capital, MAX_BETS};
 use crate::special::ln_1p;
 
@@ -50,7 +51,7 @@ pub struct Design {
     pub ratio: f64,
     /// `m` of the null, in −1..=1.
     pub shift: f64,
-    /// Planned canary units per control unit (κ̄), above 0.
+    /// Planned canary units per control unit (κ̄), above 0: those of the stage with the fewest.
     pub odds: f64,
     /// The size |λ| of a growth-optimal bet, where an effect is designed for: it gets half of the weight.
     pub hint: Option<f64>,
@@ -85,6 +86,7 @@ impl std::error::Error for BadDesign {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EProcess {
     design: Design,
+    sizing: Sizing,
     capital: Capital,
 }
 
@@ -96,7 +98,7 @@ impl EProcess {
     pub fn new(design: Design) -> Result<Self, BadDesign> {
         design.check()?;
         let capital = Capital::new(design.onset, grid::bets(design.hint));
-        Ok(Self { design, capital })
+        Ok(Self { sizing: Sizing::new(design.odds), design, capital })
     }
 
     /// Opens a restart: late-onset insurance mass γ is bet from the next bucket on (`γ_k =` [`stage_mass`]`(k)` for
@@ -113,7 +115,8 @@ impl EProcess {
     /// When the bucket's lengths differ, a value lies outside 0..=1, or an arm is empty. Nothing has changed then.
     pub fn seal(&mut self, bucket: &Bucket<'_>) -> Result<(), BadDesign> {
         let odds = bucket.odds()?;
-        let (grid, cap) = (self.design.grid(), self.design.cap(odds));
+        self.sizing.note(total(bucket.control), total(bucket.canary));
+        let (grid, cap) = (self.design.grid_at(self.sizing.odds()), self.design.cap(odds));
         let mut lambdas = [0.0; MAX_BETS];
         for (lambda, stake) in lambdas.iter_mut().zip(grid.stakes) {
             *lambda = self.design.side.signed(stake.min(cap));
@@ -206,9 +209,24 @@ impl Design {
         grid::cut(self.largest(odds))
     }
 
+    /// The most that is bet with odds κ, as far as control's factor limits it.
+    pub(crate) fn cut_by(&self, odds: f64) -> f64 {
+        grid::cut(self.largest_for_control(odds))
+    }
+
+    /// What a bet λ is multiplied by in the factor of a unit of control.
+    pub(crate) fn control_distance(&self, odds: f64, x: f64) -> f64 {
+        -odds * self.ratio * (x - self.centre)
+    }
+
     /// The bets as planned.
     pub(crate) fn grid(&self) -> Grid {
         Grid::new(self.largest(self.odds), self.hint)
+    }
+
+    /// The bets where the odds are others than planned.
+    pub(crate) fn grid_at(&self, odds: f64) -> Grid {
+        self.grid().scaled(self.largest(odds) / self.largest(self.odds))
     }
 
     /// ln e of one bucket for one signed bet λ, uncut: the factor that all else here is made of.
@@ -230,7 +248,7 @@ impl Design {
                 add(&mut gains, lambdas, canary, x - line);
             }
             if control > 0 {
-                add(&mut gains, lambdas, control, -odds * self.ratio * (x - self.centre));
+                add(&mut gains, lambdas, control, self.control_distance(odds, x));
             }
         }
         gains
@@ -313,6 +331,19 @@ mod tests {
             seal(&mut hinted, [945, 5], [49, 1]);
         }
         assert!(hinted.log_e() > plain.log_e());
+    }
+
+    /// A stage that gives a cohort 90 % after one at 5 % finds a fault about as fast as if it had been planned for.
+    #[test]
+    fn a_stage_with_a_much_larger_share_is_bet_on_at_its_own_odds() {
+        let mut planned = errors(Side::Rollback, 0.0, None);
+        let mut own = EProcess::new(Design { odds: 9.0, ..planned.design().clone() }).unwrap();
+        for _ in 0..40 {
+            seal(&mut planned, [99, 1], [864, 36]);
+            seal(&mut own, [99, 1], [864, 36]);
+        }
+        assert!(own.log_e() > 20f64.ln(), "{}", own.log_e());
+        assert!(planned.log_e() > 0.8 * own.log_e(), "{} of {}", planned.log_e(), own.log_e());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The bets that a stake is split over, in all forms of the test.
 
+use serde::{Deserialize, Serialize};
+
 use crate::restart::MAX_BETS;
+use crate::special::{exp, ln};
 
 /// Bets of the grid, each half of the one before.
 const HALVINGS: usize = 8;
@@ -8,11 +11,56 @@ const HALVINGS: usize = 8;
 const LARGEST_BET: f64 = 0.9;
 /// The most of U that is bet in one bucket as realised.
 const MOST_OF_U: f64 = 0.98;
+/// Odds beyond this many times the planned ones get bets of their own size.
+const OTHER_ODDS: f64 = 2.0;
+/// ln √2.
+const HALF_DOUBLING: f64 = std::f64::consts::LN_2 / 2.0;
+/// Units of a bucket's thinner arm that weigh as much as all earlier buckets together.
+const MEMORY: f64 = 50.0;
 /// Below this a denominator of U counts as none.
 const TINY: f64 = 1e-12;
 
+/// The odds that the bets are sized for, from counts alone: as planned until the realised ones are at least twice that
+/// for good, as in a later stage with a larger share.
+///
+/// A grid that is sized for the smallest planned odds is cut to 0.98·U in all its parts where the odds are much larger,
+/// and a bet near U loses nearly everything to one bad unit of control. Which size is bet follows from the counts
+/// before and in the bucket, never from an outcome, so it costs nothing in validity.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sizing {
+    planned: f64,
+    /// ln of the odds of late: an average over about the last [`MEMORY`] units of the thinner arm.
+    late: f64,
+}
+
+impl Sizing {
+    pub(crate) fn new(planned: f64) -> Self {
+        Self { planned, late: ln(planned) }
+    }
+
+    /// Takes in one bucket's counts.
+    pub(crate) fn note(&mut self, control: u64, canary: u64) {
+        let thinner = control.min(canary) as f64;
+        let realised = ln(canary as f64 / control as f64);
+        self.late += (realised - self.late) * thinner / (thinner + MEMORY);
+    }
+
+    /// The odds to size bets for.
+    pub(crate) fn odds(&self) -> f64 {
+        sized(self.planned, exp(self.late))
+    }
+}
+
+/// The odds that bets are sized for when the realised ones settle at `odds`: in steps of √2, so that a grid is kept
+/// while they only jump about.
+pub(crate) fn sized(planned: f64, odds: f64) -> f64 {
+    let times = odds / planned;
+    let steps = (ln(times) / HALF_DOUBLING).round();
+    if times < OTHER_ODDS { planned } else { planned * exp(steps * HALF_DOUBLING) }
+}
+
 /// Sizes |λ| and weights; the weights sum to 1.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Grid {
     /// The sizes before the cut: halvings of 0.9·U, then the hint.
     pub(crate) stakes: [f64; MAX_BETS],
@@ -35,6 +83,12 @@ impl Grid {
         weights[HALVINGS] = hint_weight;
         Self { stakes, weights, len: bets(hint) }
     }
+
+    /// Every size multiplied: bets for other odds than planned.
+    pub(crate) fn scaled(mut self, factor: f64) -> Self {
+        self.stakes.iter_mut().for_each(|stake| *stake *= factor);
+        self
+    }
 }
 
 /// How many bets a mixture with or without a hint has.
@@ -50,4 +104,40 @@ pub(crate) fn inverse(x: f64) -> f64 {
 /// The most that is bet in one bucket whose largest possible bet is U.
 pub(crate) fn cut(largest: f64) -> f64 {
     MOST_OF_U * largest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odds_that_jump_about_the_planned_ones_keep_the_grid() {
+        let mut sizing = Sizing::new(1.0 / 19.0);
+        for canary in [1, 2, 5, 1, 3, 4, 1, 2, 6, 3].iter().cycle().take(500) {
+            sizing.note(40, *canary);
+            assert_eq!(sizing.odds(), 1.0 / 19.0);
+        }
+    }
+
+    #[test]
+    fn a_larger_share_is_sized_for_within_a_few_buckets() {
+        let mut sizing = Sizing::new(1.0 / 19.0);
+        sizing.note(950, 50);
+        assert_eq!(sizing.odds(), 1.0 / 19.0);
+        for _ in 0..6 {
+            sizing.note(100, 900);
+        }
+        assert!((8.0..10.2).contains(&sizing.odds()), "{}", sizing.odds());
+        sizing.note(9_500, 500);
+        sizing.note(9_500, 500);
+        assert_eq!(sizing.odds(), 1.0 / 19.0, "and back");
+    }
+
+    #[test]
+    fn sizes_go_in_steps() {
+        assert_eq!(sized(0.5, 0.9), 0.5);
+        assert!((sized(0.5, 1.0) - 1.0).abs() < 1e-12);
+        assert!((sized(0.5, 1.1) - 1.0).abs() < 1e-12);
+        assert!((sized(0.5, 1.5) - 0.5 * 8f64.sqrt()).abs() < 1e-12);
+    }
 }

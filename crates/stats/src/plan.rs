@@ -192,17 +192,17 @@ pub struct Bet {
     pub variance: f64,
 }
 
-/// The bets of `design` if the arms are as forecast and the odds come out as `odds`: sizes as laid out at the planned
-/// odds and cut as in a bucket with these.
+/// The bets of `design` if the arms are as forecast, in a stage whose odds are `settled`, in a bucket whose odds come
+/// out as `odds`: sized for the one and cut by the other.
 ///
 /// # Errors
-/// When a number of the design or the odds is not finite or out of its range.
-pub fn bets(design: &Design, forecast: &Forecast, odds: f64) -> Result<Vec<Bet>, BadDesign> {
+/// When a number of the design or one of the odds is not finite or out of its range.
+pub fn bets(design: &Design, forecast: &Forecast, settled: f64, odds: f64) -> Result<Vec<Bet>, BadDesign> {
     design.check()?;
-    if !(odds.is_finite() && odds > 0.0) {
+    if ![settled, odds].iter().all(|odds| odds.is_finite() && *odds > 0.0) {
         return Err(BadDesign("the odds are not a number above 0"));
     }
-    let (grid, cap) = (design.grid(), design.cap(odds));
+    let (grid, cap) = (design.grid_at(grid::sized(design.odds, settled)), design.cap(odds));
     let line = design.shift + design.ratio * design.centre;
     let stretch = odds * design.ratio;
     let bet = |size: f64, weight: f64| {
@@ -305,7 +305,7 @@ mod tests {
     fn the_bets_agree_with_the_duration_and_bracket_the_walk() {
         let design = design(Side::Rollback, 0.02, 0.0, None);
         let forecast = Forecast::yes_no(0.02, 0.04).unwrap();
-        let found = bets(&design, &forecast, design.odds).unwrap();
+        let found = bets(&design, &forecast, design.odds, design.odds).unwrap();
         let barrier = |bet: &Bet| ln(1.0 / (0.05 * bet.weight));
         let fastest = found.iter().map(|bet| barrier(bet) / bet.growth).filter(|n| *n > 0.0).fold(f64::MAX, f64::min);
         let planned = duration(&design, &forecast, 0.05).unwrap().units;
@@ -316,7 +316,7 @@ mod tests {
         };
         assert!(chance(0.5 * planned) < 0.5 && chance(planned) > 0.5, "the median lies below the mean");
         assert!((0.85..0.97).contains(&chance(SLOWEST_TENTH * planned)), "{}", chance(SLOWEST_TENTH * planned));
-        assert!(bets(&design, &forecast, 0.0).is_err());
+        assert!(bets(&design, &forecast, 0.0, 0.1).is_err());
     }
 
     #[test]

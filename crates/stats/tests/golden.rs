@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use coalmine_stats::betting::{Bucket, Design, EProcess, Onset, Side};
 use coalmine_stats::boundary::{self, Sides, Tuning};
 use coalmine_stats::counts::{Events, Rates};
-use coalmine_stats::interval::{Band, Opening, Step};
+use coalmine_stats::interval::{Difference, Opening};
 use coalmine_stats::limit::Bound;
 use coalmine_stats::plan::{Forecast, optimum};
 use coalmine_stats::restart::LateOnset;
@@ -194,19 +194,16 @@ fn confidence_sequence(id: &str, input: &Value, expected: &Value, tol: f64) {
         input["buckets"],
         "5 repeats of [([931,19],[47,3]),([929,21],[46,4]),([933,17],[48,2]),([930,20],[47,3])]"
     );
-    let step = |(control, canary): &'static ([u64; 2], [u64; 2])| Step {
-        opening: Opening::Plain,
-        bucket: Bucket { values: &[0.0, 1.0], control, canary },
-    };
-    let steps: Vec<Step<'_>> = (0..5).flat_map(|_| &ROUND).map(step).collect();
     let line = (1.0 / number(input, "alpha")).ln();
     let null = |side| design(side, number(input, "c"), 1.0, 0.0);
-    let (back, promote) = (null(Side::Rollback), null(Side::Promote));
-    let (back, promote) = (Band::new(&back, &steps).unwrap(), Band::new(&promote, &steps).unwrap());
-    near(id, back.log_e(0.0), &input["logE_m0_rollback"], tol);
-    near(id, promote.log_e(0.1), &input["logE_m01_promote"], tol);
-    near(id, back.bound(line), &expected["lower"], tol);
-    near(id, promote.bound(line), &expected["upper"], tol);
+    let mut band = Difference::new(&[null(Side::Rollback), null(Side::Promote)]).unwrap();
+    for (control, canary) in (0..5).flat_map(|_| &ROUND) {
+        band.push(Opening::Plain, &Bucket { values: &[0.0, 1.0], control, canary }).unwrap();
+    }
+    near(id, band.log_e(0, 0.0), &input["logE_m0_rollback"], tol);
+    near(id, band.log_e(1, 0.1), &input["logE_m01_promote"], tol);
+    near(id, band.bound(0, line), &expected["lower"], tol);
+    near(id, band.bound(1, line), &expected["upper"], tol);
 }
 
 /// The accounting of absolute masses: those of the restarts sum to one half. Ours are shares of that half.

@@ -2,139 +2,99 @@
 //! Both bounds are of the same difference: where a quantile metric rolls back at a threshold of its own,
 //! the band is of promotion's.
 //!
-//! An inversion replays the buckets, so it is made anew only when a tenth more canary sessions are there
-//! than at the last one, and only when somebody reads it. Which buckets it covers depends on the buckets
-//! alone, so a restart draws the same band.
+//! The search for a bound goes over the evidence many times, so a band is drawn anew only when a tenth more canary
+//! sessions are there than at the last one. When that is depends on the buckets alone, so a restart draws the same
+//! band; and releases and their guardrails take turns, so that no look draws many at once.
 
 use crate::analysis::Interval;
 use crate::analysis::gauging::{Line, known};
 use crate::evidence::TwoArms;
+use crate::traffic::weight::Salt;
 use coalmine_stats::betting::Design;
-use coalmine_stats::interval::{Band as Inversion, Opening, Step};
-use std::sync::OnceLock;
+use coalmine_stats::interval::{Difference, Opening};
+use coalmine_stats::special::ln;
 
 /// Growth of the canary's sessions at which the band is drawn anew.
 const GROWTH: f64 = 1.1;
+/// Guardrails over which the turns of a release are spread.
+const SPREAD: f64 = 12.0;
+/// The places of the two designs.
+const ROLLBACK: usize = 0;
+const PROMOTE: usize = 1;
 
 /// One band.
-#[derive(Debug, Clone)]
-pub(super) struct Band {
-    rollback: Design,
-    promote: Option<Design>,
-    lines: Line,
-    share: f64,
-    values: &'static [f64],
-    buckets: Vec<Kept>,
-    sessions: u64,
-    drawn: Drawn,
-}
-
-/// How much a band covers, and the band once somebody has read it.
-#[derive(Debug, Clone, Default)]
-struct Drawn {
-    buckets: usize,
-    sessions: u64,
-    bounds: OnceLock<(f64, f64)>,
-}
-
-/// A bucket without its empty classes.
 #[derive(Debug, Clone, PartialEq)]
-struct Kept {
-    mass: Option<f64>,
-    control: Filled,
-    canary: Filled,
+pub(super) struct Band {
+    /// By the rollback's design, then by promotion's where it can be tested.
+    difference: Option<Difference>,
+    /// The ratios of the two nulls, and the lines that their evidence stands against.
+    ratios: [f64; 2],
+    lines: [f64; 2],
+    /// Its turn, as a part of one growth.
+    turn: f64,
+    sessions: u64,
+    /// How often the sessions had grown when it was drawn.
+    drawn_at: Option<u64>,
+    bounds: (f64, f64),
 }
 
-/// (class, count) of the classes that are not empty.
-type Filled = Box<[(u8, u32)]>;
-
-/// The counts per class of a kept bucket.
-struct Spread {
-    mass: Option<f64>,
-    control: Vec<u64>,
-    canary: Vec<u64>,
-}
-
-/// What was read does not tell two bands apart: it follows from the rest.
-impl PartialEq for Band {
-    fn eq(&self, other: &Self) -> bool {
-        self.rollback == other.rollback
-            && self.promote == other.promote
-            && self.lines == other.lines
-            && self.buckets == other.buckets
-            && (self.drawn.buckets, self.drawn.sessions) == (other.drawn.buckets, other.drawn.sessions)
-    }
+/// When within a growth the bands of the guardrail at `index` are drawn: evenly spread over a release's, and by its
+/// salt over releases that began together.
+pub(super) fn turn(salt: &Salt, index: usize) -> f64 {
+    let of_release = f64::from(u16::from_be_bytes([salt.0[0], salt.0[1]])) / 65_536.0;
+    (of_release + index as f64 / SPREAD).fract()
 }
 
 impl Band {
-    pub(super) fn new(rollback: Design, promote: Option<Design>, lines: Line, share: f64) -> Self {
-        Self { rollback, promote, lines, share, values: &[], buckets: Vec::new(), sessions: 0, drawn: Drawn::default() }
+    /// `turn` is when within a growth it is drawn, from 0 to 1; `share` is ln of the number's share of its weight.
+    pub(super) fn new(turn: f64, rollback: &Design, promote: Option<&Design>, lines: Line, share: f64) -> Self {
+        let designs: Vec<Design> = std::iter::once(rollback).chain(promote).cloned().collect();
+        Self {
+            difference: Difference::new(&designs).ok(),
+            ratios: [rollback.ratio, promote.map_or(1.0, |design| design.ratio)],
+            lines: [lines.rollback - lines.weight - share, lines.promote],
+            turn,
+            sessions: 0,
+            drawn_at: None,
+            bounds: (-1.0, 1.0),
+        }
     }
 
-    /// Keeps a bucket in which both arms are known; `mass` is what was laid out before it.
+    /// Takes in a bucket; `mass` is what was laid out before it. One in which an arm is unknown says nothing.
     pub(super) fn push(&mut self, mass: Option<f64>, values: &'static [f64], arms: &TwoArms) {
-        self.values = values;
-        self.sessions += arms.canary.iter().take(values.len()).sum::<u64>();
-        let filled = |counts: &[u64]| counts.iter().take(values.len()).enumerate().filter_map(pair).collect();
-        self.buckets.push(Kept { mass, control: filled(&arms.control), canary: filled(&arms.canary) });
-        if self.sessions as f64 >= GROWTH * self.drawn.sessions as f64 {
-            self.drawn = Drawn { buckets: self.buckets.len(), sessions: self.sessions, bounds: OnceLock::new() };
+        let Some((difference, bucket)) = self.difference.as_mut().zip(known(values, &arms.control, &arms.canary))
+        else {
+            return;
+        };
+        // Mass is laid out by processes that restart only; to the others a restart is nothing.
+        let opening = mass.map_or(Opening::Plain, |gamma| Opening::Restart { gamma });
+        if difference.push(opening, &bucket).is_err() {
+            // Not drawn from there on: the processes that decide name the fault.
+            self.difference = None;
+            return;
+        }
+        self.sessions += bucket.canary.iter().sum::<u64>();
+        let growths = (ln(self.sessions as f64) / ln(GROWTH) + self.turn).floor() as u64;
+        if self.drawn_at != Some(growths) {
+            self.drawn_at = Some(growths);
+            self.draw();
         }
     }
 
     /// The bounds of *canary − control* around `point`, in badness; `control` is control's mean.
     pub(super) fn around(&self, point: f64, control: f64) -> Interval {
-        let (low, high) = *self.drawn.bounds.get_or_init(|| self.draw());
+        let (low, high) = self.bounds;
         // The processes bound canary − r · control.
-        let low = low + (self.rollback.ratio - 1.0) * control;
-        let high = high + (self.promote.as_ref().map_or(1.0, |design| design.ratio) - 1.0) * control;
+        let low = low + (self.ratios[ROLLBACK] - 1.0) * control;
+        let high = high + (self.ratios[PROMOTE] - 1.0) * control;
         Interval { low: low.min(point), point, high: high.max(point) }
     }
 
-    fn draw(&self) -> (f64, f64) {
-        let line = self.lines.rollback - self.lines.weight - self.share;
-        let low = self.bound(&self.rollback, line);
-        let high = self.promote.as_ref().and_then(|design| self.bound(design, self.lines.promote));
-        (low.unwrap_or(-1.0), high.unwrap_or(1.0))
+    fn draw(&mut self) {
+        let Some(difference) = &self.difference else { return };
+        let high = difference.bound(PROMOTE, self.lines[PROMOTE]);
+        self.bounds = (difference.bound(ROLLBACK, self.lines[ROLLBACK]), if high.is_nan() { 1.0 } else { high });
     }
-
-    fn bound(&self, design: &Design, line: f64) -> Option<f64> {
-        let spread: Vec<Spread> = self.buckets[..self.drawn.buckets]
-            .iter()
-            .map(|kept| Spread {
-                mass: kept.mass,
-                control: self.spread(&kept.control),
-                canary: self.spread(&kept.canary),
-            })
-            .collect();
-        let steps: Vec<Step<'_>> = spread.iter().filter_map(|spread| spread.step(self.values)).collect();
-        Inversion::new(design, &steps).ok().map(|band| band.bound(line))
-    }
-
-    fn spread(&self, filled: &Filled) -> Vec<u64> {
-        let mut counts = vec![0; self.values.len()];
-        for (class, count) in filled {
-            if let Some(slot) = counts.get_mut(usize::from(*class)) {
-                *slot = u64::from(*count);
-            }
-        }
-        counts
-    }
-}
-
-impl Spread {
-    /// Mass is laid out by processes that restart only; to the others a restart is nothing.
-    fn step(&self, values: &'static [f64]) -> Option<Step<'_>> {
-        let opening = self.mass.map_or(Opening::Plain, |gamma| Opening::Restart { gamma });
-        Some(Step { opening, bucket: known(values, &self.control, &self.canary)? })
-    }
-}
-
-fn pair((class, count): (usize, &u64)) -> Option<(u8, u32)> {
-    if *count == 0 {
-        return None;
-    }
-    Some((u8::try_from(class).ok()?, u32::try_from(*count).unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]
@@ -145,7 +105,7 @@ mod tests {
 
     const DAY: usize = 1_440;
 
-    fn band() -> Band {
+    fn band(index: usize) -> Band {
         let design = |side| Design {
             side,
             centre: 0.02,
@@ -157,7 +117,7 @@ mod tests {
         };
         let line = 20_f64.ln();
         let lines = Line { rollback: line, limit: line, promote: line, weight: 0.0 };
-        Band::new(design(Side::Rollback), Some(design(Side::Promote)), lines, 0.0)
+        Band::new(turn(&Salt([7; 32]), index), &design(Side::Rollback), Some(&design(Side::Promote)), lines, 0.0)
     }
 
     fn add_minute(band: &mut Band) {
@@ -168,23 +128,31 @@ mod tests {
         band.push(None, values, &arms);
     }
 
-    /// Work is counted, not timed: over a day of looks every minute, old buckets are replayed at a tenth more
-    /// sessions and at no other look, and a look after one more bucket reads what is there.
+    /// Work is counted, not timed: over a day of minutes a band is searched for at a tenth more sessions and not
+    /// in between, and not all in the same minute.
     #[test]
-    fn a_look_after_one_more_bucket_replays_none_of_the_day() {
-        let (mut band, mut drawings) = (band(), 0);
-        for _ in 0..DAY {
-            add_minute(&mut band);
-            drawings += usize::from(band.drawn.bounds.get().is_none());
-            band.around(0.0, 0.0);
+    fn a_day_of_minutes_draws_a_band_a_few_times_and_each_in_its_turn() {
+        let mut bands: Vec<Band> = (0..12).map(band).collect();
+        let (mut drawings, mut late, mut at_once) = (0, 0, 0);
+        for minute in 0..DAY {
+            let before: Vec<Option<u64>> = bands.iter().map(|band| band.drawn_at).collect();
+            bands.iter_mut().for_each(add_minute);
+            let drawn = bands.iter().zip(before).filter(|(band, before)| band.drawn_at != *before).count();
+            drawings += drawn;
+            if minute > DAY / 4 {
+                (late, at_once) = (late + drawn, at_once.max(drawn));
+            }
         }
-        let most = 1 + ((DAY as f64).ln() / GROWTH.ln()).ceil() as usize;
+        let most = 12 * (2 + ((DAY as f64).ln() / GROWTH.ln()).ceil() as usize);
         assert!((2..=most).contains(&drawings), "{drawings} drawings, at most {most}");
-        let covered = band.drawn.buckets;
+        assert!(late > 12 && at_once <= 2, "{at_once} of 12 bands in one minute");
+    }
+
+    #[test]
+    fn a_band_without_a_promotion_design_is_open_above() {
+        let mut band = band(0);
+        band.difference = Difference::new(&[]).ok();
         add_minute(&mut band);
-        assert!(
-            band.drawn.bounds.get().is_some() || band.drawn.buckets > covered,
-            "drawn anew only where it covers more"
-        );
+        assert_eq!(band.around(0.0, 0.0).high, 1.0);
     }
 }

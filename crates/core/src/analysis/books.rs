@@ -7,6 +7,7 @@
 
 use crate::analysis::Climb;
 use crate::analysis::alpha::Alpha;
+use crate::analysis::band;
 use crate::analysis::design;
 use crate::analysis::gauging::{Line, Watch};
 use crate::evidence::{SealedBucket, TwoArms, Yardstick};
@@ -48,15 +49,15 @@ impl Books {
         let policy = &release.policy;
         let alpha = Alpha::of(policy, release.attempt);
         let plan = design::Planned::of(&release.plan);
-        let watch = |guardrail: &Guardrail| {
+        let watch = |(index, guardrail): (usize, &Guardrail)| {
             let lines = Line::of(guardrail, &alpha, policy);
             let carried = release.carried.get(&guardrail.metric).copied().unwrap_or(0.0);
-            Watch::new(guardrail, lines, &plan, yardstick, carried)
+            Watch::new(band::turn(&release.salt, index), guardrail, lines, &plan, yardstick, carried)
         };
-        let watches: Vec<Watch> = policy.guardrails.iter().map(watch).collect();
+        let watches: Vec<Watch> = policy.guardrails.iter().enumerate().map(watch).collect();
         let budgeted = policy.budget.extra_cost_usd.is_some();
         let watched = policy.guardrails.iter().any(|guardrail| guardrail.metric == Metric::CostPerSession);
-        let cost = (budgeted && !watched).then(|| watch(&budgeted_cost()));
+        let cost = (budgeted && !watched).then(|| watch((policy.guardrails.len(), &budgeted_cost())));
         Self { alpha, origin: release.created_at, bucket: policy.bucket, watches, cost, arrivals: Arrivals::default() }
     }
 

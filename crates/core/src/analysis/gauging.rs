@@ -101,7 +101,15 @@ struct Signal {
 }
 
 impl Watch {
-    pub(super) fn new(guardrail: &Guardrail, lines: Line, plan: &Planned, yardstick: &Yardstick, carried: f64) -> Self {
+    /// `turn` is when its bands are drawn, as a part of one growth.
+    pub(super) fn new(
+        turn: f64,
+        guardrail: &Guardrail,
+        lines: Line,
+        plan: &Planned,
+        yardstick: &Yardstick,
+        carried: f64,
+    ) -> Self {
         let metric = guardrail.metric.clone();
         let centre = yardstick.centre.get(&metric).copied();
         let mut fault = None;
@@ -128,7 +136,7 @@ impl Watch {
                 strata: BTreeSet::new(),
                 seen: Seen::default(),
                 slices: BTreeMap::new(),
-                band: Band::new(back.clone(), forth.clone().ok(), lines, share.ln()),
+                band: Band::new(turn, &back, forth.as_ref().ok(), lines, share.ln()),
             });
         }
         if let Some(Err(bad)) = design::limit(guardrail, yardstick) {

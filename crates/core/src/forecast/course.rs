@@ -146,7 +146,9 @@ impl Track<'_> {
                 };
                 let forecast = Forecast::new(values, &shapes.control, &shapes.canary).ok()?;
                 let odds = realised(flow, hours(self.policy.bucket) * shapes.present)?;
-                mixed(odds.into_iter().map(|odds| bets(&design, &forecast, odds).ok()).collect::<Option<_>>()?)
+                let settled = flow.odds()?;
+                let each = odds.into_iter().map(|odds| bets(&design, &forecast, settled, odds).ok());
+                mixed(each.collect::<Option<_>>()?)
             }
         };
         let per_hour = flow.canary_per_hour * shapes.present;
