@@ -26,7 +26,7 @@ fn main() -> Result<ExitCode, Failed> {
     let margin = on_the_margin()?;
     let equal = count("healthy", &healthy, releases)?;
     if !json {
-        print_count("healthy canary, every path to a rollback on, 12 h", &equal);
+        print_count("healthy canary, every path to a rollback on, 24 h", &equal);
     }
     let edge = count("on the margin", &margin, releases.div_ceil(MARGIN_ONE_IN))?;
     let rate = healthy.policy.false_rollback_rate;

@@ -30,12 +30,13 @@ guard latency_p95 rollback_margin 0pp
 guard cost_per_session rollback_margin 0pp
 guard output_tokens rollback_margin 0pp
 guard feedback.solved rollback_margin 0pp
+sentinels 6 stable 98% canary 98%
 tripwire 5
 rates 5% 5%
 undecided hold
-max_duration 11h
+max_duration 23h
 history 2h
-until 12h
+until 24h
 ";
 
 /// A canary exactly on the margin of its error rate; the other guardrail is soon proven.
@@ -57,7 +58,7 @@ history 2h
 until 12h
 ";
 
-/// A healthy canary under a policy with comparisons on every metric, limits, a tripwire, silence that rolls back,
+/// A healthy canary under a policy with comparisons on every metric, limits, flaky sentinels, a tripwire, silence that rolls back,
 /// holds and warns, budgets, `undecided: hold`, and a ramp without approvals.
 ///
 /// # Errors
@@ -168,6 +169,7 @@ impl Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coalmine_core::sentinel::Criticality;
 
     #[test]
     fn few_releases_prove_nothing_and_many_do() {
@@ -193,6 +195,7 @@ mod tests {
         for then in [NoDataThen::Hold, NoDataThen::Rollback, NoDataThen::Warn] {
             assert!(policy.guardrails.iter().any(|g| g.no_data.then == then), "{then:?}");
         }
+        assert!(policy.sentinels.is_some_and(|of| of.sentinels.iter().all(|s| s.criticality == Criticality::Critical)));
         assert!(!policy.tripwires.is_empty());
         assert!(policy.budget.harmed.is_some() && policy.budget.extra_cost_usd.is_some());
     }
