@@ -11,7 +11,7 @@ use coalmine_core::metric::{Metric, Number};
 use coalmine_core::origin::Slice;
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
+    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Unit,
 };
 use coalmine_core::release::state::{Release, State};
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -122,6 +122,7 @@ fn release(metrics: &[Metric]) -> Release {
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
         age: None,
         control: ControlArm::default(),
+        unit: Unit::Session,
     };
     let weight = WeightBp::new(500).unwrap_or_default();
     let stage = Stage { cohort: Cohort::All, weight, bake: SpanMs::hours(1), min_sessions: 0, gate: Gate::Automatic };

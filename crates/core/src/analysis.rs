@@ -9,6 +9,7 @@ pub mod eta;
 mod finding;
 pub(crate) mod gauging;
 pub mod look;
+mod proof;
 mod quality;
 mod sentinels;
 #[cfg(test)]
@@ -96,6 +97,10 @@ pub struct Finding {
     /// Stable's own evidence against the same limit, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_limit: Option<Evidence>,
+    /// Against *two halves of control's customers differ by no more than the margin*, latched: at the line the metric
+    /// speaks of its customers more than of its versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_check: Option<Evidence>,
     /// What each slice has shown in this number, where sessions are kept apart by where they come from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<SliceFinding>,

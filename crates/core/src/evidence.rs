@@ -33,6 +33,7 @@ use crate::origin::{Origin, Slice};
 use crate::tally::Presence;
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Stratum};
+use crate::traffic::weight::Salt;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,6 +93,29 @@ pub struct FirstSeen {
     /// Where it came from, as far as that is kept apart.
     #[serde(default, skip_serializing_if = "Slice::is_rest")]
     pub slice: Slice,
+    /// In which half of the control it is, by its customer; `None` where that is not known, and in the canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half: Option<Half>,
+}
+
+/// A half of the control, cut by a hash of the customer; of the session, where there is no customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Half {
+    /// The one.
+    One,
+    /// The other.
+    Other,
+}
+
+impl Half {
+    /// The half of whoever this is, under a release's salt: another one in each release.
+    #[must_use]
+    pub fn of(salt: &Salt, whose: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new_keyed(&salt.0);
+        hasher.update(b"half").update(whose);
+        if hasher.finalize().as_bytes()[0].is_multiple_of(2) { Self::One } else { Self::Other }
+    }
 }
 
 /// A session's sums under one metric; what is zero is not written.
@@ -192,4 +216,7 @@ pub struct TwoArms {
     /// Control against the same; empty where the limit has no threshold of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "classes::sparse")]
     pub control_limit: Vec<u64>,
+    /// Of the control, the one half of its customers: what control is held against itself by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "classes::sparse")]
+    pub control_half: Vec<u64>,
 }

@@ -41,6 +41,8 @@ pub enum Rule {
     Control,
     /// Sessions of different regions and transports are kept apart: without it, they are one sample.
     Origins,
+    /// Where an arm has noise of its own a bucket is one unit: without it, every session.
+    Buckets,
 }
 
 /// Bets of one look at most are made on what began before this.
@@ -173,7 +175,7 @@ impl<'a> Naive<'a> {
             Rule::Start => Some(usize::from(!on_canary)),
             _ if !sight.is_first => None,
             Rule::Deadline if sight.takes > FINISHED_BY => None,
-            Rule::Weights | Rule::Deadline | Rule::Control | Rule::Origins => randomised(),
+            Rule::Weights | Rule::Deadline | Rule::Control | Rule::Origins | Rule::Buckets => randomised(),
             Rule::Cohort if !sight.began_inside => None,
             Rule::Cohort => Some(usize::from(!on_canary)),
             Rule::Openers => match sight.crowd.and_then(|index| self.world.users.crowds.get(index)) {
@@ -236,16 +238,20 @@ impl Guard {
         Ok(match rule {
             Rule::Weights => Bets::Pooled(design),
             Rule::Control => Bets::AgainstThePast(Box::new(Limit::new(Bound::at_most(ratio * centre + shift))?)),
-            Rule::Cohort | Rule::Start | Rule::Openers | Rule::Deadline | Rule::Sessions | Rule::Origins => {
-                Bets::PerMinute(Box::new(EProcess::new(design)?))
-            }
+            Rule::Cohort
+            | Rule::Start
+            | Rule::Openers
+            | Rule::Deadline
+            | Rule::Sessions
+            | Rule::Origins
+            | Rule::Buckets => Bets::PerMinute(Box::new(EProcess::new(design)?)),
         })
     }
 }
 
 impl Rule {
     /// Every rule with its word in a scenario.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("weights", Self::Weights),
         ("cohort", Self::Cohort),
         ("start", Self::Start),
@@ -254,6 +260,7 @@ impl Rule {
         ("sessions", Self::Sessions),
         ("control", Self::Control),
         ("origins", Self::Origins),
+        ("buckets", Self::Buckets),
     ];
 
     /// What is done without it.
@@ -268,6 +275,7 @@ impl Rule {
             Self::Sessions => "every request counted as a unit",
             Self::Control => "stable's past taken as the control",
             Self::Origins => "sessions of all regions and transports pooled into one sample",
+            Self::Buckets => "sessions counted as units, where each arm has noise of its own",
         }
     }
 }

@@ -20,7 +20,7 @@
 //! stage 5% bake 30m min 100       # also: `stage acme 50% bake …`, a customer's sessions alone
 //! ramp adaptive harm 5/min from 1% to 50% bake 1h min 100   # instead of a last stage
 //! hold_back 2%                    # after the promotion, while the old stable is kept: `keep 48h`
-//! guard error_rate margin 0.5pp   # also: rollback_margin 0pp, max 5%, weight 30%
+//! guard error_rate margin 0.5pp   # also: rollback_margin 0pp, max 5%, weight 30%, unit bucket_mean
 //! signal ttft_p95 margin 20%      # holds, and rolls nothing back
 //! sentinel refund canary pass 0%  # critical; also: stable 98%, flaky 2%, every 10m; `sentinels 200 …`: so many alike
 //! tripwire 5                      # failures in a row
@@ -45,7 +45,7 @@ use coalmine_core::id::{CustomerId, RouteName};
 use coalmine_core::metric::{Kind, Metric};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, Guardrail, Margin, OnRollback, OnUndecided, Policy, Role, Tripwire,
+    Ages, Budget, Guardrail, Margin, OnRollback, OnUndecided, Policy, Role, Tripwire, Unit,
 };
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
@@ -381,6 +381,11 @@ fn guardrail(metric: &str, role: Role, rest: &[&str]) -> Result<Guardrail, Strin
     };
     let mut rest = rest;
     while let [key, value, more @ ..] = rest {
+        rest = more;
+        if *key == "unit" {
+            guardrail.unit = unit(value)?;
+            continue;
+        }
         let share = share_of(value)?;
         match *key {
             "margin" => {
@@ -391,11 +396,18 @@ fn guardrail(metric: &str, role: Role, rest: &[&str]) -> Result<Guardrail, Strin
             "rollback_margin" => guardrail.rollback = margin(share, guardrail.metric.kind()),
             "max" => guardrail.limit = Some(share),
             "weight" => guardrail.weight = share,
-            other => return Err(format!("`{other}` is neither margin, rollback_margin, max nor weight")),
+            other => return Err(format!("`{other}` is neither margin, rollback_margin, max, weight nor unit")),
         }
-        rest = more;
     }
     if rest.is_empty() { Ok(guardrail) } else { Err(format!("`{}` has no value", rest.join(" "))) }
+}
+
+fn unit(word: &str) -> Result<Unit, String> {
+    match word {
+        "session" => Ok(Unit::Session),
+        "bucket_mean" => Ok(Unit::BucketMean),
+        other => Err(format!("`{other}` is neither session nor bucket_mean")),
+    }
 }
 
 /// A line that was not read: of a known word, its shape; of another, the words that there are.

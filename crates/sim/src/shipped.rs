@@ -64,7 +64,7 @@ const BROKEN: [(&str, &str); 9] = [
     ("broken_ratings", include_str!("../scenarios/broken_ratings.txt")),
 ];
 
-const RULES: [(&str, &str); 7] = [
+const RULES: [(&str, &str); 8] = [
     ("rule_weights", include_str!("../scenarios/rule_weights.txt")),
     ("rule_cohort", include_str!("../scenarios/rule_cohort.txt")),
     ("rule_start", include_str!("../scenarios/rule_start.txt")),
@@ -72,6 +72,7 @@ const RULES: [(&str, &str); 7] = [
     ("rule_sessions", include_str!("../scenarios/rule_sessions.txt")),
     ("rule_control", include_str!("../scenarios/rule_control.txt")),
     ("rule_origins", include_str!("../scenarios/rule_origins.txt")),
+    ("rule_buckets", include_str!("../scenarios/rule_buckets.txt")),
 ];
 
 const LOOP: [(&str, &str); 8] = [

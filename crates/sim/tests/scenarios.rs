@@ -35,7 +35,7 @@ golden! {
     slow_hides => Ended::RolledBack { .. },
     judge_outage => Ended::Promoted,
     judge_outage_bad => Ended::RolledBack { .. },
-    sick_customer => Ended::Promoted,
+    sick_customer => Ended::Open { .. },
     sentinel_wrong => Ended::RolledBack { .. },
     sentinel_flaky => Ended::Open { .. },
     sentinel_outage => Ended::Promoted,
@@ -56,6 +56,7 @@ golden! {
     rule_openers => Ended::Promoted,
     rule_control => Ended::Promoted,
     rule_origins => Ended::Open { .. },
+    rule_buckets => Ended::Promoted | Ended::Open { .. },
 }
 
 /// A kill in mid-stage changes nothing of what is decided, nor when: the golden file is the healthy one's.

@@ -32,6 +32,9 @@ pub struct FindingView {
     pub promote: EvidenceView,
     /// Evidence against the absolute limit, where there is one.
     pub limit: Option<EvidenceView>,
+    /// Evidence that two halves of control's own customers differ by more than the margin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_check: Option<EvidenceView>,
     /// What sessions of each origin have shown, where they are compared apart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<SliceView>,
@@ -149,6 +152,7 @@ impl From<&Finding> for FindingView {
             difference: finding.difference.map(Into::into),
             n: finding.n.into(),
             missing: finding.missing.into(),
+            self_check: finding.self_check.map(Into::into),
             slices: finding.slices.iter().map(SliceView::from).collect(),
             rollback: finding.rollback.into(),
             promote: finding.promote.into(),

@@ -117,6 +117,10 @@ fn finding_text(f: &FindingView, e: &ExplainView, paint: Paint) -> String {
             f.missing.control
         );
     }
+    if let Some(check) = f.self_check.filter(|check| check.log >= check.line) {
+        let (found, line) = (power(check.log), power(check.line));
+        let _ = writeln!(text, "    control against itself {found} of {line}: its own halves differ beyond the margin");
+    }
     for slice in &f.slices {
         let mean = |mean: Option<f64>| mean.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.4}"));
         let (canary, control) = (mean(slice.canary), mean(slice.control));

@@ -8,7 +8,7 @@ use crate::config::scalar::{self, Bound, Tolerance};
 use crate::config::version::listed;
 use coalmine_core::metric::{Direction, Kind, Metric};
 use coalmine_core::release::defaults;
-use coalmine_core::release::policy::{ControlArm, Guardrail, Margin, NoData, Role};
+use coalmine_core::release::policy::{ControlArm, Guardrail, Margin, NoData, Role, Unit};
 use coalmine_core::tally::Presence;
 use coalmine_core::version::VersionDiff;
 
@@ -79,6 +79,10 @@ fn guardrail(fields: &Fields<'_>, role: Role, route: Option<&RouteBackground>) -
     watched.control = match fields.text("control").map(|text| text.value) {
         Some("matched") => ControlArm::Matched,
         Some(_) | None => ControlArm::All,
+    };
+    watched.unit = match fields.text("unit").map(|text| text.value) {
+        Some("bucket_mean") => Unit::BucketMean,
+        Some(_) | None => Unit::Session,
     };
     if role == Role::Guardrail {
         watched.limit = limit(fields, &watched.metric);

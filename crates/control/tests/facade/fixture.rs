@@ -13,7 +13,7 @@ use coalmine_core::metric::Metric;
 use coalmine_core::release::event::Command;
 use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
-    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role,
+    Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Unit,
 };
 use coalmine_core::tally::Delta;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -174,6 +174,7 @@ fn policy() -> Policy {
             no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
             age: None,
             control: ControlArm::default(),
+            unit: Unit::Session,
         }],
         tripwires: Vec::new(),
         bucket: SpanMs::secs(60),

@@ -12,7 +12,7 @@ use crate::analysis::design;
 use crate::analysis::gauging::{Line, Watch};
 use crate::evidence::{SealedBucket, TwoArms, Yardstick};
 use crate::metric::{Metric, Number};
-use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Policy, Role};
+use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Policy, Role, Unit};
 use crate::release::state::Release;
 use crate::time::{SpanMs, UnixMs};
 use crate::version::VersionId;
@@ -161,5 +161,6 @@ fn budgeted_cost() -> Guardrail {
         no_data: NoData { then: NoDataThen::Warn, grace: SpanMs::hours(24) },
         age: None,
         control: ControlArm::default(),
+        unit: Unit::Session,
     }
 }

@@ -93,6 +93,20 @@ pub(crate) fn limit(guardrail: &Guardrail, yardstick: &Yardstick) -> Option<Resu
     Some(Ok(Bound::at_most(mean.min(1.0))))
 }
 
+/// How far two halves of control may lie apart: as far as promotion tolerates. Customers differ, and what differs by
+/// less than that decides nothing. Control's times are held against one threshold, so there half as many again.
+pub(crate) fn halves(guardrail: &Guardrail) -> (f64, f64) {
+    match guardrail.metric.kind() {
+        Kind::Exceedance => (1.5, guardrail.promote.shift),
+        Kind::Rate | Kind::Amount | Kind::Score => null(&guardrail.metric, guardrail.promote),
+    }
+}
+
+/// How far one bucket's difference counts, where the bucket is the unit: it has to hold most healthy buckets.
+pub(crate) fn clip(centre: f64) -> f64 {
+    (0.5 * centre).max(0.05)
+}
+
 /// The null's ratio and shift. A quantile metric has its ratio in the canary's threshold already.
 fn null(metric: &Metric, margin: Margin) -> (f64, f64) {
     match metric.kind() {

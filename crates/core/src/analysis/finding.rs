@@ -66,6 +66,7 @@ fn warming_up(look: &Look<'_>, guardrail: &Guardrail) -> Finding {
         promote: Evidence { log: NO_EVIDENCE, line: f64::INFINITY },
         limit: None,
         control_limit: None,
+        self_check: None,
         slices: Vec::new(),
         reason,
     }
@@ -104,6 +105,7 @@ impl Reading<'_> {
             promote: self.watch.promote(),
             limit: self.watch.limit(),
             control_limit: self.watch.control_limit(),
+            self_check: self.watch.self_check(),
             slices: self.slices(),
             reason: self.reason(verdict),
         }

@@ -3,16 +3,19 @@
 use crate::analysis::alpha::weight_share;
 use crate::analysis::band::Band;
 use crate::analysis::design::{self, Planned};
+use crate::analysis::proof::{Proof, by_bucket};
 use crate::analysis::{Alpha, ArmCounts, Evidence, Interval};
 use crate::evidence::{SealedBucket, TwoArms, Yardstick, classes};
 use crate::metric::{Metric, Number};
 use crate::origin::Slice;
-use crate::release::policy::{Guardrail, Policy, Role};
+use crate::release::policy::{Guardrail, Policy, Role, Unit};
 use crate::time::UnixMs;
 use crate::traffic::pin::Stratum;
-use coalmine_stats::betting::{BadDesign, Bucket, Design, EProcess, stage_mass};
+use coalmine_stats::betting::{BadDesign, Bucket, Design, EProcess, Side, stage_mass};
+use coalmine_stats::bucket_mean::BucketMean;
 use coalmine_stats::limit::Limit;
 use coalmine_stats::ramp::Ladder;
+use coalmine_stats::self_check::SelfCheck;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of one guardrail, as logarithms.
@@ -40,6 +43,9 @@ impl Line {
     }
 }
 
+/// Control is not what it is taken for at E = 1000 between its halves.
+const SELF_CHECK_LINE: f64 = 1_000.0;
+
 /// One guardrail under watch.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Watch {
@@ -48,6 +54,11 @@ pub(super) struct Watch {
     pub(super) lines: Line,
     pub(super) numbers: Vec<Watched>,
     promote: Option<EProcess>,
+    /// Where the bucket is the unit, what promotion needs beside that: a mean of clipped differences alone could hide
+    /// rare buckets that are very bad.
+    promote_by_bucket: Option<BucketMean>,
+    /// Control against itself.
+    self_check: Option<SelfCheck>,
     /// log of the promotion evidence of earlier tries of the same canary.
     carried: f64,
     /// What a ramp may rise by, where the plan has one.
@@ -64,7 +75,7 @@ pub(super) struct Watched {
     pub(super) number: Number,
     /// ln of its share of the guardrail's weight.
     share: f64,
-    rollback: Option<EProcess>,
+    rollback: Option<Proof>,
     limit: Option<Limit>,
     /// Control against the same limit.
     control_limit: Option<Limit>,
@@ -96,7 +107,8 @@ pub(super) struct Seen {
 /// A signal that was proven worse holds until it is proven well again, on evidence from then on.
 #[derive(Debug, Clone, PartialEq)]
 struct Signal {
-    rollback: Vec<Design>,
+    /// As they began, one per number.
+    rollback: Vec<Option<Proof>>,
     recovering: Option<EProcess>,
 }
 
@@ -113,24 +125,19 @@ impl Watch {
         let metric = guardrail.metric.clone();
         let centre = yardstick.centre.get(&metric).copied();
         let mut fault = None;
-        let mut usable = |what: &str, result: Result<EProcess, BadDesign>| match result {
-            Ok(process) => Some(process),
-            Err(bad) => {
-                fault.get_or_insert(format!("{what}: {bad}"));
-                None
-            }
-        };
         let centre = centre.unwrap_or(0.5);
         let back = design::rollback(guardrail, plan, centre);
         let forth = design::promote(guardrail, plan, centre);
-        let promote = usable("promotion cannot be tested", forth.clone().and_then(EProcess::new));
+        let promote = usable(&mut fault, "promotion cannot be tested", forth.clone().and_then(EProcess::new));
+        let regression =
+            usable(&mut fault, "a regression cannot be tested", Proof::of_regression(guardrail.unit, &back));
         let mut numbers = Vec::new();
         for (number, share) in metric.numbers() {
             let limit = design::limit(guardrail, yardstick).and_then(|bound| bound.and_then(Limit::new).ok());
             numbers.push(Watched {
                 number: *number,
                 share: share.ln(),
-                rollback: usable("a regression cannot be tested", EProcess::new(back.clone())),
+                rollback: regression.clone(),
                 control_limit: limit.clone(),
                 limit,
                 strata: BTreeSet::new(),
@@ -142,9 +149,13 @@ impl Watch {
         if let Some(Err(bad)) = design::limit(guardrail, yardstick) {
             fault.get_or_insert(format!("its limit cannot be tested: {bad}"));
         }
-        let signal =
-            (guardrail.role == Role::Signal).then(|| Signal { rollback: vec![back; numbers.len()], recovering: None });
+        let signal = (guardrail.role == Role::Signal)
+            .then(|| Signal { rollback: vec![regression; numbers.len()], recovering: None });
+        let buckets = forth.as_ref().ok().filter(|_| guardrail.unit == Unit::BucketMean);
+        let (ratio, shift) = design::halves(guardrail);
         Self {
+            promote_by_bucket: buckets.and_then(|design| by_bucket(Side::Promote, design).ok()),
+            self_check: SelfCheck::beyond(centre, ratio, shift).ok(),
             fault: fault.or_else(|| unmeasured(&metric, yardstick)),
             apart: !yardstick.apart.is_empty(),
             metric,
@@ -181,9 +192,15 @@ impl Watch {
             if let Some(ladder) = &mut self.ladder {
                 result = result.and(ladder.seal(&bucket));
             }
+            if let Some(process) = &mut self.promote_by_bucket {
+                result = result.and(process.seal(&bucket));
+            }
             for process in self.promote.iter_mut().chain(self.signal.as_mut().and_then(|s| s.recovering.as_mut())) {
                 result = result.and(process.seal(&bucket));
             }
+        }
+        if is_last && let Some((check, (one, other))) = self.self_check.as_mut().zip(halves(values, arms)) {
+            result = result.and(check.seal(values, &one, &other));
         }
         if let Err(bad) = result {
             self.fault.get_or_insert(format!("a sealed bucket does not fit: {bad}"));
@@ -227,6 +244,7 @@ impl Watch {
     /// The evidence of promotion as it stands now.
     pub(super) fn promote(&self) -> Evidence {
         let log = self.promote.as_ref().map_or(f64::NEG_INFINITY, |process| self.carried + process.log_e());
+        let log = self.promote_by_bucket.as_ref().map_or(log, |process| log.min(self.carried + process.log_e()));
         Evidence { log, line: self.lines.promote }
     }
 
@@ -243,6 +261,11 @@ impl Watch {
     fn against_limit(&self, limit: impl Fn(&Watched) -> Option<&Limit>) -> Option<Evidence> {
         let logs: Vec<f64> = self.numbers.iter().filter_map(|w| Some(w.share + limit(w)?.peak())).collect();
         (!logs.is_empty()).then(|| Evidence { log: largest(logs.into_iter()), line: self.lines.limit })
+    }
+
+    /// Control against itself, latched.
+    pub(super) fn self_check(&self) -> Option<Evidence> {
+        self.self_check.as_ref().map(|check| Evidence { log: check.peak(), line: SELF_CHECK_LINE.ln() })
     }
 
     /// Whether it is proven worse: for good in a guardrail, until recovery in a signal.
@@ -282,8 +305,8 @@ impl Watch {
             }
             Some(process) if process.log_e() >= line => {
                 signal.recovering = None;
-                for (watched, design) in self.numbers.iter_mut().zip(&signal.rollback) {
-                    watched.rollback = EProcess::new(design.clone()).ok();
+                for (watched, fresh) in self.numbers.iter_mut().zip(&signal.rollback) {
+                    watched.rollback.clone_from(fresh);
                 }
             }
             None | Some(_) => {}
@@ -377,6 +400,25 @@ fn ladder(guardrail: &Guardrail, plan: &Planned, promote: Option<Design>) -> Opt
     let asked = plan.has_ramp() && guardrail.role == Role::Guardrail && counts_sessions;
     let design = promote.filter(|_| asked)?;
     Ladder::new(&Design { hint: None, ..design }).ok()
+}
+
+/// The process, or why there is none.
+fn usable<T>(fault: &mut Option<String>, what: &str, result: Result<T, BadDesign>) -> Option<T> {
+    match result {
+        Ok(process) => Some(process),
+        Err(bad) => {
+            fault.get_or_insert(format!("{what}: {bad}"));
+            None
+        }
+    }
+}
+
+/// Control's two halves by class; `None` where one has nobody, or where buckets of an older make do not say.
+fn halves(values: &[f64], arms: &TwoArms) -> Option<(Vec<u64>, Vec<u64>)> {
+    let one: Vec<u64> = (0..values.len()).map(|class| arms.control_half.get(class).copied().unwrap_or(0)).collect();
+    let other: Vec<u64> = arms.control.iter().zip(&one).map(|(all, one)| all.saturating_sub(*one)).collect();
+    let some = |counts: &[u64]| counts.iter().any(|count| *count > 0);
+    (some(&one) && some(&other)).then_some((one, other))
 }
 
 /// The known classes of a bucket; `None` while an arm has none, which says nothing.

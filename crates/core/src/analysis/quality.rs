@@ -6,6 +6,7 @@ use crate::analysis::words::{grouped, percent};
 use crate::analysis::{ArmCounts, Books, Evidence, Quality};
 use crate::evidence::Totals;
 use crate::release::plan::Stage;
+use crate::release::policy::Role;
 use crate::release::state::Release;
 use crate::release::words::against_line;
 use crate::traffic::pin::Stratum;
@@ -59,6 +60,13 @@ pub(super) fn quality(look: &Look<'_>) -> Quality {
     let watches = look.books.map(Books::watches).unwrap_or_default();
     quality.promotion_holds.extend(watches.iter().filter_map(gone_missing));
     quality.warnings = warnings(totals);
+    for watch in watches {
+        let Some(differs) = differs_from_itself(watch) else { continue };
+        match watch.role() {
+            Role::Guardrail => quality.holds.push(differs),
+            Role::Signal | Role::DryRun => quality.warnings.push(differs),
+        }
+    }
     quality
 }
 
@@ -120,6 +128,18 @@ fn heavy(totals: &Totals, heaviest_share: f64) -> Option<String> {
             percent(heaviest_share)
         )
     })
+}
+
+/// Control against itself. It holds what goes forward, for then a metric speaks of its customers and not of its
+/// versions; it never holds a rollback back: no canary makes control's halves differ, and one sick customer must not
+/// be able to keep a bad canary in service.
+fn differs_from_itself(watch: &Watch) -> Option<String> {
+    let check = watch.self_check().filter(|check| check.reached())?;
+    Some(format!(
+        "two halves of control's own customers differ in {} by more than its margin ({}): look for one that is sick",
+        watch.metric(),
+        against_line(check)
+    ))
 }
 
 /// A metric that far fewer canary sessions than control's have.

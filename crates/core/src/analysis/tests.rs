@@ -557,3 +557,85 @@ fn regions_with_shares_of_their_own_say_nothing_when_they_are_kept_apart() {
     let shown = &told_apart.watches()[0].last().unwrap().slices;
     assert_eq!(shown.values().map(|seen| seen.known.canary).collect::<Vec<_>>(), [1_900, 10_000]);
 }
+
+fn minute_of(bucket: u64, control: [u64; 2], half: [u64; 2], canary: [u64; 2]) -> crate::evidence::SealedBucket {
+    let spread = |[well, bad]: [u64; 2]| {
+        let mut counts = vec![0; 42];
+        (counts[0], counts[40]) = (well, bad);
+        counts
+    };
+    let arms = crate::evidence::TwoArms {
+        control: spread(control),
+        canary: spread(canary),
+        control_half: spread(half),
+        ..Default::default()
+    };
+    crate::evidence::SealedBucket {
+        number: Number::Session,
+        stratum: crate::traffic::pin::Stratum(0),
+        slice: crate::origin::Slice::REST,
+        bucket,
+        own: None,
+        metrics: [(Metric::ErrorRate, arms)].into(),
+    }
+}
+
+fn centred(centre: f64) -> crate::evidence::Yardstick {
+    crate::evidence::Yardstick { centre: [(Metric::ErrorRate, centre)].into(), ..Default::default() }
+}
+
+/// One half of control has a sick customer; the other, or both alike, have none.
+#[test]
+fn control_that_differs_from_itself_is_told_and_rolls_nothing_back() {
+    let release = release(500, vec![guardrail(Metric::ErrorRate, 0.01)]);
+    let yardstick = centred(0.03);
+    let (mut sick, mut sound) = (Books::new(&release, &yardstick), Books::new(&release, &yardstick));
+    for bucket in 0..60 {
+        sick.fold(&minute_of(bucket, [940, 60], [450, 50], [47, 3]));
+        sound.fold(&minute_of(bucket, [940, 60], [470, 30], [47, 3]));
+    }
+    let check = |books: &Books| books.watches()[0].self_check().unwrap();
+    assert!(check(&sick).reached(), "{:?}", check(&sick));
+    assert!(check(&sound).log < 1.0, "{:?}", check(&sound));
+    assert_eq!(sick.watches()[0].rollback(), sound.watches()[0].rollback(), "it has no part in the verdict");
+}
+
+/// Minutes in which an arm is bad as a whole, each arm in as many as the other.
+#[test]
+fn noise_of_a_whole_arm_decides_by_session_and_not_by_bucket() {
+    let by = |unit| {
+        let guarded =
+            Guardrail { rollback: Margin { ratio: 1.0, shift: 0.0 }, unit, ..guardrail(Metric::ErrorRate, 0.01) };
+        let release = release(5_000, vec![guarded]);
+        let mut books = Books::new(&release, &centred(0.1));
+        for bucket in 0..200_u64 {
+            let bad = |way: u64| if bucket.is_multiple_of(2) == (way == 0) { 600 } else { 300 };
+            let (control, canary) = ([5_000 - bad(0), bad(0)], [5_000 - bad(1), bad(1)]);
+            // Beginning with a minute that is bad for the canary: a latch remembers.
+            let (control, canary) = if bucket < 2 { (canary, control) } else { (control, canary) };
+            books.fold(&minute_of(bucket, control, control.map(|n| n / 2), canary));
+        }
+        books.watches()[0].rollback()
+    };
+    use crate::release::policy::Unit;
+    assert!(by(Unit::Session).reached(), "{:?}", by(Unit::Session));
+    assert!(by(Unit::BucketMean).log < 2.0, "{:?}", by(Unit::BucketMean));
+}
+
+#[test]
+fn a_lasting_regression_is_proven_by_bucket_too_and_promotion_takes_the_lesser_proof() {
+    use crate::release::policy::Unit;
+    let guarded = Guardrail { unit: Unit::BucketMean, ..guardrail(Metric::ErrorRate, 0.03) };
+    let release = release(5_000, vec![guarded]);
+    let (mut bad, mut well) = (Books::new(&release, &centred(0.1)), Books::new(&release, &centred(0.1)));
+    for bucket in 0..120 {
+        bad.fold(&minute_of(bucket, [450, 50], [225, 25], [400, 100]));
+        well.fold(&minute_of(bucket, [450, 50], [225, 25], [450, 50]));
+    }
+    assert!(bad.watches()[0].rollback().reached(), "{:?}", bad.watches()[0].rollback());
+    let by_session = Guardrail { unit: Unit::Session, ..release.policy.guardrails[0].clone() };
+    let mut sessions = Books::new(&crate::evidence::sample::release(5_000, vec![by_session]), &centred(0.1));
+    (0..120).for_each(|bucket| sessions.fold(&minute_of(bucket, [450, 50], [225, 25], [450, 50])));
+    let (lesser, session) = (well.watches()[0].promote(), sessions.watches()[0].promote());
+    assert!(lesser.reached() && lesser.log < session.log, "{lesser:?} {session:?}");
+}

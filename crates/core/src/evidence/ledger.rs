@@ -7,11 +7,11 @@ use crate::evidence::runs::Alongside;
 use crate::evidence::seal::{self, Comparison, NUMBERS, Posting};
 use crate::evidence::totals::{Totals, count};
 use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
-use crate::evidence::{SealedBucket, Session, Yardstick, badness};
+use crate::evidence::{Half, SealedBucket, Session, Yardstick, badness};
 use crate::id::{ReleaseId, UnitKey};
 use crate::metric::{Kind, Metric, Number};
 use crate::origin::{Origin, Slice};
-use crate::release::policy::{Ages, ControlArm, Policy};
+use crate::release::policy::{Ages, ControlArm, Policy, Unit};
 use crate::release::state::Release;
 use crate::sentinel::Round;
 use crate::tally::{Dropped, Ending, Feedback, Presence, ServedBy, Turn, TurnPart};
@@ -218,7 +218,7 @@ impl Ledger {
     /// returns the yardstick once there is one (build the [`crate::analysis::Books`] then).
     pub fn calibrate(&mut self, history: Option<&RouteHistory>, now: UnixMs) -> Option<&Yardstick> {
         if self.yardstick.is_none()
-            && let Some(yardstick) = self.measure(history, now)
+            && let Some(yardstick) = self.measure(history, now).map(|yardstick| self.parted(yardstick))
         {
             self.gauges = gauges(&self.policy, &yardstick);
             self.totals.warm_up.close();
@@ -400,7 +400,7 @@ impl Ledger {
         if let Some(session) = self.sessions.get_mut(&unit) {
             session.requests += u64::from(turn.part != TurnPart::Tail);
             let apart = self.yardstick.as_ref().map_or(&[][..], |yardstick| &yardstick.apart);
-            session_absorb(session, &self.gauges, turn, &windows, apart);
+            session_absorb(session, &self.gauges, turn, &windows, &Whence { apart, salt: &self.salt });
         }
         self.unsaved.sessions.insert(unit);
         self.totals.late_turns += u64::from(late);
@@ -474,6 +474,12 @@ impl Ledger {
         }
     }
 
+    /// Evidence of which a bucket is one unit cannot be parted: the noise of an arm is in all parts of its bucket.
+    fn parted(&self, yardstick: Yardstick) -> Yardstick {
+        let by_bucket = self.policy.guardrails.iter().any(|guardrail| guardrail.unit == Unit::BucketMean);
+        if by_bucket { Yardstick { apart: Vec::new(), ..yardstick } } else { yardstick }
+    }
+
     fn measure(&self, history: Option<&RouteHistory>, now: UnixMs) -> Option<Yardstick> {
         let watched = watched(&self.policy);
         let warm_up = &self.totals.warm_up;
@@ -514,7 +520,7 @@ impl Session {
     }
 
     /// Ranks a request against the earliest seen, and makes it the opening if it is.
-    fn rank(&mut self, turn: &Turn, apart: &[Origin]) -> Rank {
+    fn rank(&mut self, turn: &Turn, whence: &Whence<'_>) -> Rank {
         let (started_at, outcome) = (turn.started_at, &turn.outcome);
         let rank = match self.first_seen.started_at {
             None => Rank::Earlier,
@@ -523,9 +529,13 @@ impl Session {
             Some(_) => Rank::Later,
         };
         let (tools, schema) = (Some(outcome.tools_declared), Some(schema_asked(outcome)));
-        let slice = Slice::of(turn.origin.as_ref(), apart);
+        let slice = Slice::of(turn.origin.as_ref(), whence.apart);
+        let customer = turn.customer.as_ref().filter(|_| self.arm == Arm::Control);
+        let half = customer.map(|customer| Half::of(whence.salt, customer.as_str().as_bytes()));
         match rank {
-            Rank::Earlier => self.first_seen = super::FirstSeen { started_at: Some(started_at), tools, schema, slice },
+            Rank::Earlier => {
+                self.first_seen = super::FirstSeen { started_at: Some(started_at), tools, schema, slice, half };
+            }
             Rank::Equal => {
                 self.first_seen.slice = self.first_seen.slice.max(slice);
                 self.first_seen.tools = either(self.first_seen.tools, tools);
@@ -540,6 +550,12 @@ impl Session {
 /// Of two requests sent at once: present if one of them has it.
 fn either(one: Option<Presence>, other: Option<Presence>) -> Option<Presence> {
     if one == Some(Presence::Present) { one } else { other.or(one) }
+}
+
+/// By what sessions are told apart.
+struct Whence<'a> {
+    apart: &'a [Origin],
+    salt: &'a Salt,
 }
 
 /// Which numbers a turn belongs to.
@@ -570,9 +586,9 @@ impl Windows {
     }
 }
 
-fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows: &Windows, apart: &[Origin]) {
+fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows: &Windows, whence: &Whence<'_>) {
     let outcome = &turn.outcome;
-    let rank = if windows.opening { session.rank(turn, apart) } else { Rank::Later };
+    let rank = if windows.opening { session.rank(turn, whence) } else { Rank::Later };
     session.owed += u32::from(windows.whole && turn.part != TurnPart::Tail);
     for gauge in gauges {
         if gauge.of.is_some() || gauge.metric.feedback().is_some() {

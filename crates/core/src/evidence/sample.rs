@@ -5,6 +5,7 @@ use crate::metric::Metric;
 use crate::release::plan::{Gate, Plan, Stage};
 use crate::release::policy::{
     Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Tripwire,
+    Unit,
 };
 use crate::release::state::{Release, State};
 use crate::tally::{Check, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage};
@@ -93,6 +94,7 @@ pub(crate) fn guardrail(metric: Metric, shift: f64) -> Guardrail {
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(30) },
         age: None,
         control: ControlArm::default(),
+        unit: Unit::Session,
     }
 }
 

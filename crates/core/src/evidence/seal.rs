@@ -7,7 +7,7 @@
 use crate::evidence::gauge::Gauge;
 use crate::evidence::ledger::has_control;
 use crate::evidence::totals::{Totals, count};
-use crate::evidence::{SealedBucket, Session, TwoArms, classes};
+use crate::evidence::{Half, SealedBucket, Session, TwoArms, classes};
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric, Number};
 use crate::origin::Slice;
@@ -79,7 +79,7 @@ pub(super) fn post<'a>(
             (ControlArm::Matched, Arm::Canary | Arm::Stable) | (ControlArm::All, _) => true,
         };
         for gauge in gauges.iter().filter(|g| posting.takes(g) && g.applies(session)).filter(counts) {
-            add(waiting, gauge, number, unit, session);
+            add(waiting, gauge, number, unit, session, comparison.salt);
         }
     }
     let mut sealed = Vec::new();
@@ -102,7 +102,14 @@ pub(super) fn post<'a>(
     sealed
 }
 
-fn add(waiting: &mut BTreeMap<Metric, TwoArms>, gauge: &Gauge, number: Number, unit: UnitKey, session: &Session) {
+fn add(
+    waiting: &mut BTreeMap<Metric, TwoArms>,
+    gauge: &Gauge,
+    number: Number,
+    unit: UnitKey,
+    session: &Session,
+    salt: &Salt,
+) {
     let kind = gauge.metric.kind();
     let arms = waiting.entry(gauge.metric.clone()).or_default();
     let dice = classes::dice(unit, &gauge.metric, number);
@@ -112,6 +119,10 @@ fn add(waiting: &mut BTreeMap<Metric, TwoArms>, gauge: &Gauge, number: Number, u
         Arm::Stable => {}
         Arm::Control => {
             bump(&mut arms.control, kind, class(&sums));
+            let alone = || Half::of(salt, &unit.0.to_le_bytes());
+            if session.first_seen.half.unwrap_or_else(alone) == Half::One {
+                bump(&mut arms.control_half, kind, class(&sums));
+            }
             if let Some(sums) = session.beyond.get(&gauge.metric).and_then(|beyond| beyond.limit) {
                 bump(&mut arms.control_limit, kind, class(&sums));
             }

@@ -1,7 +1,7 @@
 //! What is watched where a release names nothing: by the parts that its version diff touches.
 
 use crate::metric::{Kind, Metric};
-use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Role};
+use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Role, Unit};
 use crate::tally::Presence;
 use crate::time::SpanMs;
 use crate::version::{Part, VersionDiff};
@@ -52,6 +52,7 @@ impl Guardrail {
             no_data: NoData { then: silence(&metric), grace: GRACE },
             age: None,
             control: ControlArm::All,
+            unit: Unit::Session,
             metric,
         }
     }

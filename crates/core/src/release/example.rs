@@ -11,7 +11,7 @@ use crate::release::event::{Command, Event};
 use crate::release::plan::{Gate, Plan, Ramp, Stage};
 use crate::release::policy::{
     Ages, Budget, ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy,
-    Role, Tripwire,
+    Role, Tripwire, Unit,
 };
 use crate::release::state::{Release, State};
 use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
@@ -50,6 +50,7 @@ pub(crate) fn guardrail(metric: Metric, role: Role, then: NoDataThen) -> Guardra
         no_data: NoData { then, grace: SpanMs::minutes(10) },
         age: None,
         control: ControlArm::default(),
+        unit: Unit::Session,
     }
 }
 
@@ -178,6 +179,7 @@ pub(crate) fn finding(guardrail: &Guardrail, verdict: Verdict) -> Finding {
         promote: Evidence { log: if proven { 3.5 } else { 1.2 }, line: 3.0 },
         limit: None,
         control_limit: None,
+        self_check: None,
         slices: Vec::new(),
         reason: "1.2 % against 1 %, n 200 and 4000".to_owned(),
     }

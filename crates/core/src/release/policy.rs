@@ -96,6 +96,27 @@ pub struct Guardrail {
     /// Which sessions of stable it is compared with.
     #[serde(default, skip_serializing_if = "ControlArm::is_all")]
     pub control: ControlArm,
+    /// What is one unit of its evidence.
+    #[serde(default, skip_serializing_if = "Unit::is_session")]
+    pub unit: Unit,
+}
+
+/// What is one unit of a metric's evidence; fixed before the start, like everything here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// A session: exact where sessions are independent but for what both arms share.
+    #[default]
+    Session,
+    /// An exposure bucket: the difference of the arms' means in it. For metrics in which an arm has noise of its own
+    /// (few machines, a provider's account), which makes its sessions fail together.
+    BucketMean,
+}
+
+impl Unit {
+    const fn is_session(&self) -> bool {
+        matches!(self, Self::Session)
+    }
 }
 
 /// Which sessions of stable a metric is compared with; all of them began inside the release.

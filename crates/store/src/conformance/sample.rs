@@ -13,7 +13,7 @@ use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
     Ages, Budget, ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy,
-    Role, Tripwire,
+    Role, Tripwire, Unit,
 };
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
 use coalmine_core::release::state::{Condition, PauseCause, Release, Resume, RollbackCause, State};
@@ -130,6 +130,7 @@ fn policy() -> Policy {
         no_data: NoData { then, grace: SpanMs::minutes(30) },
         age: None,
         control: ControlArm::default(),
+        unit: Unit::Session,
     };
     Policy {
         false_rollback_rate: 0.01,
@@ -272,6 +273,7 @@ pub fn analysis() -> Analysis {
         promote: Evidence { log: 1.0 / 3.0, line: 2.995_732_273_553_991 },
         limit: Some(Evidence { log: -0.2, line: 7.6 }),
         control_limit: Some(Evidence { log: -0.4, line: 7.6 }),
+        self_check: None,
         slices: Vec::new(),
         reason: "0.5 % against 0.5 %".to_owned(),
     };
@@ -422,6 +424,7 @@ pub fn session() -> Session {
             tools: Some(Presence::Present),
             schema: Some(Presence::Absent),
             slice: Slice::REST,
+            half: None,
         },
         owed: 4,
         scored: BTreeSet::from([7]),

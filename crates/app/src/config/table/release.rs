@@ -219,6 +219,12 @@ pub static GUARDRAIL: Section = Section {
             "all",
             "Which of stable's sessions it is compared with; all of them began inside the release.",
         ),
+        Key::default(
+            "unit",
+            Kind::Scalar(Scalar::OneOf(EVIDENCE_UNITS)),
+            "session",
+            "What is one unit of its evidence; it cannot be changed on the way.",
+        ),
         Key::optional(
             "age",
             DURATION,
@@ -254,6 +260,12 @@ pub static SIGNAL: Section = Section {
             Kind::Scalar(Scalar::OneOf(CONTROLS)),
             "all",
             "Which of stable's sessions it is compared with; all of them began inside the release.",
+        ),
+        Key::default(
+            "unit",
+            Kind::Scalar(Scalar::OneOf(EVIDENCE_UNITS)),
+            "session",
+            "What is one unit of its evidence; it cannot be changed on the way.",
         ),
         Key::optional(
             "age",
@@ -318,6 +330,12 @@ pub static AGES: Section = Section {
 
 static RAMPS: &[Choice] =
     &[Choice::built("adaptive", "as fast as the worst case that is not excluded yet costs at most `harm`")];
+
+/// Units of evidence.
+static EVIDENCE_UNITS: &[Choice] = &[
+    Choice::built("session", "each session by itself"),
+    Choice::built("bucket_mean", "the difference of the arms in each bucket, where an arm has noise of its own"),
+];
 
 static UNITS: &[Choice] = &[
     Choice::built("session", "a conversation or a call"),

@@ -91,7 +91,7 @@ stages:
   - { weight: 25%, bake: 24h, approval: oncall }
 guardrails:
   - { metric: error_rate, margin: 0.5pp, max: 2% }
-  - { metric: ttft_p95, margin: 10%, max: 1.5s, rollback_margin: 0, control: matched }
+  - { metric: ttft_p95, margin: 10%, max: 1.5s, rollback_margin: 0, control: matched, unit: bucket_mean }
   - { metric: cost_per_session, margin: 10%, max: $0.20, weight: 2 }
   - { metric: tool_call_valid, margin: 1pp, min: 95% }
   - { metric: feedback.resolved, margin: 2pp, no_data: rollback 2h, dry_run: on }

@@ -645,3 +645,24 @@ fn a_later_request_does_not_move_its_session_to_another_slice() {
     let sealed = ledger.seal(minutes(4));
     assert_eq!(sealed.iter().map(|bucket| bucket.slice.0).collect::<Vec<_>>(), [2]);
 }
+
+#[test]
+fn the_sessions_of_one_customer_are_in_one_half_of_control() {
+    let (release, mut ledger) = one(5_000, Metric::ErrorRate);
+    for (unit, customer) in (1..=60_u128).map(|unit| (unit, ["acme", "globex", "initech"][unit as usize % 3])) {
+        let turn = turn_of(Arm::Control, unit, minutes(1), SpanMs::ZERO);
+        ledger.absorb(&Turn { customer: Some(customer.into()), ..turn });
+    }
+    (100..200).for_each(|unit| {
+        ledger.absorb(&turn_of(Arm::Control, unit, minutes(1), SpanMs::ZERO));
+    });
+    ledger.absorb(&turn_of(Arm::Canary, 500, minutes(1), SpanMs::ZERO));
+    let sealed = ledger.seal(minutes(4));
+    let seen = arms(&sealed, Number::First, &Metric::ErrorRate).unwrap();
+    let named = ["acme", "globex", "initech"];
+    let of_customers = named.into_iter().filter(|name| Half::of(&release.salt, name.as_bytes()) == Half::One).count();
+    let alone = (100..200_u128).filter(|unit| Half::of(&release.salt, &unit.to_le_bytes()) == Half::One).count();
+    assert_eq!(seen.control_half.iter().sum::<u64>(), 20 * of_customers as u64 + alone as u64);
+    assert_eq!(seen.control.iter().sum::<u64>(), 160);
+    assert!((30..70).contains(&alone), "about one half: {alone}");
+}
