@@ -17,6 +17,7 @@ use crate::view::{
 };
 use crate::watched::Watched;
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
+use coalmine_core::key::KeyTable;
 use coalmine_core::metric::Metric;
 use coalmine_core::release::check::check;
 use coalmine_core::release::decide::permit;
@@ -50,6 +51,7 @@ pub struct Control {
     /// The notices' own.
     pub(crate) errands: tokio::sync::Mutex<Errands>,
     pub(crate) table: watch::Sender<Arc<RoutingTable>>,
+    pub(crate) key_table: watch::Sender<Arc<KeyTable>>,
 }
 
 /// A loop that has not gone round for this long, of the wall's time, stands still.
@@ -77,8 +79,10 @@ impl Control {
             desk: tokio::sync::Mutex::default(),
             errands: tokio::sync::Mutex::default(),
             table: watch::Sender::new(Arc::default()),
+            key_table: watch::Sender::new(Arc::default()),
         };
         control.load_all().await?;
+        control.load_keys().await?;
         control.load_ceiling().await?;
         let routes: Vec<RouteName> = control.known().routes.keys().cloned().collect();
         for route in &routes {

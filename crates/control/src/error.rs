@@ -1,6 +1,7 @@
 //! Why the control plane did not do it.
 
-use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
+use coalmine_core::id::{Actor, Generation, KeyName, ReleaseId, RouteName};
+use coalmine_core::key::KeyRefused;
 use coalmine_core::release::decide::Refused;
 use coalmine_core::version::VersionId;
 use coalmine_store::StoreError;
@@ -14,6 +15,18 @@ pub enum ControlError {
     /// Ask for another one.
     #[error("route {0} is not known; add it to `routes` in the configuration")]
     UnknownRoute(RouteName),
+    /// Ask for another one.
+    #[error("key {0} is not known; `coalmine key list` lists the keys")]
+    UnknownKey(KeyName),
+    /// Choose another name.
+    #[error("there is a key {0} already; a name is taken once, also by a key that was revoked: choose another one")]
+    KeyTaken(KeyName),
+    /// Look again and repeat: somebody else was faster.
+    #[error("key {0} was changed meanwhile; look again and repeat")]
+    KeyChanged(KeyName),
+    /// The key's state does not allow it.
+    #[error(transparent)]
+    KeyRefused(#[from] KeyRefused),
     /// Look again and repeat: somebody else was faster.
     #[error(
         "release {release} was changed meanwhile by {by} (generation {found}, expected {expected}); look again and repeat"
@@ -70,6 +83,8 @@ impl From<StoreError> for ControlError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict { release, by, found, expected } => Self::Conflict { release, by, found, expected },
+            StoreError::KeyTaken { key } => Self::KeyTaken(key),
+            StoreError::KeyChanged { key } => Self::KeyChanged(key),
             StoreError::RouteBusy { route, running } => Self::RouteBusy { route, running },
             error @ StoreError::Unavailable { .. } => Self::StoreSilent(error),
             error @ (StoreError::NotFound { .. } | StoreError::Behind { .. } | StoreError::Corrupt { .. }) => {

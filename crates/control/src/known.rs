@@ -2,6 +2,7 @@
 
 use crate::gateways::Gateways;
 use crate::intake::Intake;
+use crate::keys::KeyBook;
 use crate::lease::Standing;
 use crate::ports::Held;
 use crate::trail::Trail;
@@ -32,6 +33,7 @@ pub(crate) struct Known {
     pub(crate) reflects: BTreeMap<ReleaseId, Generation>,
     /// Releases that may have changed in the store since they were read.
     pub(crate) stale: BTreeSet<ReleaseId>,
+    pub(crate) keys: KeyBook,
     pub(crate) gateways: Gateways,
     pub(crate) intake: Intake,
     pub(crate) store: StoreHealth,
@@ -78,6 +80,7 @@ impl Known {
             published: BTreeMap::new(),
             reflects: BTreeMap::new(),
             stale: BTreeSet::new(),
+            keys: KeyBook::default(),
             gateways: Gateways::default(),
             intake,
             store: StoreHealth::Answers,

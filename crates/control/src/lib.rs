@@ -11,6 +11,7 @@
 //! | `apply`, `publish`, [`notify`] | one idempotent function per effect; tables; webhooks |
 //! | `sentinels` | rounds of known-answer prompts, beside the loop |
 //! | [`intake`], [`gateways`] | what gateways report, counted once; who is alive and serves what |
+//! | [`keys`] | client keys and their table; what is used under them, summed |
 //! | `retention` | what is kept beside the evidence, and what is forgotten |
 //! | `load`, `known` | from the store into memory; what memory holds |
 //! | [`view`], [`error`], [`trail`] | what the facade answers |
@@ -27,6 +28,7 @@ pub mod error;
 mod foresee;
 pub mod gateways;
 pub mod intake;
+pub mod keys;
 mod known;
 pub mod lease;
 mod load;

@@ -36,6 +36,7 @@ impl Control {
             (known.intake.drain(), known.gateways.complete_to(now, self.patience()))
         };
         desk.complete_to = complete_to;
+        self.absorb_spending(desk, &deltas, now);
         self.absorb_histories(desk, &deltas);
         self.absorb_rounds(desk);
         self.absorb_releases(desk, &deltas, now);
@@ -155,10 +156,12 @@ impl Control {
         let batch = EvidenceBatch {
             counted: highest(&desk.counted),
             releases: desk.unsaved.values().filter_map(Unsaved::to_evidence).collect(),
+            spending: self.spending_to_save(desk),
         };
         self.ask("storing evidence", self.store.add_evidence(&self.settings.tenant, &batch)).await?;
         desk.counted.clear();
         desk.unsaved.clear();
+        desk.spent.clear();
         Ok(())
     }
 

@@ -31,6 +31,8 @@ pub struct Ports {
 pub trait RandomSource: Send + Sync + fmt::Debug + 'static {
     /// A new salt.
     fn salt(&self) -> Salt;
+    /// The bytes of a secret that nobody else may know.
+    fn secret(&self) -> [u8; 32];
 }
 
 /// The operating system's randomness.
@@ -40,6 +42,10 @@ pub struct SystemRandom;
 impl RandomSource for SystemRandom {
     fn salt(&self) -> Salt {
         Salt(rand::random())
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        rand::random()
     }
 }
 

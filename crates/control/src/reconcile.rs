@@ -9,6 +9,7 @@ use crate::watched::{Unsaved, Watched};
 use coalmine_core::analysis::{Analysis, Reporting};
 use coalmine_core::evidence::RouteHistory;
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
+use coalmine_core::key::{Account, Day};
 use coalmine_core::release::decide::decide;
 use coalmine_core::release::event::Event;
 use coalmine_core::release::report::{Decision, Report};
@@ -30,6 +31,8 @@ pub(crate) struct Desk {
     pub(crate) complete_to: UnixMs,
     pub(crate) counted: Vec<(GatewayId, u64, u64)>,
     pub(crate) unsaved: BTreeMap<ReleaseId, Unsaved>,
+    /// Days of accounts that changed and are not stored yet.
+    pub(crate) spent: BTreeSet<(Account, Day)>,
     /// The release's generation for which gateways were waited for.
     pub(crate) settled: BTreeMap<ReleaseId, Generation>,
     pub(crate) documents_at: UnixMs,
@@ -78,6 +81,7 @@ impl Control {
             self.reload_stale().await;
             self.publish_behind().await;
             self.retry_rollbacks().await;
+            self.retry_revocations().await;
             self.read_documents(&mut desk).await;
             let saved = self.observe(&mut desk, now).await;
             self.settle_served(&mut desk, now).await;
@@ -129,8 +133,12 @@ impl Control {
         if let Err(error) = self.load_all().await {
             tracing::warn!(error = %chain(&error), "what the other node decided was not read");
         }
+        if let Err(error) = self.load_keys().await {
+            tracing::warn!(error = %chain(&error), "the keys were not read");
+        }
         self.publish_behind().await;
         self.retry_rollbacks().await;
+        self.retry_revocations().await;
     }
 
     async fn retry_rollbacks(&self) {

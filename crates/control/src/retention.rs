@@ -106,7 +106,7 @@ impl Control {
             let units: Vec<_> = kept.sessions.into_iter().map(|(unit, _)| unit).collect();
             if !units.is_empty() {
                 let evidence = ReleaseEvidence { forgotten: units, ..ReleaseEvidence::empty(id.clone()) };
-                let batch = EvidenceBatch { counted: Vec::new(), releases: vec![evidence] };
+                let batch = EvidenceBatch { counted: Vec::new(), releases: vec![evidence], spending: vec![] };
                 self.ask("forgetting sessions", self.store.add_evidence(&self.settings.tenant, &batch)).await?;
             }
             desk.forgotten.insert(id);

@@ -38,6 +38,7 @@ name!(/** One attempt to move a route: `support-agent-7`, the route and a runnin
 name!(/** A configured provider: `openai`. */ ProviderName);
 name!(/** A customer as the request names it, or as its API key is registered. */ CustomerId);
 name!(/** One gateway process; together with its epoch it makes intake idempotent. */ GatewayId);
+name!(/** A client key, by the name that its operator gave it: `acme-prod`. Never its secret. */ KeyName);
 name!(/** Who asked for something: an operator's name, or `coalmine` for the loop itself. */ Actor);
 
 impl Default for TenantId {

@@ -2,6 +2,7 @@
 //! (gateway, epoch, sequence) once, so sending one again is harmless.
 
 use crate::id::{CustomerId, GatewayId, Generation, ReleaseId, RouteName, UnitKey};
+use crate::key::Spending;
 use crate::origin::Origin;
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Membership};
@@ -29,6 +30,9 @@ pub struct Delta {
     pub dropped: Vec<Dropped>,
     /// The generation served per route.
     pub serving: BTreeMap<RouteName, Generation>,
+    /// What was used under each account, of whatever route or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spending: Vec<Spending>,
 }
 
 /// Turns lost, shown beside every estimate: observed = tallied + dropped.

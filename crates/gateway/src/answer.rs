@@ -7,7 +7,7 @@ use coalmine_wire::anthropic;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::{self, Problem};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use std::pin::Pin;
@@ -68,11 +68,12 @@ pub(crate) struct Refusal {
     message: String,
     param: Option<&'static str>,
     retry_after_s: Option<u32>,
+    headers: HeaderMap,
 }
 
 impl Refusal {
     pub(crate) fn new(problem: Problem, message: impl Into<String>) -> Self {
-        Self { problem, message: message.into(), param: None, retry_after_s: None }
+        Self { problem, message: message.into(), param: None, retry_after_s: None, headers: HeaderMap::new() }
     }
 
     pub(crate) fn about(mut self, param: &'static str) -> Self {
@@ -85,6 +86,11 @@ impl Refusal {
         self
     }
 
+    /// What else its answer says.
+    pub(crate) fn headers(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
+
     /// In the dialect of the caller.
     pub(crate) fn into_response(self, dialect: Dialect) -> Response<AnswerBody> {
         let (status, body) = match dialect {
@@ -95,6 +101,7 @@ impl Refusal {
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json(status, body);
+        response.headers_mut().extend(self.headers);
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

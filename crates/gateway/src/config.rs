@@ -1,6 +1,7 @@
 //! What a gateway is told at its start: plain values, built and checked by the app.
 
 use coalmine_core::id::{CustomerId, GatewayId, ProviderName, RouteName, TenantId};
+use coalmine_core::key::Quota;
 use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_wire::dialect::Dialect;
@@ -28,8 +29,14 @@ pub struct Config {
     pub default_provider: Option<ProviderName>,
     /// Settings by route; a route without an entry has the default ones.
     pub routes: BTreeMap<RouteName, RouteSettings>,
-    /// Keys that clients may use; empty: any key, and none.
+    /// Keys that clients may use, beside those that the control plane tells of.
     pub client_keys: Vec<ClientKey>,
+    /// Whether a request needs a key while there is none.
+    pub key_need: KeyNeed,
+    /// What everybody together may use of this gateway.
+    pub quota: Quota,
+    /// What all keys of a customer together may use.
+    pub customer_quotas: BTreeMap<CustomerId, Quota>,
     /// Bounds.
     pub limits: Limits,
     /// Whether answers carry `x-coalmine-*` headers.
@@ -58,6 +65,9 @@ impl Config {
             default_provider: None,
             routes: BTreeMap::new(),
             client_keys: Vec::new(),
+            key_need: KeyNeed::OnceThereIsOne,
+            quota: Quota::default(),
+            customer_quotas: BTreeMap::new(),
             limits: Limits::default(),
             answer_headers: AnswerHeaders::On,
             overrides: Overrides::Refused,
@@ -292,6 +302,15 @@ pub struct ClientKey {
     pub hash: [u8; 32],
     /// Whose it is, where registered.
     pub customer: Option<CustomerId>,
+}
+
+/// Whether a request needs a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyNeed {
+    /// Once there is any key, be it a revoked one; before that everybody is admitted.
+    OnceThereIsOne,
+    /// From the start.
+    Always,
 }
 
 /// Bounds of what one process takes.

@@ -1,5 +1,6 @@
 //! One gateway: what it is made of, and what the app asks of it.
 
+use crate::admission::Admission;
 use crate::answer::AnswerBody;
 use crate::checkers::Checkers;
 use crate::config::Config;
@@ -11,7 +12,8 @@ use crate::table::{Offered, Tables};
 use crate::tally::Tally;
 use crate::upstream::pool::{self, Pool, ProviderError};
 use crate::{proxy, sink};
-use coalmine_core::id::{CustomerId, Generation, ProviderName, ReleaseId, RouteName};
+use coalmine_core::id::{Generation, ProviderName, ReleaseId, RouteName};
+use coalmine_core::key::KeyTable;
 use coalmine_core::traffic::pin::Followed;
 use coalmine_core::traffic::table::RoutingTable;
 use coalmine_core::traffic::weight::WeightBp;
@@ -42,7 +44,7 @@ pub struct Gateway {
     pub(crate) conversations: Conversations,
     pub(crate) checkers: Checkers,
     pub(crate) keys: Keys,
-    pub(crate) client_keys: HashMap<[u8; 32], Option<CustomerId>>,
+    pub(crate) admission: Admission,
     pub(crate) pools: HashMap<ProviderName, Arc<Pool>>,
     pub(crate) drained: Notify,
     draining: AtomicBool,
@@ -85,14 +87,13 @@ impl Gateway {
             conversation: key("coalmine 1 conversation"),
             request_id: key("coalmine 1 request id"),
         };
-        let client_keys = config.client_keys.iter().map(|key| (key.hash, key.customer.clone())).collect();
         Ok(Arc::new(Self {
             tables: Tables::new(&config, pools.clone(), metrics.clone()),
             tally: Tally::new(config.limits.turns, config.limits.feedback),
             conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle, follow),
             checkers: Checkers::default(),
             keys,
-            client_keys,
+            admission: Admission::new(&config),
             pools,
             metrics,
             drained: Notify::new(),
@@ -111,10 +112,11 @@ impl Gateway {
     /// Starts what runs beside requests: following the table, reporting, sweeping.
     pub fn start(self: &Arc<Self>, source: Arc<dyn TableSource>, sink: Arc<dyn TallySink>) -> Running {
         let (stop, stopped) = watch::channel(false);
+        let follow_keys = tokio::spawn(Arc::clone(self).follow_keys(source.clone()));
         let follow = tokio::spawn(Arc::clone(self).follow(source));
         let sweep = tokio::spawn(Arc::clone(self).sweep());
         let report = tokio::spawn(sink::report(Arc::clone(self), sink, stopped));
-        Running { stop, report, others: vec![follow, sweep] }
+        Running { stop, report, others: vec![follow, follow_keys, sweep] }
     }
 
     /// Whether a path is answered here, and not by a neighbour on the same listener.
@@ -143,6 +145,11 @@ impl Gateway {
             self.metrics.pin_flush_failures.add(1);
         }
         settled
+    }
+
+    /// Takes a table of keys; requests that come from now on are admitted by it.
+    pub fn install_keys(&self, table: &Arc<KeyTable>) {
+        self.admission.install(table);
     }
 
     /// Holds the exposure of a release down to `weight` from now on: for sessions that have not begun.
@@ -233,6 +240,13 @@ impl Gateway {
                     Err(error) => tracing::warn!(%error, "a raised weight waits for the pins to be durable"),
                 }
             }
+        }
+    }
+
+    async fn follow_keys(self: Arc<Self>, source: Arc<dyn TableSource>) {
+        loop {
+            let table = source.next_keys().await;
+            self.admission.install(&table);
         }
     }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`config`], [`ports`] | what a gateway is told, and what it needs of the world |
 //! | [`Gateway`], [`listen`] | building, starting, draining one; accepting connections |
+//! | `admission` | who may ask, and how much: keys in service, rates, budgets |
 //! | `table`, [`pins`], `conversations` | who gets what: the table in service, pins, sessions found by content |
 //! | [`Gateway::probe`] | one question to one version, outside of all traffic |
 //! | `upstream/` | pools, retries, breakers, the rescue budget |
@@ -15,6 +16,7 @@
 //! | `request_id`, `feedback` | what joins a late score to its session |
 //! | `metrics` | what operators see |
 
+mod admission;
 mod answer;
 mod checkers;
 pub mod config;

@@ -1,6 +1,7 @@
 //! What operators see at `/metrics`: atomics, rendered as Prometheus text. Labels are routes, versions
 //! in service, arms, providers and fixed words; never sessions, customers or content.
 
+use crate::admission::meter::Bound;
 use crate::sync::lock;
 use crate::upstream::pool::Trouble;
 use coalmine_core::id::{ProviderName, RouteName};
@@ -104,6 +105,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) passed_through: Counter,
     pub(crate) refused: Counter,
+    quotas: [Counter; Bound::ALL.len()],
     pub(crate) sink_refusals: Counter,
     pub(crate) feedback_taken: Counter,
     pub(crate) feedback_refused: Counter,
@@ -274,6 +276,11 @@ impl Metrics {
         lock(&self.providers).entry(provider.clone()).or_default().clone()
     }
 
+    /// A request was refused for a quota.
+    pub(crate) fn note_quota(&self, bound: Bound) {
+        self.quotas[bound as usize].add(1);
+    }
+
     /// Everything as Prometheus text; `gauges` are numbers that others keep.
     pub(crate) fn render(&self, gauges: &[(&str, &str, u64)]) -> String {
         let mut page = Page::default();
@@ -282,6 +289,15 @@ impl Metrics {
         let passed = self.passed_through.get();
         page.one("coalmine_passed_through_total", "counter", "Requests passed through uncounted.", passed);
         page.one("coalmine_refused_total", "counter", "Requests refused by the gateway itself.", self.refused.get());
+        page.head(
+            "coalmine_quota_refused_total",
+            "counter",
+            "Requests refused for a quota of key, customer or tenant.",
+        );
+        for bound in Bound::ALL {
+            let refused = self.quotas[bound as usize].get();
+            page.sample("coalmine_quota_refused_total", &[("quota", bound.as_str())], refused);
+        }
         let refusals = self.sink_refusals.get();
         page.one("coalmine_sink_refusals_total", "counter", "Deltas that were not taken at once.", refusals);
         page.one("coalmine_feedback_total", "counter", "Feedback taken.", self.feedback_taken.get());

@@ -4,7 +4,7 @@
 
 use crate::answer::{AnswerBody, Refusal, json};
 use crate::gateway::Gateway;
-use crate::phase::admit::Admitted;
+use crate::phase::admit::{Admitted, Caller};
 use crate::phase::assign::peek;
 use crate::phase::identify::identify;
 use crate::phase::relay::{ActiveRequest, Pipe};
@@ -63,10 +63,15 @@ impl<'a> ModelInfo<'a> {
     }
 }
 
+/// The routes that a caller may use, sorted.
+fn names<'a>(snapshot: &'a Snapshot, caller: &Caller) -> Vec<&'a str> {
+    snapshot.names().into_iter().filter(|name| caller.holder.may_use(name)).collect()
+}
+
 /// `GET /v1/models`: the routes.
-pub(crate) fn models(gateway: &Gateway, dialect: Dialect) -> Response<AnswerBody> {
+pub(crate) fn models(gateway: &Gateway, caller: &Caller, dialect: Dialect) -> Response<AnswerBody> {
     let snapshot = gateway.tables.load();
-    let names = snapshot.names();
+    let names = names(&snapshot, caller);
     match dialect {
         Dialect::Chat => written(&Models { object: "list", data: names.into_iter().map(Model::of).collect() }),
         Dialect::Messages => written(&ModelPage {
@@ -87,6 +92,7 @@ pub(crate) async fn count_tokens(gateway: &Arc<Gateway>, admitted: Admitted) -> 
     let Some(route) = gateway.tables.load().route(&chat.model).cloned() else {
         return pass_unknown(gateway, admitted, &chat.model).await;
     };
+    admitted.caller.must_be_let_use(&chat.model)?;
     let whose = identify(gateway, &route, &chat, &admitted);
     let version = peek(gateway, &route, &whose, admitted.received_at);
     let Some(prepared) = route.prepared(version) else {
@@ -108,8 +114,9 @@ pub(crate) async fn pass_unknown(
 ) -> Result<Response<AnswerBody>, Refusal> {
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
     let Some(pool) = named.filter(|pool| pool.manners.dialect == admitted.dialect) else {
-        return Err(no_route(&gateway.tables.load(), model));
+        return Err(no_route(&gateway.tables.load(), &admitted.caller, model));
     };
+    admitted.caller.must_be_let_through()?;
     let body = admitted.body.clone();
     forward(gateway, pool.clone(), admitted, body).await
 }
@@ -120,6 +127,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
     if admitted.parts.method == Method::GET
         && let Some(name) = admitted.path.strip_prefix("/models/")
         && snapshot.route(name).is_some()
+        && admitted.caller.holder.may_use(name)
     {
         return Ok(match admitted.dialect {
             Dialect::Chat => written(&Model::of(name)),
@@ -132,6 +140,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         admitted.parts.uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("model=")));
     let model = read.as_ref().map(|request| &*request.model).or(in_query).unwrap_or("");
     if let Some(route) = snapshot.route(model) {
+        admitted.caller.must_be_let_use(model)?;
         let Some(stable) = route.prepared(route.table.stable) else {
             return Err(Refusal::new(Problem::Internal, "the stable version of this route cannot be served"));
         };
@@ -143,6 +152,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         let body = patched.map_or_else(|| whole.clone(), Bytes::from);
         return forward(gateway, stable.pool.clone(), admitted, body).await;
     }
+    admitted.caller.must_be_let_through()?;
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
     let speaks = |pool: &&Arc<Pool>| pool.manners.dialect == admitted.dialect;
     let only = || {
@@ -151,7 +161,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
     };
     match named.filter(speaks).or_else(only) {
         Some(pool) => forward(gateway, pool.clone(), admitted, whole.clone()).await,
-        None => Err(no_route(&snapshot, model)),
+        None => Err(no_route(&snapshot, &admitted.caller, model)),
     }
 }
 
@@ -163,13 +173,16 @@ async fn forward(
 ) -> Result<Response<AnswerBody>, Refusal> {
     gateway.metrics.passed_through.add(1);
     gateway.metrics.active.up();
-    let active = ActiveRequest(gateway.metrics.clone());
+    let mut active = ActiveRequest { metrics: gateway.metrics.clone(), permit: admitted.permit.take() };
     let outbound = Outbound::new(admitted.parts.method.clone(), std::mem::take(&mut admitted.parts.headers), None);
     let request = outbound.request(&pool.manners, body);
     let response = pool.send(request, &admitted.path).await.map_err(|trouble| {
         let message = format!("provider '{}' did not answer ({})", pool.name, trouble.as_str());
         Refusal::new(Problem::BadUpstream, message)
     })?;
+    if let Some(permit) = active.permit.as_mut().filter(|_| response.status().is_success()) {
+        permit.note_answered();
+    }
     let (parts, body) = response.into_parts();
     tracing::info!(
         target: "access",
@@ -178,10 +191,14 @@ async fn forward(
         status = parts.status.as_u16(),
         reason = "passed_through",
     );
+    let mut headers = answer_headers(parts.headers);
+    if let Some(permit) = &active.permit {
+        permit.tell(&mut headers, gateway.clock.now());
+    }
     let pipe = Pipe::new(body, pool.timeouts, Some(active));
     let mut answer = Response::new(AnswerBody::Pipe(Box::new(pipe)));
     *answer.status_mut() = parts.status;
-    *answer.headers_mut() = answer_headers(parts.headers);
+    *answer.headers_mut() = headers;
     Ok(answer)
 }
 
@@ -191,8 +208,8 @@ fn another_dialect(route: &str, dialect: Dialect) -> Refusal {
     Refusal::new(Problem::NoRoute, format!("the route `{route}` is answered by a provider that speaks {dialect} only"))
 }
 
-fn no_route(snapshot: &Snapshot, model: &str) -> Refusal {
-    let known = snapshot.names();
+fn no_route(snapshot: &Snapshot, caller: &Caller, model: &str) -> Refusal {
+    let known = names(snapshot, caller);
     let known = if known.is_empty() { "there is none yet".to_owned() } else { known.join(", ") };
     let model: String = model.chars().take(100).collect();
     let message = format!(

@@ -2,6 +2,7 @@
 //! where gateways run apart.
 
 use coalmine_core::id::{Generation, RouteName, UnitKey};
+use coalmine_core::key::KeyTable;
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::{Followed, Pin, PinRecord};
@@ -29,6 +30,10 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 pub trait TableSource: Send + Sync + fmt::Debug + 'static {
     /// Resolves when a table newer than the last one returned is there.
     fn next(&self) -> Boxed<'_, Arc<RoutingTable>>;
+    /// Resolves when a table of keys newer than the last one returned is there; by default never.
+    fn next_keys(&self) -> Boxed<'_, Arc<KeyTable>> {
+        Box::pin(std::future::pending())
+    }
     /// What this gateway serves from now on; told at once, before the next delta says it too.
     fn served(&self, _serving: BTreeMap<RouteName, Generation>) {}
 }

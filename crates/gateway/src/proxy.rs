@@ -27,7 +27,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -
             Surface::Chat | Surface::Messages => chat(gateway, admitted).await,
             Surface::CountTokens => Box::pin(passthrough::count_tokens(gateway, admitted)).await,
             Surface::Feedback => feedback::take(gateway, &admitted),
-            Surface::Models => Ok(passthrough::models(gateway, dialect)),
+            Surface::Models => Ok(passthrough::models(gateway, &admitted.caller, dialect)),
             Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
         },
     };
@@ -46,6 +46,7 @@ async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
     let Some(route) = gateway.tables.load().route(&chat.model).cloned() else {
         return Box::pin(passthrough::pass_unknown(gateway, admitted, &chat.model)).await;
     };
+    admitted.caller.must_be_let_use(&chat.model)?;
     let now = admitted.received_at;
 
     let whose = identify(gateway, &route, &chat, &admitted);
@@ -67,6 +68,7 @@ async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             trail: whose.trail,
             assignment,
             started_at: now,
+            permit: admitted.permit.take(),
         },
     );
     let headers = std::mem::take(&mut admitted.parts.headers);

@@ -37,7 +37,9 @@ pub(crate) async fn report(gateway: Arc<Gateway>, sink: Arc<dyn TallySink>, mut 
 fn next(gateway: &Gateway, sequence: u64) -> Arc<Delta> {
     let taken = gateway.tally.take(gateway.clock.now());
     let serving = gateway.tables.serving();
-    Arc::new(taken.into_delta(gateway.config.gateway.clone(), gateway.config.epoch, sequence, serving))
+    let mut delta = taken.into_delta(gateway.config.gateway.clone(), gateway.config.epoch, sequence, serving);
+    delta.spending = gateway.admission.take(gateway.clock.now());
+    Arc::new(delta)
 }
 
 /// Offers one delta until it is taken.

@@ -347,6 +347,7 @@ impl Taken {
             feedback: self.feedback,
             dropped,
             serving,
+            spending: Vec::new(),
         }
     }
 }

@@ -283,4 +283,8 @@ impl RandomSource for Salts {
         }
         Salt(bytes)
     }
+
+    fn secret(&self) -> [u8; 32] {
+        self.salt().0
+    }
 }

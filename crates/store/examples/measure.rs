@@ -54,7 +54,9 @@ async fn evidence(dir: &Path) -> Result<()> {
         let sessions = units.map(|unit| (UnitKey(u128::from(unit) << 64), sample::session())).collect();
         let change = ReleaseEvidence { sessions, ..ReleaseEvidence::empty("support-agent-1".into()) };
         let counted = vec![("gw".into(), 1, sequence + 1)];
-        store.add_evidence(&sample::tenant(), &EvidenceBatch { counted, releases: vec![change] }).await?;
+        store
+            .add_evidence(&sample::tenant(), &EvidenceBatch { counted, releases: vec![change], spending: vec![] })
+            .await?;
     }
     say("sessions written, 1000 a batch", count, began.elapsed())?;
     let began = Instant::now();

@@ -3,6 +3,7 @@
 //! the suite's own test compares the list with the functions.
 
 pub mod evidence;
+pub mod keys;
 pub mod releases;
 pub mod routes;
 pub mod sample;
@@ -43,6 +44,10 @@ macro_rules! for_every_law {
             evidence::a_batch_left_behind_is_refused_whole
             evidence::marks_are_kept_per_gateway_and_epoch
             evidence::evidence_of_an_unknown_release_is_kept
+            keys::a_key_comes_back_and_its_name_is_taken_once
+            keys::of_two_changes_of_a_key_one_is_kept
+            keys::a_day_of_spending_is_replaced_with_its_mark
+            keys::keys_and_spending_are_their_tenants_own
         }
     };
     ($empty:expr; $($file:ident :: $law:ident)*) => {
@@ -65,6 +70,7 @@ mod tests {
             ("routes", include_str!("conformance/routes.rs")),
             ("releases", include_str!("conformance/releases.rs")),
             ("evidence", include_str!("conformance/evidence.rs")),
+            ("keys", include_str!("conformance/keys.rs")),
         ];
         for (file, text) in files {
             for line in text.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {

@@ -113,7 +113,7 @@ async fn commit_for_ever(dir: &Path) {
 fn evidence(release: &ReleaseId, sequence: u64) -> EvidenceBatch {
     let session = Session { requests: sequence, ..sample::session() };
     let change = ReleaseEvidence { sessions: vec![(UnitKey(1), session)], ..ReleaseEvidence::empty(release.clone()) };
-    EvidenceBatch { counted: vec![("gw".into(), 1, sequence)], releases: vec![change] }
+    EvidenceBatch { counted: vec![("gw".into(), 1, sequence)], releases: vec![change], spending: vec![] }
 }
 
 #[test]

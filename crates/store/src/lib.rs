@@ -28,7 +28,8 @@ pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
-use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::key::{Day, Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -74,6 +75,8 @@ pub struct EvidenceBatch {
     pub counted: Vec<(GatewayId, u64, u64)>,
     /// Per release, what changed.
     pub releases: Vec<ReleaseEvidence>,
+    /// What accounts have used, whole days; a day that is known is replaced.
+    pub spending: Vec<Spending>,
 }
 
 impl EvidenceBatch {
@@ -172,6 +175,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn evidence(&self, tenant: &TenantId, id: &ReleaseId) -> Result<ReleaseEvidence, StoreError>;
     /// The mark (last counted sequence) per gateway and epoch, in their order.
     async fn counted(&self, tenant: &TenantId) -> Result<Vec<(GatewayId, u64, u64)>, StoreError>;
+    /// Keeps a new key. `KeyTaken` where another one has its name, also a revoked one.
+    async fn create_key(&self, tenant: &TenantId, key: &Key) -> Result<(), StoreError>;
+    /// Replaces a key, if it still has generation `expected`; else `KeyChanged`. `NotFound` for an unknown one.
+    async fn update_key(&self, tenant: &TenantId, expected: Generation, key: &Key) -> Result<(), StoreError>;
+    /// All keys, by name.
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Key>, StoreError>;
+    /// What accounts have used from this day on, by account and day.
+    async fn spending(&self, tenant: &TenantId, since: Day) -> Result<Vec<Spending>, StoreError>;
     /// A small document by name (route history, notification marks); `None` when unknown.
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError>;
     /// Replaces a small document.
@@ -220,6 +231,18 @@ pub enum StoreError {
         /// In words.
         what: String,
     },
+    /// The name is gone for good.
+    #[error("there is a key {key} already; a name is taken once, also by a key that was revoked: choose another one")]
+    KeyTaken {
+        /// Which.
+        key: KeyName,
+    },
+    /// Somebody else was faster: read the key again.
+    #[error("key {key} was changed meanwhile; look again and repeat")]
+    KeyChanged {
+        /// Which.
+        key: KeyName,
+    },
     /// Another intake has counted further: read the evidence again.
     #[error(
         "gateway {gateway} (epoch {epoch}) is counted up to delta {found}, and delta {offered} was offered; read the evidence again"
@@ -258,6 +281,10 @@ impl StoreError {
 
     pub(crate) fn unknown_version(id: VersionId) -> Self {
         Self::NotFound { what: format!("version {id}") }
+    }
+
+    pub(crate) fn unknown_key(name: &KeyName) -> Self {
+        Self::NotFound { what: format!("key {name}") }
     }
 
     pub(crate) fn unknown_release(id: &ReleaseId) -> Self {

@@ -4,7 +4,8 @@
 use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
 use async_trait::async_trait;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
-use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::key::{Account, Day, Key, Spending, Used};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -117,6 +118,8 @@ struct Shelf {
     evidence: BTreeMap<ReleaseId, Evidence>,
     counted: BTreeMap<(GatewayId, u64), u64>,
     documents: BTreeMap<String, String>,
+    keys: BTreeMap<KeyName, Key>,
+    spending: BTreeMap<(Account, Day), Used>,
 }
 
 /// A release with its journal.
@@ -219,6 +222,27 @@ impl Shelf {
         for change in &batch.releases {
             self.evidence.entry(change.release.clone()).or_default().add(change);
         }
+        self.spending.extend(batch.spending.iter().map(|it| ((it.account.clone(), it.day), it.used)));
+        Ok(())
+    }
+
+    fn create_key(&mut self, key: &Key) -> Result<(), StoreError> {
+        match self.keys.get(&key.name) {
+            Some(known) if known != key => return Err(StoreError::KeyTaken { key: key.name.clone() }),
+            Some(_) => {}
+            None => {
+                self.keys.insert(key.name.clone(), key.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn update_key(&mut self, expected: Generation, key: &Key) -> Result<(), StoreError> {
+        let known = self.keys.get_mut(&key.name).ok_or_else(|| StoreError::unknown_key(&key.name))?;
+        if known != key && known.generation != expected {
+            return Err(StoreError::KeyChanged { key: key.name.clone() });
+        }
+        known.clone_from(key);
         Ok(())
     }
 }
@@ -381,6 +405,27 @@ impl Store for MemoryStore {
         self.call(tenant, |shelf| {
             let marks = shelf.counted.iter();
             Ok(marks.map(|((gateway, epoch), sequence)| (gateway.clone(), *epoch, *sequence)).collect())
+        })
+    }
+
+    async fn create_key(&self, tenant: &TenantId, key: &Key) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| shelf.create_key(key))
+    }
+
+    async fn update_key(&self, tenant: &TenantId, expected: Generation, key: &Key) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| shelf.update_key(expected, key))
+    }
+
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Key>, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.keys.values().cloned().collect()))
+    }
+
+    async fn spending(&self, tenant: &TenantId, since: Day) -> Result<Vec<Spending>, StoreError> {
+        self.call(tenant, |shelf| {
+            let days = shelf.spending.iter().filter(|((_, day), _)| *day >= since);
+            Ok(days
+                .map(|((account, day), used)| Spending { account: account.clone(), day: *day, used: *used })
+                .collect())
         })
     }
 

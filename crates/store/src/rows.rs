@@ -4,6 +4,7 @@
 
 use crate::StoreError;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
+use coalmine_core::key::Key;
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -37,6 +38,9 @@ impl Document for Session {
 }
 impl Document for SealedBucket {
     const WHAT: &'static str = "sealed bucket";
+}
+impl Document for Key {
+    const WHAT: &'static str = "key";
 }
 impl Document for Yardstick {
     const WHAT: &'static str = "yardstick";
@@ -106,6 +110,7 @@ mod tests {
         golden("version", &sample::versions_of_every_kind());
         golden("session", &[sample::session()]);
         golden("sealed_bucket", &sample::sealed_buckets());
+        golden("key", &sample::keys());
         golden("yardstick", &[sample::yardstick()]);
     }
 

@@ -15,6 +15,7 @@ mod write;
 use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
 use async_trait::async_trait;
 use coalmine_core::id::{GatewayId, Generation, ReleaseId, RouteName, TenantId};
+use coalmine_core::key::{Day, Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -162,6 +163,26 @@ impl Store for SqliteStore {
     async fn counted(&self, tenant: &TenantId) -> Result<Vec<(GatewayId, u64, u64)>, StoreError> {
         let tenant = tenant.clone();
         self.reader().ask("reading what is counted", move |db| read::counted(db, &tenant)).await
+    }
+
+    async fn create_key(&self, tenant: &TenantId, key: &Key) -> Result<(), StoreError> {
+        let (tenant, key) = (tenant.clone(), key.clone());
+        self.writer.ask("keeping a key", move |db| write::create_key(db, &tenant, &key)).await
+    }
+
+    async fn update_key(&self, tenant: &TenantId, expected: Generation, key: &Key) -> Result<(), StoreError> {
+        let (tenant, key) = (tenant.clone(), key.clone());
+        self.writer.ask("changing a key", move |db| write::update_key(db, &tenant, expected, &key)).await
+    }
+
+    async fn keys(&self, tenant: &TenantId) -> Result<Vec<Key>, StoreError> {
+        let tenant = tenant.clone();
+        self.reader().ask("reading keys", move |db| read::keys(db, &tenant)).await
+    }
+
+    async fn spending(&self, tenant: &TenantId, since: Day) -> Result<Vec<Spending>, StoreError> {
+        let tenant = tenant.clone();
+        self.reader().ask("reading what was spent", move |db| read::spending(db, &tenant, since)).await
     }
 
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError> {

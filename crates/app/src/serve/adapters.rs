@@ -5,6 +5,7 @@ use coalmine_control::Control;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Brake, BrakeError, Held, LivePins, PinCensus};
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
+use coalmine_core::key::KeyTable;
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
@@ -50,6 +51,7 @@ pub(super) struct Tables {
     control: Arc<Control>,
     gateway: GatewayId,
     newest: Mutex<watch::Receiver<Arc<RoutingTable>>>,
+    keys: Mutex<watch::Receiver<Arc<KeyTable>>>,
 }
 
 impl fmt::Debug for Tables {
@@ -62,25 +64,33 @@ impl Tables {
     pub(super) fn new(control: Arc<Control>, gateway: GatewayId) -> Self {
         let mut receiver = control.table();
         receiver.mark_changed();
-        Self { control, gateway, newest: Mutex::new(receiver) }
+        let mut keys = control.key_table();
+        keys.mark_changed();
+        Self { control, gateway, newest: Mutex::new(receiver), keys: Mutex::new(keys) }
     }
 }
 
 impl TableSource for Tables {
     fn next(&self) -> Boxed<'_, Arc<RoutingTable>> {
-        Box::pin(async move {
-            let mut receiver = self.newest.lock().await;
-            if receiver.changed().await.is_err() {
-                // The control plane is gone: the last table goes on serving.
-                std::future::pending::<()>().await;
-            }
-            receiver.borrow_and_update().clone()
-        })
+        Box::pin(next(&self.newest))
+    }
+
+    fn next_keys(&self) -> Boxed<'_, Arc<KeyTable>> {
+        Box::pin(next(&self.keys))
     }
 
     fn served(&self, serving: BTreeMap<RouteName, Generation>) {
         self.control.acknowledge(&self.gateway, &serving);
     }
+}
+
+async fn next<T>(newest: &Mutex<watch::Receiver<Arc<T>>>) -> Arc<T> {
+    let mut receiver = newest.lock().await;
+    if receiver.changed().await.is_err() {
+        // The control plane is gone: the last table goes on serving.
+        std::future::pending::<()>().await;
+    }
+    receiver.borrow_and_update().clone()
 }
 
 /// The control plane's intake, as the gateway reports to it.

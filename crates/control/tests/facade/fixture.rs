@@ -92,6 +92,7 @@ impl Fixture {
             feedback: Vec::new(),
             dropped: Vec::new(),
             serving: BTreeMap::from([(route(), generation)]),
+            spending: Vec::new(),
         };
         self.control.intake(Arc::new(delta)).unwrap();
     }
@@ -201,6 +202,10 @@ impl RandomSource for Counting {
         let mut next = self.0.lock().unwrap();
         *next += 1;
         Salt([*next; 32])
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.salt().0
     }
 }
 

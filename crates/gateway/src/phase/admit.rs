@@ -1,16 +1,20 @@
 //! Admit: what is asked of the gateway, by whom, with a body of bounded size and in bounded time.
 
+use crate::admission::permit::Permit;
+use crate::admission::{Closed, Holder};
 use crate::answer::Refusal;
 use crate::gateway::Gateway;
 use crate::upstream::pool::X_API_KEY;
 use bytes::{Bytes, BytesMut};
-use coalmine_core::id::CustomerId;
+use coalmine_core::id::RouteName;
+use coalmine_core::key::Standing;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
 use http::{HeaderMap, Method, Request, header, request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
+use std::sync::Arc;
 
 /// A request that may go on.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct Admitted {
     /// What follows `/v1`, query included.
     pub(crate) path: String,
     pub(crate) caller: Caller,
+    /// Taken of what the caller may use, where somebody is to be asked.
+    pub(crate) permit: Option<Permit>,
     /// When its last byte came.
     pub(crate) received_at: UnixMs,
 }
@@ -48,10 +54,29 @@ pub(crate) enum Surface {
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// BLAKE3 of the key's text, whichever header it came in; zeros without one. Sessions of different keys never meet.
+    /// Sessions of different scopes never meet: of different keys, or, for a key that was not made here, of
+    /// different texts, whichever header they came in; zeros without one. It outlives a rotation.
     pub(crate) scope: [u8; 32],
-    /// The customer that the key is registered for.
-    pub(crate) customer: Option<CustomerId>,
+    pub(crate) holder: Arc<Holder>,
+}
+
+impl Caller {
+    /// Whether it may use a route.
+    pub(crate) fn must_be_let_use(&self, route: &str) -> Result<(), Refusal> {
+        if self.holder.may_use(route) { Ok(()) } else { Err(self.confined(&format!("use the route `{route}`"))) }
+    }
+
+    /// Whether it may ask for what is no route's.
+    pub(crate) fn must_be_let_through(&self) -> Result<(), Refusal> {
+        if self.holder.may_pass_through() { Ok(()) } else { Err(self.confined("ask for what is no route's")) }
+    }
+
+    fn confined(&self, what: &str) -> Refusal {
+        let name = self.holder.name.as_ref().map_or("", |name| name.as_str());
+        let routes: Vec<&str> = self.holder.routes.iter().flatten().map(RouteName::as_str).collect();
+        let message = format!("the key '{name}' may not {what}; it may use: {}", routes.join(", "));
+        Refusal::new(Problem::Forbidden, message)
+    }
 }
 
 /// The dialect of whoever asks: that of the path, or what a client of it says of itself.
@@ -94,8 +119,9 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Resu
         path.push('?');
         path.push_str(query);
     }
+    let permit = permit(gateway, &caller, surface, dialect, body.size_hint().lower())?;
     let body = read(gateway, body).await?;
-    Ok(Admitted { parts, body, surface, dialect, session, path, caller, received_at: gateway.clock.now() })
+    Ok(Admitted { parts, body, surface, dialect, session, path, caller, permit, received_at: gateway.clock.now() })
 }
 
 /// `/v1/…` and `/s/{session}/v1/…`, as (session, what follows `/v1`).
@@ -116,17 +142,44 @@ fn identify_caller(gateway: &Gateway, parts: &request::Parts) -> Result<Caller, 
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
         _ => bearer,
     };
-    let scope = if token.is_empty() { [0; 32] } else { *blake3::hash(token).as_bytes() };
-    if gateway.client_keys.is_empty() {
-        return Ok(Caller { scope, customer: None });
+    let shown = (!token.is_empty()).then(|| *blake3::hash(token).as_bytes());
+    match gateway.admission.holder(shown.as_ref(), gateway.clock.now()) {
+        Ok(holder) => Ok(Caller { scope: holder.scope.or(shown).unwrap_or_default(), holder }),
+        Err(why) => Err(Refusal::new(Problem::BadKey, closed(why, shown.is_some()))),
     }
-    match gateway.client_keys.get(&scope) {
-        Some(customer) => Ok(Caller { scope, customer: customer.clone() }),
-        None if token.is_empty() => {
-            let message = "no API key: send `authorization: Bearer KEY` or `x-api-key: KEY` with a key of this gateway";
-            Err(Refusal::new(Problem::BadKey, message))
+}
+
+fn closed(why: Closed, shown: bool) -> &'static str {
+    match (why, shown) {
+        (Closed::Unknown, false) => {
+            "no API key: send `authorization: Bearer KEY` or `x-api-key: KEY` with a key of this gateway"
         }
-        None => Err(Refusal::new(Problem::BadKey, "this API key is not known to the gateway")),
+        (Closed::Unknown, true) => "this API key is not known to the gateway",
+        (Closed::Over(Standing::Revoked), _) => "this API key was revoked",
+        (Closed::Over(Standing::Expired), _) => "this API key has expired",
+        (Closed::Over(Standing::Replaced | Standing::Good), _) => {
+            "this API key was rotated, and the time in which its old secret was good is over: use the new one"
+        }
+    }
+}
+
+/// Leave for what is put to a provider; what the gateway answers by itself needs none.
+fn permit(
+    gateway: &Gateway,
+    caller: &Caller,
+    surface: Surface,
+    dialect: Dialect,
+    body_bytes: u64,
+) -> Result<Option<Permit>, Refusal> {
+    match surface {
+        Surface::Models | Surface::Feedback => Ok(None),
+        Surface::Chat | Surface::Messages | Surface::CountTokens | Surface::Other => {
+            let taken = Permit::take(&caller.holder, dialect, body_bytes, gateway.clock.now());
+            taken.map(Some).map_err(|(bound, refusal)| {
+                gateway.metrics.note_quota(bound);
+                refusal
+            })
+        }
     }
 }
 

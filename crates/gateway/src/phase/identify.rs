@@ -115,7 +115,7 @@ fn customer(route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted) -> Optio
         };
         name.filter(|name| is_name(name)).map(|name| CustomerId(name.into_owned()))
     });
-    named.or_else(|| admitted.caller.customer.clone())
+    named.or_else(|| admitted.caller.holder.customer.clone())
 }
 
 fn forced(gateway: &Gateway, admitted: &Admitted) -> Option<Override> {

@@ -2,6 +2,7 @@
 //! whose fault. Whatever happens to a request, it lands here exactly once: an exchange that is dropped
 //! was given up by the client.
 
+use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
 use crate::metrics::ending_label;
@@ -19,6 +20,7 @@ use coalmine_wire::openai::{
     ChatRequest, Ending as AnswerEnding, Expect, Finish, Observer, Progress, ResponseFormat, Seen,
 };
 use coalmine_wire::outcome::{SchemaChecker, Validity};
+use http::HeaderMap;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -42,6 +44,7 @@ pub(crate) struct Exchange {
     content_begun: bool,
     last_content_at: Option<UnixMs>,
     gap_max_ms: Option<u64>,
+    permit: Option<Permit>,
     landed: bool,
 }
 
@@ -91,12 +94,13 @@ pub(crate) struct Begun<'a> {
     pub(crate) trail: Option<Trail>,
     pub(crate) assignment: Assignment,
     pub(crate) started_at: UnixMs,
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Exchange {
     /// The request sets out.
     pub(crate) fn begin(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>) -> Self {
-        let Begun { route, prepared, identity, customer, trail, assignment, started_at } = begun;
+        let Begun { route, prepared, identity, customer, trail, assignment, started_at, permit } = begun;
         let unit = match identity {
             Identity::Session(unit) => Some(unit),
             Identity::Nobody => None,
@@ -135,7 +139,15 @@ impl Exchange {
             content_begun: false,
             last_content_at: None,
             gap_max_ms: None,
+            permit,
             landed: false,
+        }
+    }
+
+    /// Says in headers how much the caller has left, where that is bounded.
+    pub(crate) fn tell_quota(&self, headers: &mut HeaderMap) {
+        if let Some(permit) = &self.permit {
+            permit.tell(headers, self.gateway.clock.now());
         }
     }
 
@@ -255,14 +267,32 @@ impl Exchange {
         outcome.gap_max_ms = gap_max_ms;
         if let Watch::Read(seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
             self.remember(seen.conversation, now);
+            self.charge(seen.usage.as_ref(), now);
             if self.flight.served_by() == ServedBy::Assigned {
                 self.describe(&mut outcome, &seen);
             }
+        }
+        if let Some(mut permit) = self.permit.take().filter(|_| self.content_begun) {
+            permit.note_answered();
         }
         self.gateway.metrics.active.down();
         self.prepared.series(self.arm).note(&outcome);
         self.log(&outcome);
         self.gateway.tally.land(&self.flight, outcome, now);
+    }
+
+    /// Whoever answered, what was used is charged to the accounts of the caller.
+    fn charge(&mut self, usage: Option<&coalmine_wire::usage::Usage>, now: UnixMs) {
+        let Some(permit) = &mut self.permit else { return };
+        permit.note_answered();
+        let answered = match self.flight.served_by() {
+            ServedBy::Assigned => Some(&self.prepared),
+            ServedBy::Rescue => self.route.prepared(self.route.table.stable),
+        };
+        let Some(usage) = usage else { return };
+        let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
+        let price = answered.and_then(|by| self.gateway.config.prices.cost_usd(&by.version.model, usage));
+        permit.settle(Some(tokens), price, now);
     }
 
     /// What the answer says of itself, when it is the assigned version's own.

@@ -1,9 +1,10 @@
 //! Relay: the answer's bytes on their way to the client, as they come; the observer reads beside them
 //! and never holds them up.
 
+use crate::admission::permit::Permit;
 use crate::answer::{AnswerBody, BoxError};
 use crate::config::{AnswerHeaders, Timeouts};
-use crate::metrics::Gauge;
+use crate::metrics::Metrics;
 use crate::phase::observe::{BodyEnd, Exchange};
 use crate::phase::rewrite::answer_headers;
 use crate::phase::send::{Answer, Passage};
@@ -14,6 +15,7 @@ use http_body::{Body, SizeHint};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -28,12 +30,15 @@ pub struct Pipe {
 
 /// A request that is passed through counts as active while its body lives.
 #[derive(Debug)]
-pub(crate) struct ActiveRequest(pub(crate) std::sync::Arc<crate::metrics::Metrics>);
+pub(crate) struct ActiveRequest {
+    pub(crate) metrics: Arc<Metrics>,
+    /// Settled when it is over.
+    pub(crate) permit: Option<Permit>,
+}
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let active: &Gauge = &self.0.active;
-        active.down();
+        self.metrics.active.down();
     }
 }
 
@@ -239,6 +244,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, exchange: &Exchange) {
     const VERSION: HeaderName = HeaderName::from_static("x-coalmine-version");
     const ARM: HeaderName = HeaderName::from_static("x-coalmine-arm");
     const RELEASE: HeaderName = HeaderName::from_static("x-coalmine-release");
+    exchange.tell_quota(headers);
     if exchange.gateway.config.answer_headers == AnswerHeaders::Off {
         return;
     }

@@ -6,6 +6,7 @@ mod cancel;
 mod control;
 mod messages;
 mod probe;
+mod quotas;
 mod secrecy;
 mod sessions;
 mod support;

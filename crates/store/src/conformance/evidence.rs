@@ -17,7 +17,7 @@ fn session(requests: u64) -> Session {
 
 fn batch(counted: &[(&str, u64, u64)], change: ReleaseEvidence) -> EvidenceBatch {
     let counted = counted.iter().map(|(gateway, epoch, sequence)| (GatewayId::from(*gateway), *epoch, *sequence));
-    EvidenceBatch { counted: counted.collect(), releases: vec![change] }
+    EvidenceBatch { counted: counted.collect(), releases: vec![change], spending: vec![] }
 }
 
 fn sessions(rows: &[(u128, u64)]) -> ReleaseEvidence {
@@ -43,7 +43,7 @@ pub async fn evidence_comes_back(store: &impl Store) {
         ..ReleaseEvidence::empty(release())
     };
     let other = ReleaseEvidence { release: "sales-1".into(), ..sessions(&[(1, 9)]) };
-    let both = EvidenceBatch { counted: vec![], releases: vec![whole.clone(), other.clone()] };
+    let both = EvidenceBatch { counted: vec![], releases: vec![whole.clone(), other.clone()], spending: vec![] };
     add(store, &both).await.unwrap();
     assert_eq!(read(store).await, whole);
     assert_eq!(store.evidence(&sample::tenant(), &"sales-1".into()).await.unwrap(), other);

@@ -113,7 +113,8 @@ pub async fn tenants_do_not_see_each_other(store: &impl Store) {
         totals: Some("{}".to_owned()),
         ..ReleaseEvidence::empty(release.id.clone())
     };
-    let batch = EvidenceBatch { counted: vec![("gw".into(), 1, 5)], releases: vec![evidence.clone()] };
+    let batch =
+        EvidenceBatch { counted: vec![("gw".into(), 1, 5)], releases: vec![evidence.clone()], spending: vec![] };
     store.add_evidence(&ours, &batch).await.unwrap();
     store.put_document(&ours, "notified", "ours").await.unwrap();
 
@@ -138,7 +139,13 @@ pub async fn tenants_do_not_see_each_other(store: &impl Store) {
 
     store.seed_route(&theirs, &route, &sample::canary()).await.unwrap();
     store.put_document(&theirs, "notified", "theirs").await.unwrap();
-    store.add_evidence(&theirs, &EvidenceBatch { counted: vec![("gw".into(), 1, 2)], releases: vec![] }).await.unwrap();
+    store
+        .add_evidence(
+            &theirs,
+            &EvidenceBatch { counted: vec![("gw".into(), 1, 2)], releases: vec![], spending: vec![] },
+        )
+        .await
+        .unwrap();
     assert_eq!(store.document(&ours, "notified").await.unwrap().as_deref(), Some("ours"));
     assert_eq!(store.counted(&ours).await.unwrap(), [("gw".into(), 1, 5)]);
     assert_eq!(store.evidence(&ours, &release.id).await.unwrap(), evidence);

@@ -6,6 +6,7 @@ use coalmine_core::analysis::{
 use coalmine_core::cohort::Cohort;
 use coalmine_core::evidence::{Beyond, FirstSeen, SealedBucket, Session, Sums, TwoArms, Yardstick};
 use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
+use coalmine_core::key::{FreshSecret, Key, Quota, Usd};
 use coalmine_core::metric::{Metric, Number};
 use coalmine_core::origin::Slice;
 use coalmine_core::release::effect::{Effect, Notice};
@@ -463,4 +464,33 @@ pub fn yardstick() -> Yardstick {
         centre: BTreeMap::from([(Metric::ErrorRate, 0.005), (Metric::Feedback("correct".to_owned()), 0.16)]),
         apart: Vec::new(),
     }
+}
+
+/// A key without bounds.
+#[must_use]
+pub fn key() -> Key {
+    Key::new("acme-prod".into(), &FreshSecret::of([1; 32]), "ana".into(), UnixMs(5))
+}
+
+/// Keys of every form.
+#[must_use]
+pub fn keys() -> Vec<Key> {
+    let rotated = Key { name: "acme-test".into(), ..key() };
+    let rotated = rotated.rotate(&FreshSecret::of([2; 32]), SpanMs::hours(1), UnixMs(6)).unwrap();
+    let bounded = Key {
+        name: "bounded".into(),
+        customer: Some("acme".into()),
+        routes: Some(["sales".into(), "support-agent".into()].into()),
+        expires_at: Some(UnixMs(9_000)),
+        quota: Quota {
+            requests_per_minute: Some(60),
+            tokens_per_minute: Some(100_000),
+            concurrent: Some(5),
+            per_day: Some(Usd::from_dollars(0.5)),
+            per_month: Some(Usd::from_dollars(10.0)),
+        },
+        ..key()
+    };
+    let revoked = Key { name: "revoked".into(), ..key() }.revoke("ben".into(), UnixMs(7));
+    vec![key(), rotated, bounded, revoked]
 }

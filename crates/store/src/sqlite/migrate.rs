@@ -11,7 +11,10 @@ struct Migration {
 }
 
 /// Only ever grows at its end.
-const MIGRATIONS: &[Migration] = &[Migration { name: "first", sql: include_str!("migrations/0001_first.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "first", sql: include_str!("migrations/0001_first.sql") },
+    Migration { name: "keys", sql: include_str!("migrations/0002_keys.sql") },
+];
 
 /// The schema of this build.
 const LATEST: i64 = MIGRATIONS.len() as i64;

@@ -6,6 +6,7 @@ use super::read;
 use crate::rows::encode;
 use crate::{EvidenceBatch, ReleaseEvidence, RouteRow, Seeded, StoreError};
 use coalmine_core::id::{Generation, RouteName, TenantId};
+use coalmine_core::key::{Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -188,6 +189,9 @@ pub(super) fn add_evidence(db: &mut Connection, tenant: &TenantId, batch: &Evide
     for change in &batch.releases {
         add_release_evidence(&tx, tenant, change)?;
     }
+    for spending in &batch.spending {
+        put_spending(&tx, tenant, spending)?;
+    }
     tx.commit()?;
     Ok(())
 }
@@ -227,6 +231,60 @@ fn add_release_evidence(tx: &Transaction<'_>, tenant: &TenantId, change: &Releas
             params![tenant, release, sealed.posting(), stratum, bucket, encode(sealed)?],
         )?;
     }
+    Ok(())
+}
+
+fn put_spending(tx: &Transaction<'_>, tenant: &TenantId, spending: &Spending) -> Result<(), Failure> {
+    let Spending { account, day, used } = spending;
+    run(
+        tx,
+        "INSERT INTO spending (tenant, account, day, requests, tokens, cost) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT DO UPDATE SET requests = excluded.requests, tokens = excluded.tokens, cost = excluded.cost",
+        params![
+            tenant.as_str(),
+            read::account_text(account),
+            day.0.cast_signed(),
+            used.requests.cast_signed(),
+            used.tokens.cast_signed(),
+            used.cost.0.cast_signed()
+        ],
+    )
+}
+
+pub(super) fn create_key(db: &mut Connection, tenant: &TenantId, key: &Key) -> Result<(), Failure> {
+    let tx = begin(db)?;
+    if let Some(known) = read::key(&tx, tenant, &key.name)? {
+        return if known == *key { Ok(()) } else { Err(StoreError::KeyTaken { key: key.name.clone() }.into()) };
+    }
+    run(
+        &tx,
+        "INSERT INTO client_keys (tenant, key, generation, document) VALUES (?1, ?2, ?3, ?4)",
+        params![tenant.as_str(), key.name.as_str(), key.generation.0.cast_signed(), encode(key)?],
+    )?;
+    tx.commit()?;
+    Ok(())
+}
+
+pub(super) fn update_key(
+    db: &mut Connection,
+    tenant: &TenantId,
+    expected: Generation,
+    key: &Key,
+) -> Result<(), Failure> {
+    let tx = begin(db)?;
+    let known = read::key(&tx, tenant, &key.name)?.ok_or_else(|| StoreError::unknown_key(&key.name))?;
+    if known == *key {
+        return Ok(());
+    }
+    if known.generation != expected {
+        return Err(StoreError::KeyChanged { key: key.name.clone() }.into());
+    }
+    run(
+        &tx,
+        "UPDATE client_keys SET generation = ?3, document = ?4 WHERE tenant = ?1 AND key = ?2",
+        params![tenant.as_str(), key.name.as_str(), key.generation.0.cast_signed(), encode(key)?],
+    )?;
+    tx.commit()?;
     Ok(())
 }
 

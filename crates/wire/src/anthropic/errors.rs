@@ -15,9 +15,10 @@ pub fn kind(problem: Problem) -> &'static str {
     match problem {
         Problem::BadRequest => "invalid_request_error",
         Problem::BadKey => "authentication_error",
+        Problem::Forbidden => "permission_error",
         Problem::NoRoute => "not_found_error",
         Problem::TooLarge => "request_too_large",
-        Problem::RateLimited => "rate_limit_error",
+        Problem::RateLimited | Problem::QuotaSpent => "rate_limit_error",
         Problem::Internal | Problem::BadUpstream => "api_error",
         Problem::Overloaded => "overloaded_error",
         Problem::UpstreamTimeout => "timeout_error",

@@ -9,12 +9,16 @@ pub enum Problem {
     BadRequest,
     /// 401: no key, or an unknown one.
     BadKey,
+    /// 403: the key may not ask for this.
+    Forbidden,
     /// 404: no route of this name, and no default.
     NoRoute,
     /// 413: the body is longer than the gateway takes.
     TooLarge,
     /// 429: this gateway's own limit.
     RateLimited,
+    /// 429: the money of this day or month is spent; it does not help to try again soon.
+    QuotaSpent,
     /// 500: a fault of the gateway.
     Internal,
     /// 502: the provider cannot be reached, or broke off.
@@ -32,9 +36,10 @@ impl Problem {
         match self {
             Self::BadRequest => 400,
             Self::BadKey => 401,
+            Self::Forbidden => 403,
             Self::NoRoute => 404,
             Self::TooLarge => 413,
-            Self::RateLimited => 429,
+            Self::RateLimited | Self::QuotaSpent => 429,
             Self::Internal => 500,
             Self::BadUpstream => 502,
             Self::Overloaded => 503,
@@ -48,9 +53,11 @@ impl Problem {
         match self {
             Self::BadRequest => ("invalid_request_error", None),
             Self::BadKey => ("invalid_request_error", Some("invalid_api_key")),
+            Self::Forbidden => ("permission_error", Some("key_not_allowed")),
             Self::NoRoute => ("invalid_request_error", Some("model_not_found")),
             Self::TooLarge => ("invalid_request_error", Some("request_too_large")),
             Self::RateLimited => ("rate_limit_error", Some("rate_limit_exceeded")),
+            Self::QuotaSpent => ("insufficient_quota", Some("insufficient_quota")),
             Self::Internal => ("server_error", None),
             Self::BadUpstream => ("server_error", Some("bad_gateway")),
             Self::Overloaded => ("server_error", Some("overloaded")),

@@ -1,0 +1,313 @@
+//! Client keys: made, rotated, bounded, revoked, and told to gateways as tables are; what is used under
+//! them is summed here and kept, so that a budget outlives every process.
+//!
+//! A revocation holds at once, with the store away too: it is told to the gateways first, and written as
+//! soon as the store takes it.
+
+use crate::control::Control;
+use crate::error::{ControlError, chain};
+use crate::known::Known;
+use crate::reconcile::Desk;
+use crate::view::Commit;
+use coalmine_core::id::{Actor, CustomerId, Generation, KeyName, RouteName};
+use coalmine_core::key::{Account, Day, FreshSecret, Key, KeyTable, Quota, Revocation, Spending, Spent, Used, spent};
+use coalmine_core::tally::Delta;
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_store::StoreError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What a new key is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// Its name, which nobody had before.
+    pub name: KeyName,
+    /// Whose requests these will be.
+    pub customer: Option<CustomerId>,
+    /// The routes that it may use; `None`: all.
+    pub routes: Option<BTreeSet<RouteName>>,
+    /// Nothing is admitted from here on.
+    pub expires_at: Option<UnixMs>,
+    /// How much may be asked.
+    pub quota: Quota,
+}
+
+/// A key with a secret that is shown this once.
+#[derive(Debug)]
+pub struct Issued {
+    /// The key.
+    pub key: Key,
+    /// Its new secret.
+    pub secret: FreshSecret,
+}
+
+/// A key, and what was used under it today and this month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStatus {
+    /// The key.
+    pub key: Key,
+    /// The sums.
+    pub spent: Spent,
+}
+
+/// What this process holds of keys.
+#[derive(Debug, Default)]
+pub(crate) struct KeyBook {
+    /// As stored.
+    keys: BTreeMap<KeyName, Key>,
+    /// Revocations that hold and are not stored yet.
+    revoking: BTreeMap<KeyName, Revocation>,
+    /// The days of this month.
+    days: BTreeMap<Account, BTreeMap<Day, Used>>,
+    today: Day,
+    told: Generation,
+}
+
+impl KeyBook {
+    fn served(&self, key: &Key) -> Key {
+        self.revoking.get(&key.name).map_or_else(|| key.clone(), |end| key.revoke(end.by.clone(), end.at))
+    }
+
+    fn spent_by(&self, account: &Account) -> Spent {
+        let days = self.days.get(account).into_iter().flatten();
+        spent(days.map(|(day, used)| (*day, used)), self.today)
+    }
+
+    /// Days before this month are in the store, and of no use here.
+    fn turn_to(&mut self, today: Day) {
+        if today.month() != self.today.month() {
+            for days in self.days.values_mut() {
+                days.retain(|day, _| *day >= today.month());
+            }
+            self.days.retain(|_, days| !days.is_empty());
+        }
+        self.today = today;
+    }
+
+    fn table(&mut self, now: UnixMs) -> KeyTable {
+        // Grows over restarts too: gateways that run apart remember the last one.
+        self.told = Generation(self.told.next().0.max(now.0));
+        let spent = self.days.keys().map(|account| (account.clone(), self.spent_by(account))).collect();
+        KeyTable {
+            generation: self.told,
+            keys: Arc::new(self.keys.values().map(|key| self.served(key)).collect()),
+            spent: Arc::new(spent),
+        }
+    }
+}
+
+impl Control {
+    /// Makes a key. Its secret is in what is returned and nowhere else.
+    ///
+    /// # Errors
+    /// When its name is taken, it names a route that is not known, or the store does not answer.
+    pub async fn create_key(&self, new: NewKey, by: Actor) -> Result<Issued, ControlError> {
+        let unknown = {
+            let known = self.known();
+            new.routes.iter().flatten().find(|route| !known.routes.contains_key(route)).cloned()
+        };
+        if let Some(route) = unknown {
+            return Err(ControlError::UnknownRoute(route));
+        }
+        let secret = FreshSecret::of(self.ports.random.secret());
+        let NewKey { name, customer, routes, expires_at, quota } = new;
+        let fresh = Key::new(name, &secret, by.clone(), self.clock.now());
+        let key = Key { customer, routes, expires_at, quota, ..fresh };
+        self.ask("keeping a key", self.store.create_key(&self.settings.tenant, &key)).await?;
+        tracing::info!(key = %key.name, %by, "a client key was made");
+        self.keep_key(key.clone());
+        Ok(Issued { key, secret })
+    }
+
+    /// Gives a key another secret; the present one stays good for `grace`.
+    ///
+    /// # Errors
+    /// When the key is unknown or good no more, somebody else was faster, or the store does not answer.
+    pub async fn rotate_key(&self, name: &KeyName, grace: SpanMs, by: &Actor) -> Result<Issued, ControlError> {
+        let secret = FreshSecret::of(self.ports.random.secret());
+        let key = self.change_key(name, |key, now| key.rotate(&secret, grace, now)).await?;
+        tracing::info!(key = %key.name, %by, %grace, "a client key was rotated");
+        Ok(Issued { key, secret })
+    }
+
+    /// Gives a key another quota.
+    ///
+    /// # Errors
+    /// As [`Self::rotate_key`].
+    pub async fn limit_key(&self, name: &KeyName, quota: Quota, by: &Actor) -> Result<Key, ControlError> {
+        let key = self.change_key(name, |key, now| key.limit(quota, now)).await?;
+        tracing::info!(key = %key.name, %by, ?quota, "a client key's quota was changed");
+        Ok(key)
+    }
+
+    /// Revokes a key: gateways refuse it at once, whatever the store does.
+    ///
+    /// # Errors
+    /// When the key is unknown. A store that does not answer is no error: the commit is pending then, and
+    /// the loop goes on trying while this process lives.
+    pub async fn revoke_key(&self, name: &KeyName, by: Actor) -> Result<(Key, Commit), ControlError> {
+        let now = self.clock.now();
+        let revoked = {
+            let mut known = self.known();
+            let key = known.keys.keys.get(name).ok_or_else(|| ControlError::UnknownKey(name.clone()))?;
+            if key.revoked.is_some() {
+                return Ok((key.clone(), Commit::Done));
+            }
+            let key = key.revoke(by.clone(), now);
+            known.keys.revoking.entry(name.clone()).or_insert(Revocation { at: now, by: by.clone() });
+            self.tell_keys(&mut known, now);
+            key
+        };
+        tracing::info!(key = %name, %by, "a client key was revoked");
+        let commit = match self.write_revocation(name).await {
+            Ok(()) => Commit::Done,
+            Err(error) => Commit::Pending { why: chain(&error) },
+        };
+        Ok((revoked, commit))
+    }
+
+    /// All keys by name, as they are served, with what was used under each.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyStatus> {
+        let today = Day::of(self.clock.now());
+        let mut known = self.known();
+        known.keys.turn_to(today);
+        let book = &known.keys;
+        let shown = book
+            .keys
+            .values()
+            .map(|key| KeyStatus { key: book.served(key), spent: book.spent_by(&Account::Key(key.name.clone())) });
+        shown.collect()
+    }
+
+    /// What was used today and this month by everybody together.
+    #[must_use]
+    pub fn spent_by(&self, account: &Account) -> Spent {
+        let today = Day::of(self.clock.now());
+        let mut known = self.known();
+        known.keys.turn_to(today);
+        known.keys.spent_by(account)
+    }
+
+    /// The newest table of keys; every change is seen by the receiver.
+    #[must_use]
+    pub fn key_table(&self) -> watch::Receiver<Arc<KeyTable>> {
+        self.key_table.subscribe()
+    }
+
+    /// Keys and this month's spending from the store, as another process may have left them.
+    pub(crate) async fn load_keys(&self) -> Result<(), StoreError> {
+        let tenant = &self.settings.tenant;
+        let now = self.clock.now();
+        let keys = self.ask("reading the keys", self.store.keys(tenant)).await?;
+        let since = Day::of(now).month();
+        let spending = self.ask("reading what was spent", self.store.spending(tenant, since)).await?;
+        let mut known = self.known();
+        known.keys.keys = keys.into_iter().map(|key| (key.name.clone(), key)).collect();
+        known.keys.days.clear();
+        for Spending { account, day, used } in spending {
+            known.keys.days.entry(account).or_default().insert(day, used);
+        }
+        self.tell_keys(&mut known, now);
+        Ok(())
+    }
+
+    /// Sums what the deltas say was used, and tells it.
+    pub(crate) fn absorb_spending(&self, desk: &mut Desk, deltas: &[Arc<Delta>], now: UnixMs) {
+        let mut known = self.known();
+        let before = known.keys.today;
+        known.keys.turn_to(Day::of(now));
+        let mut news = before != known.keys.today;
+        for Spending { account, day, used } in deltas.iter().flat_map(|delta| &delta.spending) {
+            *known.keys.days.entry(account.clone()).or_default().entry(*day).or_default() += *used;
+            desk.spent.insert((account.clone(), *day));
+            news = true;
+        }
+        if news {
+            self.tell_keys(&mut known, now);
+        }
+    }
+
+    /// The days that changed since they were last written.
+    pub(crate) fn spending_to_save(&self, desk: &Desk) -> Vec<Spending> {
+        let known = self.known();
+        let used = |account: &Account, day: &Day| known.keys.days.get(account)?.get(day).copied();
+        let changed = desk.spent.iter().filter_map(|(account, day)| {
+            Some(Spending { account: account.clone(), day: *day, used: used(account, day)? })
+        });
+        changed.collect()
+    }
+
+    /// Writes the revocations that wait for the store.
+    pub(crate) async fn retry_revocations(&self) {
+        let waiting: Vec<KeyName> = self.known().keys.revoking.keys().cloned().collect();
+        for name in waiting {
+            match self.write_revocation(&name).await {
+                Ok(()) => tracing::info!(key = %name, "its revocation is written"),
+                Err(error) => tracing::warn!(key = %name, error = %chain(&error), "its revocation is not written yet"),
+            }
+        }
+    }
+
+    async fn write_revocation(&self, name: &KeyName) -> Result<(), ControlError> {
+        for _ in 0..3 {
+            let pending = {
+                let known = self.known();
+                known.keys.keys.get(name).map(|stored| (stored.generation, known.keys.served(stored)))
+            };
+            let Some((expected, revoked)) = pending else { return Err(ControlError::UnknownKey(name.clone())) };
+            let call = self.store.update_key(&self.settings.tenant, expected, &revoked);
+            match self.ask("revoking a key", call).await {
+                Ok(()) => {
+                    let mut known = self.known();
+                    known.keys.keys.insert(name.clone(), revoked);
+                    known.keys.revoking.remove(name);
+                    return Ok(());
+                }
+                Err(StoreError::KeyChanged { .. }) => self.load_keys().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ControlError::KeyChanged(name.clone()))
+    }
+
+    /// One change of one key, on what the store holds of it.
+    async fn change_key<E: Into<ControlError>>(
+        &self,
+        name: &KeyName,
+        change: impl Fn(&Key, UnixMs) -> Result<Key, E>,
+    ) -> Result<Key, ControlError> {
+        for _ in 0..3 {
+            let found = {
+                let known = self.known();
+                known.keys.keys.get(name).map(|key| known.keys.served(key))
+            };
+            let key = found.ok_or_else(|| ControlError::UnknownKey(name.clone()))?;
+            let next = change(&key, self.clock.now()).map_err(Into::into)?;
+            let call = self.store.update_key(&self.settings.tenant, key.generation, &next);
+            match self.ask("changing a key", call).await {
+                Ok(()) => {
+                    self.keep_key(next.clone());
+                    return Ok(next);
+                }
+                Err(StoreError::KeyChanged { .. }) => self.load_keys().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ControlError::KeyChanged(name.clone()))
+    }
+
+    fn keep_key(&self, key: Key) {
+        let now = self.clock.now();
+        let mut known = self.known();
+        known.keys.keys.insert(key.name.clone(), key);
+        self.tell_keys(&mut known, now);
+    }
+
+    /// Under the lock of what is known, so that what is told later was known later.
+    fn tell_keys(&self, known: &mut Known, now: UnixMs) {
+        known.keys.turn_to(Day::of(now));
+        self.key_table.send_replace(Arc::new(known.keys.table(now)));
+    }
+}

@@ -1,0 +1,174 @@
+//! Keys and quotas: refused before anybody is asked, in the words of whoever asks, and counted against no
+//! version.
+
+use crate::support::*;
+use coalmine_core::id::Generation;
+use coalmine_core::key::{Account, FreshSecret, Key, KeyTable, Quota, Usd};
+use coalmine_core::time::UnixMs;
+use serde_json::json;
+use std::sync::Arc;
+
+fn secret(byte: u8) -> String {
+    FreshSecret::of([byte; 32]).expose().to_owned()
+}
+
+fn key(name: &str, byte: u8, quota: Quota) -> Key {
+    Key { quota, ..Key::new(name.into(), &FreshSecret::of([byte; 32]), "ana".into(), UnixMs(0)) }
+}
+
+fn install(world: &World, generation: u64, keys: Vec<Key>) {
+    let table = KeyTable { generation: Generation(generation), keys: Arc::new(keys), spent: Arc::default() };
+    world.gateway.install_keys(&Arc::new(table));
+}
+
+async fn ask(world: &World, path: &str, shown: (&str, &str), body: &str) -> Answer {
+    let request = world.request(path, &[shown, ("x-session-id", "s")], body.to_owned());
+    Answer::of(world.send(request).await).await
+}
+
+#[tokio::test]
+async fn either_header_opens_either_surface_and_a_revoked_key_none() {
+    let world = World::new(vec![ok("hi")], vec![]).await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    install(&world, 1, vec![key("a", 1, Quota::default())]);
+    let (good, bearer) = (secret(1), format!("Bearer {}", secret(1)));
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        for shown in [("authorization", bearer.as_str()), ("x-api-key", good.as_str())] {
+            let answer = ask(
+                &world,
+                path,
+                shown,
+                r#"{"model":"support","max_tokens":9,"messages":[{"role":"user","content":"hello"}]}"#,
+            )
+            .await;
+            assert_eq!(answer.status, 200, "{path} {}", answer.text());
+        }
+        let answer = ask(&world, path, ("x-api-key", "ck_of-nobody"), ASK).await;
+        assert_eq!(answer.status, 401);
+        assert!(!answer.text().contains("ck_of-nobody"));
+    }
+    let asked = world.stable.count();
+    install(&world, 2, vec![key("a", 1, Quota::default()).revoke("ana".into(), UnixMs(1))]);
+    let answer = ask(&world, "/v1/messages", ("x-api-key", &good), ASK).await;
+    assert_eq!((answer.status, answer.json()["error"]["type"].clone()), (401, json!("authentication_error")));
+    assert_eq!(answer.json()["error"]["message"], "this API key was revoked");
+    assert_eq!(world.stable.count(), asked, "nobody was asked");
+}
+
+#[tokio::test]
+async fn a_rate_refuses_in_the_words_of_the_caller_and_is_no_turn() {
+    let world = World::new(vec![ok("hi")], vec![]).await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    let quota = Quota { requests_per_minute: Some(1), tokens_per_minute: Some(1_000), ..Quota::default() };
+    install(&world, 1, vec![key("a", 1, quota)]);
+    let good = secret(1);
+    let first = ask(&world, "/v1/chat/completions", ("x-api-key", &good), ASK).await;
+    assert_eq!(first.status, 200);
+    let left = ["limit-requests", "remaining-requests", "limit-tokens"]
+        .map(|part| first.header(&format!("x-ratelimit-{part}")).to_owned());
+    assert_eq!(left, ["1", "0", "1000"]);
+    let refused = ask(&world, "/v1/chat/completions", ("x-api-key", &good), ASK).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "60"));
+    assert_eq!(refused.header("x-ratelimit-reset-requests"), "59.999s");
+    let error = refused.json()["error"].clone();
+    assert_eq!((&error["type"], &error["code"]), (&json!("rate_limit_error"), &json!("rate_limit_exceeded")));
+    assert_eq!(error["message"], "the quota of key 'a', 1 requests a minute, is used up; try again in 1m");
+    let refused = ask(&world, "/v1/messages", ("x-api-key", &good), ASK).await;
+    assert_eq!(
+        refused.json(),
+        json!({"type": "error", "error": {"type": "rate_limit_error", "message": "the quota of key 'a', 1 requests a minute, is used up; try again in 1m"}})
+    );
+    assert_eq!(refused.header("anthropic-ratelimit-requests-limit"), "1");
+    assert_eq!(refused.header("anthropic-ratelimit-requests-reset"), "1970-01-01T00:17:41Z");
+    assert_eq!(world.stable.count(), 1, "nobody was asked");
+    assert_eq!(world.turns(1).await.len(), 1);
+    assert!(world.metric("coalmine_quota_refused_total{quota=\"requests_per_minute\"} 2"));
+}
+
+#[tokio::test]
+async fn a_spent_budget_stops_hard_and_what_was_spent_is_told() {
+    let world = World::with(vec![ok("hi")], vec![], |config| {
+        let rate = coalmine_wire_rate();
+        config.prices = config.prices.clone().with("model-s", rate);
+    })
+    .await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    let quota = Quota { per_day: Some(Usd(1)), ..Quota::default() };
+    install(&world, 1, vec![key("a", 1, quota)]);
+    let good = secret(1);
+    assert_eq!(ask(&world, "/v1/chat/completions", ("x-api-key", &good), ASK).await.status, 200);
+    world.turns(1).await;
+    let refused = ask(&world, "/v1/chat/completions", ("x-api-key", &good), ASK).await;
+    assert_eq!((refused.status, refused.header("x-should-retry")), (429, "false"));
+    assert_eq!(refused.json()["error"]["code"], "insufficient_quota");
+    let until_midnight = (86_400_000 - 1_000_002_u64).div_ceil(1_000).to_string();
+    assert_eq!(refused.header("retry-after"), until_midnight);
+    let deltas = world.sink.deltas.lock().unwrap().clone();
+    let told: Vec<_> = deltas
+        .iter()
+        .flat_map(|delta| &delta.spending)
+        .filter(|told| told.account == Account::Key("a".into()))
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].used.requests, told[0].used.tokens), (1, 15));
+    assert!(told[0].used.cost > Usd(0));
+}
+
+fn coalmine_wire_rate() -> coalmine_wire::prices::Price {
+    let rate = coalmine_wire::prices::Rate {
+        input_usd: 1.0,
+        cached_input_usd: None,
+        cache_write_usd: None,
+        cache_write_1h_usd: None,
+        output_usd: 2.0,
+    };
+    coalmine_wire::prices::Price { rate, long: None }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_makes_room_for_the_next() {
+    let arrived = Arc::new(tokio::sync::Notify::new());
+    let waiting = vec![write(STREAM_HEAD), Step::UntilClosed(arrived.clone())];
+    let world = World::new(vec![waiting, ok("hi")], vec![]).await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    let quota = Quota { concurrent: Some(1), ..Quota::default() };
+    install(&world, 1, vec![key("a", 1, quota)]);
+    let good = secret(1);
+    let leaving = world.send(world.request("/v1/chat/completions", &[("x-api-key", &good)], ASK_STREAM)).await;
+    let refused = ask(&world, "/v1/chat/completions", ("x-api-key", &good), ASK).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "1"));
+    drop(leaving);
+    soon("the cancel upstream", arrived.notified()).await;
+    world.turns(1).await;
+    assert_eq!(ask(&world, "/v1/chat/completions", ("x-api-key", &good), ASK).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_of_some_routes_sees_and_uses_no_others() {
+    let world = World::with(vec![ok("hi")], vec![], |config| config.default_provider = Some("one".into())).await;
+    let other = coalmine_core::traffic::table::RouteTable { route: "sales".into(), ..route(1, None) };
+    let mut both = tables(route(1, None));
+    both.routes.insert("sales".into(), Arc::new(other));
+    world.gateway.install(&both).await.unwrap();
+    let confined = Key { routes: Some(["sales".into()].into()), ..key("a", 1, Quota::default()) };
+    install(&world, 1, vec![confined]);
+    let good = secret(1);
+    let ok = ask(&world, "/v1/chat/completions", ("x-api-key", &good), &ASK.replace("support", "sales")).await;
+    assert_eq!(ok.status, 200);
+    for (path, body) in [
+        ("/v1/chat/completions", ASK),
+        ("/v1/chat/completions", r#"{"model":"gpt-9","messages":[]}"#),
+        ("/v1/embeddings", r#"{"model":"support","input":"x"}"#),
+        ("/v1/embeddings", r#"{"model":"gpt-9","input":"x"}"#),
+        ("/v1/messages/count_tokens", ASK),
+    ] {
+        let refused = ask(&world, path, ("x-api-key", &good), body).await;
+        assert_eq!(refused.status, 403, "{path} {}", refused.text());
+        assert!(refused.text().contains("it may use: sales") && refused.text().contains("permission_error"));
+    }
+    assert_eq!(world.stable.count(), 1, "nobody else was asked");
+    let mut list = world.request("/v1/models", &[("x-api-key", &good)], "");
+    *list.method_mut() = http::Method::GET;
+    let listed = Answer::of(world.send(list).await).await.json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
+}
