@@ -1,8 +1,9 @@
 //! A typed client of the management API: what the CLI uses, and what other programs may.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem, RecordingView,
-    ReleaseSummary, ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, IssuedView, KeyView, NewKeyBody, NewRelease, PlanQuestion, ProbeBody,
+    ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView,
+    SiteView, StatusView, VersionView,
 };
 use bytes::Bytes;
 use coalmine_core::forecast::Outlook;
@@ -198,6 +199,54 @@ impl Client {
     pub async fn probe(&self, route: &str, body: &ProbeBody) -> Result<ProbeView, ClientError> {
         let path = format!("/api/v1/routes/{}/probe", segment(route));
         self.call_within(PROBE_PATIENCE, Method::POST, &path, Some(body)).await
+    }
+
+    /// All client keys, by name.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn keys(&self) -> Result<Vec<KeyView>, ClientError> {
+        self.get("/api/v1/keys").await
+    }
+
+    /// One client key.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn key(&self, name: &str) -> Result<KeyView, ClientError> {
+        self.get(&format!("/api/v1/keys/{}", segment(name))).await
+    }
+
+    /// Makes a key; its secret is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn create_key(&self, new: &NewKeyBody) -> Result<IssuedView, ClientError> {
+        self.call(Method::POST, "/api/v1/keys", Some(new)).await
+    }
+
+    /// Gives a key another secret.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn rotate_key(&self, name: &str, body: &RotateBody) -> Result<IssuedView, ClientError> {
+        self.call(Method::POST, &format!("/api/v1/keys/{}/rotate", segment(name)), Some(body)).await
+    }
+
+    /// Gives a key another quota.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn limit_key(&self, name: &str, quota: &QuotaView) -> Result<KeyView, ClientError> {
+        self.call(Method::PUT, &format!("/api/v1/keys/{}/quota", segment(name)), Some(quota)).await
+    }
+
+    /// Revokes a key.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revoke_key(&self, name: &str) -> Result<KeyView, ClientError> {
+        self.call::<(), _>(Method::POST, &format!("/api/v1/keys/{}/revoke", segment(name)), None).await
     }
 
     /// Rolls back every release that can be.

@@ -1,6 +1,7 @@
 //! The management API's handlers: thin, each one call of the control plane and a translation.
 
 mod answer;
+mod keys;
 mod operators;
 mod probe;
 mod releases;
@@ -13,7 +14,7 @@ pub use operators::{Operator, Operators};
 use crate::types::SiteView;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use coalmine_control::Control;
 use std::fmt;
 use std::sync::Arc;
@@ -52,6 +53,11 @@ pub fn router(api: Api) -> Router {
         .route("/routes/{route}/probe", post(probe::probe))
         .route("/versions", get(routes::versions).post(routes::register))
         .route("/versions/{id}", get(routes::version))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{name}", get(keys::one))
+        .route("/keys/{name}/rotate", post(keys::rotate))
+        .route("/keys/{name}/quota", put(keys::limit))
+        .route("/keys/{name}/revoke", post(keys::revoke))
         .route("/plan", post(releases::plan))
         .route("/releases", get(releases::list).post(releases::create))
         .route("/releases/{id}", get(releases::one))

@@ -1,8 +1,9 @@
 //! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, JournalView, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem,
-    RecordingView, ReleaseSummary, ReleaseView, ReplayView, RouteView, SiteView, StatusView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, IssuedView, JournalView, KeyView, NewKeyBody, NewRelease, PlanQuestion,
+    ProbeBody, ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody,
+    RouteView, SiteView, StatusView, VersionView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -14,16 +15,21 @@ use utoipa::{OpenApi, ToSchema};
         CommandBody,
         CommandOutcome,
         ExplainView,
+        IssuedView,
         JournalView,
+        KeyView,
+        NewKeyBody,
         NewRelease,
         PlanQuestion,
         ProbeBody,
         ProbeView,
         Problem,
+        QuotaView,
         RecordingView,
         ReleaseSummary,
         ReleaseView,
         ReplayView,
+        RotateBody,
         RouteView,
         SiteView,
         StatusView,
@@ -107,6 +113,7 @@ fn operations() -> Vec<Operation> {
         ),
     ];
     all.extend(commands());
+    all.extend(keys());
     all
 }
 
@@ -127,6 +134,33 @@ fn commands() -> Vec<Operation> {
             "Roll back every release that exposes its canary.",
             Gives::Many(name::<CommandOutcome>()),
         ),
+    ]
+}
+
+/// What is done with client keys.
+fn keys() -> Vec<Operation> {
+    let one = |method, path, says, takes, gives| Operation { method, path, says, takes, gives: Gives::One(gives) };
+    let key = name::<KeyView>;
+    let list = "Client keys by name, with what was used; of their secrets the first characters.";
+    vec![
+        Operation { method: "get", path: "/api/v1/keys", says: list, takes: None, gives: Gives::Many(key()) },
+        one(
+            "post",
+            "/api/v1/keys",
+            "Make a key; its secret is in this answer and nowhere else.",
+            Some(name::<NewKeyBody>()),
+            name::<IssuedView>(),
+        ),
+        one("get", "/api/v1/keys/{name}", "One client key.", None, key()),
+        one(
+            "post",
+            "/api/v1/keys/{name}/rotate",
+            "Give it another secret; the present one stays good for a while.",
+            Some(name::<RotateBody>()),
+            name::<IssuedView>(),
+        ),
+        one("put", "/api/v1/keys/{name}/quota", "Give it another quota.", Some(name::<QuotaView>()), key()),
+        one("post", "/api/v1/keys/{name}/revoke", "Revoke it now; works with the store away.", None, key()),
     ]
 }
 
@@ -208,6 +242,6 @@ mod tests {
         let operations = value["paths"].as_object().unwrap().values().flat_map(|p| p.as_object().unwrap().values());
         let ids: Vec<&str> = operations.map(|o| o["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
-        assert_eq!(ids.len(), 24);
+        assert_eq!(ids.len(), 30);
     }
 }

@@ -41,4 +41,5 @@ pub use process::{
 };
 pub use release::{Background, ReleaseSpec, RouteBackground, parse_release};
 pub use scalar::{CustomerSource, SessionSource, StoreAddress};
+pub(crate) use scalar::{duration, money};
 pub use secret::{Machine, Secret, Surroundings};

@@ -49,6 +49,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Diff(args) => cli::operate::diff(&args).await,
         Verb::Explain(args) => cli::explain::run(&args).await,
         Verb::Sentinel(args) => cli::sentinel::run(&args.what).await,
+        Verb::Key(args) => cli::key::run(&args.what).await,
         Verb::Simulate(args) => cli::simulate::run(&args).await,
         Verb::Backtest(args) => cli::backtest::run(&args).await,
         Verb::Export(args) => cli::files::export(&args).await,

@@ -49,6 +49,8 @@ pub struct KeyStatus {
     pub key: Key,
     /// The sums.
     pub spent: Spent,
+    /// Whether the store has it so; a revocation holds without.
+    pub committed: bool,
 }
 
 /// What this process holds of keys.
@@ -174,10 +176,11 @@ impl Control {
         let mut known = self.known();
         known.keys.turn_to(today);
         let book = &known.keys;
-        let shown = book
-            .keys
-            .values()
-            .map(|key| KeyStatus { key: book.served(key), spent: book.spent_by(&Account::Key(key.name.clone())) });
+        let shown = book.keys.values().map(|key| KeyStatus {
+            key: book.served(key),
+            spent: book.spent_by(&Account::Key(key.name.clone())),
+            committed: !book.revoking.contains_key(&key.name),
+        });
         shown.collect()
     }
 

@@ -264,6 +264,13 @@ impl<'de> Deserialize<'de> for KeyHash {
     }
 }
 
+/// Whether a key may be called so: 1 to 128 letters, digits, `.`, `_`, `-`.
+#[must_use]
+pub fn is_key_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=128).contains(&text.len()) && text.bytes().all(fits)
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand};
+use coalmine_core::time::SpanMs;
 use std::path::PathBuf;
 
 /// Puts new LLM versions into production, and takes bad ones out, by itself.
@@ -76,6 +77,8 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Check a suite of known-answer prompts, or run it against a version.
     Sentinel(SentinelArgs),
+    /// Make, list, rotate, bound and revoke the keys that clients show.
+    Key(KeyArgs),
     /// Run worlds of known truth in virtual time on the shipped decision loop.
     Simulate(SimulateArgs),
     /// Replay recorded observations through a release's policy, before it is trusted with a decision.
@@ -302,6 +305,126 @@ pub struct SentinelRunArgs {
     /// Where the server is.
     #[command(flatten)]
     pub remote: Remote,
+}
+
+/// `coalmine key`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A key is shown by clients as `authorization: Bearer SECRET` or `x-api-key: SECRET`, on every surface. \
+    Of the secret the server keeps a hash: it is printed once, when the key is made or rotated.\n\
+    The first key closes the gateway to everybody without one, and a revoked key does not open it again.\n\n\
+    Examples:\n  coalmine key create acme-prod --customer acme --route support-agent --per-month 200\n  \
+    coalmine key create ci --expires 30d --requests-per-minute 60 --concurrent 4\n  \
+    coalmine key rotate acme-prod --grace 24h\n  coalmine key limit ci --requests-per-minute none\n  \
+    coalmine key revoke ci"
+)]
+pub struct KeyArgs {
+    /// What.
+    #[command(subcommand)]
+    pub what: KeyVerb,
+}
+
+/// What `coalmine key` can do.
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// Make a key and print its secret, this once.
+    Create(KeyCreateArgs),
+    /// List the keys by the first characters of their secrets, with what was used under each.
+    List {
+        /// Those too that have expired or were revoked.
+        #[arg(long)]
+        all: bool,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Give a key another secret and print it, this once; the present one stays good for a while.
+    Rotate {
+        /// The key.
+        #[arg(value_name = "KEY")]
+        name: String,
+        /// How long the present secret stays good, as 90s, 15m, 24h or 3d; `0` ends it at once.
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = super::key::grace)]
+        grace: SpanMs,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Change what may be used under a key; what is not named stays, `none` takes a bound away.
+    Limit {
+        /// The key.
+        #[arg(value_name = "KEY")]
+        name: String,
+        /// The bounds.
+        #[command(flatten)]
+        quota: QuotaArgs,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Revoke a key for good, at once, even when the store is away.
+    #[command(after_help = "Exit codes: 0 done, 3 refused by the server, 4 no server, 5 revoked but the commit is \
+        pending because the store is away.")]
+    Revoke {
+        /// The key.
+        #[arg(value_name = "KEY")]
+        name: String,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// `coalmine key create NAME`.
+#[derive(Debug, Args)]
+pub struct KeyCreateArgs {
+    /// Its name: letters, digits, `.`, `_`, `-`. A name is taken once, also by a key that was revoked.
+    #[arg(value_name = "KEY")]
+    pub name: String,
+    /// Whose requests these will be: cohorts and quotas of that customer hold for them.
+    #[arg(long, value_name = "CUSTOMER")]
+    pub customer: Option<String>,
+    /// A route that it may use; repeat it for several. Without any: all, and what is passed through.
+    #[arg(long = "route", value_name = "ROUTE")]
+    pub routes: Vec<String>,
+    /// Its life, as 24h or 30d; without it, it does not end by itself.
+    #[arg(long, value_name = "DURATION", value_parser = super::key::life)]
+    pub expires: Option<SpanMs>,
+    /// The bounds.
+    #[command(flatten)]
+    pub quota: QuotaArgs,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// What may be used under a key.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct QuotaArgs {
+    /// Requests a minute; as many may come at once.
+    #[arg(long, value_name = "N|none", value_parser = super::key::count)]
+    pub requests_per_minute: Option<Change<u64>>,
+    /// Tokens a minute, read and written.
+    #[arg(long, value_name = "N|none", value_parser = super::key::count)]
+    pub tokens_per_minute: Option<Change<u64>>,
+    /// Requests at a time.
+    #[arg(long, value_name = "N|none", value_parser = super::key::count)]
+    pub concurrent: Option<Change<u64>>,
+    /// Money of a day of UTC in US dollars, as 5 or 0.50.
+    #[arg(long, value_name = "USD|none", value_parser = super::key::money)]
+    pub per_day: Option<Change<f64>>,
+    /// Money of a month of UTC.
+    #[arg(long, value_name = "USD|none", value_parser = super::key::money)]
+    pub per_month: Option<Change<f64>>,
+}
+
+/// What becomes of a bound.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Change<T> {
+    /// It is this.
+    To(T),
+    /// There is none.
+    None,
 }
 
 /// `coalmine simulate`.

@@ -5,6 +5,7 @@ use crate::config::process::{Limits, Price, Process, Provider, ProviderKind, Rou
 use crate::config::scalar::{CustomerSource, SessionSource, StoreAddress};
 use crate::config::secret::Secret;
 use coalmine_core::id::RouteName;
+use coalmine_core::key::{Quota, Usd};
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -219,7 +220,8 @@ fn people(out: &mut Lines, process: &Process) {
         for (name, customer) in &process.customers {
             let tags = list(customer.tags.iter().map(|tag| quoted(tag)));
             let keys = list(customer.keys.iter().map(secret));
-            out.line(1, format!("{}: {{ tags: {tags}, keys: {keys} }}", quoted(name.as_str())));
+            let quota = quota(&customer.quota).map_or(String::new(), |quota| format!(", quota: {quota}"));
+            out.line(1, format!("{}: {{ tags: {tags}, keys: {keys}{quota} }}", quoted(name.as_str())));
         }
     }
     if !process.cohorts.is_empty() {
@@ -233,6 +235,10 @@ fn people(out: &mut Lines, process: &Process) {
         out.line(0, "client_keys:");
         process.client_keys.iter().for_each(|(name, key)| out.line(1, format!("{}: {}", quoted(name), secret(key))));
     }
+    out.line(0, format!("require_key: {}", switch(process.require_key)));
+    if let Some(quota) = quota(&process.quota) {
+        out.line(0, format!("quota: {quota}"));
+    }
     if !process.api_tokens.is_empty() {
         out.line(0, "api:");
         out.line(1, "tokens:");
@@ -240,6 +246,21 @@ fn people(out: &mut Lines, process: &Process) {
             out.line(2, format!("{}: {}", quoted(name.as_str()), secret(token)));
         }
     }
+}
+
+/// `{ concurrent: 5, per_day: $40 }`; `None` where nothing is bounded.
+fn quota(quota: &Quota) -> Option<String> {
+    let count = |name: &str, limit: Option<u64>| limit.map(|limit| format!("{name}: {limit}"));
+    let money = |name: &str, limit: Option<Usd>| limit.map(|limit| format!("{name}: ${}", limit.dollars()));
+    let bounds = [
+        count("requests_per_minute", quota.requests_per_minute),
+        count("tokens_per_minute", quota.tokens_per_minute),
+        count("concurrent", quota.concurrent),
+        money("per_day", quota.per_day),
+        money("per_month", quota.per_month),
+    ];
+    let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+    (!bounds.is_empty()).then(|| format!("{{ {} }}", bounds.join(", ")))
 }
 
 fn webhook(out: &mut Lines, hook: &Webhook) {

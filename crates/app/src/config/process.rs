@@ -10,6 +10,7 @@ use crate::config::table::process::PROCESS;
 use crate::config::tree::{self, Value};
 use crate::config::version::{self, Place, listed};
 use coalmine_core::id::{Actor, CustomerId, ProviderName, RouteName};
+use coalmine_core::key::{Quota, Usd};
 use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::Version;
@@ -40,6 +41,10 @@ pub struct Process {
     pub cohorts: BTreeMap<String, BTreeSet<CustomerId>>,
     /// Keys of clients that belong to no customer.
     pub client_keys: BTreeMap<String, Secret>,
+    /// Whether a request needs a key before there is one.
+    pub require_key: bool,
+    /// What all requests together may use.
+    pub quota: Quota,
     /// Tokens of the management API.
     pub api_tokens: BTreeMap<Actor, Secret>,
     /// Who is told of what.
@@ -125,6 +130,8 @@ pub struct Customer {
     pub tags: BTreeSet<String>,
     /// Keys that it shows.
     pub keys: Vec<Secret>,
+    /// What they may use together.
+    pub quota: Quota,
 }
 
 /// One webhook.
@@ -295,6 +302,8 @@ impl Reader<'_> {
             customers,
             cohorts,
             client_keys,
+            require_key: fields.switch("require_key")?,
+            quota: quota(fields),
             api_tokens: api_tokens.into_iter().map(|(name, token)| (Actor(name), token)).collect(),
             notify: notify?,
             prices: prices?,
@@ -443,7 +452,7 @@ impl Reader<'_> {
         let one = |(name, customer): (&str, Fields<'_>)| {
             let tags = customer.words("tags").into_iter().map(|text| text.value.to_owned()).collect();
             let keys = customer.words("keys").into_iter().filter_map(|text| self.secret(&customer, text)).collect();
-            (CustomerId::from(name), Customer { tags, keys })
+            (CustomerId::from(name), Customer { tags, keys, quota: quota(&customer) })
         };
         fields.named("customers").into_iter().map(one).collect()
     }
@@ -594,6 +603,18 @@ fn one_holder_each(
                 fields.fault(key, Complaint::new(what, "give each a key of its own"), None);
             }
         }
+    }
+}
+
+/// What stands under `quota`; a bound that cannot be read was told of.
+fn quota(fields: &Fields<'_>) -> Quota {
+    let Some(section) = fields.node("quota").and_then(|_| fields.section("quota")) else { return Quota::default() };
+    Quota {
+        requests_per_minute: section.integer("requests_per_minute"),
+        tokens_per_minute: section.integer("tokens_per_minute"),
+        concurrent: section.integer("concurrent"),
+        per_day: section.money("per_day").map(Usd::from_dollars),
+        per_month: section.money("per_month").map(Usd::from_dollars),
     }
 }
 

@@ -4,8 +4,8 @@ use crate::config::{self, CustomerSource, Process, SessionSource};
 use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
 use coalmine_gateway::config::{
-    AnswerHeaders, Betas, ClientKey, Config, Credential, Limits, Overrides, Provider, ProviderKind, RetryPolicy,
-    RouteSettings, Secret, SiteSecret, StreamUsage, Timeouts, Upstream,
+    AnswerHeaders, Betas, ClientKey, Config, Credential, KeyNeed, Limits, Overrides, Provider, ProviderKind,
+    RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Timeouts, Upstream,
 };
 use coalmine_wire::prices::{Price, Prices, Rate};
 use std::time::Duration;
@@ -24,6 +24,9 @@ pub(super) fn config(process: &Process, secret: SiteSecret, started: UnixMs) -> 
     told.default_provider.clone_from(&process.default_provider);
     told.routes = process.routes.iter().map(|(name, route)| (name.clone(), settings(route))).collect();
     told.client_keys = client_keys(process);
+    told.key_need = if process.require_key { KeyNeed::Always } else { KeyNeed::OnceThereIsOne };
+    told.quota = process.quota;
+    told.customer_quotas = process.customers.iter().map(|(name, customer)| (name.clone(), customer.quota)).collect();
     told.limits = limits(&process.limits);
     told.answer_headers = if process.answer_headers { AnswerHeaders::On } else { AnswerHeaders::Off };
     told.overrides = if process.override_header { Overrides::Accepted } else { Overrides::Refused };

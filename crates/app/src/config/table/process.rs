@@ -48,7 +48,13 @@ pub static PROCESS: Section = Section {
         Key::optional(
             "client_keys",
             Kind::Map("NAME", &SECRET),
-            "Keys that clients of no particular customer show as `Authorization: Bearer` or `x-api-key`. Without any key here or under `customers`, every request is admitted.",
+            "Keys that clients of no particular customer show as `Authorization: Bearer` or `x-api-key`. Without any key here, under `customers` or made by `coalmine key create`, every request is admitted.",
+        ),
+        Key::default("require_key", SWITCH, "off", "Whether a request needs a key before the first one was made too."),
+        Key::optional(
+            "quota",
+            Kind::Section(&QUOTA),
+            "What all requests together may use, with and without a key. A single key's own is set by `coalmine key create`.",
         ),
         Key::optional("api", Kind::Section(&API), "The management API."),
         Key::optional("notify", Kind::List(&Kind::Section(&WEBHOOK)), "Who is told of what."),
@@ -225,7 +231,21 @@ pub static CUSTOMER: Section = Section {
     doc: "A customer of the routes.",
     keys: &[
         Key::optional("tags", Kind::List(&NAME), "Words by which cohorts and stages select it."),
-        Key::optional("keys", Kind::List(&SECRET), "Keys that it shows as `Authorization: Bearer`."),
+        Key::optional("keys", Kind::List(&SECRET), "Keys that it shows as `Authorization: Bearer` or `x-api-key`."),
+        Key::optional("quota", Kind::Section(&QUOTA), "What all its keys together may use."),
+    ],
+};
+
+/// One quota.
+pub static QUOTA: Section = Section {
+    name: "quota",
+    doc: "What may be used; beyond it a request is answered with 429 and asked of nobody. Rates and requests at a time are of each gateway, money is of all together.",
+    keys: &[
+        Key::optional("requests_per_minute", COUNT, "Requests a minute; as many may come at once."),
+        Key::optional("tokens_per_minute", COUNT, "Tokens a minute, read and written; as many may be used at once."),
+        Key::optional("concurrent", COUNT, "Requests at a time."),
+        Key::optional("per_day", MONEY, "Money of a day of UTC, by the prices; counted after each answer."),
+        Key::optional("per_month", MONEY, "Money of a month of UTC."),
     ],
 };
 

@@ -4,6 +4,7 @@ use super::{Made, TOOLS, process, release};
 use crate::config::{CustomerSource, SessionSource, StoreAddress, parse_process};
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, ProviderName, RouteName};
+use coalmine_core::key::Usd;
 use coalmine_core::metric::Metric;
 use coalmine_core::release::plan::Gate;
 use coalmine_core::release::policy::{
@@ -50,13 +51,15 @@ routes:
       prompt_mode: append
       tools: { json: '[]' }
 customers:
-  acme: { tags: [pilot], keys: [${ACME_KEY}] }
+  acme: { tags: [pilot], keys: [${ACME_KEY}], quota: { concurrent: 5, per_month: $99.50 } }
   globex: { tags: [pilot, eu] }
   initech: {}
 cohorts:
   internal: [initech]
   europe: { tag: eu }
 client_keys: { mobile: ${MOBILE_KEY} }
+require_key: on
+quota: { requests_per_minute: 600, tokens_per_minute: 100000, per_day: $40 }
 api: { tokens: { alice: ${ALICE_TOKEN} } }
 notify:
   - { url: file:secrets/hook, format: slack, on: [rolled_back] }
@@ -146,6 +149,9 @@ fn the_full_file_is_read() {
     assert_eq!(read.limits.session_idle, SpanMs::hours(2));
     assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
     assert_eq!(read.time_scale, 60.0);
+    assert!(read.require_key);
+    assert_eq!((read.quota.requests_per_minute, read.quota.per_day), (Some(600), Some(Usd::from_dollars(40.0))));
+    assert_eq!(read.customers[&CustomerId::from("acme")].quota.per_month, Some(Usd::from_dollars(99.5)));
 }
 
 #[test]
