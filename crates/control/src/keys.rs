@@ -10,7 +10,7 @@ use crate::known::Known;
 use crate::reconcile::Desk;
 use crate::view::Commit;
 use coalmine_core::id::{Actor, CustomerId, Generation, KeyName, RouteName};
-use coalmine_core::key::{Account, Day, FreshSecret, Key, KeyTable, Quota, Revocation, Spending, Spent, Used, spent};
+use coalmine_core::key::{Day, FreshSecret, Key, KeyTable, Payer, Quota, Revocation, Spending, Spent, Used, spent};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_store::StoreError;
@@ -61,7 +61,7 @@ pub(crate) struct KeyBook {
     /// Revocations that hold and are not stored yet.
     revoking: BTreeMap<KeyName, Revocation>,
     /// The days of this month.
-    days: BTreeMap<Account, BTreeMap<Day, Used>>,
+    days: BTreeMap<Payer, BTreeMap<Day, Used>>,
     today: Day,
     told: Generation,
 }
@@ -71,8 +71,8 @@ impl KeyBook {
         self.revoking.get(&key.name).map_or_else(|| key.clone(), |end| key.revoke(end.by.clone(), end.at))
     }
 
-    fn spent_by(&self, account: &Account) -> Spent {
-        let days = self.days.get(account).into_iter().flatten();
+    fn spent_by(&self, payer: &Payer) -> Spent {
+        let days = self.days.get(payer).into_iter().flatten();
         spent(days.map(|(day, used)| (*day, used)), self.today)
     }
 
@@ -90,7 +90,7 @@ impl KeyBook {
     fn table(&mut self, now: UnixMs) -> KeyTable {
         // Grows over restarts too: gateways that run apart remember the last one.
         self.told = Generation(self.told.next().0.max(now.0));
-        let spent = self.days.keys().map(|account| (account.clone(), self.spent_by(account))).collect();
+        let spent = self.days.keys().map(|payer| (payer.clone(), self.spent_by(payer))).collect();
         KeyTable {
             generation: self.told,
             keys: Arc::new(self.keys.values().map(|key| self.served(key)).collect()),
@@ -178,7 +178,7 @@ impl Control {
         let book = &known.keys;
         let shown = book.keys.values().map(|key| KeyStatus {
             key: book.served(key),
-            spent: book.spent_by(&Account::Key(key.name.clone())),
+            spent: book.spent_by(&Payer::Key(key.name.clone())),
             committed: !book.revoking.contains_key(&key.name),
         });
         shown.collect()
@@ -186,11 +186,11 @@ impl Control {
 
     /// What was used today and this month by everybody together.
     #[must_use]
-    pub fn spent_by(&self, account: &Account) -> Spent {
+    pub fn spent_by(&self, payer: &Payer) -> Spent {
         let today = Day::of(self.clock.now());
         let mut known = self.known();
         known.keys.turn_to(today);
-        known.keys.spent_by(account)
+        known.keys.spent_by(payer)
     }
 
     /// The newest table of keys; every change is seen by the receiver.
@@ -209,8 +209,8 @@ impl Control {
         let mut known = self.known();
         known.keys.keys = keys.into_iter().map(|key| (key.name.clone(), key)).collect();
         known.keys.days.clear();
-        for Spending { account, day, used } in spending {
-            known.keys.days.entry(account).or_default().insert(day, used);
+        for Spending { payer, day, used } in spending {
+            known.keys.days.entry(payer).or_default().insert(day, used);
         }
         self.tell_keys(&mut known, now);
         Ok(())
@@ -222,9 +222,9 @@ impl Control {
         let before = known.keys.today;
         known.keys.turn_to(Day::of(now));
         let mut news = before != known.keys.today;
-        for Spending { account, day, used } in deltas.iter().flat_map(|delta| &delta.spending) {
-            *known.keys.days.entry(account.clone()).or_default().entry(*day).or_default() += *used;
-            desk.spent.insert((account.clone(), *day));
+        for Spending { payer, day, used } in deltas.iter().flat_map(|delta| &delta.spending) {
+            *known.keys.days.entry(payer.clone()).or_default().entry(*day).or_default() += *used;
+            desk.spent.insert((payer.clone(), *day));
             news = true;
         }
         if news {
@@ -235,10 +235,11 @@ impl Control {
     /// The days that changed since they were last written.
     pub(crate) fn spending_to_save(&self, desk: &Desk) -> Vec<Spending> {
         let known = self.known();
-        let used = |account: &Account, day: &Day| known.keys.days.get(account)?.get(day).copied();
-        let changed = desk.spent.iter().filter_map(|(account, day)| {
-            Some(Spending { account: account.clone(), day: *day, used: used(account, day)? })
-        });
+        let used = |payer: &Payer, day: &Day| known.keys.days.get(payer)?.get(day).copied();
+        let changed = desk
+            .spent
+            .iter()
+            .filter_map(|(payer, day)| Some(Spending { payer: payer.clone(), day: *day, used: used(payer, day)? }));
         changed.collect()
     }
 

@@ -9,7 +9,7 @@ use crate::watched::{Unsaved, Watched};
 use coalmine_core::analysis::{Analysis, Reporting};
 use coalmine_core::evidence::RouteHistory;
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
-use coalmine_core::key::{Account, Day};
+use coalmine_core::key::{Day, Payer};
 use coalmine_core::release::decide::decide;
 use coalmine_core::release::event::Event;
 use coalmine_core::release::report::{Decision, Report};
@@ -31,8 +31,8 @@ pub(crate) struct Desk {
     pub(crate) complete_to: UnixMs,
     pub(crate) counted: Vec<(GatewayId, u64, u64)>,
     pub(crate) unsaved: BTreeMap<ReleaseId, Unsaved>,
-    /// Days of accounts that changed and are not stored yet.
-    pub(crate) spent: BTreeSet<(Account, Day)>,
+    /// Days of payers that changed and are not stored yet.
+    pub(crate) spent: BTreeSet<(Payer, Day)>,
     /// The release's generation for which gateways were waited for.
     pub(crate) settled: BTreeMap<ReleaseId, Generation>,
     pub(crate) documents_at: UnixMs,

@@ -5,7 +5,7 @@ mod quota;
 mod spending;
 
 pub use quota::{Quota, Usd};
-pub use spending::{Account, Day, Spending, Spent, Used, spent};
+pub use spending::{Day, Payer, Spending, Spent, Used, spent};
 
 use crate::id::{Actor, CustomerId, Generation, KeyName, RouteName};
 use crate::time::{SpanMs, UnixMs};
@@ -84,8 +84,8 @@ pub struct KeyTable {
     pub generation: Generation,
     /// All keys, those too that are good no more: the first of them closes the gateway to strangers.
     pub keys: Arc<Vec<Key>>,
-    /// What is counted of this day and this month, by account.
-    pub spent: Arc<Vec<(Account, Spent)>>,
+    /// What is counted of this day and this month, by payer.
+    pub spent: Arc<Vec<(Payer, Spent)>>,
 }
 
 /// Whether a secret opens anything now.
@@ -231,7 +231,7 @@ impl KeySecret {
     pub fn standing(&self, key: &Key, now: UnixMs) -> Standing {
         match key.standing(now) {
             Standing::Good if self.valid_until.is_some_and(|until| until <= now) => Standing::Replaced,
-            other => other,
+            other @ (Standing::Good | Standing::Replaced | Standing::Expired | Standing::Revoked) => other,
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct Delta {
     pub dropped: Vec<Dropped>,
     /// The generation served per route.
     pub serving: BTreeMap<RouteName, Generation>,
-    /// What was used under each account, of whatever route or none.
+    /// What was used, by payer, of whatever route or none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spending: Vec<Spending>,
 }

@@ -1,4 +1,4 @@
-//! Who may ask, and how much: the keys in service and the meters of their accounts. Requests read one
+//! Who may ask, and how much: the keys in service and the meters of their payers. Requests read one
 //! snapshot without a lock: one look-up by the hash of what the client shows.
 
 pub(crate) mod bucket;
@@ -9,7 +9,7 @@ use crate::config::{Config, KeyNeed};
 use crate::sync::lock;
 use arc_swap::ArcSwap;
 use coalmine_core::id::{CustomerId, Generation, KeyName, RouteName};
-use coalmine_core::key::{Account, Day, Key, KeyTable, Quota, Spending, Standing};
+use coalmine_core::key::{Day, Key, KeyTable, Payer, Quota, Spending, Standing};
 use coalmine_core::time::UnixMs;
 use meter::{Meter, Readings};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -61,7 +61,7 @@ struct State {
     quotas: BTreeMap<CustomerId, Quota>,
     tenant: Quota,
     need: KeyNeed,
-    readings: BTreeMap<Account, Arc<Readings>>,
+    readings: BTreeMap<Payer, Arc<Readings>>,
     table: Arc<KeyTable>,
 }
 
@@ -109,8 +109,8 @@ impl Admission {
         if !same_keys {
             self.build(&mut state);
         }
-        for (account, spent) in table.spent.iter() {
-            if let Some(readings) = state.readings.get(account) {
+        for (payer, spent) in table.spent.iter() {
+            if let Some(readings) = state.readings.get(payer) {
                 readings.purse.raise(spent);
             }
         }
@@ -129,13 +129,13 @@ impl Admission {
         }
     }
 
-    /// What was used since this was asked last, by account.
+    /// What was used since this was asked last, by payer.
     pub(crate) fn take(&self, now: UnixMs) -> Vec<Spending> {
         let day = Day::of(now);
         let state = lock(&self.state);
-        let taken = state.readings.iter().filter_map(|(account, readings)| {
+        let taken = state.readings.iter().filter_map(|(payer, readings)| {
             let used = readings.take()?;
-            Some(Spending { account: account.clone(), day, used })
+            Some(Spending { payer: payer.clone(), day, used })
         });
         taken.collect()
     }
@@ -143,12 +143,12 @@ impl Admission {
     /// Readings go on from one table to the next.
     fn build(&self, state: &mut State) {
         let mut holders = HashMap::with_capacity(state.table.keys.len() + state.configured.len());
-        let tenant = meter(&mut state.readings, Account::Tenant, state.tenant);
+        let tenant = meter(&mut state.readings, Payer::Tenant, state.tenant);
         let table = state.table.clone();
         for key in table.keys.iter() {
             let mut meters = vec![tenant.clone()];
             meters.extend(customer_meter(&mut state.readings, &state.quotas, key.customer.as_ref()));
-            meters.push(meter(&mut state.readings, Account::Key(key.name.clone()), key.quota));
+            meters.push(meter(&mut state.readings, Payer::Key(key.name.clone()), key.quota));
             let holder = Arc::new(Holder {
                 name: Some(key.name.clone()),
                 scope: Some(blake3::derive_key("coalmine 1 client key", key.name.as_str().as_bytes())),
@@ -183,19 +183,19 @@ impl Ring {
     }
 }
 
-fn meter(readings: &mut BTreeMap<Account, Arc<Readings>>, account: Account, quota: Quota) -> Meter {
-    let readings = readings.entry(account.clone()).or_default().clone();
-    Meter { account, quota, readings }
+fn meter(readings: &mut BTreeMap<Payer, Arc<Readings>>, payer: Payer, quota: Quota) -> Meter {
+    let readings = readings.entry(payer.clone()).or_default().clone();
+    Meter { payer, quota, readings }
 }
 
 fn customer_meter(
-    readings: &mut BTreeMap<Account, Arc<Readings>>,
+    readings: &mut BTreeMap<Payer, Arc<Readings>>,
     quotas: &BTreeMap<CustomerId, Quota>,
     customer: Option<&CustomerId>,
 ) -> Option<Meter> {
     let customer = customer?;
     let quota = quotas.get(customer).copied().unwrap_or_default();
-    Some(meter(readings, Account::Customer(customer.clone()), quota))
+    Some(meter(readings, Payer::Customer(customer.clone()), quota))
 }
 
 #[cfg(test)]

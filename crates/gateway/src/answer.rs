@@ -68,12 +68,12 @@ pub(crate) struct Refusal {
     message: String,
     param: Option<&'static str>,
     retry_after_s: Option<u32>,
-    headers: HeaderMap,
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Refusal {
     pub(crate) fn new(problem: Problem, message: impl Into<String>) -> Self {
-        Self { problem, message: message.into(), param: None, retry_after_s: None, headers: HeaderMap::new() }
+        Self { problem, message: message.into(), param: None, retry_after_s: None, headers: None }
     }
 
     pub(crate) fn about(mut self, param: &'static str) -> Self {
@@ -88,7 +88,7 @@ impl Refusal {
 
     /// What else its answer says.
     pub(crate) fn headers(&mut self) -> &mut HeaderMap {
-        &mut self.headers
+        self.headers.get_or_insert_default()
     }
 
     /// In the dialect of the caller.
@@ -101,7 +101,9 @@ impl Refusal {
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json(status, body);
-        response.headers_mut().extend(self.headers);
+        if let Some(headers) = self.headers {
+            response.headers_mut().extend(*headers);
+        }
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -75,7 +75,7 @@ pub struct EvidenceBatch {
     pub counted: Vec<(GatewayId, u64, u64)>,
     /// Per release, what changed.
     pub releases: Vec<ReleaseEvidence>,
-    /// What accounts have used, whole days; a day that is known is replaced.
+    /// What payers have used, whole days; a day that is known is replaced.
     pub spending: Vec<Spending>,
 }
 
@@ -181,7 +181,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn update_key(&self, tenant: &TenantId, expected: Generation, key: &Key) -> Result<(), StoreError>;
     /// All keys, by name.
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Key>, StoreError>;
-    /// What accounts have used from this day on, by account and day.
+    /// What payers have used from this day on, by payer and day.
     async fn spending(&self, tenant: &TenantId, since: Day) -> Result<Vec<Spending>, StoreError>;
     /// A small document by name (route history, notification marks); `None` when unknown.
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError>;

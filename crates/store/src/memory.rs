@@ -5,7 +5,7 @@ use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, St
 use async_trait::async_trait;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
-use coalmine_core::key::{Account, Day, Key, Spending, Used};
+use coalmine_core::key::{Day, Key, Payer, Spending, Used};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -119,7 +119,7 @@ struct Shelf {
     counted: BTreeMap<(GatewayId, u64), u64>,
     documents: BTreeMap<String, String>,
     keys: BTreeMap<KeyName, Key>,
-    spending: BTreeMap<(Account, Day), Used>,
+    spending: BTreeMap<(Payer, Day), Used>,
 }
 
 /// A release with its journal.
@@ -222,7 +222,7 @@ impl Shelf {
         for change in &batch.releases {
             self.evidence.entry(change.release.clone()).or_default().add(change);
         }
-        self.spending.extend(batch.spending.iter().map(|it| ((it.account.clone(), it.day), it.used)));
+        self.spending.extend(batch.spending.iter().map(|it| ((it.payer.clone(), it.day), it.used)));
         Ok(())
     }
 
@@ -423,9 +423,7 @@ impl Store for MemoryStore {
     async fn spending(&self, tenant: &TenantId, since: Day) -> Result<Vec<Spending>, StoreError> {
         self.call(tenant, |shelf| {
             let days = shelf.spending.iter().filter(|((_, day), _)| *day >= since);
-            Ok(days
-                .map(|((account, day), used)| Spending { account: account.clone(), day: *day, used: *used })
-                .collect())
+            Ok(days.map(|((payer, day), used)| Spending { payer: payer.clone(), day: *day, used: *used }).collect())
         })
     }
 

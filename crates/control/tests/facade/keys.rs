@@ -5,7 +5,7 @@ use coalmine_control::ControlError;
 use coalmine_control::keys::NewKey;
 use coalmine_control::view::Commit;
 use coalmine_core::id::{Actor, RouteName};
-use coalmine_core::key::{Account, Day, Key, KeyTable, Quota, Spending, Standing, Usd, Used};
+use coalmine_core::key::{Day, Key, KeyTable, Payer, Quota, Spending, Standing, Usd, Used};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::SpanMs;
 use std::collections::BTreeMap;
@@ -28,8 +28,7 @@ fn standing(fixture: &Fixture, name: &str) -> Standing {
 fn spend(fixture: &Fixture, sequence: u64, cost: u64) {
     let now = coalmine_control::clock::Clock::now(fixture.clock.as_ref());
     let used = Used { requests: 1, tokens: 10, cost: Usd(cost) };
-    let spending =
-        [Account::Key("acme".into()), Account::Tenant].map(|account| Spending { account, day: Day::of(now), used });
+    let spending = [Payer::Key("acme".into()), Payer::Tenant].map(|payer| Spending { payer, day: Day::of(now), used });
     let delta = Delta {
         gateway: "a".into(),
         epoch: 1,

@@ -1,4 +1,4 @@
-//! What was used, by account and day of UTC. Gateways report what is new, the control plane keeps sums.
+//! What was used, by payer and day of UTC. Gateways report what is new, the control plane keeps sums.
 
 use super::Usd;
 use crate::id::{CustomerId, KeyName};
@@ -12,7 +12,7 @@ const DAY_MS: u64 = 86_400_000;
 /// Who is charged. One request charges its key, the customer that the key is registered for, and the tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Account {
+pub enum Payer {
     /// One key.
     Key(KeyName),
     /// All keys of a customer.
@@ -21,7 +21,7 @@ pub enum Account {
     Tenant,
 }
 
-impl fmt::Display for Account {
+impl fmt::Display for Payer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(name) => write!(f, "key {name}"),
@@ -47,18 +47,18 @@ pub struct Used {
     pub cost: Usd,
 }
 
-/// What an account used on a day: in a delta what is new, in the store the whole day.
+/// What an payer used on a day: in a delta what is new, in the store the whole day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spending {
     /// Who.
-    pub account: Account,
+    pub payer: Payer,
     /// When.
     pub day: Day,
     /// How much.
     pub used: Used,
 }
 
-/// An account's sums that quotas are about.
+/// An payer's sums that quotas are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Spent {
     /// The day that `of_day` is of; the month is the one that it lies in.
@@ -132,7 +132,7 @@ impl AddAssign for Used {
     }
 }
 
-/// One account's sums on `day`, from its days in any order; those of other months and later ones are left out.
+/// One payer's sums on `day`, from its days in any order; those of other months and later ones are left out.
 #[must_use]
 pub fn spent<'a>(days: impl IntoIterator<Item = (Day, &'a Used)>, day: Day) -> Spent {
     let mut sums = Spent { day, ..Spent::default() };

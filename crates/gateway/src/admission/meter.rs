@@ -1,21 +1,21 @@
-//! What one account has used: rates, requests at a time, money; and what of it is still to be told.
+//! What one payer has used: rates, requests at a time, money; and what of it is still to be told.
 
 use super::bucket::Bucket;
 use crate::sync::lock;
-use coalmine_core::key::{Account, Day, Quota, Spent, Usd, Used};
+use coalmine_core::key::{Day, Payer, Quota, Spent, Usd, Used};
 use coalmine_core::time::UnixMs;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// An account's bounds, and where it stands.
+/// An payer's bounds, and where it stands.
 #[derive(Debug, Clone)]
 pub(crate) struct Meter {
-    pub(crate) account: Account,
+    pub(crate) payer: Payer,
     pub(crate) quota: Quota,
     pub(crate) readings: Arc<Readings>,
 }
 
-/// Where an account stands in this gateway; its money in all of them.
+/// Where an payer stands in this gateway; its money in all of them.
 #[derive(Debug, Default)]
 pub(crate) struct Readings {
     pub(crate) requests: Bucket,
@@ -25,7 +25,7 @@ pub(crate) struct Readings {
     untold: Untold,
 }
 
-/// What an account has spent of its money. Counted here as it is spent, and raised to what the control
+/// What an payer has spent of its money. Counted here as it is spent, and raised to what the control
 /// plane has counted from all gateways.
 #[derive(Debug, Default)]
 pub(crate) struct Purse(Mutex<Purses>);
@@ -100,7 +100,7 @@ impl Meter {
         taken
     }
 
-    /// Undoes a [`Self::take`]: another account refused the request.
+    /// Undoes a [`Self::take`]: another payer refused the request.
     pub(crate) fn put_back(&self, tokens: u64) {
         if let Some(limit) = self.quota.requests_per_minute {
             self.readings.requests.give_back(limit, 1);

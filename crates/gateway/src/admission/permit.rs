@@ -3,7 +3,7 @@
 use super::Holder;
 use super::meter::{Bound, Meter};
 use crate::answer::Refusal;
-use coalmine_core::key::{Account, Day, Usd, Used};
+use coalmine_core::key::{Day, Payer, Usd, Used};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
@@ -27,7 +27,7 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Takes leave of every account of the holder, or of none.
+    /// Takes leave of every payer of the holder, or of none.
     pub(crate) fn take(
         holder: &Arc<Holder>,
         dialect: Dialect,
@@ -90,7 +90,7 @@ impl Drop for Permit {
     }
 }
 
-/// The same for every account, so that it can be given back to each.
+/// The same for every payer, so that it can be given back to each.
 fn held(meters: &[Meter], body_bytes: u64) -> u64 {
     let limits = meters.iter().filter_map(|meter| meter.quota.tokens_per_minute);
     let most = limits.map(|limit| limit / HELD_PART).min().unwrap_or(0);
@@ -108,10 +108,10 @@ fn refusal(meter: &Meter, bound: Bound, wait_ms: u64, dialect: Dialect, now: Uni
         Bound::PerDay => (Problem::QuotaSpent, format!("{} a day", money(quota.per_day))),
         Bound::PerMonth => (Problem::QuotaSpent, format!("{} a month", money(quota.per_month))),
     };
-    let whose = match &meter.account {
-        Account::Key(name) => format!("key '{name}'"),
-        Account::Customer(name) => format!("customer '{name}'"),
-        Account::Tenant => "this gateway".to_owned(),
+    let whose = match &meter.payer {
+        Payer::Key(name) => format!("key '{name}'"),
+        Payer::Customer(name) => format!("customer '{name}'"),
+        Payer::Tenant => "this gateway".to_owned(),
     };
     let again = SpanMs(wait_ms).rounded();
     let seconds = u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
@@ -125,7 +125,7 @@ fn refusal(meter: &Meter, bound: Bound, wait_ms: u64, dialect: Dialect, now: Uni
     refusal
 }
 
-/// One account's bounds, over those told before: they are told from the widest account to the key.
+/// One payer's bounds, over those told before: they are told from the widest payer to the key.
 fn tell(meter: &Meter, dialect: Dialect, headers: &mut HeaderMap, now: UnixMs) {
     let (quota, readings) = (&meter.quota, &meter.readings);
     if let Some(limit) = quota.requests_per_minute {

@@ -97,7 +97,7 @@ fn rates_and_requests_at_a_time_go_on_over_a_new_table() {
 }
 
 #[test]
-fn an_account_that_refuses_takes_nothing_of_the_others() {
+fn an_payer_that_refuses_takes_nothing_of_the_others() {
     let admission = admission(|config| {
         config.quota = Quota { requests_per_minute: Some(3), tokens_per_minute: Some(800), ..Quota::default() };
         config.customer_quotas = [("acme".into(), Quota { concurrent: Some(2), ..Quota::default() })].into();
@@ -144,14 +144,14 @@ fn a_budget_ends_with_its_day_or_its_month_and_is_that_of_all_gateways() {
     let used = |dollars| Used { cost: Usd::from_dollars(dollars), ..Used::default() };
     let spent = Spent { day: Day::of(tomorrow), of_day: used(0.5), of_month: used(1.5) };
     let mut told = KeyTable::clone(&table(2, vec![key("a", 1, quota)]));
-    told.spent = Arc::new(vec![(Account::Key("a".into()), spent)]);
+    told.spent = Arc::new(vec![(Payer::Key("a".into()), spent)]);
     admission.install(&Arc::new(told));
     assert_eq!(take(&admission, 1, 0, tomorrow).unwrap_err(), Bound::PerMonth, "others spent it");
     assert!(take(&admission, 1, 0, Day::of(NOW).next_month().begins_at()).is_ok());
 }
 
 #[test]
-fn what_was_used_is_told_once_for_every_account() {
+fn what_was_used_is_told_once_for_every_payer() {
     let admission = admission(|_| {});
     let of_acme = Key { customer: Some("acme".into()), ..key("a", 1, Quota::default()) };
     admission.install(&table(1, vec![of_acme]));
@@ -159,8 +159,8 @@ fn what_was_used_is_told_once_for_every_account() {
     one.settle(Some(15), Some(0.25), NOW);
     drop(take(&admission, 1, 40, NOW).unwrap());
     let used = Used { requests: 2, tokens: 15, cost: Usd::from_dollars(0.25) };
-    let accounts = [Account::Key("a".into()), Account::Customer("acme".into()), Account::Tenant];
-    let told = accounts.map(|account| Spending { account, day: Day::of(NOW), used });
+    let payers = [Payer::Key("a".into()), Payer::Customer("acme".into()), Payer::Tenant];
+    let told = payers.map(|payer| Spending { payer, day: Day::of(NOW), used });
     assert_eq!(admission.take(NOW), told);
     assert_eq!(admission.take(NOW), []);
 }

@@ -281,7 +281,7 @@ impl Exchange {
         self.gateway.tally.land(&self.flight, outcome, now);
     }
 
-    /// Whoever answered, what was used is charged to the accounts of the caller.
+    /// Whoever answered, what was used is charged to the payers of the request.
     fn charge(&mut self, usage: Option<&coalmine_wire::usage::Usage>, now: UnixMs) {
         let Some(permit) = &mut self.permit else { return };
         permit.note_answered();

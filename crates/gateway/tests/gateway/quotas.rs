@@ -3,7 +3,7 @@
 
 use crate::support::*;
 use coalmine_core::id::Generation;
-use coalmine_core::key::{Account, FreshSecret, Key, KeyTable, Quota, Usd};
+use coalmine_core::key::{FreshSecret, Key, KeyTable, Payer, Quota, Usd};
 use coalmine_core::time::UnixMs;
 use serde_json::json;
 use std::sync::Arc;
@@ -104,11 +104,8 @@ async fn a_spent_budget_stops_hard_and_what_was_spent_is_told() {
     let until_midnight = (86_400_000 - 1_000_002_u64).div_ceil(1_000).to_string();
     assert_eq!(refused.header("retry-after"), until_midnight);
     let deltas = world.sink.deltas.lock().unwrap().clone();
-    let told: Vec<_> = deltas
-        .iter()
-        .flat_map(|delta| &delta.spending)
-        .filter(|told| told.account == Account::Key("a".into()))
-        .collect();
+    let told: Vec<_> =
+        deltas.iter().flat_map(|delta| &delta.spending).filter(|told| told.payer == Payer::Key("a".into())).collect();
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].used.requests, told[0].used.tokens), (1, 15));
     assert!(told[0].used.cost > Usd(0));

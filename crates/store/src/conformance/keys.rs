@@ -3,11 +3,11 @@
 use super::sample;
 use crate::{EvidenceBatch, Store, StoreError};
 use coalmine_core::id::TenantId;
-use coalmine_core::key::{Account, Day, Key, Spending, Usd, Used};
+use coalmine_core::key::{Day, Key, Payer, Spending, Usd, Used};
 use coalmine_core::time::UnixMs;
 
-fn spending(account: Account, day: u64, cost: u64) -> Spending {
-    Spending { account, day: Day(day), used: Used { requests: 1, tokens: 7, cost: Usd(cost) } }
+fn spending(payer: Payer, day: u64, cost: u64) -> Spending {
+    Spending { payer, day: Day(day), used: Used { requests: 1, tokens: 7, cost: Usd(cost) } }
 }
 
 fn batch(sequence: u64, spending: Vec<Spending>) -> EvidenceBatch {
@@ -51,12 +51,9 @@ pub async fn of_two_changes_of_a_key_one_is_kept(store: &impl Store) {
 /// Whole days, so that a batch offered twice counts once; one that is behind writes nothing.
 pub async fn a_day_of_spending_is_replaced_with_its_mark(store: &impl Store) {
     let tenant = sample::tenant();
-    let key = || Account::Key("acme/prod".into());
-    let first = [
-        spending(key(), 5, 10),
-        spending(Account::Customer("acme".into()), 6, 3),
-        spending(Account::Tenant, 6, u64::MAX),
-    ];
+    let key = || Payer::Key("acme/prod".into());
+    let first =
+        [spending(key(), 5, 10), spending(Payer::Customer("acme".into()), 6, 3), spending(Payer::Tenant, 6, u64::MAX)];
     store.add_evidence(&tenant, &batch(3, first.to_vec())).await.unwrap();
     store.add_evidence(&tenant, &batch(3, first.to_vec())).await.unwrap();
     assert_eq!(store.spending(&tenant, Day(0)).await.unwrap(), first);
@@ -71,7 +68,7 @@ pub async fn a_day_of_spending_is_replaced_with_its_mark(store: &impl Store) {
 pub async fn keys_and_spending_are_their_tenants_own(store: &impl Store) {
     let (ours, theirs) = (sample::tenant(), TenantId::from("theirs"));
     store.create_key(&ours, &sample::key()).await.unwrap();
-    store.add_evidence(&ours, &batch(1, vec![spending(Account::Tenant, 1, 1)])).await.unwrap();
+    store.add_evidence(&ours, &batch(1, vec![spending(Payer::Tenant, 1, 1)])).await.unwrap();
     assert!(store.keys(&theirs).await.unwrap().is_empty());
     assert!(store.spending(&theirs, Day(0)).await.unwrap().is_empty());
     let key = sample::key();

@@ -5,7 +5,7 @@ use crate::rows::{Document, decode};
 use crate::{Pending, ReleaseEvidence, RouteRow, StoreError};
 use coalmine_core::evidence::{SealedBucket, Session};
 use coalmine_core::id::{Actor, CustomerId, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
-use coalmine_core::key::{Account, Day, Key, Spending, Usd, Used};
+use coalmine_core::key::{Day, Key, Payer, Spending, Usd, Used};
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
 use coalmine_core::version::{Version, VersionId};
@@ -141,34 +141,34 @@ pub(super) fn key(db: &Connection, tenant: &TenantId, name: &KeyName) -> Result<
 }
 
 pub(super) fn spending(db: &Connection, tenant: &TenantId, since: Day) -> Result<Vec<Spending>, Failure> {
-    let query = "SELECT account, day, requests, tokens, cost FROM spending WHERE tenant = ?1 AND day >= ?2";
+    let query = "SELECT payer, day, requests, tokens, cost FROM spending WHERE tenant = ?1 AND day >= ?2";
     let read = |row: &Row<'_>| {
         let used =
             Used { requests: unsigned(row.get(2)?), tokens: unsigned(row.get(3)?), cost: Usd(unsigned(row.get(4)?)) };
         Ok((row.get::<_, String>(0)?, Day(unsigned(row.get(1)?)), used))
     };
     let found = rows(db, query, params![tenant.as_str(), since.0.cast_signed()], read)?.into_iter();
-    let days = found.map(|(text, day, used)| Ok(Spending { account: account(&text)?, day, used }));
+    let days = found.map(|(text, day, used)| Ok(Spending { payer: payer(&text)?, day, used }));
     let mut days: Vec<Spending> = days.collect::<Result<_, Failure>>()?;
-    days.sort_by(|a, b| (&a.account, a.day).cmp(&(&b.account, b.day)));
+    days.sort_by(|a, b| (&a.payer, a.day).cmp(&(&b.payer, b.day)));
     Ok(days)
 }
 
 /// As a column holds it.
-pub(super) fn account_text(account: &Account) -> String {
-    match account {
-        Account::Key(name) => format!("key/{name}"),
-        Account::Customer(name) => format!("customer/{name}"),
-        Account::Tenant => "tenant".to_owned(),
+pub(super) fn payer_text(payer: &Payer) -> String {
+    match payer {
+        Payer::Key(name) => format!("key/{name}"),
+        Payer::Customer(name) => format!("customer/{name}"),
+        Payer::Tenant => "tenant".to_owned(),
     }
 }
 
-fn account(text: &str) -> Result<Account, StoreError> {
+fn payer(text: &str) -> Result<Payer, StoreError> {
     match text.split_once('/') {
-        Some(("key", name)) => Ok(Account::Key(KeyName::from(name))),
-        Some(("customer", name)) => Ok(Account::Customer(CustomerId::from(name))),
-        None if text == "tenant" => Ok(Account::Tenant),
-        Some(_) | None => Err(StoreError::Corrupt { what: "spending of an account that is none".to_owned() }),
+        Some(("key", name)) => Ok(Payer::Key(KeyName::from(name))),
+        Some(("customer", name)) => Ok(Payer::Customer(CustomerId::from(name))),
+        None if text == "tenant" => Ok(Payer::Tenant),
+        Some(_) | None => Err(StoreError::Corrupt { what: "spending of a payer that is none".to_owned() }),
     }
 }
 

@@ -235,14 +235,14 @@ fn add_release_evidence(tx: &Transaction<'_>, tenant: &TenantId, change: &Releas
 }
 
 fn put_spending(tx: &Transaction<'_>, tenant: &TenantId, spending: &Spending) -> Result<(), Failure> {
-    let Spending { account, day, used } = spending;
+    let Spending { payer, day, used } = spending;
     run(
         tx,
-        "INSERT INTO spending (tenant, account, day, requests, tokens, cost) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO spending (tenant, payer, day, requests, tokens, cost) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO UPDATE SET requests = excluded.requests, tokens = excluded.tokens, cost = excluded.cost",
         params![
             tenant.as_str(),
-            read::account_text(account),
+            read::payer_text(payer),
             day.0.cast_signed(),
             used.requests.cast_signed(),
             used.tokens.cast_signed(),
