@@ -86,6 +86,41 @@ pub enum Kind {
     Score,
 }
 
+/// What is fixed of a metric.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    /// As written, without the name of a feedback.
+    name: &'static str,
+    kind: Kind,
+    numbers: &'static [(Number, f64)],
+    severity: f64,
+    direction: Direction,
+    /// Of a time: until when, and stable's quantile.
+    time: Option<(Moment, f64)>,
+    /// Of an amount and of its tail.
+    amount: Option<Amount>,
+}
+
+/// Until when a time is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    FirstContent,
+    End,
+}
+
+/// What is summed over a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// US dollars.
+    Cost,
+    /// Tokens that the version wrote.
+    OutputTokens,
+    /// Tokens that it read.
+    InputTokens,
+    /// Tool calls that it made.
+    ToolCalls,
+}
+
 /// Which of a session's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +134,11 @@ pub enum Number {
 }
 
 impl Number {
+    /// What counts requests: its first, and those of its first while.
+    const OF_REQUESTS: &'static [(Self, f64)] = &[(Self::First, 0.3), (Self::Session, 0.7)];
+    /// What counts sessions.
+    const WHOLE: &'static [(Self, f64)] = &[(Self::Whole, 1.0)];
+
     /// As stored and shown.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -137,239 +177,146 @@ impl Metric {
         Self::ClientAbort,
     ];
 
+    /// All that is fixed of a metric, in one place.
+    const fn facts(&self) -> Facts {
+        match self {
+            Self::ErrorRate => Facts::rate("error_rate", 0.3),
+            Self::TtftP95 => Facts::time("ttft_p95", Moment::FirstContent, 0.95),
+            Self::LatencyP95 => Facts::time("latency_p95", Moment::End, 0.95),
+            Self::TtftP50 => Facts::time("ttft_p50", Moment::FirstContent, 0.5),
+            Self::TtftP99 => Facts::time("ttft_p99", Moment::FirstContent, 0.99),
+            Self::LatencyP50 => Facts::time("latency_p50", Moment::End, 0.5),
+            Self::LatencyP99 => Facts::time("latency_p99", Moment::End, 0.99),
+            Self::CostPerSession => Facts::amount("cost_per_session", Amount::Cost, 0.1),
+            Self::OutputTokens => Facts::amount("output_tokens", Amount::OutputTokens, 0.05),
+            Self::InputTokens => Facts::amount("input_tokens", Amount::InputTokens, 0.05),
+            Self::ToolCalls => Facts::amount("tool_calls", Amount::ToolCalls, 0.05),
+            Self::CostAboveCap => Facts::above_cap("cost_above_cap", Amount::Cost),
+            Self::OutputTokensAboveCap => Facts::above_cap("output_tokens_above_cap", Amount::OutputTokens),
+            Self::InputTokensAboveCap => Facts::above_cap("input_tokens_above_cap", Amount::InputTokens),
+            Self::ToolCallsAboveCap => Facts::above_cap("tool_calls_above_cap", Amount::ToolCalls),
+            Self::RefusalRate => Facts::rate("refusal_rate", 0.2),
+            Self::EmptyRate => Facts::rate("empty_rate", 0.05),
+            Self::TruncatedRate => Facts::rate("truncated_rate", 0.05),
+            Self::ToolCallValid => Facts::rate("tool_call_valid", 0.2).better_when_higher(),
+            Self::SchemaValid => Facts::rate("schema_valid", 0.2).better_when_higher(),
+            Self::CancelBeforeFirstByte => Facts::rate("cancel_before_first_byte", 0.05),
+            Self::ClientAbort => Facts::rate("client_abort", 0.05),
+            Self::Feedback(_) => Facts::new("feedback", Kind::Score, Number::WHOLE, 0.2).better_when_higher(),
+            Self::ThumbsDown(_) => Facts::new("thumbs_down", Kind::Rate, Number::WHOLE, 0.2),
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(&self) -> Kind {
-        match self {
-            Self::TtftP95 | Self::LatencyP95 | Self::TtftP50 | Self::TtftP99 | Self::LatencyP50 | Self::LatencyP99 => {
-                Kind::Exceedance
-            }
-            Self::CostPerSession | Self::OutputTokens | Self::InputTokens | Self::ToolCalls => Kind::Amount,
-            Self::Feedback(_) => Kind::Score,
-            Self::ErrorRate
-            | Self::CostAboveCap
-            | Self::OutputTokensAboveCap
-            | Self::InputTokensAboveCap
-            | Self::ToolCallsAboveCap
-            | Self::RefusalRate
-            | Self::EmptyRate
-            | Self::TruncatedRate
-            | Self::ToolCallValid
-            | Self::SchemaValid
-            | Self::CancelBeforeFirstByte
-            | Self::ClientAbort
-            | Self::ThumbsDown(_) => Kind::Rate,
-        }
+        self.facts().kind
     }
 
     /// Which way is good, as people read the number.
     #[must_use]
     pub const fn direction(&self) -> Direction {
-        match self {
-            Self::ToolCallValid | Self::SchemaValid | Self::Feedback(_) => Direction::HigherIsBetter,
-            Self::ErrorRate
-            | Self::TtftP95
-            | Self::LatencyP95
-            | Self::TtftP50
-            | Self::TtftP99
-            | Self::LatencyP50
-            | Self::LatencyP99
-            | Self::CostPerSession
-            | Self::OutputTokens
-            | Self::InputTokens
-            | Self::ToolCalls
-            | Self::CostAboveCap
-            | Self::OutputTokensAboveCap
-            | Self::InputTokensAboveCap
-            | Self::ToolCallsAboveCap
-            | Self::RefusalRate
-            | Self::EmptyRate
-            | Self::TruncatedRate
-            | Self::CancelBeforeFirstByte
-            | Self::ClientAbort
-            | Self::ThumbsDown(_) => Direction::LowerIsBetter,
-        }
+        self.facts().direction
     }
 
     /// The quantile of stable that a quantile metric compares with; `None` for the others.
     #[must_use]
     pub const fn quantile(&self) -> Option<f64> {
-        match self {
-            Self::TtftP50 | Self::LatencyP50 => Some(0.5),
-            Self::TtftP95 | Self::LatencyP95 => Some(0.95),
-            Self::TtftP99 | Self::LatencyP99 => Some(0.99),
-            Self::ErrorRate
-            | Self::CostPerSession
-            | Self::OutputTokens
-            | Self::InputTokens
-            | Self::ToolCalls
-            | Self::CostAboveCap
-            | Self::OutputTokensAboveCap
-            | Self::InputTokensAboveCap
-            | Self::ToolCallsAboveCap
-            | Self::RefusalRate
-            | Self::EmptyRate
-            | Self::TruncatedRate
-            | Self::ToolCallValid
-            | Self::SchemaValid
-            | Self::CancelBeforeFirstByte
-            | Self::ClientAbort
-            | Self::Feedback(_)
-            | Self::ThumbsDown(_) => None,
+        match self.facts().time {
+            Some((_, quantile)) => Some(quantile),
+            None => None,
         }
     }
 
     /// Whether a quantile metric is of the time to the first content, and not to the end.
     #[must_use]
     pub const fn is_of_first_content(&self) -> bool {
-        matches!(self, Self::TtftP50 | Self::TtftP95 | Self::TtftP99)
+        matches!(self.facts().time, Some((Moment::FirstContent, _)))
     }
 
-    /// Whether it is a yes or no of the whole session, and not a share of its requests.
-    const fn is_of_whole_sessions(&self) -> bool {
-        matches!(
-            self,
-            Self::CostAboveCap
-                | Self::OutputTokensAboveCap
-                | Self::InputTokensAboveCap
-                | Self::ToolCallsAboveCap
-                | Self::ThumbsDown(_)
-        )
+    /// The amount that it is the mean of; `None` where it is none.
+    #[must_use]
+    pub fn amount(&self) -> Option<Amount> {
+        self.facts().amount.filter(|_| self.kind() == Kind::Amount)
     }
 
     /// The amount whose sessions above the cap this metric counts.
     #[must_use]
     pub fn tail_of(&self) -> Option<Self> {
-        match self {
-            Self::CostAboveCap => Some(Self::CostPerSession),
-            Self::OutputTokensAboveCap => Some(Self::OutputTokens),
-            Self::InputTokensAboveCap => Some(Self::InputTokens),
-            Self::ToolCallsAboveCap => Some(Self::ToolCalls),
-            Self::ErrorRate
-            | Self::TtftP95
-            | Self::LatencyP95
-            | Self::TtftP50
-            | Self::TtftP99
-            | Self::LatencyP50
-            | Self::LatencyP99
-            | Self::CostPerSession
-            | Self::OutputTokens
-            | Self::InputTokens
-            | Self::ToolCalls
-            | Self::RefusalRate
-            | Self::EmptyRate
-            | Self::TruncatedRate
-            | Self::ToolCallValid
-            | Self::SchemaValid
-            | Self::CancelBeforeFirstByte
-            | Self::ClientAbort
-            | Self::Feedback(_)
-            | Self::ThumbsDown(_) => None,
-        }
+        self.other_of_amount(Kind::Rate)
     }
 
     /// The metric that counts the sessions above this amount's cap; `None` where it is no amount.
     #[must_use]
     pub fn tail(&self) -> Option<Self> {
-        Self::BUILT_IN.into_iter().find(|metric| metric.tail_of().as_ref() == Some(self))
+        self.other_of_amount(Kind::Amount)
+    }
+
+    /// The other metric of the same amount, if this one is of this kind.
+    fn other_of_amount(&self, own: Kind) -> Option<Self> {
+        let amount = self.facts().amount.filter(|_| self.kind() == own)?;
+        Self::BUILT_IN.into_iter().find(|metric| metric.facts().amount == Some(amount) && metric.kind() != own)
     }
 
     /// The name of the feedback that it is made of.
     #[must_use]
     pub fn feedback(&self) -> Option<&str> {
-        match self {
-            Self::Feedback(name) | Self::ThumbsDown(name) => Some(name),
-            Self::ErrorRate
-            | Self::TtftP95
-            | Self::LatencyP95
-            | Self::TtftP50
-            | Self::TtftP99
-            | Self::LatencyP50
-            | Self::LatencyP99
-            | Self::CostPerSession
-            | Self::OutputTokens
-            | Self::InputTokens
-            | Self::ToolCalls
-            | Self::CostAboveCap
-            | Self::OutputTokensAboveCap
-            | Self::InputTokensAboveCap
-            | Self::ToolCallsAboveCap
-            | Self::RefusalRate
-            | Self::EmptyRate
-            | Self::TruncatedRate
-            | Self::ToolCallValid
-            | Self::SchemaValid
-            | Self::CancelBeforeFirstByte
-            | Self::ClientAbort => None,
-        }
+        if let Self::Feedback(name) | Self::ThumbsDown(name) = self { Some(name) } else { None }
     }
 
     /// The numbers of a session under this metric, each with its share of the metric's weight;
     /// the last of them is the one that promotion must prove.
     #[must_use]
     pub const fn numbers(&self) -> &'static [(Number, f64)] {
-        match self.kind() {
-            Kind::Rate if self.is_of_whole_sessions() => &[(Number::Whole, 1.0)],
-            Kind::Rate | Kind::Exceedance => &[(Number::First, 0.3), (Number::Session, 0.7)],
-            Kind::Amount | Kind::Score => &[(Number::Whole, 1.0)],
-        }
+        self.facts().numbers
     }
 
     /// Its weight in the rollback budget before normalising, by severity (`statistics.md`, section 5, rule 9).
     #[must_use]
     pub const fn severity(&self) -> f64 {
-        match self {
-            Self::ErrorRate => 0.3,
-            Self::RefusalRate | Self::ToolCallValid | Self::SchemaValid | Self::Feedback(_) | Self::ThumbsDown(_) => {
-                0.2
-            }
-            Self::TtftP95 | Self::LatencyP95 | Self::TtftP50 | Self::TtftP99 | Self::LatencyP50 | Self::LatencyP99 => {
-                0.15
-            }
-            Self::CostPerSession => 0.1,
-            Self::OutputTokens
-            | Self::InputTokens
-            | Self::ToolCalls
-            | Self::CostAboveCap
-            | Self::OutputTokensAboveCap
-            | Self::InputTokensAboveCap
-            | Self::ToolCallsAboveCap
-            | Self::EmptyRate
-            | Self::TruncatedRate
-            | Self::CancelBeforeFirstByte
-            | Self::ClientAbort => 0.05,
-        }
+        self.facts().severity
+    }
+}
+
+impl Facts {
+    const fn new(name: &'static str, kind: Kind, numbers: &'static [(Number, f64)], severity: f64) -> Self {
+        Self { name, kind, numbers, severity, direction: Direction::LowerIsBetter, time: None, amount: None }
+    }
+
+    /// A share of a session's requests.
+    const fn rate(name: &'static str, severity: f64) -> Self {
+        Self::new(name, Kind::Rate, Number::OF_REQUESTS, severity)
+    }
+
+    const fn time(name: &'static str, moment: Moment, quantile: f64) -> Self {
+        let mut facts = Self::new(name, Kind::Exceedance, Number::OF_REQUESTS, 0.15);
+        facts.time = Some((moment, quantile));
+        facts
+    }
+
+    const fn amount(name: &'static str, amount: Amount, severity: f64) -> Self {
+        let mut facts = Self::new(name, Kind::Amount, Number::WHOLE, severity);
+        facts.amount = Some(amount);
+        facts
+    }
+
+    /// Sessions above an amount's cap.
+    const fn above_cap(name: &'static str, amount: Amount) -> Self {
+        let mut facts = Self::new(name, Kind::Rate, Number::WHOLE, 0.05);
+        facts.amount = Some(amount);
+        facts
+    }
+
+    const fn better_when_higher(mut self) -> Self {
+        self.direction = Direction::HigherIsBetter;
+        self
     }
 }
 
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ErrorRate => f.write_str("error_rate"),
-            Self::TtftP95 => f.write_str("ttft_p95"),
-            Self::LatencyP95 => f.write_str("latency_p95"),
-            Self::TtftP50 => f.write_str("ttft_p50"),
-            Self::TtftP99 => f.write_str("ttft_p99"),
-            Self::LatencyP50 => f.write_str("latency_p50"),
-            Self::LatencyP99 => f.write_str("latency_p99"),
-            Self::CostPerSession => f.write_str("cost_per_session"),
-            Self::OutputTokens => f.write_str("output_tokens"),
-            Self::InputTokens => f.write_str("input_tokens"),
-            Self::ToolCalls => f.write_str("tool_calls"),
-            Self::CostAboveCap => f.write_str("cost_above_cap"),
-            Self::OutputTokensAboveCap => f.write_str("output_tokens_above_cap"),
-            Self::InputTokensAboveCap => f.write_str("input_tokens_above_cap"),
-            Self::ToolCallsAboveCap => f.write_str("tool_calls_above_cap"),
-            Self::RefusalRate => f.write_str("refusal_rate"),
-            Self::EmptyRate => f.write_str("empty_rate"),
-            Self::TruncatedRate => f.write_str("truncated_rate"),
-            Self::ToolCallValid => f.write_str("tool_call_valid"),
-            Self::SchemaValid => f.write_str("schema_valid"),
-            Self::CancelBeforeFirstByte => f.write_str("cancel_before_first_byte"),
-            Self::ClientAbort => f.write_str("client_abort"),
-            Self::Feedback(name) => write!(f, "feedback.{name}"),
-            Self::ThumbsDown(name) => write!(f, "thumbs_down.{name}"),
-        }
+        f.write_str(self.facts().name)?;
+        self.feedback().map_or(Ok(()), |name| write!(f, ".{name}"))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Blame decides first: what the client or the gateway spoilt is no error of the version, and says
 //! nothing of its quality. A failure that stable rescued is still a failure of the arm that was assigned.
 
-use crate::metric::{Kind, Metric};
+use crate::metric::{Amount, Kind, Metric};
 use crate::tally::{Blame, CancelPoint, Cause, Check, Ending, Outcome, Presence};
 
 /// What one request says.
@@ -88,32 +88,12 @@ pub fn amount(metric: &Metric, outcome: &Outcome) -> Option<f64> {
 /// The amount as the outcome states it; `None` where it does not, or states no usable number.
 #[must_use]
 pub fn stated_amount(metric: &Metric, outcome: &Outcome) -> Option<f64> {
-    let stated = match metric {
-        Metric::CostPerSession => outcome.cost_usd,
-        Metric::OutputTokens => outcome.usage.output.map(|tokens| tokens as f64),
-        Metric::InputTokens => outcome.usage.input.map(|tokens| tokens as f64),
+    let stated = match metric.amount()? {
+        Amount::Cost => outcome.cost_usd,
+        Amount::OutputTokens => outcome.usage.output.map(|tokens| tokens as f64),
+        Amount::InputTokens => outcome.usage.input.map(|tokens| tokens as f64),
         // A broken answer shows the calls up to the break, and no more is known of it.
-        Metric::ToolCalls => is_answered(outcome.ending).then(|| f64::from(outcome.tool_calls)),
-        Metric::ErrorRate
-        | Metric::TtftP95
-        | Metric::LatencyP95
-        | Metric::TtftP50
-        | Metric::TtftP99
-        | Metric::LatencyP50
-        | Metric::LatencyP99
-        | Metric::CostAboveCap
-        | Metric::OutputTokensAboveCap
-        | Metric::InputTokensAboveCap
-        | Metric::ToolCallsAboveCap
-        | Metric::RefusalRate
-        | Metric::EmptyRate
-        | Metric::TruncatedRate
-        | Metric::ToolCallValid
-        | Metric::SchemaValid
-        | Metric::CancelBeforeFirstByte
-        | Metric::ClientAbort
-        | Metric::Feedback(_)
-        | Metric::ThumbsDown(_) => None,
+        Amount::ToolCalls => is_answered(outcome.ending).then(|| f64::from(outcome.tool_calls)),
     };
     stated.filter(|amount| amount.is_finite() && *amount >= 0.0)
 }

@@ -20,8 +20,7 @@ pub fn guardrails(diff: &VersionDiff, prices: Presence) -> Vec<Guardrail> {
     let watched = Metric::BUILT_IN.into_iter().filter(|metric| {
         // What lies above the cap of an amount is watched wherever the amount is.
         let of = metric.tail_of().unwrap_or_else(|| metric.clone());
-        let touches = is_always_watched(&of) || touched.iter().any(|part| brings(*part, &of));
-        touches && (of != Metric::CostPerSession || prices == Presence::Present)
+        defaults(&of).watched.at(&touched) && (of != Metric::CostPerSession || prices == Presence::Present)
     });
     watched.map(|metric| Guardrail::with_defaults(metric, Role::Guardrail)).collect()
 }
@@ -49,7 +48,7 @@ impl Guardrail {
             rollback: rollback_margin(&metric, promote),
             limit: None,
             weight: metric.severity(),
-            no_data: NoData { then: silence(&metric), grace: GRACE },
+            no_data: NoData { then: defaults(&metric).silence, grace: GRACE },
             age: None,
             control: ControlArm::All,
             unit: Unit::Session,
@@ -58,41 +57,13 @@ impl Guardrail {
     }
 }
 
-/// The tolerance that promotion must prove (`statistics.md`, section 5, rule 8): errors and sessions
-/// above a cap +0.5 pp, other rates +1 pp, scores −2 pp, times and amounts +10 %.
+/// The tolerance that promotion must prove: a shift for rates and scores, +10 % for times and amounts.
 #[must_use]
 pub const fn margin(metric: &Metric) -> Margin {
-    let shift = match metric.kind() {
-        Kind::Exceedance | Kind::Amount => return Margin { ratio: 1.1, shift: 0.0 },
-        Kind::Score => 0.02,
-        Kind::Rate => match metric {
-            Metric::ErrorRate
-            | Metric::CostAboveCap
-            | Metric::OutputTokensAboveCap
-            | Metric::InputTokensAboveCap
-            | Metric::ToolCallsAboveCap => 0.005,
-            Metric::RefusalRate
-            | Metric::EmptyRate
-            | Metric::TruncatedRate
-            | Metric::ToolCallValid
-            | Metric::SchemaValid
-            | Metric::CancelBeforeFirstByte
-            | Metric::ClientAbort
-            | Metric::ThumbsDown(_)
-            | Metric::TtftP95
-            | Metric::LatencyP95
-            | Metric::TtftP50
-            | Metric::TtftP99
-            | Metric::LatencyP50
-            | Metric::LatencyP99
-            | Metric::CostPerSession
-            | Metric::OutputTokens
-            | Metric::InputTokens
-            | Metric::ToolCalls
-            | Metric::Feedback(_) => 0.01,
-        },
-    };
-    Margin { ratio: 1.0, shift }
+    match metric.kind() {
+        Kind::Exceedance | Kind::Amount => Margin { ratio: 1.1, shift: 0.0 },
+        Kind::Rate | Kind::Score => Margin { ratio: 1.0, shift: defaults(metric).shift },
+    }
 }
 
 /// What must be proven exceeded to roll back: half of the margin for rates and scores, all of it for
@@ -105,96 +76,72 @@ pub const fn rollback_margin(metric: &Metric, promote: Margin) -> Margin {
     }
 }
 
-/// Not every route calls tools or asks for a schema: there silence is told, and nothing waits for it.
-const fn silence(metric: &Metric) -> NoDataThen {
-    match metric {
-        Metric::ToolCallValid | Metric::SchemaValid => NoDataThen::Warn,
-        Metric::ErrorRate
-        | Metric::TtftP95
-        | Metric::LatencyP95
-        | Metric::TtftP50
-        | Metric::TtftP99
-        | Metric::LatencyP50
-        | Metric::LatencyP99
-        | Metric::CostPerSession
-        | Metric::OutputTokens
-        | Metric::InputTokens
-        | Metric::ToolCalls
-        | Metric::CostAboveCap
-        | Metric::OutputTokensAboveCap
-        | Metric::InputTokensAboveCap
-        | Metric::ToolCallsAboveCap
-        | Metric::RefusalRate
-        | Metric::EmptyRate
-        | Metric::TruncatedRate
-        | Metric::CancelBeforeFirstByte
-        | Metric::ClientAbort
-        | Metric::Feedback(_)
-        | Metric::ThumbsDown(_) => NoDataThen::Hold,
+/// What a metric has where a release says nothing of it.
+#[derive(Debug, Clone, Copy)]
+struct Defaults {
+    watched: Watched,
+    /// The tolerance of a rate or a score.
+    shift: f64,
+    silence: NoDataThen,
+}
+
+/// When a metric is watched unasked.
+#[derive(Debug, Clone, Copy)]
+enum Watched {
+    Always,
+    /// Where one of these parts changes.
+    By(&'static [Part]),
+    /// Where it is named only.
+    Named,
+}
+
+impl Defaults {
+    const fn of(watched: Watched, shift: f64, silence: NoDataThen) -> Self {
+        Self { watched, shift, silence }
     }
 }
 
-const fn is_always_watched(metric: &Metric) -> bool {
-    match metric {
-        Metric::ErrorRate | Metric::TtftP95 | Metric::CostPerSession | Metric::CancelBeforeFirstByte => true,
-        Metric::LatencyP95
-        | Metric::TtftP50
-        | Metric::TtftP99
-        | Metric::LatencyP50
-        | Metric::LatencyP99
-        | Metric::OutputTokens
-        | Metric::InputTokens
-        | Metric::ToolCalls
-        | Metric::CostAboveCap
-        | Metric::OutputTokensAboveCap
-        | Metric::InputTokensAboveCap
-        | Metric::ToolCallsAboveCap
-        | Metric::RefusalRate
-        | Metric::EmptyRate
-        | Metric::TruncatedRate
-        | Metric::ToolCallValid
-        | Metric::SchemaValid
-        | Metric::ClientAbort
-        | Metric::Feedback(_)
-        | Metric::ThumbsDown(_) => false,
+impl Watched {
+    fn at(self, touched: &[Part]) -> bool {
+        match self {
+            Self::Always => true,
+            Self::By(parts) => parts.iter().any(|part| touched.contains(part)),
+            Self::Named => false,
+        }
     }
 }
 
-const fn brings(part: Part, metric: &Metric) -> bool {
+/// Tolerances are of `statistics.md`, section 5, rule 8: errors and sessions above a cap +0.5 pp, other rates +1 pp,
+/// scores −2 pp. Not every route calls tools or asks for a schema: there silence is told, and nothing waits for it.
+const fn defaults(metric: &Metric) -> Defaults {
+    use Part::{Model, Params, Prompt, Tools};
     match metric {
-        Metric::RefusalRate | Metric::OutputTokens => match part {
-            Part::Model | Part::Prompt | Part::Params => true,
-            Part::Tools => false,
-        },
-        Metric::EmptyRate | Metric::TruncatedRate => match part {
-            Part::Model | Part::Params => true,
-            Part::Prompt | Part::Tools => false,
-        },
-        Metric::ToolCallValid => match part {
-            Part::Model | Part::Tools | Part::Params => true,
-            Part::Prompt => false,
-        },
-        Metric::LatencyP95 | Metric::SchemaValid => match part {
-            Part::Model => true,
-            Part::Prompt | Part::Tools | Part::Params => false,
-        },
-        Metric::ErrorRate
-        | Metric::TtftP95
-        | Metric::TtftP50
+        Metric::ErrorRate => Defaults::of(Watched::Always, 0.005, NoDataThen::Hold),
+        Metric::TtftP95 | Metric::CostPerSession | Metric::CancelBeforeFirstByte => {
+            Defaults::of(Watched::Always, 0.01, NoDataThen::Hold)
+        }
+        Metric::RefusalRate | Metric::OutputTokens => {
+            Defaults::of(Watched::By(&[Model, Prompt, Params]), 0.01, NoDataThen::Hold)
+        }
+        Metric::EmptyRate | Metric::TruncatedRate => {
+            Defaults::of(Watched::By(&[Model, Params]), 0.01, NoDataThen::Hold)
+        }
+        Metric::ToolCallValid => Defaults::of(Watched::By(&[Model, Tools, Params]), 0.01, NoDataThen::Warn),
+        Metric::SchemaValid => Defaults::of(Watched::By(&[Model]), 0.01, NoDataThen::Warn),
+        Metric::LatencyP95 => Defaults::of(Watched::By(&[Model]), 0.01, NoDataThen::Hold),
+        Metric::CostAboveCap
+        | Metric::OutputTokensAboveCap
+        | Metric::InputTokensAboveCap
+        | Metric::ToolCallsAboveCap => Defaults::of(Watched::Named, 0.005, NoDataThen::Hold),
+        Metric::Feedback(_) => Defaults::of(Watched::Named, 0.02, NoDataThen::Hold),
+        Metric::TtftP50
         | Metric::TtftP99
         | Metric::LatencyP50
         | Metric::LatencyP99
-        | Metric::CostPerSession
         | Metric::InputTokens
         | Metric::ToolCalls
-        | Metric::CostAboveCap
-        | Metric::OutputTokensAboveCap
-        | Metric::InputTokensAboveCap
-        | Metric::ToolCallsAboveCap
-        | Metric::CancelBeforeFirstByte
         | Metric::ClientAbort
-        | Metric::Feedback(_)
-        | Metric::ThumbsDown(_) => false,
+        | Metric::ThumbsDown(_) => Defaults::of(Watched::Named, 0.01, NoDataThen::Hold),
     }
 }
 
