@@ -15,6 +15,8 @@ say "what holds when things break"
 "$bin/outside" faults --bin "$bin/coalmine"
 say "sentinels before exposure and within a stage"
 "$bin/outside" sentinels --bin "$bin/coalmine"
+say "client keys, quotas and budgets"
+"$bin/outside" keys --bin "$bin/coalmine"
 say "pins through ramp, restart and kill -9"
 "$bin/outside" pins --bin "$bin/coalmine" --sessions 30000 --split-sessions 30000
 data=${DATA:-../shared/data/replay}

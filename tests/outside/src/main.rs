@@ -3,6 +3,7 @@
 
 mod client;
 mod faults;
+mod keys;
 mod pins;
 mod process;
 mod replay;
@@ -29,6 +30,8 @@ enum Job {
     Faults(faults::Args),
     /// Sentinels: a canary that answers one wrongly never meets a customer, or is taken back at its next round.
     Sentinels(sentinels::Args),
+    /// Client keys and quotas: revoked at once, bounded, budgets over a kill, secrets in no file.
+    Keys(keys::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
             Job::Pins(args) => pins::run(args).await,
             Job::Faults(args) => faults::run(args).await,
             Job::Sentinels(args) => sentinels::run(args).await,
+            Job::Keys(args) => keys::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })
