@@ -8,7 +8,7 @@ use coalmine_core::key::Usd;
 use coalmine_core::metric::Metric;
 use coalmine_core::release::plan::Gate;
 use coalmine_core::release::policy::{
-    ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Role, Tripwire,
+    ControlArm, FreezeWindow, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Role, Tripwire, Unit,
 };
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
@@ -186,6 +186,7 @@ fn a_release_becomes_plan_policy_and_canary() {
             Guardrail {
                 limit: Some(1_500.0),
                 control: ControlArm::Matched,
+                unit: Unit::BucketMean,
                 ..guardrail("ttft_p95", margin(1.1, 0.0), margin(1.0, 0.0))
             },
             Guardrail {
