@@ -20,6 +20,7 @@ fuzz_target!(|body: &[u8]| {
     let patch = Patch::default()
         .with_model("new")
         .with_prompt(PromptMode::Replace, "prompt")
+        .expect("a prompt")
         .with_tools(ToolsMode::Merge, r#"[{"type":"function","function":{"name":"f"}}]"#)
         .and_then(|patch| patch.with_param("temperature", "0"))
         .expect("a patch that is valid");

@@ -92,8 +92,10 @@ impl Chain {
         let mut last_turn = None;
         // One long update is cheaper than many short ones.
         let mut encoded = Vec::with_capacity(1024);
-        if request.dialect == Dialect::Messages {
-            return messages(request, hasher, encoded);
+        match request.dialect {
+            Dialect::Messages => return messages(request, hasher, encoded),
+            Dialect::Responses => return items(request, hasher, encoded),
+            Dialect::Chat | Dialect::Embeddings | Dialect::Completions => {}
         }
         for message in request.messages() {
             let parts = Parts::of(message.json);
@@ -105,6 +107,91 @@ impl Chain {
             }
         }
         Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher, turn: Turn::New }
+    }
+}
+
+/// The conversation of a response's input: the instructions, then item by item. Items of the model that
+/// follow one another are one turn: what it said, then what it called. What it thought, and what the
+/// provider's own tools did, is left out, as it is of the answer.
+fn items(request: &ChatRequest<'_>, mut hasher: Box<blake3::Hasher>, mut encoded: Vec<u8>) -> Trail {
+    let mut last_turn = None;
+    let mut said = Said::default();
+    if let Some(instructions) = request.value("instructions").filter(|text| *text != b"null") {
+        open("system", &mut encoded);
+        content(instructions, &mut encoded);
+        close(None, &mut encoded);
+    }
+    let input = request.value("input").unwrap_or(b"[]");
+    if input.starts_with(b"\"") {
+        open("user", &mut encoded);
+        content(input, &mut encoded);
+        close(None, &mut encoded);
+    }
+    for_each(input, |item| {
+        if said.took(item) {
+            return;
+        }
+        if said.ends(&mut encoded) {
+            hasher.update(&encoded);
+            encoded.clear();
+            last_turn = Some(hasher.clone());
+        }
+        if &*member_text(item, "type") == "item_reference" {
+            return self::part(item, &mut encoded);
+        }
+        let answers = json::member(item, "call_id").and_then(json::text);
+        let role = json::member(item, "role").and_then(json::text).unwrap_or("tool".into());
+        open(&role, &mut encoded);
+        content(
+            json::member(item, "content").or_else(|| json::member(item, "output")).unwrap_or(b"null"),
+            &mut encoded,
+        );
+        close(answers.as_deref(), &mut encoded);
+    });
+    if said.ends(&mut encoded) {
+        hasher.update(&encoded);
+        encoded.clear();
+        last_turn = Some(hasher.clone());
+    }
+    hasher.update(&encoded);
+    Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher, turn: Turn::New }
+}
+
+/// A turn of the model, put together from its items.
+#[derive(Default)]
+struct Said {
+    begun: bool,
+    text: Vec<u8>,
+    calls: Vec<u8>,
+}
+
+impl Said {
+    /// Whether an item is the model's own; then it is taken.
+    fn took(&mut self, item: &[u8]) -> bool {
+        let kind = member_text(item, "type");
+        match &*kind {
+            "function_call" => function(item, &member_text(item, "call_id"), "arguments", &mut self.calls),
+            "custom_tool_call" => function(item, &member_text(item, "call_id"), "input", &mut self.calls),
+            "message" | "" if member_text(item, "role") == "assistant" => {
+                content(json::member(item, "content").unwrap_or(b"null"), &mut self.text);
+            }
+            _ if kind == "reasoning" || kind.ends_with("_call") => {}
+            _ => return false,
+        }
+        self.begun = true;
+        true
+    }
+
+    /// Closes a turn that has begun, as an answer closes it.
+    fn ends(&mut self, out: &mut Vec<u8>) -> bool {
+        let Self { begun, text, calls } = std::mem::take(self);
+        if begun {
+            open("assistant", out);
+            out.extend_from_slice(&text);
+            out.extend_from_slice(&calls);
+            close(None, out);
+        }
+        begun
     }
 }
 
@@ -184,6 +271,17 @@ impl Trail {
             self.hasher.update(&encoded);
         }
         Answering { hasher: self.hasher }
+    }
+}
+
+impl Chain {
+    /// What a response is found by whose id a later request names.
+    #[must_use]
+    pub fn response(&self, id: &str) -> ConversationHash {
+        let mut hasher = self.hasher.clone();
+        hasher.update(&[frame::FIELD]);
+        hasher.update(id.as_bytes());
+        ConversationHash::of(&hasher)
     }
 }
 

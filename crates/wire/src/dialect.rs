@@ -1,4 +1,4 @@
-//! The two ways to ask for a turn of a conversation that are known here.
+//! The ways to ask a model that are known here.
 
 /// How a client asks, or a provider is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -8,15 +8,68 @@ pub enum Dialect {
     Chat,
     /// Anthropic's messages: `POST /v1/messages`.
     Messages,
+    /// OpenAI's responses: `POST /v1/responses`.
+    Responses,
+    /// OpenAI's embeddings: `POST /v1/embeddings`.
+    Embeddings,
+    /// OpenAI's completions of old: `POST /v1/completions`.
+    Completions,
+}
+
+/// Whose servers speak a dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// OpenAI, and whoever speaks like it.
+    OpenAi,
+    /// Anthropic, and whoever speaks like it.
+    Anthropic,
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Chat, Self::Messages, Self::Responses, Self::Embeddings, Self::Completions];
+
     /// As written in messages for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat completions",
             Self::Messages => "messages",
+            Self::Responses => "responses",
+            Self::Embeddings => "embeddings",
+            Self::Completions => "completions",
+        }
+    }
+
+    /// What follows `/v1`.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/chat/completions",
+            Self::Messages => "/messages",
+            Self::Responses => "/responses",
+            Self::Embeddings => "/embeddings",
+            Self::Completions => "/completions",
+        }
+    }
+
+    /// Whose servers speak it.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::Chat | Self::Responses | Self::Embeddings | Self::Completions => Family::OpenAi,
+            Self::Messages => Family::Anthropic,
+        }
+    }
+}
+
+impl Family {
+    /// How its servers are asked for a turn of a conversation.
+    #[must_use]
+    pub const fn chat(self) -> Dialect {
+        match self {
+            Self::OpenAi => Dialect::Chat,
+            Self::Anthropic => Dialect::Messages,
         }
     }
 }

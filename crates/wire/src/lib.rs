@@ -5,8 +5,10 @@
 //! |---|---|
 //! | [`json`] | a one-pass scanner that yields spans of JSON bytes, and never builds a tree |
 //! | [`sse`] | where server-sent events begin and end, whatever the chunks are |
-//! | [`openai`] | chat completions: read and patch requests, observe answers, write errors; what both dialects share |
+//! | [`openai`] | chat completions: read and patch requests, observe answers, write errors; what all dialects share |
 //! | [`anthropic`] | messages: where they differ from that |
+//! | `responses`, `embeddings` | how those are answered, and where they differ |
+//! | [`params`] | which parameters each dialect knows |
 //! | [`translate`] | between the two: requests, answers, streams, errors |
 //! | [`conversation`] | the keyed hash that finds a conversation by its content |
 //! | [`outcome`] | refusals, tool calls and structured answers: did the answer keep the contract |
@@ -14,17 +16,20 @@
 //! | [`usage`], [`prices`] | tokens, and what they cost |
 //! | [`headers`] | which headers belong to one hop only |
 //!
-//! A [`dialect::Dialect`] says in which of the two a request or an answer is written.
+//! A [`dialect::Dialect`] says in which of them a request or an answer is written.
 
 pub mod anthropic;
 pub mod conversation;
 pub mod dialect;
+mod embeddings;
 pub mod headers;
 pub mod json;
 pub mod openai;
 pub mod outcome;
+pub mod params;
 pub mod prices;
 pub mod probe;
+mod responses;
 pub mod sse;
 pub mod translate;
 pub mod usage;

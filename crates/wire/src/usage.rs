@@ -23,6 +23,19 @@ impl Usage {
     /// Reads the value of `usage` in OpenAI's form, the scanner standing before it. `None` where it is
     /// no object, or counts nothing.
     pub(crate) fn scan(scanner: &mut Scanner<'_>) -> Result<Option<Self>, ScanError> {
+        Self::named(
+            scanner,
+            ["prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details"],
+        )
+    }
+
+    /// The same in the form of responses.
+    pub(crate) fn scan_responses(scanner: &mut Scanner<'_>) -> Result<Option<Self>, ScanError> {
+        Self::named(scanner, ["input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"])
+    }
+
+    fn named(scanner: &mut Scanner<'_>, names: [&str; 4]) -> Result<Option<Self>, ScanError> {
+        let [input, output, input_details, output_details] = names;
         if scanner.peek()? != Kind::Object {
             scanner.skip()?;
             return Ok(None);
@@ -31,13 +44,13 @@ impl Usage {
         let mut cache_hits = None;
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
-            if key.is("prompt_tokens") {
+            if key.is(input) {
                 usage.input_tokens = scanner.count()?;
-            } else if key.is("completion_tokens") {
+            } else if key.is(output) {
                 usage.output_tokens = scanner.count()?;
-            } else if key.is("prompt_tokens_details") {
+            } else if key.is(input_details) {
                 usage.cached_tokens = detail(scanner, "cached_tokens")?;
-            } else if key.is("completion_tokens_details") {
+            } else if key.is(output_details) {
                 usage.reasoning_tokens = detail(scanner, "reasoning_tokens")?;
             } else if key.is("prompt_cache_hit_tokens") {
                 cache_hits = scanner.count()?;

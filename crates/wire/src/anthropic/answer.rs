@@ -1,9 +1,8 @@
 //! Reading an answer of messages: events of a stream, or one body. What is found goes into the state
 //! that both dialects share; an answer of messages is one choice.
 
-use crate::conversation::Answering;
 use crate::json::{Kind, ScanError, Scanner, Text};
-use crate::openai::answer::{Answer, Choice, name};
+use crate::openai::answer::{Answer, name};
 use crate::openai::{Finish, InBandError};
 
 /// What the members of an event say; which of them count is known by its type.
@@ -181,18 +180,6 @@ impl Answer {
         };
         self.contents += u64::from(came);
         Ok(())
-    }
-
-    /// The one choice, with what its text is kept for.
-    fn parts(&mut self) -> (&mut Choice, bool, Option<&mut Answering>) {
-        if self.choices.is_empty() {
-            self.choices.push(Choice::default());
-        }
-        (&mut self.choices[0], self.schema.is_some(), self.conversation.as_mut())
-    }
-
-    fn only(&mut self) -> &mut Choice {
-        self.parts().0
     }
 }
 

@@ -28,10 +28,12 @@ pub(crate) struct Answer {
     pub(crate) schema: Option<Arc<SchemaChecker>>,
     pub(crate) conversation: Option<Answering>,
     pub(crate) choices: Vec<Choice>,
-    usage: Option<Usage>,
+    pub(crate) usage: Option<Usage>,
     /// Tokens as messages tell them.
     pub(crate) told: Told,
     pub(crate) model: Option<String>,
+    /// The id that a later request may name this response by.
+    pub(crate) response_id: Option<String>,
     system_fingerprint: Option<String>,
     pub(crate) error: Option<InBandError>,
     pub(crate) done: bool,
@@ -51,7 +53,7 @@ pub(crate) struct Choice {
     pub(crate) finish: Option<Finish>,
     unescape: Unescape,
     text: Kept,
-    refused: bool,
+    pub(crate) refused: bool,
     /// Content of another kind has come: sound, or what a provider's own tool found.
     pub(crate) sound: bool,
     pub(crate) calls: Calls,
@@ -76,6 +78,8 @@ pub(super) enum Shape {
     Piece,
     /// `message`: all of it.
     Message,
+    /// `text`: what completions of old bring, in pieces or whole.
+    Text,
 }
 
 impl Answer {
@@ -95,6 +99,7 @@ impl Answer {
             usage: None,
             told: Told::default(),
             model: None,
+            response_id: None,
             system_fingerprint: None,
             error: None,
             done: false,
@@ -118,8 +123,10 @@ impl Answer {
     /// Takes a body that is no stream.
     pub(super) fn body(&mut self, body: &[u8]) {
         let read = match self.dialect {
-            Dialect::Chat => self.object(body, false),
+            Dialect::Chat | Dialect::Completions => self.object(body, false),
             Dialect::Messages => self.message_body(body),
+            Dialect::Responses => self.response_body(body),
+            Dialect::Embeddings => self.embeddings_body(body),
         };
         match read {
             Ok(()) => {}
@@ -141,8 +148,12 @@ impl Answer {
         if self.done || data.is_empty() {
             return Ok(());
         }
-        if self.dialect == Dialect::Messages {
-            let read = self.message_event(&data);
+        let read = match self.dialect {
+            Dialect::Messages => Some(self.message_event(&data)),
+            Dialect::Responses => Some(self.response_event(&data)),
+            Dialect::Chat | Dialect::Completions | Dialect::Embeddings => None,
+        };
+        if let Some(read) = read {
             if kind == b"error" {
                 self.error.get_or_insert_default();
                 return read.or(Ok(()));
@@ -254,6 +265,7 @@ impl Answer {
                 }
                 b"delta" => Shape::Piece,
                 b"message" => Shape::Message,
+                b"text" if self.dialect == Dialect::Completions => Shape::Text,
                 _ => {
                     scanner.skip()?;
                     continue;
@@ -291,7 +303,11 @@ impl Answer {
         for (index, choice) in self.choices.iter_mut().enumerate() {
             choice.end(self.schema.is_some(), self.conversation.as_mut().filter(|_| index == 0));
         }
-        let ending = self.ending(stream);
+        let mut ending = self.ending(stream);
+        // The event that ends a response repeats all of it: too long to be looked at, it is no break.
+        if ending == Ending::Truncated && overflowed_events > 0 && self.dialect == Dialect::Responses {
+            ending = Ending::Unseen;
+        }
         let whole = ending == Ending::Whole && overflowed_events == 0 && !self.overflowed;
         let first = self.choices.first();
         let refusal = first.and_then(Choice::refusal);
@@ -303,6 +319,7 @@ impl Answer {
             finishes: self.choices.iter().map(|choice| choice.finish).collect(),
             usage: self.usage.or_else(|| self.told.usage()),
             model: self.model,
+            response_id: self.response_id,
             system_fingerprint: self.system_fingerprint,
             error: self.error,
             done: self.done,
@@ -315,6 +332,18 @@ impl Answer {
             conversation: conversation.and_then(|(answering, choice)| Some(answering.end(choice.calls.said()?))),
             overflowed_events,
         }
+    }
+
+    /// The one choice of dialects that have but one, with what its text is kept for.
+    pub(crate) fn parts(&mut self) -> (&mut Choice, bool, Option<&mut Answering>) {
+        if self.choices.is_empty() {
+            self.choices.push(Choice::default());
+        }
+        (&mut self.choices[0], self.schema.is_some(), self.conversation.as_mut())
+    }
+
+    pub(crate) fn only(&mut self) -> &mut Choice {
+        self.parts().0
     }
 
     fn ending(&self, stream: bool) -> Ending {
@@ -338,8 +367,10 @@ impl Choice {
         keep: bool,
         mut conversation: Option<&mut Answering>,
     ) -> Result<bool, ScanError> {
-        if scanner.peek()? != Kind::Object {
-            return scanner.skip().map(|_| false);
+        match (shape, scanner.peek()?) {
+            (Shape::Text, Kind::String) => return Ok(self.text(scanner.string()?, keep, conversation)),
+            (Shape::Piece | Shape::Message, Kind::Object) => {}
+            _ => return scanner.skip().map(|_| false),
         }
         let mut came = false;
         scanner.enter_object()?;

@@ -92,9 +92,19 @@ impl Calls {
 
     /// More of the arguments of the call at `index`; a block that is no call has none here.
     pub(crate) fn append(&mut self, index: u64, json: Text<'_>) {
-        if self.list.iter().any(|call| call.index == Some(index)) {
+        if self.knows(index) {
             self.add(Shape::Piece, &Piece { index: Some(index), arguments: Some(json), ..Piece::default() });
         }
+    }
+
+    /// Whether a call at `index` has begun.
+    pub(crate) fn knows(&self, index: u64) -> bool {
+        self.list.iter().any(|call| call.index == Some(index))
+    }
+
+    /// Whether the call at `index` has begun and nothing of its arguments has come.
+    pub(crate) fn lacks_arguments(&self, index: u64) -> bool {
+        self.list.iter().any(|call| call.index == Some(index) && call.arguments.is_empty())
     }
 
     /// Ends all calls, and puts them into the order of their indices, as client libraries do.
@@ -108,7 +118,7 @@ impl Calls {
         }
     }
 
-    pub(super) fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         u32::try_from(self.list.len()).unwrap_or(u32::MAX)
     }
 

@@ -3,6 +3,7 @@
 use super::answer::Answer;
 use crate::conversation::{Answering, ConversationHash};
 use crate::dialect::Dialect;
+use crate::embeddings::Slimmer;
 use crate::outcome::{Refusal, SchemaChecker, ToolChecker, Validity};
 use crate::sse::Splitter;
 use crate::usage::Usage;
@@ -32,6 +33,8 @@ pub struct Observer {
     stream: bool,
     splitter: Splitter,
     body: Vec<u8>,
+    /// Takes vectors out of what is kept.
+    slimmer: Option<Slimmer>,
     body_overflowed: bool,
     answer: Answer,
 }
@@ -96,11 +99,13 @@ pub struct Seen {
     pub usage: Option<Usage>,
     /// The model that the provider says it served.
     pub model: Option<String>,
+    /// The id that a later request may name this response by (`previous_response_id`).
+    pub response_id: Option<String>,
     /// `system_fingerprint`
     pub system_fingerprint: Option<String>,
     /// The error inside the answer.
     pub error: Option<InBandError>,
-    /// Whether `[DONE]` came, or `message_stop`.
+    /// Whether `[DONE]` came, or `message_stop`, or the event that ends a response.
     pub done: bool,
     /// Neither text nor refusal, tool call or sound in any choice.
     pub empty: bool,
@@ -130,6 +135,7 @@ impl Observer {
             stream,
             splitter: Splitter::default(),
             body: Vec::new(),
+            slimmer: (dialect == Dialect::Embeddings).then(Slimmer::default),
             body_overflowed: false,
             answer: Answer::new(dialect, tools, schema, conversation),
         }
@@ -143,12 +149,15 @@ impl Observer {
             self.splitter.feed(piece, |event| answer.event(event));
             return if self.answer.contents > before { Progress::Content } else { Progress::Nothing };
         }
-        if self.body.len() + piece.len() > BODY_MAX_BYTES {
+        let length = if self.slimmer.is_some() { 0 } else { piece.len() };
+        if self.body.len() + length > BODY_MAX_BYTES {
             self.body = Vec::new();
             self.body_overflowed = true;
         }
-        if !self.body_overflowed {
-            self.body.extend_from_slice(piece);
+        match &mut self.slimmer {
+            _ if self.body_overflowed => {}
+            Some(slimmer) => slimmer.feed(piece, &mut self.body),
+            None => self.body.extend_from_slice(piece),
         }
         if piece.is_empty() { Progress::Nothing } else { Progress::Content }
     }

@@ -4,6 +4,8 @@ use super::request::{ChatRequest, Member, members};
 use crate::anthropic::tools;
 use crate::dialect::Dialect;
 use crate::json::{self, Kind, ScanError, Scanner, Span};
+use crate::params::{self, Place};
+use crate::responses;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -16,6 +18,8 @@ pub struct Patch {
     prompt: Option<Prompt>,
     tools: Option<Tools>,
     params: Vec<Param>,
+    /// Members of members.
+    nested: Vec<Nested>,
 }
 
 /// How a prompt meets the client's leading system (or developer) message.
@@ -72,6 +76,14 @@ pub enum PatchError {
         "'{0}' cannot be set as a parameter: model, messages, prompt and tools have their own keys, and how the answer is sent is the client's choice"
     )]
     Reserved(String),
+    /// The dialect has no place for it.
+    #[error("{what} cannot be said in {dialect}")]
+    Unsaid {
+        /// What.
+        what: String,
+        /// The dialect.
+        dialect: &'static str,
+    },
     /// The tools are not JSON.
     #[error("the tools are {0}")]
     Tools(#[from] ScanError),
@@ -111,6 +123,17 @@ struct Param {
     value: Vec<u8>,
 }
 
+/// Parameters that stand within a member of the body.
+#[derive(Clone)]
+struct Nested {
+    name: &'static str,
+    /// The name as a JSON string.
+    key: Vec<u8>,
+    fields: Vec<Param>,
+    /// All fields as an object, for where there is none.
+    whole: Vec<u8>,
+}
+
 /// A member of the body that is set.
 struct Target<'p> {
     name: &'p str,
@@ -125,6 +148,7 @@ enum Set<'p> {
     Messages(&'p Prompt),
     System(&'p Prompt),
     StreamOptions,
+    Within(&'p Nested),
 }
 
 /// The changes to a body, in the order of their places.
@@ -133,7 +157,18 @@ struct Splice<'p> {
     edits: Vec<(Span, &'p [u8])>,
 }
 
-const RESERVED: [&str; 5] = ["model", "messages", "tools", "stream", "stream_options"];
+const RESERVED: [&str; 10] = [
+    "model",
+    "messages",
+    "tools",
+    "stream",
+    "stream_options",
+    "input",
+    "instructions",
+    "previous_response_id",
+    "conversation",
+    "prompt",
+];
 /// The parameters that counting tokens takes, beside what is asked.
 const COUNTED: [&str; 4] = ["thinking", "tool_choice", "output_config", "context_management"];
 
@@ -160,27 +195,46 @@ impl Patch {
     }
 
     /// Sets the system prompt.
-    #[must_use]
-    pub fn with_prompt(mut self, mode: PromptMode, text: &str) -> Self {
+    ///
+    /// # Errors
+    /// Where the dialect has no place for one.
+    pub fn with_prompt(mut self, mode: PromptMode, text: &str) -> Result<Self, PatchError> {
+        self.has_turns("a prompt")?;
         let quoted = quoted(text);
+        let part: &[u8] = match self.dialect {
+            Dialect::Responses => br#"{"type":"input_text","text":"#,
+            _ => br#"{"type":"text","text":"#,
+        };
         self.prompt = Some(Prompt {
             mode,
             escaped: quoted[1..quoted.len() - 1].to_vec(),
-            part: [br#"{"type":"text","text":"#, &quoted[..], b"}"].concat(),
+            part: [part, &quoted[..], b"}"].concat(),
             message: [br#"{"role":"system","content":"#, &quoted[..], b"}"].concat(),
             content: [br#""content":"#, &quoted[..]].concat(),
             cached: [br#"[{"type":"text","text":"#, &quoted[..], br#","cache_control":"#].concat(),
             quoted,
         });
-        self
+        Ok(self)
+    }
+
+    /// Embeddings and completions of old are asked with a text alone.
+    fn has_turns(&self, what: &str) -> Result<(), PatchError> {
+        match self.dialect {
+            Dialect::Chat | Dialect::Messages | Dialect::Responses => Ok(()),
+            Dialect::Embeddings | Dialect::Completions => {
+                Err(PatchError::Unsaid { what: what.to_owned(), dialect: self.dialect.as_str() })
+            }
+        }
     }
 
     /// Sets the tools: a JSON array in OpenAI's form, written in the dialect's own.
     pub fn with_tools(mut self, mode: ToolsMode, json: &str) -> Result<Self, PatchError> {
+        self.has_turns("tools")?;
         let json = json::check(json.as_bytes())?.of(json.as_bytes());
         let json = match self.dialect {
-            Dialect::Chat => json.to_vec(),
             Dialect::Messages => tools::from_functions(json),
+            Dialect::Responses => responses::tools::flattened(json),
+            Dialect::Chat | Dialect::Embeddings | Dialect::Completions => json.to_vec(),
         };
         let items = items(&json);
         if items.is_empty() {
@@ -200,9 +254,40 @@ impl Patch {
             .map_err(|source| PatchError::Param { name: name.to_owned(), source })?
             .of(json.as_bytes())
             .to_vec();
+        match params::place(self.dialect, name) {
+            Place::Member("tool_choice") if self.dialect == Dialect::Responses => {
+                self.set("tool_choice", responses::tools::choice(&value));
+            }
+            Place::Member(name) => self.set(name, value),
+            Place::Foreign => self.set(name, value),
+            Place::Within(parent, field) => {
+                let value = if field == "format" { format_of(&value) } else { value };
+                self.nest(parent, Param { name: field.to_owned(), key: quoted(field), value });
+            }
+            Place::Unsaid => {
+                let what = format!("the parameter '{name}'");
+                return Err(PatchError::Unsaid { what, dialect: self.dialect.as_str() });
+            }
+        }
+        Ok(self)
+    }
+
+    fn set(&mut self, name: &str, value: Vec<u8>) {
         self.params.retain(|param| param.name != name);
         self.params.push(Param { name: name.to_owned(), key: quoted(name), value });
-        Ok(self)
+    }
+
+    fn nest(&mut self, name: &'static str, field: Param) {
+        let at = self.nested.iter().position(|nested| nested.name == name).unwrap_or_else(|| {
+            self.nested.push(Nested { name, key: quoted(name), fields: Vec::new(), whole: Vec::new() });
+            self.nested.len() - 1
+        });
+        let Some(nested) = self.nested.get_mut(at) else { return };
+        nested.fields.retain(|known| known.name != field.name);
+        nested.fields.push(field);
+        let fields = nested.fields.iter().map(|field| [&field.key[..], b":", &field.value].concat());
+        let fields = fields.collect::<Vec<_>>().join(&b',');
+        nested.whole = [&b"{"[..], &fields, b"}"].concat();
     }
 
     /// Applies the patch.
@@ -217,8 +302,14 @@ impl Patch {
             target("model", br#""model""#, Set::Value(model));
         }
         match (&self.prompt, self.dialect) {
-            (Some(prompt), Dialect::Chat) => target("messages", br#""messages""#, Set::Messages(prompt)),
             (Some(prompt), Dialect::Messages) => target("system", br#""system""#, Set::System(prompt)),
+            (Some(prompt), Dialect::Responses) if request.input_begins_with_a_prompt() => {
+                target("input", br#""input""#, Set::Messages(prompt));
+            }
+            (Some(prompt), Dialect::Responses) => {
+                target("instructions", br#""instructions""#, Set::System(prompt));
+            }
+            (Some(prompt), _) => target("messages", br#""messages""#, Set::Messages(prompt)),
             (None, _) => {}
         }
         if let (Some(_), Some(tools)) = (&self.tools, &tools) {
@@ -226,6 +317,9 @@ impl Patch {
         }
         for param in &self.params {
             target(&param.name, &param.key, Set::Value(&param.value));
+        }
+        for nested in &self.nested {
+            target(nested.name, &nested.key, Set::Within(nested));
         }
         if usage_injected {
             target("stream_options", br#""stream_options""#, Set::StreamOptions);
@@ -273,6 +367,7 @@ impl<'p> Splice<'p> {
                 Set::Value(value) => value,
                 Set::System(prompt) => &prompt.quoted,
                 Set::StreamOptions => br#"{"include_usage":true}"#,
+                Set::Within(nested) => &nested.whole,
                 // Without messages there is nothing that a prompt could stand before.
                 Set::Messages(_) => continue,
             };
@@ -288,6 +383,7 @@ impl<'p> Splice<'p> {
             Set::Messages(prompt) => self.prompt(value, prompt),
             Set::System(prompt) => self.system(value, prompt),
             Set::StreamOptions => self.stream_options(value),
+            Set::Within(nested) => self.within(value, nested),
         }
     }
 
@@ -304,6 +400,32 @@ impl<'p> Splice<'p> {
             None if inner.is_empty() => self.replace(value, br#"{"include_usage":true}"#),
             None => self.insert(value.start + 1, br#""include_usage":true,"#),
         }
+    }
+
+    /// Sets members of a member. What is no object is the provider's to refuse, but for null.
+    fn within(&mut self, value: Span, nested: &'p Nested) {
+        match Scanner::within(self.body, value).peek() {
+            Ok(Kind::Object) => {}
+            Ok(Kind::Null) => return self.replace(value, &nested.whole),
+            _ => return,
+        }
+        let inner = members(self.body, value);
+        if inner.is_empty() {
+            return self.replace(value, &nested.whole);
+        }
+        let first = self.edits.len();
+        for field in &nested.fields {
+            match self.last_of(&inner, &field.name) {
+                Some(old) => self.replace(old, &field.value),
+                None => {
+                    for piece in [&field.key[..], b":", &field.value, b","] {
+                        self.insert(value.start + 1, piece);
+                    }
+                }
+            }
+        }
+        // Fields come in their own order, and edits go in that of their places.
+        self.edits[first..].sort_by_key(|(span, _)| span.start);
     }
 
     /// Puts a prompt into the array of messages.
@@ -447,6 +569,14 @@ pub(crate) fn items(array: &[u8]) -> Vec<&[u8]> {
         items.push(item.of(array));
     }
     items
+}
+
+/// A form of chat completions, as responses have it: what stands inside `json_schema` stands beside `type`.
+fn format_of(format: &[u8]) -> Vec<u8> {
+    match json::member(format, "json_schema").filter(|inside| inside.starts_with(b"{")) {
+        Some(inside) => [br#"{"type":"json_schema","#, &inside[1..]].concat(),
+        None => format.to_vec(),
+    }
 }
 
 /// The name of a tool: of its function, or of what else its type says it is, or its own.

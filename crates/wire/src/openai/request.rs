@@ -1,4 +1,4 @@
-//! Reading a request in either dialect: one pass over the bytes, one allocation.
+//! Reading a request in any dialect: one pass over the bytes, one allocation.
 
 use crate::dialect::Dialect;
 use crate::json::{self, Kind, ScanError, Scanner, Span, Text};
@@ -34,18 +34,34 @@ pub enum Opening {
 
 /// State that only the provider that issued it can resolve: such a request cannot be answered by
 /// another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Where a request refers to several, the one that binds it closest counts: what an earlier answer left
+/// behind before what a client put there by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProviderState {
-    /// `previous_response_id`
-    PreviousResponse,
+    /// A message refers to an uploaded file (`file.file_id`, `source.file_id`, `file_id`).
+    File,
     /// `conversation`
     Conversation,
+    /// It carries what only its maker can open: encrypted reasoning, signed thinking.
+    Sealed,
     /// An assistant's message refers to its earlier spoken answer (`audio.id`).
     Audio,
-    /// A message refers to an uploaded file (`file.file_id`, `source.file_id`).
-    File,
     /// `container`
     Container,
+    /// `previous_response_id`, or an item of an earlier response (`item_reference`).
+    PreviousResponse,
+}
+
+impl ProviderState {
+    /// Whether an earlier answer made it, and with it the version that gave that answer.
+    #[must_use]
+    pub const fn is_of_an_answer(self) -> bool {
+        match self {
+            Self::File | Self::Conversation => false,
+            Self::Sealed | Self::Audio | Self::Container | Self::PreviousResponse => true,
+        }
+    }
 }
 
 /// What the client wants the answer's text to be.
@@ -140,7 +156,9 @@ impl<'a> ChatRequest<'a> {
         while let Some(key) = scanner.next_member()? {
             let kind = scanner.peek()?;
             let value_start = scanner.at();
-            if key.is("messages") {
+            if dialect == Dialect::Responses && key.is("input") {
+                turns = if kind == Kind::Array { turns_of_items(&mut scanner)? } else { Turns::default() };
+            } else if key.is("messages") {
                 turns = if kind == Kind::Array { messages(&mut scanner)? } else { Turns::default() };
             }
             if scanner.at() == value_start {
@@ -155,7 +173,7 @@ impl<'a> ChatRequest<'a> {
 
     fn of(dialect: Dialect, body: &'a [u8], members: Vec<Member<'a>>, turns: &Turns) -> Result<Self, ReadError> {
         let begun = match dialect {
-            Dialect::Chat => turns.assistant,
+            Dialect::Chat | Dialect::Responses | Dialect::Embeddings | Dialect::Completions => turns.assistant,
             // A last message of the assistant is the beginning of the answer that is asked for.
             Dialect::Messages => turns.earlier,
         };
@@ -167,12 +185,17 @@ impl<'a> ChatRequest<'a> {
         request.model = json::text(model).filter(|model| !model.is_empty()).ok_or(ReadError::BadModel)?;
         request.stream = request.value("stream") == Some(b"true");
         let present = |key| request.value(key).is_some_and(|value| value != b"null");
-        if present("previous_response_id") {
-            request.provider_state = Some(ProviderState::PreviousResponse);
-        } else if present("conversation") {
-            request.provider_state = Some(ProviderState::Conversation);
-        } else if dialect == Dialect::Messages && present("container") {
-            request.provider_state = Some(ProviderState::Container);
+        let named = [
+            ("previous_response_id", ProviderState::PreviousResponse),
+            ("container", ProviderState::Container),
+            ("conversation", ProviderState::Conversation),
+        ];
+        let state = named.into_iter().filter(|(key, _)| present(key)).map(|(_, state)| state).max();
+        let resumed = state.is_some_and(|state| state == ProviderState::PreviousResponse)
+            || (dialect == Dialect::Responses && present("conversation"));
+        request.provider_state = request.provider_state.max(state);
+        if resumed {
+            request.opening = Opening::Continued;
         }
         Ok(request)
     }
@@ -212,6 +235,19 @@ impl<'a> ChatRequest<'a> {
         self.body_text("user")
     }
 
+    /// The response that this request goes on from (`previous_response_id`).
+    #[must_use]
+    pub fn previous_response(&self) -> Option<Cow<'a, str>> {
+        self.body_text("previous_response_id")
+    }
+
+    /// Whether the provider keeps the answer, so that a later request may name it (`store`, true where
+    /// nothing is said).
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.dialect == Dialect::Responses && self.value("store") != Some(b"false")
+    }
+
     /// How many answers are asked for (`n`); 1 where it does not say.
     #[must_use]
     pub fn n(&self) -> u32 {
@@ -233,10 +269,15 @@ impl<'a> ChatRequest<'a> {
         if self.dialect == Dialect::Messages {
             return self.output_format().map_or(ResponseFormat::Text, ResponseFormat::JsonSchema);
         }
-        let Some(format) = self.value("response_format") else { return ResponseFormat::Text };
+        let format = match self.dialect {
+            Dialect::Responses => self.value("text").and_then(|text| json::member(text, "format")),
+            _ => self.value("response_format"),
+        };
+        let Some(format) = format else { return ResponseFormat::Text };
         match json::member(format, "type").and_then(json::text).as_deref() {
             Some("json_object") => ResponseFormat::JsonObject,
             Some("json_schema") => json::member(format, "json_schema")
+                .or(Some(format).filter(|_| self.dialect == Dialect::Responses))
                 .and_then(|described| json::member(described, "schema"))
                 .map_or(ResponseFormat::JsonObject, ResponseFormat::JsonSchema),
             _ => ResponseFormat::Text,
@@ -251,11 +292,24 @@ impl<'a> ChatRequest<'a> {
     }
 
     /// Whether the client itself asked for usage in the stream (`stream_options.include_usage: true`);
-    /// messages always tell it.
+    /// others than chat completions and completions of old always tell it.
     #[must_use]
     pub fn asks_usage(&self) -> bool {
-        self.dialect == Dialect::Messages
+        matches!(self.dialect, Dialect::Messages | Dialect::Responses | Dialect::Embeddings)
             || self.value("stream_options").and_then(|options| json::member(options, "include_usage")) == Some(b"true")
+    }
+
+    /// Whether the input of a response begins with a message of the system or the developer, and there are
+    /// no instructions beside it.
+    pub(crate) fn input_begins_with_a_prompt(&self) -> bool {
+        let first = self.value("input").and_then(|input| {
+            let mut scanner = Scanner::new(input);
+            scanner.enter_array().ok()?;
+            scanner.next_item().ok()?.then(|| scanner.skip().ok())?.map(|item| item.of(input))
+        });
+        let role = first.and_then(|item| json::member(item, "role")).and_then(json::text);
+        self.value("instructions").is_none_or(|text| text == b"null")
+            && role.is_some_and(|role| role == "system" || role == "developer")
     }
 
     /// The messages in their order.
@@ -310,7 +364,7 @@ fn message(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError
         if key.is("role") {
             turns.assistant |= scanner.string_or_skip()?.is_some_and(|role| role.is("assistant"));
         } else if kind == Kind::Object && key.is("audio") {
-            turns.state = Some(ProviderState::Audio);
+            turns.refer(ProviderState::Audio);
             scanner.skip()?;
         } else if kind == Kind::Array && key.is("content") {
             parts(scanner, turns)?;
@@ -321,7 +375,48 @@ fn message(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError
     Ok(())
 }
 
-/// Walks the parts of a content, looking for uploaded files.
+impl Turns {
+    fn refer(&mut self, state: ProviderState) {
+        self.state = self.state.max(Some(state));
+    }
+}
+
+/// Walks the items of a response's input, the scanner standing before it.
+fn turns_of_items(scanner: &mut Scanner<'_>) -> Result<Turns, ScanError> {
+    let mut turns = Turns::default();
+    scanner.enter_array()?;
+    while scanner.next_item()? {
+        if scanner.peek()? != Kind::Object {
+            scanner.skip()?;
+            continue;
+        }
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            let kind = scanner.peek()?;
+            if key.is("role") {
+                turns.assistant |= scanner.string_or_skip()?.is_some_and(|role| role.is("assistant"));
+            } else if key.is("type") {
+                let named = scanner.string_or_skip()?.map_or(&b""[..], |named| named.raw);
+                // What a model says, thinks and calls.
+                turns.assistant |= named.ends_with(b"_call") || named == b"reasoning" || named == b"compaction";
+                if named == b"item_reference" {
+                    turns.assistant = true;
+                    turns.refer(ProviderState::PreviousResponse);
+                }
+            } else if key.is("encrypted_content") && kind == Kind::String {
+                scanner.skip()?;
+                turns.refer(ProviderState::Sealed);
+            } else if kind == Kind::Array && (key.is("content") || key.is("output")) {
+                parts(scanner, &mut turns)?;
+            } else {
+                scanner.skip()?;
+            }
+        }
+    }
+    Ok(turns)
+}
+
+/// Walks the parts of a content, looking for uploaded files and for what is sealed.
 fn parts(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> {
     scanner.enter_array()?;
     while scanner.next_item()? {
@@ -331,10 +426,24 @@ fn parts(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> 
         }
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
-            if scanner.peek()? == Kind::Object && (key.is("file") || key.is("source")) {
-                file(scanner, turns)?;
-            } else {
-                scanner.skip()?;
+            match scanner.peek()? {
+                Kind::Object if key.is("file") || key.is("source") => file(scanner, turns)?,
+                Kind::String if key.is("type") => {
+                    if scanner.string()?.is("redacted_thinking") {
+                        turns.refer(ProviderState::Sealed);
+                    }
+                }
+                Kind::String if key.is("file_id") => {
+                    scanner.skip()?;
+                    turns.refer(ProviderState::File);
+                }
+                Kind::String if key.is("signature") || key.is("encrypted_content") => {
+                    scanner.skip()?;
+                    turns.refer(ProviderState::Sealed);
+                }
+                _ => {
+                    scanner.skip()?;
+                }
             }
         }
     }
@@ -345,7 +454,7 @@ fn file(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> {
     scanner.enter_object()?;
     while let Some(key) = scanner.next_member()? {
         if scanner.string_or_skip()?.is_some() && key.is("file_id") {
-            turns.state = Some(ProviderState::File);
+            turns.refer(ProviderState::File);
         }
     }
     Ok(())

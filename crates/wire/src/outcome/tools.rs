@@ -23,7 +23,7 @@ enum Arguments {
 }
 
 impl ToolChecker {
-    /// Compiles `tools`, the JSON array of a request in the form of either dialect.
+    /// Compiles `tools`, the JSON array of a request in the form of any dialect.
     #[must_use]
     pub fn compile(tools: &[u8]) -> Self {
         let tools = if tools.len() > SCHEMA_MAX_BYTES { None } else { declarations(tools) };
@@ -69,6 +69,10 @@ fn declarations(tools: &[u8]) -> Option<HashMap<String, Arguments>> {
             found.insert(name(custom)?, Arguments::Any);
         } else if let Some(schema) = json::member(tool, "input_schema") {
             found.insert(name(tool)?, arguments(Some(schema)));
+        } else if json::member(tool, "type") == Some(br#""function""#) {
+            found.insert(name(tool)?, arguments(json::member(tool, "parameters")));
+        } else if json::member(tool, "type") == Some(br#""custom""#) {
+            found.insert(name(tool)?, Arguments::Any);
         } else if let Some(own) = name(tool) {
             // A tool of the provider's own making, which the client runs: its form is not told.
             found.insert(own, Arguments::Json);

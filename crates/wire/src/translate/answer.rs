@@ -50,7 +50,8 @@ impl Translator {
         let splitter = Splitter::default();
         Self(match from {
             Dialect::Messages => Kind::ToChat(splitter, Box::new(ToChat::new(created_s, usage))),
-            Dialect::Chat => Kind::ToMessages(splitter, Box::default()),
+            // Of OpenAI's dialects chat completions alone are ever translated.
+            _ => Kind::ToMessages(splitter, Box::default()),
         })
     }
 
@@ -66,7 +67,7 @@ impl Translator {
     pub fn whole(from: Dialect, body: &[u8], created_s: u64) -> Option<Vec<u8>> {
         match from {
             Dialect::Messages => from_messages::body(body, created_s),
-            Dialect::Chat => from_chat::body(body),
+            _ => from_chat::body(body),
         }
     }
 
@@ -108,7 +109,7 @@ impl Translator {
         match &mut self.0 {
             Kind::Error { from, status, held } => out.extend_from_slice(&match from {
                 Dialect::Messages => error_to_chat(held),
-                Dialect::Chat => error_to_messages(held, *status),
+                _ => error_to_messages(held, *status),
             }),
             Kind::ToChat(splitter, stream) => {
                 splitter.finish(|event| {

@@ -1,4 +1,4 @@
-//! Between the two dialects: a client asks in one, the provider is asked in the other, and the answer
+//! Between chat completions and messages: a client asks in one, the provider is asked in the other, and the answer
 //! comes back the same way. What one dialect cannot say is refused, never left out: whoever calls decides
 //! what becomes of such a request. Left out are only notes to the provider's own books (`metadata`,
 //! `service_tier: auto`, cache marks), and what an assistant thought, which is sealed for its own provider.
@@ -58,6 +58,9 @@ pub fn request(request: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>, Untra
     match request.dialect {
         Dialect::Chat => to_messages::request(request, terms),
         Dialect::Messages => to_chat::request(request, terms),
+        Dialect::Responses | Dialect::Embeddings | Dialect::Completions => {
+            Err(Untranslatable::new(Dialect::Messages, format!("what is asked as {}", request.dialect.as_str())))
+        }
     }
 }
 

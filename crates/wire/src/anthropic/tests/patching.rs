@@ -32,7 +32,7 @@ fn the_prompt_meets_the_system_prompt_of_the_client() {
         .flat_map(|mode| {
             cases.iter().map(move |case| {
                 let body = format!(r#"{{"model":"m"{case},"messages":[]}}"#);
-                let patched = apply(&patch().with_prompt(*mode, "NEW \"q\""), &body).unwrap();
+                let patched = apply(&patch().with_prompt(*mode, "NEW \"q\"").unwrap(), &body).unwrap();
                 patched.parse::<Value>().unwrap();
                 format!("{mode:?} {case}\n     {patched}")
             })

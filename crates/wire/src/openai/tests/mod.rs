@@ -17,6 +17,7 @@ fn a_version_is_spliced_into_a_request() {
     let patch = Patch::default()
         .with_model("gpt-5-mini")
         .with_prompt(PromptMode::Append, "Be brief.")
+        .unwrap()
         .with_tools(ToolsMode::Replace, r#"[{"type":"function","function":{"name":"f"}}]"#)
         .unwrap()
         .with_param("temperature", "0.2")

@@ -41,7 +41,7 @@ fn what_is_not_patched_stays_byte_for_byte() {
 fn the_prompt_meets_the_system_message_of_the_client() {
     let patched = |mode, messages: &str| {
         let body = format!(r#"{{"model":"m","messages":{messages}}}"#);
-        let patched = leave(&Patch::default().with_prompt(mode, "NEW \"q\""), &body).unwrap();
+        let patched = leave(&Patch::default().with_prompt(mode, "NEW \"q\"").unwrap(), &body).unwrap();
         serde_json::from_str::<Value>(&patched).unwrap();
         let messages = crate::json::member(patched.as_bytes(), "messages").unwrap();
         String::from_utf8(messages.to_vec()).unwrap()
@@ -68,7 +68,7 @@ fn the_prompt_meets_the_system_message_of_the_client() {
 
 #[test]
 fn a_request_without_messages_gets_no_prompt() {
-    let patch = Patch::default().with_prompt(PromptMode::Replace, "p");
+    let patch = Patch::default().with_prompt(PromptMode::Replace, "p").unwrap();
     assert_eq!(leave(&patch, r#"{"model":"m"}"#), None);
     assert_eq!(leave(&patch, r#"{"model":"m","messages":"hello"}"#), None);
 }
@@ -178,7 +178,7 @@ proptest! {
             tree.insert("temperature".to_owned(), serde_json::from_str(temperature).unwrap());
         }
         if prompt {
-            patch = patch.with_prompt(PromptMode::Replace, "p\n");
+            patch = patch.with_prompt(PromptMode::Replace, "p\n").unwrap();
             if let Some(Value::Array(messages)) = tree.get_mut("messages") {
                 match messages.first_mut() {
                     Some(system) => system["content"] = json!("p\n"),

@@ -75,7 +75,8 @@ fn what_is_no_request_is_refused_in_words() {
 #[test]
 fn neither_prompt_nor_answer_is_shown_by_debug() {
     let request = read(r#"{"model":"m","messages":[{"role":"user","content":"secret"}],"user":"secret"}"#);
-    let patch = Patch::default().with_prompt(PromptMode::Replace, "secret").with_param("p", "\"secret\"").unwrap();
+    let patch =
+        Patch::default().with_prompt(PromptMode::Replace, "secret").unwrap().with_param("p", "\"secret\"").unwrap();
     let patched = patch.apply(&request, AskUsage::Leave);
     let mut observer = Observer::new(Expect { stream: true, ..Expect::default() });
     observer.feed(b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"secret\"}}]}\n\ndata: {\"secret\"");
@@ -85,4 +86,27 @@ fn neither_prompt_nor_answer_is_shown_by_debug() {
     let text = crate::json::Scanner::new(br#""secret""#).string().unwrap();
     let shown = format!("{messages:?} {text:?} {request:?} {patch:?} {patched:?} {observer:?} {stripper:?}");
     assert!(!shown.contains("secret") && !shown.contains("115, 101, 99"), "{shown}");
+}
+
+#[test]
+fn completions_of_old_are_read_as_answers_of_one_text() {
+    let stream = "data: {\"object\":\"text_completion\",\"choices\":[{\"text\":\"Once \",\"index\":0,\"logprobs\":null,\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"text\":\"up\\u00e9n\",\"index\":0,\"finish_reason\":\"length\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
+    let body = r#"{"object":"text_completion","choices":[{"text":"Once up\u00e9n","index":0,"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+    let see = |stream: bool, pieces: &[&[u8]]| {
+        let dialect = crate::dialect::Dialect::Completions;
+        let mut observer = Observer::new(Expect { dialect, stream, ..Expect::default() });
+        pieces.iter().for_each(|piece| {
+            observer.feed(piece);
+        });
+        observer.finish()
+    };
+    let whole = see(false, &[body.as_bytes()]);
+    assert_eq!((whole.ending, &whole.finishes[..], whole.text_bytes), (Ending::Whole, &[Some(Finish::Length)][..], 10));
+    assert_eq!(whole.usage.unwrap().output_tokens, Some(2));
+    for at in 0..=stream.len() {
+        let (a, b) = stream.as_bytes().split_at(at);
+        let mut streamed = see(true, &[a, b]);
+        assert!(std::mem::take(&mut streamed.done), "cut at {at}");
+        assert_eq!(streamed, whole, "cut at {at}");
+    }
 }
