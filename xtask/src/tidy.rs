@@ -6,6 +6,7 @@
 //! | [`source`] | lengths, module docs, names, banned marks, purity of `core` and `stats` |
 //! | [`walls`] | who may depend on whom |
 //! | [`text`] | paths of a machine, registry hosts, `ARCHITECTURE.md` |
+//! | [`traps`] | `docs/traps.md` and the tests that it names |
 //! | [`mask`] | Rust without its strings and comments |
 //! | [`allow`] | the list of exceptions, which may only shrink |
 
@@ -13,6 +14,7 @@ mod allow;
 mod mask;
 mod source;
 mod text;
+mod traps;
 mod walls;
 
 use crate::say;
@@ -43,14 +45,19 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     let files = tracked(root)?;
     let names: BTreeSet<String> = files.iter().cloned().collect();
     let mut findings = Vec::new();
+    let mut tests = BTreeSet::new();
     for path in &files {
         // A file that is deleted and not yet committed, and what is no text, is not ours to check.
         let Ok(text) = fs::read_to_string(root.join(path)) else { continue };
         findings.extend(check_file(path, &text));
+        if path.ends_with(".rs") {
+            tests.extend(traps::tests_in(&text));
+        }
         if path == "ARCHITECTURE.md" {
             findings.extend(text::architecture(&text, &names));
         }
     }
+    findings.extend(traps::check(&fs::read_to_string(root.join(traps::FILE)).unwrap_or_default(), &tests));
     findings.extend(walls::check(&walls::packages(root)?));
     let list = fs::read_to_string(root.join(allow::FILE)).unwrap_or_default();
     let mut findings = Allowed::parse(&list).apply(findings);

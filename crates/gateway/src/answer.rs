@@ -4,7 +4,7 @@
 use crate::phase::relay::{Pipe, Relay};
 use bytes::Bytes;
 use coalmine_wire::anthropic;
-use coalmine_wire::dialect::Dialect;
+use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::errors::{self, Problem};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -93,9 +93,9 @@ impl Refusal {
 
     /// In the dialect of the caller.
     pub(crate) fn into_response(self, dialect: Dialect) -> Response<AnswerBody> {
-        let (status, body) = match dialect {
-            Dialect::Chat => (self.problem.status(), errors::body(self.problem, &self.message, self.param)),
-            Dialect::Messages => {
+        let (status, body) = match dialect.family() {
+            Family::OpenAi => (self.problem.status(), errors::body(self.problem, &self.message, self.param)),
+            Family::Anthropic => {
                 (anthropic::errors::status(self.problem), anthropic::errors::body(self.problem, &self.message))
             }
         };

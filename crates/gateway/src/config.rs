@@ -4,7 +4,7 @@ use coalmine_core::id::{CustomerId, GatewayId, ProviderName, RouteName, TenantId
 use coalmine_core::key::Quota;
 use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
-use coalmine_wire::dialect::Dialect;
+use coalmine_wire::dialect::{Dialect, Family};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -163,13 +163,19 @@ pub enum ProviderKind {
 }
 
 impl ProviderKind {
-    /// How it is asked.
+    /// Whose dialects it speaks.
+    #[must_use]
+    pub const fn family(self) -> Family {
+        match self {
+            Self::OpenAi => Family::OpenAi,
+            Self::Anthropic => Family::Anthropic,
+        }
+    }
+
+    /// How it is asked for a turn of a conversation.
     #[must_use]
     pub const fn dialect(self) -> Dialect {
-        match self {
-            Self::OpenAi => Dialect::Chat,
-            Self::Anthropic => Dialect::Messages,
-        }
+        self.family().chat()
     }
 }
 
@@ -220,6 +226,9 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For everything.
     pub total: Duration,
+    /// After so long a silence inside a stream the client is sent a comment, so that nobody between takes
+    /// the connection for dead; `None`: never.
+    pub keep_alive: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -229,6 +238,7 @@ impl Default for Timeouts {
             first_byte: Duration::from_mins(10),
             idle: Duration::from_mins(5),
             total: Duration::from_hours(1),
+            keep_alive: Some(Duration::from_secs(30)),
         }
     }
 }

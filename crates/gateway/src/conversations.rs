@@ -28,8 +28,8 @@ pub(crate) struct Conversations {
 /// What a continued conversation is found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// The unit that was answered so.
-    Unit(UnitKey),
+    /// The unit that was answered so, and by which version.
+    Unit(UnitKey, VersionMark),
     /// Units on different versions got the same answer to the same words: nobody can tell which it is.
     Ambiguous,
     /// Nobody was answered so: an edited or a cut history, or one that is too old.
@@ -48,7 +48,19 @@ struct Ages {
 struct Entry {
     /// `None` once it is ambiguous.
     unit: Option<UnitKey>,
-    version: u64,
+    version: VersionMark,
+}
+
+/// As much of a version's id as tells it from the others of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VersionMark(u64);
+
+impl VersionMark {
+    pub(crate) fn of(version: VersionId) -> Self {
+        let mut low = [0; 8];
+        low.copy_from_slice(&version.0[..8]);
+        Self(u64::from_le_bytes(low))
+    }
 }
 
 impl Conversations {
@@ -65,7 +77,7 @@ impl Conversations {
             return Found::Unknown;
         };
         ages.young.insert(hash.0, entry);
-        entry.unit.map_or(Found::Ambiguous, Found::Unit)
+        entry.unit.map_or(Found::Ambiguous, |unit| Found::Unit(unit, entry.version))
     }
 
     /// An answer to `unit`, given by `version`, has ended.
@@ -89,7 +101,7 @@ impl Conversations {
     }
 
     fn put(&self, hash: ConversationHash, unit: UnitKey, version: VersionId, now: UnixMs) {
-        let version = mark(version);
+        let version = VersionMark::of(version);
         let mut ages = lock(self.shard(hash));
         self.turn(&mut ages, now);
         let known = ages.young.get(&hash.0).or_else(|| ages.old.get(&hash.0)).copied();
@@ -120,12 +132,6 @@ impl Conversations {
     }
 }
 
-fn mark(version: VersionId) -> u64 {
-    let mut low = [0; 8];
-    low.copy_from_slice(&version.0[..8]);
-    u64::from_le_bytes(low)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +148,7 @@ mod tests {
     fn finds_who_was_answered_and_nobody_else() {
         let all = Conversations::new(1_000, SpanMs::hours(1), Arc::new(NoFollowLog));
         all.keep(hash(1), UnitKey(7), A, UnixMs(1_000));
-        assert_eq!(all.find(hash(1), UnixMs(2_000)), Found::Unit(UnitKey(7)));
+        assert_eq!(all.find(hash(1), UnixMs(2_000)), Found::Unit(UnitKey(7), VersionMark::of(A)));
         assert_eq!(all.find(hash(2), UnixMs(2_000)), Found::Unknown);
     }
 
@@ -151,7 +157,7 @@ mod tests {
         let all = Conversations::new(1_000, SpanMs::hours(1), Arc::new(NoFollowLog));
         all.keep(hash(1), UnitKey(7), A, UnixMs(0));
         all.keep(hash(1), UnitKey(8), A, UnixMs(0));
-        assert_eq!(all.find(hash(1), UnixMs(0)), Found::Unit(UnitKey(8)));
+        assert_eq!(all.find(hash(1), UnixMs(0)), Found::Unit(UnitKey(8), VersionMark::of(A)));
         all.keep(hash(1), UnitKey(9), B, UnixMs(0));
         assert_eq!(all.find(hash(1), UnixMs(0)), Found::Ambiguous);
         all.keep(hash(1), UnitKey(9), B, UnixMs(0));
@@ -165,7 +171,7 @@ mod tests {
             all.keep(hash(n), UnitKey(n), A, UnixMs(1_000));
         }
         assert!(all.len() <= 320, "{}", all.len());
-        assert_eq!(all.find(hash(9_999), UnixMs(2_000)), Found::Unit(UnitKey(9_999)));
+        assert_eq!(all.find(hash(9_999), UnixMs(2_000)), Found::Unit(UnitKey(9_999), VersionMark::of(A)));
         assert_eq!(all.find(hash(9_999), UnixMs(90_000)), Found::Unknown);
     }
 
@@ -174,7 +180,11 @@ mod tests {
         let all = Conversations::new(1_000, SpanMs::secs(10), Arc::new(NoFollowLog));
         all.keep(hash(1), UnitKey(7), A, UnixMs(0));
         for second in 1..60 {
-            assert_eq!(all.find(hash(1), UnixMs(second * 1_000)), Found::Unit(UnitKey(7)), "{second}");
+            assert_eq!(
+                all.find(hash(1), UnixMs(second * 1_000)),
+                Found::Unit(UnitKey(7), VersionMark::of(A)),
+                "{second}"
+            );
         }
     }
 }

@@ -83,7 +83,7 @@ const ENDINGS: [&str; 14] = [
     "running",
 ];
 const TOKENS: [&str; 4] = ["input", "output", "cached", "reasoning"];
-const REASONS: [Reason; 11] = [
+const REASONS: [Reason; 12] = [
     Reason::Pinned,
     Reason::MovedByRollback,
     Reason::VersionGone,
@@ -95,6 +95,7 @@ const REASONS: [Reason; 11] = [
     Reason::NoRelease,
     Reason::NoIdentity,
     Reason::Forced,
+    Reason::Bound,
 ];
 const TROUBLES: [Trouble; 4] = [Trouble::Connect, Trouble::Broken, Trouble::Malformed, Trouble::FirstByte];
 
@@ -236,6 +237,7 @@ fn reason_index(reason: Reason) -> usize {
         Reason::NoRelease => 8,
         Reason::NoIdentity => 9,
         Reason::Forced => 10,
+        Reason::Bound => 11,
     }
 }
 

@@ -3,16 +3,17 @@
 //! take its place.
 
 use crate::answer::{AnswerBody, Refusal, json};
+use crate::conversations::Found;
 use crate::gateway::Gateway;
 use crate::phase::admit::{Admitted, Caller};
 use crate::phase::assign::peek;
-use crate::phase::identify::identify;
+use crate::phase::identify::{chain, identify};
 use crate::phase::relay::{ActiveRequest, Pipe};
 use crate::phase::rewrite::{Outbound, answer_headers};
-use crate::table::Snapshot;
+use crate::table::{Route, Snapshot};
 use crate::upstream::pool::Pool;
 use bytes::Bytes;
-use coalmine_wire::dialect::Dialect;
+use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Patch};
 use http::{Method, Response, StatusCode};
@@ -72,9 +73,9 @@ fn names<'a>(snapshot: &'a Snapshot, caller: &Caller) -> Vec<&'a str> {
 pub(crate) fn models(gateway: &Gateway, caller: &Caller, dialect: Dialect) -> Response<AnswerBody> {
     let snapshot = gateway.tables.load();
     let names = names(&snapshot, caller);
-    match dialect {
-        Dialect::Chat => written(&Models { object: "list", data: names.into_iter().map(Model::of).collect() }),
-        Dialect::Messages => written(&ModelPage {
+    match dialect.family() {
+        Family::OpenAi => written(&Models { object: "list", data: names.into_iter().map(Model::of).collect() }),
+        Family::Anthropic => written(&ModelPage {
             has_more: false,
             first_id: names.first().copied(),
             last_id: names.last().copied(),
@@ -83,11 +84,12 @@ pub(crate) fn models(gateway: &Gateway, caller: &Caller, dialect: Dialect) -> Re
     }
 }
 
-/// `POST /v1/messages/count_tokens`: counted by whoever would answer, of what it would be sent. Never
-/// counted as a turn, and it pins nothing.
-pub(crate) async fn count_tokens(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
+/// How many tokens a turn would have, and the like: asked of whoever would answer, of what it would be sent.
+/// Never counted as a turn, and it pins nothing.
+pub(crate) async fn beside(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
     let body = admitted.body.clone();
-    let chat = ChatRequest::read_as(Dialect::Messages, &body);
+    let dialect = admitted.dialect;
+    let chat = ChatRequest::read_as(dialect, &body);
     let chat = chat.map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
     let Some(route) = gateway.tables.load().route(&chat.model).cloned() else {
         return pass_unknown(gateway, admitted, &chat.model).await;
@@ -98,22 +100,39 @@ pub(crate) async fn count_tokens(gateway: &Arc<Gateway>, admitted: Admitted) -> 
     let Some(prepared) = route.prepared(version) else {
         return Err(Refusal::new(Problem::Internal, "the version of this route cannot be served"));
     };
-    if prepared.pool.manners.dialect != Dialect::Messages {
-        return Err(another_dialect(&route.name.0, prepared.pool.manners.dialect));
-    }
-    let patched = prepared.patch.for_counting().apply(&chat, AskUsage::Leave).body;
+    let patch = match prepared.patch(dialect) {
+        Ok(patch) if prepared.pool.manners.speak(dialect) => patch,
+        Ok(_) | Err(_) => return Err(another_dialect(&route.name.0, prepared.pool.manners.dialect)),
+    };
+    let compacts = admitted.path.starts_with("/responses/compact");
+    let patch = if compacts { patch.for_compacting() } else { patch.for_counting() };
+    let patched = patch.apply(&chat, AskUsage::Leave).body;
     let patched = patched.map_or_else(|| body.clone(), Bytes::from);
     forward(gateway, prepared.pool.clone(), admitted, patched).await
 }
 
-/// A chat completion, or messages, whose model names no route.
+/// What is asked about a response by its id (`GET /v1/responses/{id}`, its cancelling and deleting): of the
+/// provider that holds it. `None` where that is not known.
+fn holder_of(gateway: &Gateway, snapshot: &Snapshot, admitted: &Admitted) -> Option<Arc<Pool>> {
+    let id = admitted.path.strip_prefix("/responses/")?.split(['/', '?']).next()?;
+    let open = |route: &&Arc<Route>| admitted.caller.holder.may_use(route.name.as_str());
+    snapshot.routes().filter(open).find_map(|route| {
+        let keys = chain(gateway, route, &admitted.caller.scope).responses();
+        match gateway.conversations.find(keys.of(id), admitted.received_at) {
+            Found::Unit(_, mark) => route.marked(mark).map(|prepared| prepared.pool.clone()),
+            Found::Ambiguous | Found::Unknown => None,
+        }
+    })
+}
+
+/// A turn whose model names no route.
 pub(crate) async fn pass_unknown(
     gateway: &Arc<Gateway>,
     admitted: Admitted,
     model: &str,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
-    let Some(pool) = named.filter(|pool| pool.manners.dialect == admitted.dialect) else {
+    let Some(pool) = named.filter(|pool| pool.manners.speak(admitted.dialect)) else {
         return Err(no_route(&gateway.tables.load(), &admitted.caller, model));
     };
     admitted.caller.must_be_let_through()?;
@@ -129,12 +148,15 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         && snapshot.route(name).is_some()
         && admitted.caller.holder.may_use(name)
     {
-        return Ok(match admitted.dialect {
-            Dialect::Chat => written(&Model::of(name)),
-            Dialect::Messages => written(&ModelInfo::of(name)),
+        return Ok(match admitted.dialect.family() {
+            Family::OpenAi => written(&Model::of(name)),
+            Family::Anthropic => written(&ModelInfo::of(name)),
         });
     }
     let whole = admitted.body.clone();
+    if let Some(pool) = holder_of(gateway, &snapshot, &admitted) {
+        return forward(gateway, pool, admitted, whole).await;
+    }
     let read = ChatRequest::read(&whole).ok();
     let in_query =
         admitted.parts.uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("model=")));
@@ -144,7 +166,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         let Some(stable) = route.prepared(route.table.stable) else {
             return Err(Refusal::new(Problem::Internal, "the stable version of this route cannot be served"));
         };
-        if stable.pool.manners.dialect != admitted.dialect {
+        if !stable.pool.manners.speak(admitted.dialect) {
             return Err(another_dialect(model, stable.pool.manners.dialect));
         }
         let patch = Patch::default().with_model(&stable.version.model);
@@ -154,7 +176,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
     }
     admitted.caller.must_be_let_through()?;
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
-    let speaks = |pool: &&Arc<Pool>| pool.manners.dialect == admitted.dialect;
+    let speaks = |pool: &&Arc<Pool>| pool.manners.speak(admitted.dialect);
     let only = || {
         let mut speaking = gateway.pools.values().filter(speaks);
         speaking.next().filter(|_| speaking.next().is_none())

@@ -3,10 +3,9 @@
 
 use crate::gateway::Gateway;
 use crate::phase::rewrite::{self, Outbound};
-use crate::upstream::pool::{CHAT, MESSAGES};
 use bytes::Bytes;
 use coalmine_core::version::Version;
-use coalmine_wire::dialect::Dialect;
+use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, PatchError, ReadError};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
@@ -57,11 +56,9 @@ impl Gateway {
         let pool = self.pools.get(&version.provider);
         let pool = pool.ok_or_else(|| ProbeError::NoProvider(version.provider.to_string()))?;
         let dialect = pool.manners.dialect;
-        let (path, asked) = match dialect {
-            Dialect::Chat => (CHAT, body.clone()),
-            Dialect::Messages => {
-                (MESSAGES, coalmine_wire::probe::in_messages(body).map_or_else(Bytes::new, Bytes::from))
-            }
+        let asked = match dialect.family() {
+            Family::OpenAi => body.clone(),
+            Family::Anthropic => coalmine_wire::probe::in_messages(body).map_or_else(Bytes::new, Bytes::from),
         };
         let chat = ChatRequest::read_as(dialect, &asked).map_err(ProbeError::Question)?;
         let patch = rewrite::prepare(version, dialect).map_err(ProbeError::Version)?;
@@ -71,7 +68,7 @@ impl Gateway {
         let request = Outbound::new(Method::POST, headers, Some(dialect)).request(&pool.manners, patched);
         let began = Instant::now();
         let whole = async {
-            let response = pool.send(request, path).await.map_err(|trouble| trouble.as_str().to_owned())?;
+            let response = pool.send(request, dialect.path()).await.map_err(|trouble| trouble.as_str().to_owned())?;
             let status = response.status();
             let read = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
             read.map(|body| (status, body.to_bytes())).map_err(|_| "the answer broke off, or is too long".to_owned())

@@ -9,9 +9,7 @@ use crate::phase::observe::{Begun, Exchange};
 use crate::phase::relay::{relay, tell};
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
-use crate::upstream::pool::CHAT;
 use crate::{feedback, passthrough};
-use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::ChatRequest;
 use coalmine_wire::openai::errors::Problem;
 use http::{Request, Response};
@@ -24,8 +22,8 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -
     let answered = match admit(gateway, request).await {
         Err(refusal) => Err(refusal),
         Ok(admitted) => match admitted.surface {
-            Surface::Chat | Surface::Messages => chat(gateway, admitted).await,
-            Surface::CountTokens => Box::pin(passthrough::count_tokens(gateway, admitted)).await,
+            Surface::Turn => turn(gateway, admitted).await,
+            Surface::Beside => Box::pin(passthrough::beside(gateway, admitted)).await,
             Surface::Feedback => feedback::take(gateway, &admitted),
             Surface::Models => Ok(passthrough::models(gateway, &admitted.caller, dialect)),
             Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
@@ -38,7 +36,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -
 }
 
 /// Admitted already: identify, assign, rewrite, send, relay, observe.
-async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
+async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
     let body = admitted.body.clone();
     let dialect = admitted.dialect;
     let chat = ChatRequest::read_as(dialect, &body);
@@ -50,7 +48,7 @@ async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
     let now = admitted.received_at;
 
     let whose = identify(gateway, &route, &chat, &admitted);
-    let assignment = assign(gateway, &route, &whose, now);
+    let assignment = assign(gateway, &route, &whose, &chat, now);
     let Some(prepared) = route.prepared(assignment.version) else {
         return Err(Refusal::new(
             Problem::Internal,
@@ -66,6 +64,7 @@ async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             identity: whose.identity,
             customer: whose.customer,
             trail: whose.trail,
+            responses: whose.responses,
             assignment,
             started_at: now,
             permit: admitted.permit.take(),
@@ -73,11 +72,7 @@ async fn chat(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
     );
     let headers = std::mem::take(&mut admitted.parts.headers);
     let outbound = Outbound::new(admitted.parts.method, headers, Some(dialect));
-    let path = match dialect {
-        Dialect::Chat => CHAT,
-        Dialect::Messages => &admitted.path,
-    };
-    match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path }).await {
+    match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path: &admitted.path }).await {
         Ok(answer) => Ok(relay(answer, exchange)),
         Err(refusal) => {
             let mut response = refusal.into_response(dialect);

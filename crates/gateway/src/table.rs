@@ -3,6 +3,7 @@
 //! pin taken so far is durable.
 
 use crate::config::{Config, RouteSettings};
+use crate::conversations::VersionMark;
 use crate::metrics::{Metrics, RouteSeries, VersionSeries};
 use crate::phase::rewrite;
 use crate::ports::{PinError, PinStore};
@@ -15,7 +16,8 @@ use coalmine_core::traffic::pin::Arm;
 use coalmine_core::traffic::table::{Exposed, RouteTable, RoutingTable};
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{Version, VersionId};
-use coalmine_wire::openai::{ChatRequest, Patch};
+use coalmine_wire::dialect::Dialect;
+use coalmine_wire::openai::{ChatRequest, Patch, PatchError, ProviderState};
 use coalmine_wire::translate;
 use http::HeaderValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -45,7 +47,8 @@ pub(crate) struct Route {
 pub(crate) struct Prepared {
     pub(crate) id: VersionId,
     pub(crate) version: Arc<Version>,
-    pub(crate) patch: Patch,
+    /// By dialect of the provider; an error where the dialect has no place for what the version sets.
+    patches: Vec<(Dialect, Result<Patch, PatchError>)>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) header: HeaderValue,
     series: [Arc<VersionSeries>; 3],
@@ -93,6 +96,11 @@ impl Snapshot {
         self.routes.get(model)
     }
 
+    /// All routes.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.values()
+    }
+
     /// The names of all routes, sorted.
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.routes.keys().map(String::as_str).collect();
@@ -106,18 +114,57 @@ impl Route {
     pub(crate) fn prepared(&self, version: VersionId) -> Option<&Arc<Prepared>> {
         self.prepared.get(&version)
     }
+
+    /// The version of which this much is known.
+    pub(crate) fn marked(&self, mark: VersionMark) -> Option<&Arc<Prepared>> {
+        self.prepared.values().find(|prepared| VersionMark::of(prepared.id) == mark)
+    }
 }
 
 impl Prepared {
     /// Whether all that a request says can be said in the dialect of this version's provider.
     pub(crate) fn can_be_asked(&self, chat: &ChatRequest<'_>) -> bool {
         let manners = &self.pool.manners;
-        if manners.dialect == chat.dialect {
+        let dialect = self.asked_in(chat.dialect);
+        if self.patch(dialect).is_err() {
+            return false;
+        }
+        if dialect == chat.dialect {
             return true;
         }
         // What it thinks belongs before its tool calls, and would not come back through another dialect.
-        let loses_thoughts = self.version.params.contains_key("thinking") && self.patch.declares_tools(chat);
+        let loses_thoughts = self.version.params.contains_key("thinking") && self.declares_tools(chat);
         !loses_thoughts && translate::request(chat, manners.terms).is_ok()
+    }
+
+    /// The dialect that its provider is asked in, where the client asks in this one.
+    pub(crate) fn asked_in(&self, dialect: Dialect) -> Dialect {
+        let manners = &self.pool.manners;
+        if manners.speak(dialect) { dialect } else { manners.dialect }
+    }
+
+    /// What it sets in requests of a dialect of its provider.
+    pub(crate) fn patch(&self, dialect: Dialect) -> Result<&Patch, &PatchError> {
+        const FOREIGN: &PatchError = &PatchError::NoTools;
+        self.patches.iter().find(|(known, _)| *known == dialect).map_or(Err(FOREIGN), |(_, patch)| patch.as_ref())
+    }
+
+    /// Whether the provider will see any tools.
+    pub(crate) fn declares_tools(&self, chat: &ChatRequest<'_>) -> bool {
+        let own = self.patch(self.asked_in(chat.dialect)).is_ok_and(|patch| patch.declares_tools(chat));
+        own || chat.tools().is_some()
+    }
+
+    /// Whether `other` can answer in this one's place what the request refers to: it asks the same provider
+    /// under the same key, or there is nothing that this one's provider alone can resolve.
+    pub(crate) fn gives_way_to(&self, other: &Self, chat: &ChatRequest<'_>) -> bool {
+        match chat.provider_state {
+            None => true,
+            Some(_) if self.pool.name == other.pool.name => true,
+            // What is sealed is left out on the way into another dialect.
+            Some(ProviderState::Sealed) => !other.pool.manners.speak(chat.dialect),
+            Some(_) => false,
+        }
     }
 
     pub(crate) fn series(&self, arm: Arm) -> &Arc<VersionSeries> {
@@ -270,17 +317,20 @@ impl Parts {
             tracing::error!(%route, version = %id, provider = %version.provider, "the version's provider is not configured; add it under `providers`");
             return None;
         };
-        let patch = match rewrite::prepare(version, pool.manners.dialect) {
-            Ok(patch) => patch,
-            Err(error) => {
-                tracing::error!(%route, version = %id, %error, "the version cannot be put into requests");
-                return None;
-            }
-        };
+        let spoken = Dialect::ALL.into_iter().filter(|dialect| pool.manners.speak(*dialect));
+        let patches: Vec<_> = spoken.map(|dialect| (dialect, rewrite::prepare(version, dialect))).collect();
+        let unfit = patches.iter().find_map(|(_, patch)| match patch {
+            Err(error) if !matches!(error, PatchError::Unsaid { .. }) => Some(error),
+            Ok(_) | Err(_) => None,
+        });
+        if let Some(error) = unfit {
+            tracing::error!(%route, version = %id, %error, "the version cannot be put into requests");
+            return None;
+        }
         Some(Prepared {
             id,
             version: version.clone(),
-            patch,
+            patches,
             pool: pool.clone(),
             header: HeaderValue::from_str(&id.to_string()).ok()?,
             series: [Arm::Stable, Arm::Control, Arm::Canary].map(|arm| series.version(id, arm, &version.provider)),

@@ -151,6 +151,7 @@ impl<'a> Gateway<'a> {
             customer: self.customer(&visit),
             opening: if first { Opening::First } else { Opening::Continued },
             eligibility: Eligibility::Eligible,
+            bound: None,
             pin: pin.as_ref(),
             forced: None,
             ceiling: self.ceiling(&visit, at),

@@ -15,7 +15,7 @@ fn main() {
     let patch = Patch::default()
         .with_model("gpt-4.1-mini")
         .with_prompt(PromptMode::Append, "Answer in one sentence.")
-        .expect("a prompt")
+        .unwrap()
         .with_param("temperature", "0.2")
         .unwrap();
     let chain = Chain::new(&[1; 32], b"route");

@@ -25,6 +25,10 @@ pub struct Chain {
     hasher: blake3::Hasher,
 }
 
+/// Hashes the ids of responses of one scope.
+#[derive(Clone, Copy)]
+pub struct ResponseKey([u8; 32]);
+
 /// A request's conversation.
 #[derive(Clone)]
 pub struct Trail {
@@ -275,13 +279,28 @@ impl Trail {
 }
 
 impl Chain {
-    /// What a response is found by whose id a later request names.
+    /// The key of this scope's responses.
     #[must_use]
-    pub fn response(&self, id: &str) -> ConversationHash {
+    pub fn responses(&self) -> ResponseKey {
         let mut hasher = self.hasher.clone();
         hasher.update(&[frame::FIELD]);
-        hasher.update(id.as_bytes());
-        ConversationHash::of(&hasher)
+        ResponseKey(*hasher.finalize().as_bytes())
+    }
+}
+
+impl ResponseKey {
+    /// What a response is found by whose id a later request names.
+    #[must_use]
+    pub fn of(&self, id: &str) -> ConversationHash {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&blake3::keyed_hash(&self.0, id.as_bytes()).as_bytes()[..16]);
+        ConversationHash(u128::from_le_bytes(bytes))
+    }
+}
+
+impl fmt::Debug for ResponseKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseKey")
     }
 }
 

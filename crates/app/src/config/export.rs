@@ -302,6 +302,7 @@ fn limits(out: &mut Lines, limits: &Limits) {
         ("idle_timeout", limits.idle_timeout),
         ("total_timeout", limits.total_timeout),
         ("rescue_hold", limits.rescue_hold),
+        ("keep_alive", limits.keep_alive),
         ("drain", limits.drain),
         ("session_idle", limits.session_idle),
     ];

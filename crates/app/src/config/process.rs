@@ -190,6 +190,8 @@ pub struct Limits {
     pub total_timeout: SpanMs,
     /// How long a canary's answer is held back while it has no content, so that stable can take over.
     pub rescue_hold: SpanMs,
+    /// After so long a silence inside a stream the client is sent a comment; zero: never.
+    pub keep_alive: SpanMs,
     /// Time that running requests have when the process ends.
     pub drain: SpanMs,
     /// A session that is silent for longer loses its pin.
@@ -636,6 +638,7 @@ fn limits(fields: &Fields<'_>) -> Option<Limits> {
         idle_timeout: fields.duration("idle_timeout")?,
         total_timeout: fields.duration("total_timeout")?,
         rescue_hold: fields.duration("rescue_hold")?,
+        keep_alive: fields.duration("keep_alive")?,
         drain: fields.duration("drain")?,
         session_idle: fields.duration("session_idle")?,
     })

@@ -53,6 +53,7 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
             first_byte: wall(limits.first_byte_timeout),
             idle: wall(limits.idle_timeout),
             total: wall(limits.total_timeout),
+            keep_alive: Some(wall(limits.keep_alive)).filter(|often| !often.is_zero()),
         },
         retry: RetryPolicy::default(),
         stream_usage: if written.stream_usage { StreamUsage::Ask } else { StreamUsage::Leave },

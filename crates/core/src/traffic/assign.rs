@@ -57,6 +57,9 @@ pub struct Asked<'a> {
     pub opening: Opening,
     /// Whether both versions can be asked this.
     pub eligibility: Eligibility,
+    /// The one version that can answer, where its provider holds what the request refers to (an earlier
+    /// response, sealed reasoning) and no other provider does.
+    pub bound: Option<VersionId>,
     /// The pin found for it.
     pub pin: Option<&'a Pin>,
     /// A forced arm.
@@ -100,6 +103,8 @@ pub enum Reason {
     OlderThanRelease,
     /// One of the two versions cannot be asked this: stable, not counted.
     Ineligible,
+    /// Its provider holds what the request refers to: not even a rollback moves it.
+    Bound,
     /// No cohort of the release holds its customer.
     OutsideCohorts,
     /// No release exposes anybody.
@@ -122,6 +127,7 @@ impl Reason {
             Self::Ceiling => "ceiling",
             Self::OlderThanRelease => "older_than_release",
             Self::Ineligible => "ineligible",
+            Self::Bound => "bound",
             Self::OutsideCohorts => "outside_cohorts",
             Self::NoRelease => "no_release",
             Self::NoIdentity => "no_identity",
@@ -179,6 +185,11 @@ fn follow(table: &RouteTable, pin: &Pin, asked: &Asked<'_>) -> Assignment {
         let moved = Pin { version: table.stable, member: None, last_seen: now };
         on_stable(table, reason, PinChange::Replace(moved))
     };
+    if let Some(bound) = asked.bound.filter(|version| table.versions.contains_key(version))
+        && (bound != pin.version || table.revoked.iter().any(|r| r.moves(pin, now)))
+    {
+        return on_bound(table, bound, PinChange::Touch);
+    }
     if pin.version != table.stable && table.revoked.iter().any(|r| r.moves(pin, now)) {
         return leaves(Reason::MovedByRollback);
     }
@@ -207,6 +218,10 @@ fn begin(table: &RouteTable, unit: UnitKey, asked: &Asked<'_>) -> Assignment {
         let pin = Pin { version: table.stable, member: None, last_seen: asked.now };
         on_stable(table, reason, PinChange::Create(pin))
     };
+    if let Some(bound) = asked.bound.filter(|version| table.versions.contains_key(version)) {
+        let pin = Pin { version: bound, member: None, last_seen: asked.now };
+        return on_bound(table, bound, PinChange::Create(pin));
+    }
     // After a promotion those held back, and those that a ceiling keeps off the canary, stay on the old stable.
     let control = table.release.as_ref().and_then(|release| release.control).unwrap_or(table.stable);
     let Some(release) = &table.release else {
@@ -231,6 +246,12 @@ fn begin(table: &RouteTable, unit: UnitKey, asked: &Asked<'_>) -> Assignment {
     let member = Membership { release: release.id.clone(), arm, stratum: exposure.stratum, exposed_at: asked.now };
     let pin = Pin { version, member: Some(member.clone()), last_seen: asked.now };
     Assignment { version, arm, member: Some(member), reason: Reason::Slot, pin: PinChange::Create(pin) }
+}
+
+/// Nobody else can answer: not counted, for nobody chose it.
+fn on_bound(table: &RouteTable, version: VersionId, pin: PinChange) -> Assignment {
+    let arm = if version == table.stable { Arm::Stable } else { Arm::Canary };
+    Assignment { version, arm, member: None, reason: Reason::Bound, pin }
 }
 
 fn on_stable(table: &RouteTable, reason: Reason, pin: PinChange) -> Assignment {

@@ -5,7 +5,7 @@ use super::meter::{Bound, Meter};
 use crate::answer::Refusal;
 use coalmine_core::key::{Day, Payer, Usd, Used};
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_wire::dialect::Dialect;
+use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::errors::Problem;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -140,13 +140,13 @@ fn tell(meter: &Meter, dialect: Dialect, headers: &mut HeaderMap, now: UnixMs) {
 
 /// `x-ratelimit-remaining-requests` as OpenAI has it, `anthropic-ratelimit-requests-remaining` as Anthropic.
 fn put(of: &str, dialect: Dialect, counts: [u64; 2], full_in_ms: u64, headers: &mut HeaderMap, now: UnixMs) {
-    let name = |part: &str| match dialect {
-        Dialect::Chat => format!("x-ratelimit-{part}-{of}"),
-        Dialect::Messages => format!("anthropic-ratelimit-{of}-{part}"),
+    let name = |part: &str| match dialect.family() {
+        Family::OpenAi => format!("x-ratelimit-{part}-{of}"),
+        Family::Anthropic => format!("anthropic-ratelimit-{of}-{part}"),
     };
-    let reset = match dialect {
-        Dialect::Chat => span(full_in_ms),
-        Dialect::Messages => instant(now + SpanMs(full_in_ms)),
+    let reset = match dialect.family() {
+        Family::OpenAi => span(full_in_ms),
+        Family::Anthropic => instant(now + SpanMs(full_in_ms)),
     };
     let told = [("limit", counts[0].to_string()), ("remaining", counts[1].to_string()), ("reset", reset)];
     for (part, text) in told {

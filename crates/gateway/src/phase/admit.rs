@@ -37,12 +37,11 @@ pub(crate) struct Admitted {
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Surface {
-    /// A chat completion: assigned and counted.
-    Chat,
-    /// Messages: assigned and counted.
-    Messages,
-    /// How many tokens messages would have.
-    CountTokens,
+    /// A turn of a session, in one of the dialects: assigned and counted.
+    Turn,
+    /// Something that a session's own version is asked beside its turns: how many tokens one would have,
+    /// or a shorter form of what has been said.
+    Beside,
     /// The list of models.
     Models,
     /// A late score.
@@ -81,11 +80,14 @@ impl Caller {
 
 /// The dialect of whoever asks: that of the path, or what a client of it says of itself.
 pub(crate) fn dialect(path: &str, headers: &HeaderMap) -> Dialect {
-    match split(path).map_or("", |(_, rest)| rest) {
-        "/chat/completions" => Dialect::Chat,
-        rest if rest == "/messages" || rest.starts_with("/messages/") => Dialect::Messages,
-        _ if headers.contains_key("anthropic-version") => Dialect::Messages,
-        _ => Dialect::Chat,
+    let rest = split(path).map_or("", |(_, rest)| rest);
+    let below = |dialect: &Dialect| {
+        rest.strip_prefix(dialect.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match Dialect::ALL.into_iter().find(below) {
+        Some(dialect) => dialect,
+        None if headers.contains_key("anthropic-version") => Dialect::Messages,
+        None => Dialect::Chat,
     }
 }
 
@@ -101,13 +103,16 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Resu
         return Err(Refusal::new(Problem::Overloaded, "this gateway is shutting down; try again").retry_after(1));
     }
     let caller = identify_caller(gateway, &parts)?;
+    if parts.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        let message = "this gateway carries no websockets yet; ask over HTTP, or connect to the provider itself";
+        return Err(Refusal::new(Problem::BadRequest, message));
+    }
     let Some((session, rest)) = split(parts.uri.path()) else {
         return Err(Refusal::new(Problem::BadRequest, "the path must begin with /v1/"));
     };
     let surface = match (&parts.method, rest) {
-        (&Method::POST, "/chat/completions") => Surface::Chat,
-        (&Method::POST, "/messages") => Surface::Messages,
-        (&Method::POST, "/messages/count_tokens") => Surface::CountTokens,
+        (&Method::POST, path) if Dialect::ALL.iter().any(|dialect| dialect.path() == path) => Surface::Turn,
+        (&Method::POST, "/messages/count_tokens" | "/responses/input_tokens" | "/responses/compact") => Surface::Beside,
         (&Method::GET, "/models") => Surface::Models,
         (&Method::POST, "/feedback") => Surface::Feedback,
         _ => Surface::Other,
@@ -173,7 +178,7 @@ fn permit(
 ) -> Result<Option<Permit>, Refusal> {
     match surface {
         Surface::Models | Surface::Feedback => Ok(None),
-        Surface::Chat | Surface::Messages | Surface::CountTokens | Surface::Other => {
+        Surface::Turn | Surface::Beside | Surface::Other => {
             let taken = Permit::take(&caller.holder, dialect, body_bytes, gateway.clock.now());
             taken.map(Some).map_err(|(bound, refusal)| {
                 gateway.metrics.note_quota(bound);
@@ -236,6 +241,10 @@ mod tests {
             ("/s/a/v1/messages/count_tokens", Dialect::Messages, Dialect::Messages),
             ("/v1/messages_of_another", Dialect::Chat, Dialect::Messages),
             ("/v1/models", Dialect::Chat, Dialect::Messages),
+            ("/v1/responses", Dialect::Responses, Dialect::Responses),
+            ("/v1/responses/resp_1/input_items", Dialect::Responses, Dialect::Responses),
+            ("/v1/embeddings", Dialect::Embeddings, Dialect::Embeddings),
+            ("/v1/completions", Dialect::Completions, Dialect::Completions),
         ] {
             assert_eq!((dialect(path, &none), dialect(path, &theirs)), (bare, versioned), "{path}");
         }

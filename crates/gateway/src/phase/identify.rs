@@ -7,7 +7,9 @@ use crate::phase::admit::Admitted;
 use crate::table::Route;
 use coalmine_core::id::{CustomerId, UnitKey};
 use coalmine_core::traffic::assign::{Eligibility, Identity, Opening, Override};
-use coalmine_wire::conversation::{Chain, Trail};
+use coalmine_core::version::VersionId;
+use coalmine_wire::conversation::{Chain, ResponseKey, Trail};
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{self, ChatRequest};
 use std::borrow::Cow;
 
@@ -24,6 +26,21 @@ pub(crate) struct Identified {
     pub(crate) forced: Option<Override>,
     /// The conversation, where it is followed by content.
     pub(crate) trail: Option<Trail>,
+    /// What its answer will be found by, where a later request may name it by its id.
+    pub(crate) responses: Option<ResponseKey>,
+    /// Whether the request refers to what an earlier answer left with its provider.
+    pub(crate) state: StateOf,
+}
+
+/// Whose state a request refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateOf {
+    /// Nobody's.
+    Nobody,
+    /// That of whichever version the session is on.
+    ItsOwn,
+    /// That of this version: it gave the response that is named.
+    Version(VersionId),
 }
 
 /// Names the unit of a request.
@@ -39,7 +56,20 @@ pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>,
         customer: customer(route, chat, admitted),
         forced: forced(gateway, admitted),
         trail: None,
+        responses: None,
+        state: match chat.provider_state {
+            Some(state) if state.is_of_an_answer() => StateOf::ItsOwn,
+            Some(_) | None => StateOf::Nobody,
+        },
     };
+    if chat.dialect == Dialect::Responses {
+        let keys = chain(gateway, route, &admitted.caller.scope).responses();
+        found.responses = chat.is_stored().then_some(keys);
+        if let Some(unit) = resumed(gateway, route, chat, &keys, &mut found, admitted) {
+            found.identity = Identity::Session(unit);
+            return found;
+        }
+    }
     for source in &route.settings.sessions {
         let name = match source {
             SessionSource::Header(name) => header(admitted, name),
@@ -62,6 +92,14 @@ pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>,
 fn eligibility(route: &Route, chat: &ChatRequest<'_>) -> Eligibility {
     let Some(release) = &route.table.release else { return Eligibility::Eligible };
     let both = [route.table.stable, release.canary];
+    if let (Some(state), [Some(stable), Some(canary)]) =
+        (chat.provider_state, both.map(|version| route.prepared(version)))
+        && !state.is_of_an_answer()
+        && stable.pool.name != canary.pool.name
+    {
+        // A file that a client put somewhere, a conversation that it began there: that is one provider.
+        return Eligibility::Ineligible;
+    }
     let unable =
         both.iter().filter_map(|version| route.prepared(*version)).any(|prepared| !prepared.can_be_asked(chat));
     if unable { Eligibility::Ineligible } else { Eligibility::Eligible }
@@ -81,18 +119,50 @@ pub(crate) fn unit(gateway: &Gateway, route: &Route, scope: &[u8; 32], session: 
     UnitKey(u128::from_le_bytes(low))
 }
 
-/// A conversation that begins draws a new unit; one that goes on has the unit that got its last answer.
-fn follow(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted, found: &mut Identified) {
+/// The unit that got the response which this request goes on from, whatever it calls its session: nobody but
+/// the provider that gave it knows what it says.
+fn resumed(
+    gateway: &Gateway,
+    route: &Route,
+    chat: &ChatRequest<'_>,
+    keys: &ResponseKey,
+    found: &mut Identified,
+    admitted: &Admitted,
+) -> Option<UnitKey> {
+    let id = chat.previous_response()?;
+    let Found::Unit(unit, mark) = gateway.conversations.find(keys.of(&id), admitted.received_at) else { return None };
+    if let Some(maker) = route.marked(mark) {
+        found.state = StateOf::Version(maker.id);
+    }
+    Some(unit)
+}
+
+/// The hash of conversations of one key on one route.
+pub(crate) fn chain(gateway: &Gateway, route: &Route, caller: &[u8; 32]) -> Chain {
     let mut scope = Vec::with_capacity(96);
     for text in [gateway.config.tenant.as_str(), route.name.as_str()] {
         scope.extend_from_slice(&(text.len() as u64).to_le_bytes());
         scope.extend_from_slice(text.as_bytes());
     }
-    scope.extend_from_slice(&admitted.caller.scope);
-    let trail = Chain::new(&gateway.keys.conversation, &scope).follow(chat);
+    scope.extend_from_slice(caller);
+    Chain::new(&gateway.keys.conversation, &scope)
+}
+
+/// A conversation that begins draws a new unit; one that goes on has the unit that got its last answer.
+fn follow(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted, found: &mut Identified) {
+    match chat.dialect {
+        Dialect::Chat | Dialect::Messages | Dialect::Responses => {}
+        // Vectors of two models are no company for one another: only who names a session is ever split.
+        Dialect::Embeddings => return,
+        Dialect::Completions => {
+            found.identity = Identity::Session(UnitKey(rand::random()));
+            return;
+        }
+    }
+    let trail = chain(gateway, route, &admitted.caller.scope).follow(chat);
     let known = trail.continued.map(|hash| gateway.conversations.find(hash, admitted.received_at));
     let unit = match known {
-        Some(Found::Unit(unit)) => unit,
+        Some(Found::Unit(unit, _)) => unit,
         Some(Found::Ambiguous) => {
             route.series.conversations_ambiguous.add(1);
             UnitKey(rand::random())

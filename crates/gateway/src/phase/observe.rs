@@ -15,7 +15,9 @@ use coalmine_core::tally::{CancelPoint, Cause, Check, Ending, Outcome, Presence,
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity};
 use coalmine_core::traffic::pin::Arm;
-use coalmine_wire::conversation::{ConversationHash, Trail};
+use coalmine_core::version::VersionId;
+use coalmine_wire::conversation::{ConversationHash, ResponseKey, Trail};
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{
     ChatRequest, Ending as AnswerEnding, Expect, Finish, Observer, Progress, ResponseFormat, Seen,
 };
@@ -36,6 +38,10 @@ pub(crate) struct Exchange {
     reason: &'static str,
     unit: Option<UnitKey>,
     trail: Option<Trail>,
+    /// Until the answer's id is known and kept.
+    responses: Option<ResponseKey>,
+    /// Whose answer is read.
+    answering: VersionId,
     watch: Watch,
     /// Decided before the answer's end, by its status.
     verdict: Option<Ending>,
@@ -92,6 +98,7 @@ pub(crate) struct Begun<'a> {
     pub(crate) identity: Identity,
     pub(crate) customer: Option<CustomerId>,
     pub(crate) trail: Option<Trail>,
+    pub(crate) responses: Option<ResponseKey>,
     pub(crate) assignment: Assignment,
     pub(crate) started_at: UnixMs,
     pub(crate) permit: Option<Permit>,
@@ -100,14 +107,14 @@ pub(crate) struct Begun<'a> {
 impl Exchange {
     /// The request sets out.
     pub(crate) fn begin(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>) -> Self {
-        let Begun { route, prepared, identity, customer, trail, assignment, started_at, permit } = begun;
+        let Begun { route, prepared, identity, customer, trail, responses, assignment, started_at, permit } = begun;
         let unit = match identity {
             Identity::Session(unit) => Some(unit),
             Identity::Nobody => None,
         };
         let release = route.table.release.as_ref().filter(|_| assignment.member.is_some());
         let judged_after = release.map_or(gateway.config.judged_after, |release| release.judged_after);
-        let tools_declared = if prepared.patch.declares_tools(chat) { Presence::Present } else { Presence::Absent };
+        let tools_declared = if prepared.declares_tools(chat) { Presence::Present } else { Presence::Absent };
         let transport = if chat.stream { Transport::Stream } else { Transport::Body };
         let departure = Departure {
             route: route.name.clone(),
@@ -132,6 +139,8 @@ impl Exchange {
             reason: assignment.reason.as_str(),
             unit,
             trail,
+            responses,
+            answering: prepared.id,
             watch: Watch::Nobody,
             verdict: None,
             schema: SchemaAsked::No,
@@ -156,14 +165,15 @@ impl Exchange {
         self.unit
     }
 
-    /// An answer of status 2xx begins: somebody reads it. `prepared` is whose answer it is.
-    pub(crate) fn watch(&mut self, prepared: &Prepared, asked: &Contract<'_>, stream: StreamOrBody) {
+    /// An answer of status 2xx begins: somebody reads it. `prepared` is whose answer it is, `dialect` what it
+    /// is written in.
+    pub(crate) fn watch(&mut self, prepared: &Prepared, dialect: Dialect, asked: &Contract<'_>, stream: StreamOrBody) {
+        self.answering = prepared.id;
         let tools = asked.tools.as_ref().map(|tools| self.gateway.checkers.tools(tools));
         let schema = self.gateway.checkers.schema(asked.format);
         self.schema = if schema.is_some() { SchemaAsked::Yes } else { SchemaAsked::No };
         let conversation = self.trail.clone().map(Trail::answering);
         let stream = stream == StreamOrBody::Stream;
-        let dialect = prepared.pool.manners.dialect;
         self.watch = Watch::Reading(Box::new(Observer::new(Expect { dialect, stream, tools, schema, conversation })));
     }
 
@@ -194,7 +204,16 @@ impl Exchange {
     /// The next piece of the answer.
     pub(crate) fn see(&mut self, piece: &[u8]) {
         let progress = match &mut self.watch {
-            Watch::Reading(observer) => observer.feed(piece),
+            Watch::Reading(observer) => {
+                let progress = observer.feed(piece);
+                // At once: the client may go on from it before the last byte has come.
+                if let (Some(keys), Some(id)) = (&self.responses, observer.response_id()) {
+                    let hash = keys.of(id);
+                    self.responses = None;
+                    self.remember(Some(hash), self.answering, self.gateway.clock.now());
+                }
+                progress
+            }
             Watch::Nobody | Watch::Read(_) if piece.is_empty() => return,
             Watch::Nobody | Watch::Read(_) => Progress::Content,
         };
@@ -213,6 +232,14 @@ impl Exchange {
             if self.verdict.is_none() || matches!(self.watch, Watch::Reading(_)) {
                 self.flight.note_content(now);
             }
+        }
+    }
+
+    /// Whether the answer is read as a stream of events, to be passed on as one.
+    pub(crate) fn reads_events(&self) -> bool {
+        match &self.watch {
+            Watch::Reading(observer) => observer.is_stream(),
+            Watch::Nobody | Watch::Read(_) => false,
         }
     }
 
@@ -266,7 +293,9 @@ impl Exchange {
         let gap_max_ms = self.gap_max_ms.map(|gap| gap as f64);
         outcome.gap_max_ms = gap_max_ms;
         if let Watch::Read(seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
-            self.remember(seen.conversation, now);
+            let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
+            self.remember(named, self.answering, now);
+            self.remember(seen.conversation, self.prepared.id, now);
             self.charge(seen.usage.as_ref(), now);
             if self.flight.served_by() == ServedBy::Assigned {
                 self.describe(&mut outcome, &seen);
@@ -329,10 +358,10 @@ impl Exchange {
         };
     }
 
-    /// The next request of this conversation will be found by its content.
-    fn remember(&self, conversation: Option<ConversationHash>, now: UnixMs) {
+    /// The next request of this conversation will be found by its content, or by the response that it names.
+    fn remember(&self, conversation: Option<ConversationHash>, answered_by: VersionId, now: UnixMs) {
         if let (Some(hash), Some(unit)) = (conversation, self.unit) {
-            self.gateway.conversations.keep(hash, unit, self.prepared.id, now);
+            self.gateway.conversations.keep(hash, unit, answered_by, now);
         }
     }
 

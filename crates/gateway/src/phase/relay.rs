@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A provider's body, with its limits of time.
@@ -42,15 +43,38 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// Notices a body that has stalled. Armed when the first wait begins, and then left alone while pieces
-/// come: it goes off after one to two times the idle limit.
+/// Notices a body that is silent, and one that has stalled. Armed when the first wait begins, and then left
+/// alone while pieces come: it goes off after one to two times what it waits for.
 #[derive(Debug)]
 struct StallClock {
     timeouts: Timeouts,
     ends_at: Instant,
     moved: bool,
+    /// How long nothing has come, as far as is known.
+    silent: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
+
+/// What a body's silence has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// Long enough to tell the client that it goes on.
+    Long,
+    /// Too long.
+    Stalled,
+}
+
+/// What comes of a provider's body.
+#[derive(Debug)]
+enum Came {
+    /// Its next piece.
+    Piece(Bytes),
+    /// Nothing, for a while.
+    Silence,
+}
+
+/// A comment, which every reader of events passes over.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 /// A body that stalled.
 #[derive(Debug, thiserror::Error)]
@@ -59,18 +83,30 @@ struct Stalled;
 
 impl StallClock {
     fn new(timeouts: Timeouts) -> Self {
-        Self { timeouts, ends_at: Instant::now() + timeouts.total, moved: false, sleep: None }
+        let silent = Duration::ZERO;
+        Self { timeouts, ends_at: Instant::now() + timeouts.total, moved: false, silent, sleep: None }
     }
 
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Nothing may be said in between.
+    fn without_comments(mut self) -> Self {
+        self.timeouts.keep_alive = None;
+        self
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Silence> {
+        let wait = self.timeouts.keep_alive.map_or(self.timeouts.idle, |often| often.min(self.timeouts.idle));
+        let next = |ends_at: Instant| ends_at.min(Instant::now() + wait);
         loop {
-            let next = |ends_at: Instant, idle| ends_at.min(Instant::now() + idle);
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next(self.ends_at, self.timeouts.idle))));
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next(self.ends_at))));
             ready!(sleep.as_mut().poll(cx));
-            if !std::mem::take(&mut self.moved) || Instant::now() >= self.ends_at {
-                return Poll::Ready(());
+            sleep.as_mut().reset(next(self.ends_at));
+            self.silent = if std::mem::take(&mut self.moved) { Duration::ZERO } else { self.silent + wait };
+            if Instant::now() >= self.ends_at || self.silent >= self.timeouts.idle {
+                return Poll::Ready(Silence::Stalled);
             }
-            sleep.as_mut().reset(next(self.ends_at, self.timeouts.idle));
+            if self.silent > Duration::ZERO && self.timeouts.keep_alive.is_some() {
+                return Poll::Ready(Silence::Long);
+            }
         }
     }
 }
@@ -81,6 +117,17 @@ impl Pipe {
     }
 
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        loop {
+            match ready!(self.poll_came(cx)) {
+                Some(Ok(Came::Piece(piece))) => return Poll::Ready(Some(Ok(piece))),
+                Some(Ok(Came::Silence)) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Came, BoxError>>> {
         while !self.over {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -88,14 +135,16 @@ impl Pipe {
                     self.over = self.body.is_end_stream();
                     // trailers say nothing in these protocols
                     if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
+                        return Poll::Ready(Some(Ok(Came::Piece(data))));
                     }
                 }
                 Poll::Ready(Some(Err(error))) => return self.fail(error.into()),
                 Poll::Ready(None) => self.over = true,
                 Poll::Pending => {
-                    ready!(self.clock.poll_stalled(cx));
-                    return self.fail(Stalled.into());
+                    return match ready!(self.clock.poll_silence(cx)) {
+                        Silence::Long => Poll::Ready(Some(Ok(Came::Silence))),
+                        Silence::Stalled => self.fail(Stalled.into()),
+                    };
                 }
             }
         }
@@ -103,7 +152,7 @@ impl Pipe {
         Poll::Ready(None)
     }
 
-    fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Bytes, BoxError>>> {
+    fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Came, BoxError>>> {
         self.over = true;
         Poll::Ready(Some(Err(error)))
     }
@@ -126,8 +175,27 @@ pub struct Relay {
     pipe: Option<Pipe>,
     passage: Passage,
     exchange: Exchange,
+    /// The last bytes that went on.
+    tail: Tail,
     /// To be told to the client after what is ready: the answer broke.
     broke: Option<BoxError>,
+}
+
+/// The last bytes of what went to the client, to tell whether an event is under way.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tail([u8; 4]);
+
+impl Tail {
+    fn follow(&mut self, piece: &[u8]) {
+        let last = &piece[piece.len().saturating_sub(4)..];
+        self.0.rotate_left(last.len());
+        self.0[4 - last.len()..].copy_from_slice(last);
+    }
+
+    /// Nothing went yet, or the last was an empty line.
+    fn ends_an_event(&self) -> bool {
+        self.0 == [0; 4] || [&b"\n\n"[..], b"\r\r", b"\r\n\r\n", b"\n\r\n"].iter().any(|end| self.0.ends_with(end))
+    }
 }
 
 /// The answer to the client, its body observed.
@@ -145,8 +213,15 @@ pub(crate) fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBo
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     tell(response.headers_mut(), &exchange);
-    let pipe = body.map(|body| Pipe::new(body, exchange.prepared.pool.timeouts, None));
-    let mut relay = Relay { ready: VecDeque::new(), pipe, passage, exchange, broke: None };
+    let events = exchange.reads_events();
+    let pipe = body.map(|body| {
+        let mut pipe = Pipe::new(body, exchange.prepared.pool.timeouts, None);
+        if !events {
+            pipe.clock = pipe.clock.without_comments();
+        }
+        pipe
+    });
+    let mut relay = Relay { ready: VecDeque::new(), pipe, passage, exchange, tail: Tail::default(), broke: None };
     for piece in held {
         relay.pass(piece);
     }
@@ -161,14 +236,20 @@ impl Relay {
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
+                self.tail.follow(&piece);
                 return Poll::Ready(Some(Ok(piece)));
             }
             if let Some(error) = self.broke.take() {
                 return Poll::Ready(Some(Err(error)));
             }
             let Some(pipe) = &mut self.pipe else { return Poll::Ready(None) };
-            match ready!(pipe.poll_data(cx)) {
-                Some(Ok(piece)) => {
+            match ready!(pipe.poll_came(cx)) {
+                // Inside an event nothing can be said.
+                Some(Ok(Came::Silence)) if self.tail.ends_an_event() => {
+                    return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE))));
+                }
+                Some(Ok(Came::Silence)) => {}
+                Some(Ok(Came::Piece(piece))) => {
                     let over = pipe.is_over();
                     self.exchange.see(&piece);
                     self.pass(piece);

@@ -5,7 +5,7 @@ use crate::table::Prepared;
 use crate::upstream::pool::{Authorization, Manners, X_API_KEY};
 use bytes::Bytes;
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
-use coalmine_wire::dialect::Dialect;
+use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::headers::{connection_names, ends_at_gateway, is_hop_by_hop};
 use coalmine_wire::openai::{self, AskUsage, ChatRequest, Patch, PatchError};
 use coalmine_wire::translate::{self, Told, Untranslatable};
@@ -60,7 +60,7 @@ pub(crate) fn prepare(version: &Version, dialect: Dialect) -> Result<Patch, Patc
             PromptMode::Prepend => openai::PromptMode::Prepend,
             PromptMode::Append => openai::PromptMode::Append,
         };
-        patch = patch.with_prompt(mode, &prompt.text);
+        patch = patch.with_prompt(mode, &prompt.text)?;
     }
     if let Some(tools) = &version.tools {
         let mode = match tools.mode {
@@ -75,22 +75,36 @@ pub(crate) fn prepare(version: &Version, dialect: Dialect) -> Result<Patch, Patc
     Ok(patch)
 }
 
-/// Puts a version into a request, in the dialect of its provider.
-pub(crate) fn rewrite(prepared: &Prepared, chat: &ChatRequest<'_>, body: &Bytes) -> Result<Rewritten, Untranslatable> {
+/// Why a version is not asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unsaid {
+    /// The provider's dialect cannot say what the request says.
+    #[error("is answered by a provider that speaks {0}: {1}")]
+    ByProvider(&'static str, #[source] Untranslatable),
+    /// The client's dialect has no place for what the version sets.
+    #[error("cannot be asked like this: {0}")]
+    ByVersion(#[source] PatchError),
+}
+
+/// Puts a version into a request, in a dialect of its provider.
+pub(crate) fn rewrite(prepared: &Prepared, chat: &ChatRequest<'_>, body: &Bytes) -> Result<Rewritten, Unsaid> {
     let ask = match prepared.pool.stream_usage {
         StreamUsage::Ask => AskUsage::Inject,
         StreamUsage::Leave => AskUsage::Leave,
     };
     let manners = &prepared.pool.manners;
-    if manners.dialect == chat.dialect {
-        let patched = prepared.patch.apply(chat, ask);
+    let dialect = prepared.asked_in(chat.dialect);
+    let patch = prepared.patch(dialect).map_err(|error| Unsaid::ByVersion(error.clone()))?;
+    if dialect == chat.dialect {
+        let patched = patch.apply(chat, ask);
         let strip = if patched.usage_injected { StripUsage::Yes } else { StripUsage::No };
         let body = patched.body.map_or_else(|| body.clone(), Bytes::from);
         return Ok(Rewritten { body, wording: Wording::Own(strip) });
     }
-    let translated = translate::request(chat, manners.terms)?;
-    let patched = match ChatRequest::read_as(manners.dialect, &translated) {
-        Ok(read) => prepared.patch.apply(&read, ask).body,
+    let unsaid = |why| Unsaid::ByProvider(dialect.as_str(), why);
+    let translated = translate::request(chat, manners.terms).map_err(unsaid)?;
+    let patched = match ChatRequest::read_as(dialect, &translated) {
+        Ok(read) => patch.apply(&read, ask).body,
         // What was just written is a request.
         Err(_) => None,
     };
@@ -121,27 +135,27 @@ impl Outbound {
             Authorization::Own(name, value) => {
                 headers.insert(name.clone(), value.clone());
             }
-            Authorization::Client => self.show_client_key(manners.dialect, headers),
+            Authorization::Client => self.show_client_key(manners.dialect.family(), headers),
             Authorization::None => {}
         }
-        match (manners.dialect, self.dialect) {
-            (Dialect::Messages, _) => speak_messages(&manners.betas, headers),
-            (Dialect::Chat, Some(Dialect::Messages)) => leave_out("anthropic-", headers),
-            (Dialect::Chat, Some(Dialect::Chat) | None) => {}
+        match (manners.dialect.family(), self.dialect.map(Dialect::family)) {
+            (Family::Anthropic, _) => speak_messages(&manners.betas, headers),
+            (Family::OpenAi, Some(Family::Anthropic)) => leave_out("anthropic-", headers),
+            (Family::OpenAi, Some(Family::OpenAi) | None) => {}
         }
         request
     }
 
     /// The client's own key, in the form that the provider's dialect has.
-    fn show_client_key(&self, dialect: Dialect, headers: &mut HeaderMap) {
-        match (&self.client_authorization, &self.client_key, dialect) {
-            (_, Some(key), Dialect::Messages) => {
+    fn show_client_key(&self, family: Family, headers: &mut HeaderMap) {
+        match (&self.client_authorization, &self.client_key, family) {
+            (_, Some(key), Family::Anthropic) => {
                 headers.insert(X_API_KEY, key.clone());
             }
             (Some(bearer), ..) => {
                 headers.insert(header::AUTHORIZATION, bearer.clone());
             }
-            (None, Some(key), Dialect::Chat) => {
+            (None, Some(key), Family::OpenAi) => {
                 let bearer = [b"Bearer ", key.as_bytes()].concat();
                 if let Ok(mut bearer) = HeaderValue::from_bytes(&bearer) {
                     bearer.set_sensitive(true);

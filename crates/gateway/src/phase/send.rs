@@ -12,18 +12,17 @@
 
 use crate::answer::Refusal;
 use crate::phase::observe::{Contract, Exchange, StreamOrBody};
-use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Wording, rewrite};
+use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Unsaid, Wording, rewrite};
 use crate::table::Prepared;
-use crate::upstream::pool::{CHAT, MESSAGES, Trouble};
+use crate::upstream::pool::Trouble;
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
 use bytes::Bytes;
 use coalmine_core::tally::{Cause, Ending};
 use coalmine_core::traffic::pin::Arm;
-use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{BODY_MAX_BYTES, ChatRequest, UsageStripper};
-use coalmine_wire::translate::{BodyEnd, Translator, Untranslatable};
+use coalmine_wire::translate::{BodyEnd, Translator};
 use http::{HeaderMap, StatusCode, header, response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -74,8 +73,8 @@ enum Came {
     Refused(Answer),
     /// The version failed.
     Failed(Cause, Result<Answer, Trouble>),
-    /// It was not asked: its provider's dialect cannot say what the request says.
-    Unsaid(Untranslatable),
+    /// It was not asked: it cannot be.
+    Unsaid(Unsaid),
 }
 
 /// Whether a canary's answer is held back until it has begun for good.
@@ -96,7 +95,7 @@ pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Res
         budget.pay_in();
     }
     let stable = exchange.route.prepared(exchange.route.table.stable).cloned();
-    let stable = stable.filter(|stable| stable.id != assigned.id && question.chat.provider_state.is_none());
+    let stable = stable.filter(|stable| stable.id != assigned.id && assigned.gives_way_to(stable, question.chat));
     let hold = if budget.is_some() && stable.is_some() { Hold::UntilContent } else { Hold::No };
     let came = attempt(exchange, &assigned, question, hold).await;
     if let Came::Fine(answer) = came {
@@ -175,8 +174,7 @@ fn deliver(exchange: &mut Exchange, came: Came, refused: impl FnOnce(&Exchange) 
         Came::Fine(answer) => Ok(answer),
         Came::Unsaid(why) => {
             exchange.decide(Ending::ClientError);
-            let (route, dialect) = (&exchange.route.name, exchange.prepared.pool.manners.dialect.as_str());
-            let message = format!("route '{route}' is answered by a provider that speaks {dialect}: {why}");
+            let message = format!("route '{}' {why}", exchange.route.name);
             Err(Refusal::new(Problem::BadRequest, message))
         }
         Came::Refused(answer) => {
@@ -216,10 +214,9 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Que
         Ok(rewritten) => rewritten,
         Err(why) => return Came::Unsaid(why),
     };
-    let path = match (rewritten.wording, version.pool.manners.dialect) {
-        (Wording::Own(_), _) => question.path,
-        (Wording::Translated(_), Dialect::Chat) => CHAT,
-        (Wording::Translated(_), Dialect::Messages) => MESSAGES,
+    let path = match rewritten.wording {
+        Wording::Own(_) => question.path,
+        Wording::Translated(_) => version.pool.manners.dialect.path(),
     };
     let own = version.id == exchange.prepared.id;
     let pool = &version.pool;
@@ -277,7 +274,7 @@ async fn begin(
     mut answer: Answer,
     hold: Hold,
 ) -> Came {
-    let dialect = version.pool.manners.dialect;
+    let dialect = version.asked_in(question.chat.dialect);
     if is_encoded(&answer.parts.headers) {
         // unasked for: it can be passed on, and neither read nor changed
         answer.passage = Passage::AsIs;
@@ -295,10 +292,10 @@ async fn begin(
         Wording::Translated(_) => ChatRequest::read_as(dialect, &rewritten.body).ok(),
     };
     let tools = match rewritten.wording {
-        Wording::Own(_) => version.patch.tools_for(question.chat),
+        Wording::Own(_) => version.patch(dialect).ok().and_then(|patch| patch.tools_for(question.chat)),
         Wording::Translated(_) => asked.as_ref().and_then(ChatRequest::tools).map(Cow::Borrowed),
     };
-    exchange.watch(version, &Contract { tools, format: question.chat.response_format() }, shape);
+    exchange.watch(version, dialect, &Contract { tools, format: question.chat.response_format() }, shape);
     let Some(body) = answer.body.take() else { return Came::Fine(answer) };
     if let Wording::Translated(told) = rewritten.wording {
         let now_s = exchange.gateway.clock.now().0 / 1_000;

@@ -6,7 +6,7 @@ use crate::ports::Clock;
 use crate::upstream::breaker::Breaker;
 use bytes::Bytes;
 use coalmine_core::id::ProviderName;
-use coalmine_wire::dialect::Dialect;
+use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::translate::{LimitName, Terms};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
@@ -21,9 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The paths that nearly every request has.
-pub(crate) const CHAT: &str = "/chat/completions";
-pub(crate) const MESSAGES: &str = "/messages";
 /// Where Anthropic's dialect has the key.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// `max_tokens` of messages, where neither client nor version says: they must have one.
@@ -34,11 +31,19 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// How a provider is spoken to.
 #[derive(Debug)]
 pub(crate) struct Manners {
+    /// How it is asked for a turn of a conversation.
     pub(crate) dialect: Dialect,
     pub(crate) betas: Betas,
     pub(crate) authorization: Authorization,
     /// For requests that come in the other dialect.
     pub(crate) terms: Terms,
+}
+
+impl Manners {
+    /// Whether a request in this dialect can be sent as it is.
+    pub(crate) fn speak(&self, dialect: Dialect) -> bool {
+        self.dialect.family() == dialect.family()
+    }
 }
 
 /// One provider's connections and manners.
@@ -72,8 +77,8 @@ struct Address {
     scheme: Scheme,
     authority: Authority,
     path: String,
-    chat: Uri,
-    messages: Uri,
+    /// The paths that nearly every request has, in the order of [`Dialect::ALL`].
+    known: Vec<Uri>,
     breaker: Breaker,
 }
 
@@ -162,9 +167,9 @@ impl Pool {
             .build(tls.wrap_connector(http));
         let authorization = match &provider.credential {
             Credential::Bearer(key) => {
-                let (header, text) = match provider.kind.dialect() {
-                    Dialect::Chat => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
-                    Dialect::Messages => (X_API_KEY, key.expose().to_owned()),
+                let (header, text) = match provider.kind.family() {
+                    Family::OpenAi => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
+                    Family::Anthropic => (X_API_KEY, key.expose().to_owned()),
                 };
                 let mut value = HeaderValue::from_str(&text).map_err(|_| ProviderError::BadKey(name.clone()))?;
                 value.set_sensitive(true);
@@ -278,17 +283,15 @@ impl Address {
             return None;
         }
         let path = uri.path().trim_end_matches('/').to_owned();
-        let (chat, messages) = (Uri::default(), Uri::default());
-        let mut address = Self { scheme, authority, path, chat, messages, breaker: Breaker::default() };
-        address.chat = address.uri(CHAT)?;
-        address.messages = address.uri(MESSAGES)?;
+        let mut address = Self { scheme, authority, path, known: Vec::new(), breaker: Breaker::default() };
+        address.known = Dialect::ALL.into_iter().map(|dialect| address.uri(dialect.path())).collect::<Option<_>>()?;
         Some(address)
     }
 
     fn uri(&self, path: &str) -> Option<Uri> {
-        let known = [(CHAT, &self.chat), (MESSAGES, &self.messages)];
-        if let Some((_, uri)) = known.iter().find(|(known, uri)| path == *known && uri.path() != "/") {
-            return Some((*uri).clone());
+        let known = Dialect::ALL.iter().zip(&self.known).find(|(dialect, _)| dialect.path() == path);
+        if let Some((_, uri)) = known {
+            return Some(uri.clone());
         }
         let mut full = String::with_capacity(self.path.len() + path.len());
         full.push_str(&self.path);
@@ -316,11 +319,11 @@ mod tests {
     #[test]
     fn an_address_stands_for_v1() {
         let address = Address::parse("https://api.openai.com/v1/").unwrap();
-        assert_eq!(address.uri(CHAT).unwrap().to_string(), "https://api.openai.com/v1/chat/completions");
+        assert_eq!(address.uri("/chat/completions").unwrap().to_string(), "https://api.openai.com/v1/chat/completions");
         assert_eq!(address.uri("/models?x=1").unwrap().to_string(), "https://api.openai.com/v1/models?x=1");
         let bare = Address::parse("http://127.0.0.1:9001").unwrap();
-        assert_eq!(bare.uri(CHAT).unwrap().to_string(), "http://127.0.0.1:9001/chat/completions");
-        assert_eq!(bare.uri(MESSAGES).unwrap().to_string(), "http://127.0.0.1:9001/messages");
+        assert_eq!(bare.uri("/chat/completions").unwrap().to_string(), "http://127.0.0.1:9001/chat/completions");
+        assert_eq!(bare.uri("/messages").unwrap().to_string(), "http://127.0.0.1:9001/messages");
         for bad in ["", "api.openai.com/v1", "ftp://x/v1", "http://u:p@x/v1", "http://x/v1?k=v", "http://"] {
             assert!(Address::parse(bad).is_none(), "{bad}");
         }

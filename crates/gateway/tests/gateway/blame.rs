@@ -145,10 +145,20 @@ async fn an_overload_of_a_shared_provider_is_passed_on() {
 async fn a_request_bound_to_provider_state_stays_with_its_version() {
     let world = World::new(vec![ok("fine")], vec![error(500, "")]).await;
     world.release(10_000).await;
-    let bound =
-        r#"{"model":"support","messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"f-1"}}]}]}"#;
+    assert_eq!(world.chat("s-1", ASK).await.status, 200, "stable may answer what begins");
+    let bound = r#"{"model":"support","messages":[{"role":"user","content":"a"},{"role":"assistant","audio":{"id":"audio_1"}},{"role":"user","content":"b"}]}"#;
     assert_eq!(world.chat("s-1", bound).await.status, 500);
-    assert_eq!(world.stable.count(), 0);
+    assert_eq!(world.stable.count(), 1, "and not what goes on from the canary's own answer");
+}
+
+#[tokio::test]
+async fn what_lies_with_one_provider_goes_to_stable_and_counts_in_neither_arm() {
+    let world = World::new(vec![ok("fine")], vec![ok("not asked")]).await;
+    world.release(10_000).await;
+    let file =
+        r#"{"model":"support","messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"f-1"}}]}]}"#;
+    assert_eq!(world.chat("s-1", file).await.header("x-coalmine-arm"), "stable");
+    assert_eq!((world.turns(1).await[0].member.clone(), world.canary.count()), (None, 0));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod quotas;
 mod secrecy;
 mod sessions;
 mod support;
+mod surfaces;
 mod translated;
 mod traps {
     mod framing;

@@ -129,6 +129,7 @@ impl<'a, 'd> Run<'a, 'd> {
             customer: data.stable.get(drawn.stable).and_then(|session| session.customer.as_ref()),
             opening: Opening::First,
             eligibility: Eligibility::Eligible,
+            bound: None,
             pin: None,
             forced: None,
             ceiling: WeightBp::FULL,

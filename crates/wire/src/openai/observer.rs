@@ -162,10 +162,22 @@ impl Observer {
         if piece.is_empty() { Progress::Nothing } else { Progress::Content }
     }
 
+    /// Whether what is read is a stream of events.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.stream
+    }
+
     /// Whether any content has come yet: until then nothing was delivered that a person has seen.
     #[must_use]
     pub fn content_begun(&self) -> bool {
         if self.stream { self.answer.contents > 0 } else { !self.body.is_empty() || self.body_overflowed }
+    }
+
+    /// The id that a later request may name this response by, as soon as it is told.
+    #[must_use]
+    pub fn response_id(&self) -> Option<&str> {
+        self.answer.response_id.as_deref()
     }
 
     /// Whether the stream has said all: every choice has ended, or an error came. What still comes is

@@ -170,7 +170,8 @@ const RESERVED: [&str; 10] = [
     "prompt",
 ];
 /// The parameters that counting tokens takes, beside what is asked.
-const COUNTED: [&str; 4] = ["thinking", "tool_choice", "output_config", "context_management"];
+const COUNTED: [&str; 6] =
+    ["thinking", "tool_choice", "output_config", "context_management", "parallel_tool_calls", "truncation"];
 
 impl Patch {
     /// For requests of one dialect, which is the provider's.
@@ -185,6 +186,12 @@ impl Patch {
         let mut counting = self.clone();
         counting.params.retain(|param| COUNTED.contains(&param.name.as_str()));
         counting
+    }
+
+    /// The same for a request that makes what was said shorter, which takes nothing but model and prompt.
+    #[must_use]
+    pub fn for_compacting(&self) -> Self {
+        Self { tools: None, params: Vec::new(), nested: Vec::new(), ..self.clone() }
     }
 
     /// Sets the model.
@@ -203,7 +210,9 @@ impl Patch {
         let quoted = quoted(text);
         let part: &[u8] = match self.dialect {
             Dialect::Responses => br#"{"type":"input_text","text":"#,
-            _ => br#"{"type":"text","text":"#,
+            Dialect::Chat | Dialect::Messages | Dialect::Embeddings | Dialect::Completions => {
+                br#"{"type":"text","text":"#
+            }
         };
         self.prompt = Some(Prompt {
             mode,

@@ -271,7 +271,9 @@ impl<'a> ChatRequest<'a> {
         }
         let format = match self.dialect {
             Dialect::Responses => self.value("text").and_then(|text| json::member(text, "format")),
-            _ => self.value("response_format"),
+            Dialect::Chat | Dialect::Messages | Dialect::Embeddings | Dialect::Completions => {
+                self.value("response_format")
+            }
         };
         let Some(format) = format else { return ResponseFormat::Text };
         match json::member(format, "type").and_then(json::text).as_deref() {
@@ -441,7 +443,7 @@ fn parts(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> 
                     scanner.skip()?;
                     turns.refer(ProviderState::Sealed);
                 }
-                _ => {
+                Kind::Object | Kind::Array | Kind::String | Kind::Number | Kind::Bool | Kind::Null => {
                     scanner.skip()?;
                 }
             }

@@ -5,7 +5,7 @@ use super::stream_to_chat::ToChat;
 use super::stream_to_messages::ToMessages;
 use super::{from_chat, from_messages};
 use crate::anthropic;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Family};
 use crate::json;
 use crate::openai::errors::{self, Problem};
 use crate::sse::Splitter;
@@ -48,10 +48,10 @@ impl Translator {
     #[must_use]
     pub fn stream(from: Dialect, created_s: u64, usage: Told) -> Self {
         let splitter = Splitter::default();
-        Self(match from {
-            Dialect::Messages => Kind::ToChat(splitter, Box::new(ToChat::new(created_s, usage))),
+        Self(match from.family() {
+            Family::Anthropic => Kind::ToChat(splitter, Box::new(ToChat::new(created_s, usage))),
             // Of OpenAI's dialects chat completions alone are ever translated.
-            _ => Kind::ToMessages(splitter, Box::default()),
+            Family::OpenAi => Kind::ToMessages(splitter, Box::default()),
         })
     }
 
@@ -65,9 +65,9 @@ impl Translator {
     /// other cannot.
     #[must_use]
     pub fn whole(from: Dialect, body: &[u8], created_s: u64) -> Option<Vec<u8>> {
-        match from {
-            Dialect::Messages => from_messages::body(body, created_s),
-            _ => from_chat::body(body),
+        match from.family() {
+            Family::Anthropic => from_messages::body(body, created_s),
+            Family::OpenAi => from_chat::body(body),
         }
     }
 
@@ -107,9 +107,9 @@ impl Translator {
     /// Ends with the body.
     pub fn finish(&mut self, end: BodyEnd, out: &mut Vec<u8>) {
         match &mut self.0 {
-            Kind::Error { from, status, held } => out.extend_from_slice(&match from {
-                Dialect::Messages => error_to_chat(held),
-                _ => error_to_messages(held, *status),
+            Kind::Error { from, status, held } => out.extend_from_slice(&match from.family() {
+                Family::Anthropic => error_to_chat(held),
+                Family::OpenAi => error_to_messages(held, *status),
             }),
             Kind::ToChat(splitter, stream) => {
                 splitter.finish(|event| {

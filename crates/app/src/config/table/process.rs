@@ -307,6 +307,12 @@ pub static LIMITS: Section = Section {
         Key::default("idle_timeout", DURATION, "5m", "An upstream's longest silence inside an answer."),
         Key::default("total_timeout", DURATION, "1h", "An upstream's time for a whole answer."),
         Key::default(
+            "keep_alive",
+            DURATION,
+            "30s",
+            "After so long a silence inside a stream the client is sent a comment; `0s`: never.",
+        ),
+        Key::default(
             "rescue_hold",
             DURATION,
             "20s",

@@ -60,6 +60,7 @@ fn ask(unit: UnitKey, pin: Option<&Pin>) -> Asked<'_> {
         customer: None,
         opening: Opening::First,
         eligibility: Eligibility::Eligible,
+        bound: None,
         pin,
         forced: None,
         ceiling: WeightBp::FULL,
@@ -374,4 +375,26 @@ fn what_one_version_cannot_be_asked_goes_to_stable_and_counts_in_neither_arm() {
         let next = assign(&table, &ask(unit(number), Some(&began)));
         assert_eq!((next.version, next.member), (began.version, began.member));
     }
+}
+
+/// What only its maker's provider can resolve stays with the maker, through a rollback too, and counts in
+/// neither arm from then on.
+#[test]
+fn t36_what_is_bound_stays_with_its_maker() {
+    let running = table(&[5_000]);
+    let canary = unit_of(&running, Arm::Canary);
+    let pin = pin_made(&running, canary);
+    let bound = |version, pin| Asked { bound: Some(version), ..ask(canary, pin) };
+    let stays = assign(&running, &bound(CANARY, Some(&pin)));
+    assert_eq!((stays.version, stays.reason, &stays.member), (CANARY, Reason::Pinned, &pin.member));
+    let rolled_back = over(table(&[5_000]), Reach::CanaryArm, MONDAY);
+    assert_eq!(assign(&rolled_back, &ask(canary, Some(&pin))).reason, Reason::MovedByRollback);
+    let kept = assign(&rolled_back, &bound(CANARY, Some(&pin)));
+    assert_eq!((kept.version, kept.reason, kept.member, kept.pin), (CANARY, Reason::Bound, None, PinChange::Touch));
+    let rescued = assign(&running, &bound(STABLE, Some(&pin)));
+    assert_eq!((rescued.version, rescued.arm, rescued.member), (STABLE, Arm::Stable, None));
+    let unpinned = assign(&running, &bound(CANARY, None));
+    assert_eq!((unpinned.version, unpinned.reason, unpinned.member), (CANARY, Reason::Bound, None));
+    let gone = crate::version::VersionId([9; 32]);
+    assert_eq!(assign(&running, &bound(gone, Some(&pin))).reason, Reason::Pinned, "what is gone binds nobody");
 }

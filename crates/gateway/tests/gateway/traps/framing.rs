@@ -3,8 +3,12 @@
 use crate::support::*;
 use coalmine_core::tally::{Check, Ending};
 use coalmine_gateway::config::{ProviderKind, StreamUsage};
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 /// However the bytes are cut, the client gets them all and they mean the same.
 #[tokio::test]
@@ -218,4 +222,69 @@ async fn t08_a_chunked_request_goes_on_with_its_length() {
     let sent = &world.stable.received()[0];
     assert_eq!((sent.header("transfer-encoding"), sent.header("x-hop"), sent.header("connection")), (None, None, None));
     assert_eq!(sent.json()["model"], "model-s");
+}
+
+/// A comment keeps a silent stream alive, between events and never inside one.
+#[tokio::test]
+async fn t10_a_keep_alive_stands_between_events_and_never_inside_one() {
+    let (whole, half) = (delta("a"), delta("b"));
+    let (begin, rest) = half.split_at(20);
+    let go: Vec<Arc<Notify>> = (0..2).map(|_| Arc::default()).collect();
+    let script = vec![
+        write(STREAM_HEAD),
+        write(chunk(&whole)),
+        Step::Wait(go[0].clone()),
+        write(chunk(begin)),
+        Step::Wait(go[1].clone()),
+        write(chunk([rest, &finish(), &done()].concat())),
+        write(STREAM_END),
+    ];
+    let world = World::with(vec![script], vec![], |config| {
+        for provider in config.providers.values_mut() {
+            provider.timeouts.keep_alive = Some(Duration::from_millis(10));
+            // nothing is held back, so that half an event is on its way
+            provider.stream_usage = StreamUsage::Leave;
+        }
+    })
+    .await;
+    world.release(0).await;
+    let mut answer = world.send(world.request("/v1/chat/completions", &[("x-session-id", "s")], ASK_STREAM)).await;
+    let mut got = Vec::new();
+    let mut comments = 0;
+    while comments < 3 {
+        let frame = soon("a comment", answer.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap();
+        comments += usize::from(frame == ": keep-alive\n\n");
+        got.extend_from_slice(&frame);
+    }
+    go[0].notify_one();
+    while !got.ends_with(begin.as_bytes()) {
+        got.extend_from_slice(&soon("half", answer.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap());
+    }
+    // silence inside an event: whatever was due meanwhile must not stand in it
+    assert!(tokio::time::timeout(Duration::from_millis(60), answer.body_mut().frame()).await.is_err());
+    go[1].notify_one();
+    got.extend_from_slice(&Answer::of(answer).await.body.unwrap());
+    let got = String::from_utf8(got).unwrap();
+    assert_eq!(got.replace(": keep-alive\n\n", ""), [whole, half, finish(), done()].concat());
+    assert!(world.turns(1).await[0].outcome.ending == Ending::Complete);
+}
+
+/// A body that is no stream of events is left alone.
+#[tokio::test]
+async fn t10_a_body_that_is_no_stream_gets_no_comment() {
+    let go = Arc::new(Notify::new());
+    let text = completion("late");
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", text.len());
+    let world = World::with(vec![vec![write(head), Step::Wait(go.clone()), write(&text)]], vec![], |config| {
+        config
+            .providers
+            .values_mut()
+            .for_each(|provider| provider.timeouts.keep_alive = Some(Duration::from_millis(5)));
+    })
+    .await;
+    world.release(0).await;
+    let mut answer = world.send(world.request("/v1/chat/completions", &[("x-session-id", "s")], ASK)).await;
+    assert!(tokio::time::timeout(Duration::from_millis(40), answer.body_mut().frame()).await.is_err());
+    go.notify_one();
+    assert_eq!(Answer::of(answer).await.text(), text);
 }

@@ -2,6 +2,7 @@
 
 use crate::messages;
 use crate::support::*;
+use crate::surfaces;
 use coalmine_core::tally::{Cause, Check, Ending, Presence, ServedBy};
 use coalmine_gateway::config::StreamUsage;
 use coalmine_wire::prices::{Price, Prices, Rate};
@@ -96,6 +97,21 @@ async fn t14_an_error_after_200_is_a_failure() {
     let world = messages::world(vec![script], vec![]).await;
     world.release(0).await;
     assert!(messages::ask(&world, "s", messages::ASK_STREAM).await.text().ends_with(&late));
+    assert_eq!(world.turns(1).await[0].outcome.ending, Ending::Failed(Cause::InBand));
+    let failed = surfaces::named(
+        "response.failed",
+        serde_json::json!({"response": {"id": "r", "object": "response", "status": "failed", "error": {"code": "server_error"}, "output": []}}),
+    );
+    let begun = &surfaces::events("r", &["half"])[..3];
+    let world = World::new(vec![stream_of(&[begun, &[failed]].concat())], vec![]).await;
+    world.release(0).await;
+    surfaces::post(
+        &world,
+        "/v1/responses",
+        "s",
+        &serde_json::json!({"model": "support", "input": "Hi", "stream": true}),
+    )
+    .await;
     assert_eq!(world.turns(1).await[0].outcome.ending, Ending::Failed(Cause::InBand));
 }
 

@@ -90,7 +90,7 @@ fn signed_thinking_is_sealed_too() {
 
 #[test]
 fn a_response_is_found_by_its_id_within_its_scope() {
-    let key = |scope: &[u8], id| Chain::new(&[9; 32], scope).response(id);
+    let key = |scope: &[u8], id| Chain::new(&[9; 32], scope).responses().of(id);
     assert_eq!(key(b"a", "resp_1"), key(b"a", "resp_1"));
     assert_ne!(key(b"a", "resp_1"), key(b"a", "resp_2"));
     assert_ne!(key(b"a", "resp_1"), key(b"b", "resp_1"));
