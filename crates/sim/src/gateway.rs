@@ -351,6 +351,7 @@ impl<'a> Gateway<'a> {
             | Reason::OutsideCohorts
             | Reason::NoRelease
             | Reason::NoIdentity
+            | Reason::Bound
             | Reason::Forced => self.counts.strayed += 1,
         }
     }

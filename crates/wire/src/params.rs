@@ -4,6 +4,7 @@
 //! Anthropic's (messages), and those of the servers that speak like OpenAI and take more.
 
 use crate::dialect::{Dialect, Family};
+use std::collections::BTreeSet;
 
 /// How a parameter stands to a dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +233,27 @@ pub fn of(dialect: Dialect) -> &'static [&'static str] {
 #[must_use]
 pub fn of_servers() -> &'static [&'static str] {
     &SERVERS
+}
+
+/// All that a provider takes. `own_host`: it is OpenAI's own service, which refuses what it does not know;
+/// other servers that speak like it take more.
+#[must_use]
+pub fn taken_by(family: Family, own_host: OwnHost) -> BTreeSet<&'static str> {
+    let spoken = Dialect::ALL.into_iter().filter(|dialect| dialect.family() == family);
+    let servers = match (family, own_host) {
+        (Family::OpenAi, OwnHost::No) => of_servers(),
+        (Family::OpenAi, OwnHost::Yes) | (Family::Anthropic, _) => &[],
+    };
+    spoken.flat_map(of).chain(servers).copied().collect()
+}
+
+/// Whether a provider is the one that a dialect is named after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnHost {
+    /// It is.
+    Yes,
+    /// It speaks like it.
+    No,
 }
 
 /// Whether a provider of the family has a dialect that knows this parameter.

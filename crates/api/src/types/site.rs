@@ -15,6 +15,10 @@ pub struct SiteView {
     /// The configured providers.
     #[schema(value_type = Vec<String>)]
     pub providers: BTreeSet<ProviderName>,
+    /// The parameters that versions may set, by provider.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub params: BTreeMap<ProviderName, BTreeSet<String>>,
     /// Named sets of customers.
     #[schema(value_type = Object)]
     pub cohorts: BTreeMap<String, BTreeSet<CustomerId>>,

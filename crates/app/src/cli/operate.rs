@@ -60,6 +60,7 @@ pub async fn read_release(client: &Client, file: &Path) -> Result<ReleaseSpec> {
     let background = Background {
         routes: site.routes.into_iter().map(route).collect(),
         providers: site.providers,
+        params: site.params,
         cohorts: site.cohorts,
         tags: site.tags,
         priced: site.priced,

@@ -148,6 +148,9 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
     if let Some(betas) = &provider.anthropic_beta {
         out.line(2, format!("anthropic_beta: {}", list(betas.iter().map(|flag| quoted(flag)))));
     }
+    if !provider.extra_params.is_empty() {
+        out.line(2, format!("extra_params: {}", list(provider.extra_params.iter().map(|name| quoted(name)))));
+    }
     out.line(2, "upstreams:");
     for upstream in &provider.upstreams {
         let region = upstream.region.as_ref().map_or(String::new(), |region| format!(", region: {}", quoted(region)));

@@ -8,12 +8,14 @@ use crate::config::scalar::{self, CustomerSource, SecretPlace, SessionSource, St
 use crate::config::secret::{Secret, Surroundings};
 use crate::config::table::process::PROCESS;
 use crate::config::tree::{self, Value};
-use crate::config::version::{self, Place, listed};
+use crate::config::version::{self, Answering, Place, listed};
 use coalmine_core::id::{Actor, CustomerId, ProviderName, RouteName};
 use coalmine_core::key::{Quota, Usd};
 use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::Version;
+use coalmine_wire::dialect::Family;
+use coalmine_wire::params::{self, OwnHost};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -78,8 +80,28 @@ pub struct Provider {
     pub stream_usage: bool,
     /// The `anthropic-beta` flags that it is told; `None`: all that clients send.
     pub anthropic_beta: Option<BTreeSet<String>>,
+    /// Parameters that it takes beside those that are known.
+    pub extra_params: BTreeSet<String>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
+}
+
+impl Provider {
+    /// All parameters that a version may set with it.
+    #[must_use]
+    pub fn params(&self) -> BTreeSet<String> {
+        let own = |upstream: &Upstream| {
+            let host = upstream.url.split('/').nth(2).unwrap_or_default();
+            host == "api.openai.com" || host.ends_with(".azure.com")
+        };
+        let own_host = if self.upstreams.iter().all(own) { OwnHost::Yes } else { OwnHost::No };
+        let family = match self.kind {
+            ProviderKind::OpenAi => Family::OpenAi,
+            ProviderKind::Anthropic => Family::Anthropic,
+        };
+        let known = params::taken_by(family, own_host).into_iter().map(str::to_owned);
+        known.chain(self.extra_params.iter().cloned()).collect()
+    }
 }
 
 /// The dialect of a provider.
@@ -258,6 +280,7 @@ impl Process {
         Background {
             routes: self.routes.iter().map(route).collect(),
             providers: self.providers.keys().cloned().collect(),
+            params: self.providers.iter().map(|(name, provider)| (name.clone(), provider.params())).collect(),
             cohorts: self.cohorts.clone(),
             tags,
             priced: self.prices.keys().cloned().collect(),
@@ -274,7 +297,8 @@ impl Reader<'_> {
     fn process(&self, fields: &Fields<'_>) -> Option<Process> {
         let providers = self.providers(fields);
         let names: BTreeSet<ProviderName> = fields.named("providers").iter().map(|(name, _)| (*name).into()).collect();
-        let routes = self.routes(fields, &names);
+        let params = providers.iter().flatten().map(|(name, provider)| (name.clone(), provider.params())).collect();
+        let routes = self.routes(fields, &Answering { providers: &names, params: &params });
         let customers = self.customers(fields);
         let cohorts = cohorts(fields, &customers);
         let client_keys = self.secrets(fields, "client_keys");
@@ -368,6 +392,7 @@ impl Reader<'_> {
             send_client_key,
             stream_usage: fields.switch("stream_usage")?,
             anthropic_beta,
+            extra_params: fields.words("extra_params").into_iter().map(|name| name.value.to_owned()).collect(),
             upstreams: upstreams?,
         })
     }
@@ -420,7 +445,7 @@ impl Reader<'_> {
         }
     }
 
-    fn routes(&self, fields: &Fields<'_>, providers: &BTreeSet<ProviderName>) -> Option<BTreeMap<RouteName, Route>> {
+    fn routes(&self, fields: &Fields<'_>, providers: &Answering<'_>) -> Option<BTreeMap<RouteName, Route>> {
         let named = fields.named("routes");
         if named.is_empty() && fields.node("routes").is_some_and(|node| matches!(node.value.value, Value::Map(_))) {
             let complaint =
@@ -431,7 +456,7 @@ impl Reader<'_> {
         named.into_iter().map(one).collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn route(&self, fields: &Fields<'_>, providers: &BTreeSet<ProviderName>) -> Option<Route> {
+    fn route(&self, fields: &Fields<'_>, providers: &Answering<'_>) -> Option<Route> {
         let session = fields.words("session").into_iter().filter_map(|text| scalar::session_source(text.value).ok());
         let customer = fields.words("customer").into_iter().filter_map(|text| scalar::customer_source(text.value).ok());
         let mut feedback = BTreeSet::new();

@@ -10,7 +10,7 @@ use crate::config::secret::Surroundings;
 use crate::config::suite::{Purpose, parse_suite};
 use crate::config::table::release::RELEASE;
 use crate::config::tree::{self, Node, Value};
-use crate::config::version::{self, Place, listed};
+use crate::config::version::{self, Answering, Place, listed};
 use crate::config::zone;
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, ProviderName, RouteName};
@@ -39,6 +39,9 @@ pub struct Background {
     pub routes: BTreeMap<RouteName, RouteBackground>,
     /// The configured providers.
     pub providers: BTreeSet<ProviderName>,
+    /// The parameters that each takes, where that is known.
+    #[serde(default)]
+    pub params: BTreeMap<ProviderName, BTreeSet<String>>,
     /// Named sets of customers.
     pub cohorts: BTreeMap<String, BTreeSet<CustomerId>>,
     /// Customers by tag.
@@ -188,7 +191,10 @@ impl Reader<'_> {
 
     fn canary(&self, fields: &Fields<'_>, stable: &Version) -> Option<Version> {
         let section = fields.node("canary").and_then(|_| fields.section("canary"))?;
-        let canary = version::changed(&section, stable, &self.background.providers, self.place)?;
+        let canary = {
+            let Background { providers, params, .. } = self.background;
+            version::changed(&section, stable, &Answering { providers, params }, self.place)?
+        };
         if canary == *stable {
             let what = format!("the canary is the same as the route's stable version {}", stable.id());
             let mend =

@@ -41,9 +41,17 @@ impl Place<'_> {
     }
 }
 
+/// Who may answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answering<'a> {
+    pub(crate) providers: &'a BTreeSet<ProviderName>,
+    /// The parameters that each takes, where that is known.
+    pub(crate) params: &'a BTreeMap<ProviderName, BTreeSet<String>>,
+}
+
 /// A whole version.
-pub(crate) fn whole(fields: &Fields<'_>, providers: &BTreeSet<ProviderName>, place: Place<'_>) -> Option<Version> {
-    let model = model(fields, providers);
+pub(crate) fn whole(fields: &Fields<'_>, answering: &Answering<'_>, place: Place<'_>) -> Option<Version> {
+    let model = model(fields, answering.providers);
     let prompt = prompt_text(fields, place)
         .map(|text| Prompt { mode: prompt_mode(fields).unwrap_or(PromptMode::Replace), text });
     let tools =
@@ -56,6 +64,7 @@ pub(crate) fn whole(fields: &Fields<'_>, providers: &BTreeSet<ProviderName>, pla
         }
     }
     let (provider, model) = model?;
+    known_params(fields, &provider, &params, answering);
     Some(Version { provider, model, prompt, tools, params })
 }
 
@@ -63,12 +72,12 @@ pub(crate) fn whole(fields: &Fields<'_>, providers: &BTreeSet<ProviderName>, pla
 pub(crate) fn changed(
     fields: &Fields<'_>,
     stable: &Version,
-    providers: &BTreeSet<ProviderName>,
+    answering: &Answering<'_>,
     place: Place<'_>,
 ) -> Option<Version> {
     let mut canary = stable.clone();
     if fields.node("model").is_some() {
-        (canary.provider, canary.model) = model(fields, providers)?;
+        (canary.provider, canary.model) = model(fields, answering.providers)?;
     }
     match fields.node("prompt") {
         None => {}
@@ -97,7 +106,36 @@ pub(crate) fn changed(
         (None, _) => {}
     }
     merge_params(fields, &mut canary.params);
+    known_params(fields, &canary.provider, &canary.params, answering);
     Some(canary)
+}
+
+/// Every parameter is one that the provider takes: it would refuse each request, or pass over what is
+/// misspelt, and only customers would tell.
+fn known_params(
+    fields: &Fields<'_>,
+    provider: &ProviderName,
+    params: &BTreeMap<String, JsonText>,
+    answering: &Answering<'_>,
+) {
+    let Some(known) = answering.params.get(provider) else { return };
+    let written = fields.entries("params");
+    for name in params.keys().filter(|name| !known.contains(*name)) {
+        let what = format!("`{name}` is no parameter that provider `{provider}` is known to take");
+        let list = format!("list it under `providers.{provider}.extra_params` if it takes it");
+        match written.iter().find(|(own, _)| own == name) {
+            Some((_, Placed { at, path, .. })) => {
+                let complaint = Complaint::new(what, format!("correct it, or {list}"));
+                let near = nearest(name, known.iter().map(String::as_str));
+                fields.reading.fault(*at, path, complaint, near);
+            }
+            None => {
+                let what = format!("{what}, and it comes from the stable version");
+                let complaint = Complaint::new(what, format!("write `params: {{ {name}: null }}`, or {list}"));
+                fields.fault("params", complaint, None);
+            }
+        }
+    }
 }
 
 fn useless(fields: &Fields<'_>, mode: &'static str, of: &'static str) {

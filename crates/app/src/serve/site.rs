@@ -92,6 +92,7 @@ pub(super) fn view(process: &Process) -> SiteView {
     SiteView {
         routes: background.routes.iter().map(route).collect(),
         providers: background.providers,
+        params: background.params,
         cohorts: background.cohorts,
         tags: background.tags,
         priced: background.priced,

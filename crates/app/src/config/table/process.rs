@@ -123,6 +123,11 @@ pub static PROVIDER: Section = Section {
             Kind::List(&TEXT),
             "Which flags of a client's `anthropic-beta` it is told, for a provider that refuses the others; without it all. For kind `anthropic` only.",
         ),
+        Key::optional(
+            "extra_params",
+            Kind::List(&TEXT),
+            "Names of parameters that it takes beside those that are known; a version may set no others.",
+        ),
         Key::optional("upstreams", Kind::List(&Kind::Section(&UPSTREAM)), "Its addresses, where there are several."),
     ],
 };

@@ -57,3 +57,47 @@ fn s4_a_stage_without_a_weight_is_refused() {
     let told = release(&staged("{ weight: 5%, bake: 1h }, { bake: 24h }")).unwrap_err().to_string();
     assert!(told.contains("stages[1]") && told.contains("weight"), "{told}");
 }
+
+/// What a provider does not take is told before a customer can find out.
+#[test]
+fn a_parameter_that_a_provider_does_not_take_is_refused() {
+    let file = |kind: &str, more: &str, params: &str| {
+        process(&format!(
+            "providers: {{ p: {{ kind: {kind}{more} }} }}\nroutes: {{ r: {{ stable: {{ model: p/m, params: {params} }} }} }}\n"
+        ))
+    };
+    let told = |kind, more, params| file(kind, more, params).unwrap_err().to_string();
+    let misspelt = told("openai", "", "{ temprature: 0.2, max_completion_tokens: 9 }");
+    assert!(misspelt.contains("`temprature` is no parameter that provider `p` is known to take"), "{misspelt}");
+    assert!(misspelt.contains("temperature") && misspelt.contains("providers.p.extra_params"), "{misspelt}");
+    assert!(!misspelt.contains("`max_completion_tokens`"), "{misspelt}");
+    for (kind, params) in [("openai", "{ top_k: 5 }"), ("openai", "{ thinking: {} }"), ("anthropic", "{ seed: 7 }")] {
+        assert!(told(kind, "", params).contains("is no parameter that provider"), "{kind} {params}");
+    }
+    for (kind, more, params) in [
+        ("openai", "", "{ seed: 7, reasoning_effort: low }"),
+        ("openai", "", "{ dimensions: 256 }"),
+        ("openai", "", "{ max_output_tokens: 9 }"),
+        ("openai", ", extra_params: [top_k]", "{ top_k: 5 }"),
+        ("openai", ", base_url: \"http://vllm:8000/v1\"", "{ top_k: 5, min_p: 0.1 }"),
+        ("anthropic", "", "{ top_k: 5, thinking: { type: enabled, budget_tokens: 2000 } }"),
+    ] {
+        assert!(file(kind, more, params).is_ok(), "{kind} {params}");
+    }
+}
+
+/// A canary with another provider inherits what that one does not take.
+#[test]
+fn a_parameter_that_a_canary_inherits_is_told_too() {
+    let yaml = "providers: { o: { kind: openai }, c: { kind: anthropic } }\nroutes: { r: { stable: { model: o/m, params: { seed: 7 } } } }\n";
+    let background = process(yaml).unwrap().background();
+    let read = |canary: &str| {
+        let file = staged("{ weight: 5%, bake: 24h }")
+            .replace("support-agent", "r")
+            .replace("{ model: openai/gpt-5-mini }", canary);
+        super::parse_release(&file, Path::new("etc/r.yaml"), &background, &super::made())
+    };
+    let told = read("{ model: c/claude }").unwrap_err().to_string();
+    assert!(told.contains("comes from the stable version") && told.contains("params: { seed: null }"), "{told}");
+    assert!(read("{ model: c/claude, params: { seed: null } }").is_ok());
+}
