@@ -1,3 +1,5 @@
+//! Answers, requests and conversations of responses.
+
 mod conversation;
 mod golden;
 mod patching;
