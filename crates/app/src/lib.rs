@@ -45,6 +45,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Approve(args) => cli::operate::command("approve", &args).await,
         Verb::Advance(args) => cli::operate::command("advance", &args).await,
         Verb::Promote(args) => cli::operate::command("promote", &args).await,
+        Verb::Drift(args) => cli::operate::command("drift", &args).await,
         Verb::Rollback(args) => cli::operate::rollback(&args).await,
         Verb::Diff(args) => cli::operate::diff(&args).await,
         Verb::Explain(args) => cli::explain::run(&args).await,

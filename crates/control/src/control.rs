@@ -457,6 +457,7 @@ impl Control {
             started_at: None,
             promoted_at: None,
             revoked_at: None,
+            drifts: Vec::new(),
             open: BTreeSet::new(),
             state: State::Draft,
             generation: Generation(0),

@@ -194,6 +194,18 @@ impl Control {
         true
     }
 
+    /// Another model answers than the evidence is about; the look goes on in the next round. Whether it was noted: what
+    /// is too late for the release, or not committed, does not keep a look from rolling it back.
+    async fn note_drift(&self, release: &Release, what: String) -> bool {
+        match self.act(&release.id, Event::Drift { what }, Actor::coalmine(), None).await {
+            Ok(outcome) => outcome.decision != Decision::Hold,
+            Err(error) => {
+                tracing::warn!(release = %release.id, error = %chain(&error), "a drift is not noted yet");
+                false
+            }
+        }
+    }
+
     /// Analyse and decide one release; what goes wrong in it stays in it.
     async fn look(&self, desk: &Desk, release: &Release, saved: Saved, now: UnixMs) {
         if self.superseded(release).await {
@@ -204,6 +216,12 @@ impl Control {
             return;
         }
         let Some(watched) = desk.watched.get(&release.id) else { return };
+        if saved == Saved::Yes
+            && let Some(what) = watched.drift(release)
+            && self.note_drift(release, what).await
+        {
+            return;
+        }
         let every = self.clock.of_wall(self.settings.wall_look_every);
         let stale_after = Reporting::stale_after(release.policy.bucket, every);
         let reporting = Reporting { complete_to: desk.complete_to, stale_after };

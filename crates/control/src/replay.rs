@@ -81,6 +81,7 @@ fn as_created(release: &Release) -> Release {
         started_at: None,
         promoted_at: None,
         revoked_at: None,
+        drifts: Vec::new(),
         open: BTreeSet::new(),
         ..release.clone()
     }

@@ -2,7 +2,7 @@
 
 use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
 use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, SealedBucket, Totals};
-use coalmine_core::id::{ReleaseId, UnitKey};
+use coalmine_core::id::{Actor, ReleaseId, UnitKey};
 use coalmine_core::metric::Metric;
 use coalmine_core::release::policy::Policy;
 use coalmine_core::release::state::Release;
@@ -94,6 +94,9 @@ impl Watched {
         if self.books.is_none() {
             self.books = frozen.map(|yardstick| Books::new(release, yardstick));
         }
+        if let Some(books) = &mut self.books {
+            books.note_drifts(&release.drifts);
+        }
         for bucket in self.ledger.seal(complete_to) {
             if let Some(books) = &mut self.books {
                 books.fold(&bucket);
@@ -109,6 +112,13 @@ impl Watched {
     /// What the sentinels have shown.
     pub(crate) fn sentinels(&self) -> &Records {
         &self.ledger.totals().sentinels
+    }
+
+    /// What answers behind a version changed, and the release does not know yet: in words.
+    pub(crate) fn drift(&self, release: &Release) -> Option<String> {
+        let seen = &self.ledger.totals().names;
+        let noted = release.drifts.iter().filter(|drift| drift.by == Actor::coalmine()).count();
+        (seen.changes as usize > noted).then(|| seen.last.clone())
     }
 
     /// The promotion evidence that the next try of the same canary starts from.

@@ -159,6 +159,7 @@ fn release(metrics: &[Metric]) -> Release {
         started_at: Some(UnixMs(0)),
         promoted_at: None,
         revoked_at: None,
+        drifts: Vec::new(),
         open: BTreeSet::new(),
         state: State::Running { stage: 0, entered_at: UnixMs(0) },
         generation: Generation(1),

@@ -5,6 +5,7 @@ pub mod alpha;
 mod band;
 pub mod books;
 pub(crate) mod design;
+pub(crate) mod epochs;
 pub mod eta;
 mod finding;
 pub(crate) mod gauging;
@@ -54,6 +55,9 @@ pub struct Analysis {
     /// What a ramp may rise by; `None` where the plan has none, or nothing is posted yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub climb: Option<Climb>,
+    /// So many drifts of the release the evidence for promotion has taken account of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drifts: usize,
     /// The state of the evidence itself.
     pub quality: Quality,
     /// Per sentinel, in the order of the suite.
@@ -200,6 +204,10 @@ pub enum SentinelVerdict {
     Unclear,
     /// It was not asked yet, or not for long, or providers were in trouble.
     Unknown,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn is_nothing(span: &SpanMs) -> bool {

@@ -6,6 +6,7 @@
 //! | [`badness`] | what one turn says under one metric |
 //! | [`classes`] | the classes that sessions are counted in, and the rounding between them |
 //! | [`ledger`] | the sessions of one release until their last number is posted |
+//! | [`names`] | under which names a version answers, and whether they changed |
 //! | [`totals`] | what is counted beside them: exposure, tripwires, the heaviest unit |
 //! | [`summary`], [`history`] | stable's traffic in short: what is calibrated and planned by |
 //! | [`yardstick`] | thresholds, caps and centres, frozen from it |
@@ -16,6 +17,7 @@ mod gauge;
 pub mod heavy;
 pub mod history;
 pub mod ledger;
+pub mod names;
 pub mod runs;
 #[cfg(test)]
 pub(crate) mod sample;

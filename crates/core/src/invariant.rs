@@ -47,6 +47,8 @@ pub enum Law {
     GenerationGrows,
     /// The versions, plan, policy, salt and attempt never change.
     CriteriaFrozen,
+    /// A drift is noted once and moves nothing, and what has not taken account of it moves nothing forward.
+    DriftOnlyFreezes,
     /// Rolled back stays so; promoted ends only in a rollback.
     OverIsOver,
 }
@@ -68,7 +70,7 @@ impl fmt::Display for Violation {
 
 impl Law {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ExposureByDecision,
         Self::WeightNeverFalls,
         Self::AdvanceNeedsEvidence,
@@ -80,6 +82,7 @@ impl Law {
         Self::Replays,
         Self::GenerationGrows,
         Self::CriteriaFrozen,
+        Self::DriftOnlyFreezes,
         Self::OverIsOver,
     ];
 
@@ -98,6 +101,7 @@ impl Law {
             Self::Replays => "replays",
             Self::GenerationGrows => "generation-grows",
             Self::CriteriaFrozen => "criteria-frozen",
+            Self::DriftOnlyFreezes => "drift-only-freezes",
             Self::OverIsOver => "over-is-over",
         }
     }
@@ -115,6 +119,7 @@ impl Law {
             Self::Replays => replays(taken),
             Self::GenerationGrows => generation_grows(taken),
             Self::CriteriaFrozen => criteria_frozen(taken),
+            Self::DriftOnlyFreezes => drift_only_freezes(taken),
             Self::OverIsOver => over_is_over(taken),
         }
     }
@@ -139,7 +144,11 @@ impl<'a> Taken<'a> {
     fn look(&self) -> Option<&'a Analysis> {
         match self.event {
             Event::Look { analysis } => Some(analysis),
-            Event::Created | Event::Operator { .. } | Event::Superseded { .. } | Event::Served => None,
+            Event::Created
+            | Event::Operator { .. }
+            | Event::Drift { .. }
+            | Event::Superseded { .. }
+            | Event::Served => None,
         }
     }
 
@@ -383,11 +392,40 @@ fn criteria_frozen(taken: &Taken<'_>) -> Option<String> {
     let mut thawed = next.clone();
     thawed.state = taken.before.state.clone();
     thawed.open.clone_from(&taken.before.open);
+    thawed.drifts.clone_from(&taken.before.drifts);
     thawed.generation = taken.before.generation;
     thawed.started_at = taken.before.started_at;
     thawed.promoted_at = taken.before.promoted_at;
     thawed.revoked_at = taken.before.revoked_at;
     (thawed != *taken.before).then(|| taken.passed())
+}
+
+fn drift_only_freezes(taken: &Taken<'_>) -> Option<String> {
+    let (before, next) = (taken.before, &taken.step.next);
+    let noted = match taken.event {
+        Event::Drift { .. } | Event::Operator { command: Command::Drift { .. }, .. } => 1,
+        Event::Created | Event::Operator { .. } | Event::Look { .. } | Event::Superseded { .. } | Event::Served => 0,
+    };
+    let added = next.drifts.strip_prefix(before.drifts.as_slice());
+    let moved = match added {
+        Some([]) => false,
+        Some([one]) => noted == 0 || one.at != taken.now || next.state != before.state || next.open != before.open,
+        Some(_) | None => true,
+    };
+    let forward = match &taken.step.decision {
+        Decision::Advance { .. } | Decision::AskApproval { .. } | Decision::Promote => true,
+        Decision::Create
+        | Decision::Hold
+        | Decision::Preflight
+        | Decision::Tell
+        | Decision::Start
+        | Decision::Pause
+        | Decision::Resume
+        | Decision::Rollback { .. }
+        | Decision::Settle => false,
+    };
+    let stale = forward && taken.look().is_some_and(|analysis| analysis.drifts < before.drifts.len());
+    (moved || stale).then(|| format!("{}, drifts {} -> {}", taken.passed(), before.drifts.len(), next.drifts.len()))
 }
 
 fn over_is_over(taken: &Taken<'_>) -> Option<String> {

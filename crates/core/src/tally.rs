@@ -115,6 +115,9 @@ pub struct Outcome {
     pub schema_broken: Check,
     /// Who answered in the end.
     pub served_by: ServedBy,
+    /// As whom the provider says it answered.
+    #[serde(default)]
+    pub answered_as: AnsweredAs,
     /// Attempts beyond the first, before anything was delivered.
     pub retries: u16,
 }
@@ -218,6 +221,17 @@ pub enum Presence {
     Present,
     /// It did not.
     Absent,
+}
+
+/// As whom a provider says it answered: the same model under other names is taken for another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AnsweredAs {
+    /// The model's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Arc<str>>,
+    /// `system_fingerprint`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Arc<str>>,
 }
 
 /// Who answered in the end.

@@ -6,7 +6,7 @@ use crate::sync::lock;
 use coalmine_core::id::{CustomerId, GatewayId, Generation, ReleaseId, RouteName, UnitKey};
 use coalmine_core::origin::Origin;
 use coalmine_core::tally::{
-    Cause, Check, Delta, Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage,
+    AnsweredAs, Cause, Check, Delta, Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage,
 };
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::{Arm, Membership};
@@ -119,6 +119,7 @@ impl Flight {
             tool_calls_bad: 0,
             schema_broken: Check::Unknown,
             served_by: known.served_by,
+            answered_as: AnsweredAs::default(),
             retries: known.retries,
         }
     }

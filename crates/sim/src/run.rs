@@ -71,7 +71,7 @@ pub async fn run(
         {
             laws.check(&journal);
         }
-        if now.state.is_over() {
+        if !now.state.is_watched() {
             break;
         }
     }

@@ -17,6 +17,7 @@
 //! from 1h to 2h store down        # also: `reports lost`, `scores lost`, `sentinels lost`
 //! from 1h region eu ceiling 1%    # the most that the canary gets at that region's gateway
 //! at 45m restart
+//! at 2h swapped                   # other models answer under the same names; what they do stands in `from` lines
 //! stage 5% bake 30m min 100       # also: `stage acme 50% bake …`, a customer's sessions alone
 //! ramp adaptive harm 5/min from 1% to 50% bake 1h min 100   # instead of a last stage
 //! hold_back 2%                    # after the promotion, while the old stable is kept: `keep 48h`
@@ -125,6 +126,7 @@ impl Scenario {
                 stable: Truth::default(),
                 canary: Truth::default(),
                 changes: Vec::new(),
+                swaps: Vec::new(),
                 faults: Vec::new(),
                 history: SpanMs::hours(2),
                 until: SpanMs::hours(24),
@@ -156,6 +158,7 @@ impl Scenario {
             ["from", from, "to", to, what @ ..] => self.happen(span_of(from)?, span_of(to)?, what)?,
             ["from", from, what @ ..] => self.happen(span_of(from)?, SpanMs(u64::MAX), what)?,
             ["at", at, "restart"] => world.faults.push(Fault::Restart { at: span_of(at)? }),
+            ["at", at, "swapped"] => world.swaps.push(span_of(at)?),
             ["without", rule] => world.without = Some(rule.parse()?),
             ["history", span] => world.history = span_of(span)?,
             ["until", span] => world.until = span_of(span)?,
@@ -415,7 +418,7 @@ fn not_known(word: &str) -> String {
     let shape = match word {
         "sessions" => "sessions 1000/h",
         "cache" => "cache 2000 slower 4 dearer 2",
-        "at" => "at 45m restart",
+        "at" => "at 45m restart` or `at 2h swapped",
         "stage" => "stage 5% bake 30m min 100",
         "rates" => "rates 1% 5%",
         "ages" => "ages 60s 15m 30m",

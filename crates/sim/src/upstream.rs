@@ -3,8 +3,9 @@
 use crate::luck::Luck;
 use crate::users::Draw;
 use crate::world::{Side, Truth, Users, World};
-use coalmine_core::tally::{CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
+use coalmine_core::tally::{AnsweredAs, CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
 use coalmine_core::time::SpanMs;
+use std::sync::Arc;
 
 const TTFT_SIGMA: f64 = 0.5;
 const ANSWER_SIGMA: f64 = 0.6;
@@ -28,6 +29,8 @@ pub(crate) struct Upstream<'a> {
     seed: u64,
     /// Requests that each version has served, stable first: what warms a cache.
     served: [u64; 2],
+    /// The provider's own names for what answers, before the first swap, before the second, …
+    models: Vec<Arc<str>>,
 }
 
 /// One turn, as far as an answer depends on it.
@@ -44,7 +47,8 @@ pub(crate) struct Asking<'a> {
 
 impl<'a> Upstream<'a> {
     pub(crate) fn new(world: &'a World, seed: u64) -> Self {
-        Self { world, seed, served: [0; 2] }
+        let models = (1..=world.swaps.len() + 1).map(|nth| format!("snapshot-{nth}").into()).collect();
+        Self { world, seed, served: [0; 2], models }
     }
 
     /// What is true for this turn.
@@ -74,7 +78,13 @@ impl<'a> Upstream<'a> {
 
     /// A version's answer.
     pub(crate) fn answer(&self, on: Side, asking: &Asking<'_>) -> Answer {
-        answer(&self.truth(on, asking), asking.draw, &self.world.users, asking.deadline)
+        let mut answer = answer(&self.truth(on, asking), asking.draw, &self.world.users, asking.deadline);
+        let swapped = |swap: &&SpanMs| asking.age.is_some_and(|age| age >= **swap);
+        let nth = self.world.swaps.iter().filter(swapped).count();
+        if answer.outcome.ttft_ms.is_some() {
+            answer.outcome.answered_as.model = self.models.get(nth).cloned();
+        }
+        answer
     }
 
     /// A version has served one more.
@@ -137,6 +147,7 @@ fn answer(truth: &Truth, draw: &Draw, users: &Users, deadline: SpanMs) -> Answer
         tool_calls_bad: if stopped { 0 } else { u32::from(bad_call) },
         schema_broken: Check::NotApplicable,
         served_by: ServedBy::Assigned,
+        answered_as: AnsweredAs::default(),
         retries: 0,
     };
     Answer { outcome, takes: SpanMs(latency_ms as u64), bad }
@@ -159,6 +170,7 @@ fn without_content(ending: Ending, tools_declared: Presence, latency_ms: f64) ->
         tool_calls_bad: 0,
         schema_broken: Check::NotApplicable,
         served_by: ServedBy::Assigned,
+        answered_as: AnsweredAs::default(),
         retries: 0,
     };
     Answer { outcome, takes: SpanMs(latency_ms as u64), bad: true }

@@ -16,6 +16,8 @@ pub struct World {
     pub canary: Truth,
     /// What changes on the way; later ones lie on top of earlier ones.
     pub changes: Vec<Change>,
+    /// When the provider of both versions put other models behind their names.
+    pub swaps: Vec<SpanMs>,
     /// What breaks in Coalmine itself.
     pub faults: Vec<Fault>,
     /// Traffic on stable before the start, for the calibration.

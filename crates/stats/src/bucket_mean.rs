@@ -58,6 +58,11 @@ impl BucketMean {
         self.process.seal(&[x], &[1])
     }
 
+    /// At a drift epoch: evidence becomes min(E, 1) and is gathered anew.
+    pub fn give_up_gains(&mut self) {
+        self.process.give_up_gains();
+    }
+
     /// ln E now.
     #[must_use]
     pub fn log_e(&self) -> f64 {

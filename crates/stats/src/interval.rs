@@ -93,6 +93,8 @@ struct Inversion {
     design: Design,
     sizing: Sizing,
     segments: Vec<Segment>,
+    /// Its gains are given up before the next bucket.
+    gives_up: bool,
 }
 
 /// Buckets in a row with the same sizes of bets and no opening between them.
@@ -136,7 +138,12 @@ impl Difference {
     pub fn new(designs: &[Design]) -> Result<Self, BadDesign> {
         let inversion = |design: &Design| {
             design.check()?;
-            Ok(Inversion { design: design.clone(), sizing: Sizing::new(design.odds), segments: Vec::new() })
+            Ok(Inversion {
+                design: design.clone(),
+                sizing: Sizing::new(design.odds),
+                segments: Vec::new(),
+                gives_up: false,
+            })
         };
         Ok(Self { kept: Kept::default(), inversions: designs.iter().map(inversion).collect::<Result<_, _>>()? })
     }
@@ -153,6 +160,17 @@ impl Difference {
             inversion.push(opening, index, odds, bucket);
         }
         Ok(())
+    }
+
+    /// Promotion evidence gives up its gains before the next bucket, whose opening it then does not follow: as
+    /// [`Opening::Drift`], for designs of one side beside restarts of the other.
+    pub fn give_up_gains(&mut self) {
+        for inversion in &mut self.inversions {
+            inversion.gives_up = match inversion.design.side {
+                Side::Promote => true,
+                Side::Rollback => false,
+            };
+        }
     }
 
     /// ln E of the design at `index` against the null with this shift; 0 without such a design.
@@ -225,6 +243,7 @@ impl Kept {
 impl Inversion {
     fn push(&mut self, opening: Opening, index: usize, odds: f64, bucket: &Bucket<'_>) {
         self.sizing.note(total(bucket.control), total(bucket.canary));
+        let opening = if std::mem::take(&mut self.gives_up) { Opening::Drift } else { opening };
         let grid = self.design.grid_at(self.sizing.odds());
         let goes_on = self.segments.last().is_some_and(|last| last.grid == grid);
         if !goes_on || opening.opens(self.design.side) {

@@ -73,6 +73,11 @@ impl Ladder {
         self.rungs.iter_mut().try_for_each(|rung| rung.seal(bucket))
     }
 
+    /// At a drift epoch, as [`EProcess::give_up_gains`].
+    pub fn give_up_gains(&mut self) {
+        self.rungs.iter_mut().for_each(EProcess::give_up_gains);
+    }
+
     /// The smallest margin whose evidence stands at `line` = ln(1/β) now.
     #[must_use]
     pub fn excluded(&self, line: f64) -> Option<f64> {

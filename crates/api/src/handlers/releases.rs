@@ -225,10 +225,11 @@ fn command_of(verb: &str, reason: String) -> Result<Command, Refusal> {
         "approve" => Command::Approve,
         "advance" => Command::Advance { reason },
         "promote" => Command::Promote { reason },
+        "drift" => Command::Drift { reason },
         "rollback" => Command::Rollback { reason },
         other => {
             let message = format!(
-                "`{other}` is no command; commands are start, pause, resume, approve, advance, promote, rollback"
+                "`{other}` is no command; commands are start, pause, resume, approve, advance, promote, drift, rollback"
             );
             return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", message));
         }
@@ -320,6 +321,7 @@ fn view(api: &Api, s: &ReleaseStatus) -> ReleaseView {
         started_at_ms: release.started_at.map(|at| at.0),
         now_ms: s.now.0,
         report: (&s.report).into(),
+        drifts: release.drifts.iter().map(Into::into).collect(),
         findings: analysis.map(|a| a.findings.iter().map(Into::into).collect()).unwrap_or_default(),
         sentinels: analysis.map(|a| a.sentinels.iter().map(Into::into).collect()).unwrap_or_default(),
         exposed: analysis.map(|a| a.exposed).unwrap_or_default().into(),

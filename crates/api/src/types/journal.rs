@@ -42,6 +42,7 @@ impl From<&JournalRow> for JournalView {
             Event::Operator { command, .. } => command.verb(),
             Event::Created => "created",
             Event::Look { .. } => "look",
+            Event::Drift { .. } => "drift",
             Event::Superseded { .. } => "superseded",
             Event::Served => "served",
         };

@@ -7,7 +7,7 @@ use super::sentinel::SentinelView;
 use super::version::{ChangeView, VersionView};
 use coalmine_core::analysis::alpha::Share;
 use coalmine_core::release::report::{Report, Waiting};
-use coalmine_core::release::state::{PauseCause, RollbackCause, State};
+use coalmine_core::release::state::{Drift, PauseCause, RollbackCause, State};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -105,6 +105,9 @@ pub struct ReleaseView {
     pub now_ms: u64,
     /// Why the last look moved or did not.
     pub report: ReportView,
+    /// When what answers behind a version changed; evidence for promotion is from after the last.
+    #[serde(default)]
+    pub drifts: Vec<DriftView>,
     /// The guardrails at the last look.
     pub findings: Vec<FindingView>,
     /// What each sentinel says, in the order of the suite.
@@ -128,6 +131,23 @@ pub struct ReleaseView {
     pub gateways: Vec<GatewayView>,
     /// What is wrong with Coalmine itself (store away, loop stopped), empty when well.
     pub troubles: Vec<String>,
+}
+
+/// Another model answered under the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DriftView {
+    /// When it was noted, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Who noted it.
+    pub by: String,
+    /// What changed.
+    pub what: String,
+}
+
+impl From<&Drift> for DriftView {
+    fn from(drift: &Drift) -> Self {
+        Self { at_ms: drift.at.0, by: drift.by.to_string(), what: drift.what.clone() }
+    }
 }
 
 /// One gateway.

@@ -69,6 +69,15 @@ pub enum Verb {
     Advance(CommandArgs),
     /// Promote the canary now, without waiting for evidence.
     Promote(CommandArgs),
+    /// Say that another model answers under the same name: what was proven for promotion is proven anew.
+    #[command(
+        after_help = "A provider sometimes puts another model behind a name. What sessions before that have shown \
+        proves nothing for a promotion any more, so the evidence for it falls to at most 1 and is gathered anew; what \
+        they have shown against the canary stands, and exposure stays. The server notes it by itself where answers \
+        come under another model name or system_fingerprint.\n\n\
+        Example:\n  coalmine drift support-agent -m 'the provider moved large-latest to its October snapshot'"
+    )]
+    Drift(CommandArgs),
     /// Put every new session back on stable, at once, even when the store is away.
     Rollback(RollbackArgs),
     /// Show in what the canary of a release differs from stable.

@@ -66,6 +66,13 @@ pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
         let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "SENTINELS"));
         e.release.sentinels.iter().for_each(|sentinel| text.push_str(&sentinel_line(sentinel, paint)));
     }
+    if !e.release.drifts.is_empty() {
+        let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "DRIFTS"));
+        for drift in &e.release.drifts {
+            let _ = writeln!(text, "  {}  {:<10} {}", utc(drift.at_ms), drift.by, drift.what);
+        }
+        text.push_str("  evidence for promotion is from sessions that began after the last\n");
+    }
     let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "RECORD"));
     for row in &e.journal {
         let why = row.why.as_deref().map_or(String::new(), |why| format!(" ({why})"));

@@ -68,6 +68,7 @@ pub fn event_of(notice: &Notice) -> Option<&'static str> {
         Notice::RolledBack { .. } => Some("rolled_back"),
         Notice::Undecided { .. } => Some("undecided"),
         Notice::StableSick { .. } => Some("stable_sick"),
+        Notice::Drift { .. } => Some("drift"),
         Notice::LostData { .. } => Some("lost_data"),
     }
 }
@@ -85,6 +86,7 @@ pub fn release_of(notice: &Notice) -> &ReleaseId {
         | Notice::RolledBack { release, .. }
         | Notice::Undecided { release }
         | Notice::StableSick { release, .. }
+        | Notice::Drift { release, .. }
         | Notice::LostData { release, .. } => release,
     }
 }
@@ -165,6 +167,7 @@ fn about<'a>(notice: &Notice, analysis: Option<&'a Analysis>) -> Option<&'a Find
         | Notice::Promoted { .. }
         | Notice::Undecided { .. }
         | Notice::StableSick { .. }
+        | Notice::Drift { .. }
         | Notice::LostData { .. } => None,
     };
     match named {
@@ -187,6 +190,7 @@ fn sentence(notice: &Notice, release: &Release) -> String {
             format!("{id} is undecided after {}; promote, roll back, or resume", release.policy.max_duration)
         }
         Notice::StableSick { what, .. } => format!("{id}: {what}"),
+        Notice::Drift { what, .. } => format!("{id}: {what}"),
         Notice::LostData { what, .. } => format!("{id} lost data: {what}"),
     }
 }

@@ -60,6 +60,12 @@ impl Band {
         }
     }
 
+    /// Promotion gives up its gains: the band is drawn anew with the next bucket.
+    pub(super) fn give_up_gains(&mut self) {
+        self.difference.iter_mut().for_each(Difference::give_up_gains);
+        self.drawn_at = None;
+    }
+
     /// Takes in a bucket; `mass` is what was laid out before it. One in which an arm is unknown says nothing.
     pub(super) fn push(&mut self, mass: Option<f64>, values: &'static [f64], arms: &TwoArms) {
         let Some((difference, bucket)) = self.difference.as_mut().zip(known(values, &arms.control, &arms.canary))

@@ -13,7 +13,7 @@ use crate::analysis::gauging::{Line, Watch};
 use crate::evidence::{SealedBucket, TwoArms, Yardstick};
 use crate::metric::{Metric, Number};
 use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Policy, Role, Unit};
-use crate::release::state::Release;
+use crate::release::state::{Drift, Release};
 use crate::time::{SpanMs, UnixMs};
 use crate::version::VersionId;
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +31,8 @@ pub struct Books {
     /// The cost, where it is budgeted and no guardrail watches it.
     cost: Option<Watch>,
     arrivals: Arrivals,
+    /// So many drifts it knows of.
+    drifts: usize,
 }
 
 /// Sessions that began in the last sealed exposure buckets.
@@ -58,7 +60,21 @@ impl Books {
         let budgeted = policy.budget.extra_cost_usd.is_some();
         let watched = policy.guardrails.iter().any(|guardrail| guardrail.metric == Metric::CostPerSession);
         let cost = (budgeted && !watched).then(|| watch((policy.guardrails.len(), &budgeted_cost())));
-        Self { alpha, origin: release.created_at, bucket: policy.bucket, watches, cost, arrivals: Arrivals::default() }
+        let (origin, bucket) = (release.created_at, policy.bucket);
+        let mut books = Self { alpha, origin, bucket, watches, cost, arrivals: Arrivals::default(), drifts: 0 };
+        books.note_drifts(&release.drifts);
+        books
+    }
+
+    /// Takes note of the release's drifts: evidence for promotion from before the last is given up. Call it before the
+    /// buckets that were sealed since are folded; noting them again changes nothing.
+    pub fn note_drifts(&mut self, drifts: &[Drift]) {
+        self.drifts = drifts.len();
+        self.watches.iter_mut().chain(&mut self.cost).for_each(|watch| watch.note_drifts(drifts));
+    }
+
+    pub(super) fn drifts(&self) -> usize {
+        self.drifts
     }
 
     /// The promotion evidence that the next try of the same canary starts from, per metric (`statistics.md`,

@@ -187,7 +187,12 @@ impl Reading<'_> {
     fn difference(&self) -> Option<Interval> {
         let last = self.watch.last()?;
         let (canary, control) = last.seen.means()?;
-        Some(last.band.around(canary - control, control))
+        let mut band = last.band.around(canary - control, control);
+        // What promotion had excluded is given up.
+        if self.watch.drifted_at().is_some() {
+            band.high = 1.0;
+        }
+        Some(band)
     }
 
     /// The canary's and control's values in the metric's own unit: the p95 in milliseconds for a
@@ -373,8 +378,11 @@ impl Reading<'_> {
             );
         }
         let _ = last;
+        let anew = self.watch.drifted_at().map_or(String::new(), |at| {
+            format!(", gathered anew from the sessions after the drift {} ago", rounded(self.look.now.since(at)))
+        });
         format!(
-            "not yet proven {} ({}) nor worse ({})",
+            "not yet proven {} ({}{anew}) nor worse ({})",
             self.within(),
             words::evidence(promote),
             words::evidence(rollback)

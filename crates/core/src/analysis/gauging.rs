@@ -3,12 +3,14 @@
 use crate::analysis::alpha::weight_share;
 use crate::analysis::band::Band;
 use crate::analysis::design::{self, Planned};
+use crate::analysis::epochs::{Epochs, GiveUp};
 use crate::analysis::proof::{Proof, by_bucket};
 use crate::analysis::{Alpha, ArmCounts, Evidence, Interval};
 use crate::evidence::{SealedBucket, TwoArms, Yardstick, classes};
 use crate::metric::{Metric, Number};
 use crate::origin::Slice;
 use crate::release::policy::{Guardrail, Policy, Role, Unit};
+use crate::release::state::Drift;
 use crate::time::UnixMs;
 use crate::traffic::pin::Stratum;
 use coalmine_stats::betting::{BadDesign, Bucket, Design, EProcess, Side, stage_mass};
@@ -61,6 +63,10 @@ pub(super) struct Watch {
     self_check: Option<SelfCheck>,
     /// log of the promotion evidence of earlier tries of the same canary.
     carried: f64,
+    /// The same for `promote_by_bucket`.
+    carried_by_bucket: f64,
+    /// Drifts, at which gains toward promotion are given up.
+    epochs: Epochs,
     /// What a ramp may rise by, where the plan has one.
     ladder: Option<Ladder>,
     signal: Option<Signal>,
@@ -164,6 +170,8 @@ impl Watch {
             numbers,
             promote,
             carried,
+            carried_by_bucket: carried,
+            epochs: Epochs::new(yardstick.frozen_at),
             ladder: ladder(guardrail, plan, forth.ok()),
             signal,
         }
@@ -183,6 +191,10 @@ impl Watch {
         let number = sealed.number;
         let values = classes::values(self.metric.kind());
         let is_last = self.numbers.last().is_some_and(|last| last.number == number);
+        let due = if is_last { self.epochs.meet((sealed.stratum, sealed.slice), ended) } else { GiveUp::No };
+        if due == GiveUp::Before {
+            self.give_up_gains();
+        }
         let Some(watched) = self.numbers.iter_mut().find(|watched| watched.number == number) else { return };
         let mut result = watched.fold(values, sealed.stratum, ended, arms);
         if self.apart {
@@ -202,10 +214,46 @@ impl Watch {
         if is_last && let Some((check, (one, other))) = self.self_check.as_mut().zip(halves(values, arms)) {
             result = result.and(check.seal(values, &one, &other));
         }
+        if due == GiveUp::After {
+            self.give_up_gains();
+        }
         if let Err(bad) = result {
             self.fault.get_or_insert(format!("a sealed bucket does not fit: {bad}"));
         }
         self.follow_signal();
+    }
+
+    /// At a drift: what was gained toward promotion is given up, what was lost is not forgiven.
+    fn give_up_gains(&mut self) {
+        if let Some(process) = &mut self.promote {
+            let stands = (self.carried + process.log_e()).min(0.0);
+            process.give_up_gains();
+            self.carried = stands - process.log_e();
+        }
+        if let Some(process) = &mut self.promote_by_bucket {
+            let stands = (self.carried_by_bucket + process.log_e()).min(0.0);
+            process.give_up_gains();
+            self.carried_by_bucket = stands - process.log_e();
+        }
+        if let Some(ladder) = &mut self.ladder {
+            ladder.give_up_gains();
+        }
+        if let Some(recovering) = self.signal.as_mut().and_then(|signal| signal.recovering.as_mut()) {
+            recovering.give_up_gains();
+        }
+        if let Some(last) = self.numbers.last_mut() {
+            last.band.give_up_gains();
+        }
+    }
+
+    /// Takes note of the release's drifts.
+    pub(super) fn note_drifts(&mut self, drifts: &[Drift]) {
+        self.epochs.note(drifts);
+    }
+
+    /// The last drift, where nothing from after it is sealed yet.
+    pub(super) fn drifted_at(&self) -> Option<UnixMs> {
+        self.epochs.last().filter(|_| self.epochs.is_awaited())
     }
 
     /// The weighted evidence of a regression, over all numbers: latched for a guardrail, as it stands
@@ -226,7 +274,8 @@ impl Watch {
 
     /// The smallest excess that the evidence excludes now, 1 while none is; `None` where no ramp asks.
     pub(super) fn excluded(&self) -> Option<f64> {
-        self.ladder.as_ref().map(|ladder| ladder.excluded(self.lines.promote).unwrap_or(1.0))
+        let stands = |ladder: &Ladder| ladder.excluded(self.lines.promote).filter(|_| !self.epochs.is_awaited());
+        self.ladder.as_ref().map(|ladder| stands(ladder).unwrap_or(1.0))
     }
 
     /// log of the promotion evidence to carry to the next try of the same canary.
@@ -244,7 +293,10 @@ impl Watch {
     /// The evidence of promotion as it stands now.
     pub(super) fn promote(&self) -> Evidence {
         let log = self.promote.as_ref().map_or(f64::NEG_INFINITY, |process| self.carried + process.log_e());
-        let log = self.promote_by_bucket.as_ref().map_or(log, |process| log.min(self.carried + process.log_e()));
+        let log =
+            self.promote_by_bucket.as_ref().map_or(log, |process| log.min(self.carried_by_bucket + process.log_e()));
+        // A NaN stays one.
+        let log = if self.epochs.is_awaited() && log > 0.0 { 0.0 } else { log };
         Evidence { log, line: self.lines.promote }
     }
 
@@ -279,7 +331,9 @@ impl Watch {
     /// The proof of recovery that a regressed signal has gathered so far.
     pub(super) fn recovery(&self) -> Option<Evidence> {
         let recovering = self.signal.as_ref()?.recovering.as_ref()?;
-        Some(Evidence { log: recovering.log_e(), line: self.lines.promote })
+        let log = recovering.log_e();
+        let log = if self.epochs.is_awaited() && log > 0.0 { 0.0 } else { log };
+        Some(Evidence { log, line: self.lines.promote })
     }
 
     /// Why its numbers cannot be used.
@@ -296,14 +350,14 @@ impl Watch {
 
     fn follow_signal(&mut self) {
         let reached = self.rollback().reached();
-        let line = self.lines.promote;
+        let recovered = self.recovery().is_some_and(Evidence::reached);
         let Some(signal) = &mut self.signal else { return };
         match &signal.recovering {
             None if reached => {
                 let fresh = self.promote.as_ref().map(|process| EProcess::new(process.design().clone()));
                 signal.recovering = fresh.and_then(Result::ok);
             }
-            Some(process) if process.log_e() >= line => {
+            Some(_) if recovered => {
                 signal.recovering = None;
                 for (watched, fresh) in self.numbers.iter_mut().zip(&signal.rollback) {
                     watched.rollback.clone_from(fresh);

@@ -72,6 +72,7 @@ pub fn analyse(
         harmed: harmed(&look),
         extra_cost_usd: extra_cost(&look),
         climb: books.and_then(Books::climb),
+        drifts: books.map_or(release.drifts.len(), Books::drifts),
         quality: quality::quality(&look),
         sentinels: sentinels::findings(&look),
         findings,

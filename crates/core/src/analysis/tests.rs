@@ -8,7 +8,7 @@ use crate::evidence::{Absorbed, Ledger, RouteHistory};
 use crate::id::UnitKey;
 use crate::release::plan::Ramp;
 use crate::release::policy::{Budget, Guardrail, Margin};
-use crate::release::state::{Release, State};
+use crate::release::state::{Drift, Release, State};
 use crate::tally::{Cause, Check, Dropped, Ending, Turn};
 use crate::time::SpanMs;
 use crate::traffic::pin::{Arm, Stratum};
@@ -638,4 +638,71 @@ fn a_lasting_regression_is_proven_by_bucket_too_and_promotion_takes_the_lesser_p
     (0..120).for_each(|bucket| sessions.fold(&minute_of(bucket, [450, 50], [225, 25], [450, 50])));
     let (lesser, session) = (well.watches()[0].promote(), sessions.watches()[0].promote());
     assert!(lesser.reached() && lesser.log < session.log, "{lesser:?} {session:?}");
+}
+
+impl World {
+    fn drift(&mut self) {
+        let at = minutes(self.minute);
+        self.release.drifts.push(Drift { at, by: "ana".into(), what: "another model".to_owned() });
+        self.books.as_mut().unwrap().note_drifts(&self.release.drifts);
+    }
+}
+
+/// What was proven is proven anew, what was found against the canary stands, and a restart makes no difference.
+#[test]
+fn a_drift_gives_up_what_was_proven_and_forgives_nothing() {
+    let mut world = World::new(release(5_000, errors_and_refusals()), 6);
+    (0..90).for_each(|_| world.run(25, GOOD));
+    let before = world.look();
+    assert!(before.findings.iter().all(|finding| finding.verdict == Verdict::Healthy));
+    world.drift();
+    let noted = world.look();
+    assert_eq!((before.drifts, noted.drifts), (0, 1));
+    for (was, is) in before.findings.iter().zip(&noted.findings) {
+        assert_eq!((is.verdict, is.promote.log), (Verdict::Inconclusive, 0.0), "{}", is.reason);
+        assert_eq!((was.rollback, was.standing), (is.rollback, is.standing));
+        assert_eq!(is.difference.unwrap().high, 1.0, "nothing is excluded any more");
+        assert!(is.reason.contains("gathered anew from the sessions after the drift"), "{}", is.reason);
+    }
+    // The sessions that began before it still come of age, and prove nothing.
+    for _ in 0..14 {
+        world.run(25, GOOD);
+        assert!(world.look().findings.iter().all(|finding| finding.promote.log <= 0.0));
+    }
+    (0..110).for_each(|_| world.run(25, GOOD));
+    let after = world.look();
+    assert!(after.findings.iter().all(|finding| finding.verdict == Verdict::Healthy), "{after:?}");
+    assert!(after.findings.iter().all(|finding| finding.difference.unwrap().high < 0.05));
+
+    let mut again = Books::new(&world.release, world.ledger.yardstick().unwrap());
+    world.disk.sealed().iter().for_each(|bucket| again.fold(bucket));
+    world.books = Some(again);
+    assert!(world.look() == after);
+}
+
+/// Losses are not forgiven: after a drift a canary that was bad starts from below 1.
+#[test]
+fn a_drift_keeps_what_speaks_against_a_promotion() {
+    let mut world = World::new(release(5_000, errors_and_refusals()), 9);
+    let bad = Truth { errors: 0.05, ..GOOD };
+    (0..60).for_each(|_| world.run(25, bad));
+    let lost = finding(&world.look(), &Metric::ErrorRate).promote.log;
+    assert!(lost < -1.0, "{lost}");
+    world.drift();
+    assert_eq!(finding(&world.look(), &Metric::ErrorRate).promote.log, lost);
+    (0..20).for_each(|_| world.run(25, GOOD));
+    assert!(finding(&world.look(), &Metric::ErrorRate).promote.log < 0.0);
+}
+
+/// What a ramp may rise by is proven for a promotion too.
+#[test]
+fn a_ramp_bears_the_worst_again_after_a_drift() {
+    let mut ramped = release(5_000, errors_and_refusals());
+    ramped.plan.stages =
+        ramped.plan.stages.remove(0).climbed_from(WeightBp::rounded(1_000.0), Ramp { harm_per_minute: 5.0 });
+    let mut world = World::new(ramped, 21);
+    (0..90).for_each(|_| world.run(60, GOOD));
+    assert!(world.look().climb.unwrap().worst <= 0.08);
+    world.drift();
+    assert_eq!(world.look().climb.unwrap().worst, 1.0);
 }

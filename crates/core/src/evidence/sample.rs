@@ -8,7 +8,7 @@ use crate::release::policy::{
     Unit,
 };
 use crate::release::state::{Release, State};
-use crate::tally::{Check, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage};
+use crate::tally::{AnsweredAs, Check, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
@@ -43,6 +43,7 @@ pub(crate) fn outcome() -> Outcome {
         tool_calls_bad: 0,
         schema_broken: Check::NotApplicable,
         served_by: ServedBy::Assigned,
+        answered_as: AnsweredAs::default(),
         retries: 0,
     }
 }
@@ -140,6 +141,7 @@ pub(crate) fn release(weight_bp: u16, guardrails: Vec<Guardrail>) -> Release {
         started_at: Some(UnixMs(0)),
         promoted_at: None,
         revoked_at: None,
+        drifts: Vec::new(),
         open: std::collections::BTreeSet::new(),
         state: State::Running { stage: 0, entered_at: UnixMs(0) },
         generation: Generation(1),

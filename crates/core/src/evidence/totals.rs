@@ -3,6 +3,7 @@
 use crate::analysis::ArmCounts;
 use crate::evidence::TwoArms;
 use crate::evidence::heavy::Heavy;
+use crate::evidence::names::Names;
 use crate::evidence::runs::Runs;
 use crate::evidence::summary::{Following, LogHistogram, Summary};
 use crate::id::UnitKey;
@@ -43,6 +44,9 @@ pub struct Totals {
     pub heaviest_requests: u64,
     /// Counts of units whose session is closed.
     pub heavy: Heavy,
+    /// Under which names both arms answer.
+    #[serde(default)]
+    pub names: Names,
     /// The canary's failures in a row.
     pub runs: Runs,
     /// Turns that came after the numbers that they belong to were posted.

@@ -22,11 +22,12 @@ enum Move {
     Late,
     Say(&'static str),
     Look(&'static str),
+    Drift,
     Superseded,
     Served,
 }
 
-const MOVES: [Move; 31] = [
+const MOVES: [Move; 34] = [
     Move::Bake,
     Move::Late,
     Move::Say("start"),
@@ -36,7 +37,9 @@ const MOVES: [Move; 31] = [
     Move::Say("advance"),
     Move::Say("promote"),
     Move::Say("rollback"),
+    Move::Say("drift"),
     Move::Look("healthy"),
+    Move::Look("healthy before the drift"),
     Move::Look("inconclusive"),
     Move::Look("few"),
     Move::Look("regressed"),
@@ -56,6 +59,7 @@ const MOVES: [Move; 31] = [
     Move::Look("fast ramp"),
     Move::Look("sentinel passed"),
     Move::Look("sentinel failed"),
+    Move::Drift,
     Move::Superseded,
     Move::Served,
 ];
@@ -67,7 +71,7 @@ fn event_of(event: Move, release: &Release) -> Option<Event> {
     let seen = |verdict| ex::seen(stage, verdict);
     let but = |metric, verdict| ex::but(seen(Verdict::Healthy), &metric, verdict);
     let found = |name| match name {
-        "healthy" => seen(Verdict::Healthy),
+        "healthy" | "healthy before the drift" => seen(Verdict::Healthy),
         "inconclusive" => seen(Verdict::Inconclusive),
         "few" => Analysis { posted: ArmCounts::default(), ..seen(Verdict::Healthy) },
         "regressed" => but(Metric::ErrorRate, Verdict::Regressed),
@@ -97,12 +101,18 @@ fn event_of(event: Move, release: &Release) -> Option<Event> {
         "advance" => Command::Advance { reason: reason() },
         "promote" => Command::Promote { reason: reason() },
         "rollback" => Command::Rollback { reason: reason() },
+        "drift" => Command::Drift { reason: reason() },
         other => panic!("no command is called {other}"),
     };
     match event {
         Move::Bake | Move::Late => None,
         Move::Say(name) => Some(by(command(name))),
-        Move::Look(name) => Some(look(found(name))),
+        Move::Look("healthy before the drift") if release.drifts.is_empty() => None,
+        Move::Look(name) => {
+            let drifts = if name == "healthy before the drift" { 0 } else { release.drifts.len() };
+            Some(look(Analysis { drifts, ..found(name) }))
+        }
+        Move::Drift => Some(Event::Drift { what: "gpt-5-0805 became gpt-5-1001".to_owned() }),
         Move::Superseded => Some(Event::Superseded { by: ReleaseId::from("support-8") }),
         Move::Served => Some(Event::Served),
     }
@@ -153,8 +163,8 @@ fn explore(start: Release) -> Explored {
                 let after = match (event, event_of(event, release)) {
                     (Move::Bake, _) => Some((release.clone(), *now + SpanMs::minutes(61))),
                     (Move::Late, _) => Some((release.clone(), *now + SpanMs::hours(73))),
-                    (Move::Say(_) | Move::Look(_) | Move::Superseded | Move::Served, None) => None,
-                    (Move::Say(_) | Move::Look(_) | Move::Superseded | Move::Served, Some(happening)) => {
+                    (Move::Say(_) | Move::Look(_) | Move::Drift | Move::Superseded | Move::Served, None) => None,
+                    (Move::Say(_) | Move::Look(_) | Move::Drift | Move::Superseded | Move::Served, Some(happening)) => {
                         explored.take(release, event, &happening, *now).map(|release| (release, *now))
                     }
                 };
@@ -196,7 +206,12 @@ fn kind(release: &Release, now: UnixMs) -> String {
     let (word, stage) = (release.state.word(), release.state.serving_stage());
     let (was_promoted, frozen) = (release.promoted_at.is_some(), policy.frozen_until(now).is_some());
     let held_back = release.state.hold_back();
-    format!("{word} {stage:?} {detail} {timed} {past_end} {was_promoted} {frozen} {held_back} {:?}", release.open)
+    // Rules tell none, some, and too many drifts apart; an exploration does not come to too many.
+    let drifted = !release.drifts.is_empty();
+    format!(
+        "{word} {stage:?} {detail} {timed} {past_end} {was_promoted} {frozen} {held_back} {drifted} {:?}",
+        release.open
+    )
 }
 
 impl Explored {
@@ -210,6 +225,7 @@ impl Explored {
         let name = match event {
             Move::Say(name) => name.to_owned(),
             Move::Look(name) => format!("look: {name}"),
+            Move::Drift => "drift".to_owned(),
             Move::Superseded => "superseded".to_owned(),
             Move::Bake | Move::Late | Move::Served => "served".to_owned(),
         };
@@ -283,7 +299,7 @@ fn ends(event: Move) -> bool {
         Move::Late
         | Move::Say("rollback" | "promote")
         | Move::Look("guilty" | "limit" | "tripped" | "silent, roll back" | "sentinel failed") => true,
-        Move::Bake | Move::Say(_) | Move::Look(_) | Move::Superseded | Move::Served => false,
+        Move::Bake | Move::Say(_) | Move::Look(_) | Move::Drift | Move::Superseded | Move::Served => false,
     }
 }
 
@@ -388,6 +404,16 @@ fn each_law_sees_its_breach() {
         step.decision = Decision::Advance { stage: 8 };
     });
     assert_eq!(hurried, [Law::RampBearsItsHarm]);
+
+    let noted = Event::Drift { what: "another model".to_owned() };
+    let drifted = broken(&ex::running(2), &noted, later, |step| step.next.state = State::Promoting { since: later });
+    assert_eq!(drifted, [Law::ExposureByDecision, Law::DriftOnlyFreezes]);
+    let after = decide(&ex::running(2), &noted, later).unwrap().next;
+    let stale = broken(&after, &look(ex::seen(2, Verdict::Healthy)), later, |step| {
+        (step.next.state, step.decision) = (State::Promoting { since: later }, Decision::Promote);
+        step.next.generation = step.next.generation.next();
+    });
+    assert_eq!(stale, [Law::DriftOnlyFreezes]);
 
     let rolling = decide(&young, &rollback, later).unwrap().next;
     let revived = broken(&rolling, &Event::Served, later, |step| step.next.state = to(0));

@@ -7,7 +7,7 @@ use crate::release::look::{self, Serving};
 use crate::release::moves;
 use crate::release::preflight;
 use crate::release::report::Step;
-use crate::release::state::{Release, State};
+use crate::release::state::{DRIFTS_MAX, Release, State};
 use crate::time::UnixMs;
 use crate::version::VersionId;
 
@@ -38,6 +38,11 @@ pub enum Refused {
         /// Why it is.
         why: String,
     },
+    /// What answers changed too often for evidence to mean anything.
+    #[error(
+        "{DRIFTS_MAX} drifts are noted already, and no evidence promotes it any more; promote by hand, or roll back"
+    )]
+    TooManyDrifts,
     /// The old stable is no longer kept.
     #[error("the old stable was kept for {keep} after the promotion, which is over; start a release back to it")]
     KeepOver {
@@ -71,6 +76,7 @@ pub fn decide(release: &Release, event: &Event, now: UnixMs) -> Result<Step, Ref
     match event {
         Event::Operator { actor, command } => on_command(release, actor, command, now),
         Event::Look { analysis } => Ok(on_look(release, analysis, now)),
+        Event::Drift { what } => Ok(on_drift(release, &Actor::coalmine(), what, now)),
         Event::Superseded { by } => Ok(moves::supersede(release, by)),
         Event::Served => Ok(on_served(release, now)),
         Event::Created => Ok(moves::nothing_to_do(release)),
@@ -93,6 +99,15 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
             Ok(moves::promote_by_hand(release, actor, reason, now))
         }
         (
+            C::Drift { reason },
+            S::Draft | S::Preflight | S::Running { .. } | S::Paused { .. } | S::AwaitingApproval { .. },
+        ) => {
+            if release.drifts.len() >= DRIFTS_MAX {
+                return Err(Refused::TooManyDrifts);
+            }
+            Ok(on_drift(release, actor, reason, now))
+        }
+        (
             C::Rollback { reason },
             S::Draft
             | S::Preflight
@@ -108,7 +123,7 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
             Err(Refused::RollbackDecided { state: release.state.word(), why: why.describe() })
         }
         (
-            C::Start | C::Pause | C::Resume | C::Approve | C::Advance { .. } | C::Promote { .. },
+            C::Start | C::Pause | C::Resume | C::Approve | C::Advance { .. } | C::Promote { .. } | C::Drift { .. },
             S::Draft
             | S::Preflight
             | S::Running { .. }
@@ -135,6 +150,30 @@ fn on_look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step {
             look::held_back(&serving(release.plan.stages.len(), *at), *keep_until)
         }
         State::Draft
+        | State::Promoting { .. }
+        | State::Promoted { .. }
+        | State::RollingBack { .. }
+        | State::RolledBack { .. } => moves::nothing_to_do(release),
+    }
+}
+
+/// A drift freezes what was proven for promotion, and moves nothing; what is decided already stays decided.
+fn on_drift(release: &Release, by: &Actor, what: &str, now: UnixMs) -> Step {
+    match &release.state {
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
+            if release.drifts.len() < DRIFTS_MAX =>
+        {
+            moves::note_drift(release, by, what, now)
+        }
+        State::Draft
+        | State::Preflight
+        | State::Running { .. }
+        | State::Paused { .. }
+        | State::AwaitingApproval { .. }
         | State::Promoting { .. }
         | State::Promoted { .. }
         | State::RollingBack { .. }
@@ -182,6 +221,7 @@ pub fn permit<'a>(
         | Command::Resume
         | Command::Approve
         | Command::Advance { .. }
+        | Command::Drift { .. }
         | Command::Promote { .. } => Ok(()),
     }
 }
@@ -203,13 +243,13 @@ fn builds(state: &State) -> bool {
 #[must_use]
 pub fn legal(release: &Release, now: UnixMs) -> Vec<&'static str> {
     match &release.state {
-        State::Draft | State::Preflight => vec!["start", "rollback"],
+        State::Draft | State::Preflight => vec!["start", "drift", "rollback"],
         State::Running { stage, .. } if stage + 1 < release.plan.stages.len() => {
-            vec!["pause", "advance", "promote", "rollback"]
+            vec!["pause", "advance", "promote", "drift", "rollback"]
         }
-        State::Running { .. } => vec!["pause", "promote", "rollback"],
-        State::Paused { .. } => vec!["resume", "promote", "rollback"],
-        State::AwaitingApproval { .. } => vec!["approve", "pause", "promote", "rollback"],
+        State::Running { .. } => vec!["pause", "promote", "drift", "rollback"],
+        State::Paused { .. } => vec!["resume", "promote", "drift", "rollback"],
+        State::AwaitingApproval { .. } => vec!["approve", "pause", "promote", "drift", "rollback"],
         State::Promoting { .. } => vec!["rollback"],
         State::Promoted { keep_until, .. } if *keep_until > now => vec!["rollback"],
         State::Promoted { .. } | State::RollingBack { .. } | State::RolledBack { .. } => Vec::new(),

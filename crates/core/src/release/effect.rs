@@ -87,6 +87,13 @@ pub enum Notice {
         /// In words with numbers, and what follows.
         what: String,
     },
+    /// What answers behind a version changed: evidence for promotion is gathered anew.
+    Drift {
+        /// Which.
+        release: ReleaseId,
+        /// In words.
+        what: String,
+    },
     /// Evidence is missing or void: stale, dropped, split mismatch.
     LostData {
         /// Which.

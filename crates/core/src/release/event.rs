@@ -22,6 +22,11 @@ pub enum Event {
         /// What it found.
         analysis: Box<Analysis>,
     },
+    /// Another model was seen to answer under the same name: evidence for promotion is gathered anew.
+    Drift {
+        /// What changed, in words.
+        what: String,
+    },
     /// A later release of the route exposes its canary: nobody is held back for this one any more.
     Superseded {
         /// The later one.
@@ -53,6 +58,12 @@ pub enum Command {
         /// Why; kept in the journal.
         reason: String,
     },
+    /// Another model answers under the same name: what was proven for promotion is proven anew. Evidence of a
+    /// rollback stays as it is.
+    Drift {
+        /// What changed; kept in the journal.
+        reason: String,
+    },
     /// Roll back now; legal in every state but rolled back.
     Rollback {
         /// Why; kept in the journal.
@@ -71,6 +82,7 @@ impl Command {
             Self::Approve => "approve",
             Self::Advance { .. } => "advance",
             Self::Promote { .. } => "promote",
+            Self::Drift { .. } => "drift",
             Self::Rollback { .. } => "rollback",
         }
     }

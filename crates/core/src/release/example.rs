@@ -133,6 +133,7 @@ pub(crate) fn release() -> Release {
         started_at: None,
         promoted_at: None,
         revoked_at: None,
+        drifts: Vec::new(),
         open: BTreeSet::new(),
         state: State::Draft,
         generation: Generation(1),
@@ -200,6 +201,7 @@ pub(crate) fn seen(stage: usize, verdict: Verdict) -> Analysis {
         harmed: Interval { low: -3.0, point: 0.4, high: 4.0 },
         extra_cost_usd: Some(Interval { low: -1.0, point: 0.2, high: 2.0 }),
         climb: None,
+        drifts: 0,
         quality: Quality::default(),
         sentinels: Vec::new(),
     }

@@ -8,6 +8,7 @@ use crate::release::plan::{Gate, Stage};
 use crate::release::policy::{Guardrail, NoDataThen, Role};
 use crate::release::preflight;
 use crate::release::report::{Report, Step, Waiting};
+use crate::release::state::DRIFTS_MAX;
 use crate::release::words;
 
 /// Evidence of a rollback at which nothing is promoted.
@@ -278,6 +279,10 @@ fn soundness(serving: &Serving<'_>) -> Vec<Waiting> {
             why: format!("the look was made of stage {looked}, and stage {served} is served"),
         });
     }
+    if serving.analysis.drifts < serving.release.drifts.len() {
+        let why = "the look was made before the last drift was noted".to_owned();
+        missing.push(Waiting::DataQuality { why });
+    }
     if let Some(until) = serving.release.policy.frozen_until(serving.now) {
         missing.push(Waiting::Freeze { until });
     }
@@ -286,5 +291,10 @@ fn soundness(serving: &Serving<'_>) -> Vec<Waiting> {
 
 fn promotion_holds(serving: &Serving<'_>) -> Vec<Waiting> {
     let holds = serving.analysis.quality.promotion_holds.iter();
-    holds.map(|why| Waiting::DataQuality { why: why.clone() }).collect()
+    let mut missing: Vec<Waiting> = holds.map(|why| Waiting::DataQuality { why: why.clone() }).collect();
+    if serving.release.drifts.len() >= DRIFTS_MAX {
+        let why = format!("what answers changed {DRIFTS_MAX} times; promote by hand, or roll back");
+        missing.push(Waiting::DataQuality { why });
+    }
+    missing
 }

@@ -6,7 +6,7 @@ use crate::release::effect::{Effect, Notice};
 use crate::release::event::Command;
 use crate::release::plan::Gate;
 use crate::release::report::{Decision, Report, Step};
-use crate::release::state::{PauseCause, Release, Resume, RollbackCause, State};
+use crate::release::state::{Drift, PauseCause, Release, Resume, RollbackCause, State};
 use crate::release::words::number;
 use crate::time::UnixMs;
 use crate::traffic::weight::WeightBp;
@@ -253,6 +253,20 @@ pub(super) fn stage_of(release: &Release, stage: usize) -> String {
 pub(super) fn climb(release: &Release, rung: usize, entered_at: UnixMs, headline: String) -> Step {
     let effects = vec![publish(release)];
     go(release, State::Running { stage: rung, entered_at }, Decision::Advance { stage: rung }, effects, headline)
+}
+
+/// What was proven for promotion is proven anew; exposure and evidence of a rollback stay as they are.
+pub(super) fn note_drift(release: &Release, by: &Actor, what: &str, now: UnixMs) -> Step {
+    let told = if what.is_empty() { format!("by the word of {by}") } else { what.to_owned() };
+    let headline = format!(
+        "drift: {told}; sessions that began before it prove nothing for a promotion any more, and what they prove \
+         against the canary stands"
+    );
+    let notice = Notice::Drift { release: release.id.clone(), what: headline.clone() };
+    let effects = vec![Effect::Notify(notice)];
+    let mut step = go(release, release.state.clone(), Decision::Tell, effects, headline);
+    step.next.drifts.push(Drift { at: now, by: by.clone(), what: told });
+    step
 }
 
 fn go(release: &Release, state: State, decision: Decision, effects: Vec<Effect>, headline: String) -> Step {

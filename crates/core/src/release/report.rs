@@ -33,7 +33,7 @@ pub enum Decision {
     Hold,
     /// Ask the sentinels before anybody is exposed.
     Preflight,
-    /// Stay, and write down that a condition opened or closed; what opened is told to people.
+    /// Stay, and write down that a condition opened or closed, or that a drift began; what opened is told to people.
     Tell,
     /// Begin to expose.
     Start,
@@ -177,7 +177,11 @@ impl JournalRow {
     pub fn analysis(&self) -> Option<&Analysis> {
         match &self.event {
             Event::Look { analysis } => Some(analysis),
-            Event::Created | Event::Operator { .. } | Event::Superseded { .. } | Event::Served => None,
+            Event::Created
+            | Event::Operator { .. }
+            | Event::Drift { .. }
+            | Event::Superseded { .. }
+            | Event::Served => None,
         }
     }
 }

@@ -50,6 +50,10 @@ pub struct Release {
     /// When rollback was decided: the drain of live canary sessions counts from here.
     #[serde(default)]
     pub revoked_at: Option<UnixMs>,
+    /// When what answers behind a version changed: evidence for promotion from before the last of them is given up
+    /// (`statistics.md`, section 9, rule 3). Oldest first, at most [`DRIFTS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drifts: Vec<Drift>,
     /// What is wrong and has been told: each is told (or acted on) at its onset, not at every look.
     #[serde(default)]
     pub open: BTreeSet<Condition>,
@@ -57,6 +61,20 @@ pub struct Release {
     pub state: State,
     /// The number of its last committed step; a commit names the one it saw.
     pub generation: Generation,
+}
+
+/// More drifts than this leave nothing to compare: such a release is promoted by no evidence.
+pub const DRIFTS_MAX: usize = 64;
+
+/// Another model answers under the same name: evidence from before says nothing of what answers now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// When it was noted; sessions exposed earlier prove nothing for a promotion.
+    pub at: UnixMs,
+    /// Who noted it.
+    pub by: Actor,
+    /// What changed, in words.
+    pub what: String,
 }
 
 /// Something wrong that lasts over many looks.

@@ -11,7 +11,7 @@ use crate::table::{Prepared, Route};
 use crate::tally::{Departure, Flight};
 use coalmine_core::id::{CustomerId, UnitKey};
 use coalmine_core::origin::{Origin, Transport};
-use coalmine_core::tally::{CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
+use coalmine_core::tally::{AnsweredAs, CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity};
 use coalmine_core::traffic::pin::Arm;
@@ -326,6 +326,8 @@ impl Exchange {
 
     /// What the answer says of itself, when it is the assigned version's own.
     fn describe(&self, outcome: &mut Outcome, seen: &Seen) {
+        let name = |name: &Option<String>| name.as_deref().map(Into::into);
+        outcome.answered_as = AnsweredAs { model: name(&seen.model), fingerprint: name(&seen.system_fingerprint) };
         if let Some(usage) = seen.usage {
             outcome.usage = Usage {
                 input: usage.input_tokens,

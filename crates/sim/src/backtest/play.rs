@@ -377,6 +377,7 @@ pub(crate) fn draft(policed: &Policed, created_at: UnixMs, luck: &mut Luck) -> R
         started_at: None,
         promoted_at: None,
         revoked_at: None,
+        drifts: Vec::new(),
         open: BTreeSet::new(),
         state: State::Draft,
         generation: Generation(0),

@@ -4,7 +4,7 @@
 //! neither can be handed over by mistake.
 
 use coalmine_core::metric::is_feedback_name;
-use coalmine_core::tally::{CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
+use coalmine_core::tally::{AnsweredAs, CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
 use serde_json::{Map, Value};
 
 /// A key of a line: its name, the form of its value, and what it means.
@@ -207,6 +207,7 @@ impl Line<'_> {
             tool_calls_bad: u32::try_from(bad).unwrap_or(u32::MAX),
             schema_broken: self.check("schema_broken", Check::NotApplicable)?,
             served_by: ServedBy::Assigned,
+            answered_as: AnsweredAs::default(),
             retries: 0,
         })
     }

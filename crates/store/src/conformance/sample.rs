@@ -17,7 +17,7 @@ use coalmine_core::release::policy::{
     Role, Tripwire, Unit,
 };
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
-use coalmine_core::release::state::{Condition, PauseCause, Release, Resume, RollbackCause, State};
+use coalmine_core::release::state::{Condition, Drift, PauseCause, Release, Resume, RollbackCause, State};
 use coalmine_core::sentinel::{Criticality, OfflineGate, Sentinel, Sentinels};
 use coalmine_core::tally::Presence;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -69,6 +69,7 @@ pub fn release(route: &RouteName, attempt: u32) -> Release {
         started_at: None,
         promoted_at: None,
         revoked_at: None,
+        drifts: Vec::new(),
         open: BTreeSet::new(),
         state: State::Draft,
         generation: Generation(1),
@@ -179,6 +180,8 @@ pub fn releases_in_every_state() -> Vec<Release> {
     }
     let draft = release(&"support-agent".into(), 7);
     let open = conditions();
+    let drifts = vec![Drift { at: now, by: Actor::coalmine(), what: "another model answers".to_owned() }];
+    let draft = Release { drifts, ..draft };
     let started = Release { started_at: Some(now), promoted_at: Some(now), revoked_at: Some(now), open, ..draft };
     let mut releases: Vec<Release> = states.into_iter().map(|state| next(&started, state)).collect();
     releases.push(watched_by_sentinels(&started, now));
@@ -291,6 +294,7 @@ pub fn analysis() -> Analysis {
         harmed: Interval { low: 0.0, point: 3.5, high: 9.0 },
         extra_cost_usd: None,
         climb: Some(Climb { worst: 0.08, limited_by: Some(Metric::ErrorRate), units_per_minute: 812.5 }),
+        drifts: 1,
         quality: Quality {
             split: Some(Evidence { log: 0.0, line: 6.9 }),
             complete_to: UnixMs(1_750_000_899_000),
@@ -320,6 +324,8 @@ pub fn journal_rows_of_every_kind() -> Vec<JournalRow> {
     let mut events = vec![Event::Created, Event::Served, Event::Served, Event::Look { analysis: Box::new(analysis()) }];
     events.push(Event::Superseded { by: "support-agent-8".into() });
     events.extend(commands.map(|command| Event::Operator { actor: "ana".into(), command }));
+    events.push(Event::Drift { what: "another model answers".to_owned() });
+    events.push(Event::Operator { actor: "ana".into(), command: Command::Drift { reason: reason() } });
     let why = RollbackCause::Undecided;
     let decisions = [
         Decision::Create,
@@ -334,6 +340,8 @@ pub fn journal_rows_of_every_kind() -> Vec<JournalRow> {
         Decision::AskApproval { stage: 1 },
         Decision::Promote,
         Decision::Rollback { why },
+        Decision::Tell,
+        Decision::Tell,
     ];
     let base = row(&release(&"support-agent".into(), 7), &Actor::coalmine());
     let rows = events.into_iter().zip(decisions).zip(reports());
@@ -380,6 +388,7 @@ pub fn effects_of_every_kind() -> Vec<Effect> {
         Notice::Undecided { release: release() },
         Notice::LostData { release: release(), what: text() },
         Notice::StableSick { release: release(), what: text() },
+        Notice::Drift { release: release(), what: text() },
     ];
     effects.extend(notices.map(Effect::Notify));
     let rolled_back = |why| Effect::Notify(Notice::RolledBack { release: release(), why });

@@ -280,7 +280,7 @@ pub static WEBHOOK: Section = Section {
         Key::default(
             "on",
             Kind::List(&Kind::Scalar(Scalar::OneOf(NOTICES))),
-            "[approval_wanted, paused, held, promoted, rolled_back, undecided, lost_data]",
+            "[approval_wanted, paused, held, promoted, rolled_back, undecided, stable_sick, drift, lost_data]",
             "What it is told of.",
         ),
     ],
@@ -360,5 +360,7 @@ pub(crate) static NOTICES: &[Choice] = &[
     Choice::built("promoted", "a release was promoted"),
     Choice::built("rolled_back", "a release was rolled back"),
     Choice::built("undecided", "`max_duration` is over and nothing is decided"),
+    Choice::built("stable_sick", "stable itself is proven above an absolute limit"),
+    Choice::built("drift", "another model answers than the evidence is about"),
     Choice::built("lost_data", "evidence is missing or void"),
 ];

@@ -7,7 +7,7 @@ use crate::release::effect::{Effect, Notice};
 use crate::release::example::{self as ex, MONDAY, by, look, reason, running, seen};
 use crate::release::policy::{NoDataThen, OnUndecided, Role};
 use crate::release::report::{Decision, Waiting};
-use crate::release::state::{Condition, PauseCause, RollbackCause};
+use crate::release::state::{Condition, DRIFTS_MAX, PauseCause, RollbackCause};
 use crate::sentinel::{Criticality, OfflineGate, Sentinels};
 use crate::time::SpanMs;
 
@@ -139,6 +139,7 @@ fn legal_names_exactly_the_commands_that_are_accepted() {
             Command::Approve,
             Command::Advance { reason },
             Command::Promote { reason: String::new() },
+            Command::Drift { reason: String::new() },
             Command::Rollback { reason: String::new() },
         ]
     };
@@ -162,9 +163,44 @@ fn legal_names_exactly_the_commands_that_are_accepted() {
 }
 
 #[test]
+fn a_drift_is_noted_where_something_is_still_to_be_proven_and_holds_what_does_not_know_of_it() {
+    let event = Event::Drift { what: "gpt-5-0805 became gpt-5-1001".to_owned() };
+    let noted = step(&running(2), &event, LATER);
+    let next = &noted.next;
+    assert_eq!((&next.state, noted.decision.clone(), next.drifts.len()), (&running(2).state, Decision::Tell, 1));
+    assert_eq!((next.drifts[0].at, &next.drifts[0].by), (LATER, &Actor::coalmine()));
+    let before = look(seen(2, Verdict::Healthy));
+    let held = step(next, &before, LATER);
+    assert_eq!(held.decision, Decision::Hold, "proven before the drift: {}", held.report.headline);
+    let Event::Look { analysis } = before else { unreachable!() };
+    let since = look(Analysis { drifts: 1, ..*analysis });
+    assert_eq!(step(next, &since, LATER).decision, Decision::Promote);
+    // What is proven against the canary needs no account of it.
+    assert!(matches!(step(next, &look(ex::guilty(2)), LATER).decision, Decision::Rollback { .. }));
+
+    let promoting = step(&running(2), &look(seen(2, Verdict::Healthy)), LATER).next;
+    assert_eq!(step(&promoting, &event, LATER).decision, Decision::Hold, "decided already");
+    assert!(decide(&promoting, &by(Command::Drift { reason: reason() }), LATER).is_err());
+}
+
+#[test]
+fn what_changes_again_and_again_is_promoted_by_no_evidence() {
+    let event = by(Command::Drift { reason: reason() });
+    let mut release = running(2);
+    while let Ok(noted) = decide(&release, &event, LATER) {
+        release = noted.next;
+        assert!(release.drifts.len() <= DRIFTS_MAX);
+    }
+    assert_eq!(decide(&release, &event, LATER), Err(Refused::TooManyDrifts));
+    let all = Analysis { drifts: DRIFTS_MAX, ..seen(2, Verdict::Healthy) };
+    let held = step(&release, &look(all), LATER);
+    assert!(held.report.headline.contains("changed 64 times"), "{}", held.report.headline);
+}
+
+#[test]
 fn a_refusal_names_what_is_legal() {
     let refused = decide(&running(0), &by(Command::Resume), LATER).unwrap_err();
-    let text = "cannot resume a release that is running; legal now: pause, advance, promote, rollback";
+    let text = "cannot resume a release that is running; legal now: pause, advance, promote, drift, rollback";
     assert_eq!(refused.to_string(), text);
     let last = decide(&running(2), &by(Command::Advance { reason: reason() }), LATER).unwrap_err();
     let text = "cannot advance beyond the last stage, stage 3 of 3 (all 50 %); promote instead, or roll back";

@@ -38,6 +38,7 @@ fn told(notice: &Notice) -> String {
         Notice::RolledBack { why, .. } => format!("rolled back, {}", why.describe()),
         Notice::Undecided { .. } => "undecided".to_owned(),
         Notice::StableSick { what, .. } => format!("stable is sick, {what}"),
+        Notice::Drift { what, .. } => format!("drift, {what}"),
         Notice::LostData { what, .. } => format!("lost data, {what}"),
     }
 }
@@ -87,6 +88,8 @@ fn standing_still() {
     let too_late = MONDAY + SpanMs::hours(72);
     let mut alone = running(0);
     alone.plan.stages[0].weight = crate::traffic::weight::WeightBp::FULL;
+    let drift = Event::Drift { what: "the model that answers for stable was a, and is b".to_owned() };
+    let drifted = decide(&running(2), &drift, LATER).unwrap().next;
     let text = pages(&[
         ("paused by hand", page(&running(0), &by(Command::Pause), MONDAY)),
         ("a look in a pause", page(&paused, &undecided(), LATER)),
@@ -101,6 +104,9 @@ fn standing_still() {
         ("a stage without control", page(&alone, &undecided(), MONDAY)),
         ("proven, and yet in doubt", page(&running(2), &look(ex::doubtful(2)), LATER)),
         ("stable itself is above the limit", page(&running(1), &look(ex::stable_sick(1)), LATER)),
+        ("another model answers", page(&running(2), &drift, LATER)),
+        ("noted by hand", page(&running(0), &by(Command::Drift { reason: "moved to October".to_owned() }), LATER)),
+        ("proven before a drift", page(&drifted, &look(seen(2, Verdict::Healthy)), LATER)),
         ("both arms are above the limit", page(&running(2), &look(ex::both_bad(2)), LATER)),
     ]);
     insta::assert_snapshot!(text);
