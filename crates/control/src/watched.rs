@@ -116,9 +116,8 @@ impl Watched {
 
     /// What answers behind a version changed, and the release does not know yet: in words.
     pub(crate) fn drift(&self, release: &Release) -> Option<String> {
-        let seen = &self.ledger.totals().names;
         let noted = release.drifts.iter().filter(|drift| drift.by == Actor::coalmine()).count();
-        (seen.changes as usize > noted).then(|| seen.last.clone())
+        self.ledger.totals().names.changes.get(noted).cloned()
     }
 
     /// The promotion evidence that the next try of the same canary starts from.

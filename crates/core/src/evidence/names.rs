@@ -5,6 +5,7 @@
 //! know. Several names side by side (a provider's machines) are all known, and one that returns ends the run; a name
 //! that is a new one with nearly every answer says nothing, and is not followed any more.
 
+use crate::release::state::DRIFTS_MAX;
 use crate::tally::{Outcome, ServedBy};
 use crate::traffic::pin::Arm;
 use serde::{Deserialize, Serialize};
@@ -24,10 +25,8 @@ const NAMES: usize = 16;
 pub struct Names {
     control: Answered,
     canary: Answered,
-    /// So many changes were seen.
-    pub changes: u32,
-    /// The last one, in words.
-    pub last: String,
+    /// The changes that were seen, in words; at most [`DRIFTS_MAX`].
+    pub changes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -70,8 +69,10 @@ impl Names {
             (None, None) => return,
         };
         let who = if arm == Arm::Canary { "the canary" } else { "stable" };
-        self.changes = self.changes.saturating_add(1);
-        self.last = format!("{what} for {who} was {}, and is {} in {RUN} answers in a row", change.was, change.is);
+        if self.changes.len() < DRIFTS_MAX {
+            let told = format!("{what} for {who} was {}, and is {} in {RUN} answers in a row", change.was, change.is);
+            self.changes.push(told);
+        }
     }
 }
 
@@ -131,13 +132,13 @@ mod tests {
         let mut names = Names::default();
         answer(&mut names, Arm::Control, "large-0805", "fp_a", 60);
         answer(&mut names, Arm::Control, "large-1001", "fp_b", RUN - 1);
-        assert_eq!(names.changes, 0);
+        assert!(names.changes.is_empty());
         answer(&mut names, Arm::Control, "large-1001", "fp_b", 200);
-        assert_eq!(names.changes, 1);
+        assert_eq!(names.changes.len(), 1);
         let told = "the model that answers for stable was large-0805, and is large-1001 in 20 answers in a row";
-        assert_eq!(names.last, told);
+        assert_eq!(names.changes, [told]);
         answer(&mut names, Arm::Control, "large-1101", "fp_b", 200);
-        assert_eq!(names.changes, 2);
+        assert_eq!(names.changes.len(), 2);
     }
 
     #[test]
@@ -151,10 +152,10 @@ mod tests {
             answer(&mut names, Arm::Canary, "large", "fp_c", 5);
             answer(&mut names, Arm::Canary, "large", "fp_a", 1);
         }
-        assert_eq!(names.changes, 0);
+        assert!(names.changes.is_empty());
         answer(&mut names, Arm::Canary, "large", "fp_c", 30);
-        assert_eq!(names.changes, 1);
-        assert!(names.last.contains("the canary was fp_a, fp_b, and is fp_c"), "{}", names.last);
+        assert_eq!(names.changes.len(), 1);
+        assert!(names.changes[0].contains("the canary was fp_a, fp_b, and is fp_c"), "{:?}", names.changes);
     }
 
     #[test]
@@ -163,7 +164,7 @@ mod tests {
         for i in 0..10_000 {
             answer(&mut names, Arm::Control, "large", &format!("fp_{i}"), 1);
         }
-        assert_eq!((names.changes, names.control.fingerprint.known.len()), (0, NAMES + 1));
+        assert_eq!((names.changes.len(), names.control.fingerprint.known.len()), (0, NAMES + 1));
     }
 
     #[test]
@@ -176,6 +177,6 @@ mod tests {
             ..outcome()
         };
         (0..100).for_each(|_| names.note(Arm::Canary, &rescued));
-        assert_eq!(names.changes, 0);
+        assert!(names.changes.is_empty());
     }
 }
