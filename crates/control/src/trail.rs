@@ -1,14 +1,15 @@
-//! How the evidence of each guardrail went, for a sparkline: at most [`POINTS_MAX`] points over the
-//! whole release, thinned as it grows.
+//! How each guardrail went: its evidence, its estimate with the band, and n, at most [`POINTS_MAX`] points over the
+//! whole release, thinned as it grows. The band is the one last drawn, which covers all but the last tenth of the
+//! sessions; nothing is drawn for a point.
 
-use coalmine_core::analysis::{Analysis, Evidence};
+use coalmine_core::analysis::{Analysis, ArmCounts, Evidence, Interval};
 use coalmine_core::metric::Metric;
 use coalmine_core::time::{SpanMs, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The most points that are kept per guardrail.
-pub const POINTS_MAX: usize = 512;
+pub const POINTS_MAX: usize = 256;
 
 /// One point.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,13 @@ pub struct TrailPoint {
     pub rollback: Evidence,
     /// The evidence for promotion and its line.
     pub promote: Evidence,
+    /// The badness difference canary − control with its confidence sequence; `None` before both arms were seen, and
+    /// in points written before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Interval>,
+    /// Sessions with a number, per arm; nothing in points written before it was kept.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub n: ArmCounts,
 }
 
 /// The points of every guardrail, oldest first.
@@ -30,6 +38,10 @@ pub struct Trail {
     last_at: UnixMs,
 }
 
+fn is_none(n: &ArmCounts) -> bool {
+    *n == ArmCounts::default()
+}
+
 impl Trail {
     /// Adds a look, unless the last one is nearer than the present spacing.
     pub(crate) fn add(&mut self, analysis: &Analysis) {
@@ -38,7 +50,13 @@ impl Trail {
         }
         self.last_at = analysis.at;
         for finding in &analysis.findings {
-            let point = TrailPoint { at: analysis.at, rollback: finding.rollback, promote: finding.promote };
+            let point = TrailPoint {
+                at: analysis.at,
+                rollback: finding.rollback,
+                promote: finding.promote,
+                difference: finding.difference,
+                n: finding.n,
+            };
             self.points.entry(finding.metric.clone()).or_default().push(point);
         }
         if self.points.values().any(|points| points.len() >= POINTS_MAX) {
@@ -60,4 +78,57 @@ impl Trail {
 /// The name of the document that keeps a release's trail.
 pub(crate) fn document_of(release: &coalmine_core::id::ReleaseId) -> String {
     format!("trail/{release}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As an earlier form wrote it, and as this one does.
+    const OLD: &str = r#"{"points":{"error_rate":[{"at":1000,"rollback":{"log":-0.5,"line":4.5},"promote":{"log":1.25,"line":3.0}}]},"spacing_ms":0,"last_at":1000}"#;
+    const NOW: &str = r#"{"points":{"error_rate":[{"at":1000,"rollback":{"log":-0.5,"line":4.5},"promote":{"log":1.25,"line":3.0},"difference":{"low":-0.5,"point":0.25,"high":1.0},"n":{"control":190,"canary":10}}]},"spacing_ms":0,"last_at":1000}"#;
+
+    fn point(at: u64) -> TrailPoint {
+        TrailPoint {
+            at: UnixMs(at),
+            rollback: Evidence { log: -0.5, line: 4.5 },
+            promote: Evidence { log: 1.25, line: 3.0 },
+            difference: Some(Interval { low: -0.5, point: 0.25, high: 1.0 }),
+            n: ArmCounts { control: 190, canary: 10 },
+        }
+    }
+
+    fn trail(point: TrailPoint) -> Trail {
+        Trail { points: BTreeMap::from([(Metric::ErrorRate, vec![point])]), spacing_ms: 0, last_at: UnixMs(1_000) }
+    }
+
+    #[test]
+    fn every_stored_form_is_read() {
+        let now = trail(point(1_000));
+        assert_eq!(serde_json::to_string(&now).unwrap(), NOW, "the written form has changed");
+        assert_eq!(serde_json::from_str::<Trail>(NOW).unwrap(), now);
+        let old = trail(TrailPoint { difference: None, n: ArmCounts::default(), ..point(1_000) });
+        assert_eq!(serde_json::from_str::<Trail>(OLD).unwrap(), old);
+        assert_eq!(serde_json::to_string(&old).unwrap(), OLD);
+    }
+
+    #[test]
+    fn a_long_release_keeps_its_whole_course_in_few_points() {
+        let mut trail = trail(point(0));
+        for minute in 1..10_000 {
+            let at = UnixMs(minute * 60_000);
+            if at.since(trail.last_at) >= SpanMs(trail.spacing_ms) {
+                trail.last_at = at;
+                let points = trail.points.entry(Metric::ErrorRate).or_default();
+                points.push(point(at.0));
+                if points.len() >= POINTS_MAX {
+                    trail.thin();
+                }
+            }
+        }
+        let points = &trail.points[&Metric::ErrorRate];
+        assert!((POINTS_MAX / 4..POINTS_MAX).contains(&points.len()), "{}", points.len());
+        assert_eq!(points[0].at, UnixMs(0));
+        assert!(points.last().unwrap().at.0 > 9_000 * 60_000);
+    }
 }

@@ -17,9 +17,9 @@ use coalmine_control::ControlError;
 use coalmine_control::gateways::{GatewayStatus, Liveness};
 use coalmine_control::trail::{Trail, TrailPoint};
 use coalmine_control::view::{Commit, Outcome, ReleaseStatus};
-use coalmine_core::analysis::Evidence;
 use coalmine_core::analysis::alpha::shares;
 use coalmine_core::analysis::eta::{Eta, eta};
+use coalmine_core::analysis::{ArmCounts, Evidence};
 use coalmine_core::forecast::{Assumptions, Outlook};
 use coalmine_core::id::{Generation, ReleaseId, RouteName};
 use coalmine_core::release::check::check;
@@ -274,6 +274,8 @@ fn tracks(trail: &Trail, now: UnixMs) -> Vec<EvidenceTrack> {
                 rollback_line: bounded(p.rollback.line),
                 promote: bounded(p.promote.log),
                 promote_line: bounded(p.promote.line),
+                difference: p.difference.map(Into::into),
+                n: (p.n != ArmCounts::default()).then(|| p.n.into()),
             })
             .collect(),
     };

@@ -231,6 +231,13 @@ pub struct EvidencePoint {
     pub promote: f64,
     /// Its line.
     pub promote_line: f64,
+    /// The badness difference canary − control with its confidence sequence as it was last drawn; `null` before both
+    /// arms were seen.
+    #[serde(default)]
+    pub difference: Option<IntervalView>,
+    /// Sessions with a number; `null` where it was not kept.
+    #[serde(default)]
+    pub n: Option<CountsView>,
 }
 
 /// What comes with a command.

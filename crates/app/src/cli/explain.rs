@@ -6,7 +6,7 @@ use super::paint::{Paint, Tone, span, sparkline};
 use super::status::{interval, power, release_text, sentinel_line, verdict_word};
 use super::{connect, picture, say};
 use anyhow::{Context, Result};
-use coalmine_api::types::{EtaView, ExplainView, FindingView, ShareView};
+use coalmine_api::types::{EtaView, EvidenceTrack, ExplainView, FindingView, ShareView};
 use coalmine_api::when::utc;
 use std::fmt::Write as _;
 
@@ -92,6 +92,29 @@ pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
     text
 }
 
+/// A few points of the estimate with its bounds and n, evenly over the whole course.
+fn course(track: &EvidenceTrack, now_ms: u64) -> String {
+    const SHOWN: usize = 5;
+    let known: Vec<_> = track.points.iter().filter_map(|p| Some((p.at_ms, p.difference?, p.n?))).collect();
+    if known.len() < 2 {
+        return String::new();
+    }
+    let mut text = "    worse by, over time:\n".to_owned();
+    let shown = SHOWN.min(known.len());
+    for nth in 0..shown {
+        let (at_ms, difference, n) = known[nth * (known.len() - 1) / (shown - 1)];
+        let _ = writeln!(
+            text,
+            "      {:>9} ago  {:<34} n {} / {}",
+            span(now_ms.saturating_sub(at_ms)),
+            interval(difference, |v| format!("{v:+.4}")),
+            n.canary,
+            n.control
+        );
+    }
+    text
+}
+
 /// Every cause that can roll it back, with its share of the bound.
 #[must_use]
 pub fn shares_text(shares: &[ShareView]) -> String {
@@ -157,6 +180,7 @@ fn finding_text(f: &FindingView, e: &ExplainView, paint: Paint) -> String {
             paint.tone(Tone::Bad, &sparkline(&rollback, last.rollback_line, 40)),
             paint.tone(Tone::Good, &sparkline(&promote, last.promote_line, 40))
         );
+        text.push_str(&course(track, e.release.now_ms));
         if !super::connect::is_over(&e.release.state.is) {
             let (back, forth) = (eta(&track.rollback_eta, e), eta(&track.promote_eta, e));
             let _ = writeln!(text, "    at this rate: rollback {back}, promotion {forth}");
@@ -176,3 +200,6 @@ fn eta(eta: &EtaView, e: &ExplainView) -> String {
 fn percent(share: f64) -> String {
     format!("{} %", (share * 1e6).round() / 1e4)
 }
+
+#[cfg(test)]
+mod tests;
