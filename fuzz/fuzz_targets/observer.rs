@@ -9,11 +9,11 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 
 fuzz_target!(|input: &[u8]| {
-    // The first byte says whether it is a stream, of which dialect, and how it is cut.
-    let Some((how, answer)) = input.split_first() else { return };
+    // The first byte says whether it is a stream and how it is cut, the second of which dialect it is.
+    let [how, dialect, answer @ ..] = input else { return };
     let stream = how & 1 == 0;
-    let dialect = if how & 0x80 == 0 { Dialect::Chat } else { Dialect::Messages };
-    let pieces: Vec<&[u8]> = answer.chunks(usize::from(how >> 1 & 0x3F).max(1)).collect();
+    let dialect = Dialect::ALL[usize::from(*dialect) % Dialect::ALL.len()];
+    let pieces: Vec<&[u8]> = answer.chunks(usize::from(how >> 1).max(1)).collect();
     let whole = observe(dialect, stream, &[answer]);
     assert_eq!(observe(dialect, stream, &pieces), whole);
     assert!(whole.text_bytes <= answer.len() as u64 * 3, "text is made of nothing");

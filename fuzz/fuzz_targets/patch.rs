@@ -3,11 +3,15 @@
 #![no_main]
 
 use coalmine_wire::conversation::Chain;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Patch, PromptMode, ToolsMode};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
 
 fuzz_target!(|body: &[u8]| {
+    for dialect in [Dialect::Responses, Dialect::Embeddings, Dialect::Completions] {
+        other(dialect, body);
+    }
     let Ok(request) = ChatRequest::read(body) else {
         // What is refused has no model, or is no JSON for others either.
         if let Ok(tree) = serde_json::from_slice::<Map<String, Value>>(body) {
@@ -45,6 +49,24 @@ fuzz_target!(|body: &[u8]| {
     }
     assert_eq!(before, after);
 });
+
+/// In the other dialects too a patched request is a request, and one that a second patch leaves as it is.
+fn other(dialect: Dialect, body: &[u8]) {
+    let Ok(request) = ChatRequest::read_as(dialect, body) else { return };
+    let _ = Chain::new(&[0; 32], b"").follow(&request).asked();
+    let mut patch = Patch::new(dialect).with_model("new");
+    if dialect == Dialect::Responses {
+        patch = patch
+            .with_prompt(PromptMode::Replace, "prompt")
+            .and_then(|patch| patch.with_param("reasoning_effort", "\"low\""))
+            .and_then(|patch| patch.with_param("verbosity", "\"low\""))
+            .expect("a patch that is valid");
+    }
+    let patched = patch.apply(&request, AskUsage::Inject).body.unwrap_or_else(|| body.to_vec());
+    let again = ChatRequest::read_as(dialect, &patched).expect("a patched request is a request");
+    assert_eq!(again.model, "new");
+    assert_eq!(patch.apply(&again, AskUsage::Inject).body.unwrap_or_else(|| patched.clone()), patched);
+}
 
 /// Whether a system message is added: there are messages, and none that leads them.
 fn added(request: &ChatRequest<'_>) -> bool {
