@@ -37,7 +37,8 @@ mod zone;
 
 pub use fault::{At, Fault, Faults};
 pub use process::{
-    Customer, Limits, Price, Process, Provider, ProviderKind, Route, Upstream, Webhook, WebhookFormat, parse_process,
+    Customer, Limits, Price, Process, Provider, ProviderKind, Route, TlsFiles, Upstream, Webhook, WebhookFormat,
+    parse_process,
 };
 pub use release::{Background, ReleaseSpec, RouteBackground, parse_release};
 pub use scalar::{CustomerSource, SessionSource, StoreAddress};

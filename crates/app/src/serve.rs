@@ -1,6 +1,7 @@
 //! `coalmine serve`: the gateway, the control loop and the management API in one process, wired together.
 
 mod adapters;
+mod certificate;
 mod gateway;
 mod post;
 mod prober;
@@ -59,8 +60,9 @@ pub async fn run(args: &ServeArgs) -> Result<Exit> {
     let text = std::fs::read_to_string(&args.config)
         .with_context(|| format!("reading {}; `--config FILE` names another file", args.config.display()))?;
     let process = config::parse_process(&text, &args.config, &Machine)?;
+    let scheme = if process.tls.is_some() { "https" } else { "http" };
     let server = Server::start(process).await?;
-    tracing::info!(address = %server.address, "serving; point an OpenAI SDK's base_url at http://{}/v1", server.address);
+    tracing::info!(address = %server.address, "serving; point an OpenAI SDK's base_url at {scheme}://{}/v1", server.address);
     until_told().await?;
     tracing::info!("stopping: running requests may finish");
     server.stop().await;
@@ -134,7 +136,13 @@ impl Server {
         let listener = bind(process.listen).await?;
         let address = listener.local_addr()?;
         let beside = if process.admin_listen.is_some() { nothing } else { Arc::clone(&side) };
-        tasks.push(tokio::spawn(listen::serve(Arc::clone(&gateway), listener, beside)));
+        match certificate::load(&process)? {
+            Some(tls) => {
+                tasks.push(tokio::spawn(certificate::watch(Arc::clone(&tls), stop.subscribe())));
+                tasks.push(tokio::spawn(listen::serve_tls(Arc::clone(&gateway), listener, beside, tls)));
+            }
+            None => tasks.push(tokio::spawn(listen::serve(Arc::clone(&gateway), listener, beside))),
+        }
         if let Some(admin) = process.admin_listen {
             tasks.push(tokio::spawn(adapters::serve_side(bind(admin).await?, side)));
         }

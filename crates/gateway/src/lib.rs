@@ -7,7 +7,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`], [`ports`] | what a gateway is told, and what it needs of the world |
-//! | [`Gateway`], [`listen`] | building, starting, draining one; accepting connections |
+//! | [`Gateway`], [`listen`], [`tls`] | building, starting, draining one; accepting connections |
 //! | `admission` | who may ask, and how much: keys in service, rates, budgets |
 //! | `table`, [`pins`], `conversations` | who gets what: the table in service, pins, sessions found by content |
 //! | [`Gateway::probe`] | one question to one version, outside of all traffic |
@@ -36,6 +36,7 @@ mod sink;
 mod sync;
 mod table;
 mod tally;
+pub mod tls;
 mod upstream;
 
 pub use answer::{AnswerBody, BoxError};

@@ -1,10 +1,11 @@
-//! Accepts connections: HTTP/1.1 and cleartext HTTP/2, without Nagle's delay, bounded in number, with
+//! Accepts connections: HTTP/1.1 and HTTP/2, in the clear or under TLS, without Nagle's delay, bounded in number, with
 //! bounded time for a request's head; ends them gently when the gateway drains.
 
 use crate::answer::{AnswerBody, BoxError};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::ports::Boxed;
+use crate::tls::Tls;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -15,6 +16,7 @@ use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -24,6 +26,15 @@ pub type Side =
 
 /// Accepts until the gateway drains. Connections that are open then end after their present request.
 pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, side: Side) {
+    accept(gateway, listener, side, None).await;
+}
+
+/// The same under TLS.
+pub async fn serve_tls(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: Arc<Tls>) {
+    accept(gateway, listener, side, Some(tls)).await;
+}
+
+async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: Option<Arc<Tls>>) {
     let room = Arc::new(Semaphore::new(gateway.config.limits.connections));
     loop {
         let drained = gateway.drained.notified();
@@ -40,10 +51,10 @@ pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, side: Side) {
         };
         match accepted {
             Ok((stream, _)) => {
-                let (gateway, side) = (gateway.clone(), side.clone());
+                let (gateway, side, tls) = (gateway.clone(), side.clone(), tls.clone());
                 tokio::spawn(async move {
                     let _held = permit;
-                    connection(gateway, stream, side).await;
+                    connection(gateway, stream, side, tls).await;
                 });
             }
             Err(error) => {
@@ -63,10 +74,21 @@ impl Drop for Counted {
     }
 }
 
-async fn connection(gateway: Arc<Gateway>, stream: TcpStream, side: Side) {
+async fn connection(gateway: Arc<Gateway>, stream: TcpStream, side: Side, tls: Option<Arc<Tls>>) {
     gateway.metrics.connections.up();
     let _counted = Counted(gateway.metrics.clone());
     at_once(&stream);
+    match tls {
+        None => speak(gateway, stream, side).await,
+        Some(tls) => match tls.accept(stream).await {
+            Ok(stream) => speak(gateway, stream, side).await,
+            // somebody who does not trust the certificate, or does not speak TLS
+            Err(error) => tracing::debug!(%error, "a handshake failed"),
+        },
+    }
+}
+
+async fn speak(gateway: Arc<Gateway>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, side: Side) {
     let drained = async {
         let notified = gateway.drained.notified();
         // a drain that began just before would not be told again

@@ -25,10 +25,10 @@ pub fn connection_names(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a request's header must not go on to a provider: it is for one hop, names this host, is the
-/// client's credential for the gateway, or speaks of an encoding or a length that the gateway changes.
+/// client's credential for the gateway, tells where the client is, or speaks of an encoding or a length that the gateway changes.
 #[must_use]
 pub fn ends_at_gateway(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 17] = [
         "host",
         "authorization",
         "api-key",
@@ -38,6 +38,14 @@ pub fn ends_at_gateway(name: &str) -> bool {
         "accept-encoding",
         "expect",
         "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "via",
     ];
     is_hop_by_hop(name) || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
@@ -56,6 +64,7 @@ mod tests {
     #[test]
     fn what_a_client_says_to_the_gateway_is_not_said_to_the_provider() {
         assert!(ends_at_gateway("Authorization") && ends_at_gateway("accept-encoding") && ends_at_gateway("Upgrade"));
+        assert!(ends_at_gateway("X-Forwarded-For") && ends_at_gateway("x-real-ip"));
         assert!(!ends_at_gateway("openai-beta") && !ends_at_gateway("anthropic-version"));
     }
 }

@@ -116,6 +116,10 @@ fn head(out: &mut Lines, process: &Process, folder: &Path) {
     if let Some(admin) = process.admin_listen {
         out.line(0, format!("admin_listen: {}", quoted(&admin.to_string())));
     }
+    if let Some(tls) = &process.tls {
+        let file = |file: &Path| quoted(&path(file, folder));
+        out.line(0, format!("tls: {{ certificate: {}, key: {} }}", file(&tls.certificate), file(&tls.key)));
+    }
     let store = match &process.store {
         StoreAddress::Sqlite(file) => format!("sqlite:{}", path(file, folder)),
         StoreAddress::Memory => "memory".to_owned(),

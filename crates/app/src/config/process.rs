@@ -27,6 +27,8 @@ pub struct Process {
     pub listen: SocketAddr,
     /// Own address of the management API; without it, it is served at `listen`.
     pub admin_listen: Option<SocketAddr>,
+    /// The certificate that `listen` is served with.
+    pub tls: Option<TlsFiles>,
     /// Where state is kept; a relative path is already joined to the file's folder.
     pub store: StoreAddress,
     /// Folder of the local files, joined likewise.
@@ -65,6 +67,15 @@ pub struct Process {
     pub public_url: Option<String>,
     /// Milliseconds that pass in one of the wall's.
     pub time_scale: f64,
+}
+
+/// A certificate and its key, joined to the file's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, and those between it and the root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// One provider.
@@ -320,6 +331,10 @@ impl Reader<'_> {
         Some(Process {
             listen: listen?,
             admin_listen,
+            tls: match fields.node("tls") {
+                Some(_) => Some(self.tls(&fields.section("tls")?)?),
+                None => None,
+            },
             store: self.store(fields)?,
             data_dir: self.place.folder.join(fields.text("data_dir")?.value),
             providers: providers?,
@@ -343,6 +358,11 @@ impl Reader<'_> {
             },
             time_scale: fields.number("time_scale")?,
         })
+    }
+
+    fn tls(&self, fields: &Fields<'_>) -> Option<TlsFiles> {
+        let file = |name| Some(self.place.folder.join(fields.text(name)?.value));
+        Some(TlsFiles { certificate: file("certificate")?, key: file("key")? })
     }
 
     fn store(&self, fields: &Fields<'_>) -> Option<StoreAddress> {

@@ -11,6 +11,7 @@ mod secrecy;
 mod sessions;
 mod support;
 mod surfaces;
+mod tls;
 mod translated;
 mod traps {
     mod framing;

@@ -15,6 +15,11 @@ pub static PROCESS: Section = Section {
             "Address of the gateway, and of the management API unless `admin_listen` is given.",
         ),
         Key::optional("admin_listen", Kind::Scalar(Scalar::Address), "Own address of the management API."),
+        Key::optional(
+            "tls",
+            Kind::Section(&TLS),
+            "Serves `listen` under TLS: HTTP/2 and HTTP/1.1 by ALPN. Without it, in the clear.",
+        ),
         Key::default(
             "store",
             Kind::Scalar(Scalar::Store),
@@ -87,6 +92,16 @@ pub static PROCESS: Section = Section {
             "1",
             "How many milliseconds pass in one of the wall's; for demos and tests only.",
         ),
+    ],
+};
+
+/// The listener's certificate.
+pub static TLS: Section = Section {
+    name: "tls",
+    doc: "Files in PEM. They are looked at every few seconds and on SIGHUP; changed ones serve the connections that begin from then on, and where they cannot be used the earlier ones go on.",
+    keys: &[
+        Key::required("certificate", PATH, "The server's certificate, then those between it and the root."),
+        Key::required("key", PATH, "Its private key."),
     ],
 };
 

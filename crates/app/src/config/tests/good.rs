@@ -24,6 +24,7 @@ routes: { support: { stable: { model: openai/gpt-4.1 } } }
 pub(super) const FULL: &str = r#"
 listen: 0.0.0.0:8080
 admin_listen: 127.0.0.1:8081
+tls: { certificate: tls/site.pem, key: /run/site.key }
 store: sqlite:coalmine.db
 data_dir: var
 providers:
@@ -149,6 +150,8 @@ fn the_full_file_is_read() {
     assert_eq!(read.limits.session_idle, SpanMs::hours(2));
     assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
     assert_eq!(read.time_scale, 60.0);
+    let tls = read.tls.as_ref().unwrap();
+    assert_eq!((&*tls.certificate, &*tls.key), (Path::new("etc/tls/site.pem"), Path::new("/run/site.key")));
     assert!(read.require_key);
     assert_eq!((read.quota.requests_per_minute, read.quota.per_day), (Some(600), Some(Usd::from_dollars(40.0))));
     assert_eq!(read.customers[&CustomerId::from("acme")].quota.per_month, Some(Usd::from_dollars(99.5)));
