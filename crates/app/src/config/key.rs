@@ -93,7 +93,7 @@ pub enum Scalar {
     Url,
     /// An address to listen on.
     Address,
-    /// `${NAME}` or `file:PATH`.
+    /// `${NAME}`, `file:PATH` or `command:LINE`.
     Secret,
     /// A file, relative to the folder of the file that names it.
     Path,

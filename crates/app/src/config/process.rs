@@ -17,6 +17,7 @@ use coalmine_core::version::Version;
 use coalmine_wire::dialect::Family;
 use coalmine_wire::params::{self, OwnHost};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -514,6 +515,10 @@ impl Reader<'_> {
         let read = match scalar::secret(text.value).ok()? {
             SecretPlace::Env(name) => self.place.around.env(name).ok_or_else(|| not_set(name)),
             SecretPlace::File(path) => self.place.file(path).map(|text| text.trim_end_matches(['\n', '\r']).to_owned()),
+            SecretPlace::Command(line) => {
+                let printed = self.place.around.command(line);
+                printed.map(|text| text.trim_end_matches(['\n', '\r']).to_owned()).map_err(|error| failed(&error))
+            }
         };
         let good = |value: &String| !value.is_empty() && !value.chars().any(char::is_control);
         let read = read.and_then(|value| {
@@ -549,6 +554,14 @@ impl Reader<'_> {
         let on = fields.words("on").into_iter().map(|text| text.value.to_owned()).collect();
         Some(Webhook { url: url?, secret: secret.map_or(Some(None), |secret| secret.map(Some))?, format, on })
     }
+}
+
+/// The line is not repeated, and neither is what it printed: a secret may stand in either.
+fn failed(error: &io::Error) -> Complaint {
+    Complaint::new(
+        format!("the command gave no secret: {error}"),
+        "run it by hand; it must print the secret on one line, and end well within ten seconds",
+    )
 }
 
 fn not_set(name: &str) -> Complaint {

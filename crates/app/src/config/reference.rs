@@ -13,7 +13,7 @@ pub fn configuration() -> String {
         "# Configuration\n\nGenerated from the table of keys (`crates/app/src/config/table/`) by `cargo xtask codegen`.\n\n\
          Unknown keys are errors. All errors of a file are told together, each with line, column, key and how to mend \
          it: `coalmine config check FILE…`. Durations are `90s 15m 24h 3d`, shares `5%`, margins `0.5pp` or `10%`, \
-         money `$40`. Secrets are references, `${NAME}` or `file:PATH`, and relative paths start at the folder of the \
+         money `$40`. Secrets are references, `${NAME}`, `file:PATH` or `command:LINE` (what that line of shell prints within ten seconds), and relative paths start at the folder of the \
          file. Editors complete keys when a file begins with `# yaml-language-server: $schema=` and the path of its \
          schema in `schema/`.\n",
     );

@@ -110,7 +110,7 @@ impl Scalar {
             Self::Name => "a name of letters, digits, `.`, `_` and `-`",
             Self::Url => "an address such as https://api.openai.com/v1",
             Self::Address => "an address such as 127.0.0.1:8080",
-            Self::Secret => "a reference: ${NAME} or file:PATH",
+            Self::Secret => "a reference: ${NAME}, file:PATH or command:LINE",
             Self::Path => "a file's path",
             Self::Store => "sqlite:PATH or memory",
             Self::Model => "PROVIDER/MODEL, such as openai/gpt-4.1",
@@ -364,18 +364,21 @@ pub(crate) enum SecretPlace<'a> {
     Env(&'a str),
     /// A file.
     File(&'a str),
+    /// What this line of shell prints.
+    Command(&'a str),
 }
 
-/// `${NAME}` or `file:PATH`; the text itself is never repeated, it may be the secret.
+/// `${NAME}`, `file:PATH` or `command:LINE`; the text itself is never repeated, it may be the secret.
 pub(crate) fn secret(text: &str) -> Read<SecretPlace<'_>> {
     if let Some(name) = reference(text) {
         return Ok(SecretPlace::Env(name));
     }
-    let file = text.strip_prefix("file:").filter(|path| !path.is_empty());
-    file.map(SecretPlace::File).ok_or_else(|| {
+    let after = |mark: &str| text.strip_prefix(mark).map(str::trim).filter(|rest| !rest.is_empty());
+    let found = after("file:").map(SecretPlace::File).or_else(|| after("command:").map(SecretPlace::Command));
+    found.ok_or_else(|| {
         Complaint::new(
             "a secret stands in the file, or its reference is malformed",
-            "keep it outside and write `${NAME}` (an environment variable) or `file:PATH`",
+            "keep it outside and write `${NAME}` (an environment variable), `file:PATH` or `command:LINE` (what it prints)",
         )
     })
 }

@@ -93,7 +93,7 @@ fn of_scalar(form: Scalar) -> Value {
             object([("enum", Value::from(built.map(|choice| Value::from(choice.word)).collect::<Vec<_>>()))])
         }
         Scalar::PerMinute => pattern(r"^[0-9.]+ ?/min$"),
-        Scalar::Secret => pattern(r"^(\$\{[A-Za-z0-9_]+\}|file:.+)$"),
+        Scalar::Secret => pattern(r"^(\$\{[A-Za-z0-9_]+\}|file:.+|command:.+)$"),
         Scalar::Url => pattern(r"^(\$\{[A-Za-z0-9_]+\}|https?://.+)$"),
         Scalar::Store => pattern(r"^(memory|sqlite:.+)$"),
         Scalar::Model => pattern("^[^/]+/.+$"),

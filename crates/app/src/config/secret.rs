@@ -2,9 +2,16 @@
 
 use coalmine_core::time::UnixMs;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long a command may take to print a secret.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+/// What is read of it.
+const COMMAND_BYTES_MAX: u64 = 64 << 10;
 
 /// A secret's value with the reference that it came from. Only the reference is ever shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +26,10 @@ pub trait Surroundings {
     fn file(&self, path: &Path) -> io::Result<String>;
     /// An environment variable.
     fn env(&self, name: &str) -> Option<String>;
+    /// What a line of shell prints, when it ends well; by default there is no shell.
+    fn command(&self, _line: &str) -> io::Result<String> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Now, by the machine's clock: from when on time zones are resolved.
     fn now(&self) -> UnixMs {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -37,7 +48,7 @@ impl Secret {
         Self { reference: "${GIVEN}".to_owned(), value: value.into() }
     }
 
-    /// A secret as found under its reference (`${NAME}`, `file:PATH`).
+    /// A secret as found under its reference (`${NAME}`, `file:PATH`, `command:LINE`).
     pub(crate) fn found(reference: &str, value: String) -> Self {
         Self { reference: reference.to_owned(), value }
     }
@@ -75,11 +86,57 @@ impl Surroundings for Machine {
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
+
+    fn command(&self, line: &str) -> io::Result<String> {
+        printed(line, COMMAND_PATIENCE)
+    }
+}
+
+/// What `line` prints. Its errors are not taken: a secret may stand in them.
+fn printed(line: &str, patience: Duration) -> io::Result<String> {
+    let until = Instant::now() + patience;
+    let mut shell = Command::new("/bin/sh");
+    let mut child =
+        shell.args(["-c", line]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let out = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let (told, read) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        // whoever asked may have lost patience
+        let _ = told.send(out.take(COMMAND_BYTES_MAX).read_to_string(&mut text).map(|_| text));
+    });
+    let text = read.recv_timeout(patience);
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break Some(status),
+            None if text.is_err() || Instant::now() >= until => break None,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    match (status, text) {
+        (Some(status), Ok(text)) if status.success() => text,
+        (Some(status), _) => Err(io::Error::other(format!("it ended with {status}"))),
+        (None, _) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_asked_for_what_it_prints_and_not_for_ever() {
+        let patient = Duration::from_mins(1);
+        assert_eq!(printed("printf 'sk-%s\\n' 7; echo no >&2", patient).unwrap(), "sk-7\n");
+        let failed = printed("echo hush; exit 3", patient).unwrap_err().to_string();
+        assert!(failed.contains("exit status: 3") && !failed.contains("hush"), "{failed}");
+        let late = printed("exec sleep 600", Duration::from_millis(50)).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+    }
 
     #[test]
     fn a_secret_shows_its_reference_and_never_its_value() {
