@@ -15,9 +15,9 @@
 //!
 //! λ is not known, so the stake is split over a grid: λ_j = 0.9·U·2^−j, j = 0..7, each with weight 1/8; where an
 //! effect is designed for, its growth-optimal bet has weight ½ and each of the grid 1/16. U is the largest bet that
-//! cannot lose everything at the planned odds; where the odds have come to at least twice that (a later stage with a larger
-//! share), every bet is scaled to the U of those. In each bucket |λ| is cut to 0.98·U at the realised odds. Both depend on
-//! counts alone.
+//! cannot lose everything at the planned odds; where the odds have come to at least twice those (a later stage with a
+//! larger share), the bets that do not fit are laid out anew below the U of the new ones. In each bucket |λ| is cut to
+//! 0.98·U at the realised odds. Both depend on counts alone.
 //!
 //! Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting" (JRSS B, 2023), carried
 //! to two samples; for yes/no data it is the block e-value of Turner, Ly and Grünwald (JSPI 230, 2024).
@@ -226,7 +226,7 @@ impl Design {
 
     /// The bets where the odds are others than planned.
     pub(crate) fn grid_at(&self, odds: f64) -> Grid {
-        self.grid().scaled(self.largest(odds) / self.largest(self.odds))
+        if odds == self.odds { self.grid() } else { self.grid().within(self.largest(odds)) }
     }
 
     /// ln e of one bucket for one signed bet λ, uncut: the factor that all else here is made of.

@@ -23,8 +23,8 @@ const TINY: f64 = 1e-12;
 /// The odds that the bets are sized for, from counts alone: as planned until the realised ones are at least twice that
 /// for good, as in a later stage with a larger share.
 ///
-/// A grid that is sized for the smallest planned odds is cut to 0.98·U in all its parts where the odds are much larger,
-/// and a bet near U loses nearly everything to one bad unit of control. Which size is bet follows from the counts
+/// A grid that is sized for the smallest planned odds would be cut to 0.98·U in all its parts where the odds are much
+/// larger, and a bet near U loses nearly everything to one bad unit of control. Which size is bet follows from the counts
 /// before and in the bucket, never from an outcome, so it costs nothing in validity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sizing {
@@ -84,9 +84,16 @@ impl Grid {
         Self { stakes, weights, len: bets(hint) }
     }
 
-    /// Every size multiplied: bets for other odds than planned.
-    pub(crate) fn scaled(mut self, factor: f64) -> Self {
-        self.stakes.iter_mut().for_each(|stake| *stake *= factor);
+    /// The bets where U is another than planned. What fits stays: the best size follows from the fault, hardly from the
+    /// odds, so a bet must be the same in all stages. What does not fit is laid out anew below 0.9·U, the nearest on top.
+    pub(crate) fn within(mut self, largest: f64) -> Self {
+        let most = LARGEST_BET * largest;
+        let mut size = most;
+        for stake in self.stakes[..HALVINGS].iter_mut().rev().filter(|stake| **stake > most) {
+            *stake = size;
+            size *= 0.5;
+        }
+        self.stakes[HALVINGS] = self.stakes[HALVINGS].min(most);
         self
     }
 }
@@ -131,6 +138,17 @@ mod tests {
         sizing.note(9_500, 500);
         sizing.note(9_500, 500);
         assert_eq!(sizing.odds(), 1.0 / 19.0, "and back");
+    }
+
+    #[test]
+    fn what_fits_other_odds_stays_and_the_rest_is_laid_out_below_their_largest() {
+        let fitted = Grid::new(8.0, Some(3.0)).within(2.0);
+        let expected = [0.9, 1.8, 1.8, 0.9, 0.45, 0.225, 0.1125, 0.05625];
+        for (size, expected) in fitted.stakes.iter().zip(expected) {
+            assert!((size - expected).abs() < 1e-12, "{:?}", fitted.stakes);
+        }
+        assert_eq!(fitted.stakes[HALVINGS], 1.8, "the hint is cut");
+        assert_eq!(fitted.weights, Grid::new(8.0, Some(3.0)).weights);
     }
 
     #[test]
