@@ -24,7 +24,7 @@ pub const GROUPS: [Group; 5] = [
     },
 ];
 
-const SOUND: [(&str, &str); 19] = [
+const SOUND: [(&str, &str); 20] = [
     ("healthy", include_str!("../scenarios/healthy.txt")),
     ("refusal_doubled", include_str!("../scenarios/refusal_doubled.txt")),
     ("late_onset", include_str!("../scenarios/late_onset.txt")),
@@ -41,6 +41,7 @@ const SOUND: [(&str, &str); 19] = [
     ("judge_outage_bad", include_str!("../scenarios/judge_outage_bad.txt")),
     ("sick_customer", include_str!("../scenarios/sick_customer.txt")),
     ("provider_swapped", include_str!("../scenarios/provider_swapped.txt")),
+    ("held_back", include_str!("../scenarios/held_back.txt")),
     ("sentinel_wrong", include_str!("../scenarios/sentinel_wrong.txt")),
     ("sentinel_flaky", include_str!("../scenarios/sentinel_flaky.txt")),
     ("sentinel_outage", include_str!("../scenarios/sentinel_outage.txt")),

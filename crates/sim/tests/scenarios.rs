@@ -37,6 +37,7 @@ golden! {
     judge_outage_bad => Ended::RolledBack { .. },
     sick_customer => Ended::Open { .. },
     provider_swapped => Ended::Promoted,
+    held_back => Ended::RolledBack { .. },
     sentinel_wrong => Ended::RolledBack { .. },
     sentinel_flaky => Ended::Open { .. },
     sentinel_outage => Ended::Promoted,
