@@ -5,6 +5,7 @@ mod client;
 mod faults;
 mod keys;
 mod pins;
+mod plans;
 mod process;
 mod replay;
 mod sentinels;
@@ -32,6 +33,8 @@ enum Job {
     Sentinels(sentinels::Args),
     /// Client keys and quotas: revoked at once, bounded, budgets over a kill, secrets in no file.
     Keys(keys::Args),
+    /// Plans from what a route has served, and a start that its plan refuses.
+    Plans(plans::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
             Job::Faults(args) => faults::run(args).await,
             Job::Sentinels(args) => sentinels::run(args).await,
             Job::Keys(args) => keys::run(args).await,
+            Job::Plans(args) => plans::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })
