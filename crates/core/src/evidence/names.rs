@@ -1,7 +1,7 @@
 //! Under which names a version's provider answers, and whether they changed: another model behind the same name is a
 //! drift, not a regression of the canary.
 //!
-//! A change is called when [`RUN`] answers in a row of one arm come under names that its first [`FIRST`] answers did not
+//! A change is called when `RUN` answers in a row of one arm come under names that its first `FIRST` answers did not
 //! know. Several names side by side (a provider's machines) are all known, and one that returns ends the run; a name
 //! that is a new one with nearly every answer says nothing, and is not followed any more.
 
@@ -41,7 +41,7 @@ struct Answered {
 #[serde(default)]
 struct Followed {
     known: BTreeSet<Arc<str>>,
-    /// Answers that told the known names; at most [`FIRST`].
+    /// Answers that told the known names; at most `FIRST`.
     told: u32,
     /// Unknown names of the present run, and its length.
     strange: BTreeSet<Arc<str>>,
