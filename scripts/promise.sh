@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make promise: false rollback, false promotion and detection, of our test beside the rules of others, and of the shipped
-# loop with every path to a rollback switched on. Quick by default; FULL=1 as stated (some 20 minutes on two idle cores); JSON=1 for a
+# loop with every path to a rollback switched on. Quick by default; FULL=1 as stated (some 40 minutes on two idle cores); JSON=1 for a
 # machine; RELEASES=n sets how many releases the shipped loop gets. Exits with 1 where a number breaks the promise.
 source "$(dirname "$0")/lib.sh"
 need_rust
