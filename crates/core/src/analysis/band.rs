@@ -4,7 +4,8 @@
 //!
 //! The search for a bound goes over the evidence many times, so a band is drawn anew only when a tenth more canary
 //! sessions are there than at the last one. When that is depends on the buckets alone, so a restart draws the same
-//! band; and releases and their guardrails take turns, so that no look draws many at once.
+//! band; and releases and their guardrails take turns, so that no look draws many at once. It is also drawn where evidence
+//! comes to its line.
 
 use crate::analysis::Interval;
 use crate::analysis::gauging::{Line, known};
@@ -19,8 +20,17 @@ const GROWTH: f64 = 1.1;
 /// Guardrails over which the turns of a release are spread.
 const SPREAD: f64 = 12.0;
 /// The places of the two designs.
-const ROLLBACK: usize = 0;
-const PROMOTE: usize = 1;
+const ROLLBACK: usize = Decides::Rollback as usize;
+const PROMOTE: usize = Decides::Promotion as usize;
+
+/// Whose evidence.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Decides {
+    /// Of a regression.
+    Rollback,
+    /// Of being within the margin.
+    Promotion,
+}
 
 /// One band.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +46,8 @@ pub(super) struct Band {
     /// How often the sessions had grown when it was drawn.
     drawn_at: Option<u64>,
     bounds: (f64, f64),
+    /// Whether each design's evidence stood at its line.
+    reached: [bool; 2],
 }
 
 /// When within a growth the bands of the guardrail at `index` are drawn: evenly spread over a release's, and by its
@@ -57,6 +69,7 @@ impl Band {
             sessions: 0,
             drawn_at: None,
             bounds: (-1.0, 1.0),
+            reached: [false; 2],
         }
     }
 
@@ -83,6 +96,16 @@ impl Band {
         let growths = (ln(self.sessions as f64) / ln(GROWTH) + self.turn).floor() as u64;
         if self.drawn_at != Some(growths) {
             self.drawn_at = Some(growths);
+            self.draw();
+        }
+    }
+
+    /// Draws anew where the evidence of one of the two has come to its line, or left it: the picture must not contradict
+    /// what is decided.
+    pub(super) fn agree(&mut self, decides: Decides, log_e: f64) {
+        let reached = log_e >= self.lines[decides as usize];
+        if self.reached[decides as usize] != reached {
+            self.reached[decides as usize] = reached;
             self.draw();
         }
     }
@@ -152,6 +175,22 @@ mod tests {
         let most = 12 * (2 + ((DAY as f64).ln() / GROWTH.ln()).ceil() as usize);
         assert!((2..=most).contains(&drawings), "{drawings} drawings, at most {most}");
         assert!(late > 12 && at_once <= 2, "{at_once} of 12 bands in one minute");
+    }
+
+    #[test]
+    fn a_band_is_drawn_where_its_evidence_comes_to_a_line() {
+        let mut band = band(0);
+        (0..500).for_each(|_| add_minute(&mut band));
+        let drawn = band.bounds;
+        add_minute(&mut band);
+        assert_eq!(band.bounds, drawn, "one session more is no reason");
+        band.agree(Decides::Promotion, band.lines[PROMOTE] + 0.1);
+        let now = band.difference.as_ref().unwrap().bound(PROMOTE, band.lines[PROMOTE]);
+        assert!(band.bounds.1 == now && now < drawn.1, "{now} after {drawn:?}");
+        add_minute(&mut band);
+        let kept = band.bounds;
+        band.agree(Decides::Promotion, band.lines[PROMOTE] + 0.2);
+        assert_eq!(band.bounds, kept, "it is there already");
     }
 
     #[test]

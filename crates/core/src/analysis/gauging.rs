@@ -1,7 +1,7 @@
 //! One guardrail under watch: its processes, what both arms have shown, and the band between them.
 
 use crate::analysis::alpha::weight_share;
-use crate::analysis::band::Band;
+use crate::analysis::band::{Band, Decides};
 use crate::analysis::design::{self, Planned};
 use crate::analysis::epochs::{Epochs, GiveUp};
 use crate::analysis::proof::{Proof, by_bucket};
@@ -210,6 +210,9 @@ impl Watch {
             for process in self.promote.iter_mut().chain(self.signal.as_mut().and_then(|s| s.recovering.as_mut())) {
                 result = result.and(process.seal(&bucket));
             }
+            if let Some((last, process)) = self.numbers.last_mut().zip(self.promote.as_ref()) {
+                last.band.agree(Decides::Promotion, process.log_e());
+            }
         }
         if is_last && let Some((check, (one, other))) = self.self_check.as_mut().zip(halves(values, arms)) {
             result = result.and(check.seal(values, &one, &other));
@@ -386,6 +389,9 @@ impl Watched {
                 result = process.seal(&bucket);
             }
             self.band.push(mass, values, arms);
+            if let Some(process) = &self.rollback {
+                self.band.agree(Decides::Rollback, process.peak());
+            }
         }
         let own = |limit: &'_ Vec<u64>, all: &'_ Vec<u64>| if limit.is_empty() { all.clone() } else { limit.clone() };
         let canary = own(&arms.canary_limit, &arms.canary);
