@@ -129,6 +129,15 @@ fn unsafe_configurations_are_told_each_at_its_key() {
 }
 
 #[test]
+fn every_quantile_is_read_from_the_times_of_its_own_moment() {
+    let stated = Assumptions { sessions_per_hour: Some(100.0), ..Assumptions::default() };
+    let traffic = Traffic::of(None, &stated, MONDAY).unwrap();
+    let same = |one: Metric, other: Metric| std::ptr::eq(traffic.times(&one), traffic.times(&other));
+    assert!(same(Metric::TtftP50, Metric::TtftP95) && same(Metric::TtftP99, Metric::TtftP95));
+    assert!(same(Metric::LatencyP50, Metric::LatencyP95) && !same(Metric::LatencyP95, Metric::TtftP95));
+}
+
+#[test]
 fn a_history_is_planned_by_once_it_covers_enough() {
     let mut history = RouteHistory::default();
     let stated = Assumptions::default();

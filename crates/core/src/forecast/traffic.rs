@@ -168,7 +168,7 @@ impl Traffic {
 
     /// The times of a quantile metric.
     pub(super) fn times(&self, metric: &Metric) -> &LogHistogram {
-        if *metric == Metric::TtftP95 { &self.summary.ttft_ms } else { &self.summary.latency_ms }
+        if metric.is_of_first_content() { &self.summary.ttft_ms } else { &self.summary.latency_ms }
     }
 
     /// The measures that a release would freeze from this traffic.
