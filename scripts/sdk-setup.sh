@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the SDK tests need, in tests/sdk: a Python environment with `openai` and `anthropic`, and Node's packages.
+# What the SDK tests need, in tests/sdk: a Python environment and Node's packages, with the SDKs and frameworks.
 # Does nothing where it is there already.
 source "$(dirname "$0")/lib.sh"
 [ -d tests/sdk ] || exit 0

@@ -47,6 +47,8 @@ for round in 1 2 3; do
   $sdk/.venv/bin/python -m unittest discover -s $sdk/python || status=1
   [ $status = 0 ] || break
 done
+echo "sdk: frameworks"
+$sdk/.venv/bin/python -W ignore -m unittest discover -s $sdk/frameworks || status=1
 if [ $status != 0 ]; then
   echo "--- coalmine.log"; tail -40 "$work/coalmine.log"
   echo "--- mock.log"; tail -20 "$work/mock.log"
