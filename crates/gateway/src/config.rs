@@ -4,6 +4,7 @@ use coalmine_core::id::{CustomerId, GatewayId, ProviderName, RouteName, TenantId
 use coalmine_core::key::Quota;
 use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
+use coalmine_core::traffic::weight::WeightBp;
 use coalmine_wire::dialect::{Dialect, Family};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -119,8 +120,12 @@ pub struct Provider {
     pub kind: ProviderKind,
     /// What it is shown as authorization.
     pub credential: Credential,
-    /// Its addresses, tried in turn; at least one.
+    /// Its addresses: at least one, at most [`UPSTREAMS_MAX`].
     pub upstreams: Vec<Upstream>,
+    /// Which of several is asked.
+    pub choice: ChoicePolicy,
+    /// Whether its addresses are looked at by themselves.
+    pub health: Option<HealthCheck>,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// When a failed attempt is repeated.
@@ -138,7 +143,9 @@ impl Provider {
         Self {
             kind: ProviderKind::OpenAi,
             credential,
-            upstreams: vec![Upstream { url: url.into() }],
+            upstreams: vec![Upstream::at(url)],
+            choice: ChoicePolicy::default(),
+            health: None,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             stream_usage: StreamUsage::Ask,
@@ -188,11 +195,164 @@ pub enum Betas {
     Only(BTreeSet<String>),
 }
 
+/// The most addresses of one provider.
+pub const UPSTREAMS_MAX: usize = 64;
+/// The most regions that they stand in.
+pub const REGIONS_MAX: usize = 16;
+
 /// One address of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// Its base, `https://api.openai.com/v1`: what stands for our own `/v1`.
     pub url: String,
+    /// Where it stands; `None`: where the gateway does.
+    pub region: Option<Region>,
+    /// Connections kept open ahead of need.
+    pub warm: Option<Warm>,
+}
+
+impl Upstream {
+    /// One beside the gateway, with nothing kept ready.
+    #[must_use]
+    pub fn at(url: impl Into<String>) -> Self {
+        Self { url: url.into(), region: None, warm: None }
+    }
+}
+
+/// Connections kept open ahead of need, of the wall's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Warm {
+    /// How many; over HTTP/2 one carries everything.
+    pub connections: usize,
+    /// How often each is used, so that nobody on the way closes it.
+    pub every: Duration,
+}
+
+/// Which of several addresses is asked. Spans are those of the gateway's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct ChoicePolicy {
+    /// Who of those that are equally near is asked.
+    pub spread: Spread,
+    /// Which region is nearest.
+    pub nearest: Nearest,
+    /// A nearer region must have been well for so long before it is asked again.
+    pub return_after: SpanMs,
+    /// Of the addresses that answer at all, the share that may be put aside at a time; one always may.
+    pub max_ejected: WeightBp,
+    /// When an address is put aside by its own answers.
+    pub breaker: BreakerPolicy,
+    /// When, by comparison with its siblings.
+    pub outliers: OutlierPolicy,
+}
+
+impl Default for ChoicePolicy {
+    fn default() -> Self {
+        Self {
+            spread: Spread::Sessions,
+            nearest: Nearest::Listed,
+            return_after: SpanMs::secs(10),
+            max_ejected: WeightBp::rounded(5_000.0),
+            breaker: BreakerPolicy::default(),
+            outliers: OutlierPolicy::default(),
+        }
+    }
+}
+
+/// Who of those that are equally near is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// A session stays with one address, where its beginning is cached, for as long as that is well.
+    Sessions,
+    /// Each in its turn.
+    Turns,
+}
+
+/// Which region is nearest: always the gateway's own, then these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nearest {
+    /// In the order in which they are listed.
+    Listed,
+    /// By the time that a connection, or the look at their health, takes; the gateway's own has no precedence.
+    Measured,
+}
+
+/// When an address is put aside by its own answers.
+#[derive(Debug, Clone, Copy)]
+pub struct BreakerPolicy {
+    /// Connections in a row that could not be had.
+    pub unreachable: u32,
+    /// Failures in a row: errors of the server, broken connections, no first byte in time.
+    pub failures: u32,
+    /// The share of failures,
+    pub error_share: WeightBp,
+    /// of at least so many answers,
+    pub least: u32,
+    /// within about so long.
+    pub window: SpanMs,
+    /// How long it is put aside at first; then one request shows whether it is well again. Doubled with every failure.
+    pub pause: SpanMs,
+    /// The longest pause.
+    pub pause_max: SpanMs,
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            unreachable: 3,
+            failures: 5,
+            error_share: WeightBp::rounded(5_000.0),
+            least: 20,
+            window: SpanMs::secs(10),
+            pause: SpanMs::secs(1),
+            pause_max: SpanMs::secs(30),
+        }
+    }
+}
+
+/// When an address is put aside for being worse than its siblings.
+#[derive(Debug, Clone, Copy)]
+pub struct OutlierPolicy {
+    /// How often they are compared.
+    pub every: SpanMs,
+    /// Answers that each must have had since.
+    pub least: u32,
+    /// Its share of failures is above its siblings' by so much.
+    pub error_gap: WeightBp,
+    /// Its times are so many times those of its siblings; 0: times are not compared.
+    pub slower: f64,
+}
+
+impl Default for OutlierPolicy {
+    fn default() -> Self {
+        Self { every: SpanMs::secs(10), least: 20, error_gap: WeightBp::rounded(2_000.0), slower: 3.0 }
+    }
+}
+
+/// How addresses are looked at by themselves, of the wall's time. 2xx is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// From the root of the address's host: `/health`.
+    pub path: String,
+    /// How often.
+    pub every: Duration,
+    /// How long an answer may take.
+    pub within: Duration,
+    /// So many bad looks in a row, and it is not asked.
+    pub unhealthy_after: u32,
+    /// So many good ones, and it is again.
+    pub healthy_after: u32,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            path: "/health".to_owned(),
+            every: Duration::from_secs(5),
+            within: Duration::from_secs(2),
+            unhealthy_after: 3,
+            healthy_after: 2,
+        }
+    }
 }
 
 /// What a provider is shown as authorization. The client's own is never sent by default.

@@ -5,12 +5,13 @@ use crate::answer::AnswerBody;
 use crate::checkers::Checkers;
 use crate::config::Config;
 use crate::conversations::Conversations;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Page};
 use crate::phase::admit;
 use crate::ports::{Clock, FollowLog, PinError, PinStore, TableSource, TallySink};
 use crate::table::{Offered, Tables};
 use crate::tally::Tally;
 use crate::upstream::pool::{self, Pool, ProviderError};
+use crate::upstream::{series, watch};
 use crate::{proxy, sink};
 use coalmine_core::id::{Generation, ProviderName, ReleaseId, RouteName};
 use coalmine_core::key::KeyTable;
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, watch as told};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -66,7 +67,7 @@ impl std::fmt::Debug for Keys {
 /// The tasks of a gateway; see [`Gateway::start`].
 #[derive(Debug)]
 pub struct Running {
-    stop: watch::Sender<bool>,
+    stop: told::Sender<bool>,
     report: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
 }
@@ -111,12 +112,14 @@ impl Gateway {
 
     /// Starts what runs beside requests: following the table, reporting, sweeping.
     pub fn start(self: &Arc<Self>, source: Arc<dyn TableSource>, sink: Arc<dyn TallySink>) -> Running {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = told::channel(false);
         let follow_keys = tokio::spawn(Arc::clone(self).follow_keys(source.clone()));
         let follow = tokio::spawn(Arc::clone(self).follow(source));
         let sweep = tokio::spawn(Arc::clone(self).sweep());
         let report = tokio::spawn(sink::report(Arc::clone(self), sink, stopped));
-        Running { stop, report, others: vec![follow, follow_keys, sweep] }
+        let mut others = vec![follow, follow_keys, sweep];
+        others.extend(self.pools.values().flat_map(watch::start));
+        Running { stop, report, others }
     }
 
     /// Whether a path is answered here, and not by a neighbour on the same listener.
@@ -185,20 +188,24 @@ impl Gateway {
     #[must_use]
     pub fn render_metrics(&self) -> String {
         let pins = self.pins.counts();
-        self.metrics.render(&[
-            ("coalmine_pins", "Sessions pinned.", pins.held),
-            ("coalmine_pins_evicted_total", "Pins that gave way to the bound.", pins.evicted),
-            ("coalmine_pin_append_failures_total", "Pins that could not be written.", pins.append_failures),
-            ("coalmine_conversations", "Conversations followed by content.", self.conversations.len() as u64),
-            (
-                "coalmine_conversation_append_failures_total",
-                "Conversations not written.",
-                self.conversations.append_failures(),
-            ),
-            ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
-            ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
-            ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),
-        ])
+        let mut page = Page {
+            text: self.metrics.render(&[
+                ("coalmine_pins", "Sessions pinned.", pins.held),
+                ("coalmine_pins_evicted_total", "Pins that gave way to the bound.", pins.evicted),
+                ("coalmine_pin_append_failures_total", "Pins that could not be written.", pins.append_failures),
+                ("coalmine_conversations", "Conversations followed by content.", self.conversations.len() as u64),
+                (
+                    "coalmine_conversation_append_failures_total",
+                    "Conversations not written.",
+                    self.conversations.append_failures(),
+                ),
+                ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
+                ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
+                ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),
+            ]),
+        };
+        series::render(self.pools.values(), &mut page);
+        page.text
     }
 
     /// Stops accepting, and waits until nothing is in flight or `limit` is over. Returns how many

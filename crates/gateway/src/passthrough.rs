@@ -11,6 +11,7 @@ use crate::phase::identify::{chain, identify};
 use crate::phase::relay::{ActiveRequest, Pipe};
 use crate::phase::rewrite::{Outbound, answer_headers};
 use crate::table::{Route, Snapshot};
+use crate::upstream::choice::Going;
 use crate::upstream::pool::Pool;
 use bytes::Bytes;
 use coalmine_wire::dialect::{Dialect, Family};
@@ -198,7 +199,7 @@ async fn forward(
     let mut active = ActiveRequest { metrics: gateway.metrics.clone(), permit: admitted.permit.take() };
     let outbound = Outbound::new(admitted.parts.method.clone(), std::mem::take(&mut admitted.parts.headers), None);
     let request = outbound.request(&pool.manners, body);
-    let response = pool.send(request, &admitted.path).await.map_err(|trouble| {
+    let response = pool.send(request, &admitted.path, &mut Going::default()).await.map_err(|trouble| {
         let message = format!("provider '{}' did not answer ({})", pool.name, trouble.as_str());
         Refusal::new(Problem::BadUpstream, message)
     })?;

@@ -3,6 +3,7 @@
 
 use crate::gateway::Gateway;
 use crate::phase::rewrite::{self, Outbound};
+use crate::upstream::choice::Going;
 use bytes::Bytes;
 use coalmine_core::version::Version;
 use coalmine_wire::dialect::{Dialect, Family};
@@ -68,7 +69,10 @@ impl Gateway {
         let request = Outbound::new(Method::POST, headers, Some(dialect)).request(&pool.manners, patched);
         let began = Instant::now();
         let whole = async {
-            let response = pool.send(request, dialect.path()).await.map_err(|trouble| trouble.as_str().to_owned())?;
+            let response = pool
+                .send(request, dialect.path(), &mut Going::default())
+                .await
+                .map_err(|trouble| trouble.as_str().to_owned())?;
             let status = response.status();
             let read = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
             read.map(|body| (status, body.to_bytes())).map_err(|_| "the answer broke off, or is too long".to_owned())

@@ -1,7 +1,11 @@
-//! Who answers: pools of connections to providers, when an attempt is repeated, and when stable may
-//! take over from the canary.
+//! Who answers: pools of connections to providers, which address is asked, when an attempt is repeated, and when
+//! stable may take over from the canary.
 
+pub(crate) mod address;
 pub(crate) mod breaker;
+pub(crate) mod choice;
 pub(crate) mod pool;
 pub(crate) mod rescue;
 pub(crate) mod retry;
+pub(crate) mod series;
+pub(crate) mod watch;

@@ -4,8 +4,8 @@ use crate::config::{self, CustomerSource, Process, SessionSource};
 use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
 use coalmine_gateway::config::{
-    AnswerHeaders, Betas, ClientKey, Config, Credential, KeyNeed, Limits, Overrides, Provider, ProviderKind,
-    RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Timeouts, Upstream,
+    AnswerHeaders, Betas, ChoicePolicy, ClientKey, Config, Credential, KeyNeed, Limits, Overrides, Provider,
+    ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Timeouts, Upstream,
 };
 use coalmine_wire::prices::{Price, Prices, Rate};
 use std::time::Duration;
@@ -47,7 +47,9 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
             None if written.send_client_key => Credential::Client,
             None => Credential::None,
         },
-        upstreams: written.upstreams.iter().map(|upstream| Upstream { url: upstream.url.clone() }).collect(),
+        upstreams: written.upstreams.iter().map(|upstream| Upstream::at(&upstream.url)).collect(),
+        choice: ChoicePolicy::default(),
+        health: None,
         timeouts: Timeouts {
             connect: wall(limits.connect_timeout),
             first_byte: wall(limits.first_byte_timeout),

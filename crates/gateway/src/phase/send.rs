@@ -14,6 +14,7 @@ use crate::answer::Refusal;
 use crate::phase::observe::{Contract, Exchange, StreamOrBody};
 use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Unsaid, Wording, rewrite};
 use crate::table::Prepared;
+use crate::upstream::choice::Going;
 use crate::upstream::pool::Trouble;
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
@@ -221,9 +222,10 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Que
     let own = version.id == exchange.prepared.id;
     let pool = &version.pool;
     let mut done = 0;
+    let mut going = Going::of(exchange.unit());
     let sent = loop {
         let request = question.outbound.request(&pool.manners, rewritten.body.clone());
-        let sent = pool.send(request, path).await;
+        let sent = pool.send(request, path, &mut going).await;
         let attempted = match &sent {
             Ok(response) => Attempt::Answer(response.status(), response.headers()),
             Err(trouble) => Attempt::NoAnswer(*trouble),

@@ -1,24 +1,30 @@
 //! Connections to one provider: pooled, without Nagle's delay, TLS where the address says so.
 
-use crate::config::{Betas, Config, Credential, Provider, RetryPolicy, StreamUsage, Timeouts};
+use crate::config::{
+    Betas, Config, Credential, HealthCheck, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts, UPSTREAMS_MAX,
+    Warm,
+};
 use crate::metrics::{Metrics, ProviderSeries};
 use crate::ports::Clock;
-use crate::upstream::breaker::Breaker;
+use crate::upstream::address::Address;
+use crate::upstream::breaker::Felt;
+use crate::upstream::choice::{Choice, Going, Picked};
+use crate::upstream::series::UpstreamSeries;
 use bytes::Bytes;
 use coalmine_core::id::ProviderName;
+use coalmine_core::origin::Region;
+use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::translate::{LimitName, Terms};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Where Anthropic's dialect has the key.
@@ -55,10 +61,15 @@ pub(crate) struct Pool {
     pub(crate) retry: RetryPolicy,
     pub(crate) stream_usage: StreamUsage,
     pub(crate) series: Arc<ProviderSeries>,
-    addresses: Vec<Address>,
-    next: AtomicUsize,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    clock: Arc<dyn Clock>,
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) choice: Choice,
+    /// By address.
+    pub(crate) upstreams: Vec<UpstreamSeries>,
+    pub(crate) health: Option<HealthCheck>,
+    /// By address.
+    pub(crate) warm: Vec<Option<Warm>>,
+    pub(crate) client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// What goes out as authorization.
@@ -70,16 +81,6 @@ pub(crate) enum Authorization {
     Client,
     /// Nothing.
     None,
-}
-
-#[derive(Debug)]
-struct Address {
-    scheme: Scheme,
-    authority: Authority,
-    path: String,
-    /// The paths that nearly every request has, in the order of [`Dialect::ALL`].
-    known: Vec<Uri>,
-    breaker: Breaker,
 }
 
 /// Why there is no answer.
@@ -121,6 +122,17 @@ pub enum ProviderError {
         /// Its address as written.
         url: String,
     },
+    /// More than can be chosen among.
+    #[error("provider `{0}` has too many upstreams; write at most {UPSTREAMS_MAX}, in at most {REGIONS_MAX} regions")]
+    TooManyUpstreams(ProviderName),
+    /// A path that is none.
+    #[error("provider `{provider}`: `{path}` is no path such as /health")]
+    BadPath {
+        /// Which provider.
+        provider: ProviderName,
+        /// As written.
+        path: String,
+    },
     /// A key that cannot stand in a header.
     #[error("provider `{0}`: its api_key has characters that no header may hold (a line break at its end?)")]
     BadKey(ProviderName),
@@ -139,7 +151,10 @@ pub(crate) fn pools(
         return Err(ProviderError::UnknownDefault(name.clone()));
     }
     let pool = |(name, provider): (&ProviderName, &Provider)| {
-        Ok((name.clone(), Arc::new(Pool::new(name, provider, clock.clone(), metrics.provider(name))?)))
+        Ok((
+            name.clone(),
+            Arc::new(Pool::new(name, provider, config.region.as_ref(), clock.clone(), metrics.provider(name))?),
+        ))
     };
     config.providers.iter().map(pool).collect()
 }
@@ -148,6 +163,7 @@ impl Pool {
     fn new(
         name: &ProviderName,
         provider: &Provider,
+        region: Option<&Region>,
         clock: Arc<dyn Clock>,
         series: Arc<ProviderSeries>,
     ) -> Result<Self, ProviderError> {
@@ -157,6 +173,15 @@ impl Pool {
         let addresses = addresses?;
         if addresses.is_empty() {
             return Err(ProviderError::NoUpstream(name.clone()));
+        }
+        let regions: BTreeSet<_> = provider.upstreams.iter().map(|up| up.region.as_ref().or(region)).collect();
+        if addresses.len() > UPSTREAMS_MAX || regions.len() > REGIONS_MAX {
+            return Err(ProviderError::TooManyUpstreams(name.clone()));
+        }
+        if let Some(path) = provider.health.as_ref().map(|health| &health.path)
+            && (!path.starts_with('/') || addresses[0].at_root(path).is_none())
+        {
+            return Err(ProviderError::BadPath { provider: name.clone(), path: path.clone() });
         }
         let http = connector(provider.timeouts.connect);
         let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_all_versions();
@@ -190,52 +215,76 @@ impl Pool {
             retry: provider.retry,
             stream_usage: provider.stream_usage,
             series,
+            choice: Choice::new(provider.choice, region, &provider.upstreams),
+            upstreams: addresses.iter().map(|_| UpstreamSeries::default()).collect(),
+            health: provider.health.clone(),
+            warm: provider.upstreams.iter().map(|upstream| upstream.warm).collect(),
             addresses,
-            next: AtomicUsize::new(0),
             client,
             clock,
         })
     }
 
-    /// Sends one request to the next address that is worth trying. `path` is what follows `/v1`,
-    /// query included. Dropping the future cancels the request upstream.
+    /// Sends one request to the address that is best for it. `path` is what follows `/v1`, query included; `going`
+    /// is the same for all attempts of a request, so that a further one goes elsewhere. Dropping the future cancels
+    /// the request upstream.
     pub(crate) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
         path: &str,
+        going: &mut Going,
     ) -> Result<Response<Incoming>, Trouble> {
-        let address = self.address();
+        let mut asking = Asking { pool: self, picked: self.choice.pick(going, || self.clock.now()), told: false };
+        let address = &self.addresses[asking.picked.at];
         *request.uri_mut() = address.uri(path).ok_or(Trouble::Malformed)?;
+        // with one address there is nothing to learn
+        let began = self.choice.is_free().then(|| self.clock.now());
         let sent = tokio::time::timeout(self.timeouts.first_byte, self.client.request(request)).await;
-        match sent {
+        let trouble = match sent {
             Ok(Ok(response)) => {
-                address.breaker.succeeded();
-                Ok(response)
+                asking.felt(began, |took_ms| Felt::answer(response.status(), took_ms));
+                return Ok(response);
             }
             Ok(Err(error)) => {
-                address.breaker.failed(self.clock.now());
                 let trouble = Trouble::of(&error);
-                self.series.note(trouble);
-                tracing::debug!(provider = %self.name, upstream = %address.authority, trouble = trouble.as_str(), %error, "no answer");
-                Err(trouble)
+                tracing::debug!(provider = %self.name, upstream = %address.label(), trouble = trouble.as_str(), %error, "no answer");
+                trouble
             }
             Err(_elapsed) => {
-                self.series.note(Trouble::FirstByte);
-                tracing::debug!(provider = %self.name, upstream = %address.authority, "no answer's head in time");
-                Err(Trouble::FirstByte)
+                tracing::debug!(provider = %self.name, upstream = %address.label(), "no answer's head in time");
+                Trouble::FirstByte
             }
+        };
+        self.series.note(trouble);
+        asking.felt(began, |_| Felt::trouble(trouble));
+        Err(trouble)
+    }
+}
+
+/// An attempt under way. One that is dropped before it came to anything says nothing of its address.
+struct Asking<'a> {
+    pool: &'a Pool,
+    picked: Picked,
+    told: bool,
+}
+
+impl Asking<'_> {
+    fn felt(&mut self, began: Option<UnixMs>, felt: impl FnOnce(u64) -> Felt) {
+        self.told = true;
+        let Some(began) = began else { return };
+        let now = self.pool.clock.now();
+        let change = self.pool.choice.felt(self.picked, felt(now.since(began).0), now);
+        if let Some(change) = change {
+            self.pool.tell(change);
         }
     }
+}
 
-    fn address(&self) -> &Address {
-        let count = self.addresses.len();
-        if count == 1 {
-            return &self.addresses[0];
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.pool.choice.unfelt(self.picked);
         }
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let now = self.clock.now();
-        let closed = (0..count).map(|n| (first + n) % count).find(|n| self.addresses[*n].breaker.is_closed(now));
-        &self.addresses[closed.unwrap_or(first % count)]
     }
 }
 
@@ -253,7 +302,7 @@ fn connector(within: Duration) -> HttpConnector {
 /// other servers may not know.
 fn terms(addresses: &[Address]) -> Terms {
     let newer = |host: &str| host == "api.openai.com" || host.ends_with(".azure.com");
-    let newer = addresses.iter().all(|address| newer(address.authority.host()));
+    let newer = addresses.iter().all(|address| newer(address.host()));
     let limit = if newer { LimitName::MaxCompletionTokens } else { LimitName::MaxTokens };
     Terms { max_tokens: MAX_TOKENS, limit }
 }
@@ -274,33 +323,6 @@ impl Trouble {
     }
 }
 
-impl Address {
-    fn parse(url: &str) -> Option<Self> {
-        let uri: Uri = url.trim_end_matches('/').parse().ok()?;
-        let scheme = uri.scheme().filter(|s| [Scheme::HTTP, Scheme::HTTPS].contains(s))?.clone();
-        let authority = uri.authority()?.clone();
-        if uri.query().is_some() || authority.as_str().contains('@') {
-            return None;
-        }
-        let path = uri.path().trim_end_matches('/').to_owned();
-        let mut address = Self { scheme, authority, path, known: Vec::new(), breaker: Breaker::default() };
-        address.known = Dialect::ALL.into_iter().map(|dialect| address.uri(dialect.path())).collect::<Option<_>>()?;
-        Some(address)
-    }
-
-    fn uri(&self, path: &str) -> Option<Uri> {
-        let known = Dialect::ALL.iter().zip(&self.known).find(|(dialect, _)| dialect.path() == path);
-        if let Some((_, uri)) = known {
-            return Some(uri.clone());
-        }
-        let mut full = String::with_capacity(self.path.len() + path.len());
-        full.push_str(&self.path);
-        full.push_str(path);
-        let builder = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone());
-        builder.path_and_query(PathAndQuery::try_from(full).ok()?).build().ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,18 +336,5 @@ mod tests {
         std::future::poll_fn(|cx| connector.poll_ready(cx)).await.unwrap();
         let connected = connector.call(uri).await.unwrap();
         assert!(connected.inner().nodelay().unwrap());
-    }
-
-    #[test]
-    fn an_address_stands_for_v1() {
-        let address = Address::parse("https://api.openai.com/v1/").unwrap();
-        assert_eq!(address.uri("/chat/completions").unwrap().to_string(), "https://api.openai.com/v1/chat/completions");
-        assert_eq!(address.uri("/models?x=1").unwrap().to_string(), "https://api.openai.com/v1/models?x=1");
-        let bare = Address::parse("http://127.0.0.1:9001").unwrap();
-        assert_eq!(bare.uri("/chat/completions").unwrap().to_string(), "http://127.0.0.1:9001/chat/completions");
-        assert_eq!(bare.uri("/messages").unwrap().to_string(), "http://127.0.0.1:9001/messages");
-        for bad in ["", "api.openai.com/v1", "ftp://x/v1", "http://u:p@x/v1", "http://x/v1?k=v", "http://"] {
-            assert!(Address::parse(bad).is_none(), "{bad}");
-        }
     }
 }

@@ -5,7 +5,7 @@ use coalmine_core::id::ProviderName;
 use coalmine_core::tally::{Cause, Check, Ending, ServedBy, Turn};
 use coalmine_core::traffic::pin::Arm;
 use coalmine_core::traffic::weight::WeightBp;
-use coalmine_gateway::config::{RetryPolicy, Upstream as Address};
+use coalmine_gateway::config::{RetryPolicy, Spread, Upstream as Address};
 use std::time::Duration;
 
 async fn one_turn(world: &World) -> Turn {
@@ -185,22 +185,24 @@ async fn an_attempt_is_repeated_once_and_on_the_next_address() {
     };
     let world = World::with(vec![ok("fine")], vec![], |config| {
         let one = config.providers.get_mut(&ProviderName::from("one")).unwrap();
-        one.upstreams.insert(0, Address { url: format!("http://{dead}/v1") });
+        one.upstreams.insert(0, Address::at(format!("http://{dead}/v1")));
+        one.choice.spread = Spread::Turns;
         one.retry = RetryPolicy { retries: 1, pause: Duration::from_millis(1), ..RetryPolicy::default() };
     })
     .await;
     world.release(0).await;
-    assert_eq!(world.chat("s-1", ASK).await.status, 200);
-    assert_eq!(world.chat("s-2", ASK).await.status, 200);
-    let retries: u16 = world.turns(2).await.iter().map(|turn| turn.outcome.retries).sum();
-    assert_eq!(retries, 2, "each began at the dead address, and went on to the next");
+    for session in ["s-1", "s-2", "s-3", "s-4"] {
+        assert_eq!(world.chat(session, ASK).await.status, 200);
+    }
+    let retries: Vec<u16> = world.turns(4).await.iter().map(|turn| turn.outcome.retries).collect();
+    assert_eq!(retries, [1, 0, 1, 0], "every other began at the dead address, and went on to the next");
 }
 
 #[tokio::test]
 async fn without_any_connection_the_client_gets_an_error_it_can_read() {
     let world = World::with(vec![], vec![], |config| {
         let one = config.providers.get_mut(&ProviderName::from("one")).unwrap();
-        one.upstreams = vec![Address { url: "http://127.0.0.1:1/v1".to_owned() }];
+        one.upstreams = vec![Address::at("http://127.0.0.1:1/v1")];
     })
     .await;
     world.release(0).await;

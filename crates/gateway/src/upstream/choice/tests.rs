@@ -1,0 +1,269 @@
+//! Choosing, in time that is set by hand.
+
+use super::*;
+use crate::config::{BreakerPolicy, OutlierPolicy};
+use coalmine_core::traffic::weight::WeightBp;
+use std::collections::BTreeMap;
+
+const T: UnixMs = UnixMs(1_000_000);
+
+fn at(s: u64) -> UnixMs {
+    T + SpanMs::secs(s)
+}
+
+fn choice(regions: &[&str], change: impl FnOnce(&mut ChoicePolicy)) -> Choice {
+    let upstream = |(n, region): (usize, &&str)| Upstream {
+        region: Some(Region((*region).into())).filter(|region| !region.0.is_empty()),
+        ..Upstream::at(format!("http://10.0.0.{n}/v1"))
+    };
+    let upstreams: Vec<Upstream> = regions.iter().enumerate().map(upstream).collect();
+    let mut policy = ChoicePolicy::default();
+    change(&mut policy);
+    Choice::new(policy, Some(&Region("home".into())), &upstreams)
+}
+
+fn session(n: u128) -> Going {
+    Going::of(Some(UnitKey(n * 0x9E37_79B9_7F4A_7C15 + 1)))
+}
+
+/// Who is asked for each of many sessions, how often.
+fn asked(choice: &Choice, now: UnixMs) -> BTreeMap<usize, usize> {
+    let mut asked = BTreeMap::new();
+    for n in 0..400 {
+        let picked = choice.pick(&mut session(n), || now);
+        *asked.entry(picked.at).or_default() += 1;
+        choice.unfelt(picked);
+    }
+    asked
+}
+
+fn felt(choice: &Choice, at: usize, felt: Felt, times: usize, now: UnixMs) -> Option<Change> {
+    (0..times).filter_map(|_| choice.felt(Picked { at, as_: As::InService }, felt, now)).last()
+}
+
+fn well(choice: &Choice, addresses: usize, now: UnixMs) {
+    for at in 0..addresses {
+        felt(choice, at, Felt::Well(100), 30, now);
+    }
+}
+
+#[test]
+fn a_session_stays_and_sessions_are_spread() {
+    let choice = choice(&["", "", "", ""], |_| {});
+    for n in 0..50 {
+        let first = choice.pick(&mut session(n), || T).at;
+        assert!((0..5).all(|_| choice.pick(&mut session(n), || T).at == first));
+    }
+    let spread = asked(&choice, T);
+    assert!(spread.len() == 4 && spread.values().all(|n| (60..140).contains(n)), "{spread:?}");
+}
+
+#[test]
+fn whoever_goes_takes_only_his_own_sessions_with_him() {
+    let choice = choice(&["", "", ""], |_| {});
+    let of = |n| choice.pick(&mut session(n), || T).at;
+    let before: Vec<usize> = (0..200).map(of).collect();
+    felt(&choice, 1, Felt::Unreachable, 3, T).unwrap();
+    for (n, before) in before.iter().enumerate().filter(|(_, before)| **before != 1) {
+        assert_eq!(of(n as u128), *before);
+    }
+    assert!((0..200).all(|n| of(n) != 1));
+}
+
+#[test]
+fn a_further_attempt_goes_elsewhere_and_then_round_again() {
+    let choice = choice(&["", "", ""], |_| {});
+    let mut going = session(7);
+    let mut places: Vec<usize> = (0..3).map(|_| choice.pick(&mut going, || T).at).collect();
+    places.sort_unstable();
+    assert_eq!(places, [0, 1, 2]);
+    assert_eq!(choice.pick(&mut going, || T).as_, As::InService);
+}
+
+#[test]
+fn requests_without_a_session_take_turns() {
+    let choice = choice(&["", ""], |_| {});
+    let turns: Vec<usize> = (0..4).map(|_| choice.pick(&mut Going::default(), || T).at).collect();
+    assert_eq!(turns, [0, 1, 0, 1]);
+}
+
+#[test]
+fn one_request_shows_whether_it_is_well_again() {
+    let choice = choice(&["", ""], |_| {});
+    let change = felt(&choice, 0, Felt::Unreachable, 3, T);
+    assert_eq!(change, Some(Change::Ejected(0, Why::Unreachable, SpanMs::secs(1))));
+    assert_eq!(asked(&choice, T).len(), 1);
+    let probe = choice.pick(&mut session(1), || at(1));
+    assert_eq!((probe, choice.standing(0)), (Picked { at: 0, as_: As::Probe }, Standing::Probed));
+    assert_eq!(choice.pick(&mut session(2), || at(1)).at, 1, "only one");
+    assert_eq!(choice.felt(probe, Felt::Lost, at(1)), None);
+    assert_eq!(choice.standing(0), Standing::Ejected);
+    assert_eq!(choice.pick(&mut session(3), || at(2)).at, 1, "the pause has doubled");
+    let probe = choice.pick(&mut session(3), || at(3));
+    assert_eq!(choice.felt(probe, Felt::Well(5), at(3)), Some(Change::Back(0)));
+    assert_eq!((choice.standing(0), asked(&choice, at(3)).len()), (Standing::InService, 2));
+}
+
+#[test]
+fn what_was_asked_before_it_went_says_nothing_new() {
+    let choice = choice(&["", ""], |_| {});
+    felt(&choice, 0, Felt::Unreachable, 3, T);
+    assert_eq!(felt(&choice, 0, Felt::Well(9), 5, T), None);
+    assert_eq!(choice.standing(0), Standing::Ejected);
+}
+
+#[test]
+fn with_everybody_away_all_are_asked_and_whoever_answers_is_back() {
+    let choice = choice(&["", ""], |_| {});
+    felt(&choice, 0, Felt::Unreachable, 3, T);
+    felt(&choice, 1, Felt::Unreachable, 3, T);
+    let resort = choice.pick(&mut session(1), || T);
+    assert_eq!((resort.as_, asked(&choice, T).len()), (As::LastResort, 2));
+    assert_eq!(choice.felt(resort, Felt::Well(5), T), Some(Change::Back(resort.at)));
+}
+
+#[test]
+fn a_version_that_fails_everywhere_is_no_addresss_fault() {
+    let choice = choice(&["", "", ""], |_| {});
+    for _ in 0..40 {
+        for address in 0..3 {
+            felt(&choice, address, Felt::Well(100), 1, T);
+            assert_eq!(felt(&choice, address, Felt::Badly, 2, T), None, "two of three fail, at every address");
+        }
+    }
+    well(&choice, 3, at(1_000));
+    assert!(matches!(felt(&choice, 1, Felt::Badly, 30, at(1_000)), Some(Change::Ejected(1, Why::InARow, _))));
+}
+
+#[test]
+fn no_more_than_their_share_are_put_aside() {
+    for (share, most) in [(2_500, 1), (5_000, 2), (10_000, 3)] {
+        let choice = choice(&["", "", "", ""], |policy| policy.max_ejected = WeightBp::new(share).unwrap());
+        let gone = (0..4).filter(|address| felt(&choice, *address, Felt::Badly, 6, T).is_some()).count();
+        assert_eq!(gone, most, "{share}");
+        assert!(!asked(&choice, T).is_empty());
+    }
+    let pair = choice(&["", ""], |policy| policy.max_ejected = WeightBp::new(1_000).unwrap());
+    assert!(felt(&pair, 0, Felt::Badly, 6, T).is_some(), "one always may");
+    assert_eq!(felt(&pair, 1, Felt::Badly, 6, T), None, "and never the last");
+}
+
+#[test]
+fn a_look_at_their_health_has_its_own_word() {
+    let choice = choice(&["", ""], |_| {});
+    let unwell = Look::Unwell { unhealthy_after: 3 };
+    let healthy = Look::Well { took_ms: 4.0, healthy_after: 2 };
+    assert_eq!([unwell, unwell, healthy, unwell, unwell].map(|look| choice.looked(0, look, T)), [None; 5]);
+    assert_eq!(choice.looked(0, unwell, T), Some(Change::Unwell(0)));
+    assert_eq!((choice.standing(0), asked(&choice, at(100)).len()), (Standing::Unwell, 1), "no request tries it");
+    assert_eq!([healthy, healthy].map(|look| choice.looked(0, look, T)), [None, Some(Change::Well(0))]);
+    assert_eq!(asked(&choice, T).len(), 2);
+    assert_eq!(choice.far_ms(0), Some(4.0));
+}
+
+#[test]
+fn the_slow_one_and_the_one_that_errs_are_found_among_siblings() {
+    let choice = choice(&["", "", "", ""], |_| {});
+    well(&choice, 4, T);
+    assert_eq!(choice.reckon(T), []);
+    for (address, ms) in [(0, 400), (1, 450), (2, 2_000), (3, 430)] {
+        felt(&choice, address, Felt::Well(ms), 30, at(10));
+    }
+    assert_eq!(choice.reckon(at(9)), [], "not yet");
+    assert_eq!(choice.reckon(at(10)), [Change::Ejected(2, Why::Slower, SpanMs::secs(1))]);
+    assert_eq!(asked(&choice, at(10)).len(), 3);
+    let some = |address, bad| {
+        for _ in 0..30 {
+            felt(&choice, address, Felt::Well(100), 3, at(100));
+            felt(&choice, address, Felt::Badly, bad, at(100));
+        }
+    };
+    some(0, 0);
+    some(1, 2);
+    assert_eq!(choice.reckon(at(100)), [Change::Ejected(1, Why::MoreErrors, SpanMs::secs(1))]);
+}
+
+#[test]
+fn alike_siblings_are_left_alone() {
+    let slower = OutlierPolicy { slower: 0.0, ..OutlierPolicy::default() };
+    for policy in [OutlierPolicy::default(), slower] {
+        let choice = choice(&["", ""], |own| own.outliers = policy);
+        for (address, ms) in [(0, 1_000), (1, if policy.slower > 0.0 { 2_900 } else { 60_000 })] {
+            felt(&choice, address, Felt::Well(ms), 100, T);
+        }
+        assert_eq!(choice.reckon(T), []);
+    }
+}
+
+#[test]
+fn the_own_region_comes_first_then_the_others_as_listed() {
+    let choice = choice(&["far", "home", "", "farther"], |_| {});
+    let regions = |now| -> Vec<usize> { asked(&choice, now).into_keys().collect() };
+    assert_eq!(regions(T), [1, 2], "without a region it stands beside the gateway");
+    felt(&choice, 1, Felt::Unreachable, 3, T);
+    assert_eq!(regions(T), [2]);
+    felt(&choice, 2, Felt::Unreachable, 3, T);
+    assert_eq!(regions(T), [0]);
+    felt(&choice, 0, Felt::Unreachable, 3, T);
+    assert_eq!(regions(T), [3]);
+}
+
+#[test]
+fn a_nearer_region_is_returned_to_when_it_has_been_well_for_a_while() {
+    let choice = choice(&["home", "far"], |_| {});
+    felt(&choice, 0, Felt::Unreachable, 3, T);
+    let probe = choice.pick(&mut session(1), || at(1));
+    assert_eq!(choice.felt(probe, Felt::Well(5), at(1)), Some(Change::Back(0)));
+    for (s, region) in [(1, 1), (5, 1), (10, 1), (11, 0)] {
+        assert_eq!(choice.reckon(at(s)), []);
+        assert_eq!(asked(&choice, at(s)).into_keys().collect::<Vec<_>>(), [region], "after {s} s");
+    }
+}
+
+#[test]
+fn the_measured_region_changes_only_for_one_that_stays_much_nearer() {
+    let choice = choice(&["a", "b", "c"], |policy| policy.nearest = Nearest::Measured);
+    let first = |s| {
+        choice.reckon(at(s));
+        asked(&choice, at(s)).into_keys().next().unwrap()
+    };
+    let far = |address, ms| (0..60).for_each(|_| choice.measured(address, ms));
+    far(0, 20.0);
+    far(1, 17.0);
+    far(2, 90.0);
+    assert_eq!([first(0), first(30)], [0, 0], "hardly nearer");
+    far(1, 5.0);
+    assert_eq!([first(31), first(40)], [0, 0], "not for long");
+    far(1, 30.0);
+    assert_eq!(first(41), 0);
+    far(1, 5.0);
+    assert_eq!([first(42), first(51), first(52)], [0, 0, 1]);
+    felt(&choice, 1, Felt::Unreachable, 3, at(52));
+    assert_eq!(first(52), 0, "then the next by distance");
+}
+
+#[test]
+fn one_address_is_always_asked() {
+    let choice = choice(&[""], |_| {});
+    let unwell = Look::Unwell { unhealthy_after: 1 };
+    assert_eq!(choice.looked(0, unwell, T), Some(Change::Unwell(0)));
+    assert_eq!(choice.pick(&mut session(1), || T), Picked { at: 0, as_: As::InService });
+    assert!(!choice.is_free());
+}
+
+#[test]
+fn sixty_four_addresses_in_sixteen_regions() {
+    let regions: Vec<String> = (0..64).map(|n| format!("r-{}", n % 16)).collect();
+    let regions: Vec<&str> = regions.iter().map(String::as_str).collect();
+    let choice = choice(&regions, |policy| policy.breaker = BreakerPolicy { unreachable: 1, ..policy.breaker });
+    for address in 0..64 {
+        let place = asked(&choice, T);
+        assert!(place.keys().all(|at| at % 16 == address % 16 || address >= 16), "{address}: {place:?}");
+        if address < 16 {
+            for n in 0..4 {
+                felt(&choice, address + 16 * n, Felt::Unreachable, 1, T);
+            }
+        }
+    }
+    assert_eq!(choice.pick(&mut session(1), || T).as_, As::LastResort);
+}

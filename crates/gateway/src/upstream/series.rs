@@ -1,0 +1,90 @@
+//! What is shown of addresses: in metrics, and a line in the log whenever one goes or comes.
+
+use crate::metrics::{Counter, Page};
+use crate::upstream::breaker::Why;
+use crate::upstream::choice::{Change, Standing};
+use crate::upstream::pool::Pool;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What is counted by address.
+#[derive(Debug, Default)]
+pub(crate) struct UpstreamSeries {
+    ejections: [Counter; Why::ALL.len()],
+    unwell: Counter,
+    warm: AtomicU64,
+}
+
+impl UpstreamSeries {
+    /// So many connections were used ahead of need, lately.
+    pub(crate) fn set_warm(&self, connections: u64) {
+        self.warm.store(connections, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    /// An address went or came.
+    pub(crate) fn tell(&self, change: Change) {
+        let provider = &self.name;
+        let label = |at: usize| self.addresses[at].label();
+        match change {
+            Change::Ejected(at, why, pause) => {
+                if let Some(counter) = Why::ALL.iter().position(|word| *word == why) {
+                    self.upstreams[at].ejections[counter].add(1);
+                }
+                tracing::warn!(%provider, upstream = %label(at), why = why.as_str(), %pause, "upstream put aside");
+            }
+            Change::Back(at) => tracing::info!(%provider, upstream = %label(at), "upstream back in service"),
+            Change::Unwell(at) => {
+                self.upstreams[at].unwell.add(1);
+                tracing::warn!(%provider, upstream = %label(at), "upstream found unwell; it is not asked");
+            }
+            Change::Well(at) => tracing::info!(%provider, upstream = %label(at), "upstream found well again"),
+        }
+    }
+}
+
+type Labels<'a> = [(&'static str, &'a str); 3];
+
+/// The addresses of all providers, for the page of metrics.
+pub(crate) fn render<'a>(pools: impl IntoIterator<Item = &'a Arc<Pool>>, page: &mut Page) {
+    let pools: BTreeMap<_, _> = pools.into_iter().map(|pool| (&pool.name, pool)).collect();
+    let each = |page: &mut Page, show: &dyn Fn(&mut Page, &Pool, usize, Labels<'_>)| {
+        for pool in pools.values() {
+            for (at, address) in pool.addresses.iter().enumerate() {
+                let (label, region) = (address.label(), pool.choice.region(at).map_or("", |region| &region.0));
+                let labels = [("provider", pool.name.as_str()), ("upstream", &label), ("region", region)];
+                show(page, pool, at, labels);
+            }
+        }
+    };
+    page.head("coalmine_upstream_in_service", "gauge", "Whether the address is asked.");
+    each(page, &|page, pool, at, labels| {
+        let standing = pool.choice.standing(at);
+        page.sample("coalmine_upstream_in_service", &labels, u8::from(standing == Standing::InService));
+    });
+    page.head("coalmine_upstream_ejections_total", "counter", "How often the address was put aside, by reason.");
+    each(page, &|page, pool, at, labels| {
+        let series = &pool.upstreams[at];
+        let counters = Why::ALL.iter().map(|why| why.as_str()).zip(&series.ejections);
+        for (why, counter) in counters.chain([("unwell", &series.unwell)]).filter(|(_, counter)| counter.get() > 0) {
+            let [provider, upstream, region] = labels;
+            let labels = [provider, upstream, region, ("reason", why)];
+            page.sample("coalmine_upstream_ejections_total", &labels, counter.get());
+        }
+    });
+    page.head("coalmine_upstream_distance_seconds", "gauge", "How long a look at the address, or a connection, takes.");
+    each(page, &|page, pool, at, labels| {
+        if let Some(far_ms) = pool.choice.far_ms(at) {
+            page.sample("coalmine_upstream_distance_seconds", &labels, format!("{:.6}", far_ms / 1e3));
+        }
+    });
+    page.head("coalmine_upstream_warm_connections", "gauge", "Connections that were used ahead of need, lately.");
+    each(page, &|page, pool, at, labels| {
+        if pool.warm[at].is_some() {
+            let warm = pool.upstreams[at].warm.load(Ordering::Relaxed);
+            page.sample("coalmine_upstream_warm_connections", &labels, warm);
+        }
+    });
+}

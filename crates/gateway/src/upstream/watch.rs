@@ -1,0 +1,118 @@
+//! What goes on beside requests: looking at the health of addresses, measuring how far they are, comparing them, and
+//! keeping connections open. All of it in the wall's time, none of it counted as a turn.
+
+use crate::config::{HealthCheck, Nearest, Warm};
+use crate::upstream::choice::Look;
+use crate::upstream::pool::{Authorization, Pool};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+/// How often addresses are compared and regions put in order.
+const RECKON_EVERY: Duration = Duration::from_secs(1);
+/// How often it is measured how far an address is, where nothing else tells.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+/// The most that is read of an answer nobody needs.
+const READ_MAX: usize = 1 << 20;
+/// How long a request that only warms a connection may take.
+const WARM_WITHIN: Duration = Duration::from_secs(10);
+
+/// Starts what a provider's addresses need.
+pub(crate) fn start(pool: &Arc<Pool>) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    if pool.choice.is_free() {
+        tasks.push(tokio::spawn(Arc::clone(pool).reckon()));
+    }
+    for at in 0..pool.addresses.len() {
+        match &pool.health {
+            Some(health) => tasks.push(tokio::spawn(Arc::clone(pool).look(at, health.clone()))),
+            None if pool.choice.nearest() == Nearest::Measured => {
+                tasks.push(tokio::spawn(Arc::clone(pool).measure(at)));
+            }
+            None => {}
+        }
+        if let Some(warm) = pool.warm[at] {
+            tasks.push(tokio::spawn(Arc::clone(pool).keep_warm(at, warm)));
+        }
+    }
+    tasks
+}
+
+impl Pool {
+    async fn reckon(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(RECKON_EVERY).await;
+            for change in self.choice.reckon(self.clock.now()) {
+                self.tell(change);
+            }
+        }
+    }
+
+    async fn look(self: Arc<Self>, at: usize, health: HealthCheck) {
+        // the path was tried when the pool was built
+        let Some(uri) = self.addresses[at].at_root(&health.path) else { return };
+        loop {
+            let began = Instant::now();
+            let status = timeout(health.within, self.ask(Method::GET, &uri, None)).await.ok().flatten();
+            let look = match status {
+                Some(status) if status.is_success() => {
+                    Look::Well { took_ms: began.elapsed().as_secs_f64() * 1_000.0, healthy_after: health.healthy_after }
+                }
+                Some(_) | None => Look::Unwell { unhealthy_after: health.unhealthy_after },
+            };
+            if let Some(change) = self.choice.looked(at, look, self.clock.now()) {
+                self.tell(change);
+            }
+            tokio::time::sleep(about(health.every)).await;
+        }
+    }
+
+    async fn measure(self: Arc<Self>, at: usize) {
+        loop {
+            let began = Instant::now();
+            let connected = timeout(self.timeouts.connect, TcpStream::connect(self.addresses[at].endpoint())).await;
+            if let Ok(Ok(_)) = connected {
+                self.choice.measured(at, began.elapsed().as_secs_f64() * 1_000.0);
+            }
+            tokio::time::sleep(about(MEASURE_EVERY)).await;
+        }
+    }
+
+    /// So many requests at once need so many connections, which then stay in the pool.
+    async fn keep_warm(self: Arc<Self>, at: usize, warm: Warm) {
+        let Some(uri) = self.addresses[at].uri("/models") else { return };
+        let authorization = &self.manners.authorization;
+        loop {
+            let each = || timeout(WARM_WITHIN, self.ask(Method::HEAD, &uri, Some(authorization)));
+            let asked = join_all((0..warm.connections).map(|_| each())).await;
+            let warmed = asked.iter().filter(|answer| matches!(answer, Ok(Some(_)))).count();
+            self.upstreams[at].set_warm(warmed as u64);
+            tokio::time::sleep(about(warm.every)).await;
+        }
+    }
+
+    /// Asks something that is no turn, and reads the answer to its end, so that its connection can be used again.
+    async fn ask(&self, method: Method, uri: &Uri, as_: Option<&Authorization>) -> Option<StatusCode> {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.clone();
+        if let Some(Authorization::Own(name, value)) = as_ {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
+        let response = self.client.request(request).await.ok()?;
+        let status = response.status();
+        Limited::new(response.into_body(), READ_MAX).collect().await.ok()?;
+        Some(status)
+    }
+}
+
+/// A tenth more or less, so that gateways do not all ask at once.
+fn about(span: Duration) -> Duration {
+    span.mul_f64(0.9 + 0.2 * rand::random::<f64>())
+}
