@@ -1,5 +1,5 @@
 # Thin: what each target does is in scripts/ and xtask/.
-.PHONY: help demo test lint bench fuzz docs replay backtest promise accidents
+.PHONY: help demo test lint bench fuzz soak docs replay backtest promise accidents
 
 help:
 	@echo "make demo       two releases on simulated customers: one rolled back, one promoted"
@@ -7,6 +7,7 @@ help:
 	@echo "make lint       format, clippy, tidy, generated files, licences, docs"
 	@echo "make bench      against the direct path, nginx and the bare floor, in one run"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS (60)"
+	@echo "make soak       MINUTES (30) of hostile clients and a sick upstream: nothing lost, nothing rising"
 	@echo "make docs       the book and the crates' docs"
 	@echo "make replay     recorded generations, DATA=<folder>; JSON=1 for a machine"
 	@echo "make backtest   recorded generations through a policy, DATA=<folder>; RUNS=200 splits and orders"
@@ -27,6 +28,9 @@ bench:
 
 fuzz:
 	@scripts/fuzz.sh
+
+soak:
+	@MINUTES="$(MINUTES)" scripts/soak.sh
 
 docs:
 	@scripts/docs.sh

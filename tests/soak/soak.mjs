@@ -1,0 +1,134 @@
+// Normal, aborting, slow, enormous and hostile clients, and an upstream that breaks in nine ways, for MINUTES; fails where a
+// request is lost, where something stays behind, or where memory or descriptors rise with time.
+// usage: node soak.mjs BINARY MINUTES
+import { execFileSync, spawn } from "node:child_process";
+import fs from "node:fs";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { Clients } from "./clients.mjs";
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+const [binary, minutes] = [process.argv[2], Number(process.argv[3] ?? 30)];
+const SAMPLE_MS = 2000;
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const started = [];
+
+function freePort() {
+  return new Promise((done) => {
+    const server = net.createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => done(port));
+    });
+  });
+}
+
+function start(command, args, options) {
+  const child = spawn(command, args, options);
+  started.push(child);
+  return child;
+}
+
+async function ready(url) {
+  for (let tries = 0; tries < 1200; tries += 1) {
+    if (await fetch(url).then((answer) => answer.ok, () => false)) return;
+    await sleep(50);
+  }
+  throw new Error(`nothing answers at ${url}`);
+}
+
+/** What the process holds: resident memory in MiB, descriptors, threads, and its own gauges. */
+async function sample(pid, port) {
+  const status = fs.readFileSync(`/proc/${pid}/status`, "utf8");
+  const metrics = await fetch(`http://127.0.0.1:${port}/metrics`).then((answer) => answer.text());
+  const gauge = (name) => metrics.split("\n").filter((line) => line.startsWith(name)).reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
+  return {
+    at: Date.now(),
+    rss: Number(/VmRSS:\s+(\d+)/.exec(status)[1]) / 1024,
+    fds: fs.readdirSync(`/proc/${pid}/fd`).length,
+    threads: Number(/Threads:\s+(\d+)/.exec(status)[1]),
+    active: gauge("coalmine_active_requests"),
+    connections: gauge("coalmine_connections"),
+    pins: gauge("coalmine_pins"),
+  };
+}
+
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+
+/** Growth from the first sample to the last along the median of all pairs' slopes (Theil 1950, Sen 1968). */
+function growth(samples, key) {
+  const step = Math.max(1, Math.floor(samples.length / 300));
+  const thin = samples.filter((_, n) => n % step === 0);
+  const slopes = thin.flatMap((a, n) => thin.slice(n + 1).map((b) => (b[key] - a[key]) / (b.at - a.at)));
+  return median(slopes) * (thin.at(-1).at - thin[0].at);
+}
+
+function show(began, seen, counts) {
+  const done = Object.values(counts).reduce((sum, count) => sum + count.done, 0);
+  const lost = Object.values(counts).reduce((sum, count) => sum + count.lost, 0);
+  const cells = [((seen.at - began) / 60_000).toFixed(1), seen.rss.toFixed(1), seen.fds, seen.threads, seen.active, seen.connections, seen.pins, done, lost];
+  console.log(cells.map((cell) => String(cell).padStart(8)).join(" "));
+}
+
+/** What is wrong with what was seen; nothing where all is well. */
+function faults(samples, after, clients) {
+  const found = clients.losses.map((loss) => `lost, ${loss}`);
+  // What is warming up is no trend: the first third is not looked at.
+  const settled = samples.slice(Math.floor(samples.length / 3));
+  for (const [key, unit, slack] of [["rss", "MiB", 4 + 0.05 * median(settled.map((seen) => seen.rss))], ["fds", "descriptors", 10], ["threads", "threads", 2]]) {
+    const rise = growth(settled, key);
+    console.log(`${key}: median ${median(settled.map((seen) => seen[key])).toFixed(1)}, along the trend ${rise >= 0 ? "+" : ""}${rise.toFixed(2)} ${unit} (up to ${slack.toFixed(1)} pass)`);
+    if (rise > slack) found.push(`${key} rises by ${rise.toFixed(1)} ${unit}`);
+  }
+  if (after.active > 0) found.push(`${after.active} requests are still active with no client left`);
+  if (after.fds > samples[0].fds + 80) found.push(`${after.fds} descriptors are left of a start with ${samples[0].fds}`);
+  return found;
+}
+
+async function main() {
+  const [mock, port] = [await freePort(), await freePort()];
+  const work = fs.mkdtempSync(path.join(os.tmpdir(), "soak-"));
+  const env = { ...process.env, COALMINE_TOKEN: "soak-token" };
+  const config = fs.readFileSync(path.join(here, "coalmine.yaml"), "utf8");
+  fs.writeFileSync(path.join(work, "coalmine.yaml"), config.replace("@COALMINE@", port).replace("@MOCK@", mock));
+  fs.copyFileSync(path.join(here, "release.yaml"), path.join(work, "release.yaml"));
+  start(process.execPath, [path.join(here, "upstream.mjs"), mock], { stdio: "inherit" });
+  const log = fs.openSync(path.join(work, "coalmine.log"), "w");
+  const coalmine = start(binary, ["serve", "--config", "coalmine.yaml"], { cwd: work, env, stdio: ["ignore", log, log] });
+  await ready(`http://127.0.0.1:${mock}/v1/models`);
+  await ready(`http://127.0.0.1:${port}/readyz`);
+  execFileSync(binary, ["start", "release.yaml", "--url", `http://127.0.0.1:${port}`], { cwd: work, env });
+
+  const clients = new Clients(port);
+  const began = Date.now();
+  const samples = [await sample(coalmine.pid, port)];
+  console.log(["minute", "rss MiB", "fds", "threads", "active", "conns", "pins", "done", "lost"].map((cell) => cell.padStart(8)).join(" "));
+  show(began, samples[0], clients.counts);
+  clients.start();
+  let shown = began;
+  while (Date.now() - began < minutes * 60_000) {
+    await sleep(SAMPLE_MS);
+    if (coalmine.exitCode !== null) throw new Error(`coalmine ended with ${coalmine.exitCode}, see ${work}/coalmine.log`);
+    samples.push(await sample(coalmine.pid, port));
+    if (Date.now() - shown >= 30_000) {
+      show(began, samples.at(-1), clients.counts);
+      shown = Date.now();
+    }
+  }
+  await clients.stop();
+  await sleep(3000);
+  const after = await sample(coalmine.pid, port);
+  show(began, after, clients.counts);
+  console.log(Object.entries(clients.counts).map(([kind, { done, lost }]) => `${kind} ${done}${lost ? ` (${lost} lost)` : ""}`).join(", "));
+  const found = faults(samples, after, clients);
+  found.forEach((fault) => console.error(`FAULT: ${fault}`));
+  if (found.length) console.error(`the log is ${work}/coalmine.log`);
+  else fs.rmSync(work, { recursive: true });
+  return found.length ? 1 : 0;
+}
+
+process.exitCode = await main().catch((error) => {
+  console.error(error.message);
+  return 1;
+}).finally(() => started.forEach((child) => child.kill()));
