@@ -128,7 +128,10 @@ async function main() {
   return found.length ? 1 : 0;
 }
 
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130));
+process.on("exit", () => started.forEach((child) => child.kill()));
 process.exitCode = await main().catch((error) => {
   console.error(error.message);
   return 1;
-}).finally(() => started.forEach((child) => child.kill()));
+});
+process.exit();
