@@ -242,6 +242,8 @@ pub enum ServedBy {
     Assigned,
     /// Stable, after the canary failed before its first content byte.
     Rescue,
+    /// One of the version's own fallbacks, after it failed before its first content byte.
+    Fallback,
 }
 
 /// Tokens; `None` where the provider did not say.

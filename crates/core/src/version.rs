@@ -18,6 +18,18 @@ pub struct Version {
     pub tools: Option<Tools>,
     /// Parameters set over the client's (`temperature`, …); values are JSON texts.
     pub params: BTreeMap<String, JsonText>,
+    /// Who is asked in its place, one after the other, where it failed and nothing was delivered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<Fallback>,
+}
+
+/// Somebody else who can answer as the version would: with its prompt, tools and parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// Who answers.
+    pub provider: ProviderName,
+    /// That provider's own name of the model; `None`: the version's.
+    pub model: Option<String>,
 }
 
 /// A system prompt and how it meets the client's.
@@ -105,7 +117,39 @@ impl Version {
             put(name);
             put(&value.0);
         }
-        VersionId(*hasher.finalize().as_bytes())
+        let id = *hasher.finalize().as_bytes();
+        VersionId(if self.fallbacks.is_empty() { id } else { with_fallbacks(&id, &self.fallbacks) })
+    }
+
+    /// What a fallback of it is: the same with another model, and nobody behind it.
+    #[must_use]
+    pub fn by(&self, fallback: &Fallback) -> Self {
+        Self {
+            provider: fallback.provider.clone(),
+            model: fallback.model.clone().unwrap_or_else(|| self.model.clone()),
+            fallbacks: Vec::new(),
+            ..self.clone()
+        }
+    }
+}
+
+/// The hash of a version with a chain; one without keeps the id that it had before there were chains.
+fn with_fallbacks(id: &[u8; 32], fallbacks: &[Fallback]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("coalmine version 1 fallbacks");
+    hasher.update(id);
+    for fallback in fallbacks {
+        for text in [Some(fallback.provider.as_str()), fallback.model.as_deref()] {
+            hasher.update(&text.map_or(u64::MAX, |text| text.len() as u64).to_le_bytes());
+            hasher.update(text.unwrap_or_default().as_bytes());
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.provider.as_str())?;
+        self.model.as_ref().map_or(Ok(()), |model| write!(f, "/{model}"))
     }
 }
 
@@ -139,6 +183,8 @@ pub enum Part {
     Tools,
     /// Parameters.
     Params,
+    /// Who answers where the version fails.
+    Fallbacks,
 }
 
 impl Version {
@@ -152,6 +198,7 @@ impl Version {
             let lines: Vec<String> = v.params.iter().map(|(name, value)| format!("{name}: {}", value.0)).collect();
             lines.join("\n")
         };
+        let fallbacks = |v: &Self| v.fallbacks.iter().map(Fallback::to_string).collect::<Vec<_>>().join(", ");
         let mut changed = Vec::new();
         let mut note = |part, differs: bool, from: String, to: String| {
             if differs {
@@ -163,6 +210,7 @@ impl Version {
         note(Part::Prompt, self.prompt != to.prompt, prompt(self), prompt(to));
         note(Part::Tools, self.tools != to.tools, tools(self), tools(to));
         note(Part::Params, self.params != to.params, params(self), params(to));
+        note(Part::Fallbacks, self.fallbacks != to.fallbacks, fallbacks(self), fallbacks(to));
         VersionDiff { changed }
     }
 }
@@ -230,13 +278,17 @@ mod tests {
             (prop_oneof![Just(PromptMode::Replace), Just(PromptMode::Prepend), Just(PromptMode::Append)], text());
         let tools = (prop_oneof![Just(ToolsMode::Replace), Just(ToolsMode::Merge)], text());
         let params = proptest::collection::btree_map(text(), text().prop_map(JsonText), 0..3);
-        (text(), text(), proptest::option::of(prompt), proptest::option::of(tools), params).prop_map(
-            |(provider, model, prompt, tools, params)| Version {
+        let fallback = (text(), proptest::option::of(text()));
+        let fallback = fallback.prop_map(|(provider, model)| Fallback { provider: ProviderName(provider), model });
+        let fallbacks = proptest::collection::vec(fallback, 0..3);
+        (text(), text(), proptest::option::of(prompt), proptest::option::of(tools), params, fallbacks).prop_map(
+            |(provider, model, prompt, tools, params, fallbacks)| Version {
                 provider: ProviderName(provider),
                 model,
                 prompt: prompt.map(|(mode, text)| Prompt { mode, text }),
                 tools: tools.map(|(mode, json)| Tools { mode, json: JsonText(json) }),
                 params,
+                fallbacks,
             },
         )
     }
@@ -266,6 +318,7 @@ mod tests {
             prompt: Some(Prompt { mode: PromptMode::Replace, text: "Be brief.".to_owned() }),
             tools: None,
             params: [("temperature".to_owned(), JsonText("0.2".to_owned()))].into(),
+            fallbacks: Vec::new(),
         };
         insta::assert_snapshot!(version.id().to_hex(), @"895830be82548aab19dd61c23d22ed99187d69cac0f8b82fa6e85a7ab3dcec9c");
     }

@@ -380,11 +380,13 @@ pub enum StreamUsage {
 pub struct Timeouts {
     /// To connect.
     pub connect: Duration,
-    /// From the request's last byte to the answer's head.
+    /// At each try, from the request's last byte to the answer's head, and of a stream to its first content.
     pub first_byte: Duration,
+    /// The same where reasoning or thinking is asked for.
+    pub thinking: Duration,
     /// Between two pieces of the answer.
     pub idle: Duration,
-    /// For everything.
+    /// For everything: every try, whoever answers in the end, and the answer to its last byte.
     pub total: Duration,
     /// After so long a silence inside a stream the client is sent a comment, so that nobody between takes
     /// the connection for dead; `None`: never.
@@ -396,6 +398,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_mins(10),
+            thinking: Duration::from_mins(30),
             idle: Duration::from_mins(5),
             total: Duration::from_hours(1),
             keep_alive: Some(Duration::from_secs(30)),

@@ -131,6 +131,7 @@ pub(crate) struct RouteSeries {
     /// Twins whose answers were alike while their versions were not: a new session.
     pub(crate) conversations_ambiguous: Counter,
     /// Stable answered in the canary's place.
+    pub(crate) fallbacks: Counter,
     pub(crate) rescued: Counter,
     /// The budget was empty.
     pub(crate) rescue_refused: Counter,
@@ -325,7 +326,8 @@ impl Metrics {
             }
         }
         type Read = fn(&RouteSeries) -> u64;
-        let families: [(&str, &str, Read); 6] = [
+        let families: [(&str, &str, Read); 7] = [
+            ("coalmine_fallbacks_total", "Failures answered by a fallback of the version.", |s| s.fallbacks.get()),
             ("coalmine_rescued_total", "Canary failures answered by stable.", |s| s.rescued.get()),
             ("coalmine_rescue_refused_total", "Rescues refused for want of budget.", |s| s.rescue_refused.get()),
             ("coalmine_unproven_total", "Canary refusals not put to stable.", |s| s.unproven.get()),

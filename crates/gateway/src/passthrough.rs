@@ -8,7 +8,7 @@ use crate::gateway::Gateway;
 use crate::phase::admit::{Admitted, Caller};
 use crate::phase::assign::peek;
 use crate::phase::identify::{chain, identify};
-use crate::phase::relay::{ActiveRequest, Pipe};
+use crate::phase::relay::{ActiveRequest, Pace, Pipe};
 use crate::phase::rewrite::{Outbound, answer_headers};
 use crate::table::{Route, Snapshot};
 use crate::upstream::choice::Going;
@@ -20,6 +20,7 @@ use coalmine_wire::openai::{AskUsage, ChatRequest, Patch};
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A route in the list of models.
 #[derive(Serialize)]
@@ -199,7 +200,10 @@ async fn forward(
     let mut active = ActiveRequest { metrics: gateway.metrics.clone(), permit: admitted.permit.take() };
     let outbound = Outbound::new(admitted.parts.method.clone(), std::mem::take(&mut admitted.parts.headers), None);
     let request = outbound.request(&pool.manners, body);
-    let response = pool.send(request, &admitted.path, &mut Going::default()).await.map_err(|trouble| {
+    let now = Instant::now();
+    let ends_at = now + pool.timeouts.total;
+    let by = ends_at.min(now + pool.timeouts.first_byte);
+    let response = pool.send(request, &admitted.path, &mut Going::default(), by).await.map_err(|trouble| {
         let message = format!("provider '{}' did not answer ({})", pool.name, trouble.as_str());
         Refusal::new(Problem::BadUpstream, message)
     })?;
@@ -218,7 +222,8 @@ async fn forward(
     if let Some(permit) = &active.permit {
         permit.tell(&mut headers, gateway.clock.now());
     }
-    let pipe = Pipe::new(body, pool.timeouts, Some(active));
+    let pace = Pace { timeouts: pool.timeouts, ends_at, content_by: None };
+    let pipe = Pipe::new(body, pace, Some(active));
     let mut answer = Response::new(AnswerBody::Pipe(Box::new(pipe)));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = headers;

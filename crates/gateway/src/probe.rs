@@ -70,7 +70,7 @@ impl Gateway {
         let began = Instant::now();
         let whole = async {
             let response = pool
-                .send(request, dialect.path(), &mut Going::default())
+                .send(request, dialect.path(), &mut Going::default(), began + limit)
                 .await
                 .map_err(|trouble| trouble.as_str().to_owned())?;
             let status = response.status();

@@ -17,7 +17,7 @@ use coalmine_core::traffic::table::{Exposed, RouteTable, RoutingTable};
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{Version, VersionId};
 use coalmine_wire::dialect::Dialect;
-use coalmine_wire::openai::{ChatRequest, Patch, PatchError, ProviderState};
+use coalmine_wire::openai::{ChatRequest, Patch, PatchError, ProviderState, asks_to_think};
 use coalmine_wire::translate;
 use http::HeaderValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -51,6 +51,10 @@ pub(crate) struct Prepared {
     patches: Vec<(Dialect, Result<Patch, PatchError>)>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) header: HeaderValue,
+    /// Whether it asks for reasoning or thinking, whatever the client does.
+    pub(crate) thinks: bool,
+    /// Who is asked in its place, in this order.
+    pub(crate) fallbacks: Vec<Arc<Prepared>>,
     series: [Arc<VersionSeries>; 3],
 }
 
@@ -115,9 +119,11 @@ impl Route {
         self.prepared.get(&version)
     }
 
-    /// The version of which this much is known.
+    /// The version of which this much is known, or a fallback of one.
     pub(crate) fn marked(&self, mark: VersionMark) -> Option<&Arc<Prepared>> {
-        self.prepared.values().find(|prepared| VersionMark::of(prepared.id) == mark)
+        let all = || self.prepared.values();
+        let fallbacks = all().flat_map(|prepared| &prepared.fallbacks);
+        all().chain(fallbacks).find(|prepared| VersionMark::of(prepared.id) == mark)
     }
 }
 
@@ -313,6 +319,22 @@ impl Parts {
         route: &RouteName,
         series: &RouteSeries,
     ) -> Option<Prepared> {
+        let series = [Arm::Stable, Arm::Control, Arm::Canary].map(|arm| series.version(id, arm, &version.provider));
+        let mut prepared = self.prepare_one(id, version, route, series.clone())?;
+        for fallback in &version.fallbacks {
+            let by = Arc::new(version.by(fallback));
+            prepared.fallbacks.extend(self.prepare_one(by.id(), &by, route, series.clone()).map(Arc::new));
+        }
+        Some(prepared)
+    }
+
+    fn prepare_one(
+        &self,
+        id: VersionId,
+        version: &Arc<Version>,
+        route: &RouteName,
+        series: [Arc<VersionSeries>; 3],
+    ) -> Option<Prepared> {
         let Some(pool) = self.pools.get(&version.provider) else {
             tracing::error!(%route, version = %id, provider = %version.provider, "the version's provider is not configured; add it under `providers`");
             return None;
@@ -333,7 +355,9 @@ impl Parts {
             patches,
             pool: pool.clone(),
             header: HeaderValue::from_str(&id.to_string()).ok()?,
-            series: [Arm::Stable, Arm::Control, Arm::Canary].map(|arm| series.version(id, arm, &version.provider)),
+            thinks: version.params.iter().any(|(name, value)| asks_to_think(name, value.0.as_bytes())),
+            fallbacks: Vec::new(),
+            series,
         })
     }
 }

@@ -81,7 +81,7 @@ impl Flight {
         lock(&self.known).content_at.get_or_insert(at);
     }
 
-    /// The version failed; stable may still take over.
+    /// The version failed; somebody may still take over.
     pub(crate) fn note_failure(&self, cause: Cause, at: UnixMs) {
         lock(&self.known).failed.get_or_insert((cause, at));
     }
@@ -89,6 +89,11 @@ impl Flight {
     /// Stable answers in its place.
     pub(crate) fn note_rescued(&self) {
         lock(&self.known).served_by = ServedBy::Rescue;
+    }
+
+    /// One of its fallbacks answers in its place.
+    pub(crate) fn note_fallback(&self) {
+        lock(&self.known).served_by = ServedBy::Fallback;
     }
 
     /// Who answers in the end.

@@ -109,6 +109,7 @@ impl Scenario {
             prompt: None,
             tools: None,
             params: BTreeMap::new(),
+            fallbacks: Vec::new(),
         };
         let release = NewRelease {
             route: RouteName::from("assistant"),

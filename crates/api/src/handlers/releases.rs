@@ -308,6 +308,7 @@ fn view(api: &Api, s: &ReleaseStatus) -> ReleaseView {
         tools: None,
         tools_mode: None,
         params: std::collections::BTreeMap::new(),
+        fallbacks: Vec::new(),
     };
     ReleaseView {
         id: release.id.to_string(),

@@ -24,12 +24,15 @@ pub struct VersionView {
     pub tools_mode: Option<String>,
     /// Parameters set over the client's, as JSON texts.
     pub params: BTreeMap<String, String>,
+    /// Who is asked in its place where it failed, as `provider` or `provider/model`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<String>,
 }
 
 /// One part in which two versions differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeView {
-    /// `model`, `prompt`, `tools`, `params`.
+    /// `model`, `prompt`, `tools`, `params`, `fallbacks`.
     pub part: String,
     /// The stable side.
     pub from: String,
@@ -58,6 +61,7 @@ impl From<&Version> for VersionView {
             tools: version.tools.as_ref().map(|tools| tools.json.0.clone()),
             tools_mode: tools_mode.map(str::to_owned),
             params: version.params.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect(),
+            fallbacks: version.fallbacks.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -69,6 +73,7 @@ impl From<&Change> for ChangeView {
             Part::Prompt => "prompt",
             Part::Tools => "tools",
             Part::Params => "params",
+            Part::Fallbacks => "fallbacks",
         };
         Self { part: part.to_owned(), from: change.from.clone(), to: change.to.clone() }
     }

@@ -160,6 +160,19 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
         let region = upstream.region.as_ref().map_or(String::new(), |region| format!(", region: {}", quoted(region)));
         out.line(3, format!("- {{ url: {}{region} }}", quoted(&upstream.url)));
     }
+    let own = &provider.timeouts;
+    let named = [
+        ("connect", own.connect),
+        ("first_byte", own.first_byte),
+        ("thinking", own.thinking),
+        ("idle", own.idle),
+        ("total", own.total),
+    ];
+    let named: Vec<String> = named.into_iter().filter_map(|(name, span)| Some(format!("{name}: {}", span?))).collect();
+    if !named.is_empty() {
+        out.line(2, format!("timeouts: {{ {} }}", named.join(", ")));
+    }
+    out.line(2, format!("retries: {}", provider.retries));
 }
 
 fn route(out: &mut Lines, name: &str, route: &Route, stable: &Version) {
@@ -201,6 +214,10 @@ fn version(out: &mut Lines, version: &Version) {
         for (name, value) in &version.params {
             out.line(4, format!("{}: {}", quoted(name), value.0));
         }
+    }
+    if !version.fallbacks.is_empty() {
+        let named = version.fallbacks.iter().map(|fallback| quoted(&fallback.to_string()));
+        out.line(3, format!("fallbacks: {}", list(named)));
     }
 }
 
@@ -306,6 +323,7 @@ fn limits(out: &mut Lines, limits: &Limits) {
         ("body_timeout", limits.body_timeout),
         ("connect_timeout", limits.connect_timeout),
         ("first_byte_timeout", limits.first_byte_timeout),
+        ("thinking_timeout", limits.thinking_timeout),
         ("idle_timeout", limits.idle_timeout),
         ("total_timeout", limits.total_timeout),
         ("rescue_hold", limits.rescue_hold),

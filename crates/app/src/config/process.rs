@@ -96,6 +96,25 @@ pub struct Provider {
     pub extra_params: BTreeSet<String>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
+    /// Its own times.
+    pub timeouts: ProviderTimeouts,
+    /// Tries beyond the first.
+    pub retries: u16,
+}
+
+/// A provider's times where they are not those of the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProviderTimeouts {
+    /// In place of `connect_timeout`.
+    pub connect: Option<SpanMs>,
+    /// In place of `first_byte_timeout`.
+    pub first_byte: Option<SpanMs>,
+    /// In place of `thinking_timeout`.
+    pub thinking: Option<SpanMs>,
+    /// In place of `idle_timeout`.
+    pub idle: Option<SpanMs>,
+    /// In place of `total_timeout`.
+    pub total: Option<SpanMs>,
 }
 
 impl Provider {
@@ -218,9 +237,11 @@ pub struct Limits {
     pub connect_timeout: SpanMs,
     /// An upstream's time until its answer begins.
     pub first_byte_timeout: SpanMs,
+    /// The same where the request asks for thinking.
+    pub thinking_timeout: SpanMs,
     /// An upstream's longest silence inside an answer.
     pub idle_timeout: SpanMs,
-    /// An upstream's time for a whole answer.
+    /// A request's time in all.
     pub total_timeout: SpanMs,
     /// How long a canary's answer is held back while it has no content, so that stable can take over.
     pub rescue_hold: SpanMs,
@@ -415,6 +436,8 @@ impl Reader<'_> {
             anthropic_beta,
             extra_params: fields.words("extra_params").into_iter().map(|name| name.value.to_owned()).collect(),
             upstreams: upstreams?,
+            timeouts: provider_timeouts(fields),
+            retries: u16::try_from(fields.integer("retries")?).unwrap_or(u16::MAX),
         })
     }
 
@@ -678,6 +701,20 @@ fn quota(fields: &Fields<'_>) -> Quota {
     }
 }
 
+/// What stands under `timeouts`; a time that cannot be read was told of.
+fn provider_timeouts(fields: &Fields<'_>) -> ProviderTimeouts {
+    let Some(times) = fields.node("timeouts").and_then(|_| fields.section("timeouts")) else {
+        return ProviderTimeouts::default();
+    };
+    ProviderTimeouts {
+        connect: times.duration("connect"),
+        first_byte: times.duration("first_byte"),
+        thinking: times.duration("thinking"),
+        idle: times.duration("idle"),
+        total: times.duration("total"),
+    }
+}
+
 fn price(fields: &Fields<'_>) -> Option<Price> {
     let input_usd = fields.money("input")?;
     let cached_input_usd = fields.money("cached_input");
@@ -693,6 +730,7 @@ fn limits(fields: &Fields<'_>) -> Option<Limits> {
         body_timeout: fields.duration("body_timeout")?,
         connect_timeout: fields.duration("connect_timeout")?,
         first_byte_timeout: fields.duration("first_byte_timeout")?,
+        thinking_timeout: fields.duration("thinking_timeout")?,
         idle_timeout: fields.duration("idle_timeout")?,
         total_timeout: fields.duration("total_timeout")?,
         rescue_hold: fields.duration("rescue_hold")?,

@@ -9,7 +9,7 @@ use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::tree::Value;
 use coalmine_core::id::ProviderName;
-use coalmine_core::version::{JsonText, Prompt, PromptMode, Tools, ToolsMode, Version};
+use coalmine_core::version::{Fallback, JsonText, Prompt, PromptMode, Tools, ToolsMode, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -64,8 +64,10 @@ pub(crate) fn whole(fields: &Fields<'_>, answering: &Answering<'_>, place: Place
         }
     }
     let (provider, model) = model?;
-    known_params(fields, &provider, &params, answering);
-    Some(Version { provider, model, prompt, tools, params })
+    let fallbacks = fallbacks(fields, answering.providers);
+    let version = Version { provider, model, prompt, tools, params, fallbacks };
+    known_params(fields, &version, answering);
+    Some(version)
 }
 
 /// `stable` with what the canary changes.
@@ -106,13 +108,57 @@ pub(crate) fn changed(
         (None, _) => {}
     }
     merge_params(fields, &mut canary.params);
-    known_params(fields, &canary.provider, &canary.params, answering);
+    match fields.node("fallbacks") {
+        None => {}
+        Some(node) if node.value.is_null() => canary.fallbacks.clear(),
+        Some(_) => canary.fallbacks = fallbacks(fields, answering.providers),
+    }
+    known_params(fields, &canary, answering);
     Some(canary)
+}
+
+/// Who answers in the version's place; each is known, and none stands twice.
+fn fallbacks(fields: &Fields<'_>, providers: &BTreeSet<ProviderName>) -> Vec<Fallback> {
+    let mut read: Vec<Fallback> = Vec::new();
+    for Placed { value, at, path } in fields.words("fallbacks") {
+        let fallback = match value.split_once('/') {
+            Some((provider, model)) => Fallback { provider: provider.into(), model: Some(model.to_owned()) },
+            None => Fallback { provider: value.into(), model: None },
+        };
+        let known: Vec<&str> = providers.iter().map(ProviderName::as_str).collect();
+        let complaint = if !providers.contains(&fallback.provider) {
+            let what = format!("there is no provider {}", scalar::shown(fallback.provider.as_str()));
+            let mend = format!("name one of {}, or add it under `providers`", listed(&known));
+            Some((Complaint::new(what, mend), nearest(fallback.provider.as_str(), known.iter().copied())))
+        } else if fallback.model.as_ref().is_some_and(String::is_empty) {
+            Some((Complaint::new("the model is empty", "write `provider` alone, or `provider/model`"), None))
+        } else if read.contains(&fallback) {
+            Some((Complaint::new("it stands twice", "remove one"), None))
+        } else {
+            None
+        };
+        match complaint {
+            Some((complaint, near)) => fields.reading.fault(at, &path, complaint, near),
+            None => read.push(fallback),
+        }
+    }
+    read
+}
+
+/// Every parameter is one that whoever may answer takes.
+fn known_params(fields: &Fields<'_>, version: &Version, answering: &Answering<'_>) {
+    let mut providers = vec![&version.provider];
+    for fallback in &version.fallbacks {
+        if !providers.contains(&&fallback.provider) {
+            providers.push(&fallback.provider);
+        }
+    }
+    providers.into_iter().for_each(|provider| params_of(fields, provider, &version.params, answering));
 }
 
 /// Every parameter is one that the provider takes: it would refuse each request, or pass over what is
 /// misspelt, and only customers would tell.
-fn known_params(
+fn params_of(
     fields: &Fields<'_>,
     provider: &ProviderName,
     params: &BTreeMap<String, JsonText>,

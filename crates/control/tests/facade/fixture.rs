@@ -142,7 +142,14 @@ pub(crate) fn rollback(reason: &str) -> Command {
 }
 
 pub(crate) fn version(model: &str) -> Version {
-    Version { provider: "openai".into(), model: model.to_owned(), prompt: None, tools: None, params: BTreeMap::new() }
+    Version {
+        provider: "openai".into(),
+        model: model.to_owned(),
+        prompt: None,
+        tools: None,
+        params: BTreeMap::new(),
+        fallbacks: Vec::new(),
+    }
 }
 
 pub(crate) fn new_release(canary: &str) -> NewRelease {

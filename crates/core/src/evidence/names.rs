@@ -49,10 +49,10 @@ struct Followed {
 }
 
 impl Names {
-    /// Takes one answer; one that stable gave in the canary's place says nothing of the canary.
+    /// Takes one answer; one that somebody else gave in the version's place says nothing of the version.
     pub(crate) fn note(&mut self, arm: Arm, outcome: &Outcome) {
         let answered = match (arm, outcome.served_by) {
-            (Arm::Stable, _) | (_, ServedBy::Rescue) => return,
+            (Arm::Stable, _) | (_, ServedBy::Rescue | ServedBy::Fallback) => return,
             (Arm::Control, ServedBy::Assigned) => &mut self.control,
             (Arm::Canary, ServedBy::Assigned) => &mut self.canary,
         };

@@ -201,6 +201,11 @@ impl Exchange {
         self.verdict = Some(ending);
     }
 
+    /// Whether nothing has been said yet of how the request will have ended.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.verdict.is_none()
+    }
+
     /// The next piece of the answer.
     pub(crate) fn see(&mut self, piece: &[u8]) {
         let progress = match &mut self.watch {
@@ -296,9 +301,13 @@ impl Exchange {
             let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
             self.remember(named, self.answering, now);
             self.remember(seen.conversation, self.prepared.id, now);
-            self.charge(seen.usage.as_ref(), now);
-            if self.flight.served_by() == ServedBy::Assigned {
-                self.describe(&mut outcome, &seen);
+            let price = seen.usage.as_ref().and_then(|usage| self.price(usage));
+            self.charge(seen.usage.as_ref(), price, now);
+            match self.flight.served_by() {
+                ServedBy::Assigned => self.describe(&mut outcome, &seen, price),
+                // What it used is the version's to pay; what it said is another's.
+                ServedBy::Fallback => outcome.cost_usd = price,
+                ServedBy::Rescue => {}
             }
         }
         if let Some(mut permit) = self.permit.take().filter(|_| self.content_begun) {
@@ -311,21 +320,26 @@ impl Exchange {
     }
 
     /// Whoever answered, what was used is charged to the payers of the request.
-    fn charge(&mut self, usage: Option<&coalmine_wire::usage::Usage>, now: UnixMs) {
+    fn charge(&mut self, usage: Option<&coalmine_wire::usage::Usage>, price: Option<f64>, now: UnixMs) {
         let Some(permit) = &mut self.permit else { return };
         permit.note_answered();
-        let answered = match self.flight.served_by() {
-            ServedBy::Assigned => Some(&self.prepared),
-            ServedBy::Rescue => self.route.prepared(self.route.table.stable),
-        };
         let Some(usage) = usage else { return };
         let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
-        let price = answered.and_then(|by| self.gateway.config.prices.cost_usd(&by.version.model, usage));
         permit.settle(Some(tokens), price, now);
     }
 
+    /// What an answer costs, by the price of whoever gave it.
+    fn price(&self, usage: &coalmine_wire::usage::Usage) -> Option<f64> {
+        let by = match self.flight.served_by() {
+            ServedBy::Assigned => Some(&self.prepared),
+            ServedBy::Rescue => self.route.prepared(self.route.table.stable),
+            ServedBy::Fallback => self.prepared.fallbacks.iter().find(|fallback| fallback.id == self.answering),
+        };
+        self.gateway.config.prices.cost_usd(&by?.version.model, usage)
+    }
+
     /// What the answer says of itself, when it is the assigned version's own.
-    fn describe(&self, outcome: &mut Outcome, seen: &Seen) {
+    fn describe(&self, outcome: &mut Outcome, seen: &Seen, price: Option<f64>) {
         let name = |name: &Option<String>| name.as_deref().map(Into::into);
         outcome.answered_as = AnsweredAs { model: name(&seen.model), fingerprint: name(&seen.system_fingerprint) };
         if let Some(usage) = seen.usage {
@@ -335,7 +349,7 @@ impl Exchange {
                 cached: usage.cached_tokens,
                 reasoning: usage.reasoning_tokens,
             };
-            outcome.cost_usd = self.gateway.config.prices.cost_usd(&self.prepared.version.model, &usage);
+            outcome.cost_usd = price;
         }
         if seen.ending == AnswerEnding::Unseen {
             return;
@@ -386,6 +400,7 @@ impl Exchange {
             output_tokens = outcome.usage.output,
             retries = outcome.retries,
             rescued = outcome.served_by == ServedBy::Rescue,
+            fallback = outcome.served_by == ServedBy::Fallback,
             request_id = self.request_id.as_deref(),
         );
     }

@@ -9,6 +9,7 @@ use crate::phase::observe::{BodyEnd, Exchange};
 use crate::phase::rewrite::answer_headers;
 use crate::phase::send::{Answer, Passage};
 use bytes::Bytes;
+use coalmine_core::tally::Cause;
 use coalmine_wire::translate;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, SizeHint};
@@ -49,10 +50,23 @@ impl Drop for ActiveRequest {
 struct StallClock {
     timeouts: Timeouts,
     ends_at: Instant,
+    /// Until it has come, the first content of a stream must come by then.
+    content_by: Option<Instant>,
     moved: bool,
     /// How long nothing has come, as far as is known.
     silent: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// How long an answer may take from here on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Of whoever answers.
+    pub(crate) timeouts: Timeouts,
+    /// When all must have come.
+    pub(crate) ends_at: Instant,
+    /// When a stream's first content must have come.
+    pub(crate) content_by: Option<Instant>,
 }
 
 /// What a body's silence has come to.
@@ -82,9 +96,13 @@ const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 struct Stalled;
 
 impl StallClock {
-    fn new(timeouts: Timeouts) -> Self {
-        let silent = Duration::ZERO;
-        Self { timeouts, ends_at: Instant::now() + timeouts.total, moved: false, silent, sleep: None }
+    fn new(pace: Pace) -> Self {
+        let Pace { timeouts, ends_at, content_by } = pace;
+        Self { timeouts, ends_at, content_by, moved: false, silent: Duration::ZERO, sleep: None }
+    }
+
+    fn until(&self) -> Instant {
+        self.content_by.map_or(self.ends_at, |by| by.min(self.ends_at))
     }
 
     /// Nothing may be said in between.
@@ -97,11 +115,12 @@ impl StallClock {
         let wait = self.timeouts.keep_alive.map_or(self.timeouts.idle, |often| often.min(self.timeouts.idle));
         let next = |ends_at: Instant| ends_at.min(Instant::now() + wait);
         loop {
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next(self.ends_at))));
+            let until = self.until();
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next(until))));
             ready!(sleep.as_mut().poll(cx));
-            sleep.as_mut().reset(next(self.ends_at));
+            sleep.as_mut().reset(next(until));
             self.silent = if std::mem::take(&mut self.moved) { Duration::ZERO } else { self.silent + wait };
-            if Instant::now() >= self.ends_at || self.silent >= self.timeouts.idle {
+            if Instant::now() >= until || self.silent >= self.timeouts.idle {
                 return Poll::Ready(Silence::Stalled);
             }
             if self.silent > Duration::ZERO && self.timeouts.keep_alive.is_some() {
@@ -112,8 +131,8 @@ impl StallClock {
 }
 
 impl Pipe {
-    pub(crate) fn new(body: Incoming, timeouts: Timeouts, active: Option<ActiveRequest>) -> Self {
-        Self { over: body.is_end_stream(), body, clock: StallClock::new(timeouts), active }
+    pub(crate) fn new(body: Incoming, pace: Pace, active: Option<ActiveRequest>) -> Self {
+        Self { over: body.is_end_stream(), body, clock: StallClock::new(pace), active }
     }
 
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
@@ -200,7 +219,7 @@ impl Tail {
 
 /// The answer to the client, its body observed.
 pub(crate) fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBody> {
-    let Answer { parts, held, body, passage } = answer;
+    let Answer { parts, held, body, passage, pace } = answer;
     let mut response = Response::new(AnswerBody::Whole(None));
     *response.status_mut() = parts.status;
     *response.headers_mut() = answer_headers(parts.headers);
@@ -215,7 +234,7 @@ pub(crate) fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBo
     tell(response.headers_mut(), &exchange);
     let events = exchange.reads_events();
     let pipe = body.map(|body| {
-        let mut pipe = Pipe::new(body, exchange.prepared.pool.timeouts, None);
+        let mut pipe = Pipe::new(body, pace, None);
         if !events {
             pipe.clock = pipe.clock.without_comments();
         }
@@ -252,12 +271,18 @@ impl Relay {
                 Some(Ok(Came::Piece(piece))) => {
                     let over = pipe.is_over();
                     self.exchange.see(&piece);
+                    if self.exchange.content_begun() {
+                        pipe.clock.content_by = None;
+                    }
                     self.pass(piece);
                     if over {
                         self.end(BodyEnd::Whole);
                     }
                 }
                 Some(Err(error)) => {
+                    if error.is::<Stalled>() && pipe.clock.content_by.is_some() && self.exchange.is_undecided() {
+                        self.exchange.fail(Cause::Deadline);
+                    }
                     // a translated answer says so in its own words
                     self.broke = Some(error).filter(|_| !matches!(self.passage, Passage::Translated(_)));
                     self.end(BodyEnd::Broken);

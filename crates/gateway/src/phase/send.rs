@@ -1,5 +1,5 @@
-//! Send: to the version assigned, again where that is harmless, and to stable where the canary failed
-//! before its first content byte.
+//! Send: to the version assigned, again where that is harmless; where it failed before its first content
+//! byte, to its own fallbacks and then, for a canary, to stable. All of it within one bound of time.
 //!
 //! # Whose fault a status is
 //! | the version's answer | blame |
@@ -12,6 +12,7 @@
 
 use crate::answer::Refusal;
 use crate::phase::observe::{Contract, Exchange, StreamOrBody};
+use crate::phase::relay::Pace;
 use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Unsaid, Wording, rewrite};
 use crate::table::Prepared;
 use crate::upstream::choice::Going;
@@ -29,7 +30,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::borrow::Cow;
 use std::sync::Arc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// The most of a body that is held back in the hope that it turns out whole.
 const HELD_MAX: usize = 1 << 20;
@@ -43,6 +44,7 @@ pub(crate) struct Answer {
     /// The rest; `None` when there is none.
     pub(crate) body: Option<Incoming>,
     pub(crate) passage: Passage,
+    pub(crate) pace: Pace,
 }
 
 /// What becomes of an answer's body on its way to the client.
@@ -64,6 +66,16 @@ pub(crate) struct Question<'a> {
     pub(crate) body: &'a Bytes,
     /// What follows the provider's base.
     pub(crate) path: &'a str,
+}
+
+/// A request on its way, with its bounds of time.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    question: Question<'a>,
+    /// When whoever is asked now was asked first.
+    began: Instant,
+    /// When everything must be over.
+    ends_at: Instant,
 }
 
 /// What became of a version's attempts.
@@ -97,8 +109,17 @@ pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Res
     }
     let stable = exchange.route.prepared(exchange.route.table.stable).cloned();
     let stable = stable.filter(|stable| stable.id != assigned.id && assigned.gives_way_to(stable, question.chat));
-    let hold = if budget.is_some() && stable.is_some() { Hold::UntilContent } else { Hold::No };
-    let came = attempt(exchange, &assigned, question, hold).await;
+    let somebody = budget.is_some() && stable.is_some() || !assigned.fallbacks.is_empty();
+    let hold = if somebody { Hold::UntilContent } else { Hold::No };
+    let began = Instant::now();
+    let asking = Asking { question, began, ends_at: began + assigned.pool.timeouts.total };
+    let mut came = attempt(exchange, &assigned, asking, hold).await;
+    if !assigned.fallbacks.is_empty()
+        && let Came::Failed(cause, _) = came
+    {
+        exchange.fail(cause);
+        came = Box::pin(fall_back(exchange, &assigned, asking, came)).await;
+    }
     if let Came::Fine(answer) = came {
         return Ok(answer);
     }
@@ -106,15 +127,33 @@ pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Res
         return deliver(exchange, came, |_| Ending::ClientError);
     }
     match (budget, stable) {
-        (Some(budget), Some(stable)) => Box::pin(rescue(exchange, question, came, &budget, &stable)).await,
+        (Some(budget), Some(stable)) => Box::pin(rescue(exchange, asking, came, &budget, &stable)).await,
         (budget, _) => deliver(exchange, came, |exchange| unproven(exchange, budget.as_deref())),
     }
+}
+
+/// The version failed: its fallbacks are asked, until one is fit to answer. Where none is, `came` is what it was.
+async fn fall_back(exchange: &mut Exchange, failed: &Prepared, asking: Asking<'_>, came: Came) -> Came {
+    for fallback in &failed.fallbacks {
+        let Some(asking) = asking.anew() else { break };
+        if !failed.gives_way_to(fallback, asking.question.chat) {
+            continue;
+        }
+        let second = attempt(exchange, fallback, asking, Hold::UntilContent).await;
+        if let Came::Fine(_) = second {
+            exchange.flight.note_fallback();
+            exchange.route.series.fallbacks.add(1);
+            return second;
+        }
+        exchange.look_away();
+    }
+    came
 }
 
 /// The canary failed or refused: stable is asked, if the budget allows it.
 async fn rescue(
     exchange: &mut Exchange,
-    question: Question<'_>,
+    asking: Asking<'_>,
     came: Came,
     budget: &RescueBudget,
     stable: &Arc<Prepared>,
@@ -127,12 +166,15 @@ async fn rescue(
     if shares_provider && overloaded {
         return deliver(exchange, came, |exchange| unproven(exchange, Some(budget)));
     }
+    let Some(asking) = asking.anew() else {
+        return deliver(exchange, came, |exchange| unproven(exchange, Some(budget)));
+    };
     if !budget.take() {
         exchange.route.series.rescue_refused.add(1);
         return deliver(exchange, came, |exchange| unproven(exchange, Some(budget)));
     }
     let refused = matches!(came, Came::Refused(_));
-    match (attempt(exchange, stable, question, Hold::No).await, refused) {
+    match (attempt(exchange, stable, asking, Hold::No).await, refused) {
         (Came::Fine(answer), _) => {
             if refused {
                 budget.note_proof(Proof::Accepted);
@@ -210,7 +252,8 @@ fn deliver(exchange: &mut Exchange, came: Came, refused: impl FnOnce(&Exchange) 
 }
 
 /// One version's attempts, until one is fit or none is left.
-async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Question<'_>, hold: Hold) -> Came {
+async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Asking<'_>, hold: Hold) -> Came {
+    let Asking { question, began, ends_at } = asking;
     let rewritten = match rewrite(version, question.chat, question.body) {
         Ok(rewritten) => rewritten,
         Err(why) => return Came::Unsaid(why),
@@ -221,23 +264,31 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Que
     };
     let own = version.id == exchange.prepared.id;
     let pool = &version.pool;
+    let thinks = version.thinks || question.chat.asks_to_think();
+    let allowed = if thinks { pool.timeouts.thinking } else { pool.timeouts.first_byte };
+    let mut by = ends_at.min(began + allowed);
     let mut done = 0;
     let mut going = Going::of(exchange.unit());
     let sent = loop {
         let request = question.outbound.request(&pool.manners, rewritten.body.clone());
-        let sent = pool.send(request, path, &mut going).await;
+        let sent = pool.send(request, path, &mut going, by).await;
         let attempted = match &sent {
             Ok(response) => Attempt::Answer(response.status(), response.headers()),
             Err(trouble) => Attempt::NoAnswer(*trouble),
         };
         let Some(pause) = retry::pause(&pool.retry, done, attempted, rand::random()) else { break sent };
+        let again = Instant::now() + pause;
+        if again >= ends_at {
+            break sent;
+        }
         drop(sent);
+        by = ends_at.min(again + allowed);
         done += 1;
         pool.series.retries.add(1);
         if own {
             exchange.flight.note_retry();
         }
-        tokio::time::sleep(pause).await;
+        sleep_until(again).await;
     };
     let response = match sent {
         Ok(response) => response,
@@ -255,7 +306,8 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, question: Que
         Wording::Own(StripUsage::Yes) if status.is_success() => Passage::Stripped(Box::default()),
         Wording::Own(_) | Wording::Translated(_) => Passage::AsIs,
     };
-    let answer = Answer { parts, held: Vec::new(), body: Some(body), passage };
+    let pace = Pace { timeouts: pool.timeouts, ends_at, content_by: Some(by) };
+    let answer = Answer { parts, held: Vec::new(), body: Some(body), passage, pace };
     match standing(status) {
         Standing::Fine => {
             exchange.look_away();
@@ -288,6 +340,7 @@ async fn begin(
     let shape = shape(&answer.parts.headers);
     if shape == StreamOrBody::Body {
         answer.passage = Passage::AsIs;
+        answer.pace.content_by = None;
     }
     let asked = match rewritten.wording {
         Wording::Own(_) => None,
@@ -314,7 +367,9 @@ async fn begin(
 }
 
 async fn hold_back(exchange: &mut Exchange, shape: StreamOrBody, mut answer: Answer, mut body: Incoming) -> Came {
-    let until = Instant::now() + exchange.gateway.config.limits.rescue_hold;
+    let Pace { ends_at, content_by, .. } = answer.pace;
+    let late = content_by.map_or(ends_at, |by| by.min(ends_at));
+    let until = late.min(Instant::now() + exchange.gateway.config.limits.rescue_hold);
     let mut bytes = 0;
     loop {
         if body.is_end_stream() {
@@ -326,6 +381,10 @@ async fn hold_back(exchange: &mut Exchange, shape: StreamOrBody, mut answer: Ans
             return Came::Fine(answer);
         }
         match timeout_at(until, body.frame()).await {
+            Err(_) if until == late => {
+                exchange.look_away();
+                return Came::Failed(Cause::Deadline, Err(Trouble::FirstByte));
+            }
             Err(_held_long_enough) => {
                 answer.body = Some(body);
                 return Came::Fine(answer);
@@ -362,11 +421,10 @@ async fn whole(
     mut body: Incoming,
     now_s: u64,
 ) -> Came {
-    let timeouts = version.pool.timeouts;
-    let until = Instant::now() + timeouts.total;
+    let Pace { timeouts, ends_at, .. } = answer.pace;
     let mut bytes = Vec::new();
     loop {
-        let piece = match timeout_at(until.min(Instant::now() + timeouts.idle), body.frame()).await {
+        let piece = match timeout_at(ends_at.min(Instant::now() + timeouts.idle), body.frame()).await {
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(Some(Err(_))) | Err(_) => return Came::Failed(Cause::Broken, Err(Trouble::Broken)),
@@ -393,6 +451,14 @@ async fn whole(
             Came::Fine(answer)
         }
         None => Came::Failed(Cause::Malformed, Err(Trouble::Malformed)),
+    }
+}
+
+impl Asking<'_> {
+    /// For whoever is asked next; `None`: the time is over.
+    fn anew(self) -> Option<Self> {
+        let began = Instant::now();
+        (began < self.ends_at).then_some(Self { began, ..self })
     }
 }
 

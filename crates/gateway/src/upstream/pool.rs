@@ -26,6 +26,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 /// Where Anthropic's dialect has the key.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -225,21 +226,22 @@ impl Pool {
         })
     }
 
-    /// Sends one request to the address that is best for it. `path` is what follows `/v1`, query included; `going`
-    /// is the same for all attempts of a request, so that a further one goes elsewhere. Dropping the future cancels
-    /// the request upstream.
+    /// Sends one request to the address that is best for it; its answer's head must come by then. `path` is what
+    /// follows `/v1`, query included; `going` is the same for all attempts of a request, so that a further one goes
+    /// elsewhere. Dropping the future cancels the request upstream.
     pub(crate) async fn send(
         &self,
         mut request: Request<Full<Bytes>>,
         path: &str,
         going: &mut Going,
+        by: Instant,
     ) -> Result<Response<Incoming>, Trouble> {
         let mut asking = Asking { pool: self, picked: self.choice.pick(going, || self.clock.now()), told: false };
         let address = &self.addresses[asking.picked.at];
         *request.uri_mut() = address.uri(path).ok_or(Trouble::Malformed)?;
         // with one address there is nothing to learn
         let began = self.choice.is_free().then(|| self.clock.now());
-        let sent = tokio::time::timeout(self.timeouts.first_byte, self.client.request(request)).await;
+        let sent = timeout_at(by, self.client.request(request)).await;
         let trouble = match sent {
             Ok(Ok(response)) => {
                 asking.felt(began, |took_ms| Felt::answer(response.status(), took_ms));

@@ -3,6 +3,7 @@
 
 mod blame;
 mod cancel;
+mod chain;
 mod control;
 mod messages;
 mod probe;

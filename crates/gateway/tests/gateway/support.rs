@@ -335,6 +335,7 @@ pub fn version(provider: &str, model: &str) -> Version {
         prompt: None,
         tools: None,
         params: BTreeMap::new(),
+        fallbacks: Vec::new(),
     }
 }
 

@@ -11,7 +11,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 fn version(model: &str) -> Version {
-    Version { provider: "recorded".into(), model: model.to_owned(), prompt: None, tools: None, params: BTreeMap::new() }
+    Version {
+        provider: "recorded".into(),
+        model: model.to_owned(),
+        prompt: None,
+        tools: None,
+        params: BTreeMap::new(),
+        fallbacks: Vec::new(),
+    }
 }
 
 fn policed(script: &str) -> Policed {

@@ -35,7 +35,14 @@ pub fn tenant() -> TenantId {
 /// A version that answers with `model`.
 #[must_use]
 pub fn version(model: &str) -> Version {
-    Version { provider: "openai".into(), model: model.to_owned(), prompt: None, tools: None, params: BTreeMap::new() }
+    Version {
+        provider: "openai".into(),
+        model: model.to_owned(),
+        prompt: None,
+        tools: None,
+        params: BTreeMap::new(),
+        fallbacks: Vec::new(),
+    }
 }
 
 /// The version in service in the samples.

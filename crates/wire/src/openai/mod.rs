@@ -19,5 +19,5 @@ mod tests;
 pub use observer::{BODY_MAX_BYTES, Ending, Expect, Finish, InBandError, Observer, Progress, Seen};
 pub(crate) use patch::items;
 pub use patch::{AskUsage, Patch, PatchError, Patched, PromptMode, ToolsMode};
-pub use request::{ChatRequest, Message, Opening, ProviderState, ReadError, ResponseFormat};
+pub use request::{ChatRequest, Message, Opening, ProviderState, ReadError, ResponseFormat, asks_to_think};
 pub use strip::{HOLD_MAX_BYTES, UsageStripper};

@@ -137,6 +137,25 @@ pub(crate) fn members(body: &[u8], span: Span) -> Vec<Member<'_>> {
     members
 }
 
+/// Whether a parameter of this name and JSON text asks for reasoning or thinking.
+#[must_use]
+pub fn asks_to_think(name: &str, value: &[u8]) -> bool {
+    let is = |value: &[u8], words: &[&str]| json::text(value).is_some_and(|text| words.contains(&&*text));
+    match name {
+        "reasoning_effort" => value != b"null" && !is(value, &["none", "minimal"]),
+        "reasoning" => {
+            let effort = json::member(value, "effort");
+            value != b"null" && !effort.is_some_and(|effort| is(effort, &["none", "minimal"]))
+        }
+        "thinking" => json::member(value, "type").is_some_and(|kind| !is(kind, &["disabled"])),
+        "enable_thinking" => value == b"true",
+        "chat_template_kwargs" => {
+            ["enable_thinking", "thinking"].iter().any(|name| json::member(value, name) == Some(b"true"))
+        }
+        _ => false,
+    }
+}
+
 impl<'a> ChatRequest<'a> {
     /// Reads the body of a chat completion.
     pub fn read(body: &'a [u8]) -> Result<Self, ReadError> {
@@ -246,6 +265,17 @@ impl<'a> ChatRequest<'a> {
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.dialect == Dialect::Responses && self.value("store") != Some(b"false")
+    }
+
+    /// Whether the client asks for reasoning or thinking, in any of its dialects' ways: an answer may then be
+    /// long in coming.
+    #[must_use]
+    pub fn asks_to_think(&self) -> bool {
+        self.members.iter().any(|member| {
+            // what begins like none of them is not compared
+            matches!(member.key.raw.first(), Some(b'r' | b't' | b'e' | b'c' | b'\\'))
+                && asks_to_think(&member.key.decode(), member.value.of(self.body))
+        })
     }
 
     /// How many answers are asked for (`n`); 1 where it does not say.

@@ -144,6 +144,13 @@ pub static PROVIDER: Section = Section {
             "Names of parameters that it takes beside those that are known; a version may set no others.",
         ),
         Key::optional("upstreams", Kind::List(&Kind::Section(&UPSTREAM)), "Its addresses, where there are several."),
+        Key::optional("timeouts", Kind::Section(&TIMEOUTS), "Its own times, in place of those under `limits`."),
+        Key::default(
+            "retries",
+            Kind::Scalar(Scalar::Integer(0)),
+            "1",
+            "Tries beyond the first, of what failed before anything was delivered.",
+        ),
     ],
 };
 
@@ -159,6 +166,19 @@ pub static UPSTREAM: Section = Section {
             "remove it: connections are opened when they are needed, and then kept",
             "Connections kept open ahead of need.",
         ),
+    ],
+};
+
+/// A provider's own times.
+pub static TIMEOUTS: Section = Section {
+    name: "timeouts",
+    doc: "Times of one provider; what is not named is as under `limits`.",
+    keys: &[
+        Key::optional("connect", DURATION, "As `connect_timeout`."),
+        Key::optional("first_byte", DURATION, "As `first_byte_timeout`."),
+        Key::optional("thinking", DURATION, "As `thinking_timeout`."),
+        Key::optional("idle", DURATION, "As `idle_timeout`."),
+        Key::optional("total", DURATION, "As `total_timeout`."),
     ],
 };
 
@@ -223,6 +243,11 @@ pub static VERSION: Section = Section {
             "params",
             Kind::Map("NAME", &Kind::Json),
             "Parameters set over the client's: `temperature`, `max_tokens`, … Numbers and words as JSON has them.",
+        ),
+        Key::optional(
+            "fallbacks",
+            Kind::List(&TEXT),
+            "Who is asked in its place, one after the other, where it failed and nothing was delivered: `provider` with the same model, or `provider/model`. The turn counts as failed all the same.",
         ),
     ],
 };
@@ -323,9 +348,25 @@ pub static LIMITS: Section = Section {
         Key::default("header_timeout", DURATION, "2m", "A client's time to send the head of a request."),
         Key::default("body_timeout", DURATION, "60s", "A client's time to send the body."),
         Key::default("connect_timeout", DURATION, "5s", "Time to connect to an upstream."),
-        Key::default("first_byte_timeout", DURATION, "10m", "An upstream's time until its answer begins."),
+        Key::default(
+            "first_byte_timeout",
+            DURATION,
+            "10m",
+            "An upstream's time, at each try, until its answer begins: its head, and of a stream the first content.",
+        ),
+        Key::default(
+            "thinking_timeout",
+            DURATION,
+            "30m",
+            "The same where request or version ask for reasoning or thinking.",
+        ),
         Key::default("idle_timeout", DURATION, "5m", "An upstream's longest silence inside an answer."),
-        Key::default("total_timeout", DURATION, "1h", "An upstream's time for a whole answer."),
+        Key::default(
+            "total_timeout",
+            DURATION,
+            "1h",
+            "The time that a request may take in all, with every try and whoever answers in the end.",
+        ),
         Key::default(
             "keep_alive",
             DURATION,

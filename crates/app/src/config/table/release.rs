@@ -116,6 +116,11 @@ pub static CANARY: Section = Section {
             Kind::Map("NAME", &Kind::Json),
             "Parameters, each merged by name; `null` takes one away.",
         ),
+        Key::optional(
+            "fallbacks",
+            Kind::Either(&[Kind::Null, Kind::List(&TEXT)]),
+            "Who is asked where it failed and nothing was delivered: `provider`, or `provider/model`.",
+        ),
     ],
 };
 

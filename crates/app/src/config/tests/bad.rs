@@ -58,6 +58,22 @@ fn s4_a_stage_without_a_weight_is_refused() {
     assert!(told.contains("stages[1]") && told.contains("weight"), "{told}");
 }
 
+/// Who cannot answer is told of where it is named, and what it does not take too.
+#[test]
+fn a_fallback_that_cannot_answer_is_refused() {
+    let told = |fallbacks: &str| {
+        let text = format!(
+            "providers: {{ one: {{ kind: openai }}, other: {{ kind: anthropic }} }}\nroutes: {{ r: {{ stable: {{ model: one/m, params: {{ seed: 7 }}, fallbacks: {fallbacks} }} }} }}\n"
+        );
+        process(&text).unwrap_err().to_string()
+    };
+    assert!(told("[onne]").contains("there is no provider `onne`"), "{}", told("[onne]"));
+    assert!(told("[one/]").contains("the model is empty"), "{}", told("[one/]"));
+    assert!(told("[one/x, one/x]").contains("it stands twice"), "{}", told("[one/x, one/x]"));
+    let foreign = told("[other/claude]");
+    assert!(foreign.contains("`seed` is no parameter that provider `other` is known to take"), "{foreign}");
+}
+
 /// What a provider does not take is told before a customer can find out.
 #[test]
 fn a_parameter_that_a_provider_does_not_take_is_refused() {

@@ -28,7 +28,7 @@ tls: { certificate: tls/site.pem, key: /run/site.key }
 store: sqlite:coalmine.db
 data_dir: var
 providers:
-  openai: { kind: openai, api_key: ${OPENAI_API_KEY} }
+  openai: { kind: openai, api_key: ${OPENAI_API_KEY}, timeouts: { total: 20m, thinking: 15m }, retries: 0 }
   vllm:
     kind: openai
     upstreams:
@@ -51,6 +51,7 @@ routes:
       prompt: { text: "Sum up." }
       prompt_mode: append
       tools: { json: '[]' }
+      fallbacks: [openai, openai/gpt-4.1]
 customers:
   acme: { tags: [pilot], keys: [${ACME_KEY}], quota: { concurrent: 5, per_month: $99.50 } }
   globex: { tags: [pilot, eu] }
@@ -133,6 +134,15 @@ fn one_provider_and_one_route_are_enough() {
 #[test]
 fn the_full_file_is_read() {
     let read = process(FULL).unwrap();
+    let openai = &read.providers[&ProviderName::from("openai")];
+    assert_eq!(
+        (openai.timeouts.total, openai.timeouts.thinking),
+        (Some(SpanMs::minutes(20)), Some(SpanMs::minutes(15)))
+    );
+    assert_eq!((openai.timeouts.idle, openai.retries), (None, 0));
+    let chain: Vec<String> =
+        read.routes[&RouteName::from("summary")].stable.fallbacks.iter().map(ToString::to_string).collect();
+    assert_eq!(chain, ["openai", "openai/gpt-4.1"]);
     let version = &read.routes[&RouteName::from("support-agent")].stable;
     assert_eq!((version.provider.as_str(), version.model.as_str()), ("openai", "gpt-4.1"));
     assert_eq!(version.prompt.as_ref().unwrap().text, "You are patient.");

@@ -27,6 +27,7 @@ fn table(weights_bp: &[u16]) -> RouteTable {
         prompt: None,
         tools: None,
         params: BTreeMap::new(),
+        fallbacks: Vec::new(),
     };
     let version = Arc::new(version);
     RouteTable {

@@ -18,6 +18,7 @@ fn versions() -> BTreeMap<VersionId, Arc<Version>> {
             prompt: None,
             tools: None,
             params: BTreeMap::new(),
+            fallbacks: Vec::new(),
         })
     };
     [(STABLE, version("old")), (CANARY, version("new")), (VersionId([3; 32]), version("ancient"))].into()
