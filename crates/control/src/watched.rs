@@ -60,7 +60,8 @@ impl Watched {
         let totals = evidence.totals.as_deref().map(serde_json::from_str::<Totals>).transpose();
         let totals = totals
             .map_err(|error| StoreError::Corrupt { what: format!("the totals of release {}: {error}", release.id) })?;
-        let kept = Kept { yardstick: evidence.yardstick, sessions: evidence.sessions, totals };
+        let sessions = evidence.sessions.into_iter().map(|(unit, session)| (unit, Arc::unwrap_or_clone(session)));
+        let kept = Kept { yardstick: evidence.yardstick, sessions: sessions.collect(), totals };
         let ledger = Ledger::restore(release, kept);
         let mut books = ledger.yardstick().map(|yardstick| Books::new(release, yardstick));
         if let Some(books) = &mut books {
@@ -140,7 +141,7 @@ impl Watched {
 #[derive(Debug, Default)]
 pub(crate) struct Unsaved {
     evidence: Option<ReleaseEvidence>,
-    sessions: BTreeMap<UnitKey, coalmine_core::evidence::Session>,
+    sessions: BTreeMap<UnitKey, Arc<coalmine_core::evidence::Session>>,
     sealed: Vec<SealedBucket>,
 }
 
@@ -165,7 +166,7 @@ impl Unsaved {
     /// As the store takes it.
     pub(crate) fn to_evidence(&self) -> Option<ReleaseEvidence> {
         let mut evidence = self.evidence.clone()?;
-        evidence.sessions = self.sessions.iter().map(|(unit, session)| (*unit, session.clone())).collect();
+        evidence.sessions = self.sessions.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect();
         evidence.sealed.clone_from(&self.sealed);
         Some(evidence)
     }

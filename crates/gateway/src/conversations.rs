@@ -1,6 +1,7 @@
 //! Conversations followed by content: which unit an answer was given to. Bounded in number and time.
 //! Written behind through a [`FollowLog`], so that a restart finds a conversation under way again.
 
+use crate::behind::{Behind, Left};
 use crate::ports::FollowLog;
 use crate::sync::lock;
 use coalmine_core::id::UnitKey;
@@ -22,6 +23,7 @@ pub(crate) struct Conversations {
     each: usize,
     idle: SpanMs,
     log: Arc<dyn FollowLog>,
+    behind: Behind<Followed>,
     append_failures: AtomicU64,
 }
 
@@ -66,7 +68,14 @@ impl VersionMark {
 impl Conversations {
     pub(crate) fn new(count: usize, idle: SpanMs, log: Arc<dyn FollowLog>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, each: (count / SHARDS / 2).max(1), idle, log, append_failures: AtomicU64::new(0) }
+        Self {
+            shards,
+            each: (count / SHARDS / 2).max(1),
+            idle,
+            log,
+            behind: Behind::default(),
+            append_failures: AtomicU64::new(0),
+        }
     }
 
     /// Whose conversation this is.
@@ -83,9 +92,32 @@ impl Conversations {
     /// An answer to `unit`, given by `version`, has ended.
     pub(crate) fn keep(&self, hash: ConversationHash, unit: UnitKey, version: VersionId, now: UnixMs) {
         self.put(hash, unit, version, now);
-        if self.log.append(&Followed { conversation: hash.0, unit, version, at: now }).is_err() {
-            self.append_failures.fetch_add(1, Ordering::Relaxed);
+        match self.behind.leave(Followed { conversation: hash.0, unit, version, at: now }) {
+            Left::ForTheTask => {}
+            Left::WriteNow => self.write(),
         }
+    }
+
+    /// Writes behind what ended, for as long as it is polled.
+    pub(crate) async fn write_behind(&self) {
+        loop {
+            self.behind.is_due().await;
+            self.write();
+        }
+    }
+
+    /// Writes what waits.
+    pub(crate) fn write(&self) {
+        self.behind.write(|records| {
+            if self.log.append(records).is_err() {
+                self.append_failures.fetch_add(records.len() as u64, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Answers that wait to be written behind.
+    pub(crate) fn waiting(&self) -> usize {
+        self.behind.len()
     }
 
     /// Takes over what an earlier process wrote, oldest first.

@@ -67,6 +67,7 @@ impl std::fmt::Debug for Keys {
 /// The tasks of a gateway; see [`Gateway::start`].
 #[derive(Debug)]
 pub struct Running {
+    gateway: Arc<Gateway>,
     stop: told::Sender<bool>,
     report: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
@@ -110,16 +111,17 @@ impl Gateway {
         self.conversations.restore(records);
     }
 
-    /// Starts what runs beside requests: following the table, reporting, sweeping.
+    /// Starts what runs beside requests: following the table, reporting, writing behind, sweeping.
     pub fn start(self: &Arc<Self>, source: Arc<dyn TableSource>, sink: Arc<dyn TallySink>) -> Running {
         let (stop, stopped) = told::channel(false);
         let follow_keys = tokio::spawn(Arc::clone(self).follow_keys(source.clone()));
         let follow = tokio::spawn(Arc::clone(self).follow(source));
         let sweep = tokio::spawn(Arc::clone(self).sweep());
+        let behind = tokio::spawn(Arc::clone(self).write_behind());
         let report = tokio::spawn(sink::report(Arc::clone(self), sink, stopped));
-        let mut others = vec![follow, follow_keys, sweep];
+        let mut others = vec![follow, follow_keys, sweep, behind];
         others.extend(self.pools.values().flat_map(watch::start));
-        Running { stop, report, others }
+        Running { gateway: Arc::clone(self), stop, report, others }
     }
 
     /// Whether a path is answered here, and not by a neighbour on the same listener.
@@ -193,6 +195,11 @@ impl Gateway {
                 ("coalmine_pins", "Sessions pinned.", pins.held),
                 ("coalmine_pins_evicted_total", "Pins that gave way to the bound.", pins.evicted),
                 ("coalmine_pin_append_failures_total", "Pins that could not be written.", pins.append_failures),
+                (
+                    "coalmine_records_waiting",
+                    "Pins and conversations that wait to be written behind: what a kill would lose.",
+                    pins.waiting + self.conversations.waiting() as u64,
+                ),
                 ("coalmine_conversations", "Conversations followed by content.", self.conversations.len() as u64),
                 (
                     "coalmine_conversation_append_failures_total",
@@ -257,6 +264,10 @@ impl Gateway {
         }
     }
 
+    async fn write_behind(self: Arc<Self>) {
+        tokio::join!(self.pins.write_behind(), self.conversations.write_behind());
+    }
+
     async fn sweep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
@@ -276,6 +287,10 @@ impl Running {
         if tokio::time::timeout(limit, &mut report).await.is_err() {
             tracing::warn!("stopped before everything that was learnt had been taken");
             report.abort();
+        }
+        self.gateway.conversations.write();
+        if let Err(error) = self.gateway.pins.flush().await {
+            tracing::warn!(%error, "stopped with pins that could not be written");
         }
     }
 }

@@ -18,6 +18,7 @@
 
 mod admission;
 mod answer;
+mod behind;
 mod checkers;
 pub mod config;
 mod conversations;

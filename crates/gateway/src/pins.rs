@@ -1,6 +1,7 @@
 //! Pins in memory, written behind through a [`PinLog`]: sharded maps with compact entries, so that
 //! a million live sessions stay well below 200 MiB and no request waits for the disk.
 
+use crate::behind::{Behind, Left};
 use crate::ports::{Boxed, LivePins, PinCounts, PinError, PinLog, PinStore};
 use crate::sync::lock;
 use arc_swap::ArcSwap;
@@ -38,6 +39,7 @@ pub struct MemoryPins {
     shards: Box<[Mutex<Shard>]>,
     kinds: Kinds,
     log: Arc<dyn PinLog>,
+    behind: Behind<PinRecord>,
     limits: PinLimits,
     /// An append failed: the log misses records until everything has been written anew.
     unlogged: AtomicBool,
@@ -102,6 +104,7 @@ impl MemoryPins {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             kinds: Kinds::default(),
             log,
+            behind: Behind::default(),
             limits,
             unlogged: AtomicBool::new(false),
             evicted: AtomicU64::new(0),
@@ -185,13 +188,21 @@ impl MemoryPins {
     }
 
     fn append(&self, unit: UnitKey, pin: &Pin) {
-        let record = PinRecord { unit, pin: pin.clone() };
-        if let Err(error) = self.log.append(&[record]) {
-            self.append_failures.fetch_add(1, Ordering::Relaxed);
+        match self.behind.leave(PinRecord { unit, pin: pin.clone() }) {
+            Left::ForTheTask => {}
+            Left::WriteNow => self.write(),
+        }
+    }
+
+    /// Writes what waits.
+    fn write(&self) {
+        self.behind.write(|records| {
+            let Err(error) = self.log.append(records) else { return };
+            self.append_failures.fetch_add(records.len() as u64, Ordering::Relaxed);
             if !self.unlogged.swap(true, Ordering::AcqRel) {
                 tracing::error!(%error, "pins are kept in memory only; no weight is raised until they can be written");
             }
-        }
+        });
     }
 
     /// After a failed append the log has holes: everything is written anew before it counts as flushed.
@@ -292,10 +303,20 @@ impl PinStore for MemoryPins {
 
     fn flush(&self) -> Boxed<'_, Result<(), PinError>> {
         Box::pin(async move {
+            self.write();
             if self.unlogged.load(Ordering::Acquire) {
                 self.rewrite()?;
             }
             self.log.sync().await
+        })
+    }
+
+    fn write_behind(&self) -> Boxed<'_, ()> {
+        Box::pin(async move {
+            loop {
+                self.behind.is_due().await;
+                self.write();
+            }
         })
     }
 
@@ -317,6 +338,7 @@ impl PinStore for MemoryPins {
             held: self.len() as u64,
             evicted: self.evicted.load(Ordering::Relaxed),
             append_failures: self.append_failures.load(Ordering::Relaxed),
+            waiting: self.behind.len() as u64,
         }
     }
 }
@@ -414,6 +436,7 @@ mod tests {
         let loser = first.create(UnitKey(7), pin(2, Some(Arm::Control), 6_000));
         assert_eq!(winner, loser);
         let (second, _) = pins(PinLimits::default());
+        first.write();
         assert_eq!(second.restore(lock(&log.records).clone(), UnixMs(9_000)), 1);
         assert_eq!(second.get(UnitKey(7), UnixMs(9_000)), Some(winner));
     }
@@ -452,6 +475,7 @@ mod tests {
         let (pins, log) = pins(PinLimits { idle: SpanMs::secs(40), count: 1_000 });
         pins.create(UnitKey(1), pin(1, None, 1_000));
         (1..=20).for_each(|s| pins.touch(UnitKey(1), UnixMs(1_000 + s * 1_000)));
+        pins.write();
         assert_eq!(lock(&log.records).len(), 3, "the creation and two touches");
         assert!(pins.get(UnitKey(1), UnixMs(60_000)).is_some());
     }
@@ -463,8 +487,10 @@ mod tests {
         pins.create(UnitKey(1), pin(1, Some(Arm::Canary), 1_000));
         assert!(pins.flush().await.is_err());
         log.broken.store(false, Ordering::Relaxed);
+        pins.write();
         assert!(lock(&log.records).is_empty());
         pins.flush().await.unwrap();
+        pins.write();
         assert_eq!(lock(&log.records).len(), 1);
     }
 

@@ -63,6 +63,10 @@ pub trait PinStore: Send + Sync + fmt::Debug + 'static {
     fn live(&self, now: UnixMs) -> Vec<LivePins>;
     /// Resolves once every pin created so far is on stable storage. A raised weight waits for it.
     fn flush(&self) -> Boxed<'_, Result<(), PinError>>;
+    /// Writes behind what requests left, for as long as it is polled. Never resolves.
+    fn write_behind(&self) -> Boxed<'_, ()> {
+        Box::pin(std::future::pending())
+    }
     /// Forgets some of the idle pins; called every few seconds.
     fn sweep(&self, _now: UnixMs) {}
     /// What is shown of it in metrics.
@@ -80,6 +84,8 @@ pub struct PinCounts {
     pub evicted: u64,
     /// Pins that could not be written behind.
     pub append_failures: u64,
+    /// Records that wait to be written behind: what a kill would lose.
+    pub waiting: u64,
 }
 
 /// How many live sessions are held where.
@@ -93,8 +99,8 @@ pub struct LivePins {
     pub sessions: u64,
 }
 
-/// Where pins are written behind. `append` runs on the hot path, once per session: it must not
-/// wait for the disk (a write into the page cache survives a kill; `sync` makes it survive a crash).
+/// Where pins are written behind. `append` runs beside the hot path, on the threads of the requests: it must
+/// not wait for the disk (a write into the page cache survives a kill; `sync` makes it survive a crash).
 pub trait PinLog: Send + Sync + fmt::Debug + 'static {
     /// Appends records.
     fn append(&self, records: &[PinRecord]) -> Result<(), PinError>;
@@ -105,8 +111,8 @@ pub trait PinLog: Send + Sync + fmt::Debug + 'static {
 /// Where conversations that are followed by content are written behind; as [`PinLog`], it must not
 /// wait for the disk.
 pub trait FollowLog: Send + Sync + fmt::Debug + 'static {
-    /// Appends one answer.
-    fn append(&self, followed: &Followed) -> Result<(), PinError>;
+    /// Appends answers, in their order.
+    fn append(&self, followed: &[Followed]) -> Result<(), PinError>;
 }
 
 /// Conversations are kept in memory only.
@@ -114,7 +120,7 @@ pub trait FollowLog: Send + Sync + fmt::Debug + 'static {
 pub struct NoFollowLog;
 
 impl FollowLog for NoFollowLog {
-    fn append(&self, _followed: &Followed) -> Result<(), PinError> {
+    fn append(&self, _followed: &[Followed]) -> Result<(), PinError> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! Two files of fixed records with a checksum each, `conversations.young` and `conversations.old`.
 //! When the young one is as old as a conversation may be idle, or too large, it becomes the old one and
 //! the old one is gone: a conversation in use is written anew at each answer, so it is always in one of
-//! the two. [`ConversationLog::append`] is one write into the page cache, which survives a kill.
+//! the two. [`ConversationLog::append`] is a write into the page cache, which survives a kill.
 
 use coalmine_core::id::UnitKey;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -70,21 +70,35 @@ impl ConversationLog {
         Ok((Self { folder: folder.to_owned(), idle, records_max, young }, found))
     }
 
-    /// Appends one record.
+    /// Appends records in their order; in one write, but where a file turns between them.
     ///
     /// # Errors
-    /// When the disk says no; the conversation is then known until the next restart only.
-    pub fn append(&self, followed: &Followed) -> Result<(), ConversationsError> {
+    /// When the disk says no; these conversations are then known until the next restart only.
+    pub fn append(&self, followed: &[Followed]) -> Result<(), ConversationsError> {
         let mut young = self.young.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = *young.since.get_or_insert(followed.at);
-        if young.records >= self.records_max || followed.at.since(since) > self.idle {
-            self.turn(&mut young)?;
-            young.since = Some(followed.at);
+        let mut rest = followed;
+        while let Some(first) = rest.first() {
+            let since = *young.since.get_or_insert(first.at);
+            if young.records >= self.records_max || first.at.since(since) > self.idle {
+                self.turn(&mut young)?;
+                young.since = Some(first.at);
+            }
+            let room = usize::try_from(self.records_max.saturating_sub(young.records)).unwrap_or(usize::MAX).max(1);
+            let since = young.since.unwrap_or(first.at);
+            let fits = rest.iter().take(room).take_while(|followed| followed.at.since(since) <= self.idle).count();
+            let (now, later) = rest.split_at(fits.max(1));
+            self.write(&mut young, now)?;
+            rest = later;
         }
+        Ok(())
+    }
+
+    fn write(&self, young: &mut Young, followed: &[Followed]) -> Result<(), ConversationsError> {
         let whole = young.records * RECORD_BYTES as u64;
-        match young.file.write_all(&encode(followed)) {
+        let bytes: Vec<u8> = followed.iter().flat_map(encode).collect();
+        match young.file.write_all(&bytes) {
             Ok(()) => {
-                young.records += 1;
+                young.records += followed.len() as u64;
                 Ok(())
             }
             Err(source) => {
@@ -177,7 +191,7 @@ mod tests {
         let idle = SpanMs::hours(1);
         let (log, found) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(0)).unwrap();
         assert!(found.is_empty());
-        (0..50).for_each(|n| log.append(&followed(n, n)).unwrap());
+        (0..50).for_each(|n| log.append(&[followed(n, n)]).unwrap());
         drop(log);
         let (_, found) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(100)).unwrap();
         assert_eq!(found, (0..50).map(|n| followed(n, n)).collect::<Vec<_>>());
@@ -188,7 +202,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let idle = SpanMs(1_000);
         let (log, _) = ConversationLog::open(folder.path(), idle, 10, UnixMs(0)).unwrap();
-        (0..100).for_each(|n| log.append(&followed(n, n * 10)).unwrap());
+        (0..100).for_each(|n| log.append(&[followed(n, n * 10)]).unwrap());
         let (_, found) = ConversationLog::open(folder.path(), idle, 10, UnixMs(1_000)).unwrap();
         assert!(found.len() > 10 && found.len() <= 20, "{} of the last two files", found.len());
         assert_eq!(found.last(), Some(&followed(99, 990)));
@@ -202,7 +216,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let idle = SpanMs::hours(1);
             let (log, _) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(0)).unwrap();
-            (0..20).for_each(|n| log.append(&followed(n, n)).unwrap());
+            (0..20).for_each(|n| log.append(&[followed(n, n)]).unwrap());
             drop(log);
             let path = folder.path().join("conversations.young");
             let bytes = std::fs::read(&path).unwrap();
@@ -210,7 +224,7 @@ mod tests {
             let (log, found) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(50)).unwrap();
             let whole = cut / RECORD_BYTES;
             prop_assert_eq!(&found, &(0..whole as u64).map(|n| followed(n, n)).collect::<Vec<_>>());
-            log.append(&followed(77, 60)).unwrap();
+            log.append(&[followed(77, 60)]).unwrap();
             drop(log);
             let (_, found) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(70)).unwrap();
             prop_assert_eq!(found.len(), whole + 1);

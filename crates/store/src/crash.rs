@@ -15,6 +15,7 @@ use coalmine_core::version::VersionId;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 /// Names the child's work and its directory: `commits:/path`.
 const WORK: &str = "COALMINE_STORE_CHILD";
@@ -112,7 +113,8 @@ async fn commit_for_ever(dir: &Path) {
 /// The mark of a delta, and a session that has seen as many requests as there were deltas.
 fn evidence(release: &ReleaseId, sequence: u64) -> EvidenceBatch {
     let session = Session { requests: sequence, ..sample::session() };
-    let change = ReleaseEvidence { sessions: vec![(UnitKey(1), session)], ..ReleaseEvidence::empty(release.clone()) };
+    let change =
+        ReleaseEvidence { sessions: vec![(UnitKey(1), Arc::new(session))], ..ReleaseEvidence::empty(release.clone()) };
     EvidenceBatch { counted: vec![("gw".into(), 1, sequence)], releases: vec![change], spending: vec![] }
 }
 

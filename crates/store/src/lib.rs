@@ -36,6 +36,7 @@ use coalmine_core::release::state::Release;
 use coalmine_core::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A route as stored: its stable version wins over the file once the store knows the route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +101,7 @@ pub struct ReleaseEvidence {
     /// The yardstick, once frozen; `None` leaves what is there.
     pub yardstick: Option<Yardstick>,
     /// Sessions, whole rows; an existing row is replaced. Read back in the order of their units.
-    pub sessions: Vec<(UnitKey, Session)>,
+    pub sessions: Vec<(UnitKey, Arc<Session>)>,
     /// Sessions that have posted their last number; removed after `sessions` were written.
     pub forgotten: Vec<UnitKey>,
     /// Sealed buckets, in the order of sealing; one already known by (number, stratum, bucket) is ignored.

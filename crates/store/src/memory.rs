@@ -133,7 +133,7 @@ struct Filed {
 #[derive(Debug, Default)]
 struct Evidence {
     yardstick: Option<Yardstick>,
-    sessions: BTreeMap<UnitKey, Session>,
+    sessions: BTreeMap<UnitKey, Arc<Session>>,
     sealed: Vec<SealedBucket>,
     sealed_keys: BTreeSet<(String, Stratum, u64)>,
     totals: Option<String>,
@@ -276,7 +276,7 @@ impl Evidence {
     fn read(&self, release: &ReleaseId) -> ReleaseEvidence {
         ReleaseEvidence {
             yardstick: self.yardstick.clone(),
-            sessions: self.sessions.iter().map(|(unit, session)| (*unit, session.clone())).collect(),
+            sessions: self.sessions.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect(),
             sealed: self.sealed.clone(),
             totals: self.totals.clone(),
             ..ReleaseEvidence::empty(release.clone())

@@ -136,7 +136,7 @@ impl PinLog for LogOfPins {
 pub(super) struct LogOfConversations(pub(super) ConversationLog);
 
 impl FollowLog for LogOfConversations {
-    fn append(&self, followed: &Followed) -> Result<(), PinError> {
+    fn append(&self, followed: &[Followed]) -> Result<(), PinError> {
         self.0.append(followed).map_err(|error| PinError(error.to_string()))
     }
 }

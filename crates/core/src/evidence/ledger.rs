@@ -20,6 +20,7 @@ use crate::traffic::pin::{Arm, Membership, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::VersionId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Without a history the warm-up ends after this, or after [`WARM_UP_SESSIONS`], whichever is first …
 const WARM_UP: SpanMs = SpanMs::minutes(5);
@@ -77,8 +78,8 @@ pub struct Kept {
 pub struct Changes {
     /// The yardstick, when it was frozen since.
     pub yardstick: Option<Yardstick>,
-    /// Sessions that are new or changed, whole.
-    pub sessions: Vec<(UnitKey, Session)>,
+    /// Sessions that are new or changed, whole; shared, since they pass through several hands.
+    pub sessions: Vec<(UnitKey, Arc<Session>)>,
     /// Sessions that have posted their last number.
     pub forgotten: Vec<UnitKey>,
     /// Buckets sealed since, in the order of sealing.
@@ -261,7 +262,7 @@ impl Ledger {
         if unsaved == Unsaved::default() {
             return None;
         }
-        let whole = |unit: &UnitKey| self.sessions.get(unit).map(|session| (*unit, session.clone()));
+        let whole = |unit: &UnitKey| self.sessions.get(unit).map(|session| (*unit, Arc::new(session.clone())));
         Some(Changes {
             yardstick: unsaved.yardstick,
             sessions: unsaved.sessions.iter().filter_map(whole).collect(),

@@ -6,6 +6,7 @@ use coalmine_core::evidence::{SealedBucket, Session, TwoArms};
 use coalmine_core::id::{GatewayId, ReleaseId, UnitKey};
 use coalmine_core::metric::{Metric, Number};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn release() -> ReleaseId {
     "support-agent-1".into()
@@ -21,7 +22,7 @@ fn batch(counted: &[(&str, u64, u64)], change: ReleaseEvidence) -> EvidenceBatch
 }
 
 fn sessions(rows: &[(u128, u64)]) -> ReleaseEvidence {
-    let rows = rows.iter().map(|(unit, requests)| (UnitKey(*unit), session(*requests)));
+    let rows = rows.iter().map(|(unit, requests)| (UnitKey(*unit), Arc::new(session(*requests))));
     ReleaseEvidence { sessions: rows.collect(), ..ReleaseEvidence::empty(release()) }
 }
 
@@ -37,7 +38,11 @@ async fn add(store: &impl Store, batch: &EvidenceBatch) -> Result<(), StoreError
 pub async fn evidence_comes_back(store: &impl Store) {
     let whole = ReleaseEvidence {
         yardstick: Some(sample::yardstick()),
-        sessions: vec![(UnitKey(0), session(1)), (UnitKey(1 << 64), session(2)), (UnitKey(u128::MAX), session(3))],
+        sessions: vec![
+            (UnitKey(0), Arc::new(session(1))),
+            (UnitKey(1 << 64), Arc::new(session(2))),
+            (UnitKey(u128::MAX), Arc::new(session(3))),
+        ],
         sealed: sample::sealed_buckets(),
         totals: Some("{\"exposed\":3}".to_owned()),
         ..ReleaseEvidence::empty(release())

@@ -10,6 +10,7 @@ use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
 use coalmine_core::version::{Version, VersionId};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use std::sync::Arc;
 
 /// A release as filed: its document, and what queries need beside it.
 pub(super) struct Filed {
@@ -110,11 +111,11 @@ pub(super) fn evidence(db: &mut Connection, tenant: &TenantId, id: &ReleaseId) -
     })
 }
 
-fn sessions(db: &Connection, tenant: &TenantId, id: &ReleaseId) -> Result<Vec<(UnitKey, Session)>, Failure> {
+fn sessions(db: &Connection, tenant: &TenantId, id: &ReleaseId) -> Result<Vec<(UnitKey, Arc<Session>)>, Failure> {
     let query = "SELECT unit, document FROM sessions WHERE tenant = ?1 AND release = ?2 ORDER BY unit";
     let key = params![tenant.as_str(), id.as_str()];
     let found = rows(db, query, key, |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?)))?;
-    found.into_iter().map(|(unit, text)| Ok((UnitKey(u128::from_be_bytes(unit)), decode(&text)?))).collect()
+    found.into_iter().map(|(unit, text)| Ok((UnitKey(u128::from_be_bytes(unit)), Arc::new(decode(&text)?)))).collect()
 }
 
 pub(super) fn counted(db: &Connection, tenant: &TenantId) -> Result<Vec<(GatewayId, u64, u64)>, Failure> {

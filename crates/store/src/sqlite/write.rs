@@ -212,7 +212,7 @@ fn add_release_evidence(tx: &Transaction<'_>, tenant: &TenantId, change: &Releas
             tx,
             "INSERT INTO sessions (tenant, release, unit, document) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO UPDATE SET document = excluded.document",
-            params![tenant, release, unit.0.to_be_bytes(), encode(session)?],
+            params![tenant, release, unit.0.to_be_bytes(), encode(&**session)?],
         )?;
     }
     for unit in &change.forgotten {

@@ -27,8 +27,8 @@ pub enum Refusal {
 }
 
 /// The phrases of one language, in lower case with plain apostrophes.
-#[derive(Deserialize)]
-struct Language {
+#[derive(Debug, Deserialize)]
+struct Phrases {
     /// What may stand before a refusal: "I'm sorry".
     before: Vec<String>,
     /// What says that something will not be done: "I can't".
@@ -46,34 +46,61 @@ struct Language {
     at_end: Vec<String>,
 }
 
-static LANGUAGES: LazyLock<Vec<Language>> =
+/// The phrases, and what makes looking for them cheap where there are none, which is nearly always.
+#[derive(Debug)]
+struct Language {
+    phrases: Phrases,
+    /// By the first byte of a sentence: whether any of its phrases begins with it.
+    begins: [bool; 256],
+}
+
+static LANGUAGES: LazyLock<Vec<Language>> = LazyLock::new(|| {
     // A test reads the table.
-    LazyLock::new(|| serde_json::from_str(include_str!("../../data/refusals.json")).unwrap_or_default());
+    let table: Vec<Phrases> = serde_json::from_str(include_str!("../../data/refusals.json")).unwrap_or_default();
+    table.into_iter().map(Language::of).collect()
+});
 
 /// Whether the opening of an answer reads as a refusal, in English, German, French, Spanish,
 /// Portuguese, Italian, Chinese or Japanese.
 #[must_use]
 pub fn reads_as_refusal(head: &str) -> bool {
-    let head = plain(head);
-    sentences(&head).take(SENTENCES).any(|sentence| LANGUAGES.iter().any(|language| language.refuses(sentence)))
+    sentences(head)
+        .take(SENTENCES)
+        .map(plain)
+        .any(|sentence| LANGUAGES.iter().any(|language| language.refuses(&sentence)))
 }
 
 impl Language {
+    fn of(phrases: Phrases) -> Self {
+        let mut begins = [false; 256];
+        for phrase in phrases.before.iter().chain(&phrases.wont).chain(&phrases.alone) {
+            if let Some(first) = phrase.as_bytes().first() {
+                begins[usize::from(*first)] = true;
+            }
+        }
+        Self { phrases, begins }
+    }
+
     fn refuses(&self, sentence: &str) -> bool {
-        let mut clauses = sentence.split('、').map(|clause| clause.trim_end_matches('が'));
-        if clauses.any(|clause| self.at_end.iter().any(|end| clause.ends_with(end.as_str()))) {
-            return true;
+        if !self.phrases.at_end.is_empty() && !sentence.is_ascii() {
+            let mut clauses = sentence.split('、').map(|clause| clause.trim_end_matches('が'));
+            if clauses.any(|clause| self.phrases.at_end.iter().any(|end| clause.ends_with(end.as_str()))) {
+                return true;
+            }
         }
         let mut rest = sentence;
         loop {
             rest = rest.trim_start_matches(|each: char| !each.is_alphanumeric());
-            if self.alone.iter().any(|alone| behind(rest, alone).is_some()) {
+            if rest.as_bytes().first().is_none_or(|first| !self.begins[usize::from(*first)]) {
+                return false;
+            }
+            if self.phrases.alone.iter().any(|alone| behind(rest, alone).is_some()) {
                 return true;
             }
-            if self.wont.iter().filter_map(|wont| behind(rest, wont)).any(|rest| self.acts(rest)) {
+            if self.phrases.wont.iter().filter_map(|wont| behind(rest, wont)).any(|rest| self.acts(rest)) {
                 return true;
             }
-            match self.before.iter().filter_map(|before| behind(rest, before)).min_by_key(|rest| rest.len()) {
+            match self.phrases.before.iter().filter_map(|before| behind(rest, before)).min_by_key(|rest| rest.len()) {
                 Some(behind) => rest = behind,
                 None => return false,
             }
@@ -83,11 +110,11 @@ impl Language {
     /// Whether one of the acts follows.
     fn acts(&self, mut rest: &str) -> bool {
         rest = rest.trim_start();
-        while let Some(next) = self.between.iter().find_map(|between| behind(rest, between)) {
+        while let Some(next) = self.phrases.between.iter().find_map(|between| behind(rest, between)) {
             rest = next.trim_start();
         }
-        self.act.iter().any(|act| {
-            let near = &rest[..rest.floor_char_boundary(self.gap_bytes + act.len())];
+        self.phrases.act.iter().any(|act| {
+            let near = &rest[..rest.floor_char_boundary(self.phrases.gap_bytes + act.len())];
             near.match_indices(act.as_str()).any(|(at, _)| {
                 // At the start of a word, where the language has words.
                 at == 0 || !near[..at].ends_with(|each: char| each.is_alphanumeric() && each < IDEOGRAPHS)
@@ -108,6 +135,9 @@ fn behind<'t>(text: &'t str, phrase: &str) -> Option<&'t str> {
 
 /// Lower case, and one kind of apostrophe.
 fn plain(head: &str) -> String {
+    if head.is_ascii() && !head.contains('`') {
+        return head.to_ascii_lowercase();
+    }
     let lower = head.chars().flat_map(char::to_lowercase);
     lower.map(|each| if matches!(each, '’' | '‘' | '`' | 'ʼ') { '\'' } else { each }).collect()
 }

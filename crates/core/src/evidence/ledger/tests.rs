@@ -623,9 +623,10 @@ fn sessions_of_different_origin_seal_apart_and_each_waits_for_both_arms() {
         .map(|arms| arms.control.iter().chain(&arms.canary).sum::<u64>())
         .sum();
     assert_eq!(waiting, 1, "the whole answer from eu has nobody to be compared with yet");
+    let sessions = ledger.take_changes().unwrap().sessions.into_iter();
     let kept = Kept {
         yardstick: ledger.yardstick().cloned(),
-        sessions: ledger.take_changes().unwrap().sessions,
+        sessions: sessions.map(|(unit, session)| (unit, (*session).clone())).collect(),
         totals: Some(ledger.totals().clone()),
     };
     let text = serde_json::to_string(kept.totals.as_ref().unwrap()).unwrap();
