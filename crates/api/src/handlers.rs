@@ -1,6 +1,7 @@
 //! The management API's handlers: thin, each one call of the control plane and a translation.
 
 mod answer;
+mod exposition;
 mod keys;
 mod operators;
 mod probe;
@@ -9,6 +10,7 @@ mod routes;
 mod system;
 
 pub use answer::Refusal;
+pub use exposition::Exposition;
 pub use operators::{Operator, Operators};
 
 use crate::types::SiteView;
@@ -31,8 +33,8 @@ pub struct Api {
     pub operators: Arc<Operators>,
     /// The site as configured; the routes' stable versions are the control plane's.
     pub site: Arc<SiteView>,
-    /// Renders what gateway and process count, in Prometheus' text form.
-    pub counters: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Renders what gateway and process count, without the page's end.
+    pub counters: Arc<dyn Fn(Exposition) -> String + Send + Sync>,
     /// Whether the data plane is ready: it serves a table and does not drain.
     pub serving: Arc<dyn Fn() -> bool + Send + Sync>,
 }

@@ -9,6 +9,7 @@
 //! | `scalar`, `json` | the forms of single values |
 //! | `read` | typed access to what was checked |
 //! | [`process`], [`release`] | the two files as the process uses them |
+//! | [`telemetry`] | what is told of requests beside, with the environment's own words |
 //! | [`suite`] | suites of sentinels, in promptfoo's form |
 //! | [`export`] | the present as a file |
 //! | [`schema`], [`mod@reference`] | JSON Schemas and reference pages from the table |
@@ -23,6 +24,7 @@ pub mod schema;
 pub mod secret;
 pub mod suite;
 pub mod table;
+pub mod telemetry;
 
 mod check;
 mod guardrails;
@@ -44,3 +46,4 @@ pub use release::{Background, ReleaseSpec, RouteBackground, parse_release};
 pub use scalar::{CustomerSource, SessionSource, StoreAddress};
 pub(crate) use scalar::{duration, money};
 pub use secret::{Machine, Secret, Surroundings};
+pub use telemetry::{AccessLog, Otlp, Telemetry};

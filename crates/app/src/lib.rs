@@ -64,9 +64,10 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
 }
 
 /// A server logs at `info` and says who did what; a command is quiet. `COALMINE_LOG` says otherwise
-/// (`COALMINE_LOG=access=info,warn`), `COALMINE_LOG_FORMAT=json` makes the lines JSON.
+/// (`COALMINE_LOG=warn`), `COALMINE_LOG_FORMAT=json` makes the lines JSON. Requests are in the access log, which is
+/// another thing (`telemetry.access_log`).
 fn log_to_stderr(verb: &Verb) {
-    let default = if matches!(verb, Verb::Serve(_)) { "info,access=off" } else { "error" };
+    let default = if matches!(verb, Verb::Serve(_)) { "info" } else { "error" };
     let filter = std::env::var("COALMINE_LOG").unwrap_or_else(|_| default.to_owned());
     let filter = tracing_subscriber::EnvFilter::new(filter);
     // A line that cannot be written (the disk that takes the log is full) is lost; by default its loss would

@@ -124,7 +124,7 @@ impl Server {
             site: Arc::new(site::view(&process)),
             counters: {
                 let gateway = Arc::clone(&gateway);
-                Arc::new(move || gateway.render_metrics())
+                Arc::new(move |exposition| gateway.render_metrics(gateway::exposition(exposition)))
             },
             serving: {
                 let gateway = Arc::clone(&gateway);

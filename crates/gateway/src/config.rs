@@ -8,6 +8,7 @@ use coalmine_core::traffic::weight::WeightBp;
 use coalmine_wire::dialect::{Dialect, Family};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything a gateway is told.
@@ -50,6 +51,8 @@ pub struct Config {
     pub judged_after: SpanMs,
     /// How often a delta leaves, of the wall's time.
     pub report_every: Duration,
+    /// What is told of requests beside.
+    pub telemetry: Telemetry,
 }
 
 impl Config {
@@ -75,6 +78,7 @@ impl Config {
             prices: coalmine_wire::prices::Prices::default(),
             judged_after: SpanMs::secs(60),
             report_every: Duration::from_secs(1),
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -111,6 +115,45 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
+}
+
+/// What is told of requests beside the counters; by default nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Telemetry {
+    /// Where the access log goes.
+    pub access_log: Option<LogTarget>,
+    /// Who is told of spans and metrics.
+    pub otlp: Option<Otlp>,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// The process's standard error.
+    Stderr,
+    /// A file, which is added to; one that was moved away is begun anew.
+    File(PathBuf),
+}
+
+/// A collector of OpenTelemetry, spoken to by OTLP over HTTP in JSON.
+#[derive(Debug, Clone)]
+pub struct Otlp {
+    /// Where spans are posted, path included; `None`: nowhere.
+    pub traces: Option<String>,
+    /// Where metrics are posted, path included; `None`: nowhere.
+    pub metrics: Option<String>,
+    /// Sent with every message.
+    pub headers: Vec<(String, Secret)>,
+    /// The share of the requests without a `traceparent` that begin a trace, 0 to 1; those with one do as it says.
+    pub sample: f64,
+    /// How often metrics are posted, of the wall's time.
+    pub metrics_every: Duration,
+    /// The collector's time to answer.
+    pub timeout: Duration,
+    /// What is said of this process beside its name and version.
+    pub resource: Vec<(String, String)>,
+    /// Tells this gateway from others.
+    pub instance: String,
 }
 
 /// One provider.

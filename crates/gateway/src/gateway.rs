@@ -5,11 +5,12 @@ use crate::answer::AnswerBody;
 use crate::checkers::Checkers;
 use crate::config::Config;
 use crate::conversations::Conversations;
-use crate::metrics::{Metrics, Page};
+use crate::metrics::{Exposition, Metrics};
 use crate::phase::admit;
 use crate::ports::{Clock, FollowLog, PinError, PinStore, TableSource, TallySink};
 use crate::table::{Offered, Tables};
 use crate::tally::Tally;
+use crate::telemetry::{Telemetry, Tellers};
 use crate::upstream::pool::{self, Pool, ProviderError};
 use crate::upstream::{series, watch};
 use crate::{proxy, sink};
@@ -42,6 +43,7 @@ pub struct Gateway {
     pub(crate) tables: Tables,
     pub(crate) tally: Tally,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) conversations: Conversations,
     pub(crate) checkers: Checkers,
     pub(crate) keys: Keys,
@@ -71,6 +73,7 @@ pub struct Running {
     stop: told::Sender<bool>,
     report: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
+    tellers: Tellers,
 }
 
 impl Gateway {
@@ -96,6 +99,7 @@ impl Gateway {
             checkers: Checkers::default(),
             keys,
             admission: Admission::new(&config),
+            telemetry: Telemetry::new(&config.telemetry, clock.now()),
             pools,
             metrics,
             drained: Notify::new(),
@@ -121,7 +125,7 @@ impl Gateway {
         let report = tokio::spawn(sink::report(Arc::clone(self), sink, stopped));
         let mut others = vec![follow, follow_keys, sweep, behind];
         others.extend(self.pools.values().flat_map(watch::start));
-        Running { gateway: Arc::clone(self), stop, report, others }
+        Running { gateway: Arc::clone(self), stop, report, others, tellers: self.telemetry.start() }
     }
 
     /// Whether a path is answered here, and not by a neighbour on the same listener.
@@ -186,33 +190,33 @@ impl Gateway {
         self.metrics.active.get()
     }
 
-    /// Its counters as Prometheus text (format 0.0.4).
+    /// Its counters in a text format of Prometheus.
     #[must_use]
-    pub fn render_metrics(&self) -> String {
+    pub fn render_metrics(&self, exposition: Exposition) -> String {
         let pins = self.pins.counts();
-        let mut page = Page {
-            text: self.metrics.render(&[
-                ("coalmine_pins", "Sessions pinned.", pins.held),
-                ("coalmine_pins_evicted_total", "Pins that gave way to the bound.", pins.evicted),
-                ("coalmine_pin_append_failures_total", "Pins that could not be written.", pins.append_failures),
-                (
-                    "coalmine_records_waiting",
-                    "Pins and conversations that wait to be written behind: what a kill would lose.",
-                    pins.waiting + self.conversations.waiting() as u64,
-                ),
-                ("coalmine_conversations", "Conversations followed by content.", self.conversations.len() as u64),
-                (
-                    "coalmine_conversation_append_failures_total",
-                    "Conversations not written.",
-                    self.conversations.append_failures(),
-                ),
-                ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
-                ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
-                ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),
-            ]),
-        };
+        let mut all = vec![
+            ("coalmine_pins", "Sessions pinned.", pins.held),
+            ("coalmine_pins_evicted_total", "Pins that gave way to the bound.", pins.evicted),
+            ("coalmine_pin_append_failures_total", "Pins that could not be written.", pins.append_failures),
+            (
+                "coalmine_records_waiting",
+                "Pins and conversations that wait to be written behind: what a kill would lose.",
+                pins.waiting + self.conversations.waiting() as u64,
+            ),
+            ("coalmine_conversations", "Conversations followed by content.", self.conversations.len() as u64),
+            (
+                "coalmine_conversation_append_failures_total",
+                "Conversations not written.",
+                self.conversations.append_failures(),
+            ),
+            ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
+            ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
+            ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),
+        ];
+        all.extend(self.telemetry.counts());
+        let mut page = self.metrics.render(exposition, &all);
         series::render(self.pools.values(), &mut page);
-        page.text
+        page.into_text()
     }
 
     /// Stops accepting, and waits until nothing is in flight or `limit` is over. Returns how many
@@ -292,5 +296,6 @@ impl Running {
         if let Err(error) = self.gateway.pins.flush().await {
             tracing::warn!(%error, "stopped with pins that could not be written");
         }
+        self.tellers.stop().await;
     }
 }

@@ -15,6 +15,7 @@
 //! | `tally`, `sink` | requests in flight, judged turns, the deltas that carry them away |
 //! | `request_id`, `feedback` | what joins a late score to its session |
 //! | `metrics` | what operators see |
+//! | `telemetry/` | what leaves beside: the access log, traces and metrics for a collector |
 
 mod admission;
 mod answer;
@@ -37,10 +38,12 @@ mod sink;
 mod sync;
 mod table;
 mod tally;
+mod telemetry;
 pub mod tls;
 mod upstream;
 
 pub use answer::{AnswerBody, BoxError};
 pub use gateway::{Gateway, Running};
+pub use metrics::Exposition;
 pub use probe::{ProbeError, Probed};
 pub use upstream::pool::ProviderError;

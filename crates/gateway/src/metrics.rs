@@ -1,16 +1,25 @@
-//! What operators see at `/metrics`: atomics, rendered as Prometheus text. Labels are routes, versions
+//! What operators see at `/metrics`: atomics, rendered as text. Labels are routes, versions
 //! in service, arms, providers and fixed words; never sessions, customers or content.
+
+mod histogram;
+mod page;
+
+pub use page::Exposition;
+pub(crate) use page::Page;
 
 use crate::admission::meter::Bound;
 use crate::sync::lock;
+use crate::telemetry::trace::Trace;
 use crate::upstream::pool::Trouble;
 use coalmine_core::id::{ProviderName, RouteName};
 use coalmine_core::tally::{CancelPoint, Cause, Ending, Outcome};
+use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::Reason;
 use coalmine_core::traffic::pin::Arm;
 use coalmine_core::version::VersionId;
+use histogram::Histogram;
+use page::Micro;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -43,25 +52,6 @@ impl Gauge {
 
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Upper bounds of the classes, in milliseconds.
-const BOUNDS_MS: [f64; 14] = [5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5];
-
-/// A distribution of times.
-#[derive(Debug, Default)]
-pub(crate) struct Histogram {
-    classes: [AtomicU64; BOUNDS_MS.len() + 1],
-    sum_us: AtomicU64,
-}
-
-impl Histogram {
-    fn observe(&self, ms: f64) {
-        let class = BOUNDS_MS.partition_point(|bound| *bound < ms);
-        self.classes[class].fetch_add(1, Ordering::Relaxed);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
-        self.sum_us.fetch_add((ms * 1e3) as u64, Ordering::Relaxed);
     }
 }
 
@@ -197,7 +187,8 @@ impl VersionSeries {
         }
     }
 
-    pub(crate) fn note(&self, outcome: &Outcome) {
+    /// A request is over, at `now`; where its trace is sampled it is an example of its class.
+    pub(crate) fn note(&self, outcome: &Outcome, trace: Option<&Trace>, now: UnixMs) {
         let status = match outcome.status {
             200..=299 => 1,
             300..=399 => 2,
@@ -209,9 +200,9 @@ impl VersionSeries {
         self.statuses[status].add(1);
         self.endings[ending_index(outcome.ending)].add(1);
         if let Some(ttft_ms) = outcome.ttft_ms {
-            self.ttft.observe(ttft_ms);
+            self.ttft.observe(ttft_ms, trace, now);
         }
-        self.latency.observe(outcome.latency_ms);
+        self.latency.observe(outcome.latency_ms, trace, now);
         let usage = outcome.usage;
         for (counter, tokens) in self.tokens.iter().zip([usage.input, usage.output, usage.cached, usage.reasoning]) {
             counter.add(tokens.unwrap_or(0));
@@ -284,9 +275,9 @@ impl Metrics {
         self.quotas[bound as usize].add(1);
     }
 
-    /// Everything as Prometheus text; `gauges` are numbers that others keep.
-    pub(crate) fn render(&self, gauges: &[(&str, &str, u64)]) -> String {
-        let mut page = Page::default();
+    /// A page of everything, without its end; `gauges` are numbers that others keep.
+    pub(crate) fn render(&self, exposition: Exposition, gauges: &[(&str, &str, u64)]) -> Page {
+        let mut page = Page::new(exposition);
         page.one("coalmine_active_requests", "gauge", "Requests in flight.", self.active.get());
         page.one("coalmine_connections", "gauge", "Open client connections.", self.connections.get());
         let passed = self.passed_through.get();
@@ -313,7 +304,7 @@ impl Metrics {
         self.render_routes(&mut page);
         self.render_versions(&mut page);
         self.render_providers(&mut page);
-        page.text
+        page
     }
 
     fn render_routes(&self, page: &mut Page) {
@@ -416,62 +407,6 @@ impl Metrics {
     }
 }
 
-/// Millionths, written as a decimal fraction.
-struct Micro(u64);
-
-impl std::fmt::Display for Micro {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
-    }
-}
-
-/// Prometheus text, format 0.0.4. Writing to a `String` cannot fail.
-#[derive(Default)]
-pub(crate) struct Page {
-    pub(crate) text: String,
-}
-
-impl Page {
-    pub(crate) fn head(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
-        self.head(name, kind, help);
-        self.sample(name, &[], value);
-    }
-
-    pub(crate) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.text.push_str(name);
-        self.labels(labels);
-        let _ = writeln!(self.text, " {value}");
-    }
-
-    fn labels(&mut self, labels: &[(&str, &str)]) {
-        for (n, (label, value)) in labels.iter().enumerate() {
-            self.text.push(if n == 0 { '{' } else { ',' });
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.text, "{label}=\"{value}\"");
-        }
-        if !labels.is_empty() {
-            self.text.push('}');
-        }
-    }
-
-    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
-        let mut below = 0;
-        let bounds = BOUNDS_MS.iter().map(|ms| (ms / 1e3).to_string()).chain(["+Inf".to_owned()]);
-        for (bound, class) in bounds.zip(&histogram.classes) {
-            below += class.load(Ordering::Relaxed);
-            let mut labels = labels.to_vec();
-            labels.push(("le", bound.as_str()));
-            self.sample(&format!("{name}_bucket"), &labels, below);
-        }
-        self.sample(&format!("{name}_sum"), labels, Micro(histogram.sum_us.load(Ordering::Relaxed)));
-        self.sample(&format!("{name}_count"), labels, below);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,8 +431,8 @@ mod tests {
     fn labels_are_escaped_and_histograms_accumulate() {
         let metrics = Metrics::default();
         let series = metrics.route(&"a\"b".into()).version(VersionId([1; 32]), Arm::Canary, &"p".into());
-        [3.0, 30.0, 1e9].iter().for_each(|ms| series.latency.observe(*ms));
-        let text = metrics.render(&[("coalmine_pins", "Pins.", 7)]);
+        [3.0, 30.0, 1e9].iter().for_each(|ms| series.latency.observe(*ms, None, UnixMs(0)));
+        let text = metrics.render(Exposition::Text, &[("coalmine_pins", "Pins.", 7)]).into_text();
         let labels = r#"route="a\"b",version="v_010101010101",arm="canary",provider="p""#;
         for line in [
             format!(r#"coalmine_latency_seconds_bucket{{{labels},le="0.005"}} 1"#),
@@ -508,5 +443,48 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }
+    }
+
+    /// Names, units and types as the format wants them; the exemplars of a sampled trace, and of no other.
+    #[test]
+    fn a_page_of_open_metrics() {
+        let headers = |flags: &str| {
+            let parent = format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+            http::HeaderMap::from_iter([(
+                http::HeaderName::from_static("traceparent"),
+                http::HeaderValue::try_from(parent).unwrap(),
+            )])
+        };
+        let metrics = Metrics::default();
+        let series = metrics.route(&"support".into()).version(VersionId([1; 32]), Arm::Canary, &"p".into());
+        for (flags, ms) in [("00", 1_000.0), ("01", 30.0)] {
+            let trace = Trace::of(&headers(flags), crate::telemetry::trace::Sampler::OFF);
+            series.ttft.observe(ms, trace.as_ref(), UnixMs(1_796_000_000_250));
+        }
+        let text = metrics.render(Exposition::OpenMetrics, &[("coalmine_pins", "Pins.", 7)]).into_text();
+        let mut family = String::new();
+        for line in text.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(named) => family = named.split(' ').next().unwrap().to_owned(),
+                None => assert!(line.trim_start_matches("# HELP ").trim_start_matches("# UNIT ").starts_with(&family)),
+            }
+            assert!(!family.ends_with("_total"), "{family}");
+        }
+        let labels = r#"route="support",version="v_010101010101",arm="canary",provider="p""#;
+        let exemplar =
+            r#"# {trace_id="0af7651916cd43dd8448eb211c80319c",span_id="b7ad6b7169203331"} 0.03 1796000000.250"#;
+        for line in [
+            "# TYPE coalmine_cost_usd counter".to_owned(),
+            "# UNIT coalmine_cost_usd usd".to_owned(),
+            "# UNIT coalmine_ttft_seconds seconds".to_owned(),
+            "coalmine_pins 7".to_owned(),
+            format!("coalmine_cost_usd_total{{{labels}}} 0.000000"),
+            format!(r#"coalmine_ttft_seconds_bucket{{{labels},le="0.025"}} 0"#),
+            format!(r#"coalmine_ttft_seconds_bucket{{{labels},le="0.05"}} 1 {exemplar}"#),
+            format!(r#"coalmine_ttft_seconds_bucket{{{labels},le="1.0"}} 2"#),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        assert_eq!(text.matches(" # {").count(), 1);
     }
 }

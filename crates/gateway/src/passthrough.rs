@@ -1,6 +1,10 @@
 //! Everything under `/v1` that is no chat completion of a route: passed through to a provider as it
-//! is, unobserved and uncounted. Where `model` names a route, its stable version's model and provider
+//! is and uncounted; of a turn's answer only what it used is read. Where `model` names a route, its stable version's model and provider
 //! take its place.
+
+mod passing;
+
+pub(crate) use passing::Passing;
 
 use crate::answer::{AnswerBody, Refusal, json};
 use crate::conversations::Found;
@@ -8,16 +12,19 @@ use crate::gateway::Gateway;
 use crate::phase::admit::{Admitted, Caller};
 use crate::phase::assign::peek;
 use crate::phase::identify::{chain, identify};
-use crate::phase::relay::{ActiveRequest, Pace, Pipe};
+use crate::phase::observe::StreamOrBody;
+use crate::phase::relay::{Pace, Pipe};
 use crate::phase::rewrite::{Outbound, answer_headers};
+use crate::phase::send::{is_encoded, shape};
 use crate::table::{Route, Snapshot};
+use crate::telemetry::trace::{Sampler, Trace};
 use crate::upstream::choice::Going;
 use crate::upstream::pool::Pool;
 use bytes::Bytes;
 use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::errors::Problem;
-use coalmine_wire::openai::{AskUsage, ChatRequest, Patch};
-use http::{Method, Response, StatusCode};
+use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, Patch};
+use http::{HeaderMap, Method, Response, StatusCode};
 use serde::Serialize;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -110,7 +117,7 @@ pub(crate) async fn beside(gateway: &Arc<Gateway>, admitted: Admitted) -> Result
     let patch = if compacts { patch.for_compacting() } else { patch.for_counting() };
     let patched = patch.apply(&chat, AskUsage::Leave).body;
     let patched = patched.map_or_else(|| body.clone(), Bytes::from);
-    forward(gateway, prepared.pool.clone(), admitted, patched).await
+    forward(gateway, prepared.pool.clone(), admitted, patched, Content::Any).await
 }
 
 /// What is asked about a response by its id (`GET /v1/responses/{id}`, its cancelling and deleting): of the
@@ -139,7 +146,7 @@ pub(crate) async fn pass_unknown(
     };
     admitted.caller.must_be_let_through()?;
     let body = admitted.body.clone();
-    forward(gateway, pool.clone(), admitted, body).await
+    forward(gateway, pool.clone(), admitted, body, Content::Turn(model)).await
 }
 
 /// Anything else.
@@ -157,7 +164,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
     }
     let whole = admitted.body.clone();
     if let Some(pool) = holder_of(gateway, &snapshot, &admitted) {
-        return forward(gateway, pool, admitted, whole).await;
+        return forward(gateway, pool, admitted, whole, Content::Any).await;
     }
     let read = ChatRequest::read(&whole).ok();
     let in_query =
@@ -174,7 +181,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         let patch = Patch::default().with_model(&stable.version.model);
         let patched = read.as_ref().and_then(|request| patch.apply(request, AskUsage::Leave).body);
         let body = patched.map_or_else(|| whole.clone(), Bytes::from);
-        return forward(gateway, stable.pool.clone(), admitted, body).await;
+        return forward(gateway, stable.pool.clone(), admitted, body, Content::Any).await;
     }
     admitted.caller.must_be_let_through()?;
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
@@ -184,9 +191,17 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         speaking.next().filter(|_| speaking.next().is_none())
     };
     match named.filter(speaks).or_else(only) {
-        Some(pool) => forward(gateway, pool.clone(), admitted, whole.clone()).await,
+        Some(pool) => forward(gateway, pool.clone(), admitted, whole.clone(), Content::Any).await,
         None => Err(no_route(&snapshot, &admitted.caller, model)),
     }
+}
+
+/// What is passed through, as far as it is known.
+enum Content<'a> {
+    /// A turn of this model: its answer says what it used.
+    Turn(&'a str),
+    /// Anything.
+    Any,
 }
 
 async fn forward(
@@ -194,40 +209,62 @@ async fn forward(
     pool: Arc<Pool>,
     mut admitted: Admitted,
     body: Bytes,
+    content: Content<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     gateway.metrics.passed_through.add(1);
     gateway.metrics.active.up();
-    let mut active = ActiveRequest { metrics: gateway.metrics.clone(), permit: admitted.permit.take() };
-    let outbound = Outbound::new(admitted.parts.method.clone(), std::mem::take(&mut admitted.parts.headers), None);
+    let mut headers = std::mem::take(&mut admitted.parts.headers);
+    let mut passing = Box::new(Passing {
+        gateway: gateway.clone(),
+        permit: admitted.permit.take(),
+        method: admitted.parts.method.clone(),
+        provider: pool.name.clone(),
+        holder: admitted.caller.holder.clone(),
+        trace: Trace::of(&headers, Sampler::OFF),
+        started_at: admitted.received_at,
+        refused: false,
+        status: 0,
+        model: match content {
+            Content::Turn(model) => Some(model.to_owned()),
+            Content::Any => None,
+        },
+        reader: None,
+    });
+    let outbound = Outbound::new(admitted.parts.method, std::mem::take(&mut headers), None);
     let request = outbound.request(&pool.manners, body);
     let now = Instant::now();
     let ends_at = now + pool.timeouts.total;
     let by = ends_at.min(now + pool.timeouts.first_byte);
     let response = pool.send(request, &admitted.path, &mut Going::default(), by).await.map_err(|trouble| {
+        passing.refused = true;
         let message = format!("provider '{}' did not answer ({})", pool.name, trouble.as_str());
         Refusal::new(Problem::BadUpstream, message)
     })?;
-    if let Some(permit) = active.permit.as_mut().filter(|_| response.status().is_success()) {
-        permit.note_answered();
-    }
     let (parts, body) = response.into_parts();
-    tracing::info!(
-        target: "access",
-        method = %admitted.parts.method,
-        provider = %pool.name,
-        status = parts.status.as_u16(),
-        reason = "passed_through",
-    );
-    let mut headers = answer_headers(parts.headers);
-    if let Some(permit) = &active.permit {
-        permit.tell(&mut headers, gateway.clock.now());
+    passing.status = parts.status.as_u16();
+    if parts.status.is_success() {
+        if let Some(permit) = &mut passing.permit {
+            permit.note_answered();
+        }
+        passing.reader = reader(admitted.dialect, &parts.headers).filter(|_| passing.model.is_some());
     }
+    let mut headers = answer_headers(parts.headers);
+    passing.tell_quota(&mut headers);
     let pace = Pace { timeouts: pool.timeouts, ends_at, content_by: None };
-    let pipe = Pipe::new(body, pace, Some(active));
+    let pipe = Pipe::new(body, pace, Some(passing));
     let mut answer = Response::new(AnswerBody::Pipe(Box::new(pipe)));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = headers;
     Ok(answer)
+}
+
+/// Whoever reads what an answer says of its tokens; nobody reads what is encoded.
+fn reader(dialect: Dialect, headers: &HeaderMap) -> Option<Box<Observer>> {
+    if is_encoded(headers) {
+        return None;
+    }
+    let stream = shape(headers) == StreamOrBody::Stream;
+    Some(Box::new(Observer::new(Expect { dialect, stream, ..Expect::default() })))
 }
 
 /// What has no counterpart in the dialect of whoever answers the route.

@@ -9,6 +9,7 @@ use crate::phase::observe::{Begun, Exchange};
 use crate::phase::relay::{relay, tell};
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
+use crate::telemetry::finished::Refused;
 use crate::{feedback, passthrough};
 use coalmine_wire::openai::ChatRequest;
 use coalmine_wire::openai::errors::Problem;
@@ -31,7 +32,10 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -
     };
     answered.unwrap_or_else(|refusal| {
         gateway.metrics.refused.add(1);
-        refusal.into_response(dialect)
+        let response = refusal.into_response(dialect);
+        let status = response.status().as_u16();
+        gateway.telemetry.note_refused(|| Refused { at: gateway.clock.now(), status, dialect });
+        response
     })
 }
 
@@ -55,6 +59,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             "the version of this route cannot be served; see the gateway's log",
         ));
     };
+    let trace = gateway.telemetry.trace(&admitted.parts.headers);
     let mut exchange = Exchange::begin(
         gateway,
         &chat,
@@ -68,9 +73,14 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             assignment,
             started_at: now,
             permit: admitted.permit.take(),
+            holder: admitted.caller.holder.clone(),
+            trace,
         },
     );
-    let headers = std::mem::take(&mut admitted.parts.headers);
+    let mut headers = std::mem::take(&mut admitted.parts.headers);
+    if let Some(trace) = trace {
+        trace.put(&mut headers);
+    }
     let outbound = Outbound::new(admitted.parts.method, headers, Some(dialect));
     match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path: &admitted.path }).await {
         Ok(answer) => Ok(relay(answer, exchange)),

@@ -1,6 +1,7 @@
 //! The system as a whole: status, health, readiness, counters, the document of the API itself.
 
 use super::answer::Refusal;
+use super::exposition::Exposition;
 use super::operators::Operator;
 use super::{Api, releases, routes};
 use crate::types::StatusView;
@@ -9,7 +10,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use coalmine_control::view::StoreHealth;
 use coalmine_core::id::ReleaseId;
-use http::{StatusCode, Uri, header};
+use http::{HeaderMap, StatusCode, Uri, header};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -50,31 +51,27 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, String) {
     }
 }
 
-pub(super) async fn metrics(State(api): State<Api>) -> impl IntoResponse {
-    let mut text = (api.counters)();
+pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> impl IntoResponse {
+    let exposition = Exposition::asked(&headers);
+    let mut text = (api.counters)(exposition);
     let health = api.control.health();
     let store_up = match health.store {
         StoreHealth::Answers => 1,
         StoreHealth::Silent { .. } => 0,
     };
-    let lines = [
+    for (name, help, value) in [
         ("coalmine_store_up", "Whether the store answers.", store_up),
         ("coalmine_outbox_pending", "Effects still to be done.", health.outbox as u64),
         ("coalmine_turns_queued", "Turns waiting to be counted.", health.queued_turns as u64),
         ("coalmine_rollbacks_pending", "Rollbacks whose commit is pending.", health.pending_rollbacks.len() as u64),
         ("coalmine_releases_failing", "Releases whose last look failed.", health.failing.len() as u64),
-    ];
-    for (name, help, value) in lines {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
-    }
-    let lost = [
         ("coalmine_deltas_lost_total", "Deltas lost with a gateway process.", health.lost_deltas),
         ("coalmine_notices_lost_total", "Notices given up after too many tries.", health.notices_lost),
-    ];
-    for (name, help, value) in lost {
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}");
+    ] {
+        exposition.add(&mut text, name, help, value);
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    exposition.end(&mut text);
+    ([(header::CONTENT_TYPE, exposition.content_type()), (header::VARY, "accept")], text)
 }
 
 pub(super) async fn openapi() -> impl IntoResponse {

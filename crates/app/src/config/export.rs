@@ -4,6 +4,7 @@
 use crate::config::process::{Limits, Price, Process, Provider, ProviderKind, Route, Webhook, WebhookFormat};
 use crate::config::scalar::{CustomerSource, SessionSource, StoreAddress};
 use crate::config::secret::Secret;
+use crate::config::telemetry::{AccessLog, Telemetry};
 use coalmine_core::id::RouteName;
 use coalmine_core::key::{Quota, Usd};
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
@@ -131,10 +132,44 @@ fn head(out: &mut Lines, process: &Process, folder: &Path) {
     }
     out.line(0, format!("answer_headers: {}", switch(process.answer_headers)));
     out.line(0, format!("override_header: {}", switch(process.override_header)));
+    telemetry(out, &process.telemetry, folder);
     if let Some(url) = &process.public_url {
         out.line(0, format!("public_url: {}", quoted(url)));
     }
     out.line(0, format!("time_scale: {}", process.time_scale));
+}
+
+fn telemetry(out: &mut Lines, telemetry: &Telemetry, folder: &Path) {
+    if *telemetry == Telemetry::default() {
+        return;
+    }
+    out.line(0, "telemetry:");
+    match &telemetry.access_log {
+        None => {}
+        Some(AccessLog::Stderr) => out.line(1, "access_log: stderr"),
+        Some(AccessLog::File(file)) => out.line(1, format!("access_log: {}", quoted(&path(file, folder)))),
+    }
+    let Some(otlp) = &telemetry.otlp else { return };
+    out.line(1, "otlp:");
+    if let Some(endpoint) = &otlp.endpoint {
+        out.line(2, format!("endpoint: {}", quoted(endpoint)));
+    }
+    if !otlp.headers.is_empty() {
+        out.line(2, "headers:");
+        for (name, value) in &otlp.headers {
+            out.line(3, format!("{}: {}", quoted(name), secret(value)));
+        }
+    }
+    out.line(2, format!("traces: {}", switch(otlp.traces)));
+    out.line(2, format!("metrics: {}", switch(otlp.metrics)));
+    if let Some(share) = otlp.sample {
+        out.line(2, format!("sample: {}%", f64::from(share.bp()) / 100.0));
+    }
+    for (name, span) in [("metrics_every", otlp.metrics_every), ("timeout", otlp.timeout)] {
+        if let Some(span) = span {
+            out.line(2, format!("{name}: {span}"));
+        }
+    }
 }
 
 fn provider(out: &mut Lines, name: &str, provider: &Provider) {

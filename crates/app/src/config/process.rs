@@ -7,6 +7,7 @@ use crate::config::release::{Background, RouteBackground};
 use crate::config::scalar::{self, CustomerSource, SecretPlace, SessionSource, StoreAddress};
 use crate::config::secret::{Secret, Surroundings};
 use crate::config::table::process::PROCESS;
+use crate::config::telemetry::{self, Telemetry};
 use crate::config::tree::{self, Value};
 use crate::config::version::{self, Answering, Place, listed};
 use coalmine_core::id::{Actor, CustomerId, ProviderName, RouteName};
@@ -58,6 +59,8 @@ pub struct Process {
     pub prices: BTreeMap<String, Price>,
     /// Bounds.
     pub limits: Limits,
+    /// What is told of requests beside `/metrics`.
+    pub telemetry: Telemetry,
     /// Where this gateway stands.
     pub region: Option<Region>,
     /// Whether answers carry the `x-coalmine-…` headers.
@@ -371,6 +374,10 @@ impl Reader<'_> {
             notify: notify?,
             prices: prices?,
             limits: limits?,
+            telemetry: match fields.node("telemetry") {
+                Some(_) => self.telemetry(&fields.section("telemetry")?)?,
+                None => Telemetry::default(),
+            },
             region: fields.text("region").map(|text| Region(text.value.into())),
             answer_headers: fields.switch("answer_headers")?,
             override_header: fields.switch("override_header")?,
@@ -380,6 +387,18 @@ impl Reader<'_> {
             },
             time_scale: fields.number("time_scale")?,
         })
+    }
+
+    fn telemetry(&self, fields: &Fields<'_>) -> Option<Telemetry> {
+        let otlp = match fields.node("otlp") {
+            Some(_) => {
+                let section = fields.section("otlp")?;
+                let headers = self.secrets(&section, "headers");
+                Some(telemetry::otlp(&section, headers, self.place.around)?)
+            }
+            None => None,
+        };
+        Some(Telemetry { access_log: telemetry::access_log(fields, self.place.folder), otlp })
     }
 
     fn tls(&self, fields: &Fields<'_>) -> Option<TlsFiles> {

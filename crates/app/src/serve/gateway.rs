@@ -3,9 +3,10 @@
 use crate::config::{self, CustomerSource, Process, SessionSource};
 use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
+use coalmine_gateway::Exposition;
 use coalmine_gateway::config::{
-    AnswerHeaders, Betas, ChoicePolicy, ClientKey, Config, Credential, KeyNeed, Limits, Overrides, Provider,
-    ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Timeouts, Upstream,
+    AnswerHeaders, Betas, ChoicePolicy, ClientKey, Config, Credential, KeyNeed, Limits, LogTarget, Otlp, Overrides,
+    Provider, ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Telemetry, Timeouts, Upstream,
 };
 use coalmine_wire::prices::{Price, Prices, Rate};
 use std::time::Duration;
@@ -13,6 +14,14 @@ use std::time::Duration;
 /// The name of the one gateway of this process.
 pub(super) fn name() -> GatewayId {
     GatewayId::from("gateway-1")
+}
+
+/// The API's format in the gateway's own word.
+pub(super) const fn exposition(asked: coalmine_api::handlers::Exposition) -> Exposition {
+    match asked {
+        coalmine_api::handlers::Exposition::Text => Exposition::Text,
+        coalmine_api::handlers::Exposition::OpenMetrics => Exposition::OpenMetrics,
+    }
 }
 
 /// What the gateway of this process is told.
@@ -32,7 +41,26 @@ pub(super) fn config(process: &Process, secret: SiteSecret, started: UnixMs) -> 
     told.overrides = if process.override_header { Overrides::Accepted } else { Overrides::Refused };
     told.prices = prices(process);
     told.report_every = super::site::beat(process);
+    told.telemetry = telemetry(process);
     told
+}
+
+fn telemetry(process: &Process) -> Telemetry {
+    let otlp = process.telemetry.otlp.as_ref().map(|written| Otlp {
+        traces: written.traces_url(),
+        metrics: written.metrics_url(),
+        headers: written.headers().into_iter().map(|(name, value)| (name, Secret::new(value.expose()))).collect(),
+        sample: written.sample(),
+        metrics_every: Duration::from_millis(written.metrics_every().0),
+        timeout: Duration::from_millis(written.timeout().0),
+        resource: written.resource().to_vec(),
+        instance: name().to_string(),
+    });
+    let access_log = process.telemetry.access_log.as_ref().map(|target| match target {
+        config::AccessLog::Stderr => LogTarget::Stderr,
+        config::AccessLog::File(path) => LogTarget::File(path.clone()),
+    });
+    Telemetry { access_log, otlp }
 }
 
 fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {

@@ -2,13 +2,15 @@
 //! whose fault. Whatever happens to a request, it lands here exactly once: an exchange that is dropped
 //! was given up by the client.
 
+use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
-use crate::metrics::ending_label;
 use crate::request_id::RequestId;
 use crate::table::{Prepared, Route};
 use crate::tally::{Departure, Flight};
+use crate::telemetry::finished::Finished;
+use crate::telemetry::trace::Trace;
 use coalmine_core::id::{CustomerId, UnitKey};
 use coalmine_core::origin::{Origin, Transport};
 use coalmine_core::tally::{AnsweredAs, CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
@@ -36,6 +38,9 @@ pub(crate) struct Exchange {
     pub(crate) arm: Arm,
     pub(crate) request_id: Option<String>,
     reason: &'static str,
+    dialect: Dialect,
+    holder: Arc<Holder>,
+    trace: Option<Trace>,
     unit: Option<UnitKey>,
     trail: Option<Trail>,
     /// Until the answer's id is known and kept.
@@ -102,12 +107,14 @@ pub(crate) struct Begun<'a> {
     pub(crate) assignment: Assignment,
     pub(crate) started_at: UnixMs,
     pub(crate) permit: Option<Permit>,
+    pub(crate) holder: Arc<Holder>,
+    pub(crate) trace: Option<Trace>,
 }
 
 impl Exchange {
     /// The request sets out.
     pub(crate) fn begin(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>) -> Self {
-        let Begun { route, prepared, identity, customer, trail, responses, assignment, started_at, permit } = begun;
+        let Begun { route, prepared, identity, customer, trail, responses, assignment, started_at, permit, .. } = begun;
         let unit = match identity {
             Identity::Session(unit) => Some(unit),
             Identity::Nobody => None,
@@ -137,6 +144,9 @@ impl Exchange {
             flight,
             arm: assignment.arm,
             reason: assignment.reason.as_str(),
+            dialect: chat.dialect,
+            holder: begun.holder,
+            trace: begun.trace,
             unit,
             trail,
             responses,
@@ -314,8 +324,10 @@ impl Exchange {
             permit.note_answered();
         }
         self.gateway.metrics.active.down();
-        self.prepared.series(self.arm).note(&outcome);
-        self.log(&outcome);
+        self.prepared.series(self.arm).note(&outcome, self.trace.as_ref(), now);
+        if self.gateway.telemetry.is_heard() {
+            self.tell(&outcome, now);
+        }
         self.gateway.tally.land(&self.flight, outcome, now);
     }
 
@@ -381,28 +393,22 @@ impl Exchange {
         }
     }
 
-    fn log(&self, outcome: &Outcome) {
-        let member = self.flight.member.as_ref();
-        tracing::info!(
-            target: "access",
-            route = %self.flight.route,
-            version = %self.prepared.id,
-            arm = self.arm.as_str(),
-            release = member.map(|member| member.release.as_str()),
-            reason = self.reason,
-            provider = %self.prepared.version.provider,
-            status = self.client_status,
-            upstream_status = outcome.status,
-            ending = ending_label(outcome.ending),
-            ttft_ms = outcome.ttft_ms,
-            latency_ms = outcome.latency_ms,
-            input_tokens = outcome.usage.input,
-            output_tokens = outcome.usage.output,
-            retries = outcome.retries,
-            rescued = outcome.served_by == ServedBy::Rescue,
-            fallback = outcome.served_by == ServedBy::Fallback,
-            request_id = self.request_id.as_deref(),
-        );
+    /// To whoever hears of requests beside.
+    fn tell(&mut self, outcome: &Outcome, now: UnixMs) {
+        self.gateway.telemetry.note(Finished {
+            flight: self.flight.clone(),
+            prepared: self.prepared.clone(),
+            holder: self.holder.clone(),
+            trace: self.trace,
+            dialect: self.dialect,
+            arm: self.arm,
+            table: self.route.table.generation,
+            reason: self.reason,
+            client_status: self.client_status,
+            outcome: outcome.clone(),
+            request_id: self.request_id.take(),
+            ended_at: now,
+        });
     }
 }
 

@@ -1,10 +1,9 @@
 //! Relay: the answer's bytes on their way to the client, as they come; the observer reads beside them
 //! and never holds them up.
 
-use crate::admission::permit::Permit;
 use crate::answer::{AnswerBody, BoxError};
 use crate::config::{AnswerHeaders, Timeouts};
-use crate::metrics::Metrics;
+use crate::passthrough::Passing;
 use crate::phase::observe::{BodyEnd, Exchange};
 use crate::phase::rewrite::answer_headers;
 use crate::phase::send::{Answer, Passage};
@@ -16,7 +15,6 @@ use http_body::{Body, SizeHint};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -27,21 +25,8 @@ pub struct Pipe {
     body: Incoming,
     clock: StallClock,
     over: bool,
-    active: Option<ActiveRequest>,
-}
-
-/// A request that is passed through counts as active while its body lives.
-#[derive(Debug)]
-pub(crate) struct ActiveRequest {
-    pub(crate) metrics: Arc<Metrics>,
-    /// Settled when it is over.
-    pub(crate) permit: Option<Permit>,
-}
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.metrics.active.down();
-    }
+    /// A request that is passed through.
+    passing: Option<Box<Passing>>,
 }
 
 /// Notices a body that is silent, and one that has stalled. Armed when the first wait begins, and then left
@@ -131,14 +116,19 @@ impl StallClock {
 }
 
 impl Pipe {
-    pub(crate) fn new(body: Incoming, pace: Pace, active: Option<ActiveRequest>) -> Self {
-        Self { over: body.is_end_stream(), body, clock: StallClock::new(pace), active }
+    pub(crate) fn new(body: Incoming, pace: Pace, passing: Option<Box<Passing>>) -> Self {
+        Self { over: body.is_end_stream(), body, clock: StallClock::new(pace), passing }
     }
 
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         loop {
             match ready!(self.poll_came(cx)) {
-                Some(Ok(Came::Piece(piece))) => return Poll::Ready(Some(Ok(piece))),
+                Some(Ok(Came::Piece(piece))) => {
+                    if let Some(passing) = &mut self.passing {
+                        passing.see(&piece);
+                    }
+                    return Poll::Ready(Some(Ok(piece)));
+                }
                 Some(Ok(Came::Silence)) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
@@ -167,7 +157,7 @@ impl Pipe {
                 }
             }
         }
-        self.active = None;
+        self.passing = None;
         Poll::Ready(None)
     }
 

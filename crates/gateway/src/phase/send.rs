@@ -501,11 +501,11 @@ fn cause(trouble: Trouble) -> Cause {
     }
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
+pub(crate) fn is_encoded(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn shape(headers: &HeaderMap) -> StreamOrBody {
+pub(crate) fn shape(headers: &HeaderMap) -> StreamOrBody {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if kind.eq_ignore_ascii_case(b"text/event-stream") { StreamOrBody::Stream } else { StreamOrBody::Body }

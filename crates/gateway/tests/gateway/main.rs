@@ -12,6 +12,7 @@ mod secrecy;
 mod sessions;
 mod support;
 mod surfaces;
+mod telemetry;
 mod tls;
 mod translated;
 mod traps {

@@ -20,7 +20,10 @@ async fn a_probe_is_rewritten_for_its_version_and_enters_no_tally() {
     assert_eq!(asked["model"], "model-of-canary");
     assert_eq!(asked["messages"][0]["content"], "Be brief.");
     assert_eq!(world.pins.len(), 0, "no session");
-    assert!(!world.gateway.render_metrics().contains("coalmine_requests_total{"), "no request of a user");
+    assert!(
+        !world.gateway.render_metrics(coalmine_gateway::Exposition::Text).contains("coalmine_requests_total{"),
+        "no request of a user"
+    );
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Keys, prompts and answers never reach a log, a metric, or an error (T28).
 
 use crate::support::*;
-use coalmine_gateway::config::{Config, Credential, Secret, SiteSecret};
+use coalmine_gateway::config::{Config, Credential, LogTarget, Otlp, Secret, SiteSecret};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tracing_subscriber::filter::LevelFilter;
 
 #[derive(Debug, Clone, Default)]
@@ -38,7 +39,25 @@ async fn t28_what_is_written_down_names_neither_keys_nor_words() {
         json_answer(400, "", hush),
         vec![write("word-of-the-answer\r\n\r\n"), Step::Close],
     ];
-    let world = World::new(vec![json_answer(500, "", hush)], canary).await;
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("access.jsonl");
+    let collector = Upstream::start(vec![json_answer(200, "", "{}")]).await;
+    let posted = collector.address;
+    let target = LogTarget::File(lines.clone());
+    let told = |config: &mut Config| {
+        config.telemetry.access_log = Some(target);
+        config.telemetry.otlp = Some(Otlp {
+            traces: Some(format!("http://{posted}/v1/traces")),
+            metrics: Some(format!("http://{posted}/v1/metrics")),
+            headers: vec![("authorization".to_owned(), Secret::new("key-of-the-collector"))],
+            sample: 1.0,
+            metrics_every: Duration::from_mins(1),
+            timeout: Duration::from_secs(10),
+            resource: Vec::new(),
+            instance: "g-1".to_owned(),
+        });
+    };
+    let mut world = World::with(vec![json_answer(500, "", hush)], canary, told).await;
     world.release(10_000).await;
     let headers = [("authorization", "Bearer key-of-the-client"), ("x-session-id", "name-of-the-session")];
     for body in [ASK, ASK_STREAM, ASK, ASK, "{\"model\": word-of-the-prompt}"] {
@@ -48,11 +67,25 @@ async fn t28_what_is_written_down_names_neither_keys_nor_words() {
         assert!(!told.contains("name-of-the-session") && !told.contains("key-"), "{told}");
     }
     world.turns(4).await;
+    world.running.take().unwrap().stop(Duration::from_secs(10)).await;
     let mut text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
-    assert!(text.contains(" access: "), "{text}");
-    text.push_str(&world.gateway.render_metrics());
+    let logged = std::fs::read_to_string(&lines).unwrap();
+    assert_eq!(logged.lines().count(), 5, "{logged}");
+    let posted = collector.received();
+    assert!(posted.len() >= 2, "spans and metrics");
+    text.push_str(&logged);
+    posted.iter().for_each(|posted| text.push_str(&String::from_utf8_lossy(&posted.body)));
+    text.push_str(&world.gateway.render_metrics(coalmine_gateway::Exposition::OpenMetrics));
     text.push_str(&format!("{:?} {:?}", world.gateway, world.sink));
-    for hush in ["key-one", "key-two", "key-of-the-client", "name-of-the-session", "word-of-the", "t-word"] {
+    for hush in [
+        "key-one",
+        "key-two",
+        "key-of-the-client",
+        "key-of-the-collector",
+        "name-of-the-session",
+        "word-of-the",
+        "t-word",
+    ] {
         assert!(!text.contains(hush), "{hush} in {text}");
     }
 }

@@ -13,7 +13,7 @@ use coalmine_gateway::config::{Config, Credential, Provider, Secret, SiteSecret}
 use coalmine_gateway::listen::{Side, serve};
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
 use coalmine_gateway::ports::{Boxed, Clock, NoFollowLog, PinError, PinLog, SinkError, TableSource, TallySink};
-use coalmine_gateway::{Gateway, Running};
+use coalmine_gateway::{Exposition, Gateway, Running};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -460,7 +460,7 @@ impl World {
     }
 
     pub fn metric(&self, line: &str) -> bool {
-        self.gateway.render_metrics().lines().any(|found| found == line)
+        self.gateway.render_metrics(Exposition::Text).lines().any(|found| found == line)
     }
 }
 

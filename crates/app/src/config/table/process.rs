@@ -1,6 +1,6 @@
 //! The keys of `coalmine.yaml`.
 
-use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SWITCH, TEXT};
+use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SHARE, SWITCH, TEXT};
 use crate::config::key::{Choice, Key, Kind, Scalar, Section};
 
 /// `coalmine.yaml`.
@@ -69,6 +69,7 @@ pub static PROCESS: Section = Section {
             "Prices over the shipped ones, by the provider's own name of the model. Without a price, cost is no data, never 0.",
         ),
         Key::optional("limits", Kind::Section(&LIMITS), "Bounds of sizes, counts and times."),
+        Key::optional("telemetry", Kind::Section(&TELEMETRY), "What is told of requests beside `/metrics`."),
         Key::optional(
             "region",
             NAME,
@@ -92,6 +93,48 @@ pub static PROCESS: Section = Section {
             "1",
             "How many milliseconds pass in one of the wall's; for demos and tests only.",
         ),
+    ],
+};
+
+/// Access log and collector.
+pub static TELEMETRY: Section = Section {
+    name: "telemetry",
+    doc: "What is told of requests beside `/metrics`: numbers and names, never a prompt, an answer or a key.",
+    keys: &[
+        Key::default(
+            "access_log",
+            PATH,
+            "off",
+            "A line of JSON per request: `off`, `stderr`, or a file, relative to this file's folder.",
+        ),
+        Key::optional("otlp", Kind::Section(&OTLP), "An OpenTelemetry collector that is told of traces and metrics."),
+    ],
+};
+
+/// A collector.
+pub static OTLP: Section = Section {
+    name: "otlp",
+    doc: "Where traces and metrics go, as OTLP over HTTP in JSON. What is not written here is taken from the standard `OTEL_…` variables of the environment.",
+    keys: &[
+        Key::optional(
+            "endpoint",
+            Kind::Scalar(Scalar::Url),
+            "The collector's base, to which `/v1/traces` and `/v1/metrics` are added; without it `OTEL_EXPORTER_OTLP_ENDPOINT`, or `http://localhost:4318`.",
+        ),
+        Key::optional(
+            "headers",
+            Kind::Map("NAME", &SECRET),
+            "Sent with every message; without any, those of `OTEL_EXPORTER_OTLP_HEADERS`.",
+        ),
+        Key::default("traces", SWITCH, "on", "Whether spans are told."),
+        Key::default("metrics", SWITCH, "on", "Whether metrics are told."),
+        Key::optional(
+            "sample",
+            SHARE,
+            "The share of the requests without a `traceparent` that begin a trace; without it all, or what `OTEL_TRACES_SAMPLER` says. Those with one do as it says.",
+        ),
+        Key::optional("metrics_every", DURATION, "How often metrics are told; without it `60s`."),
+        Key::optional("timeout", DURATION, "The collector's time to answer; without it `10s`."),
     ],
 };
 

@@ -1,0 +1,80 @@
+//! One request that is passed through, until its answer's body is over: it counts as active, and what it used is
+//! charged where its answer says it.
+
+use crate::admission::Holder;
+use crate::admission::permit::Permit;
+use crate::gateway::Gateway;
+use crate::telemetry::finished::Passed;
+use crate::telemetry::trace::Trace;
+use coalmine_core::id::ProviderName;
+use coalmine_core::tally::Usage;
+use coalmine_core::time::UnixMs;
+use coalmine_wire::openai::Observer;
+use http::{HeaderMap, Method};
+use std::sync::Arc;
+
+/// Settled and told of when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) permit: Option<Permit>,
+    pub(crate) method: Method,
+    pub(crate) provider: ProviderName,
+    pub(crate) holder: Arc<Holder>,
+    pub(crate) trace: Option<Trace>,
+    pub(crate) started_at: UnixMs,
+    /// Whether somebody else tells of it: the gateway's own answer.
+    pub(crate) refused: bool,
+    /// 0 until somebody answers.
+    pub(crate) status: u16,
+    /// The model that was asked for, where that is a turn: it has a price, and an answer of a known form.
+    pub(crate) model: Option<String>,
+    pub(crate) reader: Option<Box<Observer>>,
+}
+
+impl Passing {
+    /// The next piece of the answer.
+    pub(crate) fn see(&mut self, piece: &[u8]) {
+        if let Some(reader) = &mut self.reader {
+            reader.feed(piece);
+        }
+    }
+
+    /// How much the caller has left, where that is bounded.
+    pub(crate) fn tell_quota(&self, headers: &mut HeaderMap) {
+        if let Some(permit) = &self.permit {
+            permit.tell(headers, self.gateway.clock.now());
+        }
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        let now = self.gateway.clock.now();
+        let usage = self.reader.take().and_then(|reader| reader.finish().usage);
+        if let (Some(permit), Some(usage)) = (&mut self.permit, &usage) {
+            let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
+            let price = self.model.as_ref().and_then(|model| self.gateway.config.prices.cost_usd(model, usage));
+            permit.settle(Some(tokens), price, now);
+        }
+        self.gateway.metrics.active.down();
+        if self.refused {
+            return;
+        }
+        self.gateway.telemetry.note_passed(|| Passed {
+            started_at: self.started_at,
+            ended_at: now,
+            method: self.method.clone(),
+            provider: self.provider.clone(),
+            holder: self.holder.clone(),
+            trace: self.trace,
+            status: self.status,
+            usage: usage.map_or_else(Usage::default, |usage| Usage {
+                input: usage.input_tokens,
+                output: usage.output_tokens,
+                cached: usage.cached_tokens,
+                reasoning: usage.reasoning_tokens,
+            }),
+        });
+    }
+}
