@@ -12,6 +12,7 @@
 //! | [`yardstick`] | thresholds, caps and centres, frozen from it |
 
 pub mod badness;
+mod by_metric;
 pub mod classes;
 mod gauge;
 pub mod heavy;
@@ -26,6 +27,7 @@ pub mod summary;
 pub mod totals;
 pub mod yardstick;
 
+pub use by_metric::ByMetric;
 pub use history::RouteHistory;
 pub use ledger::{Absorbed, Changes, Kept, Ledger};
 pub use totals::Totals;
@@ -67,7 +69,7 @@ pub struct Session {
     /// Requests seen.
     pub requests: u64,
     /// Sums per metric.
-    pub sums: BTreeMap<Metric, Sums>,
+    pub sums: ByMetric<Sums>,
     /// What is known of its first exposed request.
     #[serde(default)]
     pub first_seen: FirstSeen,
@@ -78,8 +80,8 @@ pub struct Session {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub scored: BTreeSet<u64>,
     /// Sums of a quantile metric against thresholds of its own, where the policy has such.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub beyond: BTreeMap<Metric, Beyond>,
+    #[serde(default, skip_serializing_if = "ByMetric::is_empty")]
+    pub beyond: ByMetric<Beyond>,
 }
 
 /// What a session's first exposed request was: it decides which metrics apply, alike in both arms.

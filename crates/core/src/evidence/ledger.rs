@@ -7,7 +7,7 @@ use crate::evidence::runs::Alongside;
 use crate::evidence::seal::{self, Comparison, NUMBERS, Posting};
 use crate::evidence::totals::{Totals, count};
 use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
-use crate::evidence::{Half, SealedBucket, Session, Yardstick, badness};
+use crate::evidence::{ByMetric, Half, SealedBucket, Session, Yardstick, badness};
 use crate::id::{ReleaseId, UnitKey};
 use crate::metric::{Kind, Metric, Number};
 use crate::origin::{Origin, Slice};
@@ -190,7 +190,7 @@ impl Ledger {
         session.scored.insert(key);
         for metric in in_time {
             let is_thumbs_down = matches!(metric, Metric::ThumbsDown(_));
-            let sums = session.sums.entry(metric).or_default();
+            let sums = session.sums.get_or_default(&metric);
             sums.whole += if is_thumbs_down { f64::from(u8::from(feedback.value < 0.5)) } else { feedback.value };
             sums.whole_n += 1;
         }
@@ -509,11 +509,11 @@ impl Session {
             stratum: member.stratum,
             exposed_at: member.exposed_at,
             requests: 0,
-            sums: BTreeMap::new(),
+            sums: ByMetric::default(),
             first_seen: super::FirstSeen::default(),
             owed: 0,
             scored: BTreeSet::new(),
-            beyond: BTreeMap::new(),
+            beyond: ByMetric::default(),
         }
     }
 
@@ -596,7 +596,7 @@ fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows:
         if gauge.of.is_some() || gauge.metric.feedback().is_some() {
             continue;
         }
-        let sums = session.sums.entry(gauge.metric.clone()).or_default();
+        let sums = session.sums.get_or_default(&gauge.metric);
         if windows.whole && gauge.metric.kind() == Kind::Amount {
             match turn.part {
                 TurnPart::Judged => sums.whole += stated_amount(&gauge.metric, outcome).unwrap_or(0.0),
@@ -620,7 +620,7 @@ fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows:
         };
         add(sums, readings.main);
         if readings.rollback.is_some() || readings.limit.is_some() {
-            let beyond = session.beyond.entry(gauge.metric.clone()).or_default();
+            let beyond = session.beyond.get_or_default(&gauge.metric);
             if let Some(reading) = readings.rollback {
                 add(beyond.rollback.get_or_insert_default(), reading);
             }

@@ -4,7 +4,7 @@ use coalmine_core::analysis::{
     Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Verdict,
 };
 use coalmine_core::cohort::Cohort;
-use coalmine_core::evidence::{Beyond, FirstSeen, SealedBucket, Session, Sums, TwoArms, Yardstick};
+use coalmine_core::evidence::{Beyond, ByMetric, FirstSeen, SealedBucket, Session, Sums, TwoArms, Yardstick};
 use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
 use coalmine_core::key::{FreshSecret, Key, Quota, Usd};
 use coalmine_core::metric::{Metric, Number};
@@ -432,7 +432,7 @@ pub fn session() -> Session {
         stratum: Stratum(1),
         exposed_at: UnixMs(1_750_000_000_000),
         requests: 4,
-        sums: BTreeMap::from([
+        sums: ByMetric::from([
             (Metric::ErrorRate, sums),
             (Metric::Feedback("correct".to_owned()), Sums { first: None, ..Sums::default() }),
         ]),
@@ -445,7 +445,7 @@ pub fn session() -> Session {
         },
         owed: 4,
         scored: BTreeSet::from([7]),
-        beyond: BTreeMap::from([(Metric::TtftP95, Beyond { rollback: Some(sums), limit: None })]),
+        beyond: ByMetric::from([(Metric::TtftP95, Beyond { rollback: Some(sums), limit: None })]),
     }
 }
 
