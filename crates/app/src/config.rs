@@ -34,6 +34,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod upstream;
 mod version;
 mod zone;
 

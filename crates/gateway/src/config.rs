@@ -272,7 +272,7 @@ pub struct Warm {
 }
 
 /// Which of several addresses is asked. Spans are those of the gateway's clock.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChoicePolicy {
     /// Who of those that are equally near is asked.
     pub spread: Spread,
@@ -320,7 +320,7 @@ pub enum Nearest {
 }
 
 /// When an address is put aside by its own answers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerPolicy {
     /// Connections in a row that could not be had.
     pub unreachable: u32,
@@ -353,7 +353,7 @@ impl Default for BreakerPolicy {
 }
 
 /// When an address is put aside for being worse than its siblings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OutlierPolicy {
     /// How often they are compared.
     pub every: SpanMs,

@@ -7,10 +7,13 @@ use crate::config::secret::Secret;
 use crate::config::telemetry::{AccessLog, Telemetry};
 use coalmine_core::id::RouteName;
 use coalmine_core::key::{Quota, Usd};
+use coalmine_core::time::SpanMs;
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
+use coalmine_gateway::config::{BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 /// Writes `process` with `stables` in place of its routes' own, as a file that is to lie in `folder`.
 /// Prompts and tools stand in the file itself; secrets as the references that they came from.
@@ -192,9 +195,14 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
     }
     out.line(2, "upstreams:");
     for upstream in &provider.upstreams {
-        let region = upstream.region.as_ref().map_or(String::new(), |region| format!(", region: {}", quoted(region)));
-        out.line(3, format!("- {{ url: {}{region} }}", quoted(&upstream.url)));
+        let region =
+            upstream.region.as_ref().map_or(String::new(), |region| format!(", region: {}", quoted(&region.0)));
+        let warm = upstream
+            .warm
+            .map_or(String::new(), |warm| format!(", warm: {}, warm_every: {}", warm.connections, wall(warm.every)));
+        out.line(3, format!("- {{ url: {}{region}{warm} }}", quoted(&upstream.url)));
     }
+    choice(out, provider);
     let own = &provider.timeouts;
     let named = [
         ("connect", own.connect),
@@ -208,6 +216,35 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
         out.line(2, format!("timeouts: {{ {} }}", named.join(", ")));
     }
     out.line(2, format!("retries: {}", provider.retries));
+}
+
+fn choice(out: &mut Lines, provider: &Provider) {
+    let ChoicePolicy { spread, nearest, return_after, max_ejected, breaker, outliers } = &provider.choice;
+    let spread = match spread {
+        Spread::Sessions => "sessions",
+        Spread::Turns => "turns",
+    };
+    let nearest = match nearest {
+        Nearest::Listed => "listed",
+        Nearest::Measured => "measured",
+    };
+    out.line(2, format!("spread: {spread}"));
+    out.line(2, format!("nearest: {nearest}"));
+    out.line(2, format!("return_after: {return_after}"));
+    out.line(2, format!("max_ejected: {max_ejected}"));
+    let BreakerPolicy { unreachable, failures, error_share, least, window, pause, pause_max } = breaker;
+    out.line(2, format!("breaker: {{ unreachable: {unreachable}, failures: {failures}, error_share: {error_share}, least: {least}, window: {window}, pause: {pause}, pause_max: {pause_max} }}"));
+    let OutlierPolicy { every, least, error_gap, slower } = outliers;
+    out.line(2, format!("outliers: {{ every: {every}, least: {least}, error_gap: {error_gap}, slower: {slower} }}"));
+    if let Some(HealthCheck { path, every, within, unhealthy_after, healthy_after }) = &provider.health {
+        let (path, every, within) = (quoted(path), wall(*every), wall(*within));
+        out.line(2, format!("health: {{ path: {path}, every: {every}, within: {within}, unhealthy_after: {unhealthy_after}, healthy_after: {healthy_after} }}"));
+    }
+}
+
+/// A span of the wall's time, as the file has it.
+fn wall(span: Duration) -> SpanMs {
+    SpanMs(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn route(out: &mut Lines, name: &str, route: &Route, stable: &Version) {

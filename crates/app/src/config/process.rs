@@ -9,12 +9,14 @@ use crate::config::secret::{Secret, Surroundings};
 use crate::config::table::process::PROCESS;
 use crate::config::telemetry::{self, Telemetry};
 use crate::config::tree::{self, Value};
+use crate::config::upstream;
 use crate::config::version::{self, Answering, Place, listed};
 use coalmine_core::id::{Actor, CustomerId, ProviderName, RouteName};
 use coalmine_core::key::{Quota, Usd};
 use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::Version;
+use coalmine_gateway::config::{ChoicePolicy, HealthCheck, Warm};
 use coalmine_wire::dialect::Family;
 use coalmine_wire::params::{self, OwnHost};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +85,7 @@ pub struct TlsFiles {
 }
 
 /// One provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Provider {
     /// The dialect.
     pub kind: ProviderKind,
@@ -99,6 +101,10 @@ pub struct Provider {
     pub extra_params: BTreeSet<String>,
     /// At least one.
     pub upstreams: Vec<Upstream>,
+    /// Which of them is asked.
+    pub choice: ChoicePolicy,
+    /// Whether they are looked at by themselves.
+    pub health: Option<HealthCheck>,
     /// Its own times.
     pub timeouts: ProviderTimeouts,
     /// Tries beyond the first.
@@ -162,8 +168,10 @@ impl ProviderKind {
 pub struct Upstream {
     /// Up to and with `/v1`, without a slash at the end.
     pub url: String,
-    /// Where it stands.
-    pub region: Option<String>,
+    /// Where it stands; `None`: where the gateway does.
+    pub region: Option<Region>,
+    /// Connections kept open ahead of need.
+    pub warm: Option<Warm>,
 }
 
 /// One route.
@@ -455,6 +463,8 @@ impl Reader<'_> {
             anthropic_beta,
             extra_params: fields.words("extra_params").into_iter().map(|name| name.value.to_owned()).collect(),
             upstreams: upstreams?,
+            choice: upstream::choice(fields),
+            health: upstream::health(fields),
             timeouts: provider_timeouts(fields),
             retries: u16::try_from(fields.integer("retries")?).unwrap_or(u16::MAX),
         })
@@ -471,18 +481,19 @@ impl Reader<'_> {
             if listed.is_empty() {
                 fields.fault("upstreams", Complaint::new("the list is empty", "add `{ url: http://… }`"), None);
             }
-            let one = |upstream: &Fields<'_>| {
-                let url = self.url(upstream, upstream.text("url")?)?;
-                let region = upstream.text("region").map(|text| text.value.to_owned());
-                Some(Upstream { url, region })
+            let one = |listed: &Fields<'_>| {
+                let url = self.url(listed, listed.text("url")?)?;
+                let region = listed.text("region").map(|text| Region(text.value.into()));
+                Some(Upstream { url, region, warm: upstream::warm(listed) })
             };
+            upstream::bounded(fields, listed.len());
             return listed.iter().map(one).collect::<Vec<_>>().into_iter().collect();
         }
         let url = match base {
             Some(node) => self.url(fields, scalar_text(node)?)?,
             None => kind.address().to_owned(),
         };
-        Some(vec![Upstream { url, region: None }])
+        Some(vec![Upstream { url, region: None, warm: None }])
     }
 
     /// An address, which may be an environment variable's.

@@ -4,6 +4,7 @@
 
 pub mod process;
 pub mod release;
+pub mod upstream;
 
 use crate::config::key::{Choice, Key, Kind, Need, Scalar, Section};
 use crate::config::scalar::{METRICS_NOT_BUILT, STORES_NOT_BUILT};

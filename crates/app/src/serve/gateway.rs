@@ -5,8 +5,8 @@ use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
 use coalmine_gateway::Exposition;
 use coalmine_gateway::config::{
-    AnswerHeaders, Betas, ChoicePolicy, ClientKey, Config, Credential, KeyNeed, Limits, LogTarget, Otlp, Overrides,
-    Provider, ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Telemetry, Timeouts, Upstream,
+    AnswerHeaders, Betas, ClientKey, Config, Credential, KeyNeed, Limits, LogTarget, Otlp, Overrides, Provider,
+    ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Telemetry, Timeouts, Upstream,
 };
 use coalmine_wire::prices::{Price, Prices, Rate};
 use std::time::Duration;
@@ -75,9 +75,9 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
             None if written.send_client_key => Credential::Client,
             None => Credential::None,
         },
-        upstreams: written.upstreams.iter().map(|upstream| Upstream::at(&upstream.url)).collect(),
-        choice: ChoicePolicy::default(),
-        health: None,
+        upstreams: written.upstreams.iter().map(upstream).collect(),
+        choice: written.choice,
+        health: written.health.clone(),
         timeouts: Timeouts {
             connect: wall(written.timeouts.connect.unwrap_or(limits.connect_timeout)),
             first_byte: wall(written.timeouts.first_byte.unwrap_or(limits.first_byte_timeout)),
@@ -90,6 +90,10 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
         stream_usage: if written.stream_usage { StreamUsage::Ask } else { StreamUsage::Leave },
         betas: written.anthropic_beta.clone().map_or(Betas::All, Betas::Only),
     }
+}
+
+fn upstream(written: &config::Upstream) -> Upstream {
+    Upstream { url: written.url.clone(), region: written.region.clone(), warm: written.warm }
 }
 
 fn settings(route: &config::Route) -> RouteSettings {

@@ -276,7 +276,10 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
             Ok(response) => Attempt::Answer(response.status(), response.headers()),
             Err(trouble) => Attempt::NoAnswer(*trouble),
         };
-        let Some(pause) = retry::pause(&pool.retry, done, attempted, rand::random()) else { break sent };
+        let now = || exchange.gateway.clock.now();
+        let Some(pause) = retry::pause(&pool.retry, done, attempted, rand::random(), now) else {
+            break sent;
+        };
         let again = Instant::now() + pause;
         if again >= ends_at {
             break sent;

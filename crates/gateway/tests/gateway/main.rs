@@ -15,6 +15,7 @@ mod surfaces;
 mod telemetry;
 mod tls;
 mod translated;
+mod upstreams;
 mod traps {
     mod framing;
     mod limits;

@@ -1,5 +1,6 @@
 //! The keys of `coalmine.yaml`.
 
+use super::upstream::{BREAKER, HEALTH, NEAREST, OUTLIERS, SPREADS, UPSTREAM};
 use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SHARE, SWITCH, TEXT};
 use crate::config::key::{Choice, Key, Kind, Scalar, Section};
 
@@ -194,20 +195,35 @@ pub static PROVIDER: Section = Section {
             "1",
             "Tries beyond the first, of what failed before anything was delivered.",
         ),
-    ],
-};
-
-/// One upstream.
-pub static UPSTREAM: Section = Section {
-    name: "upstream",
-    doc: "One address of a provider.",
-    keys: &[
-        Key::required("url", Kind::Scalar(Scalar::Url), "Up to and with `/v1`."),
-        Key::optional("region", NAME, "Where it stands; shown, not used for routing."),
-        Key::not_built(
-            "warm",
-            "remove it: connections are opened when they are needed, and then kept",
-            "Connections kept open ahead of need.",
+        Key::default("spread", Kind::Scalar(Scalar::OneOf(SPREADS)), "sessions", "Which address of a region is asked."),
+        Key::default(
+            "nearest",
+            Kind::Scalar(Scalar::OneOf(NEAREST)),
+            "listed",
+            "Which region is asked first; the others, where nobody in it is well.",
+        ),
+        Key::default(
+            "return_after",
+            DURATION,
+            "10s",
+            "So long must a nearer region have been well before it is asked again.",
+        ),
+        Key::default(
+            "max_ejected",
+            SHARE,
+            "50%",
+            "Of the addresses that answer at all, the most that are put aside at a time; one always may.",
+        ),
+        Key::optional("breaker", Kind::Section(&BREAKER), "When an address is put aside for its own failures."),
+        Key::optional(
+            "outliers",
+            Kind::Section(&OUTLIERS),
+            "When an address is put aside for being worse than its siblings.",
+        ),
+        Key::optional(
+            "health",
+            Kind::Section(&HEALTH),
+            "Looks at each address by itself; without it, only requests tell.",
         ),
     ],
 };

@@ -13,8 +13,10 @@ use coalmine_core::release::policy::{
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{JsonText, PromptMode};
+use coalmine_gateway::config::{BreakerPolicy, ChoicePolicy, Nearest, OutlierPolicy, Spread, Warm};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(super) const SMALLEST: &str = "
 providers: { openai: { kind: openai } }
@@ -32,8 +34,15 @@ providers:
   vllm:
     kind: openai
     upstreams:
-      - { url: ${VLLM_URL}, region: ap-southeast-2 }
+      - { url: ${VLLM_URL}, region: ap-southeast-2, warm: 4, warm_every: 4s }
       - { url: "http://10.1.0.5:8000/v1", region: us-east-1 }
+    spread: turns
+    nearest: measured
+    return_after: 20s
+    max_ejected: 25%
+    breaker: { unreachable: 2, failures: 4, error_share: 30%, least: 10, window: 5s, pause: 2s, pause_max: 40s }
+    outliers: { every: 5s, least: 30, error_gap: 10%, slower: 2.5 }
+    health: { path: /healthz, every: 3s, within: 1s, unhealthy_after: 2, healthy_after: 4 }
 default_provider: openai
 routes:
   support-agent:
@@ -157,6 +166,22 @@ fn the_full_file_is_read() {
     assert_eq!(summary.prompt.as_ref().unwrap().mode, PromptMode::Append);
     let vllm = &read.providers[&ProviderName::from("vllm")];
     assert_eq!(vllm.upstreams[0].url, "http://10.0.0.5:8000/v1");
+    let warm = Warm { connections: 4, every: Duration::from_secs(4) };
+    assert_eq!((vllm.upstreams[0].warm, vllm.upstreams[1].warm), (Some(warm), None));
+    assert_eq!((vllm.choice.spread, vllm.choice.nearest), (Spread::Turns, Nearest::Measured));
+    assert_eq!((vllm.choice.max_ejected.bp(), vllm.choice.return_after), (2_500, SpanMs::secs(20)));
+    let BreakerPolicy { unreachable, failures, error_share, least, window, pause, pause_max } = vllm.choice.breaker;
+    assert_eq!((unreachable, failures, error_share.bp(), least), (2, 4, 3_000, 10));
+    assert_eq!([window, pause, pause_max], [5, 2, 40].map(SpanMs::secs));
+    let OutlierPolicy { every, least, error_gap, slower } = vllm.choice.outliers;
+    assert_eq!((every, least, error_gap.bp(), slower), (SpanMs::secs(5), 30, 1_000, 2.5));
+    let health = vllm.health.as_ref().unwrap();
+    assert_eq!(
+        (&*health.path, health.every, health.within),
+        ("/healthz", Duration::from_secs(3), Duration::from_secs(1))
+    );
+    assert_eq!((health.unhealthy_after, health.healthy_after), (2, 4));
+    assert_eq!(read.providers[&ProviderName::from("openai")].choice, ChoicePolicy::default());
     assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
     assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
     assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));

@@ -1,0 +1,83 @@
+//! The keys of `coalmine.yaml` that say which of a provider's addresses is asked.
+
+use super::{COUNT, DURATION, NAME, SHARE, TEXT};
+use crate::config::key::{Choice, Key, Kind, Scalar, Section};
+
+/// One upstream.
+pub static UPSTREAM: Section = Section {
+    name: "upstream",
+    doc: "One address of a provider.",
+    keys: &[
+        Key::required("url", Kind::Scalar(Scalar::Url), "Up to and with `/v1`."),
+        Key::optional("region", NAME, "Where it stands; without it, where the gateway does. See `nearest`."),
+        Key::optional("warm", COUNT, "Connections kept open ahead of need; over HTTP/2 one carries everything."),
+        Key::default("warm_every", DURATION, "20s", "How often each of them is used, so that nobody closes it."),
+    ],
+};
+
+/// Own failures.
+pub static BREAKER: Section = Section {
+    name: "breaker",
+    doc: "When an address is put aside for its own failures: errors of the server (5xx), connections that break, no first byte in time. Never where its siblings fail alike, and never the last.",
+    keys: &[
+        Key::default("unreachable", COUNT, "3", "Connections in a row that cannot be had."),
+        Key::default("failures", COUNT, "5", "Failures in a row."),
+        Key::default("error_share", SHARE, "50%", "Share of failures among the answers of a window."),
+        Key::default("least", COUNT, "20", "Answers of a window below which no share is formed."),
+        Key::default("window", DURATION, "10s", "Within it numbers count fully; with each further one, half."),
+        Key::default(
+            "pause",
+            DURATION,
+            "1s",
+            "How long it is left alone; then one request shows how it is. Doubled with each failure.",
+        ),
+        Key::default("pause_max", DURATION, "30s", "The longest pause."),
+    ],
+};
+
+/// Siblings.
+pub static OUTLIERS: Section = Section {
+    name: "outliers",
+    doc: "When an address is put aside for being worse than those beside it in its region.",
+    keys: &[
+        Key::default("every", DURATION, "10s", "How often they are compared."),
+        Key::default("least", COUNT, "20", "Answers that each must have given since."),
+        Key::default(
+            "error_gap",
+            SHARE,
+            "20%",
+            "So much above its siblings' share of failures; `100%`: errors are not compared.",
+        ),
+        Key::default(
+            "slower",
+            Kind::Scalar(Scalar::Number),
+            "3",
+            "So many times as slow to its first byte as its siblings (geometric means), and by 100 ms.",
+        ),
+    ],
+};
+
+/// Active checks.
+pub static HEALTH: Section = Section {
+    name: "health",
+    doc: "Each address is asked by itself whether it is well: any answer of 2xx.",
+    keys: &[
+        Key::default("path", TEXT, "/health", "From the root of the address's host."),
+        Key::default("every", DURATION, "5s", "How often."),
+        Key::default("within", DURATION, "2s", "How long an answer may take."),
+        Key::default("unhealthy_after", COUNT, "3", "So many bad ones in a row, and it is not asked."),
+        Key::default("healthy_after", COUNT, "2", "So many good ones in a row, and it is again."),
+    ],
+};
+
+/// Whose turn.
+pub(super) const SPREADS: &[Choice] = &[
+    Choice::built("sessions", "a session stays with one address, where its beginning is cached"),
+    Choice::built("turns", "each address in its turn"),
+];
+
+/// What is near.
+pub(super) const NEAREST: &[Choice] = &[
+    Choice::built("listed", "the gateway's own region, then the others in the order of `upstreams`"),
+    Choice::built("measured", "the region that answers soonest: a connection, or the look at its health"),
+];

@@ -1,0 +1,113 @@
+//! Reads what says which of a provider's addresses is asked.
+
+use crate::config::fault::Complaint;
+use crate::config::read::Fields;
+use coalmine_core::time::SpanMs;
+use coalmine_gateway::config::{
+    BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread, UPSTREAMS_MAX, Warm,
+};
+use std::time::Duration;
+
+/// Who of several is asked. Malformed values were told of; the defaults stand in for them.
+pub(crate) fn choice(provider: &Fields<'_>) -> ChoicePolicy {
+    let standard = ChoicePolicy::default();
+    ChoicePolicy {
+        spread: match provider.text("spread").map(|word| word.value) {
+            Some("turns") => Spread::Turns,
+            _ => Spread::Sessions,
+        },
+        nearest: match provider.text("nearest").map(|word| word.value) {
+            Some("measured") => Nearest::Measured,
+            _ => Nearest::Listed,
+        },
+        return_after: provider.duration("return_after").unwrap_or(standard.return_after),
+        max_ejected: provider.share("max_ejected").unwrap_or(standard.max_ejected),
+        breaker: provider.section("breaker").and_then(|section| breaker(&section)).unwrap_or(standard.breaker),
+        outliers: provider.section("outliers").and_then(|section| outliers(&section)).unwrap_or(standard.outliers),
+    }
+}
+
+fn breaker(section: &Fields<'_>) -> Option<BreakerPolicy> {
+    let policy = BreakerPolicy {
+        unreachable: count(section, "unreachable")?,
+        failures: count(section, "failures")?,
+        error_share: section.share("error_share")?,
+        least: count(section, "least")?,
+        window: some_time(section, "window")?,
+        pause: some_time(section, "pause")?,
+        pause_max: some_time(section, "pause_max")?,
+    };
+    if policy.pause_max < policy.pause {
+        let complaint = Complaint::new("the longest pause is shorter than the first", "write at least `pause`");
+        section.fault("pause_max", complaint, None);
+    }
+    Some(policy)
+}
+
+fn outliers(section: &Fields<'_>) -> Option<OutlierPolicy> {
+    Some(OutlierPolicy {
+        every: some_time(section, "every")?,
+        least: count(section, "least")?,
+        error_gap: section.share("error_gap")?,
+        slower: section.number("slower")?,
+    })
+}
+
+/// How each address is looked at.
+pub(crate) fn health(provider: &Fields<'_>) -> Option<HealthCheck> {
+    let section = provider.node("health").and_then(|_| provider.section("health"))?;
+    Some(HealthCheck {
+        path: path(&section, "path")?,
+        every: wall(some_time(&section, "every")?),
+        within: wall(some_time(&section, "within")?),
+        unhealthy_after: count(&section, "unhealthy_after")?,
+        healthy_after: count(&section, "healthy_after")?,
+    })
+}
+
+/// Connections kept open.
+pub(crate) fn warm(upstream: &Fields<'_>) -> Option<Warm> {
+    let every = some_time(upstream, "warm_every")?;
+    upstream.node("warm")?;
+    let connections = usize::try_from(upstream.integer("warm")?).ok()?;
+    if connections > WARM_MAX {
+        upstream.fault("warm", Complaint::new("so many connections are not kept", "write 256 or less"), None);
+    }
+    Some(Warm { connections, every: wall(every) })
+}
+
+/// The most connections that are kept open to one address.
+const WARM_MAX: usize = 256;
+
+/// There are no more than can be chosen among.
+pub(crate) fn bounded(provider: &Fields<'_>, upstreams: usize) {
+    if upstreams > UPSTREAMS_MAX {
+        let mend = format!("write {UPSTREAMS_MAX} or less");
+        provider.fault("upstreams", Complaint::new("there are too many", mend), None);
+    }
+}
+
+fn path(section: &Fields<'_>, name: &'static str) -> Option<String> {
+    let text = section.text(name)?.value;
+    let fine = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    if !fine {
+        section.fault(name, Complaint::new("this is no path", "write one such as `/health`"), None);
+    }
+    fine.then(|| text.to_owned())
+}
+
+fn some_time(section: &Fields<'_>, name: &'static str) -> Option<SpanMs> {
+    let span = section.duration(name)?;
+    if span.0 == 0 {
+        section.fault(name, Complaint::new("no time at all", "write a duration above 0"), None);
+    }
+    Some(span)
+}
+
+fn count(section: &Fields<'_>, name: &'static str) -> Option<u32> {
+    Some(u32::try_from(section.integer(name)?).unwrap_or(u32::MAX))
+}
+
+fn wall(span: SpanMs) -> Duration {
+    Duration::from_millis(span.0)
+}

@@ -1,0 +1,173 @@
+//! Which of a provider's addresses is asked: over sockets, with addresses that do as they are told.
+
+use crate::support::*;
+use coalmine_core::id::ProviderName;
+use coalmine_core::origin::Region;
+use coalmine_gateway::config::{HealthCheck, Provider, RetryPolicy, Spread, Upstream as Address, Warm};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// An address that nobody listens at.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/v1", listener.local_addr().unwrap())
+}
+
+/// The stable provider at these addresses, by their regions; the gateway stands at home.
+async fn world(addresses: &[(&str, String)], change: impl FnOnce(&mut Provider)) -> World {
+    let upstreams = addresses.iter().map(|(region, url)| Address {
+        region: Some(Region((*region).into())).filter(|region| !region.0.is_empty()),
+        ..Address::at(url)
+    });
+    let upstreams: Vec<Address> = upstreams.collect();
+    let world = World::with(vec![], vec![], |config| {
+        config.region = Some(Region("home".into()));
+        let one = config.providers.get_mut(&ProviderName::from("one")).unwrap();
+        one.upstreams = upstreams;
+        one.retry = RetryPolicy { retries: 1, pause: Duration::from_millis(1), ..RetryPolicy::default() };
+        change(one);
+    })
+    .await;
+    world.release(0).await;
+    world
+}
+
+fn url(upstream: &Upstream) -> String {
+    format!("http://{}/v1", upstream.address)
+}
+
+async fn statuses(world: &World, sessions: std::ops::Range<u32>) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for n in sessions {
+        statuses.push(world.chat(&format!("s-{n}"), ASK).await.status);
+    }
+    statuses
+}
+
+async fn shown(world: &World, line: &str) {
+    soon(line, async {
+        while !world.metric(line) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+fn in_service(address: &Upstream, region: &str, yes: u8) -> String {
+    let upstream = format!("{}/v1", address.address);
+    format!(r#"coalmine_upstream_in_service{{provider="one",upstream="{upstream}",region="{region}"}} {yes}"#)
+}
+
+#[tokio::test]
+async fn an_address_that_answers_with_errors_is_put_aside_and_comes_back() {
+    let mut scripts: Vec<_> = (0..5).map(|_| error(500, "")).collect();
+    scripts.push(ok("well again"));
+    let (sick, sound) = (Upstream::start(scripts).await, Upstream::start(vec![ok("sound")]).await);
+    let world = world(&[("", url(&sick)), ("", url(&sound))], |one| one.choice.spread = Spread::Turns).await;
+    assert_eq!(statuses(&world, 0..10).await.iter().filter(|status| **status == 500).count(), 5);
+    assert!(world.metric(&in_service(&sick, "home", 0)));
+    let upstream = format!("{}/v1", sick.address);
+    assert!(world.metric(&format!(
+        r#"coalmine_upstream_ejections_total{{provider="one",upstream="{upstream}",region="home",reason="failures_in_a_row"}} 1"#
+    )));
+    assert_eq!((statuses(&world, 10..20).await, sick.count()), (vec![200; 10], 5));
+    world.clock.advance(1_000);
+    assert_eq!(world.chat("s-20", ASK).await.status, 200);
+    assert_eq!((sick.count(), world.metric(&in_service(&sick, "home", 1))), (6, true), "one request has shown it");
+}
+
+#[tokio::test]
+async fn a_session_stays_with_its_address() {
+    let (a, b) = (Upstream::start(vec![ok("a")]).await, Upstream::start(vec![ok("b")]).await);
+    let world = world(&[("", url(&a)), ("", url(&b))], |_| {}).await;
+    for n in 0..20 {
+        let before = (a.count(), b.count());
+        for _ in 0..3 {
+            assert_eq!(world.chat(&format!("s-{n}"), ASK).await.status, 200);
+        }
+        let more = (a.count() - before.0, b.count() - before.1);
+        assert!(more == (3, 0) || more == (0, 3), "{more:?}");
+    }
+    assert!(a.count() > 0 && b.count() > 0);
+}
+
+#[tokio::test]
+async fn another_region_stands_in_without_an_error_to_anybody() {
+    let far = Upstream::start(vec![ok("far")]).await;
+    let world = world(&[("far", url(&far)), ("home", nobody())], |_| {}).await;
+    assert_eq!((statuses(&world, 0..8).await, far.count()), (vec![200; 8], 8));
+    let retried = world.turns(8).await.iter().filter(|turn| turn.outcome.retries > 0).count();
+    assert_eq!(retried, 3, "then the near region was put aside");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_says_nothing_of_the_address_that_it_probed() {
+    let held = std::sync::Arc::new(tokio::sync::Notify::new());
+    let mut scripts: Vec<_> = (0..5).map(|_| error(500, "")).collect();
+    scripts.extend([vec![Step::UntilClosed(held.clone())], ok("well again")]);
+    let (sick, sound) = (Upstream::start(scripts).await, Upstream::start(vec![ok("sound")]).await);
+    let world = world(&[("", url(&sick)), ("", url(&sound))], |one| one.choice.spread = Spread::Turns).await;
+    statuses(&world, 0..10).await;
+    world.clock.advance(1_000);
+    let leaving = tokio::spawn(world.client.request(world.request("/v1/chat/completions", &[], ASK)));
+    soon("the probe arrives", async {
+        while sick.count() < 6 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    leaving.abort();
+    soon("it is cancelled", held.notified()).await;
+    soon("the next one probes", async {
+        while sick.count() < 7 {
+            assert_eq!(world.chat("s-x", ASK).await.status, 200);
+        }
+    })
+    .await;
+    assert!(world.metric(&in_service(&sick, "home", 1)));
+}
+
+#[tokio::test]
+async fn a_look_at_its_health_takes_an_address_out_and_in() {
+    let mut looks: Vec<_> = (0..3).map(|_| json_answer(503, "", "")).collect();
+    looks.push(json_answer(200, "", "fine"));
+    let (sick, sound) = (Upstream::start(looks).await, Upstream::start(vec![json_answer(204, "", "")]).await);
+    let often = HealthCheck { path: "/up".to_owned(), every: Duration::from_millis(5), ..HealthCheck::default() };
+    let world = world(&[("", url(&sick)), ("", url(&sound))], |one| one.health = Some(often)).await;
+    let unwell = format!(
+        r#"coalmine_upstream_ejections_total{{provider="one",upstream="{}/v1",region="home",reason="unwell"}} 1"#,
+        sick.address
+    );
+    shown(&world, &unwell).await;
+    shown(&world, &in_service(&sick, "home", 1)).await;
+    assert!(world.metric(&in_service(&sound, "home", 1)));
+    let look = &sick.received()[0];
+    assert!(look.head.starts_with("GET /up HTTP/1.1") && look.header("authorization").is_none(), "{}", look.head);
+}
+
+#[tokio::test]
+async fn connections_are_open_before_anybody_comes() {
+    let empty = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n".to_vec();
+    let gate = std::sync::Arc::new(tokio::sync::Notify::new());
+    let mut scripts: Vec<_> = (0..3).map(|_| vec![Step::Wait(gate.clone()), Step::Write(empty.clone())]).collect();
+    scripts.push(ok("warm"));
+    let upstream = Upstream::start(scripts).await;
+    let warm = Some(Warm { connections: 3, every: Duration::from_hours(1) });
+    let world = world(&[("", url(&upstream))], |one| one.upstreams[0].warm = warm).await;
+    soon("three at once", async {
+        while upstream.count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    (0..3).for_each(|_| gate.notify_one());
+    let label = format!("{}/v1", upstream.address);
+    let line = format!(r#"coalmine_upstream_warm_connections{{provider="one",upstream="{label}",region="home"}} 3"#);
+    shown(&world, &line).await;
+    assert_eq!(world.chat("s-1", ASK).await.status, 200);
+    assert_eq!(upstream.connections.load(Ordering::SeqCst), 3, "no further one was opened");
+    let first = &upstream.received()[0];
+    assert!(first.head.starts_with("HEAD /v1/models"), "{}", first.head);
+    assert_eq!(first.header("authorization"), Some("Bearer key-one"));
+    assert_eq!(world.turns(1).await.len(), 1, "and none of it is a turn");
+}
