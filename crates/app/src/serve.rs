@@ -3,6 +3,7 @@
 mod adapters;
 mod certificate;
 mod gateway;
+mod handover;
 mod post;
 mod prober;
 mod site;
@@ -28,11 +29,13 @@ use coalmine_store::conversations::ConversationLog;
 use coalmine_store::memory::MemoryStore;
 use coalmine_store::pins::EmbeddedPins;
 use coalmine_store::sqlite::SqliteStore;
+use handover::{Heir, Inherited, Offer};
 use prober::GatewayProber;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -40,16 +43,28 @@ use tokio::task::JoinHandle;
 /// Conversations kept in each of the log's two files: 40 MB at most.
 const CONVERSATIONS_MAX: u64 = 500_000;
 
+/// The local logs, which have one owner at a time.
+#[derive(Debug, Clone)]
+struct Logs {
+    pins: Arc<LogOfPins>,
+    conversations: Arc<LogOfConversations>,
+}
+
 /// A running Coalmine.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     gateway: Arc<Gateway>,
+    logs: Logs,
     running: Running,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    /// Serves the management API where it has an address of its own.
+    admin: Option<JoinHandle<()>>,
     looks: std::thread::JoinHandle<()>,
     drain: Duration,
+    /// Its listeners once more, for whoever takes them over.
+    sockets: Vec<OwnedFd>,
 }
 
 /// Reads the configuration and serves until SIGTERM or Ctrl-C.
@@ -61,11 +76,42 @@ pub async fn run(args: &ServeArgs) -> Result<Exit> {
         .with_context(|| format!("reading {}; `--config FILE` names another file", args.config.display()))?;
     let process = config::parse_process(&text, &args.config, &Machine)?;
     let scheme = if process.tls.is_some() { "https" } else { "http" };
-    let server = Server::start(process).await?;
+    let folder = process.data_dir.clone();
+    let inherited = if args.take_over {
+        // what is wrong with it should be told before anybody lets go of anything
+        certificate::load(&process)?;
+        handover::take(&folder).await?
+    } else {
+        Inherited::default()
+    };
+    let mut server = Server::start_with(process, inherited).await?;
     tracing::info!(address = %server.address, "serving; point an OpenAI SDK's base_url at {scheme}://{}/v1", server.address);
-    until_told().await?;
-    tracing::info!("stopping: running requests may finish");
-    server.stop().await;
+    let offer = Offer::open(&folder, std::mem::take(&mut server.sockets));
+    let offer = offer.inspect_err(
+        |error| tracing::warn!(error = %format!("{error:#}"), "`serve --take-over` will find no process here"),
+    );
+    let taken = async {
+        match &offer {
+            Ok(offer) => offer.taken().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let heir = tokio::select! {
+        told = until_told() => told.map(|()| None)?,
+        heir = taken => Some(heir),
+    };
+    // with them the listener would go on taking connections that nobody accepts
+    drop(offer);
+    match heir {
+        None => {
+            tracing::info!("stopping: running requests may finish");
+            server.stop().await;
+        }
+        Some(heir) => {
+            tracing::info!("another process takes the listener over");
+            server.hand_over(heir).await;
+        }
+    }
     Ok(Exit::Done)
 }
 
@@ -84,17 +130,22 @@ impl Server {
     /// # Errors
     /// When a port, the store or the data folder cannot be had.
     pub async fn start(process: Process) -> Result<Self> {
+        Self::start_with(process, Inherited::default()).await
+    }
+
+    async fn start_with(process: Process, inherited: Inherited) -> Result<Self> {
         guard_open_api(&process)?;
         std::fs::create_dir_all(&process.data_dir).with_context(|| format!("making {}", process.data_dir.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(site::clock(&process)?);
         let store = open_store(&process)?;
-        let pins = open_pins(&process, clock.now())?;
+        let (pins, log_of_pins) = open_pins(&process, clock.now())?;
         let ceilings = Ceilings::open(&process.data_dir.join("ceilings"))?;
         let secret = site::secret(&process.data_dir)?;
         let gateway_clock = Arc::new(GatewayClock(Arc::clone(&clock)));
         let (log, followed) = open_conversations(&process, clock.now())?;
         let config = gateway::config(&process, secret, clock.now());
-        let gateway = Gateway::new(config, gateway_clock, pins.clone(), Arc::new(LogOfConversations(log)))?;
+        let logs = Logs { pins: log_of_pins, conversations: Arc::new(LogOfConversations::new(log)) };
+        let gateway = Gateway::new(config, gateway_clock, pins.clone(), logs.conversations.clone())?;
         gateway.restore_conversations(followed);
         let ports = Ports {
             random: Arc::new(SystemRandom),
@@ -107,10 +158,16 @@ impl Server {
         seed(&process, &control).await?;
         gateway.install_keys(&control.key_table().borrow().clone());
         gateway.install(&control.table().borrow().clone()).await.context("serving the first table")?;
-        Self::listen(process, gateway, control).await
+        Self::listen(process, gateway, control, logs, inherited).await
     }
 
-    async fn listen(process: Process, gateway: Arc<Gateway>, control: Arc<Control>) -> Result<Self> {
+    async fn listen(
+        process: Process,
+        gateway: Arc<Gateway>,
+        control: Arc<Control>,
+        logs: Logs,
+        mut inherited: Inherited,
+    ) -> Result<Self> {
         let running = gateway.start(
             Arc::new(Tables::new(Arc::clone(&control), gateway::name())),
             Arc::new(Takes::new(Arc::clone(&control))),
@@ -133,7 +190,8 @@ impl Server {
         });
         let side = adapters::side(api);
         let nothing = adapters::side(coalmine_api::handlers::elsewhere(process.admin_listen));
-        let listener = bind(process.listen).await?;
+        let listener = bind(process.listen, &mut inherited).await?;
+        let mut sockets = vec![listener.as_fd().try_clone_to_owned()?];
         let address = listener.local_addr()?;
         let beside = if process.admin_listen.is_some() { nothing } else { Arc::clone(&side) };
         match certificate::load(&process)? {
@@ -143,11 +201,14 @@ impl Server {
             }
             None => tasks.push(tokio::spawn(listen::serve(Arc::clone(&gateway), listener, beside))),
         }
+        let mut admin_side = None;
         if let Some(admin) = process.admin_listen {
-            tasks.push(tokio::spawn(adapters::serve_side(bind(admin).await?, side)));
+            let listener = bind(admin, &mut inherited).await?;
+            sockets.push(listener.as_fd().try_clone_to_owned()?);
+            admin_side = Some(tokio::spawn(adapters::serve_side(listener, side)));
         }
         let drain = Duration::from_millis(process.limits.drain.0);
-        Ok(Self { address, gateway, running, stop, tasks, looks, drain })
+        Ok(Self { address, gateway, logs, running, stop, tasks, admin: admin_side, looks, drain, sockets })
     }
 
     /// Where the data plane listens.
@@ -157,13 +218,41 @@ impl Server {
     }
 
     /// Lets running requests finish, hands over what was learnt, and ends.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        self.sockets.clear();
         let left = self.gateway.drain(self.drain).await;
         if left > 0 {
             tracing::warn!(left, "requests were cut off at the end of the drain");
         }
+        self.end().await;
+    }
+
+    /// The same, where another process goes on: it gets store and logs as soon as most requests are over, and the
+    /// others go on here.
+    async fn hand_over(self, heir: Heir) {
+        let (gateway, began) = (Arc::clone(&self.gateway), Instant::now());
+        let (drain, logs) = (self.drain, self.logs.clone());
+        let left = gateway.drain_lingering(drain.min(handover::PATIENCE), handover::LINGER).await;
+        if left > 0 {
+            tracing::info!(left, "requests go on here to their end, and are not counted");
+        }
+        self.end().await;
+        logs.pins.let_go();
+        logs.conversations.let_go();
+        heir.release();
+        let left = gateway.drain(drain.saturating_sub(began.elapsed())).await;
+        if left > 0 {
+            tracing::warn!(left, "requests were cut off at the end of the drain");
+        }
+    }
+
+    /// Hands over what was learnt, and ends everything but the requests that still run.
+    async fn end(self) {
         self.running.stop(Duration::from_secs(3)).await;
         self.stop.send_replace(true);
+        if let Some(admin) = self.admin {
+            admin.abort();
+        }
         for mut task in self.tasks {
             if tokio::time::timeout(Duration::from_secs(3), &mut task).await.is_err() {
                 task.abort();
@@ -187,7 +276,11 @@ fn look_beside(control: Arc<Control>, mut stopped: watch::Receiver<bool>) -> Res
     looks.context("starting the control loop")
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener> {
+async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener> {
+    if let Some(listener) = inherited.take(address) {
+        listener.set_nonblocking(true)?;
+        return Ok(TcpListener::from_std(listener)?);
+    }
     TcpListener::bind(address).await.with_context(|| {
         format!("listening on {address}; is another process there? `listen` in coalmine.yaml names another")
     })
@@ -216,14 +309,15 @@ fn open_store(process: &Process) -> Result<Arc<dyn Store>> {
 }
 
 /// Pins of earlier runs, with the log that the new ones go to.
-fn open_pins(process: &Process, now: UnixMs) -> Result<Arc<MemoryPins>> {
+fn open_pins(process: &Process, now: UnixMs) -> Result<(Arc<MemoryPins>, Arc<LogOfPins>)> {
     let folder: &Path = &process.data_dir;
     let idle = process.limits.session_idle;
     let (log, records) =
         EmbeddedPins::open(folder, idle, now).with_context(|| format!("opening the pins in {}", folder.display()))?;
-    let pins = MemoryPins::new(PinLimits { idle, ..PinLimits::default() }, Arc::new(LogOfPins(Arc::new(log))));
+    let log = Arc::new(LogOfPins::new(log));
+    let pins = MemoryPins::new(PinLimits { idle, ..PinLimits::default() }, log.clone());
     pins.restore(records, now);
-    Ok(Arc::new(pins))
+    Ok((Arc::new(pins), log))
 }
 
 /// Conversations of earlier runs, with the log that the new ones go to.

@@ -23,7 +23,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch as told};
 use tokio::task::JoinHandle;
@@ -51,6 +51,8 @@ pub struct Gateway {
     pub(crate) pools: HashMap<ProviderName, Arc<Pool>>,
     pub(crate) drained: Notify,
     draining: AtomicBool,
+    /// In milliseconds.
+    linger: AtomicU64,
 }
 
 /// One key for each use of the site's secret.
@@ -104,6 +106,7 @@ impl Gateway {
             metrics,
             drained: Notify::new(),
             draining: AtomicBool::new(false),
+            linger: AtomicU64::new(0),
             config,
             clock,
             pins,
@@ -222,13 +225,26 @@ impl Gateway {
     /// Stops accepting, and waits until nothing is in flight or `limit` is over. Returns how many
     /// requests are left.
     pub async fn drain(&self, limit: Duration) -> u64 {
+        self.drain_lingering(limit, Duration::ZERO).await
+    }
+
+    /// The same, but connections that are idle stay open for `linger`: whoever asks something on one meanwhile is
+    /// answered, and told to close it.
+    pub async fn drain_lingering(&self, limit: Duration, linger: Duration) -> u64 {
+        self.linger.store(u64::try_from(linger.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
         self.draining.store(true, Ordering::Release);
         self.drained.notify_waiters();
         let until = Instant::now() + limit;
+        tokio::time::sleep(linger.min(limit)).await;
         while self.active() > 0 && Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.active()
+    }
+
+    /// How long connections stay open that are idle when the drain begins.
+    pub(crate) fn linger(&self) -> Duration {
+        Duration::from_millis(self.linger.load(Ordering::Acquire))
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::ports::Boxed;
 use crate::tls::Tls;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,10 +15,18 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+
+/// The most of a head that is kept, and of a body that is read at a time; beyond it a head is answered with 431.
+const HEAD_BYTES_MAX: usize = 128 << 10;
+/// The same of HTTP/2, with 32 bytes for each field (RFC 9113, section 6.5.2).
+const H2_HEAD_BYTES_MAX: u32 = 64 << 10;
+/// Requests at a time on one connection of HTTP/2.
+const STREAMS_MAX: u32 = 256;
 
 /// Answers what the gateway does not [own](Gateway::owns): the management API, health, metrics, pages.
 pub type Side =
@@ -95,16 +103,38 @@ async fn speak(gateway: Arc<Gateway>, stream: impl AsyncRead + AsyncWrite + Unpi
         if !gateway.is_draining() {
             notified.await;
         }
+        tokio::time::sleep(gateway.linger()).await;
     };
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(gateway.config.limits.head_time);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(1_000).keep_alive_interval(Duration::from_mins(1));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(gateway.config.limits.head_time)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(H2_HEAD_BYTES_MAX)
+        .keep_alive_interval(Duration::from_mins(1));
+    // what has not asked anything by then does not say which protocol it speaks, which only that tells
+    let asked = AtomicBool::new(false);
+    let silent = async {
+        tokio::time::sleep(gateway.config.limits.head_time).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
-    let service = service_fn(|request: Request<Incoming>| Box::pin(respond(gateway.clone(), side.clone(), request)));
+    let service = service_fn(|request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        Box::pin(respond(gateway.clone(), side.clone(), request))
+    });
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
+        () = silent => return,
         () = drained => {
             serving.as_mut().graceful_shutdown();
             serving.await
@@ -128,11 +158,16 @@ async fn respond(
     side: Side,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    if Gateway::owns(request.uri().path()) {
-        Ok(gateway.answer(request).await)
+    let one = request.version() == Version::HTTP_11;
+    let mut answer = if Gateway::owns(request.uri().path()) {
+        gateway.answer(request).await
     } else {
-        Ok(side(request).await.map(AnswerBody::Side))
+        side(request).await.map(AnswerBody::Side)
+    };
+    if one && gateway.is_draining() {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod client;
 mod faults;
+mod handover;
 mod keys;
 mod pins;
 mod plans;
@@ -35,6 +36,8 @@ enum Job {
     Keys(keys::Args),
     /// Plans from what a route has served, and a start that its plan refuses.
     Plans(plans::Args),
+    /// The listener handed to another process under load: nothing is lost.
+    Handover(handover::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
             Job::Sentinels(args) => sentinels::run(args).await,
             Job::Keys(args) => keys::run(args).await,
             Job::Plans(args) => plans::run(args).await,
+            Job::Handover(args) => handover::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })

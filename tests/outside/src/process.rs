@@ -49,9 +49,31 @@ impl Coalmine {
 
     /// Starts it again on the same folder and port.
     pub(crate) async fn spawn(&mut self) -> Result<()> {
+        self.spawn_with(&[]).await
+    }
+
+    /// Another process on the same folder, which takes the listener over from this one.
+    pub(crate) async fn succeed(&self) -> Result<Self> {
+        let mut heir = Self { binary: self.binary.clone(), folder: self.folder.clone(), port: self.port, child: None };
+        heir.spawn_with(&["--take-over"]).await?;
+        Ok(heir)
+    }
+
+    /// Waits until it ends by itself, with success.
+    pub(crate) async fn wait(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { bail!("it does not run") };
+        let status = tokio::task::spawn_blocking(move || child.wait()).await??;
+        if !status.success() {
+            bail!("coalmine ended with {status}; see {}", self.folder.join("coalmine.log").display());
+        }
+        Ok(())
+    }
+
+    async fn spawn_with(&mut self, more: &[&str]) -> Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("coalmine.log"))?;
         let child = Command::new(&self.binary)
             .args(["serve", "--config", "coalmine.yaml"])
+            .args(more)
             .current_dir(&self.folder)
             .env("COALMINE_LOG", std::env::var("COALMINE_LOG").unwrap_or_else(|_| "warn".to_owned()))
             .env("COALMINE_TOKEN", TOKEN)

@@ -106,6 +106,11 @@ pub struct ServeArgs {
     /// The configuration file.
     #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
     pub config: PathBuf,
+    /// Take the listener over from the process that serves from the same `data_dir`, without a connection lost:
+    /// connections wait while it finishes what it was asked and lets go of store and logs, five seconds at most; what
+    /// still streams then goes on there to its end.
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// `coalmine demo`.

@@ -1,5 +1,6 @@
 //! The walls between the crates, bridged: each adapter is one crate's port over another's type.
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use coalmine_control::Control;
 use coalmine_control::clock::Clock;
@@ -117,27 +118,56 @@ impl TallySink for Takes {
     }
 }
 
-/// The embedded pin log, as the gateway writes it.
+/// The embedded pin log, as the gateway writes it, until another process has it.
 #[derive(Debug)]
-pub(super) struct LogOfPins(pub(super) Arc<EmbeddedPins>);
+pub(super) struct LogOfPins(ArcSwapOption<EmbeddedPins>);
 
-impl PinLog for LogOfPins {
-    fn append(&self, records: &[PinRecord]) -> Result<(), PinError> {
-        self.0.append(records).map_err(|error| PinError(error.to_string()))
+/// Another process goes on with the logs.
+fn gone() -> PinError {
+    PinError("another process has taken the logs over".to_owned())
+}
+
+impl LogOfPins {
+    pub(super) fn new(log: EmbeddedPins) -> Self {
+        Self(ArcSwapOption::from_pointee(log))
     }
 
-    fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
-        Box::pin(async move { self.0.sync().await.map_err(|error| PinError(error.to_string())) })
+    /// Lets go of it: nothing more is written, and its lock is free.
+    pub(super) fn let_go(&self) {
+        self.0.store(None);
     }
 }
 
-/// The log of conversations, as the gateway writes it.
+impl PinLog for LogOfPins {
+    fn append(&self, records: &[PinRecord]) -> Result<(), PinError> {
+        let log = self.0.load();
+        log.as_ref().ok_or_else(gone)?.append(records).map_err(|error| PinError(error.to_string()))
+    }
+
+    fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
+        let log = self.0.load_full().ok_or_else(gone);
+        Box::pin(async move { log?.sync().await.map_err(|error| PinError(error.to_string())) })
+    }
+}
+
+/// The log of conversations, likewise.
 #[derive(Debug)]
-pub(super) struct LogOfConversations(pub(super) ConversationLog);
+pub(super) struct LogOfConversations(ArcSwapOption<ConversationLog>);
+
+impl LogOfConversations {
+    pub(super) fn new(log: ConversationLog) -> Self {
+        Self(ArcSwapOption::from_pointee(log))
+    }
+
+    pub(super) fn let_go(&self) {
+        self.0.store(None);
+    }
+}
 
 impl FollowLog for LogOfConversations {
     fn append(&self, followed: &[Followed]) -> Result<(), PinError> {
-        self.0.append(followed).map_err(|error| PinError(error.to_string()))
+        let log = self.0.load();
+        log.as_ref().ok_or_else(gone)?.append(followed).map_err(|error| PinError(error.to_string()))
     }
 }
 

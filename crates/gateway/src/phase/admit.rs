@@ -99,9 +99,6 @@ pub(crate) fn is_ours(path: &str) -> bool {
 /// Admits a request, or says why not.
 pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Result<Admitted, Refusal> {
     let (parts, body) = request.into_parts();
-    if gateway.is_draining() {
-        return Err(Refusal::new(Problem::Overloaded, "this gateway is shutting down; try again").retry_after(1));
-    }
     let caller = identify_caller(gateway, &parts)?;
     if parts.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         let message = "this gateway carries no websockets yet; ask over HTTP, or connect to the provider itself";
@@ -117,6 +114,10 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Resu
         (&Method::POST, "/feedback") => Surface::Feedback,
         _ => Surface::Other,
     };
+    match surface {
+        Surface::Turn | Surface::Beside | Surface::Feedback => must_be_plain(&parts.headers)?,
+        Surface::Models | Surface::Other => {}
+    }
     let dialect = dialect(parts.uri.path(), &parts.headers);
     let session = session.map(str::to_owned);
     let mut path = rest.to_owned();
@@ -188,6 +189,17 @@ fn permit(
     }
 }
 
+/// What is packed cannot be read, and is not unpacked: nobody knows how large it is inside.
+fn must_be_plain(headers: &HeaderMap) -> Result<(), Refusal> {
+    let packed = headers.get(header::CONTENT_ENCODING).filter(|how| !how.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let Some(how) = packed else { return Ok(()) };
+    let how: String = String::from_utf8_lossy(how.as_bytes()).chars().take(40).collect();
+    Err(Refusal::new(
+        Problem::PackedBody,
+        format!("the request body is packed ({how}); send it without content-encoding"),
+    ))
+}
+
 /// Reads the body, which most often is there in one piece and is then not copied.
 async fn read(gateway: &Gateway, body: Incoming) -> Result<Bytes, Refusal> {
     let max = gateway.config.limits.body;
@@ -201,7 +213,7 @@ async fn read(gateway: &Gateway, body: Incoming) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
-    let late = || Refusal::new(Problem::BadRequest, "the request body did not come in time");
+    let late = || Refusal::new(Problem::LateBody, "the request body did not come in time");
     match tokio::time::timeout(gateway.config.limits.body_time, collect(Limited::new(body, max))).await {
         Err(_elapsed) => Err(late()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),

@@ -221,33 +221,32 @@ async fn who_asks_for_thinking_waits_longer() {
         r#""chat_template_kwargs":{"enable_thinking":true}"#,
     ];
     let plain = [r#""reasoning_effort":"none""#, r#""thinking":{"type":"disabled"}"#, r#""user":"u""#];
-    // a thinker is answered once a request that does not think has had its time
+    // a thinker is answered once a request that does not think, and began later, has had its time
     let (gate, silent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let short = |config: &mut Config| {
+        config.providers.get_mut(&ProviderName::from("one")).unwrap().timeouts.first_byte = SHORT;
+    };
     let thought = [vec![Step::Wait(gate.clone())], ok("thought")].concat();
-    let scripts = (0..4).flat_map(|_| [thought.clone(), vec![Step::UntilClosed(silent.clone())]]).collect();
-    let (world, _third) = world(scripts, vec![], vec![], |config| {
-        config.providers.get_mut(&ProviderName::from("one")).unwrap().timeouts.first_byte = Duration::ZERO;
-    })
-    .await;
-    serve(&world, version("one", "model-s")).await;
-    let post = |body: String| world.client.request(world.request("/v1/chat/completions", &[], body));
-    for (thinking, plain) in thinking.into_iter().zip(plain) {
-        let thinker = tokio::spawn(post(with(thinking)));
-        soon("the thinker upstream", world.stable.arrived.notified()).await;
-        assert_eq!(soon("an answer", post(with(plain))).await.unwrap().status(), 504, "{plain}");
-        world.stable.arrived.notified().await;
+    let (thinkers, _third) = world(vec![thought], vec![], vec![], short).await;
+    let (others, _third) = world(vec![vec![Step::UntilClosed(silent)]], vec![], vec![], short).await;
+    serve(&thinkers, version("one", "model-s")).await;
+    serve(&others, version("one", "model-s")).await;
+    let ask = async |thinking: String, plain: String| {
+        let thinker = thinkers.client.request(thinkers.request("/v1/chat/completions", &[], thinking));
+        let thinker = tokio::spawn(thinker);
+        soon("the thinker upstream", thinkers.stable.arrived.notified()).await;
+        let plain = others.client.request(others.request("/v1/chat/completions", &[], plain));
+        let plain = soon("an answer", plain).await.unwrap().status();
         gate.notify_one();
-        assert_eq!(soon("the thought", thinker).await.unwrap().unwrap().status(), 200, "{thinking}");
+        (soon("the thought", thinker).await.unwrap().unwrap().status().as_u16(), plain.as_u16())
+    };
+    for (thinking, plain) in thinking.into_iter().zip(plain) {
+        assert_eq!(ask(with(thinking), with(plain)).await, (200, 504), "{thinking}, {plain}");
     }
     let mut thinker = version("one", "model-s");
     thinker.params.insert("reasoning_effort".to_owned(), JsonText("\"high\"".to_owned()));
-    serve_as(&world, 2, thinker).await;
-    let thinker = tokio::spawn(post(ASK.to_owned()));
-    soon("the thinker upstream", world.stable.arrived.notified()).await;
-    serve_as(&world, 3, version("one", "model-s")).await;
-    assert_eq!(soon("an answer", post(ASK.to_owned())).await.unwrap().status(), 504);
-    gate.notify_one();
-    assert_eq!(soon("the thought", thinker).await.unwrap().unwrap().status(), 200, "the version asks for it");
+    serve_as(&thinkers, 2, thinker).await;
+    assert_eq!(ask(ASK.to_owned(), ASK.to_owned()).await, (200, 504), "the version asks for it");
 }
 
 /// A stream that has begun and says nothing is over at the same bound; pings do not keep it alive.

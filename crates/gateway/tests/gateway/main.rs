@@ -5,6 +5,7 @@ mod blame;
 mod cancel;
 mod chain;
 mod control;
+mod hostile;
 mod messages;
 mod probe;
 mod quotas;

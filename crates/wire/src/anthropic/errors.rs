@@ -13,7 +13,7 @@ pub fn status(problem: Problem) -> u16 {
 #[must_use]
 pub fn kind(problem: Problem) -> &'static str {
     match problem {
-        Problem::BadRequest => "invalid_request_error",
+        Problem::BadRequest | Problem::PackedBody => "invalid_request_error",
         Problem::BadKey => "authentication_error",
         Problem::Forbidden => "permission_error",
         Problem::NoRoute => "not_found_error",
@@ -21,7 +21,7 @@ pub fn kind(problem: Problem) -> &'static str {
         Problem::RateLimited | Problem::QuotaSpent => "rate_limit_error",
         Problem::Internal | Problem::BadUpstream => "api_error",
         Problem::Overloaded => "overloaded_error",
-        Problem::UpstreamTimeout => "timeout_error",
+        Problem::LateBody | Problem::UpstreamTimeout => "timeout_error",
     }
 }
 

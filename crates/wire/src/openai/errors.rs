@@ -13,8 +13,12 @@ pub enum Problem {
     Forbidden,
     /// 404: no route of this name, and no default.
     NoRoute,
+    /// 408: the body did not come in time.
+    LateBody,
     /// 413: the body is longer than the gateway takes.
     TooLarge,
+    /// 415: the body is packed.
+    PackedBody,
     /// 429: this gateway's own limit.
     RateLimited,
     /// 429: the money of this day or month is spent; it does not help to try again soon.
@@ -38,7 +42,9 @@ impl Problem {
             Self::BadKey => 401,
             Self::Forbidden => 403,
             Self::NoRoute => 404,
+            Self::LateBody => 408,
             Self::TooLarge => 413,
+            Self::PackedBody => 415,
             Self::RateLimited | Self::QuotaSpent => 429,
             Self::Internal => 500,
             Self::BadUpstream => 502,
@@ -55,6 +61,8 @@ impl Problem {
             Self::BadKey => ("invalid_request_error", Some("invalid_api_key")),
             Self::Forbidden => ("permission_error", Some("key_not_allowed")),
             Self::NoRoute => ("invalid_request_error", Some("model_not_found")),
+            Self::LateBody => ("invalid_request_error", Some("request_timeout")),
+            Self::PackedBody => ("invalid_request_error", Some("unsupported_media_type")),
             Self::TooLarge => ("invalid_request_error", Some("request_too_large")),
             Self::RateLimited => ("rate_limit_error", Some("rate_limit_exceeded")),
             Self::QuotaSpent => ("insufficient_quota", Some("insufficient_quota")),

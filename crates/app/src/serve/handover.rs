@@ -1,0 +1,185 @@
+//! The listener, handed from one process to the next without a connection lost: the new process asks for the sockets
+//! over a Unix socket in the data folder, and gets them with `SCM_RIGHTS` (unix(7)). Both then hold the same sockets, so
+//! a connection that comes while nobody accepts waits in the kernel's queue.
+//!
+//! | the old process | the new one |
+//! |---|---|
+//! | serves, and listens at `handover.sock` | reads its configuration; what is wrong ends it here |
+//! | sends its sockets | has them, and waits |
+//! | accepts no more; what it has been asked is answered, new requests on open connections too | |
+//! | after [`PATIENCE`] at most: writes down what was learnt, lets go of store and logs, and says so | |
+//! | finishes what still streams, and ends | opens store and logs, accepts |
+//!
+//! Store, pins and conversations have one owner at a time.
+
+use anyhow::{Context, Result, bail};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixListener;
+
+/// How long requests may take before the new process begins: it opens the store when they are over, or at the latest
+/// then. What streams for longer is finished by the old one, and not counted.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// So long connections that are idle stay open: whoever uses one then is answered, and told to close it.
+pub(super) const LINGER: Duration = Duration::from_millis(500);
+/// The listener and that of the management API.
+const SOCKETS_MAX: usize = 2;
+/// What is said with the sockets, and when store and logs are let go of.
+const HERE: &[u8; 1] = b"L";
+const RELEASED: &[u8; 1] = b"R";
+
+/// The sockets of an earlier process.
+#[derive(Debug, Default)]
+pub(super) struct Inherited(Vec<TcpListener>);
+
+impl Inherited {
+    /// The one at this address.
+    pub(super) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let at = self.0.iter().position(|listener| listener.local_addr().is_ok_and(|own| own == address))?;
+        Some(self.0.swap_remove(at))
+    }
+}
+
+/// Where a process waits for the one that takes over.
+#[derive(Debug)]
+pub(super) struct Offer {
+    door: UnixListener,
+    sockets: Vec<OwnedFd>,
+}
+
+/// The process that takes over.
+#[derive(Debug)]
+pub(super) struct Heir(UnixStream);
+
+fn door(folder: &Path) -> PathBuf {
+    folder.join("handover.sock")
+}
+
+impl Offer {
+    /// Opens the door, to processes of the same user.
+    pub(super) fn open(folder: &Path, sockets: Vec<OwnedFd>) -> Result<Self> {
+        let path = door(folder);
+        match std::fs::remove_file(&path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("removing {}", path.display())),
+        }
+        let door = UnixListener::bind(&path).with_context(|| format!("listening at {}", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self { door, sockets })
+    }
+
+    /// Waits for an heir, and gives it the sockets.
+    pub(super) async fn taken(&self) -> Heir {
+        loop {
+            match self.next().await {
+                Ok(heir) => return heir,
+                Err(error) => tracing::warn!(error = %format!("{error:#}"), "the listener was not handed over"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn next(&self) -> Result<Heir> {
+        let (stream, _) = self.door.accept().await?;
+        if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
+            bail!("a process of another user asked for it");
+        }
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        let sockets: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
+            bail!("there are more sockets than can be sent");
+        }
+        sendmsg(&stream, &[IoSlice::new(HERE)], &mut control, SendFlags::NOSIGNAL)?;
+        Ok(Heir(stream))
+    }
+}
+
+impl Heir {
+    /// Store and logs are the heir's from now on.
+    pub(super) fn release(mut self) {
+        if let Err(error) = self.0.write_all(RELEASED) {
+            tracing::error!(%error, "the process that took over is gone; start another");
+        }
+    }
+}
+
+/// Takes the sockets of the process that serves from this folder, and waits until it has let go of store and logs.
+///
+/// # Errors
+/// When none is there, or it does not answer.
+pub(super) async fn take(folder: &Path) -> Result<Inherited> {
+    let path = door(folder);
+    tokio::task::spawn_blocking(move || {
+        let stream = UnixStream::connect(&path).with_context(|| {
+            format!("no process hands over at {}; start without `--take-over` where none is running", path.display())
+        })?;
+        let inherited = receive(&stream)?;
+        tracing::info!(sockets = inherited.0.len(), "the listener is taken over; waiting for store and logs");
+        let mut said = [0; 1];
+        // a process that died has let go as well
+        let _ = (&stream).read(&mut said);
+        Ok(inherited)
+    })
+    .await?
+}
+
+fn receive(stream: &UnixStream) -> Result<Inherited> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut said = [0; 1];
+    let got = recvmsg(stream, &mut [IoSliceMut::new(&mut said)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    if got.bytes == 0 || &said != HERE {
+        bail!("the process that serves gave no socket; see its log");
+    }
+    let mut listeners = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(sockets) = message {
+            listeners.extend(sockets.map(TcpListener::from));
+        }
+    }
+    Ok(Inherited(listeners))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_goes_over_and_connections_wait_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let offer = Offer::open(folder.path(), vec![listener.as_fd().try_clone_to_owned().unwrap()]).unwrap();
+        let path = folder.path().to_owned();
+        let heir = tokio::spawn(async move { take(&path).await });
+        let taken = offer.taken().await;
+        drop((listener, offer));
+        let _waits = std::net::TcpStream::connect(address).unwrap();
+        taken.release();
+        let mut inherited = heir.await.unwrap().unwrap();
+        assert!(inherited.take("127.0.0.1:1".parse().unwrap()).is_none(), "an address that was not served");
+        inherited.take(address).unwrap().accept().unwrap();
+        assert!(inherited.take(address).is_none());
+    }
+
+    #[tokio::test]
+    async fn without_a_process_there_is_nothing_to_take() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = take(folder.path()).await.unwrap_err().to_string();
+        assert!(error.contains("start without `--take-over`"), "{error}");
+    }
+}

@@ -1,0 +1,279 @@
+//! Hostile clients and upstreams, on the real listener: all of it is bounded, and answered where anybody listens.
+
+use crate::support::*;
+use coalmine_core::tally::{Cause, Ending};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// A bound of time that is waited for.
+const SHORT: Duration = Duration::from_millis(100);
+
+/// Writes, and reads until the gateway closes.
+async fn say(world: &World, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let mut said = Vec::new();
+    soon("the gateway closes", async {
+        tokio::join!(
+            async {
+                // the gateway may close before it has all
+                let _ = write.write_all(bytes).await;
+            },
+            async {
+                let _ = read.read_to_end(&mut said).await;
+            }
+        )
+    })
+    .await;
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+async fn impatient() -> World {
+    let world = World::with(vec![ok("s")], vec![], |config| {
+        config.limits.head_time = SHORT;
+        config.limits.body_time = SHORT;
+    })
+    .await;
+    world.release(0).await;
+    world
+}
+
+/// A client that says nothing, half of a head, or half of what tells one protocol from the other.
+#[tokio::test]
+async fn a_head_that_does_not_come_ends_the_connection() {
+    let world = impatient().await;
+    for half in ["", "PRI * HT", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+        let said = say(&world, half.as_bytes()).await;
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{half:?}: {said}");
+    }
+    assert_eq!(world.chat("s-1", ASK).await.status, 200, "others are served");
+}
+
+/// A body that does not come is told in the caller's own format.
+#[tokio::test]
+async fn a_body_that_does_not_come_is_told() {
+    let world = impatient().await;
+    for (path, kind) in [("/v1/chat/completions", "request_timeout"), ("/v1/messages", "timeout_error")] {
+        let said =
+            say(&world, format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{{").as_bytes()).await;
+        assert!(said.starts_with("HTTP/1.1 408") && said.contains(kind), "{said}");
+    }
+    assert_eq!(world.stable.count(), 0);
+}
+
+/// Too many headers, or too long ones.
+#[tokio::test]
+async fn a_flood_of_headers_is_431() {
+    let world = World::new(vec![ok("s")], vec![]).await;
+    world.release(0).await;
+    let many: String = (0..1_000).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let long = format!("x: {}\r\n", "y".repeat(1 << 20));
+    for headers in [many, long] {
+        let said = say(&world, format!("GET /v1/models HTTP/1.1\r\nhost: x\r\n{headers}\r\n").as_bytes()).await;
+        assert!(said.starts_with("HTTP/1.1 431"), "{said}");
+    }
+}
+
+/// A body without a declared end is read to the bound and no further.
+#[tokio::test]
+async fn a_body_without_end_is_413() {
+    let world = World::with(vec![ok("s")], vec![], |config| config.limits.body = 100_000).await;
+    world.release(0).await;
+    for (path, code) in
+        [("/v1/chat/completions", r#""code":"request_too_large""#), ("/v1/messages", r#""type":"request_too_large""#)]
+    {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let piece = chunk(vec![b' '; 10_000]);
+        let (mut read, mut write) = stream.split();
+        let mut said = Vec::new();
+        let mut sent = 0_u64;
+        soon("the gateway has enough", async {
+            let endless = async {
+                while write.write_all(&piece).await.is_ok() {
+                    sent += 1;
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                () = endless => {}
+                _ = read.read_to_end(&mut said) => {}
+            }
+        })
+        .await;
+        let _ = tokio::time::timeout(PATIENCE, read.read_to_end(&mut said)).await;
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.starts_with("HTTP/1.1 413") && said.contains(code), "after {sent} pieces: {said}");
+    }
+    assert_eq!(world.stable.count(), 0);
+}
+
+/// A body that is packed is not unpacked, whatever is in it.
+#[tokio::test]
+async fn a_packed_request_is_415() {
+    let world = World::new(vec![ok("s")], vec![]).await;
+    world.release(0).await;
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        let request = world.request(path, &[("content-encoding", "gzip")], vec![0x1f, 0x8b, 8, 0]);
+        let answer = Answer::of(world.send(request).await).await;
+        assert_eq!((answer.status, answer.json()["error"]["message"].as_str().unwrap().contains("gzip")), (415, true));
+    }
+    let plain = world.request("/v1/chat/completions", &[("content-encoding", "identity")], ASK);
+    assert_eq!(world.send(plain).await.status(), 200);
+}
+
+/// What an upstream packs is passed as it is: a bomb goes off nowhere here.
+#[tokio::test]
+async fn a_bomb_from_upstream_is_not_unpacked() {
+    let bomb = "\u{1}".repeat(10_000);
+    let world = World::new(vec![json_answer(200, "content-encoding: gzip\r\n", &bomb)], vec![]).await;
+    world.release(0).await;
+    let answer = world.chat("s-1", ASK).await;
+    assert_eq!((answer.header("content-encoding"), answer.text().len()), ("gzip", bomb.len()));
+}
+
+/// No SSE, half of it, a line without an end: passed on, and no more of it is kept than the bound.
+#[tokio::test]
+async fn a_malformed_stream_is_passed_and_is_a_failure() {
+    let line = "data: ".to_owned() + &"x".repeat(3 << 20);
+    for body in ["data: {\"choices\":[\n\n", "\u{0}\u{1}\u{2}", &line, ""] {
+        let mut script = vec![write(STREAM_HEAD)];
+        if !body.is_empty() {
+            script.push(write(chunk(body)));
+        }
+        script.push(write(STREAM_END));
+        let world = World::new(vec![script], vec![]).await;
+        world.release(0).await;
+        assert_eq!(world.chat("s-1", ASK_STREAM).await.text().len(), body.len());
+        let Ending::Failed(_) = world.turns(1).await[0].outcome.ending else { panic!("it answered: {}", body.len()) };
+    }
+}
+
+/// An upstream that never ends, and one that floods: over at `total_timeout`.
+#[tokio::test]
+async fn an_answer_without_end_ends_at_the_total() {
+    let world = World::with(vec![], vec![], |config| {
+        for provider in config.providers.values_mut() {
+            provider.timeouts.total = SHORT * 3;
+            let flood = flood();
+            provider.upstreams[0].url = format!("http://{flood}/v1");
+        }
+    })
+    .await;
+    world.release(0).await;
+    let answer = world.chat("s-1", ASK_STREAM).await;
+    assert!(answer.body.is_err(), "cut off");
+    assert_eq!(world.turns(1).await[0].outcome.ending, Ending::Failed(Cause::Broken));
+}
+
+/// An upstream that writes content as fast as it is taken, for ever.
+fn flood() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = [0; 4_096];
+        let _ = stream.read(&mut asked);
+        let piece = chunk(delta("more"));
+        let mut open = stream.write_all(STREAM_HEAD.as_bytes()).is_ok();
+        while open {
+            open = stream.write_all(&piece).is_ok();
+        }
+    });
+    address
+}
+
+/// Headers without end from upstream are no answer.
+#[tokio::test]
+async fn gigantic_headers_from_upstream_are_a_failure() {
+    let long = format!("x: {}\r\n", "y".repeat(1 << 20));
+    let many: String = (0..1_000).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let world = World::new([long, many].map(|headers| json_answer(200, &headers, "{}")).into(), vec![]).await;
+    world.release(0).await;
+    for _ in 0..2 {
+        assert_eq!(world.chat("s-1", ASK).await.status, 502);
+    }
+    for turn in world.turns(2).await {
+        let Ending::Failed(Cause::Malformed | Cause::Broken) = turn.outcome.ending else { panic!("{turn:?}") };
+    }
+}
+
+/// Frames of HTTP/2, written by hand.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    out.extend([kind, flags]);
+    out.extend(stream.to_be_bytes());
+    out.extend(payload);
+    out
+}
+
+/// `POST /v1/chat/completions`, by RFC 7541: indexed and literal fields.
+fn h2_head() -> Vec<u8> {
+    let mut block = vec![0x83, 0x86, 0x04, 20];
+    block.extend(b"/v1/chat/completions");
+    block.extend([0x01, 1, b'x']);
+    block
+}
+
+/// Streams that are opened and reset as fast as can be (CVE-2023-44487): the connection is ended.
+#[tokio::test]
+async fn a_rapid_reset_ends_the_connection() {
+    let closed = Arc::new(Notify::new());
+    let world = World::new(vec![vec![Step::UntilClosed(closed)]], vec![]).await;
+    world.release(0).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    for n in 0..5_000 {
+        bytes.extend(frame(1, 0x4, 2 * n + 1, &h2_head()));
+        bytes.extend(frame(3, 0, 2 * n + 1, &8_u32.to_be_bytes()));
+    }
+    let (mut read, mut write) = stream.split();
+    let mut said = Vec::new();
+    soon("the gateway closes", async {
+        tokio::join!(
+            async {
+                let _ = write.write_all(&bytes).await;
+            },
+            async {
+                let _ = read.read_to_end(&mut said).await;
+            }
+        )
+    })
+    .await;
+    let goaway = said.windows(4).any(|window| window[0] == 7 && window[1] == 0 && window[2] == 0);
+    assert!(goaway, "the connection was ended with a reason");
+    assert_eq!(world.gateway.active(), 0);
+}
+
+/// More streams at a time than are allowed are refused, one by one.
+#[tokio::test]
+async fn streams_at_a_time_are_bounded() {
+    let closed = Arc::new(Notify::new());
+    let world = World::new(vec![vec![Step::UntilClosed(closed)]], vec![]).await;
+    world.release(0).await;
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    for n in 0..400 {
+        bytes.extend(frame(1, 0x4, 2 * n + 1, &h2_head()));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    // RST_STREAM with REFUSED_STREAM (7)
+    let refused = [&[0_u8, 0, 4, 3, 0][..]].concat();
+    let mut said = Vec::new();
+    soon("a stream is refused", async {
+        let mut piece = [0; 4_096];
+        while !said.windows(5).any(|window| window == refused) {
+            let n = stream.read(&mut piece).await.unwrap();
+            assert!(n > 0, "the connection was closed instead");
+            said.extend_from_slice(&piece[..n]);
+        }
+    })
+    .await;
+}

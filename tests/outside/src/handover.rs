@@ -1,0 +1,157 @@
+//! The listener handed to another process under load: no connection and no request is lost, no stream is cut, and
+//! sessions stay where they are.
+
+use crate::client::Http;
+use crate::process::{Coalmine, free_port};
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use clap::Args as ClapArgs;
+use futures_util::StreamExt;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// Arguments of `outside handover`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// The binary under test.
+    #[arg(long, default_value = "target/release/coalmine")]
+    bin: PathBuf,
+}
+
+/// Pieces of a stream, and the pause before each.
+const PIECES: usize = 45;
+const PAUSE: Duration = Duration::from_millis(200);
+const CLIENTS: usize = 12;
+
+#[derive(Default)]
+struct Tally {
+    answered: AtomicU64,
+    slowest_ms: AtomicU64,
+    over: AtomicBool,
+}
+
+/// Runs it; fails when anything was lost.
+#[expect(clippy::print_stdout, reason = "the report is the product of this command")]
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+    let provider = slow_provider().await?;
+    let folder = tempfile::tempdir()?;
+    let (port, admin) = (free_port()?, free_port()?);
+    let config = format!(
+        "listen: 127.0.0.1:{port}\nadmin_listen: 127.0.0.1:{admin}\nstore: sqlite:coalmine.db\nproviders:\n  one: {{ kind: openai, base_url: \"http://127.0.0.1:{provider}/v1\" }}\nroutes:\n  r: {{ stable: {{ model: one/m }} }}\n"
+    );
+    let mut old = Coalmine::start(&binary, folder.path(), admin, &config).await?;
+    let tally = Arc::new(Tally::default());
+    let clients: Vec<_> = (0..CLIENTS).map(|n| tokio::spawn(ask_for_ever(port, n, Arc::clone(&tally)))).collect();
+    let stream = tokio::spawn(stream(port));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    let new = old.succeed().await?;
+    let before = tally.answered.load(Ordering::SeqCst);
+    let pieces = stream.await??;
+    old.wait().await?;
+    let ended = began.elapsed();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    tally.over.store(true, Ordering::SeqCst);
+    for client in clients {
+        client.await?.context("a request was lost")?;
+    }
+    let answered = tally.answered.load(Ordering::SeqCst);
+    ensure!(pieces == PIECES, "the stream that began on the old process had {pieces} of {PIECES} pieces");
+    ensure!(answered > before, "the new process answered nothing");
+    ensure!(new.app().send(Method::GET, "/readyz", &[], None).await?.status.is_success(), "its API does not answer");
+    println!(
+        "ok      {answered} requests of {CLIENTS} clients, none lost; the slowest request took {} ms, the old process ended after {:.1} s with its stream whole",
+        tally.slowest_ms.load(Ordering::SeqCst),
+        ended.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// One after the other; half of the clients on connections that they keep, half on a new one each time.
+async fn ask_for_ever(port: u16, n: usize, tally: Arc<Tally>) -> Result<()> {
+    let mut http = Http::new(format!("http://127.0.0.1:{port}"));
+    let session = format!("s-{n}");
+    let body = json!({"model": "r", "messages": [{"role": "user", "content": "hello"}]});
+    while !tally.over.load(Ordering::SeqCst) {
+        if n.is_multiple_of(2) {
+            http = Http::new(format!("http://127.0.0.1:{port}"));
+        }
+        let began = Instant::now();
+        let answer =
+            http.send(Method::POST, "/v1/chat/completions", &[("x-session-id", &session)], Some(&body)).await?;
+        ensure!(answer.status.is_success(), "{}", answer.status);
+        tally.slowest_ms.fetch_max(u64::try_from(began.elapsed().as_millis())?, Ordering::SeqCst);
+        tally.answered.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+/// Reads a stream to its end, and counts what came.
+async fn stream(port: u16) -> Result<usize> {
+    let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let body = json!({"model": "r", "stream": true, "messages": [{"role": "user", "content": "hello"}]}).to_string();
+    let request = Request::post(format!("http://127.0.0.1:{port}/v1/chat/completions"))
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))?;
+    let whole = client.request(request).await?.into_body().collect().await.context("the stream was cut")?.to_bytes();
+    Ok(String::from_utf8_lossy(&whole).matches("piece").count())
+}
+
+/// Answers after a pause; a stream piece by piece.
+async fn slow_provider() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let _ = socket.set_nodelay(true);
+            tokio::spawn(async move {
+                let served = hyper::server::conn::http1::Builder::new();
+                let _ = served.serve_connection(TokioIo::new(socket), service_fn(answer)).await;
+            });
+        }
+    });
+    Ok(port)
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, Infallible> {
+    let asked = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let asked: Value = serde_json::from_slice(&asked).unwrap_or_default();
+    if asked["stream"] == true {
+        let event = |delta: Value, finish: Value| {
+            let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+            format!(
+                "data: {}\n\n",
+                json!({"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]})
+            )
+        };
+        let pieces = futures_util::stream::iter(0..PIECES).then(move |_| async move {
+            tokio::time::sleep(PAUSE).await;
+            event(json!({"content": "piece "}), Value::Null)
+        });
+        let end = event(json!({}), json!("stop")) + "data: [DONE]\n\n";
+        let events = pieces.chain(futures_util::stream::once(std::future::ready(end)));
+        let body = StreamBody::new(events.map(|text| Ok(Frame::data(Bytes::from(text)))));
+        let mut response = Response::new(body.boxed_unsync());
+        response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/event-stream"));
+        return Ok(response);
+    }
+    tokio::time::sleep(PAUSE / 2).await;
+    let said = json!({"id": "c", "object": "chat.completion", "created": 0, "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "hello"}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}});
+    let mut response = Response::new(Full::new(Bytes::from(said.to_string())).boxed_unsync());
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    Ok(response)
+}
