@@ -83,6 +83,7 @@ impl Control {
         };
         control.load_all().await?;
         control.load_keys().await?;
+        control.read_revocations().await;
         control.load_ceiling().await?;
         let routes: Vec<RouteName> = control.known().routes.keys().cloned().collect();
         for route in &routes {

@@ -147,7 +147,7 @@ impl Control {
     ///
     /// # Errors
     /// When the key is unknown. A store that does not answer is no error: the commit is pending then, and
-    /// the loop goes on trying while this process lives.
+    /// the loop goes on trying, after a restart too.
     pub async fn revoke_key(&self, name: &KeyName, by: Actor) -> Result<(Key, Commit), ControlError> {
         let now = self.clock.now();
         let revoked = {
@@ -162,6 +162,10 @@ impl Control {
             key
         };
         tracing::info!(key = %name, %by, "a client key was revoked");
+        // before the store, which may be away for longer than this process lives
+        if let Err(error) = self.ports.brake.keep_revocation(name, &Revocation { at: now, by }).await {
+            tracing::warn!(key = %name, %error, "the revocation holds, and a restart before it is written would forget it");
+        }
         let commit = match self.write_revocation(name).await {
             Ok(()) => Commit::Done,
             Err(error) => Commit::Pending { why: chain(&error) },
@@ -243,6 +247,35 @@ impl Control {
         changed.collect()
     }
 
+    /// What an earlier process could not write: those keys are refused from the start.
+    pub(crate) async fn read_revocations(&self) {
+        let kept = match self.ports.brake.revocations().await {
+            Ok(kept) => kept,
+            Err(error) => return tracing::warn!(%error, "revocations of an earlier process cannot be read"),
+        };
+        for (name, end) in kept {
+            let open = {
+                let mut known = self.known();
+                let open = known.keys.keys.get(&name).is_some_and(|key| key.revoked.is_none());
+                if open {
+                    known.keys.revoking.insert(name.clone(), end);
+                    self.tell_keys(&mut known, self.clock.now());
+                }
+                open
+            };
+            if !open {
+                self.forget_revocation(&name).await;
+            }
+        }
+    }
+
+    async fn forget_revocation(&self, name: &KeyName) {
+        if let Err(error) = self.ports.brake.drop_revocation(name).await {
+            // found again at the next start, and dropped then
+            tracing::debug!(key = %name, %error, "the note of a revocation is still there");
+        }
+    }
+
     /// Writes the revocations that wait for the store.
     pub(crate) async fn retry_revocations(&self) {
         let waiting: Vec<KeyName> = self.known().keys.revoking.keys().cloned().collect();
@@ -264,9 +297,12 @@ impl Control {
             let call = self.store.update_key(&self.settings.tenant, expected, &revoked);
             match self.ask("revoking a key", call).await {
                 Ok(()) => {
-                    let mut known = self.known();
-                    known.keys.keys.insert(name.clone(), revoked);
-                    known.keys.revoking.remove(name);
+                    {
+                        let mut known = self.known();
+                        known.keys.keys.insert(name.clone(), revoked);
+                        known.keys.revoking.remove(name);
+                    }
+                    self.forget_revocation(name).await;
                     return Ok(());
                 }
                 Err(StoreError::KeyChanged { .. }) => self.load_keys().await?,

@@ -2,7 +2,8 @@
 //! randomness by itself.
 
 use async_trait::async_trait;
-use coalmine_core::id::{Actor, ReleaseId};
+use coalmine_core::id::{Actor, KeyName, ReleaseId};
+use coalmine_core::key::Revocation;
 use coalmine_core::release::event::Event;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::weight::Salt;
@@ -72,6 +73,12 @@ pub trait Brake: Send + Sync + fmt::Debug + 'static {
     async fn lift(&self, release: &ReleaseId) -> Result<(), BrakeError>;
     /// What the file holds down, read once at the start.
     async fn held(&self) -> Result<Vec<Held>, BrakeError>;
+    /// Keeps a revocation that the store may not have yet, so that a restart does not bring the key back. Idempotent.
+    async fn keep_revocation(&self, key: &KeyName, end: &Revocation) -> Result<(), BrakeError>;
+    /// The store has it. Idempotent.
+    async fn drop_revocation(&self, key: &KeyName) -> Result<(), BrakeError>;
+    /// What is kept of revocations, read once at the start.
+    async fn revocations(&self) -> Result<Vec<(KeyName, Revocation)>, BrakeError>;
 }
 
 /// Exposure was lowered on the gateways, and the file could not be written (or the other way round).
@@ -92,6 +99,15 @@ impl Brake for TableBrake {
         Ok(())
     }
     async fn held(&self) -> Result<Vec<Held>, BrakeError> {
+        Ok(Vec::new())
+    }
+    async fn keep_revocation(&self, _key: &KeyName, _end: &Revocation) -> Result<(), BrakeError> {
+        Ok(())
+    }
+    async fn drop_revocation(&self, _key: &KeyName) -> Result<(), BrakeError> {
+        Ok(())
+    }
+    async fn revocations(&self) -> Result<Vec<(KeyName, Revocation)>, BrakeError> {
         Ok(Vec::new())
     }
 }

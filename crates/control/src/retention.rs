@@ -1,13 +1,15 @@
 //! What is kept beside the evidence, and what is forgotten.
 //!
 //! Journals and sealed buckets are kept for good: they are the record. Sessions are forgotten once they
-//! have posted their last number; those of a release that is over, with it.
+//! have posted their last number; those of a release that is over, with it. What was spent on a day is kept for
+//! more than a year.
 
 use crate::control::Control;
 use crate::error::chain;
 use crate::reconcile::Desk;
 use coalmine_core::evidence::RouteHistory;
 use coalmine_core::id::{ReleaseId, RouteName};
+use coalmine_core::key::Day;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_store::{EvidenceBatch, ReleaseEvidence, StoreError};
 
@@ -17,6 +19,8 @@ const WALL_DOCUMENTS_EVERY: SpanMs = SpanMs::minutes(1);
 const WALL_RETENTION_EVERY: SpanMs = SpanMs::minutes(10);
 /// A gateway silent for longer is gone, by the wall.
 const WALL_GATEWAY_GONE: SpanMs = SpanMs::minutes(15);
+/// Days of which it is kept what was spent on them: more than a year, for whoever reads the store.
+const SPENDING_DAYS: u64 = 400;
 /// Finished releases looked at in one go.
 const RELEASES_AT_ONCE: usize = 16;
 
@@ -64,6 +68,11 @@ impl Control {
             self.known().gateways.forget_silent(now, self.clock.of_wall(WALL_GATEWAY_GONE));
             if let Err(error) = self.forget_sessions(desk).await {
                 tracing::warn!(error = %chain(&error), "sessions of finished releases are not forgotten yet");
+            }
+            let oldest = Day(Day::of(now).0.saturating_sub(SPENDING_DAYS));
+            let forget = self.store.forget_spending(&self.settings.tenant, oldest);
+            if let Err(error) = self.ask("forgetting what was spent", forget).await {
+                tracing::warn!(error = %chain(&error), "what was spent long ago is not forgotten yet");
             }
         }
     }

@@ -48,6 +48,7 @@ macro_rules! for_every_law {
             keys::of_two_changes_of_a_key_one_is_kept
             keys::a_day_of_spending_is_replaced_with_its_mark
             keys::keys_and_spending_are_their_tenants_own
+            keys::spending_of_long_ago_is_forgotten
         }
     };
     ($empty:expr; $($file:ident :: $law:ident)*) => {

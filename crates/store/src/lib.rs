@@ -184,6 +184,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn keys(&self, tenant: &TenantId) -> Result<Vec<Key>, StoreError>;
     /// What payers have used from this day on, by payer and day.
     async fn spending(&self, tenant: &TenantId, since: Day) -> Result<Vec<Spending>, StoreError>;
+    /// Forgets what payers used before this day.
+    async fn forget_spending(&self, tenant: &TenantId, before: Day) -> Result<(), StoreError>;
     /// A small document by name (route history, notification marks); `None` when unknown.
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError>;
     /// Replaces a small document.

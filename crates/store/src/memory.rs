@@ -427,6 +427,13 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn forget_spending(&self, tenant: &TenantId, before: Day) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| {
+            shelf.spending.retain(|(_, day), _| *day >= before);
+            Ok(())
+        })
+    }
+
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError> {
         self.call(tenant, |shelf| Ok(shelf.documents.get(name).cloned()))
     }

@@ -185,6 +185,11 @@ impl Store for SqliteStore {
         self.reader().ask("reading what was spent", move |db| read::spending(db, &tenant, since)).await
     }
 
+    async fn forget_spending(&self, tenant: &TenantId, before: Day) -> Result<(), StoreError> {
+        let tenant = tenant.clone();
+        self.writer.ask("forgetting what was spent", move |db| write::forget_spending(db, &tenant, before)).await
+    }
+
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError> {
         let (tenant, name) = (tenant.clone(), name.to_owned());
         self.reader().ask("reading a document", move |db| read::document(db, &tenant, &name)).await

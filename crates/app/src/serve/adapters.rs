@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use coalmine_control::Control;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Brake, BrakeError, Held, LivePins, PinCensus};
-use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
-use coalmine_core::key::KeyTable;
+use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName};
+use coalmine_core::key::{KeyTable, Revocation};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
@@ -28,6 +28,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -207,6 +208,10 @@ impl FileBrake {
             .join(format!("held-{}.json", blake3::hash(release.as_str().as_bytes()).to_hex().get(..16).unwrap_or("0")))
     }
 
+    fn end_of(&self, key: &KeyName) -> PathBuf {
+        self.folder.join(format!("revoked-{}.json", blake3::hash(key.as_str().as_bytes()).to_hex()))
+    }
+
     /// What the note says; where it was lost, that much: exposure is held down, and why is not known.
     fn noted(&self, release: ReleaseId) -> Held {
         let note = std::fs::read_to_string(self.note_of(&release)).ok();
@@ -255,6 +260,47 @@ impl Brake for FileBrake {
             self.gateway.lower(release, ceiling.weight);
         }
         Ok(ceilings.into_keys().map(|release| self.noted(release)).collect())
+    }
+
+    async fn keep_revocation(&self, key: &KeyName, end: &Revocation) -> Result<(), BrakeError> {
+        let path = self.end_of(key);
+        let note = serde_json::to_vec(&(key, end)).map_err(|error| BrakeError(error.to_string()))?;
+        on_disk(move || {
+            // whole or not at all: half a note would be none
+            let fresh = path.with_extension("new");
+            let mut file = std::fs::File::create(&fresh)?;
+            file.write_all(&note)?;
+            file.sync_all()?;
+            std::fs::rename(&fresh, &path)
+        })
+        .await
+    }
+
+    async fn drop_revocation(&self, key: &KeyName) -> Result<(), BrakeError> {
+        let path = self.end_of(key);
+        on_disk(move || match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        })
+        .await
+    }
+
+    async fn revocations(&self) -> Result<Vec<(KeyName, Revocation)>, BrakeError> {
+        let folder = std::fs::read_dir(&self.folder).map_err(|error| BrakeError(error.to_string()))?;
+        let mut found = Vec::new();
+        for path in folder.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+            if name.starts_with("revoked-") && name.ends_with(".json") {
+                let read = std::fs::read(&path).ok().and_then(|note| serde_json::from_slice(&note).ok());
+                match read {
+                    Some(note) => found.push(note),
+                    None => {
+                        tracing::error!(file = %path.display(), "the note of a revocation cannot be read; see `coalmine key list`")
+                    }
+                }
+            }
+        }
+        Ok(found)
     }
 }
 

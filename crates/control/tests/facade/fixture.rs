@@ -8,7 +8,8 @@ use coalmine_control::ports::{Brake, BrakeError, Held, Letter, NoCensus, Ports, 
 use coalmine_control::settings::{Form, Secret, Settings, Webhook};
 use coalmine_control::view::NewRelease;
 use coalmine_core::cohort::Cohort;
-use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
+use coalmine_core::id::{Actor, Generation, KeyName, ReleaseId, RouteName};
+use coalmine_core::key::Revocation;
 use coalmine_core::metric::Metric;
 use coalmine_core::release::event::Command;
 use coalmine_core::release::plan::{Gate, Plan, Stage};
@@ -221,6 +222,7 @@ impl RandomSource for Counting {
 pub(crate) struct FileBrake {
     pub(crate) file: Mutex<BTreeMap<ReleaseId, Held>>,
     pub(crate) log: Mutex<Vec<String>>,
+    pub(crate) revoked: Mutex<BTreeMap<KeyName, Revocation>>,
 }
 
 #[async_trait]
@@ -237,6 +239,17 @@ impl Brake for FileBrake {
     }
     async fn held(&self) -> Result<Vec<Held>, BrakeError> {
         Ok(self.file.lock().unwrap().values().cloned().collect())
+    }
+    async fn keep_revocation(&self, key: &KeyName, end: &Revocation) -> Result<(), BrakeError> {
+        self.revoked.lock().unwrap().insert(key.clone(), end.clone());
+        Ok(())
+    }
+    async fn drop_revocation(&self, key: &KeyName) -> Result<(), BrakeError> {
+        self.revoked.lock().unwrap().remove(key);
+        Ok(())
+    }
+    async fn revocations(&self) -> Result<Vec<(KeyName, Revocation)>, BrakeError> {
+        Ok(self.revoked.lock().unwrap().clone().into_iter().collect())
     }
 }
 

@@ -92,6 +92,22 @@ async fn a_revocation_holds_while_the_store_is_away_and_is_written_when_it_is_ba
 }
 
 #[tokio::test]
+async fn a_revocation_that_was_never_written_outlives_the_process() {
+    let fixture = Fixture::new().await;
+    fixture.control.create_key(new("acme"), alice()).await.unwrap();
+    fixture.store.set_unavailable();
+    fixture.control.revoke_key(&"acme".into(), alice()).await.unwrap();
+    // the process ends, and the store comes back without it
+    fixture.store.set_available();
+    let fixture = fixture.restart().await;
+    assert_eq!(standing(&fixture, "acme"), Standing::Revoked, "before anything was written");
+    assert!(!fixture.control.keys()[0].committed);
+    fixture.control.tick().await;
+    assert!(fixture.control.keys()[0].committed && fixture.brake.revoked.lock().unwrap().is_empty());
+    assert_eq!(standing(&fixture.restart().await, "acme"), Standing::Revoked);
+}
+
+#[tokio::test]
 async fn of_a_key_changed_elsewhere_what_the_store_holds_counts() {
     let fixture = Fixture::new().await;
     let stale = fixture.control.create_key(new("acme"), alice()).await.unwrap().key;

@@ -78,3 +78,15 @@ pub async fn keys_and_spending_are_their_tenants_own(store: &impl Store) {
     store.create_key(&theirs, &other).await.unwrap();
     assert_eq!(store.keys(&ours).await.unwrap(), [sample::key()]);
 }
+
+/// Of the tenant that is named, and no later day.
+pub async fn spending_of_long_ago_is_forgotten(store: &impl Store) {
+    let (ours, theirs) = (sample::tenant(), TenantId::from("theirs"));
+    let days = |days: [u64; 3]| days.map(|day| spending(Payer::Tenant, day, 1)).to_vec();
+    for tenant in [&ours, &theirs] {
+        store.add_evidence(tenant, &batch(1, days([4, 5, 6]))).await.unwrap();
+    }
+    store.forget_spending(&ours, Day(5)).await.unwrap();
+    assert_eq!(store.spending(&ours, Day(0)).await.unwrap(), days([4, 5, 6])[1..]);
+    assert_eq!(store.spending(&theirs, Day(0)).await.unwrap(), days([4, 5, 6]));
+}

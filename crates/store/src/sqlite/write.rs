@@ -6,7 +6,7 @@ use super::read;
 use crate::rows::encode;
 use crate::{EvidenceBatch, ReleaseEvidence, RouteRow, Seeded, StoreError};
 use coalmine_core::id::{Generation, RouteName, TenantId};
-use coalmine_core::key::{Key, Spending};
+use coalmine_core::key::{Day, Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -249,6 +249,14 @@ fn put_spending(tx: &Transaction<'_>, tenant: &TenantId, spending: &Spending) ->
             used.cost.0.cast_signed()
         ],
     )
+}
+
+pub(super) fn forget_spending(db: &mut Connection, tenant: &TenantId, before: Day) -> Result<(), Failure> {
+    let tx = begin(db)?;
+    let query = "DELETE FROM spending WHERE tenant = ?1 AND day < ?2";
+    run(&tx, query, params![tenant.as_str(), before.0.cast_signed()])?;
+    tx.commit()?;
+    Ok(())
 }
 
 pub(super) fn create_key(db: &mut Connection, tenant: &TenantId, key: &Key) -> Result<(), Failure> {
