@@ -13,11 +13,12 @@ pub use answer::Refusal;
 pub use exposition::Exposition;
 pub use operators::{Operator, Operators};
 
-use crate::types::SiteView;
+use crate::types::{SiteView, TrafficView};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post, put};
 use coalmine_control::Control;
+use coalmine_core::id::RouteName;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ pub struct Api {
     pub site: Arc<SiteView>,
     /// Renders what gateway and process count, without the page's end.
     pub counters: Arc<dyn Fn(Exposition) -> String + Send + Sync>,
+    /// How the requests of a route fared.
+    pub traffic: Arc<dyn Fn(&RouteName) -> TrafficView + Send + Sync>,
     /// Whether the data plane is ready: it serves a table and does not drain.
     pub serving: Arc<dyn Fn() -> bool + Send + Sync>,
 }

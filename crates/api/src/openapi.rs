@@ -3,7 +3,7 @@
 use crate::types::{
     CommandBody, CommandOutcome, ExplainView, IssuedView, JournalView, KeyView, NewKeyBody, NewRelease, PlanQuestion,
     ProbeBody, ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody,
-    RouteView, SiteView, StatusView, VersionView,
+    RouteView, SiteView, StatusView, TrafficView, VersionView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -33,6 +33,7 @@ use utoipa::{OpenApi, ToSchema};
         RouteView,
         SiteView,
         StatusView,
+        TrafficView,
         VersionView
     ))
 )]

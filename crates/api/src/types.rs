@@ -20,7 +20,7 @@ pub use plan::{GuardrailView, NewRelease, PlanQuestion, PlanView, StageView};
 pub use recording::RecordingView;
 pub use release::{
     CommandBody, CommandOutcome, EtaView, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary,
-    ReleaseView, ReportView, RouteView, ShareView, StateView, StatusView,
+    ReleaseView, ReportView, RouteView, ShareView, StateView, StatusView, TrafficView,
 };
 pub use sentinel::{ProbeBody, ProbeView, SentinelView, TriesView};
 pub use site::{SiteRoute, SiteView};

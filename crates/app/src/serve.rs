@@ -183,6 +183,10 @@ impl Server {
                 let gateway = Arc::clone(&gateway);
                 Arc::new(move |exposition| gateway.render_metrics(gateway::exposition(exposition)))
             },
+            traffic: {
+                let gateway = Arc::clone(&gateway);
+                Arc::new(move |route| gateway::traffic(gateway.traffic(route)))
+            },
             serving: {
                 let gateway = Arc::clone(&gateway);
                 Arc::new(move || gateway.is_ready())

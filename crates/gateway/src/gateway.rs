@@ -5,7 +5,7 @@ use crate::answer::AnswerBody;
 use crate::checkers::Checkers;
 use crate::config::Config;
 use crate::conversations::Conversations;
-use crate::metrics::{Exposition, Metrics};
+use crate::metrics::{Exposition, Metrics, Traffic};
 use crate::phase::admit;
 use crate::ports::{Clock, FollowLog, PinError, PinStore, TableSource, TallySink};
 use crate::table::{Offered, Tables};
@@ -191,6 +191,12 @@ impl Gateway {
     #[must_use]
     pub fn active(&self) -> u64 {
         self.metrics.active.get()
+    }
+
+    /// How the requests of a route fared since this process began.
+    #[must_use]
+    pub fn traffic(&self, route: &RouteName) -> Traffic {
+        self.metrics.traffic(route)
     }
 
     /// Its counters in a text format of Prometheus.

@@ -44,6 +44,6 @@ mod upstream;
 
 pub use answer::{AnswerBody, BoxError};
 pub use gateway::{Gateway, Running};
-pub use metrics::Exposition;
+pub use metrics::{Exposition, Traffic};
 pub use probe::{ProbeError, Probed};
 pub use upstream::pool::ProviderError;

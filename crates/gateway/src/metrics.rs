@@ -131,6 +131,19 @@ pub(crate) struct RouteSeries {
     versions: Mutex<BTreeMap<(VersionId, Arm), Arc<VersionSeries>>>,
 }
 
+/// How the requests of a route fared since this process began.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Requests by why they got their version.
+    pub assigned: Vec<(Reason, u64)>,
+    /// Stable answered in the canary's place.
+    pub rescued: u64,
+    /// It would have, and the budget was empty.
+    pub rescue_refused: u64,
+    /// Refusals of the canary that could not be put to stable.
+    pub unproven: u64,
+}
+
 /// What is counted by version and arm.
 #[derive(Debug)]
 pub(crate) struct VersionSeries {
@@ -263,6 +276,17 @@ impl Metrics {
     /// The series of a route, made when it is first asked for.
     pub(crate) fn route(&self, route: &RouteName) -> Arc<RouteSeries> {
         lock(&self.routes).entry(route.clone()).or_default().clone()
+    }
+
+    /// How a route fared; nothing of one that nobody asked for.
+    pub(crate) fn traffic(&self, route: &RouteName) -> Traffic {
+        let Some(series) = lock(&self.routes).get(route).cloned() else { return Traffic::default() };
+        Traffic {
+            assigned: REASONS.iter().zip(&series.assignments).map(|(reason, count)| (*reason, count.get())).collect(),
+            rescued: series.rescued.get(),
+            rescue_refused: series.rescue_refused.get(),
+            unproven: series.unproven.get(),
+        }
     }
 
     /// The series of a provider, made when it is first asked for.

@@ -78,10 +78,10 @@ pub(super) async fn version(
 }
 
 pub(super) fn all(api: &Api) -> Vec<RouteView> {
-    api.control.routes().iter().filter_map(view).collect()
+    api.control.routes().iter().filter_map(|route| view(api, route)).collect()
 }
 
-fn view(route: &RouteStatus) -> Option<RouteView> {
+fn view(api: &Api, route: &RouteStatus) -> Option<RouteView> {
     let stable = route.stable.as_deref()?;
     Some(RouteView {
         route: route.row.route.to_string(),
@@ -89,5 +89,6 @@ fn view(route: &RouteStatus) -> Option<RouteView> {
         stable_version: stable.clone(),
         release: route.release.as_ref().map(ToString::to_string),
         generation: route.table_generation.0,
+        traffic: (api.traffic)(&route.row.route),
     })
 }

@@ -9,6 +9,7 @@ use coalmine_core::analysis::alpha::Share;
 use coalmine_core::release::report::{Report, Waiting};
 use coalmine_core::release::state::{Drift, PauseCause, RollbackCause, State};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// A route.
@@ -25,6 +26,23 @@ pub struct RouteView {
     pub release: Option<String>,
     /// The generation of its table.
     pub generation: u64,
+    /// How its requests fared.
+    #[serde(default)]
+    pub traffic: TrafficView,
+}
+
+/// How the requests of a route fared on the gateway of this process, since it began.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TrafficView {
+    /// Requests by why they got their version (`slot`, `pinned`, `ineligible`, …); those that are 0 are left out.
+    pub assigned: BTreeMap<String, u64>,
+    /// Failures of a canary that stable answered in its place.
+    pub rescued: u64,
+    /// Failures that it did not, for the budget was empty.
+    pub rescue_refused: u64,
+    /// Refusals of a canary that could not be put to stable.
+    pub unproven: u64,
 }
 
 /// A release in a list.

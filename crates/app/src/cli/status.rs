@@ -56,6 +56,7 @@ pub fn status_text(status: &StatusView, paint: Paint) -> String {
     );
     for route in &status.routes {
         let _ = writeln!(text, "{}", route_line(route, width));
+        text.push_str(&traffic_line(route, paint));
     }
     if status.routes.is_empty() {
         let _ = writeln!(text, "no routes; add one under `routes:` in coalmine.yaml");
@@ -70,6 +71,24 @@ pub fn status_text(status: &StatusView, paint: Paint) -> String {
 fn route_line(route: &RouteView, width: usize) -> String {
     let release = route.release.as_deref().unwrap_or("-");
     format!("{:<width$}  {:<14}  {:<34}  {release}", route.route, route.stable.id, route.stable.model)
+}
+
+/// What of a route's requests is outside of the comparison, or was saved from it; nothing where all is as usual.
+fn traffic_line(route: &RouteView, paint: Paint) -> String {
+    let traffic = &route.traffic;
+    let of = |reason: &str| traffic.assigned.get(reason).copied().unwrap_or(0);
+    let told = [
+        (of("ineligible"), "ineligible (one of the versions cannot be asked)"),
+        (traffic.rescued, "rescued by stable"),
+        (traffic.rescue_refused, "not rescued, for want of budget"),
+        (traffic.unproven, "refusals unproven"),
+    ];
+    let told: Vec<String> =
+        told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if told.is_empty() {
+        return String::new();
+    }
+    format!("  {} {}\n", paint.tone(Tone::Dim, "requests since the start:"), told.join(", "))
 }
 
 /// One release, as text.
@@ -98,6 +117,10 @@ pub fn release_text(r: &ReleaseView, paint: Paint) -> String {
         "  sessions exposed: {} canary, {} control{harmed}; live on the canary: {}",
         r.exposed.canary, r.exposed.control, r.live_canary_sessions
     );
+    if let Some(dropped) = r.quality.as_ref().map(|quality| quality.dropped).filter(|dropped| *dropped > 0) {
+        let _ =
+            writeln!(text, "  {} {dropped} turns were dropped and are in no estimate", paint.tone(Tone::Warn, "mind"));
+    }
     if !r.report.headline.is_empty() {
         let _ = writeln!(text, "  {}", r.report.headline);
     }
@@ -256,7 +279,35 @@ pub fn power(log: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::power;
+    use super::*;
+    use coalmine_api::types::TrafficView;
+
+    #[test]
+    fn what_is_out_of_the_ordinary_of_a_route_is_told() {
+        let stable = coalmine_core::version::Version {
+            provider: "one".into(),
+            model: "m".to_owned(),
+            prompt: None,
+            tools: None,
+            params: Default::default(),
+            fallbacks: Default::default(),
+        };
+        let mut route = RouteView {
+            route: "support".to_owned(),
+            stable: (&stable).into(),
+            stable_version: stable,
+            release: None,
+            generation: 1,
+            traffic: TrafficView::default(),
+        };
+        route.traffic.assigned = [("slot".to_owned(), 90)].into();
+        assert_eq!(traffic_line(&route, Paint::Plain), "");
+        route.traffic.assigned.insert("ineligible".to_owned(), 3);
+        route.traffic.unproven = 1;
+        let told =
+            "  requests since the start: 3 ineligible (one of the versions cannot be asked), 1 refusals unproven\n";
+        assert_eq!(traffic_line(&route, Paint::Plain), told);
+    }
 
     #[test]
     fn evidence_reads_as_a_number() {

@@ -1,13 +1,14 @@
 //! The configuration in the gateway's own words.
 
 use crate::config::{self, CustomerSource, Process, SessionSource};
+use coalmine_api::types::TrafficView;
 use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
-use coalmine_gateway::Exposition;
 use coalmine_gateway::config::{
     AnswerHeaders, Betas, ClientKey, Config, Credential, KeyNeed, Limits, LogTarget, Otlp, Overrides, Provider,
     ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Telemetry, Timeouts, Upstream,
 };
+use coalmine_gateway::{Exposition, Traffic};
 use coalmine_wire::prices::{Price, Prices, Rate};
 use std::time::Duration;
 
@@ -21,6 +22,17 @@ pub(super) const fn exposition(asked: coalmine_api::handlers::Exposition) -> Exp
     match asked {
         coalmine_api::handlers::Exposition::Text => Exposition::Text,
         coalmine_api::handlers::Exposition::OpenMetrics => Exposition::OpenMetrics,
+    }
+}
+
+/// How a route fared, in the API's words.
+pub(super) fn traffic(counted: Traffic) -> TrafficView {
+    let assigned = counted.assigned.into_iter().filter(|(_, count)| *count > 0);
+    TrafficView {
+        assigned: assigned.map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
+        rescued: counted.rescued,
+        rescue_refused: counted.rescue_refused,
+        unproven: counted.unproven,
     }
 }
 
