@@ -4,7 +4,7 @@
 
 use coalmine_wire::conversation::Chain;
 use coalmine_wire::dialect::Dialect;
-use coalmine_wire::openai::{AskUsage, ChatRequest, Patch, PromptMode, ToolsMode};
+use coalmine_wire::openai::{AskUsage, ChatRequest, Past, Patch, PromptMode, ToolsMode};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,7 @@ fuzz_target!(|body: &[u8]| {
     };
     let _ = (request.user(), request.n(), request.tools(), request.response_format(), request.body_text("metadata.id"));
     let _ = Chain::new(&[0; 32], b"").follow(&request).asked();
+    let _ = Past::read(&request);
     let patch = Patch::default()
         .with_model("new")
         .with_prompt(PromptMode::Replace, "prompt")
@@ -54,6 +55,7 @@ fuzz_target!(|body: &[u8]| {
 fn other(dialect: Dialect, body: &[u8]) {
     let Ok(request) = ChatRequest::read_as(dialect, body) else { return };
     let _ = Chain::new(&[0; 32], b"").follow(&request).asked();
+    let _ = Past::read(&request);
     let mut patch = Patch::new(dialect).with_model("new");
     if dialect == Dialect::Responses {
         patch = patch

@@ -41,7 +41,9 @@ async function ready(url) {
 /** What the process holds: resident memory in MiB, descriptors, threads, and its own gauges. */
 async function sample(pid, port) {
   const status = fs.readFileSync(`/proc/${pid}/status`, "utf8");
-  const metrics = await fetch(`http://127.0.0.1:${port}/metrics`).then((answer) => answer.text());
+  const told = () => fetch(`http://127.0.0.1:${port}/metrics`).then((answer) => answer.text());
+  // An idle connection may be closed just when it is used again.
+  const metrics = await told().catch(told);
   const gauge = (name) => metrics.split("\n").filter((line) => line.startsWith(name)).reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
   return {
     at: Date.now(),

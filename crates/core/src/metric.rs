@@ -48,6 +48,13 @@ pub enum Metric {
     ToolCallValid,
     /// Answers that fit the JSON Schema that the request asked for. Higher is better.
     SchemaValid,
+    /// Answers that should be JSON, and have it in a fence.
+    FencedJson,
+    /// Answers that call a tool with arguments that it was called with already, in this answer or since the user last
+    /// spoke. Of requests with tools.
+    RepeatedCall,
+    /// Answers whose text goes round in circles.
+    Repetition,
     /// Requests that the client gave up before the first byte.
     CancelBeforeFirstByte,
     /// Requests that the client gave up before they were judged, the ones before the first byte included.
@@ -58,6 +65,18 @@ pub enum Metric {
     /// rates is chosen by the answer, so the mean of ratings compares two selections
     /// (`statistics.md`, section 9, rule 8).
     ThumbsDown(String),
+}
+
+/// Names of feedback that the gateway itself sends, from what a session's requests tell of the turns before them.
+pub mod noticed {
+    /// Whether the calls that the version made did what they were to do, as the results in the next request say.
+    pub const TOOL_USE: &str = "tool_use";
+    /// The user asks the same again.
+    pub const REASK: &str = "reask";
+    /// The client's library repeats a request.
+    pub const CLIENT_RETRY: &str = "client_retry";
+    /// All of them.
+    pub const ALL: [&str; 3] = [TOOL_USE, REASK, CLIENT_RETRY];
 }
 
 /// Which way is good.
@@ -152,7 +171,7 @@ impl Number {
 
 impl Metric {
     /// Every built-in metric, in the order in which they are listed to people.
-    pub const BUILT_IN: [Self; 22] = [
+    pub const BUILT_IN: [Self; 25] = [
         Self::ErrorRate,
         Self::TtftP95,
         Self::LatencyP95,
@@ -173,6 +192,9 @@ impl Metric {
         Self::TruncatedRate,
         Self::ToolCallValid,
         Self::SchemaValid,
+        Self::FencedJson,
+        Self::RepeatedCall,
+        Self::Repetition,
         Self::CancelBeforeFirstByte,
         Self::ClientAbort,
     ];
@@ -200,6 +222,9 @@ impl Metric {
             Self::TruncatedRate => Facts::rate("truncated_rate", 0.05),
             Self::ToolCallValid => Facts::rate("tool_call_valid", 0.2).better_when_higher(),
             Self::SchemaValid => Facts::rate("schema_valid", 0.2).better_when_higher(),
+            Self::FencedJson => Facts::rate("fenced_json_rate", 0.05),
+            Self::RepeatedCall => Facts::rate("repeated_call_rate", 0.1),
+            Self::Repetition => Facts::rate("repetition_rate", 0.1),
             Self::CancelBeforeFirstByte => Facts::rate("cancel_before_first_byte", 0.05),
             Self::ClientAbort => Facts::rate("client_abort", 0.05),
             Self::Feedback(_) => Facts::new("feedback", Kind::Score, Number::WHOLE, 0.2).better_when_higher(),

@@ -113,6 +113,9 @@ pub struct Outcome {
     pub tool_calls_bad: u32,
     /// Whether a JSON Schema asked for is broken; `NotApplicable` when none was asked for.
     pub schema_broken: Check,
+    /// What the detectors say.
+    #[serde(default)]
+    pub detected: Detected,
     /// Who answered in the end.
     pub served_by: ServedBy,
     /// As whom the provider says it answered.
@@ -211,6 +214,37 @@ pub enum Check {
     Unknown,
     /// There was nothing to look at by the request's own nature.
     NotApplicable,
+}
+
+/// What detectors say of an answer. Outside of a release they are off, and say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Detected {
+    /// It should be JSON, and has it in a fence; `NotApplicable` when no JSON was asked for.
+    pub fenced_json: Check,
+    /// It calls a tool with arguments that it was called with already; `NotApplicable` without tools.
+    pub repeated_call: Check,
+    /// Its text goes round in circles; `NotApplicable` where the text was to be JSON.
+    pub repetition: Check,
+}
+
+impl Detected {
+    /// Nobody could look.
+    pub const UNKNOWN: Self =
+        Self { fenced_json: Check::Unknown, repeated_call: Check::Unknown, repetition: Check::Unknown };
+    /// There was nothing to look at.
+    pub const NOT_APPLICABLE: Self = Self {
+        fenced_json: Check::NotApplicable,
+        repeated_call: Check::NotApplicable,
+        repetition: Check::NotApplicable,
+    };
+}
+
+/// What an older gateway does not tell plays no part.
+impl Default for Detected {
+    fn default() -> Self {
+        Self::NOT_APPLICABLE
+    }
 }
 
 /// Whether the request carried something.

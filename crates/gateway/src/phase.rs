@@ -3,6 +3,7 @@
 pub(crate) mod admit;
 pub(crate) mod assign;
 pub(crate) mod identify;
+pub(crate) mod notice;
 pub(crate) mod observe;
 pub(crate) mod relay;
 pub(crate) mod rewrite;

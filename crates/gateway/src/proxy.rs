@@ -77,6 +77,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             trace,
         },
     );
+    exchange.notice(&chat, &admitted.parts.headers);
     let mut headers = std::mem::take(&mut admitted.parts.headers);
     if let Some(trace) = trace {
         trace.put(&mut headers);

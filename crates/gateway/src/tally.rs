@@ -6,7 +6,8 @@ use crate::sync::lock;
 use coalmine_core::id::{CustomerId, GatewayId, Generation, ReleaseId, RouteName, UnitKey};
 use coalmine_core::origin::Origin;
 use coalmine_core::tally::{
-    AnsweredAs, Cause, Check, Delta, Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage,
+    AnsweredAs, Cause, Check, Delta, Detected, Dropped, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart,
+    Usage,
 };
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::{Arm, Membership};
@@ -123,6 +124,7 @@ impl Flight {
             tool_calls: 0,
             tool_calls_bad: 0,
             schema_broken: Check::Unknown,
+            detected: Detected::UNKNOWN,
             served_by: known.served_by,
             answered_as: AnsweredAs::default(),
             retries: known.retries,

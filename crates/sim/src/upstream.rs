@@ -3,7 +3,9 @@
 use crate::luck::Luck;
 use crate::users::Draw;
 use crate::world::{Side, Truth, Users, World};
-use coalmine_core::tally::{AnsweredAs, CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
+use coalmine_core::tally::{
+    AnsweredAs, CancelPoint, Cause, Check, Detected, Ending, Outcome, Presence, ServedBy, Usage,
+};
 use coalmine_core::time::SpanMs;
 use std::sync::Arc;
 
@@ -146,6 +148,7 @@ fn answer(truth: &Truth, draw: &Draw, users: &Users, deadline: SpanMs) -> Answer
         tool_calls: if stopped { 0 } else { u32::from(has_tools) },
         tool_calls_bad: if stopped { 0 } else { u32::from(bad_call) },
         schema_broken: Check::NotApplicable,
+        detected: Detected::NOT_APPLICABLE,
         served_by: ServedBy::Assigned,
         answered_as: AnsweredAs::default(),
         retries: 0,
@@ -169,6 +172,7 @@ fn without_content(ending: Ending, tools_declared: Presence, latency_ms: f64) ->
         tool_calls: 0,
         tool_calls_bad: 0,
         schema_broken: Check::NotApplicable,
+        detected: Detected::NOT_APPLICABLE,
         served_by: ServedBy::Assigned,
         answered_as: AnsweredAs::default(),
         retries: 0,

@@ -6,7 +6,7 @@ use crate::config::read::Fields;
 use crate::config::release::RouteBackground;
 use crate::config::scalar::{self, Bound, Tolerance};
 use crate::config::version::listed;
-use coalmine_core::metric::{Direction, Kind, Metric};
+use coalmine_core::metric::{Direction, Kind, Metric, noticed};
 use coalmine_core::release::defaults;
 use coalmine_core::release::policy::{ControlArm, Guardrail, Margin, NoData, Role, Unit};
 use coalmine_core::tally::Presence;
@@ -95,7 +95,7 @@ fn guardrail(fields: &Fields<'_>, role: Role, route: Option<&RouteBackground>) -
 /// A route that lists its feedback has no other.
 fn known_feedback(fields: &Fields<'_>, metric: &Metric, route: Option<&RouteBackground>) {
     let (Some(name), Some(route)) = (metric.feedback(), route) else { return };
-    if route.feedback.is_empty() || route.feedback.contains(name) {
+    if route.feedback.is_empty() || route.feedback.contains(name) || noticed::ALL.contains(&name) {
         return;
     }
     let known: Vec<&str> = route.feedback.iter().map(String::as_str).collect();

@@ -59,6 +59,11 @@ pub fn reading(metric: &Metric, outcome: &Outcome, threshold_ms: Option<f64>) ->
         Metric::TruncatedRate => of_answer(outcome, outcome.truncated),
         Metric::ToolCallValid => tool_calls(outcome),
         Metric::SchemaValid => of_answer(outcome, outcome.schema_broken),
+        Metric::FencedJson if outcome.schema_broken == Check::NotApplicable => Reading::NotApplicable,
+        Metric::FencedJson => of_answer(outcome, outcome.detected.fenced_json),
+        Metric::RepeatedCall if outcome.tools_declared == Presence::Absent => Reading::NotApplicable,
+        Metric::RepeatedCall => of_answer(outcome, outcome.detected.repeated_call),
+        Metric::Repetition => of_answer(outcome, outcome.detected.repetition),
         Metric::CostPerSession
         | Metric::OutputTokens
         | Metric::InputTokens
@@ -172,7 +177,7 @@ fn at_least(ms: f64, threshold_ms: f64) -> Reading {
 mod tests {
     use super::*;
     use crate::evidence::sample::outcome;
-    use crate::tally::ServedBy;
+    use crate::tally::{Detected, ServedBy};
 
     const BLAMELESS: [Ending; 3] =
         [Ending::ClientError, Ending::GatewayError, Ending::Cancelled(CancelPoint::MidAnswer)];
@@ -253,6 +258,23 @@ mod tests {
         assert_eq!(answered(Check::NotApplicable), Reading::NotApplicable);
         assert_eq!(answered(Check::Yes), Reading::Is(1.0));
         assert_eq!(schema_asked(&Outcome { schema_broken: Check::Unknown, ..outcome() }), Presence::Present);
+    }
+
+    #[test]
+    fn detectors_count_where_there_was_something_to_look_at() {
+        let found = Detected { fenced_json: Check::Yes, repeated_call: Check::Yes, repetition: Check::Yes };
+        let read = |metric: &Metric, outcome: &Outcome| reading(metric, outcome, None);
+        let asked =
+            Outcome { detected: found, tools_declared: Presence::Present, schema_broken: Check::Yes, ..outcome() };
+        for metric in [Metric::FencedJson, Metric::RepeatedCall, Metric::Repetition] {
+            assert_eq!(read(&metric, &asked), Reading::Is(1.0), "{metric}");
+            let failed = Outcome { ending: Ending::Failed(Cause::Server), ..asked.clone() };
+            assert_eq!(read(&metric, &failed), Reading::Unknown, "{metric}");
+            assert_eq!(read(&metric, &outcome()), Reading::NotApplicable, "{metric}");
+        }
+        let plain = Outcome { detected: found, ..outcome() };
+        assert_eq!(read(&Metric::FencedJson, &plain), Reading::NotApplicable, "nobody asked for JSON");
+        assert_eq!(read(&Metric::RepeatedCall, &plain), Reading::NotApplicable, "no tools");
     }
 
     #[test]

@@ -105,8 +105,8 @@ impl Gauge {
     /// Whether the metric applies to the session, as its first exposed request tells.
     pub(super) fn applies(&self, session: &Session) -> bool {
         match &self.metric {
-            Metric::ToolCallValid => session.first_seen.tools == Some(Presence::Present),
-            Metric::SchemaValid => session.first_seen.schema == Some(Presence::Present),
+            Metric::ToolCallValid | Metric::RepeatedCall => session.first_seen.tools == Some(Presence::Present),
+            Metric::SchemaValid | Metric::FencedJson => session.first_seen.schema == Some(Presence::Present),
             Metric::ErrorRate
             | Metric::TtftP95
             | Metric::LatencyP95
@@ -125,6 +125,7 @@ impl Gauge {
             | Metric::RefusalRate
             | Metric::EmptyRate
             | Metric::TruncatedRate
+            | Metric::Repetition
             | Metric::CancelBeforeFirstByte
             | Metric::ClientAbort
             | Metric::Feedback(_)

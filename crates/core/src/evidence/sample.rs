@@ -8,7 +8,7 @@ use crate::release::policy::{
     Unit,
 };
 use crate::release::state::{Release, State};
-use crate::tally::{AnsweredAs, Check, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage};
+use crate::tally::{AnsweredAs, Check, Detected, Ending, Feedback, Outcome, Presence, ServedBy, Turn, TurnPart, Usage};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
@@ -42,6 +42,7 @@ pub(crate) fn outcome() -> Outcome {
         tool_calls: 0,
         tool_calls_bad: 0,
         schema_broken: Check::NotApplicable,
+        detected: Detected::NOT_APPLICABLE,
         served_by: ServedBy::Assigned,
         answered_as: AnsweredAs::default(),
         retries: 0,

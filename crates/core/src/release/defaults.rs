@@ -127,6 +127,9 @@ const fn defaults(metric: &Metric) -> Defaults {
             Defaults::of(Watched::By(&[Model, Params]), 0.01, NoDataThen::Hold)
         }
         Metric::ToolCallValid => Defaults::of(Watched::By(&[Model, Tools, Params]), 0.01, NoDataThen::Warn),
+        Metric::FencedJson | Metric::RepeatedCall | Metric::Repetition => {
+            Defaults::of(Watched::Named, 0.01, NoDataThen::Warn)
+        }
         Metric::SchemaValid => Defaults::of(Watched::By(&[Model]), 0.01, NoDataThen::Warn),
         Metric::LatencyP95 => Defaults::of(Watched::By(&[Model]), 0.01, NoDataThen::Hold),
         Metric::CostAboveCap

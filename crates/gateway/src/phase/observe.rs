@@ -6,6 +6,7 @@ use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
+use crate::phase::notice::notice;
 use crate::request_id::RequestId;
 use crate::table::{Prepared, Route};
 use crate::tally::{Departure, Flight};
@@ -13,7 +14,9 @@ use crate::telemetry::finished::Finished;
 use crate::telemetry::trace::Trace;
 use coalmine_core::id::{CustomerId, UnitKey};
 use coalmine_core::origin::{Origin, Transport};
-use coalmine_core::tally::{AnsweredAs, CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
+use coalmine_core::tally::{
+    AnsweredAs, CancelPoint, Cause, Check, Detected, Ending, Outcome, Presence, ServedBy, Usage,
+};
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity};
 use coalmine_core::traffic::pin::Arm;
@@ -21,7 +24,7 @@ use coalmine_core::version::VersionId;
 use coalmine_wire::conversation::{ConversationHash, ResponseKey, Trail};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{
-    ChatRequest, Ending as AnswerEnding, Expect, Finish, Observer, Progress, ResponseFormat, Seen,
+    ChatRequest, Detect, Ending as AnswerEnding, Expect, Finish, Observer, Progress, ResponseFormat, Seen,
 };
 use coalmine_wire::outcome::{SchemaChecker, Validity};
 use http::HeaderMap;
@@ -51,6 +54,8 @@ pub(crate) struct Exchange {
     /// Decided before the answer's end, by its status.
     verdict: Option<Ending>,
     schema: SchemaAsked,
+    /// What the answer is held against, besides its own contract.
+    detect: Detect,
     client_status: u16,
     content_begun: bool,
     last_content_at: Option<UnixMs>,
@@ -154,6 +159,7 @@ impl Exchange {
             watch: Watch::Nobody,
             verdict: None,
             schema: SchemaAsked::No,
+            detect: Detect::Off,
             client_status: 0,
             content_begun: false,
             last_content_at: None,
@@ -161,6 +167,11 @@ impl Exchange {
             permit,
             landed: false,
         }
+    }
+
+    /// What the request says of the turns before it is noted, and the answer will be held against it.
+    pub(crate) fn notice(&mut self, chat: &ChatRequest<'_>, headers: &HeaderMap) {
+        self.detect = notice(&self.gateway, &self.flight, chat, headers, self.flight.started_at);
     }
 
     /// Says in headers how much the caller has left, where that is bounded.
@@ -184,7 +195,14 @@ impl Exchange {
         self.schema = if schema.is_some() { SchemaAsked::Yes } else { SchemaAsked::No };
         let conversation = self.trail.clone().map(Trail::answering);
         let stream = stream == StreamOrBody::Stream;
-        self.watch = Watch::Reading(Box::new(Observer::new(Expect { dialect, stream, tools, schema, conversation })));
+        self.watch = Watch::Reading(Box::new(Observer::new(Expect {
+            dialect,
+            stream,
+            tools,
+            schema,
+            conversation,
+            detect: std::mem::take(&mut self.detect),
+        })));
     }
 
     /// No answer is read any more (the canary's gives way to stable's).
@@ -384,6 +402,14 @@ impl Exchange {
             (_, SchemaAsked::No) => Check::NotApplicable,
             (Validity::NotChecked | Validity::Unknown, SchemaAsked::Yes) => Check::Unknown,
         };
+        if let Some(found) = seen.detected {
+            let json = self.schema == SchemaAsked::Yes;
+            outcome.detected = Detected {
+                fenced_json: if json { check(found.fenced) } else { Check::NotApplicable },
+                repeated_call: check(found.repeated_call),
+                repetition: if json { Check::NotApplicable } else { check(found.repetition) },
+            };
+        }
     }
 
     /// The next request of this conversation will be found by its content, or by the response that it names.

@@ -173,6 +173,48 @@ async fn only_known_keys_are_let_in_and_name_their_customer() {
     assert_eq!(world.turns(3).await[2].unit, None, "no source names it and content is not followed here");
 }
 
+#[tokio::test]
+async fn what_a_request_tells_of_earlier_turns_is_a_late_score_of_its_session() {
+    let world = World::new(vec![], vec![ok("c")]).await;
+    world.release(10_000).await;
+    let call = serde_json::json!({"id": "one", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let said = |second: &str| {
+        serde_json::json!({"model": "support", "messages": [
+            {"role": "user", "content": "where is my order 4711"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "one", "content": "Error: no such table"},
+            {"role": "assistant", "content": "I do not know"},
+            {"role": "user", "content": second},
+        ]})
+        .to_string()
+    };
+    let results = serde_json::json!({"model": "support", "messages": [
+        {"role": "user", "content": "where is my order 4711"},
+        {"role": "assistant", "content": null, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "one", "content": "Error: no such table"},
+    ]})
+    .to_string();
+    world.chat("s-1", ASK).await;
+    // Sent again, the same result counts once: by its idempotency.
+    world.chat("s-1", &results).await;
+    world.chat("s-1", &results).await;
+    world.chat("s-1", &said("Where is my order 4711?")).await;
+    let again = [("x-session-id", "s-1"), ("x-stainless-retry-count", "1")];
+    Answer::of(world.send(world.request("/v1/chat/completions", &again, said("something else entirely"))).await).await;
+    let scores = scores(&world, 4).await;
+    let mut told: Vec<_> = scores.iter().map(|score| (score.name.as_str(), score.value, score.unit)).collect();
+    told.sort_by_key(|(name, ..)| *name);
+    let unit = world.turns(5).await[0].unit.unwrap();
+    assert_eq!(
+        told,
+        [("client_retry", 0.0, unit), ("reask", 0.0, unit), ("tool_use", 0.0, unit), ("tool_use", 0.0, unit)]
+    );
+    let results: Vec<u64> =
+        scores.iter().filter(|score| score.name == "tool_use").map(|score| score.idempotency).collect();
+    assert_eq!(results[0], results[1]);
+    assert!(scores.iter().all(|score| score.member.is_some()));
+}
+
 async fn feedback(world: &World, body: serde_json::Value) -> (u16, serde_json::Value) {
     let answer = Answer::of(world.send(world.request("/v1/feedback", &[], body.to_string())).await).await;
     (answer.status, answer.json())

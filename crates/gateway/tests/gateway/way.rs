@@ -28,6 +28,9 @@ async fn a_request_goes_to_its_version_and_is_told() {
     assert_eq!((turn.outcome.refusal, turn.outcome.empty), (Check::No, Check::No));
     assert_eq!((turn.outcome.tools_declared, turn.outcome.schema_broken), (Presence::Absent, Check::NotApplicable));
     assert_eq!(turn.outcome.served_by, ServedBy::Assigned);
+    let detected = turn.outcome.detected;
+    assert_eq!((detected.fenced_json, detected.repeated_call), (Check::NotApplicable, Check::No));
+    assert_eq!(detected.repetition, Check::No);
 }
 
 #[tokio::test]

@@ -134,9 +134,13 @@ impl Data {
             // Absent is "not cancelled" and "not failed": these are always known.
             Metric::ErrorRate | Metric::CancelBeforeFirstByte | Metric::ClientAbort => true,
             Metric::ToolCallValid => turns.any(|outcome| outcome.tools_declared == Presence::Present),
-            Metric::RefusalRate | Metric::EmptyRate | Metric::TruncatedRate | Metric::SchemaValid => {
-                turns.any(|outcome| matches!(reading(metric, outcome, None), Reading::Is(_)))
-            }
+            Metric::RefusalRate
+            | Metric::EmptyRate
+            | Metric::TruncatedRate
+            | Metric::SchemaValid
+            | Metric::FencedJson
+            | Metric::RepeatedCall
+            | Metric::Repetition => turns.any(|outcome| matches!(reading(metric, outcome, None), Reading::Is(_))),
             Metric::CostPerSession | Metric::OutputTokens | Metric::InputTokens | Metric::ToolCalls => {
                 turns.any(|outcome| stated_amount(metric, outcome).is_some())
             }

@@ -224,6 +224,9 @@ fn spoil(metric: &Metric, outcome: &mut Outcome) {
         Metric::TruncatedRate => outcome.truncated = Check::Yes,
         Metric::ToolCallValid => outcome.tool_calls_bad = outcome.tool_calls,
         Metric::SchemaValid => outcome.schema_broken = Check::Yes,
+        Metric::FencedJson => outcome.detected.fenced_json = Check::Yes,
+        Metric::RepeatedCall => outcome.detected.repeated_call = Check::Yes,
+        Metric::Repetition => outcome.detected.repetition = Check::Yes,
         Metric::TtftP95
         | Metric::LatencyP95
         | Metric::TtftP50
@@ -251,6 +254,9 @@ fn mend(metric: &Metric, outcome: &mut Outcome) {
         Metric::TruncatedRate => outcome.truncated = Check::No,
         Metric::ToolCallValid => outcome.tool_calls_bad = 0,
         Metric::SchemaValid => outcome.schema_broken = Check::No,
+        Metric::FencedJson => outcome.detected.fenced_json = Check::No,
+        Metric::RepeatedCall => outcome.detected.repeated_call = Check::No,
+        Metric::Repetition => outcome.detected.repetition = Check::No,
         Metric::TtftP95
         | Metric::LatencyP95
         | Metric::TtftP50
@@ -294,6 +300,9 @@ fn scale(metric: &Metric, outcome: &mut Outcome, times: f64, plus: f64) {
         | Metric::TruncatedRate
         | Metric::ToolCallValid
         | Metric::SchemaValid
+        | Metric::FencedJson
+        | Metric::RepeatedCall
+        | Metric::Repetition
         | Metric::CancelBeforeFirstByte
         | Metric::ClientAbort
         | Metric::Feedback(_)

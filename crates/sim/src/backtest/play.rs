@@ -15,7 +15,7 @@ use coalmine_core::release::decide::decide;
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::report::Step;
 use coalmine_core::release::state::{Release, RollbackCause, State};
-use coalmine_core::tally::{Check, Ending, Feedback, Outcome, Turn, TurnPart};
+use coalmine_core::tally::{Check, Detected, Ending, Feedback, Outcome, Turn, TurnPart};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::assign::{Asked, Eligibility, Identity, Opening, assign};
 use coalmine_core::traffic::pin::{Arm, Membership};
@@ -341,6 +341,11 @@ fn running(outcome: &Outcome, judged_after: SpanMs) -> Outcome {
         empty: if ttft_ms.is_some() && outcome.empty == Check::No { Check::No } else { unknown(outcome.empty) },
         truncated: unknown(outcome.truncated),
         schema_broken: unknown(outcome.schema_broken),
+        detected: Detected {
+            fenced_json: unknown(outcome.detected.fenced_json),
+            repeated_call: unknown(outcome.detected.repeated_call),
+            repetition: unknown(outcome.detected.repetition),
+        },
         tool_calls: 0,
         tool_calls_bad: 0,
         ..outcome.clone()

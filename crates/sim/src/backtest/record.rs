@@ -4,7 +4,9 @@
 //! neither can be handed over by mistake.
 
 use coalmine_core::metric::is_feedback_name;
-use coalmine_core::tally::{AnsweredAs, CancelPoint, Cause, Check, Ending, Outcome, Presence, ServedBy, Usage};
+use coalmine_core::tally::{
+    AnsweredAs, CancelPoint, Cause, Check, Detected, Ending, Outcome, Presence, ServedBy, Usage,
+};
 use serde_json::{Map, Value};
 
 /// A key of a line: its name, the form of its value, and what it means.
@@ -23,7 +25,7 @@ const fn field(name: &'static str, form: &'static str, meaning: &'static str) ->
 }
 
 /// Every key that a line may have, in the order in which they are listed to people.
-pub const FIELDS: [Field; 20] = [
+pub const FIELDS: [Field; 23] = [
     field("version", "text", "which version was assigned; the only key that every line needs"),
     field(
         "session",
@@ -50,6 +52,9 @@ pub const FIELDS: [Field; 20] = [
     field("tool_calls", "count", "tool calls made; the key alone says that tools were declared"),
     field("tool_calls_bad", "count", "of those, calls of unknown tools or with arguments that do not fit"),
     field("schema_broken", "true or false", "whether the answer breaks the JSON Schema that was asked for"),
+    field("fenced_json", "true or false", "whether the answer has the JSON that was asked for in a fence"),
+    field("repeated_call", "true or false", "whether the answer calls a tool as it was called already"),
+    field("repetition", "true or false", "whether the answer's text goes round in circles"),
     field("scores", "{name: 0..1}", "scores that came back (`feedback.NAME` in a policy); 1 is good"),
     field("score_after_s", "seconds", "how long after the request they came back (default: 60)"),
 ];
@@ -206,6 +211,11 @@ impl Line<'_> {
             tool_calls: u32::try_from(calls.unwrap_or(0)).unwrap_or(u32::MAX),
             tool_calls_bad: u32::try_from(bad).unwrap_or(u32::MAX),
             schema_broken: self.check("schema_broken", Check::NotApplicable)?,
+            detected: Detected {
+                fenced_json: self.check("fenced_json", Check::NotApplicable)?,
+                repeated_call: self.check("repeated_call", Check::NotApplicable)?,
+                repetition: self.check("repetition", Check::NotApplicable)?,
+            },
             served_by: ServedBy::Assigned,
             answered_as: AnsweredAs::default(),
             retries: 0,

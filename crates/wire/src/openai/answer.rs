@@ -1,12 +1,14 @@
 //! What has been read of an answer so far: the state behind the observer.
 
 use super::calls::Calls;
-use super::observer::{Ending, Finish, InBandError, Seen};
+use super::observer::{Detect, Detected, Ending, Finish, InBandError, Seen};
 use crate::anthropic::usage::Told;
 use crate::conversation::Answering;
 use crate::dialect::Dialect;
 use crate::json::{Kind, ScanError, Scanner, Text, Unescape};
-use crate::outcome::{HEAD_MAX_BYTES, Refusal, SchemaChecker, ToolChecker, Validity, reads_as_refusal};
+use crate::outcome::{
+    HEAD_MAX_BYTES, Refusal, Repetition, SchemaChecker, ToolChecker, Validity, inside_fence, reads_as_refusal,
+};
 use crate::sse::Event;
 use crate::usage::Usage;
 use std::fmt;
@@ -27,6 +29,7 @@ pub(crate) struct Answer {
     tools: Option<Arc<ToolChecker>>,
     pub(crate) schema: Option<Arc<SchemaChecker>>,
     pub(crate) conversation: Option<Answering>,
+    detect: Detect,
     pub(crate) choices: Vec<Choice>,
     pub(crate) usage: Option<Usage>,
     /// Tokens as messages tell them.
@@ -69,6 +72,19 @@ struct Kept {
     /// All of it, where a schema is to be checked.
     whole: String,
     overflowed: bool,
+    /// Looks for repetition, where nothing is kept.
+    rounds: Option<Box<Repetition>>,
+}
+
+/// What is done with the text of an answer besides keeping its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing.
+    Head,
+    /// It is looked at for repetition.
+    Rounds,
+    /// All of it is kept, for a schema.
+    Whole,
 }
 
 /// Which of the two shapes a choice's content has.
@@ -88,6 +104,7 @@ impl Answer {
         tools: Option<Arc<ToolChecker>>,
         schema: Option<Arc<SchemaChecker>>,
         conversation: Option<Answering>,
+        detect: Detect,
     ) -> Self {
         Self {
             dialect,
@@ -95,6 +112,7 @@ impl Answer {
             tools,
             schema,
             conversation,
+            detect,
             choices: Vec::new(),
             usage: None,
             told: Told::default(),
@@ -289,19 +307,21 @@ impl Answer {
     }
 
     fn content(&mut self, index: usize, shape: Shape, scanner: &mut Scanner<'_>) -> Result<(), ScanError> {
+        let keep = self.keep();
         let Some(choice) = slot(&mut self.choices, index) else {
             return scanner.skip().map(|_| ());
         };
         let conversation = self.conversation.as_mut().filter(|_| index == 0);
-        let came = choice.read(shape, scanner, self.schema.is_some(), conversation)?;
+        let came = choice.read(shape, scanner, keep, conversation)?;
         self.contents += u64::from(came);
         Ok(())
     }
 
     /// The verdict.
     pub(super) fn seen(mut self, overflowed_events: u64, stream: bool) -> Seen {
+        let keep = self.keep();
         for (index, choice) in self.choices.iter_mut().enumerate() {
-            choice.end(self.schema.is_some(), self.conversation.as_mut().filter(|_| index == 0));
+            choice.end(keep, self.conversation.as_mut().filter(|_| index == 0));
         }
         let mut ending = self.ending(stream);
         // The event that ends a response repeats all of it: too long to be looked at, it is no break.
@@ -313,6 +333,7 @@ impl Answer {
         let refusal = first.and_then(Choice::refusal);
         let tools = self.choices.iter().map(|choice| choice.calls.validity(self.tools.as_deref(), whole));
         let schema = self.choices.iter().map(|choice| choice.schema(self.schema.as_deref(), whole));
+        let detected = self.detected().filter(|_| whole);
         let conversation = self.conversation.filter(|_| whole).zip(first);
         Seen {
             ending,
@@ -329,21 +350,45 @@ impl Answer {
             tool_calls: self.choices.iter().map(|choice| choice.calls.count()).sum(),
             tools: tools.fold(Validity::NotChecked, Validity::and),
             schema: schema.fold(Validity::NotChecked, Validity::and),
+            detected,
             conversation: conversation.and_then(|(answering, choice)| Some(answering.end(choice.calls.said()?))),
             overflowed_events,
         }
     }
 
     /// The one choice of dialects that have but one, with what its text is kept for.
-    pub(crate) fn parts(&mut self) -> (&mut Choice, bool, Option<&mut Answering>) {
+    pub(crate) fn parts(&mut self) -> (&mut Choice, Keep, Option<&mut Answering>) {
+        let keep = self.keep();
         if self.choices.is_empty() {
             self.choices.push(Choice::default());
         }
-        (&mut self.choices[0], self.schema.is_some(), self.conversation.as_mut())
+        (&mut self.choices[0], keep, self.conversation.as_mut())
     }
 
     pub(crate) fn only(&mut self) -> &mut Choice {
         self.parts().0
+    }
+
+    /// What is kept of texts, and done with them.
+    fn keep(&self) -> Keep {
+        match (&self.schema, &self.detect) {
+            (Some(_), _) => Keep::Whole,
+            (None, Detect::On(_)) => Keep::Rounds,
+            (None, Detect::Off) => Keep::Head,
+        }
+    }
+
+    fn detected(&self) -> Option<Detected> {
+        let Detect::On(earlier) = &self.detect else { return None };
+        let schema = self.schema.as_deref();
+        Some(Detected {
+            fenced: schema.is_some_and(|schema| self.choices.iter().any(|choice| choice.text.is_fenced(schema))),
+            repeated_call: self.choices.iter().any(|choice| choice.calls.repeat(earlier)),
+            repetition: self
+                .choices
+                .iter()
+                .any(|choice| choice.text.rounds.as_ref().is_some_and(|rounds| rounds.found())),
+        })
     }
 
     fn ending(&self, stream: bool) -> Ending {
@@ -364,7 +409,7 @@ impl Choice {
         &mut self,
         shape: Shape,
         scanner: &mut Scanner<'_>,
-        keep: bool,
+        keep: Keep,
         mut conversation: Option<&mut Answering>,
     ) -> Result<bool, ScanError> {
         match (shape, scanner.peek()?) {
@@ -406,7 +451,7 @@ impl Choice {
     fn parts(
         &mut self,
         scanner: &mut Scanner<'_>,
-        keep: bool,
+        keep: Keep,
         mut conversation: Option<&mut Answering>,
     ) -> Result<bool, ScanError> {
         let mut came = false;
@@ -427,7 +472,7 @@ impl Choice {
         Ok(came)
     }
 
-    pub(crate) fn text(&mut self, text: Text<'_>, keep: bool, mut conversation: Option<&mut Answering>) -> bool {
+    pub(crate) fn text(&mut self, text: Text<'_>, keep: Keep, mut conversation: Option<&mut Answering>) -> bool {
         let kept = &mut self.text;
         self.unescape.feed(text, |piece| {
             kept.push(piece, keep);
@@ -438,7 +483,7 @@ impl Choice {
         !text.raw.is_empty()
     }
 
-    fn end(&mut self, keep: bool, mut conversation: Option<&mut Answering>) {
+    fn end(&mut self, keep: Keep, mut conversation: Option<&mut Answering>) {
         let kept = &mut self.text;
         self.unescape.finish(|piece| {
             kept.push(piece, keep);
@@ -475,19 +520,29 @@ impl Choice {
 }
 
 impl Kept {
-    fn push(&mut self, piece: &str, keep: bool) {
+    fn push(&mut self, piece: &str, keep: Keep) {
         self.bytes += piece.len() as u64;
         if !self.head_full {
             let fits = piece.floor_char_boundary(HEAD_MAX_BYTES - self.head.len());
             self.head.push_str(&piece[..fits]);
             self.head_full = fits < piece.len();
         }
-        if keep && self.whole.len() + piece.len() > TEXT_MAX_BYTES {
-            self.overflowed = true;
-            self.whole = String::new();
-        } else if keep && !self.overflowed {
-            self.whole.push_str(piece);
+        match keep {
+            Keep::Head => {}
+            Keep::Rounds => self.rounds.get_or_insert_default().feed(piece),
+            Keep::Whole if self.overflowed => {}
+            Keep::Whole if self.whole.len() + piece.len() > TEXT_MAX_BYTES => {
+                self.overflowed = true;
+                self.whole = String::new();
+            }
+            Keep::Whole => self.whole.push_str(piece),
         }
+    }
+
+    /// Whether it is no JSON of the schema, and has such JSON in a fence.
+    fn is_fenced(&self, schema: &SchemaChecker) -> bool {
+        let inside = inside_fence(&self.whole);
+        inside.is_some_and(|inside| !schema.check(inside).is_invalid() && schema.check(&self.whole).is_invalid())
     }
 }
 

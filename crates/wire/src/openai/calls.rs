@@ -5,6 +5,7 @@
 //! comes when the arguments so far are complete begins a new call.
 
 use super::answer::Shape;
+use super::past::EarlierCalls;
 use crate::json::{self, Kind, ScanError, Scanner, Text, Unescape};
 use crate::outcome::{ToolChecker, Validity};
 use std::borrow::Cow;
@@ -139,6 +140,14 @@ impl Calls {
     pub(super) fn said(&self) -> Option<impl Iterator<Item = (&str, &str, &str)>> {
         let said = self.list.iter().map(|call| (call.id.as_str(), call.name.as_str(), call.arguments.as_str()));
         (!self.overflowed).then_some(said)
+    }
+
+    /// Whether a call is made that was made before, in this answer or earlier.
+    pub(super) fn repeat(&self, earlier: &EarlierCalls) -> bool {
+        self.list.iter().enumerate().any(|(place, call)| {
+            let same = |other: &Call| other.name == call.name && other.arguments == call.arguments;
+            earlier.has(&call.name, &call.arguments) || self.list.iter().take(place).any(same)
+        })
     }
 
     fn add(&mut self, shape: Shape, piece: &Piece<'_>) {

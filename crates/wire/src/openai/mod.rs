@@ -10,13 +10,15 @@ pub(crate) mod answer;
 pub(crate) mod calls;
 pub mod errors;
 mod observer;
+mod past;
 mod patch;
 pub(crate) mod request;
 mod strip;
 #[cfg(test)]
 mod tests;
 
-pub use observer::{BODY_MAX_BYTES, Ending, Expect, Finish, InBandError, Observer, Progress, Seen};
+pub use observer::{BODY_MAX_BYTES, Detect, Detected, Ending, Expect, Finish, InBandError, Observer, Progress, Seen};
+pub use past::{EarlierCalls, Past, ToolResult};
 pub(crate) use patch::items;
 pub use patch::{AskUsage, Patch, PatchError, Patched, PromptMode, ToolsMode};
 pub use request::{ChatRequest, Message, Opening, ProviderState, ReadError, ResponseFormat, asks_to_think};

@@ -1,6 +1,7 @@
 //! Reading an answer beside the stream: what it says about itself, in bounded memory and one pass.
 
 use super::answer::Answer;
+use super::past::EarlierCalls;
 use crate::conversation::{Answering, ConversationHash};
 use crate::dialect::Dialect;
 use crate::embeddings::Slimmer;
@@ -26,6 +27,18 @@ pub struct Expect {
     pub schema: Option<Arc<SchemaChecker>>,
     /// The conversation that the answer continues, if it is to be followed by content.
     pub conversation: Option<Answering>,
+    /// Whether to look for what only evidence needs: repetition, fences, calls made before.
+    pub detect: Detect,
+}
+
+/// Whether the detectors run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Detect {
+    /// They do not: nobody counts what they would find.
+    #[default]
+    Off,
+    /// They do; a call is held against those that were made since the user last spoke.
+    On(EarlierCalls),
 }
 
 /// Reads one answer.
@@ -119,6 +132,8 @@ pub struct Seen {
     pub tools: Validity,
     /// Whether the text of all choices is what `response_format` asks for.
     pub schema: Validity,
+    /// What the detectors say; `None` where they were off, or the answer was not seen whole.
+    pub detected: Option<Detected>,
     /// What the next request of this conversation will be found by; `None` where that was not asked
     /// for, or the answer cannot be continued (it broke off, or was not seen whole).
     pub conversation: Option<ConversationHash>,
@@ -126,18 +141,29 @@ pub struct Seen {
     pub overflowed_events: u64,
 }
 
+/// What the detectors say of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detected {
+    /// The text was to be JSON, and has it in a fence.
+    pub fenced: bool,
+    /// A tool is called with arguments that it was called with in this answer already, or since the user last spoke.
+    pub repeated_call: bool,
+    /// The text of a choice goes round in circles. Not looked for where it was to be JSON.
+    pub repetition: bool,
+}
+
 impl Observer {
     /// Begins.
     #[must_use]
     pub fn new(expect: Expect) -> Self {
-        let Expect { dialect, stream, tools, schema, conversation } = expect;
+        let Expect { dialect, stream, tools, schema, conversation, detect } = expect;
         Self {
             stream,
             splitter: Splitter::default(),
             body: Vec::new(),
             slimmer: (dialect == Dialect::Embeddings).then(Slimmer::default),
             body_overflowed: false,
-            answer: Answer::new(dialect, tools, schema, conversation),
+            answer: Answer::new(dialect, tools, schema, conversation, detect),
         }
     }
 

@@ -1,11 +1,15 @@
 //! Did the answer keep the contract: refusals, tool calls, structured answers.
 
 mod bounded;
+mod fence;
 mod refusal;
+mod repetition;
 mod schema;
 mod tools;
 
+pub(crate) use fence::inside_fence;
 pub use refusal::{HEAD_MAX_BYTES, Refusal, reads_as_refusal};
+pub(crate) use repetition::Repetition;
 pub use schema::SchemaChecker;
 pub(crate) use schema::compile;
 pub use tools::ToolChecker;
@@ -35,6 +39,11 @@ pub enum Broken {
 }
 
 impl Validity {
+    /// Whether a contract is broken.
+    pub(crate) const fn is_invalid(self) -> bool {
+        matches!(self, Self::Invalid(_))
+    }
+
     /// The verdict over several parts: broken if any is, else unknown if any is.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

@@ -2,7 +2,7 @@
 
 use crate::conversation::Chain;
 use crate::dialect::Dialect;
-use crate::openai::{ChatRequest, Ending, Expect, Observer, Progress, Seen};
+use crate::openai::{ChatRequest, Detect, EarlierCalls, Ending, Expect, Observer, Progress, Seen};
 use crate::outcome::ToolChecker;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +29,7 @@ fn observe(stream: bool, pieces: &[&[u8]]) -> Seen {
         tools: Some(Arc::new(ToolChecker::compile(TOOLS.as_bytes()))),
         schema: None,
         conversation: Some(Chain::new(&[7; 32], b"scope").follow(&request).answering()),
+        detect: Detect::On(EarlierCalls::default()),
     });
     for piece in pieces {
         observer.feed(piece);

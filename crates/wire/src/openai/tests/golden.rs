@@ -23,7 +23,13 @@ fn golden(ending: &str) -> BTreeMap<String, Vec<u8>> {
 fn expect(stream: bool, tools: &Arc<ToolChecker>) -> Expect {
     let request = ChatRequest::read(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#).unwrap();
     let conversation = Chain::new(&[7; 32], b"scope").follow(&request).answering();
-    Expect { stream, tools: Some(Arc::clone(tools)), conversation: Some(conversation), ..Expect::default() }
+    Expect {
+        stream,
+        tools: Some(Arc::clone(tools)),
+        conversation: Some(conversation),
+        detect: Detect::On(EarlierCalls::default()),
+        ..Expect::default()
+    }
 }
 
 fn observe(expect: Expect, pieces: &[&[u8]]) -> Seen {

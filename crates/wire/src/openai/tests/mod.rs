@@ -1,6 +1,7 @@
 //! The three ways through the dialect, from one end to the other.
 
 mod bounds;
+mod detecting;
 mod golden;
 mod patching;
 mod reading;

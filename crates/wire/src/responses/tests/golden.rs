@@ -2,7 +2,7 @@
 
 use crate::conversation::Chain;
 use crate::dialect::Dialect;
-use crate::openai::{ChatRequest, Ending, Expect, Finish, Observer, Progress, Seen};
+use crate::openai::{ChatRequest, Detect, EarlierCalls, Ending, Expect, Finish, Observer, Progress, Seen};
 use crate::outcome::{Refusal, ToolChecker, Validity};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ fn observe(stream: bool, pieces: &[&[u8]]) -> Seen {
         stream,
         tools: Some(Arc::new(ToolChecker::compile(TOOLS.as_bytes()))),
         conversation: Some(Chain::new(&[7; 32], b"scope").follow(&request).answering()),
+        detect: Detect::On(EarlierCalls::default()),
         ..Expect::default()
     });
     for piece in pieces {
