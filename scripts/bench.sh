@@ -116,3 +116,5 @@ report=(python3 scripts/bench_report.py "$out" --machine "$machine" --versions "
 if [ $write = 1 ]; then "${report[@]}" --write docs; else "${report[@]}"; fi
 echo "looks: no socket, one core"
 cargo run --release --quiet -p coalmine-core --example looks
+echo "pins and decisions: no socket, one core"
+cargo run --release --quiet -p coalmine-gateway --example pins

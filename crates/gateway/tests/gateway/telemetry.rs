@@ -40,7 +40,10 @@ fn attributes(of: &[KeyValue]) -> BTreeMap<String, String> {
         Value::IntValue(number) => number.to_string(),
         Value::DoubleValue(number) => number.to_string(),
         Value::BoolValue(is) => is.to_string(),
-        other => panic!("{other:?}"),
+        other @ (Value::ArrayValue(_)
+        | Value::KvlistValue(_)
+        | Value::BytesValue(_)
+        | Value::StringValueStrindex(_)) => panic!("{other:?}"),
     };
     of.iter().map(|pair| (pair.key.clone(), value(pair))).collect()
 }
@@ -130,10 +133,8 @@ async fn metrics_have_the_names_of_the_conventions_and_the_arm() {
             let metrics = request.resource_metrics[0].scope_metrics[0].metrics.clone();
             let points = |name: &str| {
                 let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
-                match metric.data.clone().unwrap() {
-                    Data::Histogram(histogram) => (metric.unit.clone(), histogram),
-                    other => panic!("{other:?}"),
-                }
+                let Some(Data::Histogram(histogram)) = metric.data.clone() else { panic!("{metric:?}") };
+                (metric.unit.clone(), histogram)
             };
             if points("gen_ai.client.operation.duration").1.data_points.len() == 2 {
                 break [

@@ -16,12 +16,15 @@ pub(super) struct KeyValue {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub(super) enum Value {
-    StringValue(String),
-    IntValue(Text<i64>),
-    DoubleValue(f64),
-    BoolValue(bool),
+    #[serde(rename = "stringValue")]
+    Text(String),
+    #[serde(rename = "intValue")]
+    Int(Text<i64>),
+    #[serde(rename = "doubleValue")]
+    Double(f64),
+    #[serde(rename = "boolValue")]
+    Bool(bool),
 }
 
 /// Written as a text: JSON's numbers are not of 64 bits everywhere.
@@ -163,19 +166,19 @@ impl Scope {
 
 impl KeyValue {
     pub(super) fn text(key: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
-        Self { key: key.into(), value: Value::StringValue(value.into()) }
+        Self { key: key.into(), value: Value::Text(value.into()) }
     }
 
     pub(super) fn int(key: &'static str, value: u64) -> Self {
-        Self { key: key.into(), value: Value::IntValue(Text(i64::try_from(value).unwrap_or(i64::MAX))) }
+        Self { key: key.into(), value: Value::Int(Text(i64::try_from(value).unwrap_or(i64::MAX))) }
     }
 
     pub(super) fn double(key: &'static str, value: f64) -> Self {
-        Self { key: key.into(), value: Value::DoubleValue(value) }
+        Self { key: key.into(), value: Value::Double(value) }
     }
 
     pub(super) fn yes(key: &'static str) -> Self {
-        Self { key: key.into(), value: Value::BoolValue(true) }
+        Self { key: key.into(), value: Value::Bool(true) }
     }
 }
 

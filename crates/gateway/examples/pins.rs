@@ -1,0 +1,114 @@
+//! A million live pins: the memory that they take, and the time of a decision among them (the session's keyed
+//! hash, its pin, the split, the pin kept or touched). Prints one line each; `make bench` runs it.
+#![expect(clippy::print_stdout, reason = "what it measures is what it prints")]
+
+use coalmine_core::cohort::Cohort;
+use coalmine_core::id::{Generation, ReleaseId, RouteName, UnitKey};
+use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::traffic::assign::{Asked, Eligibility, Identity, Opening, PinChange, assign};
+use coalmine_core::traffic::pin::{PinRecord, Stratum};
+use coalmine_core::traffic::table::{Exposed, Exposure, RouteTable};
+use coalmine_core::traffic::weight::{Salt, WeightBp};
+use coalmine_core::version::VersionId;
+use coalmine_gateway::pins::{MemoryPins, PinLimits};
+use coalmine_gateway::ports::{Boxed, PinError, PinLog, PinStore};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Instant;
+
+const SESSIONS: u64 = 1_000_000;
+const NOW: UnixMs = UnixMs(1_750_000_000_000);
+
+/// Nothing is kept beyond the memory.
+#[derive(Debug)]
+struct NoLog;
+
+impl PinLog for NoLog {
+    fn append(&self, _records: &[PinRecord]) -> Result<(), PinError> {
+        Ok(())
+    }
+    fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let table = table();
+    let before_kib = resident_kib()?;
+    let pins = MemoryPins::new(PinLimits { idle: SpanMs::hours(24), count: 2_000_000 }, Arc::new(NoLog));
+    let began = Instant::now();
+    (0..SESSIONS).for_each(|session| decide(&pins, &table, session));
+    let first_ns = began.elapsed().as_nanos() / u128::from(SESSIONS);
+    let mib = (resident_kib()?.saturating_sub(before_kib)) as f64 / 1024.0;
+    println!("{} live pins: {mib:.0} MiB resident", pins.len());
+    let mut rounds: Vec<u128> = Vec::new();
+    for _ in 0..5 {
+        let began = Instant::now();
+        // in another order than they came
+        (0..SESSIONS).for_each(|n| decide(&pins, &table, n.wrapping_mul(7_919) % SESSIONS));
+        rounds.push(began.elapsed().as_nanos() / u128::from(SESSIONS));
+    }
+    rounds.sort_unstable();
+    println!(
+        "a decision: {first_ns} ns for a session that begins; {} ns [{} to {}] for one that goes on",
+        rounds[2], rounds[0], rounds[4]
+    );
+    Ok(())
+}
+
+/// What the gateway does to name, assign and pin the session of a request.
+fn decide(pins: &MemoryPins, table: &RouteTable, session: u64) {
+    let hash = blake3::keyed_hash(&[7; 32], &session.to_le_bytes());
+    let mut low = [0; 16];
+    low.copy_from_slice(&hash.as_bytes()[..16]);
+    let unit = UnitKey(u128::from_le_bytes(low));
+    let pin = pins.get(unit, NOW);
+    let asked = Asked {
+        identity: Identity::Session(unit),
+        customer: None,
+        opening: Opening::First,
+        eligibility: Eligibility::Eligible,
+        bound: None,
+        pin: pin.as_ref(),
+        forced: None,
+        ceiling: WeightBp::FULL,
+        now: NOW,
+    };
+    match assign(table, &asked).pin {
+        PinChange::Create(pin) => {
+            pins.create(unit, pin);
+        }
+        PinChange::Replace(pin) => pins.replace(unit, pin),
+        PinChange::Touch => pins.touch(unit, NOW),
+        PinChange::None => {}
+    }
+}
+
+/// A release that exposes a twentieth.
+fn table() -> RouteTable {
+    let release = Exposed {
+        id: Arc::new(ReleaseId::from("bench-1")),
+        canary: VersionId([2; 32]),
+        control: None,
+        salt: Salt([3; 32]),
+        started_at: UnixMs(NOW.0 - 1),
+        exposures: vec![Exposure { stratum: Stratum(0), cohort: Cohort::All, weight: WeightBp::rounded(500.0) }],
+        judged_after: SpanMs::secs(60),
+        rescue_budget: WeightBp::rounded(1_000.0),
+    };
+    RouteTable {
+        route: RouteName::from("bench"),
+        generation: Generation(1),
+        stable: VersionId([1; 32]),
+        versions: BTreeMap::new(),
+        release: Some(release),
+        revoked: Vec::new(),
+    }
+}
+
+fn resident_kib() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
