@@ -29,6 +29,7 @@ fn observe(dialect: Dialect, stream: bool, pieces: &[&[u8]]) -> Seen {
         schema: SchemaChecker::compile(ResponseFormat::JsonObject).map(Arc::new),
         conversation: Some(Chain::new(&[0; 32], b"").follow(&request).answering()),
         detect: Detect::On(EarlierCalls::default()),
+        ..Expect::default()
     });
     for piece in pieces {
         observer.feed(piece);

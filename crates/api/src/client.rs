@@ -5,6 +5,7 @@ use crate::types::{
     ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView,
     SiteView, StatusView, VersionView,
 };
+use crate::types::{JudgeQuestion, JudgedView, LabelBody, LabelView};
 use bytes::Bytes;
 use coalmine_core::forecast::Outlook;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -199,6 +200,30 @@ impl Client {
     pub async fn probe(&self, route: &str, body: &ProbeBody) -> Result<ProbeView, ClientError> {
         let path = format!("/api/v1/routes/{}/probe", segment(route));
         self.call_within(PROBE_PATIENCE, Method::POST, &path, Some(body)).await
+    }
+
+    /// Judges one answer by hand.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn judge(&self, question: &JudgeQuestion) -> Result<JudgedView, ClientError> {
+        self.call_within(PROBE_PATIENCE, Method::POST, "/api/v1/judge", Some(question)).await
+    }
+
+    /// Answers of a release that wait for a label, and those that have one.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn labels(&self, release: &str) -> Result<Vec<LabelView>, ClientError> {
+        self.get(&format!("/api/v1/releases/{}/labels", segment(release))).await
+    }
+
+    /// Labels one.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn label(&self, release: &str, body: &LabelBody) -> Result<Vec<LabelView>, ClientError> {
+        self.call(Method::POST, &format!("/api/v1/releases/{}/labels", segment(release)), Some(body)).await
     }
 
     /// All client keys, by name.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod exposition;
+mod judges;
 mod keys;
 mod operators;
 mod probe;
@@ -66,6 +67,8 @@ pub fn router(api: Api) -> Router {
         .route("/plan", post(releases::plan))
         .route("/releases", get(releases::list).post(releases::create))
         .route("/releases/{id}", get(releases::one))
+        .route("/releases/{id}/labels", get(judges::labels).post(judges::label))
+        .route("/judge", post(judges::judge))
         .route("/releases/{id}/explain", get(releases::explain))
         .route("/releases/{id}/journal", get(releases::journal))
         .route("/releases/{id}/evidence", get(releases::evidence))

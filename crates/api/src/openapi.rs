@@ -1,9 +1,9 @@
 //! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, IssuedView, JournalView, KeyView, NewKeyBody, NewRelease, PlanQuestion,
-    ProbeBody, ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody,
-    RouteView, SiteView, StatusView, TrafficView, VersionView,
+    CommandBody, CommandOutcome, ExplainView, IssuedView, JournalView, JudgeQuestion, JudgedView, KeyView, LabelBody,
+    LabelView, NewKeyBody, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem, QuotaView, RecordingView,
+    ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView, SiteView, StatusView, TrafficView, VersionView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -17,6 +17,10 @@ use utoipa::{OpenApi, ToSchema};
         ExplainView,
         IssuedView,
         JournalView,
+        JudgeQuestion,
+        JudgedView,
+        LabelBody,
+        LabelView,
         KeyView,
         NewKeyBody,
         NewRelease,
@@ -153,6 +157,27 @@ fn keys() -> Vec<Operation> {
             name::<IssuedView>(),
         ),
         one("get", "/api/v1/keys/{name}", "One client key.", None, key()),
+        Operation {
+            method: "get",
+            path: "/api/v1/releases/{id}/labels",
+            says: "Scored answers that were drawn for a human label, blind to arm and score.",
+            takes: None,
+            gives: Gives::Many(name::<LabelView>()),
+        },
+        Operation {
+            method: "post",
+            path: "/api/v1/releases/{id}/labels",
+            says: "Label one, by its request's id.",
+            takes: Some(name::<LabelBody>()),
+            gives: Gives::Many(name::<LabelView>()),
+        },
+        one(
+            "post",
+            "/api/v1/judge",
+            "Judge one answer by hand, outside of all releases.",
+            Some(name::<JudgeQuestion>()),
+            name::<JudgedView>(),
+        ),
         one(
             "post",
             "/api/v1/keys/{name}/rotate",
@@ -243,6 +268,6 @@ mod tests {
         let operations = value["paths"].as_object().unwrap().values().flat_map(|p| p.as_object().unwrap().values());
         let ids: Vec<&str> = operations.map(|o| o["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
-        assert_eq!(ids.len(), 30);
+        assert_eq!(ids.len(), 33);
     }
 }

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod evidence;
 pub mod journal;
+pub mod judge;
 pub mod key;
 pub mod plan;
 pub mod recording;
@@ -15,6 +16,7 @@ pub mod version;
 pub use error::Problem;
 pub use evidence::{CountsView, EvidenceView, FindingView, IntervalView, QualityView, SliceView, VerdictView};
 pub use journal::{JournalView, ReplayView};
+pub use judge::{CorrectedView, JudgeQuestion, JudgeView, JudgedView, LabelBody, LabelView};
 pub use key::{IssuedView, KeyView, NewKeyBody, QuotaView, RotateBody, SecretView, UsedView};
 pub use plan::{GuardrailView, NewRelease, PlanQuestion, PlanView, StageView};
 pub use recording::RecordingView;

@@ -10,12 +10,14 @@
 //! | `read` | typed access to what was checked |
 //! | [`process`], [`release`] | the two files as the process uses them |
 //! | [`telemetry`] | what is told of requests beside, with the environment's own words |
+//! | [`judge`] | judges with their anchors |
 //! | [`suite`] | suites of sentinels, in promptfoo's form |
 //! | [`export`] | the present as a file |
 //! | [`schema`], [`mod@reference`] | JSON Schemas and reference pages from the table |
 
 pub mod export;
 pub mod fault;
+pub mod judge;
 pub mod key;
 pub mod process;
 pub mod reference;

@@ -50,6 +50,8 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Diff(args) => cli::operate::diff(&args).await,
         Verb::Explain(args) => cli::explain::run(&args).await,
         Verb::Sentinel(args) => cli::sentinel::run(&args.what).await,
+        Verb::Judge(args) => cli::judge::run(&args.what).await,
+        Verb::Label(args) => cli::judge::label(&args.what).await,
         Verb::Key(args) => cli::key::run(&args.what).await,
         Verb::Simulate(args) => cli::simulate::run(&args).await,
         Verb::Backtest(args) => cli::backtest::run(&args).await,

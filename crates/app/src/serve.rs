@@ -11,7 +11,7 @@ mod site;
 use crate::cli::Exit;
 use crate::cli::args::ServeArgs;
 use crate::config::{self, Machine, Process, StoreAddress};
-use adapters::{Census, FileBrake, GatewayClock, LogOfConversations, LogOfPins, Tables, Takes};
+use adapters::{Census, FileBrake, GatewayClock, LogOfConversations, LogOfPins, Samples, Tables, Takes};
 use anyhow::{Context, Result, bail};
 use coalmine_api::handlers::{Api, Operators};
 use coalmine_control::Control;
@@ -168,6 +168,7 @@ impl Server {
         logs: Logs,
         mut inherited: Inherited,
     ) -> Result<Self> {
+        gateway.judge_by(Arc::new(Samples::new(Arc::clone(&control))));
         let running = gateway.start(
             Arc::new(Tables::new(Arc::clone(&control), gateway::name())),
             Arc::new(Takes::new(Arc::clone(&control))),

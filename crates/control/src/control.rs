@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::error::ControlError;
 use crate::gateways::Patience;
 use crate::intake::{Intake, IntakeError, Taken};
+use crate::judges::bench::Bench;
 use crate::known::{Known, KnownRelease};
 use crate::notify::Errands;
 use crate::ports::Ports;
@@ -35,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The control plane of one tenant.
 #[derive(Debug)]
@@ -50,6 +51,10 @@ pub struct Control {
     pub(crate) desk: tokio::sync::Mutex<Desk>,
     /// The notices' own.
     pub(crate) errands: tokio::sync::Mutex<Errands>,
+    /// What waits for judges; held for moments, never over an await.
+    pub(crate) bench: Mutex<Bench>,
+    /// Rung when something waits, or a judge is free.
+    pub(crate) judge_bell: Notify,
     pub(crate) table: watch::Sender<Arc<RoutingTable>>,
     pub(crate) key_table: watch::Sender<Arc<KeyTable>>,
 }
@@ -78,6 +83,8 @@ impl Control {
             known: Mutex::new(Known::new(intake)),
             desk: tokio::sync::Mutex::default(),
             errands: tokio::sync::Mutex::default(),
+            bench: Mutex::default(),
+            judge_bell: Notify::new(),
             table: watch::Sender::new(Arc::default()),
             key_table: watch::Sender::new(Arc::default()),
         };

@@ -65,6 +65,9 @@ pub enum ControlError {
     /// Mend the release.
     #[error("the release cannot be created: {0}")]
     BadRelease(String),
+    /// Label another answer, or with another value.
+    #[error("the label is not taken: {0}")]
+    BadLabel(String),
     /// State the traffic.
     #[error(transparent)]
     TooLittle(#[from] coalmine_core::forecast::TooLittle),

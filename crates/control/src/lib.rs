@@ -17,6 +17,7 @@
 //! | [`view`], [`error`], [`trail`] | what the facade answers |
 //! | `foresee` | before the start: what the route's own traffic says of a release |
 //! | [`replay`] | whether the journal, decided anew, gives the same decisions |
+//! | [`judges`] | sampled answers, put to a pinned model beside the loop |
 //! | [`lease`] | one writer at a time |
 
 mod act;
@@ -28,6 +29,7 @@ pub mod error;
 mod foresee;
 pub mod gateways;
 pub mod intake;
+pub mod judges;
 pub mod keys;
 mod known;
 pub mod lease;

@@ -6,8 +6,9 @@ use crate::reconcile::Desk;
 use crate::watched::{Share, Unsaved, Watched};
 use coalmine_core::evidence::RouteHistory;
 use coalmine_core::id::{GatewayId, ReleaseId, RouteName};
+use coalmine_core::judge::Happened;
 use coalmine_core::release::state::Release;
-use coalmine_core::tally::Delta;
+use coalmine_core::tally::{Delta, Feedback};
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::VersionId;
 use coalmine_store::{EvidenceBatch, StoreError};
@@ -24,6 +25,13 @@ pub(crate) enum Saved {
     NotYet,
 }
 
+/// What judges did since the last round.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    pub(crate) happened: Vec<(ReleaseId, String, Happened, UnixMs)>,
+    pub(crate) scores: Vec<Feedback>,
+}
+
 impl Control {
     /// One round. While the store cannot say what it kept of a release, deltas stay queued.
     pub(crate) async fn observe(&self, desk: &mut Desk, now: UnixMs) -> Saved {
@@ -37,9 +45,11 @@ impl Control {
         };
         desk.complete_to = complete_to;
         self.absorb_spending(desk, &deltas, now);
-        self.absorb_histories(desk, &deltas);
+        let judged = self.take_judged();
+        self.absorb_histories(desk, &deltas, &judged.scores);
         self.absorb_rounds(desk);
-        self.absorb_releases(desk, &deltas, now);
+        self.absorb_judges(desk, &judged);
+        self.absorb_releases(desk, &deltas, &judged.scores, now);
         desk.counted.extend(deltas.iter().map(|delta| (delta.gateway.clone(), delta.epoch, delta.sequence)));
         match self.save_evidence(desk).await {
             Ok(()) => Saved::Yes,
@@ -75,6 +85,7 @@ impl Control {
             let restored = catch_unwind(AssertUnwindSafe(|| Watched::restore(release, evidence)));
             match restored {
                 Ok(Ok(watched)) => {
+                    self.bench().take_up(&release.id, watched.judges());
                     desk.watched.insert(release.id.clone(), watched);
                 }
                 Ok(Err(error)) => self.fail(&release.id, chain(&error)),
@@ -84,10 +95,13 @@ impl Control {
         Ok(())
     }
 
-    fn absorb_histories(&self, desk: &mut Desk, deltas: &[Arc<Delta>]) {
+    fn absorb_histories(&self, desk: &mut Desk, deltas: &[Arc<Delta>], judged: &[Feedback]) {
         // Intake waits for what is known: it is asked once, and let go before the counting.
         let stables: BTreeMap<RouteName, VersionId> =
             self.known().routes.iter().map(|(route, row)| (route.clone(), row.stable)).collect();
+        for score in judged.iter().filter(|score| stables.contains_key(&score.route)) {
+            history(desk, &score.route).absorb_feedback(score);
+        }
         for delta in deltas {
             for turn in &delta.turns {
                 if let Some(stable) = stables.get(&turn.route) {
@@ -118,9 +132,22 @@ impl Control {
         }
     }
 
+    /// What happened to the judges of releases that go on.
+    fn absorb_judges(&self, desk: &mut Desk, judged: &Judged) {
+        let unfinished = self.unfinished();
+        for (of, name, happened, at) in &judged.happened {
+            let release = unfinished.iter().find(|release| release.id == *of);
+            let judge = release.and_then(|release| release.policy.judge(name));
+            if let Some((watched, judge)) = desk.watched.get_mut(of).zip(judge) {
+                watched.absorb_judge(judge, happened, *at);
+            }
+        }
+        self.bench().retain(|id| unfinished.iter().any(|release| release.id == *id));
+    }
+
     /// Each release by itself: one that fails is told, and is taken up anew from the store.
-    fn absorb_releases(&self, desk: &mut Desk, deltas: &[Arc<Delta>], now: UnixMs) {
-        let mut shares = Share::deal(deltas);
+    fn absorb_releases(&self, desk: &mut Desk, deltas: &[Arc<Delta>], judged: &[Feedback], now: UnixMs) {
+        let mut shares = Share::deal(deltas, judged);
         for release in self.unfinished() {
             let Some(watched) = desk.watched.get_mut(&release.id) else { continue };
             let share = shares.remove(&release.id).unwrap_or_default();

@@ -51,6 +51,7 @@ impl Control {
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let notices = tokio::spawn(Arc::clone(&self).run_notices());
         let sentinels = tokio::spawn(Arc::clone(&self).run_sentinels());
+        let judges = tokio::spawn(Arc::clone(&self).run_judges());
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -65,6 +66,7 @@ impl Control {
         }
         notices.abort();
         sentinels.abort();
+        judges.abort();
     }
 
     /// One round: what `run` does once a second, and the simulator at each step.

@@ -3,6 +3,7 @@
 use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
 use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, SealedBucket, Totals};
 use coalmine_core::id::{Actor, ReleaseId, UnitKey};
+use coalmine_core::judge::{Happened, Judge, JudgeRecords};
 use coalmine_core::metric::Metric;
 use coalmine_core::release::policy::Policy;
 use coalmine_core::release::state::Release;
@@ -31,8 +32,13 @@ pub(crate) struct Share<'a> {
 
 impl<'a> Share<'a> {
     /// Deals a round of deltas out to the releases that they name.
-    pub(crate) fn deal(deltas: &'a [Arc<Delta>]) -> BTreeMap<&'a ReleaseId, Self> {
+    pub(crate) fn deal(deltas: &'a [Arc<Delta>], judged: &'a [Feedback]) -> BTreeMap<&'a ReleaseId, Self> {
         let mut shares: BTreeMap<&ReleaseId, Self> = BTreeMap::new();
+        for score in judged {
+            if let Some(member) = &score.member {
+                shares.entry(&*member.release).or_default().feedback.push(score);
+            }
+        }
         for delta in deltas {
             for turn in &delta.turns {
                 if let Some(member) = &turn.member {
@@ -108,6 +114,16 @@ impl Watched {
     /// Counts one round of the sentinels.
     pub(crate) fn absorb_round(&mut self, release: &Release, round: &Round) {
         self.ledger.absorb_round(release, round);
+    }
+
+    /// Counts what happened to a judge.
+    pub(crate) fn absorb_judge(&mut self, judge: &Judge, happened: &Happened, at: UnixMs) {
+        self.ledger.absorb_judge(judge, happened, at);
+    }
+
+    /// What the judges have shown.
+    pub(crate) fn judges(&self) -> &JudgeRecords {
+        &self.ledger.totals().judges
     }
 
     /// What the sentinels have shown.

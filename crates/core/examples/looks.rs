@@ -121,6 +121,7 @@ fn release(metrics: &[Metric]) -> Release {
         weight: metric.severity(),
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
         age: None,
+        sample: None,
         control: ControlArm::default(),
         unit: Unit::Session,
     };
@@ -149,6 +150,7 @@ fn release(metrics: &[Metric]) -> Release {
             budget: Budget::default(),
             freeze: Vec::new(),
             sentinels: None,
+            judges: Vec::new(),
             acknowledged: BTreeSet::new(),
         },
         policy_hash: String::new(),

@@ -9,6 +9,7 @@ pub(crate) mod epochs;
 pub mod eta;
 mod finding;
 pub(crate) mod gauging;
+mod judges;
 pub mod look;
 mod proof;
 mod quality;
@@ -19,6 +20,7 @@ mod words;
 
 pub use alpha::Alpha;
 pub use books::Books;
+pub use judges::JudgeFinding;
 pub use look::{Reporting, analyse};
 
 use crate::metric::{Metric, Number};
@@ -63,6 +65,9 @@ pub struct Analysis {
     /// Per sentinel, in the order of the suite.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sentinels: Vec<SentinelFinding>,
+    /// Per judge, in the order of the policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judges: Vec<JudgeFinding>,
 }
 
 /// One guardrail's finding: number, bound, n and reason.

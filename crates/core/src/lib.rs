@@ -8,6 +8,7 @@
 //! | [`cohort`] | which customers a stage is cut to |
 //! | [`traffic`] | weights, slots, pins, the routing table, and [`traffic::assign`] |
 //! | [`metric`] | what is measured: name, kind, direction, unit |
+//! | [`judge`] | the model that scores sampled answers: what is pinned, what it has shown |
 //! | [`key`] | client keys, their quotas, and what was spent under them |
 //! | [`tally`] | what gateways report: turns, feedback, deltas |
 //! | [`evidence`] | turns reduced to session numbers, sealed into exposure buckets |
@@ -26,6 +27,7 @@ pub mod float;
 pub mod forecast;
 pub mod id;
 pub mod invariant;
+pub mod judge;
 pub mod key;
 pub mod metric;
 pub mod origin;

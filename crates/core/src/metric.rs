@@ -65,6 +65,8 @@ pub enum Metric {
     /// rates is chosen by the answer, so the mean of ratings compares two selections
     /// (`statistics.md`, section 9, rule 8).
     ThumbsDown(String),
+    /// Scores of the judge of this name over sampled answers; 0..=1, higher is better.
+    Judge(String),
 }
 
 /// Names of feedback that the gateway itself sends, from what a session's requests tell of the turns before them.
@@ -229,6 +231,7 @@ impl Metric {
             Self::ClientAbort => Facts::rate("client_abort", 0.05),
             Self::Feedback(_) => Facts::new("feedback", Kind::Score, Number::WHOLE, 0.2).better_when_higher(),
             Self::ThumbsDown(_) => Facts::new("thumbs_down", Kind::Rate, Number::WHOLE, 0.2),
+            Self::Judge(_) => Facts::new("judge", Kind::Score, Number::WHOLE, 0.2).better_when_higher(),
         }
     }
 
@@ -289,6 +292,18 @@ impl Metric {
         if let Self::Feedback(name) | Self::ThumbsDown(name) = self { Some(name) } else { None }
     }
 
+    /// The name of the judge that gives its scores.
+    #[must_use]
+    pub fn judge(&self) -> Option<&str> {
+        if let Self::Judge(name) = self { Some(name) } else { None }
+    }
+
+    /// Whether its numbers come later than the turns that they are about.
+    #[must_use]
+    pub const fn is_late(&self) -> bool {
+        matches!(self, Self::Feedback(_) | Self::ThumbsDown(_) | Self::Judge(_))
+    }
+
     /// The numbers of a session under this metric, each with its share of the metric's weight;
     /// the last of them is the one that promotion must prove.
     #[must_use]
@@ -341,20 +356,21 @@ impl Facts {
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.facts().name)?;
-        self.feedback().map_or(Ok(()), |name| write!(f, ".{name}"))
+        self.feedback().or(self.judge()).map_or(Ok(()), |name| write!(f, ".{name}"))
     }
 }
 
 /// A name that is no metric.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a metric; feedback is written `feedback.NAME` or `thumbs_down.NAME`")]
+#[error("`{0}` is not a metric; feedback is written `feedback.NAME` or `thumbs_down.NAME`, a judge `judge.NAME`")]
 pub struct UnknownMetric(pub String);
 
 impl FromStr for Metric {
     type Err = UnknownMetric;
     fn from_str(text: &str) -> Result<Self, UnknownMetric> {
-        for (prefix, made) in [("feedback.", Self::Feedback as fn(String) -> Self), ("thumbs_down.", Self::ThumbsDown)]
-        {
+        let families: [(&str, fn(String) -> Self); 3] =
+            [("feedback.", Self::Feedback), ("thumbs_down.", Self::ThumbsDown), ("judge.", Self::Judge)];
+        for (prefix, made) in families {
             if let Some(name) = text.strip_prefix(prefix).filter(|name| is_feedback_name(name)) {
                 return Ok(made(name.to_owned()));
             }
@@ -364,7 +380,7 @@ impl FromStr for Metric {
     }
 }
 
-/// Whether `name` may name a feedback: 1 to 64 of `a-z 0-9 _ . -`.
+/// Whether `name` may name a feedback or a judge: 1 to 64 of `a-z 0-9 _ . -`.
 #[must_use]
 pub fn is_feedback_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
@@ -390,10 +406,11 @@ mod tests {
 
     #[test]
     fn every_metric_reads_back_by_its_name() {
-        let feedback = [Metric::Feedback("a.b".to_owned()), Metric::ThumbsDown("a.b".to_owned())];
-        for metric in Metric::BUILT_IN.into_iter().chain(feedback) {
+        let made = [Metric::Feedback, Metric::ThumbsDown, Metric::Judge].map(|made| made("a.b".to_owned()));
+        for metric in Metric::BUILT_IN.into_iter().chain(made) {
             assert_eq!(metric.to_string().parse(), Ok(metric));
         }
+        assert!("judge.".parse::<Metric>().is_err());
         assert!("thumbs_down.".parse::<Metric>().is_err());
     }
 

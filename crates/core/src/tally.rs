@@ -2,7 +2,9 @@
 //! (gateway, epoch, sequence) once, so sending one again is harmless.
 
 use crate::id::{CustomerId, GatewayId, Generation, ReleaseId, RouteName, UnitKey};
+use crate::judge::JudgeId;
 use crate::key::Spending;
+use crate::metric::Metric;
 use crate::origin::Origin;
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Membership};
@@ -310,4 +312,18 @@ pub struct Feedback {
     pub idempotency: u64,
     /// When it arrived.
     pub received_at: UnixMs,
+    /// The judge that gave it; without one it came from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeId>,
+}
+
+impl Feedback {
+    /// The metric of its scores.
+    #[must_use]
+    pub fn metric(&self) -> Metric {
+        match self.judge {
+            Some(_) => Metric::Judge(self.name.clone()),
+            None => Metric::Feedback(self.name.clone()),
+        }
+    }
 }

@@ -140,6 +140,7 @@ fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(
             member: joined.member.clone(),
             name: name.to_owned(),
             value,
+            judge: None,
             idempotency: idempotency(gateway, &joined, name, item.id.as_ref()),
             received_at: now,
         });

@@ -5,9 +5,10 @@ use crate::answer::AnswerBody;
 use crate::checkers::Checkers;
 use crate::config::Config;
 use crate::conversations::Conversations;
+use crate::judged::Way;
 use crate::metrics::{Exposition, Metrics, Traffic};
 use crate::phase::admit;
-use crate::ports::{Clock, FollowLog, PinError, PinStore, TableSource, TallySink};
+use crate::ports::{Clock, FollowLog, PinError, PinStore, SampleSink, TableSource, TallySink};
 use crate::table::{Offered, Tables};
 use crate::tally::Tally;
 use crate::telemetry::{Telemetry, Tellers};
@@ -49,6 +50,7 @@ pub struct Gateway {
     pub(crate) keys: Keys,
     pub(crate) admission: Admission,
     pub(crate) pools: HashMap<ProviderName, Arc<Pool>>,
+    pub(crate) judged: Way,
     pub(crate) drained: Notify,
     draining: AtomicBool,
     /// In milliseconds.
@@ -99,6 +101,7 @@ impl Gateway {
             tally: Tally::new(config.limits.turns, config.limits.feedback),
             conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle, follow),
             checkers: Checkers::default(),
+            judged: Way::default(),
             keys,
             admission: Admission::new(&config),
             telemetry: Telemetry::new(&config.telemetry, clock.now()),
@@ -116,6 +119,11 @@ impl Gateway {
     /// Takes over the conversations that an earlier process followed, oldest first.
     pub fn restore_conversations(&self, records: impl IntoIterator<Item = Followed>) {
         self.conversations.restore(records);
+    }
+
+    /// Says where sampled answers go to be judged. Without it none is kept.
+    pub fn judge_by(&self, sink: Arc<dyn SampleSink>) {
+        self.judged.lead_to(sink);
     }
 
     /// Starts what runs beside requests: following the table, reporting, writing behind, sweeping.

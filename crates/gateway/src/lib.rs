@@ -25,6 +25,7 @@ pub mod config;
 mod conversations;
 mod feedback;
 mod gateway;
+mod judged;
 pub mod listen;
 mod metrics;
 mod passthrough;

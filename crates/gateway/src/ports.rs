@@ -2,10 +2,11 @@
 //! where gateways run apart.
 
 use coalmine_core::id::{Generation, RouteName, UnitKey};
+use coalmine_core::judge::Sample;
 use coalmine_core::key::KeyTable;
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
-use coalmine_core::traffic::pin::{Followed, Pin, PinRecord};
+use coalmine_core::traffic::pin::{Followed, Membership, Pin, PinRecord};
 use coalmine_core::traffic::table::RoutingTable;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +43,14 @@ pub trait TableSource: Send + Sync + fmt::Debug + 'static {
 pub trait TallySink: Send + Sync + fmt::Debug + 'static {
     /// Takes one delta.
     fn deliver(&self, delta: Arc<Delta>) -> Boxed<'_, Result<(), SinkError>>;
+}
+
+/// Where sampled answers go to be judged. Neither call may wait: both come from the end of a request.
+pub trait SampleSink: Send + Sync + fmt::Debug + 'static {
+    /// Takes one answer.
+    fn offer(&self, sample: Sample);
+    /// One answer of this session found no room on its way.
+    fn lost(&self, unit: UnitKey, member: &Membership);
 }
 
 /// The delta was not taken; it will be offered again.

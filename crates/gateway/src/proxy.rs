@@ -75,6 +75,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             permit: admitted.permit.take(),
             holder: admitted.caller.holder.clone(),
             trace,
+            body: &body,
         },
     );
     exchange.notice(&chat, &admitted.parts.headers);

@@ -315,6 +315,7 @@ impl<'a> Gateway<'a> {
             member,
             name: "solved".to_owned(),
             value: if solved { 1.0 } else { 0.0 },
+            judge: None,
             idempotency: Luck::new(self.reports).bits(),
             received_at,
         };

@@ -488,6 +488,7 @@ fn empty_policy() -> Policy {
         budget: Budget::default(),
         freeze: Vec::new(),
         sentinels: None,
+        judges: Vec::new(),
         acknowledged: BTreeSet::new(),
     }
 }

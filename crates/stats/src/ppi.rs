@@ -42,36 +42,108 @@ impl Estimate {
     }
 }
 
+/// The judge's scores of units without a label, as sums.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Scores {
+    /// How many.
+    pub n: f64,
+    /// Summed.
+    pub sum: f64,
+    /// Their squares, summed.
+    pub squares: f64,
+}
+
+impl Scores {
+    /// Of so many scores.
+    #[must_use]
+    pub fn of(scores: &[f64]) -> Self {
+        scores.iter().fold(Self::default(), |mut all, score| {
+            all.n += 1.0;
+            all.sum += score;
+            all.squares += score * score;
+            all
+        })
+    }
+
+    /// Takes out the score of a unit that got a label.
+    pub fn take_away(&mut self, score: f64) {
+        self.n -= 1.0;
+        self.sum -= score;
+        self.squares -= score * score;
+    }
+
+    fn with(mut self, scores: impl Iterator<Item = f64>) -> Self {
+        for score in scores {
+            self.n += 1.0;
+            self.sum += score;
+            self.squares += score * score;
+        }
+        self
+    }
+
+    fn mean(self) -> f64 {
+        self.sum / self.n
+    }
+
+    fn variance(self) -> f64 {
+        if self.n > 1.0 { ((self.squares - self.sum * self.sum / self.n) / (self.n - 1.0)).max(0.0) } else { 0.0 }
+    }
+}
+
 /// The corrected mean of one arm from pairs (human label, judge score) and the scores of units without a label.
 ///
 /// # Errors
 /// With fewer than 2 labels, or a number that is not finite.
 pub fn estimate(labelled: &[(f64, f64)], unlabelled: &[f64]) -> Result<Estimate, BadDesign> {
+    estimate_from(labelled, &Scores::of(unlabelled))
+}
+
+/// The same from the sums of the scores without a label.
+///
+/// # Errors
+/// As [`estimate`].
+pub fn estimate_from(labelled: &[(f64, f64)], unlabelled: &Scores) -> Result<Estimate, BadDesign> {
     if labelled.len() < 2 {
         return Err(BadDesign("there are fewer than two labels"));
     }
-    if !labelled.iter().all(|(y, f)| y.is_finite() && f.is_finite()) || !unlabelled.iter().all(|f| f.is_finite()) {
+    let finite = unlabelled.sum.is_finite() && unlabelled.squares.is_finite();
+    if !labelled.iter().all(|(y, f)| y.is_finite() && f.is_finite()) || !finite {
         return Err(BadDesign("a label or a score is not a finite number"));
     }
-    let (n, many) = (labelled.len() as f64, unlabelled.len() as f64);
+    let n = labelled.len() as f64;
     let labels = || labelled.iter().map(|(y, _)| *y);
     let alone = variance(labels()) / n;
-    let weight = if unlabelled.is_empty() { 0.0 } else { tuned(labelled, unlabelled) };
+    let weight = if unlabelled.n < 0.5 { 0.0 } else { tuned(labelled, unlabelled) };
     let residual = || labelled.iter().map(|(y, f)| y - weight * f);
-    let scores = if weight > 0.0 { weight * mean(unlabelled.iter().copied()) } else { 0.0 };
-    let spread = if weight > 0.0 { weight * weight * variance(unlabelled.iter().copied()) / many } else { 0.0 };
+    let scores = if weight > 0.0 { weight * unlabelled.mean() } else { 0.0 };
+    let spread = if weight > 0.0 { weight * weight * unlabelled.variance() / unlabelled.n } else { 0.0 };
     let corrected = variance(residual()) / n + spread;
     let gain = if corrected > 0.0 { (alone / corrected).max(1.0) } else { 1.0 };
     Ok(Estimate { mean: mean(residual()) + scores, error: corrected.sqrt(), weight, gain })
 }
 
+/// One arm's mean less another's, from independent estimates; weight and gain are the smaller ones.
+#[must_use]
+pub fn difference(one: &Estimate, other: &Estimate) -> Estimate {
+    Estimate {
+        mean: one.mean - other.mean,
+        error: one.error.hypot(other.error),
+        weight: one.weight.min(other.weight),
+        gain: one.gain.min(other.gain),
+    }
+}
+
 /// λ*, cut to [0, 1].
-fn tuned(labelled: &[(f64, f64)], unlabelled: &[f64]) -> f64 {
-    let (n, many) = (labelled.len() as f64, unlabelled.len() as f64);
+fn tuned(labelled: &[(f64, f64)], unlabelled: &Scores) -> f64 {
+    let n = labelled.len() as f64;
     let (mean_y, mean_f) = (mean(labelled.iter().map(|(y, _)| *y)), mean(labelled.iter().map(|(_, f)| *f)));
     let covariance = labelled.iter().map(|(y, f)| (y - mean_y) * (f - mean_f)).sum::<f64>() / (n - 1.0);
-    let spread = variance(labelled.iter().map(|(_, f)| *f).chain(unlabelled.iter().copied()));
-    let weight = covariance / ((1.0 + n / many) * spread);
+    let spread = unlabelled.with(labelled.iter().map(|(_, f)| *f)).variance();
+    // A spread that is rounding error is none.
+    if spread < 1e-12 {
+        return 0.0;
+    }
+    let weight = covariance / ((1.0 + n / unlabelled.n) * spread);
     if weight.is_finite() { weight.clamp(0.0, 1.0) } else { 0.0 }
 }
 

@@ -13,6 +13,7 @@
 //! | [`conversation`] | the keyed hash that finds a conversation by its content |
 //! | [`outcome`] | refusals, tool calls and structured answers: did the answer keep the contract |
 //! | [`probe`] | a question with known answers: what is asked, and what is asserted of the answer |
+//! | [`judge`] | what a judge is asked, and how its answer is read |
 //! | [`usage`], [`prices`] | tokens, and what they cost |
 //! | [`headers`] | which headers belong to one hop only |
 //!
@@ -24,6 +25,7 @@ pub mod dialect;
 mod embeddings;
 pub mod headers;
 pub mod json;
+pub mod judge;
 pub mod openai;
 pub mod outcome;
 pub mod params;

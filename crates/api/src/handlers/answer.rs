@@ -46,7 +46,7 @@ impl From<ControlError> for Refusal {
             | ControlError::KeyTaken(_)
             | ControlError::KeyChanged(_) => (StatusCode::CONFLICT, "conflict"),
             ControlError::Refused(_) | ControlError::KeyRefused(_) => (StatusCode::CONFLICT, "refused"),
-            ControlError::SameVersion { .. } | ControlError::BadRelease(_) => {
+            ControlError::SameVersion { .. } | ControlError::BadRelease(_) | ControlError::BadLabel(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
             }
             ControlError::TooLittle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "too_little"),

@@ -2,6 +2,7 @@
 
 use super::evidence::{CountsView, FindingView, IntervalView, QualityView};
 use super::journal::JournalView;
+use super::judge::JudgeView;
 use super::plan::{GuardrailView, PlanView};
 use super::sentinel::SentinelView;
 use super::version::{ChangeView, VersionView};
@@ -131,6 +132,9 @@ pub struct ReleaseView {
     /// What each sentinel says, in the order of the suite.
     #[serde(default)]
     pub sentinels: Vec<SentinelView>,
+    /// How each judge stands, in the order of the policy.
+    #[serde(default)]
+    pub judges: Vec<JudgeView>,
     /// Sessions exposed so far.
     pub exposed: CountsView,
     /// Sessions of this stage with their number posted.

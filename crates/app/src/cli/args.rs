@@ -86,6 +86,10 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Check a suite of known-answer prompts, or run it against a version.
     Sentinel(SentinelArgs),
+    /// Check a judge, or let it judge recorded answers before a release trusts it.
+    Judge(JudgeArgs),
+    /// List scored answers that wait for a human label, and label them.
+    Label(LabelArgs),
     /// Make, list, rotate, bound and revoke the keys that clients show.
     Key(KeyArgs),
     /// Run worlds of known truth in virtual time on the shipped decision loop.
@@ -319,6 +323,87 @@ pub struct SentinelRunArgs {
     /// Where the server is.
     #[command(flatten)]
     pub remote: Remote,
+}
+
+/// `coalmine judge`.
+#[derive(Debug, Args)]
+pub struct JudgeArgs {
+    /// What.
+    #[command(subcommand)]
+    pub what: JudgeVerb,
+}
+
+/// What `coalmine judge` can do.
+#[derive(Debug, Subcommand)]
+pub enum JudgeVerb {
+    /// Load judges with their anchors and say who they are; needs no server.
+    Check {
+        /// Judges, such as judges/helpful.yaml.
+        #[arg(value_name = "JUDGE", required = true)]
+        judges: Vec<PathBuf>,
+    },
+    /// Score the judge's own anchors, or recorded answers, through the server's gateway and outside of all releases.
+    #[command(
+        after_help = "A line of the file is {\"question\": …, \"answer\": …} with a \"label\" where one is known: pass or \
+        fail, or 1 to 5.\n\nExit codes: 0 done, 1 an answer could not be scored, 2 a file is wrong, 4 no server.\n\n\
+        Examples:\n  coalmine judge run judges/helpful.yaml\n  coalmine judge run judges/helpful.yaml --on answers.jsonl --json"
+    )]
+    Run(JudgeRunArgs),
+}
+
+/// `coalmine judge run`.
+#[derive(Debug, Args)]
+pub struct JudgeRunArgs {
+    /// The judge.
+    #[arg(value_name = "JUDGE")]
+    pub judge: PathBuf,
+    /// Recorded answers, one JSON object a line; without it the judge's anchors.
+    #[arg(long, value_name = "FILE")]
+    pub on: Option<PathBuf>,
+    /// Where the server is.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `coalmine label`.
+#[derive(Debug, Args)]
+pub struct LabelArgs {
+    /// What.
+    #[command(subcommand)]
+    pub what: LabelVerb,
+}
+
+/// What `coalmine label` can do.
+#[derive(Debug, Subcommand)]
+pub enum LabelVerb {
+    /// The answers that were drawn for a label, by their requests' ids; neither arm nor score is told.
+    List {
+        /// The release.
+        #[arg(value_name = "RELEASE")]
+        release: String,
+        /// Those that have one already, too.
+        #[arg(long)]
+        all: bool,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Label one; a second label replaces the first.
+    #[command(after_help = "Example:\n  coalmine label set support-agent-7 cmr_4f… pass")]
+    Set {
+        /// The release.
+        #[arg(value_name = "RELEASE")]
+        release: String,
+        /// The request's id as the client was told (`x-coalmine-request-id`), or the item of the list.
+        #[arg(value_name = "ANSWER")]
+        answer: String,
+        /// `pass` or `fail`, or 1 to 5.
+        #[arg(value_name = "LABEL")]
+        label: String,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
 }
 
 /// `coalmine key`.

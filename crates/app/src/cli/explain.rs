@@ -6,7 +6,7 @@ use super::paint::{Paint, Tone, span, sparkline};
 use super::status::{interval, power, release_text, sentinel_line, verdict_word};
 use super::{connect, picture, say};
 use anyhow::{Context, Result};
-use coalmine_api::types::{EtaView, EvidenceTrack, ExplainView, FindingView, ShareView};
+use coalmine_api::types::{CountsView, EtaView, EvidenceTrack, ExplainView, FindingView, JudgeView, ShareView};
 use coalmine_api::when::utc;
 use std::fmt::Write as _;
 
@@ -65,6 +65,10 @@ pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
     if !e.release.sentinels.is_empty() {
         let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "SENTINELS"));
         e.release.sentinels.iter().for_each(|sentinel| text.push_str(&sentinel_line(sentinel, paint)));
+    }
+    if !e.release.judges.is_empty() {
+        let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "JUDGES"));
+        e.release.judges.iter().for_each(|judge| text.push_str(&judge_text(judge, paint)));
     }
     if !e.release.drifts.is_empty() {
         let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "DRIFTS"));
@@ -199,6 +203,36 @@ fn eta(eta: &EtaView, e: &ExplainView) -> String {
 
 fn percent(share: f64) -> String {
     format!("{} %", (share * 1e6).round() / 1e4)
+}
+
+/// One judge: who it is, what it has shown, and what it cost.
+fn judge_text(judge: &JudgeView, paint: Paint) -> String {
+    let (word, tone) = if judge.held.is_some() { ("held", Tone::Warn) } else { ("scores", Tone::Good) };
+    let mut text = format!(
+        "  {}  {}  {} {}\n           {}\n",
+        paint.tone(tone, &format!("{word:<7}")),
+        judge.name,
+        judge.model,
+        judge.id,
+        judge.reason
+    );
+    let anchors = judge.anchors_agreed.zip(judge.anchors);
+    let anchors = anchors.map_or(String::new(), |(agreed, of)| format!("anchors {agreed} of {of}, "));
+    let lost = |name: &str, counts: &CountsView| match counts.canary + counts.control {
+        0 => String::new(),
+        _ => format!(", {name} {} / {}", counts.canary, counts.control),
+    };
+    let _ = writeln!(
+        text,
+        "           {anchors}${:.2} and {} calls today, {} answers wait for a label{}{}{}",
+        judge.usd_today,
+        judge.calls_today,
+        judge.unlabelled,
+        lost("dropped", &judge.dropped),
+        lost("failed", &judge.failed),
+        lost("skipped", &judge.skipped)
+    );
+    text
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use crate::config::fault::{Complaint, nearest};
 use crate::config::read::Fields;
 use crate::config::release::RouteBackground;
 use crate::config::scalar::{self, Bound, Tolerance};
+use crate::config::tree::Value;
 use crate::config::version::listed;
+use coalmine_core::judge::Sampling;
 use coalmine_core::metric::{Direction, Kind, Metric, noticed};
 use coalmine_core::release::defaults;
 use coalmine_core::release::policy::{ControlArm, Guardrail, Margin, NoData, Role, Unit};
@@ -76,6 +78,7 @@ fn guardrail(fields: &Fields<'_>, role: Role, route: Option<&RouteBackground>) -
         watched.no_data = NoData { then, grace: grace.unwrap_or(defaults::GRACE) };
     }
     watched.age = fields.duration("age");
+    watched.sample = sample(fields).or(watched.sample);
     watched.control = match fields.text("control").map(|text| text.value) {
         Some("matched") => ControlArm::Matched,
         Some(_) | None => ControlArm::All,
@@ -90,6 +93,18 @@ fn guardrail(fields: &Fields<'_>, role: Role, route: Option<&RouteBackground>) -
         watched.role = if fields.switch("dry_run") == Some(true) { Role::DryRun } else { role };
     }
     Some(watched)
+}
+
+/// The sessions that a judge scores: one share for both arms, or one for each.
+fn sample(fields: &Fields<'_>) -> Option<Sampling> {
+    match &fields.node("sample")?.value.value {
+        Value::Scalar { .. } => fields.share("sample").map(|share| Sampling { control: share, canary: share }),
+        Value::Map(_) => {
+            let each = fields.section("sample")?;
+            Some(Sampling { control: each.share("control")?, canary: each.share("canary")? })
+        }
+        Value::List(_) => None,
+    }
 }
 
 /// A route that lists its feedback has no other.

@@ -3,8 +3,9 @@
 use crate::config::check::check;
 use crate::config::fault::{At, Complaint, Faults, nearest};
 use crate::config::guardrails::{self, Watched};
+use crate::config::judge::parse_judge;
 use crate::config::process::unread;
-use crate::config::read::{Fields, Placed, Reading};
+use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::suite::{Purpose, parse_suite};
@@ -14,6 +15,7 @@ use crate::config::version::{self, Answering, Place, listed};
 use crate::config::zone;
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, ProviderName, RouteName};
+use coalmine_core::judge::Judge;
 use coalmine_core::release::check::{Fault as PlanFault, Misfit};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
@@ -147,7 +149,7 @@ impl Reader<'_> {
         let changed = changed.as_ref().map(|(diff, prices)| (diff, *prices));
         let watched = guardrails::read(fields, route.map(|(_, route)| route), changed);
         let now = self.place.around.now();
-        let policy = policy(fields, &watched, self.sentinels(fields), now);
+        let policy = policy(fields, &watched, self.sentinels(fields), self.judges(fields, &watched), now);
         let plan = Plan { stages: stages.stages.clone() };
         for misfit in coalmine_core::release::check::check(&plan, &policy) {
             self.misfit(fields, misfit, &stages, &watched);
@@ -254,6 +256,35 @@ impl Reader<'_> {
         Some(Sentinels { suite, sentinels: all.into(), qualify, gate })
     }
 
+    /// The judges that are watched, each read from its file: pinned as they are now.
+    fn judges(&self, fields: &Fields<'_>, watched: &Watched) -> Vec<Judge> {
+        let named = fields.entries("judges");
+        let mut judges = Vec::new();
+        for name in watched.guardrails.iter().filter_map(|guardrail| guardrail.metric.judge()) {
+            let written = named.iter().find(|(own, _)| *own == name).and_then(|(_, node)| scalar_text(node.clone()));
+            let path = written.map_or_else(|| format!("judges/{name}.yaml"), |placed| placed.value.to_owned());
+            let file = self.place.folder.join(&path);
+            let read = self.place.file(&path).and_then(|text| {
+                let read = parse_judge(name, &text, &file, &self.background.providers, self.place.around);
+                read.map_err(|faults| {
+                    let first = faults.faults.first().map_or(String::new(), |fault| {
+                        format!(", the first in line {}: {}; {}", fault.at.line, fault.what, fault.mend)
+                    });
+                    let mend = format!("`coalmine judge check {path}` tells all");
+                    Complaint::new(format!("the judge {path} has {} faults{first}", faults.faults.len()), mend)
+                })
+            });
+            match read {
+                Ok(judge) => judges.push(judge),
+                Err(complaint) => {
+                    let (at, key) = fields.place("guardrails");
+                    fields.reading.fault(at, &key, complaint, None);
+                }
+            }
+        }
+        judges
+    }
+
     fn suite(&self, fields: &Fields<'_>, named: &Placed<&str>, purpose: Purpose) -> Option<Vec<Sentinel>> {
         let complaint = match self.place.file(named.value) {
             Err(complaint) => complaint,
@@ -334,7 +365,13 @@ fn in_file(root: &Node, key: &str, stages: &Stages, watched: &Watched) -> String
 }
 
 /// The criteria; what is malformed was told, and has its default here so that the rest is checked.
-fn policy(fields: &Fields<'_>, watched: &Watched, sentinels: Option<Sentinels>, now: UnixMs) -> Policy {
+fn policy(
+    fields: &Fields<'_>,
+    watched: &Watched,
+    sentinels: Option<Sentinels>,
+    judges: Vec<Judge>,
+    now: UnixMs,
+) -> Policy {
     let tripwires = fields.section("tripwires").and_then(|wires| {
         let failures = wires.integer("consecutive_failures").and_then(|n| u32::try_from(n).ok());
         failures.map(Tripwire::ConsecutiveFailures)
@@ -360,6 +397,7 @@ fn policy(fields: &Fields<'_>, watched: &Watched, sentinels: Option<Sentinels>, 
         },
         freeze: fields.words("freeze").into_iter().filter_map(|text| window(text.value, now)).collect(),
         sentinels,
+        judges,
         acknowledged: acknowledged(fields),
     }
 }

@@ -79,13 +79,6 @@ pub(crate) const STORES_NOT_BUILT: &[Choice] = &[Choice::not_built(
     "use `sqlite:coalmine.db`, on one node",
 )];
 
-/// Metrics of the format that are not there yet.
-pub(crate) const METRICS_NOT_BUILT: &[Choice] = &[Choice::not_built(
-    "judge.",
-    "scores of a pinned judge model over sampled answers",
-    "remove it, or send the score yourself through `/v1/feedback` and guard `feedback.NAME`",
-)];
-
 impl Scalar {
     /// What is expected, for people: `a duration such as 90s, …`.
     pub(crate) fn expects(self) -> String {
@@ -448,16 +441,13 @@ pub(crate) fn customer_source(text: &str) -> Read<CustomerSource> {
 
 /// A metric's name.
 pub(crate) fn metric(text: &str) -> Read<Metric> {
-    if let Some(choice) = METRICS_NOT_BUILT.iter().find(|choice| text.starts_with(choice.word)) {
-        return Err(not_built(choice));
-    }
     text.parse().map_err(|_| {
         let known: Vec<String> = Metric::BUILT_IN.iter().map(ToString::to_string).collect();
         let near = nearest(text, known.iter().map(String::as_str));
         let hint = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
         Complaint::new(
             format!("{} is not a metric", shown(text)),
-            format!("{hint}the metrics are {}, feedback.NAME and thumbs_down.NAME", known.join(", ")),
+            format!("{hint}the metrics are {}, feedback.NAME, thumbs_down.NAME and judge.NAME", known.join(", ")),
         )
     })
 }

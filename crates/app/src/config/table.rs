@@ -2,18 +2,21 @@
 //! Schemas, `docs/configuration.md`, `docs/not-built-yet.md` and `coalmine config keys` are made
 //! from it: a key is added, documented or given a default here and nowhere else.
 
+pub mod judge;
 pub mod process;
 pub mod release;
 pub mod upstream;
 
 use crate::config::key::{Choice, Key, Kind, Need, Scalar, Section};
-use crate::config::scalar::{METRICS_NOT_BUILT, STORES_NOT_BUILT};
+use crate::config::scalar::STORES_NOT_BUILT;
 use crate::config::suite;
 
-/// The two files: what each is called, its table, and where its schema is kept.
-pub const FILES: [(&str, &Section, &str); 2] = [
+/// The files: what each is called, its table, and where its schema is kept.
+pub const FILES: [(&str, &Section, &str); 4] = [
     ("coalmine.yaml", &process::PROCESS, "schema/coalmine.schema.json"),
     ("releases/*.yaml", &release::RELEASE, "schema/release.schema.json"),
+    ("judges/*.yaml", &judge::JUDGE, "schema/judge.schema.json"),
+    ("anchors/*.yaml", &judge::ANCHOR_FILE, "schema/anchors.schema.json"),
 ];
 
 /// One part of the format whose capability is not there yet.
@@ -97,7 +100,6 @@ fn words(kind: &'static Kind) -> Vec<&'static Choice> {
     match kind {
         Kind::Scalar(Scalar::OneOf(choices)) => choices.iter().collect(),
         Kind::Scalar(Scalar::Store) => STORES_NOT_BUILT.iter().collect(),
-        Kind::Scalar(Scalar::Metric) => METRICS_NOT_BUILT.iter().collect(),
         Kind::Scalar(_) | Kind::Null | Kind::Json | Kind::Section(_) => Vec::new(),
         Kind::List(of) | Kind::Map(_, of) => words(of),
         Kind::Either(kinds) => kinds.iter().flat_map(words).collect(),

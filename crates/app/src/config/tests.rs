@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// A made-up machine: files and variables by name.
 #[derive(Debug, Clone, Default)]
-struct Made {
-    files: BTreeMap<PathBuf, String>,
-    env: BTreeMap<String, String>,
+pub(crate) struct Made {
+    pub(crate) files: BTreeMap<PathBuf, String>,
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 impl Surroundings for Made {
@@ -29,6 +29,8 @@ impl Surroundings for Made {
     }
 }
 
+const JUDGE: &str = "model: openai/gpt-4.1-mini-2025-04-14\nparams: { seed: 7 }\nscale: binary\nturns: 2\nbudget: $5\ncalls: 900\nlabels: 5%\nrubric: |\n  It names the hour.\nanchors: { file: anchors.yaml, every: 2h, agree: 80%, margin: 10% }\n";
+const ANCHORS: &str = "anchors:\n  - { question: When?, answer: At nine., label: pass }\n  - { question: When?, answer: Maybe., label: fail }\n";
 const TOOLS: &str = r#"[{"type":"function","function":{"name":"look_up","parameters":{"type":"object"}}}]"#;
 
 fn made() -> Made {
@@ -42,6 +44,8 @@ fn made() -> Made {
             file("etc/sentinels/support.yaml", suite::SUPPORT),
             file("etc/releases/sentinels/support.yaml", suite::SUPPORT),
             file("etc/tools/support.json", TOOLS),
+            file("etc/judges/helpful.yaml", JUDGE),
+            file("etc/judges/anchors.yaml", ANCHORS),
             file("etc/tools/broken.json", "[{]"),
             file("etc/tools/twice.json", &format!("[{0},{0}]", &TOOLS[1..TOOLS.len() - 1])),
             file("etc/tools/old.json", r#"[{"name":"look_up"}]"#),

@@ -190,7 +190,7 @@ fn useless(fields: &Fields<'_>, mode: &'static str, of: &'static str) {
 }
 
 /// The provider and the model, where the provider is known.
-fn model(fields: &Fields<'_>, providers: &BTreeSet<ProviderName>) -> Option<(ProviderName, String)> {
+pub(crate) fn model(fields: &Fields<'_>, providers: &BTreeSet<ProviderName>) -> Option<(ProviderName, String)> {
     let (provider, model) = scalar::model(fields.text("model")?.value).ok()?;
     let provider = ProviderName::from(provider);
     if !providers.contains(&provider) {
@@ -289,7 +289,7 @@ fn tools_mode(fields: &Fields<'_>) -> Option<ToolsMode> {
 
 /// Sets parameters; `null` takes one away. What decides the route or the form of the answer is
 /// the client's and cannot be set.
-fn merge_params(fields: &Fields<'_>, params: &mut BTreeMap<String, JsonText>) {
+pub(crate) fn merge_params(fields: &Fields<'_>, params: &mut BTreeMap<String, JsonText>) {
     const NOT_PARAMS: [&str; 5] = ["model", "messages", "tools", "stream", "functions"];
     for (name, Placed { value, at, path }) in fields.entries("params") {
         if NOT_PARAMS.contains(&name) {

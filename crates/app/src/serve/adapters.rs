@@ -5,17 +5,20 @@ use async_trait::async_trait;
 use coalmine_control::Control;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Brake, BrakeError, Held, LivePins, PinCensus};
-use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName};
+use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, UnitKey};
+use coalmine_core::judge::Sample;
 use coalmine_core::key::{KeyTable, Revocation};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
-use coalmine_core::traffic::pin::{Followed, PinRecord};
+use coalmine_core::traffic::pin::{Followed, Membership, PinRecord};
 use coalmine_core::traffic::table::RoutingTable;
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_gateway::listen::Side;
 use coalmine_gateway::pins::MemoryPins;
-use coalmine_gateway::ports::{Boxed, FollowLog, PinError, PinLog, PinStore, SinkError, TableSource, TallySink};
+use coalmine_gateway::ports::{
+    Boxed, FollowLog, PinError, PinLog, PinStore, SampleSink, SinkError, TableSource, TallySink,
+};
 use coalmine_gateway::{BoxError, Gateway};
 use coalmine_store::ceiling::{CeilingError, Ceilings};
 use coalmine_store::conversations::ConversationLog;
@@ -116,6 +119,33 @@ impl TallySink for Takes {
     fn deliver(&self, delta: Arc<Delta>) -> Boxed<'_, Result<(), SinkError>> {
         let taken = self.control.intake(delta).map_err(|error| SinkError(error.to_string()));
         Box::pin(std::future::ready(taken))
+    }
+}
+
+/// The judges' bench, as the gateway hands sampled answers to it.
+pub(super) struct Samples {
+    control: Arc<Control>,
+}
+
+impl fmt::Debug for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Samples")
+    }
+}
+
+impl Samples {
+    pub(super) fn new(control: Arc<Control>) -> Self {
+        Self { control }
+    }
+}
+
+impl SampleSink for Samples {
+    fn offer(&self, sample: Sample) {
+        self.control.offer_sample(sample);
+    }
+
+    fn lost(&self, unit: UnitKey, member: &Membership) {
+        self.control.lose_sample(unit, member);
     }
 }
 

@@ -182,6 +182,7 @@ fn policy() -> Policy {
             weight: 0.3,
             no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
             age: None,
+            sample: None,
             control: ControlArm::default(),
             unit: Unit::Session,
         }],
@@ -197,6 +198,7 @@ fn policy() -> Policy {
         budget: Budget::default(),
         freeze: Vec::new(),
         sentinels: None,
+        judges: Vec::new(),
         acknowledged: BTreeSet::new(),
     }
 }
@@ -208,7 +210,7 @@ struct Counting(Mutex<u8>);
 impl RandomSource for Counting {
     fn salt(&self) -> Salt {
         let mut next = self.0.lock().unwrap();
-        *next += 1;
+        *next = next.wrapping_add(1);
         Salt([*next; 32])
     }
 

@@ -4,6 +4,7 @@
 mod commands;
 mod fixture;
 mod isolation;
+mod judges;
 mod keys;
 mod notices;
 mod promoted;

@@ -18,17 +18,36 @@ use std::sync::Mutex;
 pub(crate) struct Scripted {
     says: Mutex<BTreeMap<String, Says>>,
     asked: Mutex<Vec<String>>,
+    questions: Mutex<Vec<String>>,
+}
+
+/// A judge that fails what says `bad`; told to be wrong, it passes everything.
+fn judged(question: &str, says: Option<Says>) -> Result<Probed, ProbeTrouble> {
+    let verdict = match says {
+        None if question.contains("bad") => "fail",
+        None | Some(Says::Wrong) => "pass",
+        Some(Says::Away) => return Err(ProbeTrouble::Provider("status 503".to_owned())),
+        Some(Says::Refused) => return Err(ProbeTrouble::Version("the provider refused it with 404".to_owned())),
+    };
+    let text = serde_json::json!({ "reason": "it says so", "verdict": verdict }).to_string();
+    let message = serde_json::json!({ "choices": [{ "message": { "role": "assistant", "content": text } }] });
+    Ok(Probed { body: message.to_string().into_bytes(), latency_ms: 5.0, cost_usd: Some(0.001) })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
+pub(crate) enum Says {
     Wrong,
     Away,
     Refused,
 }
 
 impl Scripted {
-    fn set(&self, model: &str, says: Option<Says>) {
+    /// What judges were asked since the last call.
+    pub(crate) fn questions(&self) -> Vec<String> {
+        std::mem::take(&mut *self.questions.lock().unwrap())
+    }
+
+    pub(crate) fn set(&self, model: &str, says: Option<Says>) {
         let mut all = self.says.lock().unwrap();
         match says {
             Some(says) => all.insert(model.to_owned(), says),
@@ -46,6 +65,10 @@ impl Scripted {
 impl Prober for Scripted {
     async fn ask(&self, question: &Question) -> Result<Probed, ProbeTrouble> {
         let model = question.version.model.as_str();
+        if model == "judge-model" {
+            self.questions.lock().unwrap().push(question.body.clone());
+            return judged(&question.body, self.says.lock().unwrap().get(model).copied());
+        }
         self.asked.lock().unwrap().push(if model == "stable-model" { "S" } else { "C" }.to_owned());
         let text = match self.says.lock().unwrap().get(model) {
             None => "You have 30 days.",

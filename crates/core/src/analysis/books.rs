@@ -176,6 +176,7 @@ fn budgeted_cost() -> Guardrail {
         weight: 0.0,
         no_data: NoData { then: NoDataThen::Warn, grace: SpanMs::hours(24) },
         age: None,
+        sample: None,
         control: ControlArm::default(),
         unit: Unit::Session,
     }

@@ -1,6 +1,7 @@
 //! One guardrail's finding: the verdict, and why, in words with numbers.
 
 use crate::analysis::gauging::{Seen, Watch, Watched};
+use crate::analysis::judges;
 use crate::analysis::look::Look;
 use crate::analysis::words;
 use crate::analysis::{ArmCounts, Evidence, Finding, Interval, SliceFinding, Verdict};
@@ -135,13 +136,18 @@ impl Reading<'_> {
         if self.watch.is_regressed() {
             return Verdict::Regressed;
         }
-        if self.silence().is_some() || self.unheard().is_some() {
+        if self.held_judge().is_some() || self.silence().is_some() || self.unheard().is_some() {
             return Verdict::NoData;
         }
         if self.leaves_control() && self.has_minimum() && self.watch.promote().reached() {
             return Verdict::Healthy;
         }
         Verdict::Inconclusive
+    }
+
+    /// Why no scores are to be had of its judge now, where it has one.
+    fn held_judge(&self) -> Option<String> {
+        judges::held(self.look, self.look.release.policy.judge(self.guardrail.metric.judge()?)?)
     }
 
     /// The number that has been silent for longer than the grace, and for how long.
@@ -343,6 +349,9 @@ impl Reading<'_> {
     }
 
     fn silent(&self) -> String {
+        if let Some(held) = self.held_judge() {
+            return format!("insufficient data: {held}");
+        }
         let grace = self.guardrail.no_data.grace;
         let Some((number, silent)) = self.silence() else {
             let unheard = self.unheard().map_or(String::new(), |span| rounded(span).to_string());

@@ -1,6 +1,7 @@
 //! One look: everything that is known, put into one [`Analysis`].
 
 use crate::analysis::finding::{self, NO_EVIDENCE};
+use crate::analysis::judges;
 use crate::analysis::quality;
 use crate::analysis::sentinels;
 use crate::analysis::{Analysis, ArmCounts, Books, Evidence, Finding, Interval, LimitFinding};
@@ -75,6 +76,7 @@ pub fn analyse(
         drifts: books.map_or(release.drifts.len(), Books::drifts),
         quality: quality::quality(&look),
         sentinels: sentinels::findings(&look),
+        judges: judges::findings(&look),
         findings,
     }
 }

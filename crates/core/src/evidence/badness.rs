@@ -73,7 +73,8 @@ pub fn reading(metric: &Metric, outcome: &Outcome, threshold_ms: Option<f64>) ->
         | Metric::InputTokensAboveCap
         | Metric::ToolCallsAboveCap
         | Metric::Feedback(_)
-        | Metric::ThumbsDown(_) => Reading::NotApplicable,
+        | Metric::ThumbsDown(_)
+        | Metric::Judge(_) => Reading::NotApplicable,
     }
 }
 

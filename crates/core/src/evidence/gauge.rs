@@ -3,11 +3,14 @@
 use crate::evidence::badness::{self, Reading};
 use crate::evidence::yardstick::watched;
 use crate::evidence::{Session, Sums, Yardstick};
+use crate::id::UnitKey;
+use crate::judge::Sampling;
 use crate::metric::{Kind, Metric, Number};
 use crate::release::policy::{ControlArm, Policy};
 use crate::tally::{Outcome, Presence};
 use crate::time::SpanMs;
 use crate::traffic::pin::Arm;
+use crate::traffic::weight::Salt;
 
 /// One metric, ready to be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +22,8 @@ pub(super) struct Gauge {
     pub(super) control: ControlArm,
     /// The age of its own, where it has one.
     pub(super) age: Option<SpanMs>,
+    /// The sessions that a judge scores.
+    sample: Option<Sampling>,
     centre: f64,
     cap: Option<f64>,
     spans: Spans,
@@ -69,6 +74,7 @@ impl Gauge {
             cap: yardstick.cap.get(of.as_ref().unwrap_or(&metric)).copied(),
             control: guardrail.map(|guardrail| guardrail.control).unwrap_or_default(),
             age: guardrail.and_then(|guardrail| guardrail.age),
+            sample: guardrail.and_then(|guardrail| guardrail.sample),
             of,
             spans,
             metric,
@@ -102,9 +108,10 @@ impl Gauge {
         self.metric.numbers().iter().any(|(has, _)| *has == number)
     }
 
-    /// Whether the metric applies to the session, as its first exposed request tells.
-    pub(super) fn applies(&self, session: &Session) -> bool {
+    /// Whether the metric applies to the session, as its first exposed request tells; a judge's, whether it is drawn.
+    pub(super) fn applies(&self, unit: UnitKey, session: &Session, salt: &Salt) -> bool {
         match &self.metric {
+            Metric::Judge(name) => self.sample.is_some_and(|sampling| sampling.includes(salt, name, unit, session.arm)),
             Metric::ToolCallValid | Metric::RepeatedCall => session.first_seen.tools == Some(Presence::Present),
             Metric::SchemaValid | Metric::FencedJson => session.first_seen.schema == Some(Presence::Present),
             Metric::ErrorRate

@@ -9,6 +9,7 @@ use crate::evidence::totals::{Totals, count};
 use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
 use crate::evidence::{ByMetric, Half, SealedBucket, Session, Yardstick, badness};
 use crate::id::{ReleaseId, UnitKey};
+use crate::judge::{Happened, Judge, Sampling};
 use crate::metric::{Kind, Metric, Number};
 use crate::origin::{Origin, Slice};
 use crate::release::policy::{Ages, ControlArm, Policy, Unit};
@@ -156,9 +157,7 @@ impl Ledger {
 
     /// Takes one late score; harmless when repeated under the same idempotency key.
     pub fn absorb_feedback(&mut self, feedback: &Feedback) -> Absorbed {
-        let made = [Metric::Feedback(feedback.name.clone()), Metric::ThumbsDown(feedback.name.clone())];
-        let is_watched = |metric: &Metric| self.policy.guardrails.iter().any(|guardrail| guardrail.metric == *metric);
-        let watched: Vec<Metric> = made.into_iter().filter(is_watched).collect();
+        let watched = self.watched_of(feedback);
         let ours = |member: &&Membership| !watched.is_empty() && self.is_ours(member);
         let Some(member) = feedback.member.as_ref().filter(ours) else {
             return Absorbed::NotOurs;
@@ -168,9 +167,14 @@ impl Ledger {
             self.totals.unusable_feedback += 1;
             return Absorbed::Unusable;
         }
-        let heard = self.totals.heard.entry(feedback.name.clone()).or_default();
-        *heard = feedback.received_at.max(*heard);
+        if feedback.judge.is_none() {
+            let heard = self.totals.heard.entry(feedback.name.clone()).or_default();
+            *heard = feedback.received_at.max(*heard);
+        }
         if self.is_warm_up(member) {
+            if feedback.judge.is_some() && self.yardstick.is_none() && member.arm == Arm::Control {
+                self.totals.warm_up.summary.add_score(feedback);
+            }
             return Absorbed::WarmUp;
         }
         let in_time: Vec<Metric> =
@@ -211,6 +215,12 @@ impl Ledger {
     /// Counts one round of the sentinels.
     pub fn absorb_round(&mut self, release: &Release, round: &Round) {
         self.totals.sentinels.absorb(&release.policy, release.attempt, round);
+        self.unsaved.totals = Some(());
+    }
+
+    /// Counts what happened to one of the release's judges.
+    pub fn absorb_judge(&mut self, judge: &Judge, happened: &Happened, now: UnixMs) {
+        self.totals.judges.absorb(judge, happened, now);
         self.unsaved.totals = Some(());
     }
 
@@ -288,6 +298,26 @@ impl Ledger {
     #[must_use]
     pub fn open_sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The watched metrics that a score belongs to. One of a judge counts only where that very judge is the release's,
+    /// and draws the session.
+    fn watched_of(&self, feedback: &Feedback) -> Vec<Metric> {
+        let named = |made: fn(String) -> Metric| made(feedback.name.clone());
+        let made = match feedback.judge {
+            None => vec![named(Metric::Feedback), named(Metric::ThumbsDown)],
+            Some(id) => {
+                let arm = feedback.member.as_ref().map_or(Arm::Stable, |member| member.arm);
+                let draws = |(judge, sampling): &(&Judge, Sampling)| {
+                    judge.name == feedback.name
+                        && judge.id() == id
+                        && sampling.includes(&self.salt, &judge.name, feedback.unit, arm)
+                };
+                if self.policy.judged().any(|judged| draws(&judged)) { vec![named(Metric::Judge)] } else { Vec::new() }
+            }
+        };
+        let is_watched = |metric: &Metric| self.policy.guardrails.iter().any(|guardrail| guardrail.metric == *metric);
+        made.into_iter().filter(is_watched).collect()
     }
 
     fn is_ours(&self, member: &Membership) -> bool {
@@ -593,7 +623,7 @@ fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows:
     let rank = if windows.opening { session.rank(turn, whence) } else { Rank::Later };
     session.owed += u32::from(windows.whole && turn.part != TurnPart::Tail);
     for gauge in gauges {
-        if gauge.of.is_some() || gauge.metric.feedback().is_some() {
+        if gauge.of.is_some() || gauge.metric.is_late() {
             continue;
         }
         let sums = session.sums.get_or_default(&gauge.metric);

@@ -81,6 +81,7 @@ pub(crate) fn score_of(arm: Arm, unit: u128, exposed_at: UnixMs, value: f64, ide
         name: "correct".to_owned(),
         value,
         idempotency,
+        judge: None,
         received_at: exposed_at + SpanMs::minutes(1),
     }
 }
@@ -95,6 +96,7 @@ pub(crate) fn guardrail(metric: Metric, shift: f64) -> Guardrail {
         limit: None,
         no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(30) },
         age: None,
+        sample: None,
         control: ControlArm::default(),
         unit: Unit::Session,
     }
@@ -132,6 +134,7 @@ pub(crate) fn release(weight_bp: u16, guardrails: Vec<Guardrail>) -> Release {
             budget: Budget::default(),
             freeze: Vec::new(),
             sentinels: None,
+            judges: Vec::new(),
             acknowledged: std::collections::BTreeSet::new(),
         },
         policy_hash: String::new(),

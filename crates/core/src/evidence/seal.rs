@@ -78,7 +78,9 @@ pub(super) fn post<'a>(
             (ControlArm::Matched, Arm::Control) => is_matched,
             (ControlArm::Matched, Arm::Canary | Arm::Stable) | (ControlArm::All, _) => true,
         };
-        for gauge in gauges.iter().filter(|g| posting.takes(g) && g.applies(session)).filter(counts) {
+        for gauge in
+            gauges.iter().filter(|g| posting.takes(g) && g.applies(unit, session, comparison.salt)).filter(counts)
+        {
             add(waiting, gauge, number, unit, session, comparison.salt);
         }
     }

@@ -174,7 +174,7 @@ impl Summary {
 
     /// Counts one late score; what is not within 0 and 1 is ignored.
     pub fn add_score(&mut self, feedback: &Feedback) {
-        let metric = Metric::Feedback(feedback.name.clone());
+        let metric = feedback.metric();
         let room = self.rates.len() < NAMES || self.rates.contains_key(&metric);
         if room && (0.0..=1.0).contains(&feedback.value) {
             self.add_share(metric, 1.0 - feedback.value);

@@ -7,6 +7,7 @@ use crate::evidence::names::Names;
 use crate::evidence::runs::Runs;
 use crate::evidence::summary::{Following, LogHistogram, Summary};
 use crate::id::UnitKey;
+use crate::judge::JudgeRecords;
 use crate::metric::{Metric, Number};
 use crate::origin::Slice;
 use crate::sentinel::Records;
@@ -68,6 +69,9 @@ pub struct Totals {
     /// What rounds of sentinels have shown.
     #[serde(default)]
     pub sentinels: Records,
+    /// What the judges have shown.
+    #[serde(default, skip_serializing_if = "JudgeRecords::is_empty")]
+    pub judges: JudgeRecords,
     /// Sessions per class that wait for a bucket with both arms; of those that are not kept apart by origin.
     pub carried: Waiting,
     /// The same, of those that are.

@@ -2,7 +2,8 @@
 //! wrong and how to mend it; all faults are found at once.
 
 use crate::cohort::Cohort;
-use crate::metric::{Kind, Metric};
+use crate::judge::{ANCHORS_MAX, Judge};
+use crate::metric::{Kind, Metric, is_feedback_name};
 use crate::release::freeze::WEEK_MINUTES;
 use crate::release::plan::{Gate, Plan, Stage};
 use crate::release::policy::{Guardrail, Margin, NoDataThen, Policy, Role, Tripwire};
@@ -105,6 +106,29 @@ pub enum Fault {
     /// An age of its own where nothing arrives late.
     #[error("{0} is known when its session is; only feedback has an age of its own, so remove the key")]
     AgeOfOwn(Metric),
+    /// A share of sessions where nothing is sampled.
+    #[error("{0} sees every request; only a judge has a sample, so remove the key")]
+    SampleOfAll(Metric),
+    /// A judge that sees nobody in one arm.
+    #[error("a judge that sees none of an arm compares nothing; write more than 0 % for both")]
+    SampleOfNone,
+    /// A judge that is not there.
+    #[error("no judge is called `{0}`; write judges/{0}.yaml, or name its file under `judges`")]
+    NoJudge(String),
+    /// Two judges of a name.
+    #[error("two judges are called `{0}`; keep one of them")]
+    JudgeTwice(String),
+    /// A judge whose silence would roll back.
+    #[error("that a judge does not answer says nothing of the canary, so it never rolls back; write `hold` or `warn`")]
+    JudgeRollsBack,
+    /// A judge that can never score.
+    #[error("judge {name}: {what}")]
+    Judge {
+        /// Which.
+        name: String,
+        /// What is wrong, and how to mend it.
+        what: &'static str,
+    },
     /// An age of its own that no release waits for.
     #[error("an age of {age} is not between 1s and 7d, and shorter than max_duration; write one, such as 2h")]
     Age {
@@ -198,6 +222,8 @@ pub enum Fault {
 pub const MAX_STAGES: usize = 50;
 /// More answers than this in one try are no try.
 const RUNS_MAX: u32 = 20;
+/// Bytes of a rubric.
+const RUBRIC_MAX: usize = 16 << 10;
 
 /// Everything wrong with a plan and its policy, together.
 #[must_use]
@@ -280,6 +306,7 @@ impl Policy {
         }
         self.check_times(&mut misfits);
         self.check_sentinels(&mut misfits);
+        self.check_judges(&mut misfits);
         if !self.hold_back.is_zero() && !(100..=500).contains(&self.hold_back.bp()) {
             note(&mut misfits, "hold_back", Fault::HoldBack(self.hold_back));
         }
@@ -309,14 +336,46 @@ impl Policy {
                 note(misfits, format!("{path}.metric"), Fault::Twice(watched.metric.clone()));
             }
             watched.check(&path, misfits);
+            self.check_judged(watched, &path, misfits);
             if let Some(age) = watched.age {
                 let longest = SpanMs::hours(7 * 24).min(self.max_duration);
-                if watched.metric.feedback().is_none() {
+                if !watched.metric.is_late() {
                     note(misfits, format!("{path}.age"), Fault::AgeOfOwn(watched.metric.clone()));
                 } else if age < SpanMs::secs(1) || age >= longest {
                     note(misfits, format!("{path}.age"), Fault::Age { age });
                 }
             }
+        }
+    }
+
+    fn check_judges(&self, misfits: &mut Vec<Misfit>) {
+        let mut names = BTreeSet::new();
+        for judge in &self.judges {
+            if !names.insert(&judge.name) {
+                note(misfits, "judges", Fault::JudgeTwice(judge.name.clone()));
+            }
+            if let Some(what) = unfit(judge) {
+                note(misfits, "judges", Fault::Judge { name: judge.name.clone(), what });
+            }
+        }
+    }
+
+    /// Of one watched metric, what its judge asks for.
+    fn check_judged(&self, watched: &Guardrail, path: &str, misfits: &mut Vec<Misfit>) {
+        let Some(name) = watched.metric.judge() else {
+            if watched.sample.is_some() {
+                note(misfits, format!("{path}.sample"), Fault::SampleOfAll(watched.metric.clone()));
+            }
+            return;
+        };
+        if self.judge(name).is_none() {
+            note(misfits, format!("{path}.metric"), Fault::NoJudge(name.to_owned()));
+        }
+        if watched.sample.is_none_or(|sample| sample.control.is_zero() || sample.canary.is_zero()) {
+            note(misfits, format!("{path}.sample"), Fault::SampleOfNone);
+        }
+        if watched.no_data.then == NoDataThen::Rollback {
+            note(misfits, format!("{path}.no_data"), Fault::JudgeRollsBack);
         }
     }
 
@@ -423,6 +482,34 @@ fn adds_nothing<'a>(stage: &Stage, earlier: impl Iterator<Item = &'a Stage>) -> 
     let covers = |before: &&Stage| stage.cohort.is_within(&before.cohort) && before.weight >= stage.weight;
     let most = earlier.filter(covers).max_by_key(|before| before.weight)?;
     Some(Fault::AddsNothing { stage: stage.label(), earlier: most.label(), least: most.weight })
+}
+
+/// What keeps a judge from scoring.
+fn unfit(judge: &Judge) -> Option<&'static str> {
+    if !is_feedback_name(&judge.name) {
+        return Some("its name is not 1 to 64 of a-z 0-9 _ . -; call it something like `helpful`");
+    }
+    if judge.rubric.trim().is_empty() || judge.rubric.len() > RUBRIC_MAX {
+        return Some("its rubric has no text, or more than 16 KB; write what a good answer is");
+    }
+    if judge.turns == 0 {
+        return Some("of no turn there is no score; write `turns: 1` or more");
+    }
+    if judge.usd_per_day.is_some_and(|usd| !is_positive(usd)) || judge.calls_per_day == Some(0) {
+        return Some("a budget of nothing is used up at once; write more, or remove the key");
+    }
+    let anchors = judge.anchors.as_ref()?;
+    if anchors.set.is_empty() || anchors.set.len() > ANCHORS_MAX {
+        return Some("its anchors are none, or more than 200; label some dozens of answers");
+    }
+    let shares = (0.0..=1.0).contains(&anchors.agree) && (0.0..1.0).contains(&anchors.margin);
+    let labels = anchors.set.iter().all(|anchor| (0.0..=1.0).contains(&anchor.label));
+    if !shares || !labels || anchors.every < SpanMs::minutes(1) {
+        return Some(
+            "its anchors' shares and labels are not within 0 and 1, or they run more often than once a minute",
+        );
+    }
+    None
 }
 
 fn is_positive(value: f64) -> bool {

@@ -1,13 +1,18 @@
 //! What is watched where a release names nothing: by the parts that its version diff touches.
 
+use crate::judge::Sampling;
 use crate::metric::{Kind, Metric};
 use crate::release::policy::{ControlArm, Guardrail, Margin, NoData, NoDataThen, Role, Unit};
 use crate::tally::Presence;
 use crate::time::SpanMs;
+use crate::traffic::weight::WeightBp;
 use crate::version::{Part, VersionDiff};
 
 /// How long a metric may be silent by default: one session's whole age, and as long again.
 pub const GRACE: SpanMs = SpanMs::hours(1);
+
+/// The share of each arm's sessions that a judge sees by default.
+const JUDGED: Sampling = Sampling { control: WeightBp::TENTH, canary: WeightBp::TENTH };
 
 /// The guardrails of a release from one version to another, `prices` saying whether both have one.
 ///
@@ -52,6 +57,7 @@ impl Guardrail {
             age: None,
             control: ControlArm::All,
             unit: Unit::Session,
+            sample: metric.judge().map(|_| JUDGED),
             metric,
         }
     }
@@ -136,7 +142,7 @@ const fn defaults(metric: &Metric) -> Defaults {
         | Metric::OutputTokensAboveCap
         | Metric::InputTokensAboveCap
         | Metric::ToolCallsAboveCap => Defaults::of(Watched::Named, 0.005, NoDataThen::Hold),
-        Metric::Feedback(_) => Defaults::of(Watched::Named, 0.02, NoDataThen::Hold),
+        Metric::Feedback(_) | Metric::Judge(_) => Defaults::of(Watched::Named, 0.02, NoDataThen::Hold),
         Metric::TtftP50
         | Metric::TtftP99
         | Metric::LatencyP50

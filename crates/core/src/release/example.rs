@@ -6,6 +6,7 @@ use crate::analysis::{
 };
 use crate::cohort::Cohort;
 use crate::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
+use crate::judge::{self, Anchor, Anchors, Judge, Scale};
 use crate::metric::{Metric, Number};
 use crate::release::event::{Command, Event};
 use crate::release::plan::{Gate, Plan, Ramp, Stage};
@@ -17,7 +18,7 @@ use crate::release::state::{Release, State};
 use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::weight::{Salt, WeightBp};
-use crate::version::{JsonText, VersionId};
+use crate::version::{JsonText, Version, VersionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Monday 2026-01-05 00:00 UTC.
@@ -49,6 +50,7 @@ pub(crate) fn guardrail(metric: Metric, role: Role, then: NoDataThen) -> Guardra
         limit: None,
         no_data: NoData { then, grace: SpanMs::minutes(10) },
         age: None,
+        sample: None,
         control: ControlArm::default(),
         unit: Unit::Session,
     }
@@ -78,6 +80,7 @@ pub(crate) fn policy() -> Policy {
         budget: Budget { harmed: Some(50), extra_cost_usd: Some(40.0) },
         freeze: Vec::new(),
         sentinels: None,
+        judges: Vec::new(),
         acknowledged: BTreeSet::new(),
     }
 }
@@ -92,6 +95,32 @@ pub(crate) fn sentinel(name: &str, criticality: Criticality) -> Sentinel {
         every: SpanMs::minutes(10),
         flaky: 0.02,
         probe: JsonText("{}".to_owned()),
+    }
+}
+
+/// A judge of two anchors' agreement, with a label in every second answer.
+pub(crate) fn judge(name: &str) -> Judge {
+    let version = Version {
+        provider: "openai".into(),
+        model: "gpt-4.1-mini-2025-04-14".to_owned(),
+        prompt: None,
+        tools: None,
+        fallbacks: Vec::new(),
+        params: BTreeMap::from([("temperature".to_owned(), JsonText("0".to_owned()))]),
+    };
+    let anchor = |answer: &str, label| Anchor { question: "When?".to_owned(), answer: answer.to_owned(), label };
+    let set = [anchor("At nine.", 1.0), anchor("Yes.", 0.0)];
+    Judge {
+        name: name.to_owned(),
+        version,
+        rubric: "The answer says what was asked for.".to_owned(),
+        scale: Scale::Binary,
+        form: judge::FORM,
+        turns: 1,
+        usd_per_day: None,
+        calls_per_day: None,
+        labels: weight(5_000),
+        anchors: Some(Anchors { every: SpanMs::hours(6), agree: 0.8, margin: 0.1, set: set.into() }),
     }
 }
 
@@ -204,6 +233,7 @@ pub(crate) fn seen(stage: usize, verdict: Verdict) -> Analysis {
         drifts: 0,
         quality: Quality::default(),
         sentinels: Vec::new(),
+        judges: Vec::new(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The criteria of a release, fixed before it starts.
 
+use crate::judge::{Judge, Sampling};
 use crate::metric::{Metric, Number};
 use crate::sentinel::Sentinels;
 use crate::time::{SpanMs, UnixMs};
@@ -43,6 +44,9 @@ pub struct Policy {
     /// Known-answer prompts that must pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentinels: Option<Sentinels>,
+    /// The judges that score for it, each pinned as it was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judges: Vec<Judge>,
     /// What the team knows of these criteria and starts with all the same.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub acknowledged: BTreeSet<Acknowledged>,
@@ -99,6 +103,9 @@ pub struct Guardrail {
     /// What is one unit of its evidence.
     #[serde(default, skip_serializing_if = "Unit::is_session")]
     pub unit: Unit,
+    /// Which sessions are scored, where a judge scores them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sampling>,
 }
 
 /// What is one unit of a metric's evidence; fixed before the start, like everything here.
@@ -145,6 +152,17 @@ impl Policy {
             Number::Session => self.ages.session,
             Number::Whole => self.own_age(metric).unwrap_or(self.ages.whole),
         }
+    }
+
+    /// The judge of this name.
+    #[must_use]
+    pub fn judge(&self, name: &str) -> Option<&Judge> {
+        self.judges.iter().find(|judge| judge.name == name)
+    }
+
+    /// The judges whose scores are watched, each with the sessions that it scores.
+    pub fn judged(&self) -> impl Iterator<Item = (&Judge, Sampling)> {
+        self.guardrails.iter().filter_map(|watched| Some((self.judge(watched.metric.judge()?)?, watched.sample?)))
     }
 
     /// The age of a metric's own, where it has one.

@@ -1,11 +1,12 @@
 //! What the control plane tells gateways: per route, one immutable snapshot with a generation.
 
 use crate::cohort::Cohort;
-use crate::id::{CustomerId, Generation, ReleaseId, RouteName};
+use crate::id::{CustomerId, Generation, ReleaseId, RouteName, UnitKey};
+use crate::judge::Sampling;
 use crate::release::policy::OnRollback;
 use crate::release::state::{Release, State};
 use crate::time::{SpanMs, UnixMs};
-use crate::traffic::pin::{Arm, Pin, Stratum};
+use crate::traffic::pin::{Arm, Membership, Pin, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,20 @@ pub struct Exposed {
     pub judged_after: SpanMs,
     /// Share of the canary's requests that stable may rescue, in basis points.
     pub rescue_budget: WeightBp,
+    /// Whose answers the judges see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judged: Vec<Judged>,
+}
+
+/// The sessions whose answers one judge sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// Its name.
+    pub judge: String,
+    /// How many of each arm.
+    pub sampling: Sampling,
+    /// So many turns of each, the first ones.
+    pub turns: u32,
 }
 
 /// One exposure: who, and how much of them.
@@ -97,6 +112,15 @@ pub struct Revoked {
 }
 
 impl Exposed {
+    /// Whether a judge sees the answer to a request of this session that begins at `started_at`.
+    #[must_use]
+    pub fn is_judged(&self, unit: UnitKey, member: &Membership, started_at: UnixMs) -> bool {
+        // Which turn of its session a later one is, the gateway does not know.
+        let early = |judged: &Judged| judged.turns > 1 || member.exposed_at == started_at;
+        let drawn = |judged: &&Judged| judged.sampling.includes(&self.salt, &judged.judge, unit, member.arm);
+        *member.release == *self.id && self.judged.iter().filter(|judged| early(judged)).any(|judged| drawn(&judged))
+    }
+
     /// The exposure that governs a session of this customer; `None` when no cohort holds it.
     #[must_use]
     pub fn governing(&self, customer: Option<&CustomerId>) -> Option<&Exposure> {
@@ -247,6 +271,11 @@ fn as_exposed(release: &Release) -> Option<Exposed> {
         exposures,
         judged_after: release.policy.ages.first,
         rescue_budget: release.policy.rescue_budget,
+        judged: release
+            .policy
+            .judged()
+            .map(|(judge, sampling)| Judged { judge: judge.name.clone(), sampling, turns: judge.turns })
+            .collect(),
     })
 }
 

@@ -12,6 +12,8 @@ pub struct WeightBp(u16);
 impl WeightBp {
     /// Nobody.
     pub const ZERO: Self = Self(0);
+    /// One in ten.
+    pub const TENTH: Self = Self(1_000);
     /// Everybody.
     pub const FULL: Self = Self(10_000);
 

@@ -50,6 +50,7 @@ fn score(gateway: &Gateway, flight: &Flight, name: &str, value: f64, which: u64,
     let mut low = [0; 8];
     low.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     let _ = gateway.tally.keep_feedback(Feedback {
+        judge: None,
         route: flight.route.as_ref().clone(),
         unit,
         member: flight.member.clone(),

@@ -6,12 +6,14 @@ use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
+use crate::judged::Kept;
 use crate::phase::notice::notice;
 use crate::request_id::RequestId;
 use crate::table::{Prepared, Route};
 use crate::tally::{Departure, Flight};
 use crate::telemetry::finished::Finished;
 use crate::telemetry::trace::Trace;
+use bytes::Bytes;
 use coalmine_core::id::{CustomerId, UnitKey};
 use coalmine_core::origin::{Origin, Transport};
 use coalmine_core::tally::{
@@ -20,11 +22,12 @@ use coalmine_core::tally::{
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity};
 use coalmine_core::traffic::pin::Arm;
+use coalmine_core::traffic::table::Exposed;
 use coalmine_core::version::VersionId;
 use coalmine_wire::conversation::{ConversationHash, ResponseKey, Trail};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{
-    ChatRequest, Detect, Ending as AnswerEnding, Expect, Finish, Observer, Progress, ResponseFormat, Seen,
+    ChatRequest, Detect, Ending as AnswerEnding, Expect, Finish, KeepText, Observer, Progress, ResponseFormat, Seen,
 };
 use coalmine_wire::outcome::{SchemaChecker, Validity};
 use http::HeaderMap;
@@ -61,6 +64,8 @@ pub(crate) struct Exchange {
     last_content_at: Option<UnixMs>,
     gap_max_ms: Option<u64>,
     permit: Option<Permit>,
+    /// Where the answer is to be judged.
+    kept: Option<Box<Kept>>,
     landed: bool,
 }
 
@@ -114,12 +119,15 @@ pub(crate) struct Begun<'a> {
     pub(crate) permit: Option<Permit>,
     pub(crate) holder: Arc<Holder>,
     pub(crate) trace: Option<Trace>,
+    pub(crate) body: &'a Bytes,
 }
 
 impl Exchange {
     /// The request sets out.
     pub(crate) fn begin(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>) -> Self {
-        let Begun { route, prepared, identity, customer, trail, responses, assignment, started_at, permit, .. } = begun;
+        let Begun {
+            route, prepared, identity, customer, trail, responses, assignment, started_at, permit, body, ..
+        } = begun;
         let unit = match identity {
             Identity::Session(unit) => Some(unit),
             Identity::Nobody => None,
@@ -128,6 +136,12 @@ impl Exchange {
         let judged_after = release.map_or(gateway.config.judged_after, |release| release.judged_after);
         let tools_declared = if prepared.declares_tools(chat) { Presence::Present } else { Presence::Absent };
         let transport = if chat.stream { Transport::Stream } else { Transport::Body };
+        let judged = |exposed: &&Exposed| !exposed.judged.is_empty() && gateway.judged.is_open();
+        let kept = release.filter(judged).zip(unit).and_then(|(release, unit)| {
+            let member = assignment.member.as_ref().filter(|member| release.is_judged(unit, member, started_at))?;
+            let (dialect, member, body) = (chat.dialect, member.clone(), body.clone());
+            Some(Box::new(Kept { body, dialect, unit, member, started_at }))
+        });
         let departure = Departure {
             route: route.name.clone(),
             unit,
@@ -165,6 +179,7 @@ impl Exchange {
             last_content_at: None,
             gap_max_ms: None,
             permit,
+            kept,
             landed: false,
         }
     }
@@ -195,14 +210,10 @@ impl Exchange {
         self.schema = if schema.is_some() { SchemaAsked::Yes } else { SchemaAsked::No };
         let conversation = self.trail.clone().map(Trail::answering);
         let stream = stream == StreamOrBody::Stream;
-        self.watch = Watch::Reading(Box::new(Observer::new(Expect {
-            dialect,
-            stream,
-            tools,
-            schema,
-            conversation,
-            detect: std::mem::take(&mut self.detect),
-        })));
+        let text = if self.kept.is_some() { KeepText::Yes } else { KeepText::No };
+        let detect = std::mem::take(&mut self.detect);
+        let expect = Expect { dialect, stream, tools, schema, conversation, detect, text };
+        self.watch = Watch::Reading(Box::new(Observer::new(expect)));
     }
 
     /// No answer is read any more (the canary's gives way to stable's).
@@ -325,14 +336,17 @@ impl Exchange {
         #[expect(clippy::cast_precision_loss, reason = "a gap is far below 2^53 ms")]
         let gap_max_ms = self.gap_max_ms.map(|gap| gap as f64);
         outcome.gap_max_ms = gap_max_ms;
-        if let Watch::Read(seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
+        if let Watch::Read(mut seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
             let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
             self.remember(named, self.answering, now);
             self.remember(seen.conversation, self.prepared.id, now);
             let price = seen.usage.as_ref().and_then(|usage| self.price(usage));
             self.charge(seen.usage.as_ref(), price, now);
             match self.flight.served_by() {
-                ServedBy::Assigned => self.describe(&mut outcome, &seen, price),
+                ServedBy::Assigned => {
+                    self.describe(&mut outcome, &seen, price);
+                    self.hand_over(ending, &mut seen);
+                }
                 // What it used is the version's to pay; what it said is another's.
                 ServedBy::Fallback => outcome.cost_usd = price,
                 ServedBy::Rescue => {}
@@ -347,6 +361,13 @@ impl Exchange {
             self.tell(&outcome, now);
         }
         self.gateway.tally.land(&self.flight, outcome, now);
+    }
+
+    /// To the judge, where the session is drawn and the version itself has answered to the end.
+    fn hand_over(&mut self, ending: Ending, seen: &mut Seen) {
+        if let Some((kept, answer)) = self.kept.take().filter(|_| ending == Ending::Complete).zip(seen.text.take()) {
+            self.gateway.judged.send(*kept, answer, self.flight.turn_number(), self.request_id.clone());
+        }
     }
 
     /// Whoever answered, what was used is charged to the payers of the request.

@@ -357,6 +357,7 @@ pub fn route(generation: u64, weight: Option<u16>) -> RouteTable {
             started_at: UnixMs(0),
             exposures,
             judged_after: SpanMs::secs(60),
+            judged: Vec::new(),
             rescue_budget: WeightBp::new(10_000).unwrap(),
         }),
         revoked: Vec::new(),

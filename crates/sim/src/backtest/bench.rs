@@ -247,6 +247,7 @@ fn history(data: &Data, policed: &Policed) -> RouteHistory {
                 member: None,
                 name: score.name.clone(),
                 value: score.value,
+                judge: None,
                 idempotency: unit as u64,
                 received_at: at,
             });

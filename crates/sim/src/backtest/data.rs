@@ -124,6 +124,7 @@ impl Data {
     pub fn records(&self, metric: &Metric) -> bool {
         let mut turns = self.stable.iter().flat_map(|session| &session.turns).map(|turn| &turn.outcome);
         match metric {
+            Metric::Judge(_) => false,
             Metric::Feedback(name) | Metric::ThumbsDown(name) => {
                 self.stable.iter().flat_map(|s| &s.scores).any(|score| score.name == *name)
             }

@@ -242,7 +242,8 @@ fn spoil(metric: &Metric, outcome: &mut Outcome) {
         | Metric::InputTokensAboveCap
         | Metric::ToolCallsAboveCap
         | Metric::Feedback(_)
-        | Metric::ThumbsDown(_) => {}
+        | Metric::ThumbsDown(_)
+        | Metric::Judge(_) => {}
     }
 }
 
@@ -272,7 +273,8 @@ fn mend(metric: &Metric, outcome: &mut Outcome) {
         | Metric::InputTokensAboveCap
         | Metric::ToolCallsAboveCap
         | Metric::Feedback(_)
-        | Metric::ThumbsDown(_) => {}
+        | Metric::ThumbsDown(_)
+        | Metric::Judge(_) => {}
     }
 }
 
@@ -306,7 +308,8 @@ fn scale(metric: &Metric, outcome: &mut Outcome, times: f64, plus: f64) {
         | Metric::CancelBeforeFirstByte
         | Metric::ClientAbort
         | Metric::Feedback(_)
-        | Metric::ThumbsDown(_) => {}
+        | Metric::ThumbsDown(_)
+        | Metric::Judge(_) => {}
     }
 }
 

@@ -220,6 +220,7 @@ impl<'a, 'd> Run<'a, 'd> {
                 member: Some(member.clone()),
                 name: score.name.clone(),
                 value: score.value,
+                judge: None,
                 idempotency: self.events,
                 received_at,
             };

@@ -138,6 +138,7 @@ fn policy() -> Policy {
         weight: 0.3,
         no_data: NoData { then, grace: SpanMs::minutes(30) },
         age: None,
+        sample: None,
         control: ControlArm::default(),
         unit: Unit::Session,
     };
@@ -161,6 +162,7 @@ fn policy() -> Policy {
         budget: Budget { harmed: Some(200), extra_cost_usd: Some(50.0) },
         freeze: vec![FreezeWindow { from: 6_000, to: 300, zone: None }],
         sentinels: None,
+        judges: Vec::new(),
         acknowledged: BTreeSet::new(),
     }
 }
@@ -312,6 +314,7 @@ pub fn analysis() -> Analysis {
             warnings: vec!["3 turns dropped".to_owned()],
         },
         sentinels: Vec::new(),
+        judges: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What has been read of an answer so far: the state behind the observer.
 
 use super::calls::Calls;
-use super::observer::{Detect, Detected, Ending, Finish, InBandError, Seen};
+use super::observer::{Detect, Detected, Ending, Finish, InBandError, KeepText, Seen};
 use crate::anthropic::usage::Told;
 use crate::conversation::Answering;
 use crate::dialect::Dialect;
@@ -30,6 +30,7 @@ pub(crate) struct Answer {
     pub(crate) schema: Option<Arc<SchemaChecker>>,
     pub(crate) conversation: Option<Answering>,
     detect: Detect,
+    keep: KeepText,
     pub(crate) choices: Vec<Choice>,
     pub(crate) usage: Option<Usage>,
     /// Tokens as messages tell them.
@@ -83,8 +84,10 @@ pub(crate) enum Keep {
     Head,
     /// It is looked at for repetition.
     Rounds,
-    /// All of it is kept, for a schema.
+    /// All of it is kept, for a schema or a judge.
     Whole,
+    /// Both: a session that a judge sees is looked at like any other.
+    Both,
 }
 
 /// Which of the two shapes a choice's content has.
@@ -105,6 +108,7 @@ impl Answer {
         schema: Option<Arc<SchemaChecker>>,
         conversation: Option<Answering>,
         detect: Detect,
+        text: KeepText,
     ) -> Self {
         Self {
             dialect,
@@ -113,6 +117,7 @@ impl Answer {
             schema,
             conversation,
             detect,
+            keep: text,
             choices: Vec::new(),
             usage: None,
             told: Told::default(),
@@ -334,6 +339,7 @@ impl Answer {
         let tools = self.choices.iter().map(|choice| choice.calls.validity(self.tools.as_deref(), whole));
         let schema = self.choices.iter().map(|choice| choice.schema(self.schema.as_deref(), whole));
         let detected = self.detected().filter(|_| whole);
+        let text = first.filter(|_| whole && self.keep == KeepText::Yes).and_then(Choice::said);
         let conversation = self.conversation.filter(|_| whole).zip(first);
         Seen {
             ending,
@@ -352,6 +358,7 @@ impl Answer {
             schema: schema.fold(Validity::NotChecked, Validity::and),
             detected,
             conversation: conversation.and_then(|(answering, choice)| Some(answering.end(choice.calls.said()?))),
+            text,
             overflowed_events,
         }
     }
@@ -371,10 +378,11 @@ impl Answer {
 
     /// What is kept of texts, and done with them.
     fn keep(&self) -> Keep {
-        match (&self.schema, &self.detect) {
-            (Some(_), _) => Keep::Whole,
-            (None, Detect::On(_)) => Keep::Rounds,
-            (None, Detect::Off) => Keep::Head,
+        match (&self.schema, &self.detect, self.keep) {
+            (Some(_), ..) | (None, Detect::Off, KeepText::Yes) => Keep::Whole,
+            (None, Detect::On(_), KeepText::Yes) => Keep::Both,
+            (None, Detect::On(_), KeepText::No) => Keep::Rounds,
+            (None, Detect::Off, KeepText::No) => Keep::Head,
         }
     }
 
@@ -498,6 +506,16 @@ impl Choice {
         self.text.bytes == 0 && !self.refused && !self.sound && self.calls.count() == 0
     }
 
+    /// Text and the names of the tools that are called.
+    fn said(&self) -> Option<String> {
+        if self.text.overflowed {
+            return None;
+        }
+        let calls: Vec<&str> = self.calls.said()?.map(|(_, name, _)| name).collect();
+        let calls = if calls.is_empty() { String::new() } else { format!("[calls {}]", calls.join(", ")) };
+        Some(format!("{}{calls}", self.text.whole))
+    }
+
     fn refusal(&self) -> Option<Refusal> {
         if self.refused {
             return Some(Refusal::Flagged);
@@ -530,12 +548,23 @@ impl Kept {
         match keep {
             Keep::Head => {}
             Keep::Rounds => self.rounds.get_or_insert_default().feed(piece),
-            Keep::Whole if self.overflowed => {}
-            Keep::Whole if self.whole.len() + piece.len() > TEXT_MAX_BYTES => {
-                self.overflowed = true;
-                self.whole = String::new();
+            Keep::Whole => self.push_whole(piece),
+            Keep::Both => {
+                self.rounds.get_or_insert_default().feed(piece);
+                self.push_whole(piece);
             }
-            Keep::Whole => self.whole.push_str(piece),
+        }
+    }
+
+    fn push_whole(&mut self, piece: &str) {
+        if self.overflowed {
+            return;
+        }
+        if self.whole.len() + piece.len() > TEXT_MAX_BYTES {
+            self.overflowed = true;
+            self.whole = String::new();
+        } else {
+            self.whole.push_str(piece);
         }
     }
 

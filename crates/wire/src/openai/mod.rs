@@ -17,7 +17,9 @@ mod strip;
 #[cfg(test)]
 mod tests;
 
-pub use observer::{BODY_MAX_BYTES, Detect, Detected, Ending, Expect, Finish, InBandError, Observer, Progress, Seen};
+pub use observer::{
+    BODY_MAX_BYTES, Detect, Detected, Ending, Expect, Finish, InBandError, KeepText, Observer, Progress, Seen,
+};
 pub use past::{EarlierCalls, Past, ToolResult};
 pub(crate) use patch::items;
 pub use patch::{AskUsage, Patch, PatchError, Patched, PromptMode, ToolsMode};

@@ -29,6 +29,8 @@ pub struct Expect {
     pub conversation: Option<Answering>,
     /// Whether to look for what only evidence needs: repetition, fences, calls made before.
     pub detect: Detect,
+    /// Whether the answer's text is handed out at its end.
+    pub text: KeepText,
 }
 
 /// Whether the detectors run.
@@ -39,6 +41,16 @@ pub enum Detect {
     Off,
     /// They do; a call is held against those that were made since the user last spoke.
     On(EarlierCalls),
+}
+
+/// Whether an answer's text is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeepText {
+    /// Not, but where something else asks for it.
+    #[default]
+    No,
+    /// For whoever judges it.
+    Yes,
 }
 
 /// Reads one answer.
@@ -102,7 +114,7 @@ pub struct InBandError {
 
 /// What an answer says about itself: the same for the same answer, streamed or not, however it was
 /// cut into pieces.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Seen {
     /// How it ended.
     pub ending: Ending,
@@ -137,6 +149,8 @@ pub struct Seen {
     /// What the next request of this conversation will be found by; `None` where that was not asked
     /// for, or the answer cannot be continued (it broke off, or was not seen whole).
     pub conversation: Option<ConversationHash>,
+    /// What the first choice says, and which tools it calls, where it was asked for and seen whole.
+    pub text: Option<String>,
     /// Events that were too long to be looked at.
     pub overflowed_events: u64,
 }
@@ -156,14 +170,14 @@ impl Observer {
     /// Begins.
     #[must_use]
     pub fn new(expect: Expect) -> Self {
-        let Expect { dialect, stream, tools, schema, conversation, detect } = expect;
+        let Expect { dialect, stream, tools, schema, conversation, detect, text } = expect;
         Self {
             stream,
             splitter: Splitter::default(),
             body: Vec::new(),
             slimmer: (dialect == Dialect::Embeddings).then(Slimmer::default),
             body_overflowed: false,
-            answer: Answer::new(dialect, tools, schema, conversation, detect),
+            answer: Answer::new(dialect, tools, schema, conversation, detect, text),
         }
     }
 
@@ -229,6 +243,31 @@ impl Observer {
         }
         self.answer.body(&self.body);
         self.answer.seen(0, false)
+    }
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The answer's text is not shown.
+        f.debug_struct("Seen")
+            .field("ending", &self.ending)
+            .field("finishes", &self.finishes)
+            .field("usage", &self.usage)
+            .field("model", &self.model)
+            .field("response_id", &self.response_id)
+            .field("system_fingerprint", &self.system_fingerprint)
+            .field("error", &self.error)
+            .field("done", &self.done)
+            .field("empty", &self.empty)
+            .field("refusal", &self.refusal)
+            .field("text_bytes", &self.text_bytes)
+            .field("tool_calls", &self.tool_calls)
+            .field("tools", &self.tools)
+            .field("schema", &self.schema)
+            .field("conversation", &self.conversation)
+            .field("detected", &self.detected)
+            .field("overflowed_events", &self.overflowed_events)
+            .finish_non_exhaustive()
     }
 }
 

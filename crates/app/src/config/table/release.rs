@@ -73,6 +73,11 @@ pub static RELEASE: Section = Section {
             "Offline gate: a suite of which the canary must pass a share before any traffic.",
         ),
         Key::optional(
+            "judges",
+            Kind::Map("NAME", &PATH),
+            "The files of judges by their names; one that is not named here is `judges/NAME.yaml`.",
+        ),
+        Key::optional(
             "guardrails",
             Kind::List(&Kind::Section(&GUARDRAIL)),
             "Metrics that the canary must not worsen; their regression rolls back. Without this list, the difference of the versions decides.",
@@ -233,12 +238,12 @@ pub static GUARDRAIL: Section = Section {
         Key::optional(
             "age",
             DURATION,
-            "Of feedback and thumbs_down: the age of a session at which its late scores are counted. Without it `ages.whole`.",
+            "Of feedback, thumbs_down and judges: the age of a session at which its late scores are counted. Without it `ages.whole`.",
         ),
-        Key::not_built(
+        Key::optional(
             "sample",
-            "remove it; the metrics that exist see every request",
-            "Share of the answers that a judge scores.",
+            Kind::Either(&[SHARE, Kind::Section(&SAMPLE)]),
+            "Of a judge: the share of each arm's sessions that it scores, drawn by a hash of the session; 10% without it.",
         ),
     ],
 };
@@ -275,13 +280,23 @@ pub static SIGNAL: Section = Section {
         Key::optional(
             "age",
             DURATION,
-            "Of feedback and thumbs_down: the age of a session at which its late scores are counted. Without it `ages.whole`.",
+            "Of feedback, thumbs_down and judges: the age of a session at which its late scores are counted. Without it `ages.whole`.",
         ),
-        Key::not_built(
+        Key::optional(
             "sample",
-            "remove it; the metrics that exist see every request",
-            "Share of the answers that a judge scores.",
+            Kind::Either(&[SHARE, Kind::Section(&SAMPLE)]),
+            "Of a judge: the share of each arm's sessions that it scores, drawn by a hash of the session; 10% without it.",
         ),
+    ],
+};
+
+/// Whose answers a judge scores.
+pub static SAMPLE: Section = Section {
+    name: "sample",
+    doc: "The share of each arm's sessions that a judge scores; a small canary may be seen more often than its control.",
+    keys: &[
+        Key::required("control", SHARE, "Of control's sessions."),
+        Key::required("canary", SHARE, "Of the canary's."),
     ],
 };
 

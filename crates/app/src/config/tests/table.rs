@@ -8,7 +8,7 @@ use crate::config::scalar;
 use crate::config::schema::schema;
 use crate::config::table::{self, FILES};
 use crate::config::tree::{self, Node, Value};
-use crate::config::{parse_process, parse_release};
+use crate::config::{Faults, ReleaseSpec, parse_process, parse_release};
 use serde_json::Value as Json;
 use std::fs;
 use std::path::Path;
@@ -32,6 +32,7 @@ fn sections(section: &'static Section) -> Vec<&'static Section> {
 fn every_key_that_is_accepted_is_read() {
     process(FULL).unwrap();
     release(RELEASE).unwrap();
+    judged(RELEASE).unwrap();
     for section in FILES.iter().flat_map(|(_, section, _)| sections(section)) {
         // A selector is read with its cohort; the others have one answer so far, which the check holds them to.
         let alone = [("coalmine.yaml", "pins"), ("releases/*.yaml", "unit"), ("on_undecided", "promote")];
@@ -40,6 +41,28 @@ fn every_key_that_is_accepted_is_read() {
             assert!(asked::is(section.name, key.name), "{} of {} is never read", key.name, section.name);
         }
     }
+}
+
+/// The release with a judge beside its guardrails.
+fn judged(text: &str) -> Result<ReleaseSpec, Faults> {
+    let sample = "{ control: 2%, canary: 40% }";
+    let judge = format!("guardrails:\n  - {{ metric: judge.helpful, margin: 2pp, age: 1h, sample: {sample} }}\n");
+    let text = text.replacen("guardrails:\n", &judge, 1);
+    release(&format!("{text}\njudges: {{ helpful: judges/helpful.yaml }}\n"))
+}
+
+#[test]
+fn a_judge_is_pinned_with_its_release() {
+    let spec = judged(RELEASE).unwrap();
+    let judge = spec.policy.judge("helpful").unwrap();
+    assert_eq!(judge.anchors.as_ref().unwrap().set.len(), 2);
+    let watched = spec.policy.judged().next().unwrap();
+    assert_eq!((watched.1.control.bp(), watched.1.canary.bp()), (200, 4_000));
+    let told = |more: &str| release(&RELEASE.replacen("guardrails:\n", &format!("guardrails:\n{more}\n"), 1));
+    let none = told("  - { metric: judge.kind }").unwrap_err().to_string();
+    assert!(none.contains("judges/kind.yaml"), "{none}");
+    let all = told("  - { metric: empty_rate, sample: 5% }").unwrap_err().to_string();
+    assert!(all.contains("sees every request"), "{all}");
 }
 
 #[test]
@@ -86,7 +109,7 @@ fn fits_schema(text: &str, section: &Section) -> Result<(), String> {
 
 #[test]
 fn the_schemas_accept_what_the_readers_accept_and_not_what_is_not_built() {
-    let [(_, process, _), (_, release, _)] = FILES;
+    let [(_, process, _), (_, release, _), ..] = FILES;
     assert_eq!(fits_schema(FULL, process), Ok(()));
     assert_eq!(fits_schema(RELEASE, release), Ok(()));
     let corpus = |name: &str| fs::read_to_string(root().join("crates/app/src/config/tests/corpus").join(name)).unwrap();

@@ -43,6 +43,7 @@ fn table(weights_bp: &[u16]) -> RouteTable {
             started_at: MONDAY,
             exposures: exposures.collect(),
             judged_after: SpanMs::secs(60),
+            judged: Vec::new(),
             rescue_budget: weight(500),
         }),
         revoked: Vec::new(),

@@ -30,6 +30,7 @@ fn observe(stream: bool, pieces: &[&[u8]]) -> Seen {
         schema: None,
         conversation: Some(Chain::new(&[7; 32], b"scope").follow(&request).answering()),
         detect: Detect::On(EarlierCalls::default()),
+        ..Expect::default()
     });
     for piece in pieces {
         observer.feed(piece);

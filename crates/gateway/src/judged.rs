@@ -1,0 +1,79 @@
+//! Answers on their way to a judge. Which sessions are judged is drawn from their unit alone, before anything is
+//! answered; the answer is read beside the stream as always, and its text goes on only after the request has ended, in
+//! memory, and never to a log.
+
+use crate::ports::SampleSink;
+use bytes::Bytes;
+use coalmine_core::id::UnitKey;
+use coalmine_core::judge::Sample;
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::pin::Membership;
+use coalmine_wire::dialect::Dialect;
+use coalmine_wire::judge::transcript;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Answers whose request is being read at once; further ones are lost, and counted.
+const AT_ONCE: usize = 64;
+
+/// What is kept of a request whose answer will be judged.
+pub(crate) struct Kept {
+    pub(crate) body: Bytes,
+    pub(crate) dialect: Dialect,
+    pub(crate) unit: UnitKey,
+    pub(crate) member: Membership,
+    pub(crate) started_at: UnixMs,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("unit", &self.unit).field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// The way to the judge.
+#[derive(Debug, Default)]
+pub(crate) struct Way {
+    sink: OnceLock<Arc<dyn SampleSink>>,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// One that is under way, until it is dropped.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Way {
+    /// Says where sampled answers go; the first word counts.
+    pub(crate) fn lead_to(&self, sink: Arc<dyn SampleSink>) {
+        let _ = self.sink.set(sink);
+    }
+
+    /// Whether it leads anywhere.
+    pub(crate) fn is_open(&self) -> bool {
+        self.sink.get().is_some()
+    }
+
+    /// Sends an answer on; its request is read beside whoever calls.
+    pub(crate) fn send(&self, kept: Kept, answer: String, turn: u64, request_id: Option<String>) {
+        let Some(sink) = self.sink.get() else { return };
+        let at_once = self.under_way.fetch_add(1, Ordering::AcqRel);
+        let under_way = UnderWay(Arc::clone(&self.under_way));
+        let (Ok(runtime), true) = (tokio::runtime::Handle::try_current(), at_once < AT_ONCE) else {
+            return sink.lost(kept.unit, &kept.member);
+        };
+        let sink = Arc::clone(sink);
+        runtime.spawn_blocking(move || {
+            let _under_way = under_way;
+            let Kept { body, dialect, unit, member, started_at } = kept;
+            let conversation = transcript::of_request(dialect, &body);
+            let answer = transcript::of_answer(&answer);
+            sink.offer(Sample { unit, member, turn, request_id, started_at, conversation, answer });
+        });
+    }
+}
