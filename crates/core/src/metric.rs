@@ -365,10 +365,13 @@ impl fmt::Display for Metric {
 #[error("`{0}` is not a metric; feedback is written `feedback.NAME` or `thumbs_down.NAME`, a judge `judge.NAME`")]
 pub struct UnknownMetric(pub String);
 
+/// A family of metrics, which a name makes one of.
+type Named = fn(String) -> Metric;
+
 impl FromStr for Metric {
     type Err = UnknownMetric;
     fn from_str(text: &str) -> Result<Self, UnknownMetric> {
-        let families: [(&str, fn(String) -> Self); 3] =
+        let families: [(&str, Named); 3] =
             [("feedback.", Self::Feedback), ("thumbs_down.", Self::ThumbsDown), ("judge.", Self::Judge)];
         for (prefix, made) in families {
             if let Some(name) = text.strip_prefix(prefix).filter(|name| is_feedback_name(name)) {

@@ -84,6 +84,7 @@ fn outcome() -> Outcome {
         served_by: ServedBy::Assigned,
         answered_as: AnsweredAs::default(),
         retries: 0,
+        detected: coalmine_core::tally::Detected::NOT_APPLICABLE,
     }
 }
 
@@ -284,7 +285,7 @@ async fn labels_are_blind_survive_a_restart_and_correct_the_judge() {
     for one in waiting.iter().take(200) {
         // People are stricter than the judge in every eighth answer.
         let number: u64 = one.request_id.as_ref().unwrap()[4..].parse().unwrap();
-        let good = (number * 37) % 100 >= 10 && number % 8 != 0;
+        let good = (number * 37) % 100 >= 10 && !number.is_multiple_of(8);
         fixture.control.label(&id, None, one.request_id.as_ref().unwrap(), f64::from(u8::from(good))).unwrap();
     }
     assert!(fixture.control.label(&id, None, "cmr_unknown", 1.0).is_err());

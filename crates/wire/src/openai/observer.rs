@@ -264,10 +264,10 @@ impl fmt::Debug for Seen {
             .field("tool_calls", &self.tool_calls)
             .field("tools", &self.tools)
             .field("schema", &self.schema)
-            .field("conversation", &self.conversation)
             .field("detected", &self.detected)
+            .field("conversation", &self.conversation)
             .field("overflowed_events", &self.overflowed_events)
-            .finish_non_exhaustive()
+            .finish()
     }
 }
 
