@@ -96,6 +96,7 @@ fn table() -> RouteTable {
         exposures: vec![Exposure { stratum: Stratum(0), cohort: Cohort::All, weight: WeightBp::rounded(500.0) }],
         judged_after: SpanMs::secs(60),
         rescue_budget: WeightBp::rounded(1_000.0),
+        judged: Vec::new(),
     };
     RouteTable {
         route: RouteName::from("bench"),
