@@ -7,7 +7,7 @@ use crate::tally::Flight;
 use coalmine_core::metric::noticed;
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::UnixMs;
-use coalmine_wire::openai::{ChatRequest, Detect, Past};
+use coalmine_wire::openai::{ChatRequest, Detect, Opening, Past};
 use http::HeaderMap;
 
 /// How often an SDK has sent this request before (`openai` and `anthropic` for Python and Node, and what stands on them).
@@ -24,7 +24,10 @@ pub(crate) fn notice(
     if flight.member.is_none() || flight.unit.is_none() {
         return Detect::Off;
     }
-    let past = Past::read(chat);
+    let past = match chat.opening {
+        Opening::First => Past::default(),
+        Opening::Continued => Past::read(chat),
+    };
     for result in &past.results {
         score(gateway, flight, noticed::TOOL_USE, f64::from(u8::from(!result.failed)), result.call, now);
     }

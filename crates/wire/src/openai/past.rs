@@ -41,8 +41,14 @@ pub struct Past {
     pub results: Vec<ToolResult>,
     /// The user says what he said before: letters and digits are the same.
     pub asked_again: bool,
+}
+
+/// A past that is being read.
+#[derive(Debug, Default)]
+struct Reading<'a> {
+    past: Past,
     /// What the user said last.
-    said: Option<u64>,
+    said: Option<&'a [u8]>,
     /// Whether an answer has come since.
     answered: bool,
 }
@@ -64,20 +70,22 @@ impl Past {
     /// Reads it. What is no conversation has none.
     #[must_use]
     pub fn read(request: &ChatRequest<'_>) -> Self {
-        let mut past = Self::default();
+        let mut reading = Reading::default();
         match request.dialect {
-            Dialect::Chat => request.messages().for_each(|message| past.chat(message.json)),
-            Dialect::Messages => request.messages().for_each(|message| past.message(message.json)),
+            Dialect::Chat => request.messages().for_each(|message| reading.chat(message.json)),
+            Dialect::Messages => request.messages().for_each(|message| reading.message(message.json)),
             Dialect::Responses => {
                 let input = request.value("input").unwrap_or(b"[]");
-                items(input).into_iter().for_each(|item| past.item(item));
+                items(input).into_iter().for_each(|item| reading.item(item));
             }
             Dialect::Embeddings | Dialect::Completions => {}
         }
-        past
+        reading.past
     }
+}
 
-    fn chat(&mut self, message: &[u8]) {
+impl<'a> Reading<'a> {
+    fn chat(&mut self, message: &'a [u8]) {
         let content = json::member(message, "content");
         match string(message, "role").as_deref() {
             Some("user") => self.user(content),
@@ -93,7 +101,7 @@ impl Past {
         }
     }
 
-    fn message(&mut self, message: &[u8]) {
+    fn message(&mut self, message: &'a [u8]) {
         let content = json::member(message, "content");
         let blocks = items(content.unwrap_or(b"[]"));
         let is = |block: &[u8], kind: &str| string(block, "type").is_some_and(|own| own == kind);
@@ -116,7 +124,7 @@ impl Past {
         }
     }
 
-    fn item(&mut self, item: &[u8]) {
+    fn item(&mut self, item: &'a [u8]) {
         match string(item, "type").as_deref() {
             Some("function_call") => {
                 self.assistant();
@@ -132,39 +140,36 @@ impl Past {
         }
     }
 
-    fn user(&mut self, content: Option<&[u8]>) {
-        let said = content.and_then(signs);
-        self.asked_again = self.answered && said.is_some() && said == self.said;
-        (self.said, self.answered) = (said, false);
-        self.calls.0.clear();
-        self.results.clear();
+    fn user(&mut self, content: Option<&'a [u8]>) {
+        let both = self.said.zip(content).filter(|_| self.answered);
+        self.past.asked_again = both.is_some_and(|(before, now)| ask_the_same(before, now));
+        (self.said, self.answered) = (content, false);
+        self.past.calls.0.clear();
+        self.past.results.clear();
     }
 
     fn assistant(&mut self) {
         self.answered = true;
-        self.asked_again = false;
-        self.results.clear();
+        self.past.asked_again = false;
+        self.past.results.clear();
     }
 
     fn called(&mut self, name: Option<Cow<'_, str>>, arguments: Option<Cow<'_, str>>) {
-        self.calls.add(&name.unwrap_or_default(), &arguments.unwrap_or_default());
+        self.past.calls.add(&name.unwrap_or_default(), &arguments.unwrap_or_default());
     }
 
     fn result(&mut self, id: Option<Cow<'_, str>>, content: Option<&[u8]>, failed: bool) {
-        if self.results.len() < RESULTS_MAX {
+        if self.past.results.len() < RESULTS_MAX {
             let failed = failed || content.is_some_and(says_failed);
-            self.results.push(ToolResult { call: hash(&id), failed });
+            self.past.results.push(ToolResult { call: hash(&id), failed });
         }
     }
 }
 
 fn call(name: &str, arguments: &str) -> u64 {
     // Libraries write arguments anew: white space plays no part.
-    let signs = arguments.bytes().filter(|byte| !byte.is_ascii_whitespace());
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    signs.for_each(|byte| hasher.write_u8(byte));
-    hasher.finish()
+    let signs: Vec<u8> = arguments.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    hash(&(name, signs))
 }
 
 fn hash(what: &impl Hash) -> u64 {
@@ -185,17 +190,18 @@ fn texts(content: &[u8]) -> Vec<Cow<'_, str>> {
     }
 }
 
-/// A hash of the letters and digits of what the user says; `None` where there are few.
-fn signs(content: &[u8]) -> Option<u64> {
-    let mut hasher = DefaultHasher::new();
+/// Whether two contents have the same letters and digits, and not too few. What differs does so early as a rule.
+fn ask_the_same(before: &[u8], now: &[u8]) -> bool {
+    let (before, now) = (texts(before), texts(now));
     let mut count = 0_u32;
-    for text in texts(content) {
-        for sign in text.chars().filter(|sign| sign.is_alphanumeric()).flat_map(char::to_lowercase) {
-            sign.hash(&mut hasher);
-            count = count.saturating_add(1);
-        }
-    }
-    (count >= ASKED_MIN_SIGNS).then(|| hasher.finish())
+    let same = signs(&before).eq(signs(&now).inspect(|_| count = count.saturating_add(1)));
+    same && count >= ASKED_MIN_SIGNS
+}
+
+/// The letters and digits of texts, in lower case.
+fn signs<'a>(texts: &'a [Cow<'_, str>]) -> impl Iterator<Item = char> + 'a {
+    let chars = texts.iter().flat_map(|text| text.chars());
+    chars.filter(|sign| sign.is_alphanumeric()).flat_map(char::to_lowercase)
 }
 
 fn says_failed(content: &[u8]) -> bool {
