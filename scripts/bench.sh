@@ -67,7 +67,7 @@ if [ $peers = 1 ]; then
   fi
   if [ -x "$python/litellm" ]; then
     echo "bench: LiteLLM takes half a minute to start"
-    (cd "$work" && PATH=$python:$PATH exec "$python/litellm" --config "$bench/conf/litellm.yaml" --host 127.0.0.1 --port 9130 --num_workers 2 >"$work/litellm.out" 2>&1) &
+    (cd "$work" && LITELLM_LOCAL_MODEL_COST_MAP=True PATH=$python:$PATH exec "$python/litellm" --config "$bench/conf/litellm.yaml" --host 127.0.0.1 --port 9130 --num_workers 2 >"$work/litellm.out" 2>&1) &
     add LiteLLM 9130 $! mock "" 400
     versions+="; LiteLLM $("$python/python" -c 'import importlib.metadata as m; print(m.version("litellm"))')"
   fi
