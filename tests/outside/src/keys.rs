@@ -165,6 +165,10 @@ routes:
                     continue;
                 }
                 files += 1;
+                // the socket over which a listener is handed on holds nothing
+                if !std::fs::metadata(&path)?.is_file() {
+                    continue;
+                }
                 let bytes = std::fs::read(&path)?;
                 for secret in &self.secrets {
                     let held = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
