@@ -1,7 +1,7 @@
 //! Conversations followed by content: which unit an answer was given to. Bounded in number and time.
 //! Written behind through a [`FollowLog`], so that a restart finds a conversation under way again.
 
-use crate::behind::{Behind, Left};
+use crate::behind::Behind;
 use crate::ports::FollowLog;
 use crate::sync::lock;
 use coalmine_core::id::UnitKey;
@@ -92,18 +92,8 @@ impl Conversations {
     /// An answer to `unit`, given by `version`, has ended.
     pub(crate) fn keep(&self, hash: ConversationHash, unit: UnitKey, version: VersionId, now: UnixMs) {
         self.put(hash, unit, version, now);
-        match self.behind.leave(Followed { conversation: hash.0, unit, version, at: now }) {
-            Left::ForTheTask => {}
-            Left::WriteNow => self.write(),
-        }
-    }
-
-    /// Writes behind what ended, for as long as it is polled.
-    pub(crate) async fn write_behind(&self) {
-        loop {
-            self.behind.is_due().await;
-            self.write();
-        }
+        self.behind.leave(Followed { conversation: hash.0, unit, version, at: now });
+        self.write();
     }
 
     /// Writes what waits.

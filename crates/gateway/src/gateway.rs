@@ -126,15 +126,14 @@ impl Gateway {
         self.judged.lead_to(sink);
     }
 
-    /// Starts what runs beside requests: following the table, reporting, writing behind, sweeping.
+    /// Starts what runs beside requests: following the table, reporting, sweeping.
     pub fn start(self: &Arc<Self>, source: Arc<dyn TableSource>, sink: Arc<dyn TallySink>) -> Running {
         let (stop, stopped) = told::channel(false);
         let follow_keys = tokio::spawn(Arc::clone(self).follow_keys(source.clone()));
         let follow = tokio::spawn(Arc::clone(self).follow(source));
         let sweep = tokio::spawn(Arc::clone(self).sweep());
-        let behind = tokio::spawn(Arc::clone(self).write_behind());
         let report = tokio::spawn(sink::report(Arc::clone(self), sink, stopped));
-        let mut others = vec![follow, follow_keys, sweep, behind];
+        let mut others = vec![follow, follow_keys, sweep];
         others.extend(self.pools.values().flat_map(watch::start));
         Running { gateway: Arc::clone(self), stop, report, others, tellers: self.telemetry.start() }
     }
@@ -296,10 +295,6 @@ impl Gateway {
             let table = source.next_keys().await;
             self.admission.install(&table);
         }
-    }
-
-    async fn write_behind(self: Arc<Self>) {
-        tokio::join!(self.pins.write_behind(), self.conversations.write_behind());
     }
 
     async fn sweep(self: Arc<Self>) {

@@ -1,7 +1,7 @@
 //! Pins in memory, written behind through a [`PinLog`]: sharded maps with compact entries, so that
 //! a million live sessions stay well below 200 MiB and no request waits for the disk.
 
-use crate::behind::{Behind, Left};
+use crate::behind::Behind;
 use crate::ports::{Boxed, LivePins, PinCounts, PinError, PinLog, PinStore};
 use crate::sync::lock;
 use arc_swap::ArcSwap;
@@ -188,10 +188,8 @@ impl MemoryPins {
     }
 
     fn append(&self, unit: UnitKey, pin: &Pin) {
-        match self.behind.leave(PinRecord { unit, pin: pin.clone() }) {
-            Left::ForTheTask => {}
-            Left::WriteNow => self.write(),
-        }
+        self.behind.leave(PinRecord { unit, pin: pin.clone() });
+        self.write();
     }
 
     /// Writes what waits.
@@ -308,15 +306,6 @@ impl PinStore for MemoryPins {
                 self.rewrite()?;
             }
             self.log.sync().await
-        })
-    }
-
-    fn write_behind(&self) -> Boxed<'_, ()> {
-        Box::pin(async move {
-            loop {
-                self.behind.is_due().await;
-                self.write();
-            }
         })
     }
 

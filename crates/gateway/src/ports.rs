@@ -72,10 +72,6 @@ pub trait PinStore: Send + Sync + fmt::Debug + 'static {
     fn live(&self, now: UnixMs) -> Vec<LivePins>;
     /// Resolves once every pin created so far is on stable storage. A raised weight waits for it.
     fn flush(&self) -> Boxed<'_, Result<(), PinError>>;
-    /// Writes behind what requests left, for as long as it is polled. Never resolves.
-    fn write_behind(&self) -> Boxed<'_, ()> {
-        Box::pin(std::future::pending())
-    }
     /// Forgets some of the idle pins; called every few seconds.
     fn sweep(&self, _now: UnixMs) {}
     /// What is shown of it in metrics.
