@@ -1,5 +1,6 @@
 //! What a gateway is told at its start: plain values, built and checked by the app.
 
+use crate::client_address::TrustedProxies;
 use coalmine_core::id::{CustomerId, GatewayId, ProviderName, RouteName, TenantId};
 use coalmine_core::key::Quota;
 use coalmine_core::origin::Region;
@@ -39,6 +40,8 @@ pub struct Config {
     pub quota: Quota,
     /// What all keys of a customer together may use.
     pub customer_quotas: BTreeMap<CustomerId, Quota>,
+    /// Whose word on a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
     /// Bounds.
     pub limits: Limits,
     /// Whether answers carry `x-coalmine-*` headers.
@@ -72,6 +75,7 @@ impl Config {
             key_need: KeyNeed::OnceThereIsOne,
             quota: Quota::default(),
             customer_quotas: BTreeMap::new(),
+            trusted_proxies: TrustedProxies::default(),
             limits: Limits::default(),
             answer_headers: AnswerHeaders::On,
             overrides: Overrides::Refused,

@@ -23,6 +23,7 @@ use coalmine_core::traffic::weight::WeightBp;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -144,9 +145,9 @@ impl Gateway {
         admit::is_ours(path)
     }
 
-    /// Answers a request whose path it [owns](Self::owns).
-    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
-        proxy::answer(self, request).await
+    /// Answers a request whose path it [owns](Self::owns); `peer` opened its connection.
+    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
+        proxy::answer(self, request, peer).await
     }
 
     /// Takes a table. What lowers exposure is served at once; what raises it, when every pin taken so

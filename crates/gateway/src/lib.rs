@@ -13,6 +13,7 @@
 //! | [`Gateway::probe`] | one question to one version, outside of all traffic |
 //! | `upstream/` | pools, retries, breakers, the rescue budget |
 //! | `tally`, `sink` | requests in flight, judged turns, the deltas that carry them away |
+//! | [`client_address`] | who a client is by its address, behind proxies too |
 //! | `request_id`, `feedback` | what joins a late score to its session |
 //! | `metrics` | what operators see |
 //! | `telemetry/` | what leaves beside: the access log, traces and metrics for a collector |
@@ -21,6 +22,7 @@ mod admission;
 mod answer;
 mod behind;
 mod checkers;
+pub mod client_address;
 pub mod config;
 mod conversations;
 mod feedback;

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -58,11 +59,11 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: O
             () = drained => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (gateway, side, tls) = (gateway.clone(), side.clone(), tls.clone());
                 tokio::spawn(async move {
                     let _held = permit;
-                    connection(gateway, stream, side, tls).await;
+                    connection(gateway, (stream, peer.ip()), side, tls).await;
                 });
             }
             Err(error) => {
@@ -82,21 +83,26 @@ impl Drop for Counted {
     }
 }
 
-async fn connection(gateway: Arc<Gateway>, stream: TcpStream, side: Side, tls: Option<Arc<Tls>>) {
+async fn connection(gateway: Arc<Gateway>, (stream, peer): (TcpStream, IpAddr), side: Side, tls: Option<Arc<Tls>>) {
     gateway.metrics.connections.up();
     let _counted = Counted(gateway.metrics.clone());
     at_once(&stream);
     match tls {
-        None => speak(gateway, stream, side).await,
+        None => speak(gateway, stream, peer, side).await,
         Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => speak(gateway, stream, side).await,
+            Ok(stream) => speak(gateway, stream, peer, side).await,
             // somebody who does not trust the certificate, or does not speak TLS
             Err(error) => tracing::debug!(%error, "a handshake failed"),
         },
     }
 }
 
-async fn speak(gateway: Arc<Gateway>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, side: Side) {
+async fn speak(
+    gateway: Arc<Gateway>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: IpAddr,
+    side: Side,
+) {
     let drained = async {
         let notified = gateway.drained.notified();
         // a drain that began just before would not be told again
@@ -128,7 +134,7 @@ async fn speak(gateway: Arc<Gateway>, stream: impl AsyncRead + AsyncWrite + Unpi
     // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
     let service = service_fn(|request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
-        Box::pin(respond(gateway.clone(), side.clone(), request))
+        Box::pin(respond(gateway.clone(), peer, side.clone(), request))
     });
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
@@ -155,12 +161,13 @@ fn at_once(stream: &TcpStream) {
 
 async fn respond(
     gateway: Arc<Gateway>,
+    peer: IpAddr,
     side: Side,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let one = request.version() == Version::HTTP_11;
     let mut answer = if Gateway::owns(request.uri().path()) {
-        gateway.answer(request).await
+        gateway.answer(request, peer).await
     } else {
         side(request).await.map(AnswerBody::Side)
     };

@@ -220,6 +220,7 @@ async fn forward(
         method: admitted.parts.method.clone(),
         provider: pool.name.clone(),
         holder: admitted.caller.holder.clone(),
+        client: admitted.client,
         trace: Trace::of(&headers, Sampler::OFF),
         started_at: admitted.received_at,
         refused: false,

@@ -15,12 +15,14 @@ use coalmine_wire::openai::ChatRequest;
 use coalmine_wire::openai::errors::Problem;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Answers one request under `/v1` or `/s/{session}/v1`.
-pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<AnswerBody> {
+pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
+    let client = gateway.config.trusted_proxies.client(peer, request.headers());
     let dialect = admit::dialect(request.uri().path(), request.headers());
-    let answered = match admit(gateway, request).await {
+    let answered = match admit(gateway, request, client).await {
         Err(refusal) => Err(refusal),
         Ok(admitted) => match admitted.surface {
             Surface::Turn => turn(gateway, admitted).await,
@@ -34,7 +36,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -
         gateway.metrics.refused.add(1);
         let response = refusal.into_response(dialect);
         let status = response.status().as_u16();
-        gateway.telemetry.note_refused(|| Refused { at: gateway.clock.now(), status, dialect });
+        gateway.telemetry.note_refused(|| Refused { at: gateway.clock.now(), client, status, dialect });
         response
     })
 }
@@ -74,6 +76,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             started_at: now,
             permit: admitted.permit.take(),
             holder: admitted.caller.holder.clone(),
+            client: admitted.client,
             trace,
             body: &body,
         },

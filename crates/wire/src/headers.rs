@@ -28,7 +28,7 @@ pub fn connection_names(value: &str) -> impl Iterator<Item = &str> {
 /// client's credential for the gateway, tells where the client is, or speaks of an encoding or a length that the gateway changes.
 #[must_use]
 pub fn ends_at_gateway(name: &str) -> bool {
-    const NAMES: [&str; 17] = [
+    const NAMES: [&str; 18] = [
         "host",
         "authorization",
         "api-key",
@@ -38,16 +38,19 @@ pub fn ends_at_gateway(name: &str) -> bool {
         "accept-encoding",
         "expect",
         "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
         "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-forwarded-for",
+        "x-envoy-external-address",
         "true-client-ip",
         "cf-connecting-ip",
+        "fastly-client-ip",
         "via",
     ];
-    is_hop_by_hop(name) || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    const FORWARDED: &str = "x-forwarded-";
+    let forwarded = name.get(..FORWARDED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(FORWARDED));
+    forwarded || is_hop_by_hop(name) || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]
@@ -64,7 +67,10 @@ mod tests {
     #[test]
     fn what_a_client_says_to_the_gateway_is_not_said_to_the_provider() {
         assert!(ends_at_gateway("Authorization") && ends_at_gateway("accept-encoding") && ends_at_gateway("Upgrade"));
-        assert!(ends_at_gateway("X-Forwarded-For") && ends_at_gateway("x-real-ip"));
+        assert!(
+            ends_at_gateway("X-Forwarded-For") && ends_at_gateway("x-forwarded-prefix") && ends_at_gateway("x-real-ip")
+        );
+        assert!(!ends_at_gateway("x-forward") && !ends_at_gateway("x-request-id"));
         assert!(!ends_at_gateway("openai-beta") && !ends_at_gateway("anthropic-version"));
     }
 }

@@ -135,6 +135,9 @@ fn head(out: &mut Lines, process: &Process, folder: &Path) {
     }
     out.line(0, format!("answer_headers: {}", switch(process.answer_headers)));
     out.line(0, format!("override_header: {}", switch(process.override_header)));
+    let proxies = &process.trusted_proxies;
+    out.line(0, format!("trusted_proxies: {}", list(proxies.networks.iter().map(|one| quoted(&one.to_string())))));
+    out.line(0, format!("client_address_header: {}", proxies.header.name()));
     telemetry(out, &process.telemetry, folder);
     if let Some(url) = &process.public_url {
         out.line(0, format!("public_url: {}", quoted(url)));

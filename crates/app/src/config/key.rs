@@ -93,6 +93,8 @@ pub enum Scalar {
     Url,
     /// An address to listen on.
     Address,
+    /// Addresses that begin alike: `10.0.0.0/8`.
+    Network,
     /// `${NAME}`, `file:PATH` or `command:LINE`.
     Secret,
     /// A file, relative to the folder of the file that names it.

@@ -16,6 +16,7 @@ use coalmine_core::key::{Quota, Usd};
 use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::Version;
+use coalmine_gateway::client_address::TrustedProxies;
 use coalmine_gateway::config::{ChoicePolicy, HealthCheck, Warm};
 use coalmine_wire::dialect::Family;
 use coalmine_wire::params::{self, OwnHost};
@@ -59,6 +60,8 @@ pub struct Process {
     pub notify: Vec<Webhook>,
     /// Prices over the shipped ones, by the provider's own name of the model.
     pub prices: BTreeMap<String, Price>,
+    /// Whose word on a client's address is taken.
+    pub trusted_proxies: TrustedProxies,
     /// Bounds.
     pub limits: Limits,
     /// What is told of requests beside `/metrics`.
@@ -381,6 +384,7 @@ impl Reader<'_> {
             api_tokens: api_tokens.into_iter().map(|(name, token)| (Actor(name), token)).collect(),
             notify: notify?,
             prices: prices?,
+            trusted_proxies: upstream::trusted_proxies(fields)?,
             limits: limits?,
             telemetry: match fields.node("telemetry") {
                 Some(_) => self.telemetry(&fields.section("telemetry")?)?,

@@ -7,6 +7,7 @@ use coalmine_core::metric::Metric;
 use coalmine_core::release::policy::{FreezeWindow, NoDataThen};
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
+use coalmine_gateway::client_address::{Network, NetworkError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -103,6 +104,7 @@ impl Scalar {
             Self::Name => "a name of letters, digits, `.`, `_` and `-`",
             Self::Url => "an address such as https://api.openai.com/v1",
             Self::Address => "an address such as 127.0.0.1:8080",
+            Self::Network => "a network such as 10.0.0.0/8, fd00::/8 or 192.0.2.7",
             Self::Secret => "a reference: ${NAME}, file:PATH or command:LINE",
             Self::Path => "a file's path",
             Self::Store => "sqlite:PATH or memory",
@@ -135,6 +137,7 @@ impl Scalar {
             Self::Name => name(text),
             Self::Url => url(text),
             Self::Address => address(text).map(drop),
+            Self::Network => network(text).map(drop),
             Self::Secret => secret(text).map(drop),
             Self::Path => path(text),
             Self::Store => store(text).map(drop),
@@ -348,6 +351,17 @@ pub(crate) fn reference(text: &str) -> Option<&str> {
     let inner = text.strip_prefix("${")?.strip_suffix('}')?;
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     (!inner.is_empty() && inner.bytes().all(fits)).then_some(inner)
+}
+
+/// `10.0.0.0/8`, `fd00::/8`, `192.0.2.7`.
+pub(crate) fn network(text: &str) -> Read<Network> {
+    text.parse().map_err(|error| match error {
+        NetworkError::Malformed => Scalar::Network.complaint(text),
+        NetworkError::Beyond(bits) => Complaint::new(
+            format!("{} has bits of an address beyond its length /{bits}", shown(text)),
+            "write the network's first address, or a longer length",
+        ),
+    })
 }
 
 /// Where a secret is to be found.

@@ -101,9 +101,13 @@ fn of_scalar(form: Scalar) -> Value {
         Scalar::CustomerSource => pattern("^(header:.+|body:.+)$"),
         Scalar::NoData => pattern("^(hold|rollback|warn)( .+)?$"),
         Scalar::Name => object([("type", types(&["string", "number"]))]),
-        Scalar::Text | Scalar::Block | Scalar::Address | Scalar::Path | Scalar::Metric | Scalar::Freeze => {
-            object([("type", Value::from("string"))])
-        }
+        Scalar::Text
+        | Scalar::Block
+        | Scalar::Address
+        | Scalar::Network
+        | Scalar::Path
+        | Scalar::Metric
+        | Scalar::Freeze => object([("type", Value::from("string"))]),
     }
 }
 

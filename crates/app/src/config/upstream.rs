@@ -1,12 +1,23 @@
-//! Reads what says which of a provider's addresses is asked.
+//! Reads what says which of a provider's addresses is asked, and whom the gateway believes of a client's.
 
 use crate::config::fault::Complaint;
 use crate::config::read::Fields;
+use crate::config::scalar;
 use coalmine_core::time::SpanMs;
+use coalmine_gateway::client_address::{AddressHeader, TrustedProxies};
 use coalmine_gateway::config::{
     BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread, UPSTREAMS_MAX, Warm,
 };
 use std::time::Duration;
+
+/// Whose word on a client's address is taken; networks that are malformed were told of.
+pub(crate) fn trusted_proxies(process: &Fields<'_>) -> Option<TrustedProxies> {
+    let networks = process.words("trusted_proxies").into_iter().filter_map(|text| scalar::network(text.value).ok());
+    let named = process.text("client_address_header")?.value;
+    let header = [AddressHeader::XForwardedFor, AddressHeader::Forwarded, AddressHeader::XRealIp];
+    let header = header.into_iter().find(|header| header.name() == named)?;
+    Some(TrustedProxies { networks: networks.collect(), header })
+}
 
 /// Who of several is asked. Malformed values were told of; the defaults stand in for them.
 pub(crate) fn choice(provider: &Fields<'_>) -> ChoicePolicy {

@@ -48,6 +48,7 @@ pub(super) fn config(process: &Process, secret: SiteSecret, started: UnixMs) -> 
     told.key_need = if process.require_key { KeyNeed::Always } else { KeyNeed::OnceThereIsOne };
     told.quota = process.quota;
     told.customer_quotas = process.customers.iter().map(|(name, customer)| (name.clone(), customer.quota)).collect();
+    told.trusted_proxies.clone_from(&process.trusted_proxies);
     told.limits = limits(&process.limits);
     told.answer_headers = if process.answer_headers { AnswerHeaders::On } else { AnswerHeaders::Off };
     told.overrides = if process.override_header { Overrides::Accepted } else { Overrides::Refused };

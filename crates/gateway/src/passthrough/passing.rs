@@ -11,6 +11,7 @@ use coalmine_core::tally::Usage;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::openai::Observer;
 use http::{HeaderMap, Method};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Settled and told of when it is dropped.
@@ -21,6 +22,7 @@ pub(crate) struct Passing {
     pub(crate) method: Method,
     pub(crate) provider: ProviderName,
     pub(crate) holder: Arc<Holder>,
+    pub(crate) client: IpAddr,
     pub(crate) trace: Option<Trace>,
     pub(crate) started_at: UnixMs,
     /// Whether somebody else tells of it: the gateway's own answer.
@@ -67,6 +69,7 @@ impl Drop for Passing {
             method: self.method.clone(),
             provider: self.provider.clone(),
             holder: self.holder.clone(),
+            client: self.client,
             trace: self.trace,
             status: self.status,
             usage: usage.map_or_else(Usage::default, |usage| Usage {

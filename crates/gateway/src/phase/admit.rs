@@ -14,6 +14,7 @@ use coalmine_wire::openai::errors::Problem;
 use http::{HeaderMap, Method, Request, header, request};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A request that may go on.
@@ -28,6 +29,8 @@ pub(crate) struct Admitted {
     /// What follows `/v1`, query included.
     pub(crate) path: String,
     pub(crate) caller: Caller,
+    /// Where it is, as far as its proxies can be believed.
+    pub(crate) client: IpAddr,
     /// Taken of what the caller may use, where somebody is to be asked.
     pub(crate) permit: Option<Permit>,
     /// When its last byte came.
@@ -97,7 +100,7 @@ pub(crate) fn is_ours(path: &str) -> bool {
 }
 
 /// Admits a request, or says why not.
-pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Result<Admitted, Refusal> {
+pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) -> Result<Admitted, Refusal> {
     let (parts, body) = request.into_parts();
     let caller = identify_caller(gateway, &parts)?;
     if parts.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
@@ -127,7 +130,8 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>) -> Resu
     }
     let permit = permit(gateway, &caller, surface, dialect, body.size_hint().lower())?;
     let body = read(gateway, body).await?;
-    Ok(Admitted { parts, body, surface, dialect, session, path, caller, permit, received_at: gateway.clock.now() })
+    let received_at = gateway.clock.now();
+    Ok(Admitted { parts, body, surface, dialect, session, path, caller, client, permit, received_at })
 }
 
 /// `/v1/…` and `/s/{session}/v1/…`, as (session, what follows `/v1`).

@@ -32,6 +32,7 @@ use coalmine_wire::openai::{
 use coalmine_wire::outcome::{SchemaChecker, Validity};
 use http::HeaderMap;
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// One request from its assignment to its end.
@@ -46,6 +47,7 @@ pub(crate) struct Exchange {
     reason: &'static str,
     dialect: Dialect,
     holder: Arc<Holder>,
+    client: IpAddr,
     trace: Option<Trace>,
     unit: Option<UnitKey>,
     trail: Option<Trail>,
@@ -118,6 +120,7 @@ pub(crate) struct Begun<'a> {
     pub(crate) started_at: UnixMs,
     pub(crate) permit: Option<Permit>,
     pub(crate) holder: Arc<Holder>,
+    pub(crate) client: IpAddr,
     pub(crate) trace: Option<Trace>,
     pub(crate) body: &'a Bytes,
 }
@@ -165,6 +168,7 @@ impl Exchange {
             reason: assignment.reason.as_str(),
             dialect: chat.dialect,
             holder: begun.holder,
+            client: begun.client,
             trace: begun.trace,
             unit,
             trail,
@@ -446,6 +450,7 @@ impl Exchange {
             flight: self.flight.clone(),
             prepared: self.prepared.clone(),
             holder: self.holder.clone(),
+            client: self.client,
             trace: self.trace,
             dialect: self.dialect,
             arm: self.arm,

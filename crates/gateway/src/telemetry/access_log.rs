@@ -13,6 +13,7 @@ use coalmine_wire::dialect::Dialect;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,8 @@ struct Line<'a> {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -290,6 +293,7 @@ impl Entry {
                 ts: instant(passed.started_at),
                 surface: "passed_through",
                 method: Some(passed.method.as_str()),
+                client: Some(passed.client),
                 key: passed.holder.name.as_ref().map(|name| name.as_str()),
                 provider: Some(passed.provider.as_str()),
                 status: passed.status,
@@ -303,6 +307,7 @@ impl Entry {
             Self::Refused(refused) => Line {
                 ts: instant(refused.at),
                 surface: surface(refused.dialect),
+                client: Some(refused.client),
                 status: refused.status,
                 ending: "refused",
                 blame: if refused.status < 500 { "client" } else { "gateway" },
@@ -336,6 +341,7 @@ fn turn(finished: &Finished) -> Line<'_> {
         release: flight.member.as_ref().map(|member| member.release.as_str()),
         reason: Some(finished.reason),
         session: flight.unit.map(|unit| unit.to_string()),
+        client: Some(finished.client),
         key: finished.holder.name.as_ref().map(|name| name.as_str()),
         provider: Some(version.provider.as_str()),
         model: Some(&version.model),

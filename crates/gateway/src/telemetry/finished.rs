@@ -10,6 +10,7 @@ use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::Arm;
 use coalmine_wire::dialect::Dialect;
 use http::Method;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A turn that is over.
@@ -18,6 +19,7 @@ pub(crate) struct Finished {
     pub(crate) flight: Arc<Flight>,
     pub(crate) prepared: Arc<Prepared>,
     pub(crate) holder: Arc<Holder>,
+    pub(crate) client: IpAddr,
     pub(crate) trace: Option<Trace>,
     pub(crate) dialect: Dialect,
     pub(crate) arm: Arm,
@@ -40,6 +42,7 @@ pub(crate) struct Passed {
     pub(crate) method: Method,
     pub(crate) provider: ProviderName,
     pub(crate) holder: Arc<Holder>,
+    pub(crate) client: IpAddr,
     pub(crate) trace: Option<Trace>,
     /// 0 where there was no answer.
     pub(crate) status: u16,
@@ -50,6 +53,7 @@ pub(crate) struct Passed {
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) at: UnixMs,
+    pub(crate) client: IpAddr,
     pub(crate) status: u16,
     pub(crate) dialect: Dialect,
 }

@@ -239,6 +239,43 @@ async fn the_access_log_has_a_line_for_every_request() {
     insta::assert_json_snapshot!(lines);
 }
 
+/// Whom the access log names as the client of a request with these headers, where this machine is a proxy or is not.
+async fn logged_client(trusted: &[&str], headers: &[(&str, &str)]) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.jsonl");
+    let target = LogTarget::File(path.clone());
+    let change = |config: &mut Config| {
+        config.telemetry.access_log = Some(target);
+        config.trusted_proxies.networks = trusted.iter().map(|network| network.parse().unwrap()).collect();
+    };
+    let mut world = World::with(vec![ok("s")], vec![], change).await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    let request = world.request("/v1/chat/completions", headers, ASK);
+    assert_eq!(Answer::of(world.send(request).await).await.status, 200);
+    world.running.take().unwrap().stop(Duration::from_secs(10)).await;
+    let line: serde_json::Value = serde_json::from_str(std::fs::read_to_string(&path).unwrap().trim()).unwrap();
+    (line["client"].as_str().unwrap().to_owned(), world.stable.received()[0].head.clone())
+}
+
+#[tokio::test]
+async fn a_client_is_whom_a_trusted_proxy_names_and_nobody_else() {
+    let told = [
+        ("x-forwarded-for", "198.51.100.1, 203.0.113.9"),
+        ("forwarded", "for=198.51.100.2"),
+        ("x-real-ip", "198.51.100.3"),
+        ("x-forwarded-proto", "https"),
+    ];
+    let (client, sent) = logged_client(&[], &told).await;
+    assert_eq!(client, "127.0.0.1", "by default nobody is believed");
+    let head = sent.to_ascii_lowercase();
+    assert!(!head.contains("forwarded") && !head.contains("x-real-ip") && !head.contains("198.51.100"), "{head}");
+    let (client, sent) = logged_client(&["127.0.0.0/8"], &told).await;
+    assert_eq!(client, "203.0.113.9", "whom the proxy added, not what stood there before");
+    assert!(!sent.to_ascii_lowercase().contains("forwarded"), "{sent}");
+    let (client, _) = logged_client(&["10.0.0.0/8"], &told).await;
+    assert_eq!(client, "127.0.0.1", "another's proxies are not ours");
+}
+
 #[tokio::test]
 async fn what_a_passed_turn_used_is_counted_and_charged() {
     let change = |config: &mut Config| {

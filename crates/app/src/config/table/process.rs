@@ -70,6 +70,17 @@ pub static PROCESS: Section = Section {
             "Prices over the shipped ones, by the provider's own name of the model. Without a price, cost is no data, never 0.",
         ),
         Key::optional("limits", Kind::Section(&LIMITS), "Bounds of sizes, counts and times."),
+        Key::optional(
+            "trusted_proxies",
+            Kind::List(&Kind::Scalar(Scalar::Network)),
+            "Networks of the proxies in front of this gateway, whose word on a client's address is taken; without any, a client is whoever opened the connection.",
+        ),
+        Key::default(
+            "client_address_header",
+            Kind::Scalar(Scalar::OneOf(ADDRESS_HEADERS)),
+            "x-forwarded-for",
+            "The one header in which they tell it; the others are believed of nobody.",
+        ),
         Key::optional("telemetry", Kind::Section(&TELEMETRY), "What is told of requests beside `/metrics`."),
         Key::optional(
             "region",
@@ -446,6 +457,12 @@ pub static LIMITS: Section = Section {
 static PINS: &[Choice] = &[
     Choice::built("embedded", "in memory, with a log in `data_dir`"),
     Choice::not_built("redis://", "pins in Redis, for gateways that run apart", "use `embedded`, on one node"),
+];
+
+static ADDRESS_HEADERS: &[Choice] = &[
+    Choice::built("x-forwarded-for", "a list that each proxy adds to"),
+    Choice::built("forwarded", "the same by RFC 7239"),
+    Choice::built("x-real-ip", "one address, which the nearest proxy sets"),
 ];
 
 static PROVIDER_KINDS: &[Choice] = &[

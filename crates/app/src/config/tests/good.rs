@@ -13,6 +13,7 @@ use coalmine_core::release::policy::{
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{JsonText, PromptMode};
+use coalmine_gateway::client_address::AddressHeader;
 use coalmine_gateway::config::{BreakerPolicy, ChoicePolicy, Nearest, OutlierPolicy, Spread, Warm};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,8 @@ prices:
   gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
 limits: { body: 1MB, session_idle: 2h }
 region: eu-west
+trusted_proxies: [10.0.0.0/8, "fd00::/8", 192.0.2.7]
+client_address_header: forwarded
 answer_headers: off
 public_url: https://coalmine.example/
 override_header: on
@@ -187,6 +190,9 @@ fn the_full_file_is_read() {
     assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));
     assert_eq!(read.limits.session_idle, SpanMs::hours(2));
     assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
+    let networks: Vec<String> = read.trusted_proxies.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);
+    assert_eq!(read.trusted_proxies.header, AddressHeader::Forwarded);
     assert_eq!(read.time_scale, 60.0);
     let tls = read.tls.as_ref().unwrap();
     assert_eq!((&*tls.certificate, &*tls.key), (Path::new("etc/tls/site.pem"), Path::new("/run/site.key")));

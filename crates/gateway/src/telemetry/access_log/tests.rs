@@ -3,7 +3,8 @@ use super::*;
 use std::sync::Mutex;
 
 fn refused(status: u16) -> Entry {
-    Entry::Refused(Refused { at: UnixMs(1_796_000_000_250), status, dialect: Dialect::Messages })
+    let client = IpAddr::from([203, 0, 113, 9]);
+    Entry::Refused(Refused { at: UnixMs(1_796_000_000_250), client, status, dialect: Dialect::Messages })
 }
 
 /// Takes so many bytes, then none until it is given more room.
@@ -47,7 +48,7 @@ fn a_line_says_what_is_known_and_no_more() {
     let line = serde_json::to_string(&refused(429).line()).unwrap();
     assert_eq!(
         line,
-        r#"{"ts":"2026-11-30T00:53:20.250Z","surface":"messages","status":429,"ending":"refused","blame":"client"}"#
+        r#"{"ts":"2026-11-30T00:53:20.250Z","surface":"messages","client":"203.0.113.9","status":429,"ending":"refused","blame":"client"}"#
     );
 }
 

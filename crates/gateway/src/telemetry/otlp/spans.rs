@@ -69,6 +69,7 @@ fn attributes(finished: &Finished) -> Vec<KeyValue> {
     if let Some(ttft_ms) = outcome.ttft_ms.filter(|_| stream) {
         all.push(KeyValue::double("gen_ai.response.time_to_first_chunk", ttft_ms / 1e3));
     }
+    all.push(KeyValue::text("client.address", finished.client.to_string()));
     all.push(KeyValue::int("http.response.status_code", u64::from(finished.client_status)));
     all.push(KeyValue::text("feature_flag.version", finished.table.to_string()));
     all.push(KeyValue::text("feature_flag.result.reason", flag_reason(finished.reason)));
