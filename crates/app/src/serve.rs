@@ -6,6 +6,7 @@ mod gateway;
 mod handover;
 mod post;
 mod prober;
+mod provider_key;
 mod site;
 
 use crate::cli::Exit;

@@ -1,6 +1,7 @@
 //! What a gateway is told at its start: plain values, built and checked by the app.
 
 use crate::client_address::TrustedProxies;
+use crate::ports::KeySource;
 use coalmine_core::id::{CustomerId, GatewayId, ProviderName, RouteName, TenantId};
 use coalmine_core::key::Quota;
 use coalmine_core::origin::Region;
@@ -10,6 +11,7 @@ use coalmine_wire::dialect::{Dialect, Family};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything a gateway is told.
@@ -167,6 +169,8 @@ pub struct Provider {
     pub kind: ProviderKind,
     /// What it is shown as authorization.
     pub credential: Credential,
+    /// Where its key is read anew; `None`: it stays what it is.
+    pub renewal: Option<KeyRenewal>,
     /// Its addresses: at least one, at most [`UPSTREAMS_MAX`].
     pub upstreams: Vec<Upstream>,
     /// Which of several is asked.
@@ -190,6 +194,7 @@ impl Provider {
         Self {
             kind: ProviderKind::OpenAi,
             credential,
+            renewal: None,
             upstreams: vec![Upstream::at(url)],
             choice: ChoicePolicy::default(),
             health: None,
@@ -205,6 +210,15 @@ impl Provider {
     pub fn anthropic(url: impl Into<String>, credential: Credential) -> Self {
         Self { kind: ProviderKind::Anthropic, ..Self::openai(url, credential) }
     }
+}
+
+/// A provider's key that may change while the process runs.
+#[derive(Debug, Clone)]
+pub struct KeyRenewal {
+    /// Where it is read: in the interval, and at once where the provider refuses it with 401.
+    pub source: Arc<dyn KeySource>,
+    /// How often, of the wall's time; zero: only where it was refused.
+    pub every: Duration,
 }
 
 /// A provider's dialect.

@@ -110,6 +110,30 @@ pub(crate) struct Metrics {
 pub(crate) struct ProviderSeries {
     troubles: [Counter; TROUBLES.len()],
     pub(crate) retries: Counter,
+    key_reads: [Counter; KeyRead::ALL.len()],
+}
+
+/// What reading a provider's key anew came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyRead {
+    /// Another than before.
+    Changed,
+    /// The same.
+    Same,
+    /// None was had.
+    Failed,
+}
+
+impl KeyRead {
+    const ALL: [Self; 3] = [Self::Changed, Self::Same, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Same => "same",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What is counted by route.
@@ -158,6 +182,10 @@ pub(crate) struct VersionSeries {
 }
 
 impl ProviderSeries {
+    pub(crate) fn note_key(&self, read: KeyRead) {
+        self.key_reads[read as usize].add(1);
+    }
+
     pub(crate) fn note(&self, trouble: Trouble) {
         let index = match trouble {
             Trouble::Connect => 0,
@@ -427,6 +455,13 @@ impl Metrics {
         page.head("coalmine_upstream_retries_total", "counter", "Attempts beyond the first.");
         for (provider, series) in &providers {
             page.sample("coalmine_upstream_retries_total", &[("provider", provider.as_str())], series.retries.get());
+        }
+        page.head("coalmine_provider_key_reads_total", "counter", "Readings of a provider's key while running.");
+        for (provider, series) in &providers {
+            for (read, counter) in KeyRead::ALL.iter().zip(&series.key_reads) {
+                let labels = [("provider", provider.as_str()), ("result", read.as_str())];
+                page.sample("coalmine_provider_key_reads_total", &labels, counter.get());
+            }
         }
     }
 }

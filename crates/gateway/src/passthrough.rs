@@ -9,7 +9,7 @@ pub(crate) use passing::Passing;
 use crate::answer::{AnswerBody, Refusal, json};
 use crate::conversations::Found;
 use crate::gateway::Gateway;
-use crate::phase::admit::{Admitted, Caller};
+use crate::phase::admit::{Admitted, Caller, must_be_plain};
 use crate::phase::assign::peek;
 use crate::phase::identify::{chain, identify};
 use crate::phase::observe::StreamOrBody;
@@ -22,10 +22,12 @@ use crate::upstream::choice::Going;
 use crate::upstream::pool::Pool;
 use bytes::Bytes;
 use coalmine_wire::dialect::{Dialect, Family};
+use coalmine_wire::multipart;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, Patch};
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use serde::Serialize;
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -166,10 +168,10 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
     if let Some(pool) = holder_of(gateway, &snapshot, &admitted) {
         return forward(gateway, pool, admitted, whole, Content::Any).await;
     }
-    let read = ChatRequest::read(&whole).ok();
+    let named = Named::of(&admitted.parts.headers, &whole)?;
     let in_query =
         admitted.parts.uri.query().and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("model=")));
-    let model = read.as_ref().map(|request| &*request.model).or(in_query).unwrap_or("");
+    let model = named.model(&whole).or(in_query).unwrap_or("");
     if let Some(route) = snapshot.route(model) {
         admitted.caller.must_be_let_use(model)?;
         let Some(stable) = route.prepared(route.table.stable) else {
@@ -178,8 +180,7 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         if !stable.pool.manners.speak(admitted.dialect) {
             return Err(another_dialect(model, stable.pool.manners.dialect));
         }
-        let patch = Patch::default().with_model(&stable.version.model);
-        let patched = read.as_ref().and_then(|request| patch.apply(request, AskUsage::Leave).body);
+        let patched = named.patched(&whole, &stable.version.model);
         let body = patched.map_or_else(|| whole.clone(), Bytes::from);
         return forward(gateway, stable.pool.clone(), admitted, body, Content::Any).await;
     }
@@ -193,6 +194,46 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
     match named.filter(speaks).or_else(only) {
         Some(pool) => forward(gateway, pool.clone(), admitted, whole.clone(), Content::Any).await,
         None => Err(no_route(&snapshot, &admitted.caller, model)),
+    }
+}
+
+/// Where a body that is passed through names its model.
+enum Named<'a> {
+    /// A member of a JSON object.
+    Json(Box<ChatRequest<'a>>),
+    /// A part of a form with files.
+    Form(Range<usize>),
+    /// Nowhere.
+    Not,
+}
+
+impl<'a> Named<'a> {
+    fn of(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Refusal> {
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !multipart::is_form(kind) {
+            return Ok(ChatRequest::read(body).map_or(Self::Not, |request| Self::Json(Box::new(request))));
+        }
+        // what is packed cannot be read, and cannot be patched
+        must_be_plain(headers)?;
+        let at = multipart::model(kind, body).map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
+        Ok(at.map_or(Self::Not, Self::Form))
+    }
+
+    fn model<'b>(&'b self, body: &'b [u8]) -> Option<&'b str> {
+        match self {
+            Self::Json(request) => Some(&request.model),
+            Self::Form(at) => std::str::from_utf8(body.get(at.clone())?).ok(),
+            Self::Not => None,
+        }
+    }
+
+    /// The body with another model; `None`: it names none.
+    fn patched(&self, body: &[u8], model: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Json(request) => Patch::default().with_model(model).apply(request, AskUsage::Leave).body,
+            Self::Form(at) => Some(multipart::with_model(body, at, model)),
+            Self::Not => None,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the gateway needs of the world. The app wires it: in process on one node, over the network
 //! where gateways run apart.
 
+use crate::config::Secret;
 use coalmine_core::id::{Generation, RouteName, UnitKey};
 use coalmine_core::judge::Sample;
 use coalmine_core::key::KeyTable;
@@ -38,6 +39,17 @@ pub trait TableSource: Send + Sync + fmt::Debug + 'static {
     /// What this gateway serves from now on; told at once, before the next delta says it too.
     fn served(&self, _serving: BTreeMap<RouteName, Generation>) {}
 }
+
+/// Where a provider's key is read anew.
+pub trait KeySource: Send + Sync + fmt::Debug + 'static {
+    /// Reads it.
+    fn read(&self) -> Boxed<'_, Result<Secret, KeyUnread>>;
+}
+
+/// A key could not be read. It is written into the log: nothing of the key may stand in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyUnread(pub String);
 
 /// Where deltas go. A refusal is retried with the same sequence.
 pub trait TallySink: Send + Sync + fmt::Debug + 'static {

@@ -4,6 +4,7 @@
 pub(crate) mod address;
 pub(crate) mod breaker;
 pub(crate) mod choice;
+pub(crate) mod credential;
 pub(crate) mod pool;
 pub(crate) mod rescue;
 pub(crate) mod retry;

@@ -26,6 +26,7 @@ mod embeddings;
 pub mod headers;
 pub mod json;
 pub mod judge;
+pub mod multipart;
 pub mod openai;
 pub mod outcome;
 pub mod params;

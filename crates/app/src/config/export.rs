@@ -188,6 +188,9 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
     if let Some(key) = &provider.api_key {
         out.line(2, format!("api_key: {}", secret(key)));
     }
+    if let Some(every) = provider.api_key_refresh {
+        out.line(2, format!("api_key_refresh: {every}"));
+    }
     out.line(2, format!("send_client_key: {}", switch(provider.send_client_key)));
     out.line(2, format!("stream_usage: {}", switch(provider.stream_usage)));
     if let Some(betas) = &provider.anthropic_beta {

@@ -5,7 +5,7 @@ use crate::config::fault::{At, Complaint, Fault, Faults, dot, nearest};
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::release::{Background, RouteBackground};
 use crate::config::scalar::{self, CustomerSource, SecretPlace, SessionSource, StoreAddress};
-use crate::config::secret::{Secret, Surroundings};
+use crate::config::secret::{self, Origin, Secret, Surroundings};
 use crate::config::table::process::PROCESS;
 use crate::config::telemetry::{self, Telemetry};
 use crate::config::tree::{self, Value};
@@ -94,6 +94,8 @@ pub struct Provider {
     pub kind: ProviderKind,
     /// Sent as `Authorization: Bearer`, to Anthropic's as `x-api-key`.
     pub api_key: Option<Secret>,
+    /// How often that is read again; zero: only where the provider refuses it. `None`: by where it comes from.
+    pub api_key_refresh: Option<SpanMs>,
     /// Whether the client's own key is sent on; never beside `api_key`.
     pub send_client_key: bool,
     /// Whether streams are asked for their usage.
@@ -459,9 +461,11 @@ impl Reader<'_> {
                 Complaint::new("the client's own key and `api_key` cannot both be sent", "keep one of them");
             fields.fault("send_client_key", complaint, None);
         }
+        let api_key = api_key.map_or(Some(None), |key| key.map(Some))?;
         Some(Provider {
             kind,
-            api_key: api_key.map_or(Some(None), |key| key.map(Some))?,
+            api_key_refresh: upstream::key_refresh(fields, api_key.as_ref()),
+            api_key,
             send_client_key,
             stream_usage: fields.switch("stream_usage")?,
             anthropic_beta,
@@ -569,22 +573,21 @@ impl Reader<'_> {
 
     /// What a reference refers to; a malformed one was told of.
     fn secret(&self, fields: &Fields<'_>, text: Placed<&str>) -> Option<Secret> {
-        let read = match scalar::secret(text.value).ok()? {
-            SecretPlace::Env(name) => self.place.around.env(name).ok_or_else(|| not_set(name)),
-            SecretPlace::File(path) => self.place.file(path).map(|text| text.trim_end_matches(['\n', '\r']).to_owned()),
+        let (read, origin) = match scalar::secret(text.value).ok()? {
+            SecretPlace::Env(name) => (self.place.around.env(name).ok_or_else(|| not_set(name)), Origin::Fixed),
+            SecretPlace::File(path) => (self.place.file(path), Origin::File(self.place.folder.join(path))),
             SecretPlace::Command(line) => {
-                let printed = self.place.around.command(line);
-                printed.map(|text| text.trim_end_matches(['\n', '\r']).to_owned()).map_err(|error| failed(&error))
+                let printed = self.place.around.command(line).map_err(|error| failed(&error));
+                (printed, Origin::Command(line.to_owned()))
             }
         };
-        let good = |value: &String| !value.is_empty() && !value.chars().any(char::is_control);
-        let read = read.and_then(|value| {
+        let read = read.and_then(|found| {
             let complaint =
                 || Complaint::new("the secret is empty or has control characters", "put its one line of text there");
-            if good(&value) { Ok(value) } else { Err(complaint()) }
+            secret::one_line(&found).map(str::to_owned).ok_or_else(complaint)
         });
         match read {
-            Ok(value) => Some(Secret::found(text.value, value)),
+            Ok(value) => Some(Secret::found(text.value, value, origin)),
             Err(complaint) => {
                 fields.reading.fault(text.at, &text.path, complaint, None);
                 None

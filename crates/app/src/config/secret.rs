@@ -3,7 +3,7 @@
 use coalmine_core::time::UnixMs;
 use std::fmt;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,6 +18,32 @@ const COMMAND_BYTES_MAX: u64 = 64 << 10;
 pub struct Secret {
     reference: String,
     value: String,
+    origin: Origin,
+}
+
+/// Where a secret's value is found.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It stays what it is while the process runs: an environment variable.
+    Fixed,
+    /// A file, joined to the folder of the file that names it.
+    File(PathBuf),
+    /// What this line of shell prints.
+    Command(String),
+}
+
+/// Why there is no secret. What was found is not repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretUnread {
+    /// The file cannot be read.
+    #[error("its file cannot be read: {0}")]
+    File(#[source] io::Error),
+    /// The command gave none.
+    #[error("its command gave none: {0}")]
+    Command(#[source] io::Error),
+    /// What is there is not one line of text.
+    #[error("it is empty or has control characters")]
+    NoLine,
 }
 
 /// What a configuration may read beside its own text; tests give a made-up one.
@@ -45,12 +71,38 @@ impl Secret {
     /// A secret that comes from no file: of a demo, a test.
     #[must_use]
     pub fn given(value: impl Into<String>) -> Self {
-        Self { reference: "${GIVEN}".to_owned(), value: value.into() }
+        Self { reference: "${GIVEN}".to_owned(), value: value.into(), origin: Origin::Fixed }
     }
 
     /// A secret as found under its reference (`${NAME}`, `file:PATH`, `command:LINE`).
-    pub(crate) fn found(reference: &str, value: String) -> Self {
-        Self { reference: reference.to_owned(), value }
+    pub(crate) fn found(reference: &str, value: String, origin: Origin) -> Self {
+        Self { reference: reference.to_owned(), value, origin }
+    }
+
+    /// Whether it can be another the next time it is read.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        self.origin != Origin::Fixed
+    }
+
+    /// Whether a program has to be run for it.
+    #[must_use]
+    pub fn is_of_a_command(&self) -> bool {
+        matches!(self.origin, Origin::Command(_))
+    }
+
+    /// Reads it again from where it came.
+    ///
+    /// # Errors
+    /// When nothing that may be a secret is there.
+    pub fn read_again(&self, around: &dyn Surroundings) -> Result<Self, SecretUnread> {
+        let text = match &self.origin {
+            Origin::Fixed => return Ok(self.clone()),
+            Origin::File(path) => around.file(path).map_err(SecretUnread::File)?,
+            Origin::Command(line) => around.command(line).map_err(SecretUnread::Command)?,
+        };
+        let value = one_line(&text).ok_or(SecretUnread::NoLine)?.to_owned();
+        Ok(Self { value, ..self.clone() })
     }
 
     /// The value; for the place that sends or compares it.
@@ -90,6 +142,12 @@ impl Surroundings for Machine {
     fn command(&self, line: &str) -> io::Result<String> {
         printed(line, COMMAND_PATIENCE)
     }
+}
+
+/// The one line that a secret is, without its end.
+pub(crate) fn one_line(text: &str) -> Option<&str> {
+    let line = text.trim_end_matches(['\n', '\r']);
+    (!line.is_empty() && !line.chars().any(char::is_control)).then_some(line)
 }
 
 /// What `line` prints. Its errors are not taken: a secret may stand in them.
@@ -140,8 +198,26 @@ mod tests {
 
     #[test]
     fn a_secret_shows_its_reference_and_never_its_value() {
-        let secret = Secret::found("${KEY}", "hush".to_owned());
+        let secret = Secret::found("${KEY}", "hush".to_owned(), Origin::Fixed);
         assert_eq!(format!("{secret:?} {secret}"), "Secret(${KEY}) ${KEY}");
         assert_eq!(secret.expose(), "hush");
+    }
+
+    #[test]
+    fn a_secret_of_a_file_or_a_command_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let secret = Secret::found("file:key", "old".to_owned(), Origin::File(file.clone()));
+        assert!(matches!(secret.read_again(&Machine), Err(SecretUnread::File(_))));
+        for (text, value) in [("new\n", Some("new")), ("\n", None), ("two\nlines", None)] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(secret.read_again(&Machine).ok().as_ref().map(Secret::expose), value, "{text:?}");
+        }
+        let line = |line: &str| Secret::found("command:…", "old".to_owned(), Origin::Command(line.to_owned()));
+        assert_eq!(line("echo new").read_again(&Machine).unwrap().expose(), "new");
+        let failed = line("echo hush; exit 1").read_again(&Machine).unwrap_err().to_string();
+        assert!(!failed.contains("hush") && !failed.contains("echo"), "{failed}");
+        let fixed = Secret::given("as it is");
+        assert!(!fixed.may_change() && fixed.read_again(&Machine).unwrap() == fixed);
     }
 }

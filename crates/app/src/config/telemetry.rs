@@ -4,7 +4,7 @@
 use crate::config::fault::Complaint;
 use crate::config::read::{Fields, scalar_text};
 use crate::config::scalar;
-use crate::config::secret::{Secret, Surroundings};
+use crate::config::secret::{Origin, Secret, Surroundings};
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
 use std::collections::BTreeMap;
@@ -192,7 +192,7 @@ fn decoded(text: &str) -> String {
 }
 
 fn headers_of(text: Option<String>) -> Vec<(String, Secret)> {
-    let secret = |(name, value)| (name, Secret::found("${OTEL_EXPORTER_OTLP_HEADERS}", value));
+    let secret = |(name, value)| (name, Secret::found("${OTEL_EXPORTER_OTLP_HEADERS}", value, Origin::Fixed));
     pairs(&text.unwrap_or_default()).into_iter().map(secret).collect()
 }
 

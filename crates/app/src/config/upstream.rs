@@ -3,12 +3,26 @@
 use crate::config::fault::Complaint;
 use crate::config::read::Fields;
 use crate::config::scalar;
+use crate::config::secret::Secret;
 use coalmine_core::time::SpanMs;
 use coalmine_gateway::client_address::{AddressHeader, TrustedProxies};
 use coalmine_gateway::config::{
     BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread, UPSTREAMS_MAX, Warm,
 };
 use std::time::Duration;
+
+/// How often a key is read again.
+pub(crate) fn key_refresh(provider: &Fields<'_>, api_key: Option<&Secret>) -> Option<SpanMs> {
+    let every = provider.duration("api_key_refresh")?;
+    if !api_key.is_some_and(Secret::may_change) {
+        let complaint = Complaint::new(
+            "there is no key that could change: an environment variable stays what it is while the process runs",
+            "remove it, or write `api_key` as `file:PATH` or `command:LINE`",
+        );
+        provider.fault("api_key_refresh", complaint, None);
+    }
+    Some(every)
+}
 
 /// Whose word on a client's address is taken; networks that are malformed were told of.
 pub(crate) fn trusted_proxies(process: &Fields<'_>) -> Option<TrustedProxies> {

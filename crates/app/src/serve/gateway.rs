@@ -1,5 +1,6 @@
 //! The configuration in the gateway's own words.
 
+use super::provider_key;
 use crate::config::{self, CustomerSource, Process, SessionSource};
 use coalmine_api::types::TrafficView;
 use coalmine_core::id::GatewayId;
@@ -88,6 +89,7 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
             None if written.send_client_key => Credential::Client,
             None => Credential::None,
         },
+        renewal: written.api_key.as_ref().and_then(|key| provider_key::renewal(key, written.api_key_refresh)),
         upstreams: written.upstreams.iter().map(upstream).collect(),
         choice: written.choice,
         health: written.health.clone(),

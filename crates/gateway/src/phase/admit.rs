@@ -194,7 +194,7 @@ fn permit(
 }
 
 /// What is packed cannot be read, and is not unpacked: nobody knows how large it is inside.
-fn must_be_plain(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn must_be_plain(headers: &HeaderMap) -> Result<(), Refusal> {
     let packed = headers.get(header::CONTENT_ENCODING).filter(|how| !how.as_bytes().eq_ignore_ascii_case(b"identity"));
     let Some(how) = packed else { return Ok(()) };
     let how: String = String::from_utf8_lossy(how.as_bytes()).chars().take(40).collect();

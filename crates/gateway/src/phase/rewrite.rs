@@ -2,7 +2,8 @@
 
 use crate::config::{Betas, StreamUsage};
 use crate::table::Prepared;
-use crate::upstream::pool::{Authorization, Manners, X_API_KEY};
+use crate::upstream::credential::Authorization;
+use crate::upstream::pool::{Manners, X_API_KEY};
 use bytes::Bytes;
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
 use coalmine_wire::dialect::{Dialect, Family};
@@ -132,9 +133,7 @@ impl Outbound {
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         match &manners.authorization {
-            Authorization::Own(name, value) => {
-                headers.insert(name.clone(), value.clone());
-            }
+            Authorization::Own(key) => key.show(headers),
             Authorization::Client => self.show_client_key(manners.dialect.family(), headers),
             Authorization::None => {}
         }
@@ -219,10 +218,17 @@ fn filtered(theirs: HeaderMap, ends: impl Fn(&str) -> bool) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Credential, Secret};
+    use std::sync::Arc;
 
     fn manners(dialect: Dialect, authorization: Authorization) -> Manners {
         let terms = translate::Terms { max_tokens: 1, limit: translate::LimitName::MaxTokens };
         Manners { dialect, betas: Betas::All, authorization, terms }
+    }
+
+    fn own(family: Family) -> Authorization {
+        let credential = Credential::Bearer(Secret::new("of-the-provider"));
+        Authorization::new(&"p".into(), family, &credential, None, &Arc::default()).unwrap()
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -252,7 +258,7 @@ mod tests {
         let mut names: Vec<&str> = sent.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["openai-beta", "traceparent", "x-request-id"]);
-        let own = Authorization::Own(header::AUTHORIZATION, HeaderValue::from_static("Bearer of-the-provider"));
+        let own = own(Family::OpenAi);
         let own = out.request(&manners(Dialect::Chat, own), Bytes::new());
         assert_eq!(own.headers()["authorization"], "Bearer of-the-provider");
         let passed = out.request(&manners(Dialect::Chat, Authorization::Client), Bytes::new());
@@ -268,8 +274,7 @@ mod tests {
             ("x-stainless-lang", "js"),
         ]);
         let out = Outbound::new(Method::POST, theirs, Some(Dialect::Messages));
-        let own = || Authorization::Own(X_API_KEY, HeaderValue::from_static("of-the-provider"));
-        let sent = out.request(&manners(Dialect::Messages, own()), Bytes::new());
+        let sent = out.request(&manners(Dialect::Messages, own(Family::Anthropic)), Bytes::new());
         assert_eq!(sent.headers()["x-api-key"], "of-the-provider");
         assert_eq!(
             (&sent.headers()["anthropic-version"], sent.headers().get("openai-beta")),
@@ -278,7 +283,7 @@ mod tests {
         assert_eq!(sent.headers()["anthropic-beta"], "known-1, unknown-2");
         let only = |flags: &[&str]| {
             let betas = Betas::Only(flags.iter().map(|flag| (*flag).to_owned()).collect());
-            let manners = Manners { betas, ..manners(Dialect::Messages, own()) };
+            let manners = Manners { betas, ..manners(Dialect::Messages, own(Family::Anthropic)) };
             out.request(&manners, Bytes::new()).headers().get("anthropic-beta").cloned()
         };
         assert_eq!(only(&["known-1"]).unwrap(), "known-1");

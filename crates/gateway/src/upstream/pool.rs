@@ -1,22 +1,22 @@
 //! Connections to one provider: pooled, without Nagle's delay, TLS where the address says so.
 
 use crate::config::{
-    Betas, Config, Credential, HealthCheck, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts, UPSTREAMS_MAX,
-    Warm,
+    Betas, Config, HealthCheck, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts, UPSTREAMS_MAX, Warm,
 };
 use crate::metrics::{Metrics, ProviderSeries};
 use crate::ports::Clock;
 use crate::upstream::address::Address;
 use crate::upstream::breaker::Felt;
 use crate::upstream::choice::{Choice, Going, Picked};
+use crate::upstream::credential::Authorization;
 use crate::upstream::series::UpstreamSeries;
 use bytes::Bytes;
 use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
 use coalmine_core::time::UnixMs;
-use coalmine_wire::dialect::{Dialect, Family};
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::translate::{LimitName, Terms};
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -71,17 +71,6 @@ pub(crate) struct Pool {
     pub(crate) warm: Vec<Option<Warm>>,
     pub(crate) client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     pub(crate) clock: Arc<dyn Clock>,
-}
-
-/// What goes out as authorization.
-#[derive(Debug)]
-pub(crate) enum Authorization {
-    /// This (marked sensitive), under this name.
-    Own(HeaderName, HeaderValue),
-    /// The client's.
-    Client,
-    /// Nothing.
-    None,
 }
 
 /// Why there is no answer.
@@ -191,19 +180,8 @@ impl Pool {
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build(tls.wrap_connector(http));
-        let authorization = match &provider.credential {
-            Credential::Bearer(key) => {
-                let (header, text) = match provider.kind.family() {
-                    Family::OpenAi => (header::AUTHORIZATION, format!("Bearer {}", key.expose())),
-                    Family::Anthropic => (X_API_KEY, key.expose().to_owned()),
-                };
-                let mut value = HeaderValue::from_str(&text).map_err(|_| ProviderError::BadKey(name.clone()))?;
-                value.set_sensitive(true);
-                Authorization::Own(header, value)
-            }
-            Credential::Client => Authorization::Client,
-            Credential::None => Authorization::None,
-        };
+        let (family, renewal) = (provider.kind.family(), provider.renewal.as_ref());
+        let authorization = Authorization::new(name, family, &provider.credential, renewal, &series)?;
         Ok(Self {
             name: name.clone(),
             manners: Manners {
@@ -228,8 +206,29 @@ impl Pool {
 
     /// Sends one request to the address that is best for it; its answer's head must come by then. `path` is what
     /// follows `/v1`, query included; `going` is the same for all attempts of a request, so that a further one goes
-    /// elsewhere. Dropping the future cancels the request upstream.
+    /// elsewhere. Where the provider refuses a key that has changed meanwhile, it is shown the new one. Dropping the
+    /// future cancels the request upstream.
     pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        path: &str,
+        going: &mut Going,
+        by: Instant,
+    ) -> Result<Response<Incoming>, Trouble> {
+        let Some(key) = self.manners.authorization.renewed() else { return self.put(request, path, going, by).await };
+        let mut again = request.clone();
+        let response = self.put(request, path, going, by).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && timeout_at(by, key.is_another_than(again.headers())).await == Ok(true)
+        {
+            drop(response);
+            key.show(again.headers_mut());
+            return self.put(again, path, going, by).await;
+        }
+        Ok(response)
+    }
+
+    async fn put(
         &self,
         mut request: Request<Full<Bytes>>,
         path: &str,

@@ -3,7 +3,8 @@
 
 use crate::config::{HealthCheck, Nearest, Warm};
 use crate::upstream::choice::Look;
-use crate::upstream::pool::{Authorization, Pool};
+use crate::upstream::credential::Authorization;
+use crate::upstream::pool::Pool;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode, Uri};
@@ -29,6 +30,9 @@ pub(crate) fn start(pool: &Arc<Pool>) -> Vec<JoinHandle<()>> {
     if pool.choice.is_free() {
         tasks.push(tokio::spawn(Arc::clone(pool).reckon()));
     }
+    if pool.manners.authorization.renewed().is_some() {
+        tasks.push(tokio::spawn(Arc::clone(pool).follow_key()));
+    }
     for at in 0..pool.addresses.len() {
         match &pool.health {
             Some(health) => tasks.push(tokio::spawn(Arc::clone(pool).look(at, health.clone()))),
@@ -51,6 +55,12 @@ impl Pool {
             for change in self.choice.reckon(self.clock.now()) {
                 self.tell(change);
             }
+        }
+    }
+
+    async fn follow_key(self: Arc<Self>) {
+        if let Some(key) = self.manners.authorization.renewed() {
+            key.follow().await;
         }
     }
 
@@ -102,8 +112,8 @@ impl Pool {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
-        if let Some(Authorization::Own(name, value)) = as_ {
-            request.headers_mut().insert(name.clone(), value.clone());
+        if let Some(Authorization::Own(key)) = as_ {
+            key.show(request.headers_mut());
         }
         let response = self.client.request(request).await.ok()?;
         let status = response.status();

@@ -9,6 +9,7 @@ mod hostile;
 mod messages;
 mod probe;
 mod quotas;
+mod renewal;
 mod secrecy;
 mod sessions;
 mod support;

@@ -415,3 +415,33 @@ async fn tokens_of_responses_are_counted_by_whoever_would_answer() {
     );
     assert_eq!(world.turns(1).await.len(), 1, "counting is no turn");
 }
+
+/// A form as the SDKs send it for a transcription.
+async fn form(world: &World, parts: &[(&str, &str)]) -> Answer {
+    let part =
+        |(head, text): &(&str, &str)| format!("--b7\r\nContent-Disposition: form-data; {head}\r\n\r\n{text}\r\n");
+    let body: String = parts.iter().map(part).chain(["--b7--\r\n".to_owned()]).collect();
+    let mut request = world.request("/v1/audio/transcriptions", &[], body);
+    request.headers_mut().insert("content-type", "multipart/form-data; boundary=b7".parse().unwrap());
+    Answer::of(world.send(request).await).await
+}
+
+#[tokio::test]
+async fn the_model_of_a_form_names_its_route_and_only_it_is_patched() {
+    let world = World::new(vec![json_answer(200, "", r#"{"text":"hi"}"#)], vec![]).await;
+    world.release(10_000).await;
+    let file = ("name=\"file\"; filename=\"a.wav\"", "RIFF support --b7 x");
+    for parts in [[file, ("name=\"model\"", "support")], [("name=\"model\"", "support"), file]] {
+        assert_eq!(form(&world, &parts).await.json(), json!({"text": "hi"}));
+        let sent = world.stable.received().pop().unwrap();
+        let text = String::from_utf8(sent.body.clone()).unwrap();
+        assert!(text.contains("name=\"model\"\r\n\r\nmodel-s\r\n--b7"), "{text}");
+        assert!(text.contains("\r\n\r\nRIFF support --b7 x\r\n--b7"), "the file is as it was: {text}");
+        assert_eq!(sent.header("content-type"), Some("multipart/form-data; boundary=b7"));
+    }
+    assert_eq!(form(&world, &[("name=\"model\"", "gpt-x")]).await.status, 404, "two providers, and no default");
+    let twice = form(&world, &[("name=\"model\"", "support"), file, ("name=\"model\"", "gpt-x")]).await;
+    assert_eq!(twice.status, 400);
+    assert!(twice.text().contains("more than one part `model`"), "{}", twice.text());
+    assert_eq!((world.stable.count(), world.canary.count()), (2, 0), "nobody was asked in vain, and no turn is split");
+}

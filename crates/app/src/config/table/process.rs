@@ -171,6 +171,11 @@ pub static PROVIDER: Section = Section {
             SECRET,
             "Sent as `Authorization: Bearer`, to a provider of kind `anthropic` as `x-api-key`; without it no key is sent.",
         ),
+        Key::optional(
+            "api_key_refresh",
+            DURATION,
+            "How often a key of `file:` or `command:` is read again, without a restart; without it a file every `5s`, a command every `5m`. `0s`: only where the provider answers 401, which always asks at once.",
+        ),
         Key::default(
             "send_client_key",
             SWITCH,

@@ -34,6 +34,8 @@ providers:
   openai: { kind: openai, api_key: ${OPENAI_API_KEY}, timeouts: { total: 20m, thinking: 15m }, retries: 0 }
   vllm:
     kind: openai
+    api_key: file:secrets/hook
+    api_key_refresh: 30s
     upstreams:
       - { url: ${VLLM_URL}, region: ap-southeast-2, warm: 4, warm_every: 4s }
       - { url: "http://10.1.0.5:8000/v1", region: us-east-1 }
@@ -178,6 +180,7 @@ fn the_full_file_is_read() {
     assert_eq!([window, pause, pause_max], [5, 2, 40].map(SpanMs::secs));
     let OutlierPolicy { every, least, error_gap, slower } = vllm.choice.outliers;
     assert_eq!((every, least, error_gap.bp(), slower), (SpanMs::secs(5), 30, 1_000, 2.5));
+    assert_eq!(vllm.api_key_refresh, Some(SpanMs::secs(30)));
     let health = vllm.health.as_ref().unwrap();
     assert_eq!(
         (&*health.path, health.every, health.within),

@@ -1,0 +1,216 @@
+//! The `model` of a form with files (`multipart/form-data`, RFC 7578): where its text stands in the body, so that
+//! another can be spliced in. Files are skipped over and never copied.
+
+use memchr::memmem::Finder;
+use std::ops::Range;
+
+/// The longest head of a part that is read.
+const HEAD_MAX: usize = 16 << 10;
+/// The longest name of a model.
+const MODEL_MAX: usize = 512;
+/// The longest boundary (RFC 2046, section 5.1.1).
+const BOUNDARY_MAX: usize = 70;
+
+/// Why a form is not understood. Whoever is asked might read it otherwise, so it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FormError {
+    /// No boundary, or none that may be one.
+    #[error("the content-type names no boundary of 1 to 70 characters")]
+    NoBoundary,
+    /// A part's head without an end, or without a name that can be read.
+    #[error("a part of the form has a head that cannot be read")]
+    BadHead,
+    /// The form has no end.
+    #[error("the form breaks off before its last boundary")]
+    NoEnd,
+    /// Two parts of that name.
+    #[error("the form has more than one part `model`")]
+    TwoModels,
+    /// A file, or a text without an end, in its place.
+    #[error("the part `model` is not a short text")]
+    NoText,
+}
+
+/// Whether a content type is that of a form with parts.
+#[must_use]
+pub fn is_form(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("multipart/form-data")
+}
+
+/// Where the text of the part `model` stands; `None`: there is none.
+///
+/// # Errors
+/// When the body is no form of that content type, or says more than one thing.
+pub fn model(content_type: &str, body: &[u8]) -> Result<Option<Range<usize>>, FormError> {
+    let boundary = parameter(content_type, "boundary").filter(|text| (1..=BOUNDARY_MAX).contains(&text.len()));
+    let delimiter = [b"\r\n--", boundary.ok_or(FormError::NoBoundary)?.as_bytes()].concat();
+    let finder = Finder::new(&delimiter);
+    let next = |from: usize| body.get(from..).and_then(|rest| finder.find(rest)).map(|found| from + found);
+    // the first boundary may stand at the very beginning
+    let mut after = match body.strip_prefix(&delimiter[2..]) {
+        Some(_) => delimiter.len() - 2,
+        None => next(0).ok_or(FormError::NoEnd)? + delimiter.len(),
+    };
+    let mut found = None;
+    loop {
+        let rest = body.get(after..).unwrap_or_default();
+        if rest.starts_with(b"--") {
+            return Ok(found);
+        }
+        let head_bytes = &rest[..rest.len().min(HEAD_MAX)];
+        let head = memchr::memmem::find(head_bytes, b"\r\n\r\n").ok_or(FormError::BadHead)?;
+        // a file's name may be of any encoding
+        let text = String::from_utf8_lossy(&rest[..head]);
+        // a head that a boundary cuts short is a part without a text, or none
+        let named = if finder.find(text.as_bytes()).is_some() { Err(FormError::BadHead) } else { disposition(&text) }?;
+        let begin = after + head + 4;
+        let end = next(begin).ok_or(FormError::NoEnd)?;
+        match named {
+            Part::Other => {}
+            Part::ModelAsFile => return Err(FormError::NoText),
+            Part::Model if found.is_some() => return Err(FormError::TwoModels),
+            Part::Model => {
+                let text = &body[begin..end];
+                if text.len() > MODEL_MAX || std::str::from_utf8(text).is_err() {
+                    return Err(FormError::NoText);
+                }
+                found = Some(begin..end);
+            }
+        }
+        after = end + delimiter.len();
+    }
+}
+
+/// The body with another text in its place.
+#[must_use]
+pub fn with_model(body: &[u8], at: &Range<usize>, model: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() - at.len() + model.len());
+    out.extend_from_slice(&body[..at.start]);
+    out.extend_from_slice(model.as_bytes());
+    out.extend_from_slice(&body[at.end..]);
+    out
+}
+
+/// What a part is, by its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Model,
+    ModelAsFile,
+    Other,
+}
+
+fn disposition(head: &str) -> Result<Part, FormError> {
+    // what stands between boundary and line break is padding
+    let mut lines = head.split("\r\n");
+    if lines.next().is_some_and(|padding| !padding.trim().is_empty()) {
+        return Err(FormError::BadHead);
+    }
+    let named = |line: &'_ str| {
+        let (name, _) = line.split_once(':')?;
+        name.trim().eq_ignore_ascii_case("content-disposition").then_some(name.len() + 1)
+    };
+    let mut found = lines.filter_map(|line| Some(&line[named(line)?..]));
+    let (Some(value), None) = (found.next(), found.next()) else { return Err(FormError::BadHead) };
+    // another spelling of a name (RFC 5987) is one that whoever is asked may prefer
+    if parameter(value, "name*").is_some() {
+        return Err(FormError::BadHead);
+    }
+    let name = parameter(value, "name").ok_or(FormError::BadHead)?;
+    let file = parameter(value, "filename").is_some() || parameter(value, "filename*").is_some();
+    Ok(match (name, file) {
+        ("model", false) => Part::Model,
+        ("model", true) => Part::ModelAsFile,
+        _ => Part::Other,
+    })
+}
+
+/// A parameter of a header's value, without its quotes: `form-data; name="model"`.
+fn parameter<'a>(value: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut quoted = false;
+    let parts = value.split(|c: char| {
+        quoted ^= c == '"';
+        c == ';' && !quoted
+    });
+    parts.skip(1).find_map(|part| {
+        let (name, text) = part.split_once('=')?;
+        let text = text.trim();
+        let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+        name.trim().eq_ignore_ascii_case(wanted).then_some(bare)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TYPE: &str = "multipart/form-data; boundary=\"x7\"";
+
+    fn part(head: &str, text: &str) -> String {
+        format!("--x7\r\ncontent-disposition: form-data; {head}\r\n\r\n{text}\r\n")
+    }
+
+    fn found(body: &str) -> Result<Option<&str>, FormError> {
+        model(TYPE, body.as_bytes()).map(|at| at.map(|at| &body[at]))
+    }
+
+    #[test]
+    fn the_model_is_found_wherever_it_stands_and_another_spliced_in() {
+        let file = part("name=\"file\"; filename=\"model\"", "a\r\n--x\r\nmodel\r\n\r\nb");
+        let own = part("name=\"model\"", "whisper");
+        for body in [format!("{own}{file}--x7--\r\n"), format!("{file}{own}--x7--"), format!("\r\n{own}--x7--")] {
+            assert_eq!(found(&body), Ok(Some("whisper")), "{body}");
+            let at = model(TYPE, body.as_bytes()).unwrap().unwrap();
+            let patched = String::from_utf8(with_model(body.as_bytes(), &at, "whisper-large")).unwrap();
+            assert_eq!(patched, body.replace("whisper", "whisper-large"));
+        }
+        assert_eq!(found(&format!("{file}--x7--")), Ok(None));
+        assert_eq!(found(&format!("{}--x7--", part("name=model", ""))), Ok(Some("")));
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        let own = part("name=\"model\"", "a");
+        let end = "--x7--";
+        for (body, error) in [
+            (format!("{own}{own}{end}"), FormError::TwoModels),
+            (format!("{own}{}{end}", part("name=\"x\"; name*=utf-8''model", "b")), FormError::BadHead),
+            (
+                format!(
+                    "{own}--x7\r\nContent-Disposition: a; name=x\r\nContent-Disposition: a; name=model\r\n\r\nb\r\n{end}"
+                ),
+                FormError::BadHead,
+            ),
+            (format!("{}{end}", part("name=\"model\"; filename=\"f\"", "a")), FormError::NoText),
+            (format!("{}{end}", part("name=\"model\"", &"a".repeat(600))), FormError::NoText),
+            (own.clone(), FormError::NoEnd),
+            (format!("--x7\r\nx: y\r\n{own}{end}"), FormError::BadHead),
+            ("--x7\r\ncontent-disposition: form-data; name=model\r\n\r\na".to_owned(), FormError::NoEnd),
+            ("{}".to_owned(), FormError::NoEnd),
+        ] {
+            assert_eq!(found(&body), Err(error), "{body}");
+        }
+        assert_eq!(model("multipart/form-data", b"--x7--"), Err(FormError::NoBoundary));
+        assert!(is_form("Multipart/Form-Data; boundary=x") && !is_form("multipart/mixed; boundary=x"));
+    }
+
+    proptest! {
+        /// Whatever lies in a file, the form's own model is found, byte for byte where it stands.
+        #[test]
+        fn files_hide_nothing(file in proptest::collection::vec(any::<u8>(), 0..200), name in "[a-z0-9-]{1,20}") {
+            prop_assume!(memchr::memmem::find(&file, b"--x7").is_none());
+            let mut body = b"--x7\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n".to_vec();
+            body.extend_from_slice(&file);
+            body.extend_from_slice(format!("\r\n{}--x7--\r\n", part("name=\"model\"", &name)).as_bytes());
+            let at = model(TYPE, &body).unwrap().unwrap();
+            prop_assert_eq!(&body[at], name.as_bytes());
+        }
+
+        /// No body makes it panic.
+        #[test]
+        fn any_bytes_are_read(body in proptest::collection::vec(prop_oneof![Just(b'-'), Just(b'\r'), Just(b'\n'), Just(b'x'), Just(b'7'), any::<u8>()], 0..120)) {
+            let _ = model(TYPE, &body);
+        }
+    }
+}
