@@ -4,7 +4,7 @@
 use coalmine_wire::conversation::Chain;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{ChatRequest, Detect, EarlierCalls, Expect, Observer, ResponseFormat, Seen};
-use coalmine_wire::outcome::{SchemaChecker, ToolChecker};
+use coalmine_wire::outcome::{SchemaChecker, Spoken, ToolChecker};
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ fn observe(dialect: Dialect, stream: bool, pieces: &[&[u8]]) -> Seen {
         tools: Some(Arc::new(ToolChecker::compile(tools))),
         schema: SchemaChecker::compile(ResponseFormat::JsonObject).map(Arc::new),
         conversation: Some(Chain::new(&[0; 32], b"").follow(&request).answering()),
-        detect: Detect::On(EarlierCalls::default()),
+        detect: Detect::On { earlier: EarlierCalls::default(), asked_in: Spoken::of("What is this and what can you do for me?") },
         ..Expect::default()
     });
     for piece in pieces {

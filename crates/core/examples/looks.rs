@@ -108,7 +108,7 @@ fn sealed(metrics: &[Metric], number: Number, minute: u64) -> SealedBucket {
 
 fn yardstick(metrics: &[Metric]) -> Yardstick {
     let map = |value: f64| metrics.iter().map(|metric| (metric.clone(), value)).collect();
-    Yardstick { frozen_at: UnixMs(0), tau_ms: map(800.0), cap: map(1.0), centre: map(0.02), apart: Vec::new() }
+    Yardstick { frozen_at: UnixMs(0), tau_ms: map(800.0), cap: map(1.0), centre: map(0.02), ..Yardstick::default() }
 }
 
 fn release(metrics: &[Metric]) -> Release {

@@ -6,6 +6,7 @@
 //! | [`badness`] | what one turn says under one metric |
 //! | [`classes`] | the classes that sessions are counted in, and the rounding between them |
 //! | [`ledger`] | the sessions of one release until their last number is posted |
+//! | [`openings`] | how answers begin, and which beginnings one arm alone has |
 //! | [`names`] | under which names a version answers, and whether they changed |
 //! | [`totals`] | what is counted beside them: exposure, tripwires, the heaviest unit |
 //! | [`summary`], [`history`] | stable's traffic in short: what is calibrated and planned by |
@@ -19,6 +20,7 @@ pub mod heavy;
 pub mod history;
 pub mod ledger;
 pub mod names;
+pub mod openings;
 pub mod runs;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -52,6 +54,9 @@ pub struct Yardstick {
     pub cap: BTreeMap<Metric, f64>,
     /// Stable's mean badness, per metric: the centre of its bets.
     pub centre: BTreeMap<Metric, f64>,
+    /// Stable's quantile in characters, per metric of a length.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub length: BTreeMap<Metric, f64>,
     /// The origins whose sessions are kept apart, by stable's past; none where there is one kind of session only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apart: Vec<Origin>,
@@ -82,6 +87,43 @@ pub struct Session {
     /// Sums of a quantile metric against thresholds of its own, where the policy has such.
     #[serde(default, skip_serializing_if = "ByMetric::is_empty")]
     pub beyond: ByMetric<Beyond>,
+    /// How its answers begin, as hashes, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub openings: Vec<u64>,
+    /// The last of its requests that `owed` counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastSeen>,
+}
+
+/// A session's last request so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastSeen {
+    /// When it began.
+    pub started_at: UnixMs,
+    /// How it went for the user; of two at once the worse.
+    pub went: Went,
+}
+
+/// How a request went for its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Went {
+    /// It was answered.
+    Well,
+    /// It failed, was refused, empty or cut off, was given up, or took too long.
+    Wrong,
+}
+
+impl LastSeen {
+    /// The later one of what was known and a request, the worse of two at once.
+    #[must_use]
+    pub fn later(known: Option<Self>, started_at: UnixMs, went: Went) -> Self {
+        match known {
+            Some(known) if known.started_at > started_at => known,
+            Some(known) if known.started_at == started_at => Self { started_at, went: known.went.max(went) },
+            Some(_) | None => Self { started_at, went },
+        }
+    }
 }
 
 /// What a session's first exposed request was: it decides which metrics apply, alike in both arms.

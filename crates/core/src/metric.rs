@@ -55,6 +55,21 @@ pub enum Metric {
     RepeatedCall,
     /// Answers whose text goes round in circles.
     Repetition,
+    /// Answers in another language than the user's, where that one can be told.
+    LanguageMismatch,
+    /// Answers longer than stable's p95.
+    LongAnswer,
+    /// Answers shorter than stable's p5.
+    ShortAnswer,
+    /// Sessions with an answer that begins as many of the canary's do, and hardly any of the control's: refusals in words
+    /// that nobody has listed, for one.
+    NewOpening,
+    /// Of the tokens read, those from the provider's cache. Higher is better.
+    CacheHit,
+    /// Sessions whose last request in their first `ages.whole` went wrong.
+    Abandoned,
+    /// Sessions that are one request long.
+    NotContinued,
     /// Requests that the client gave up before the first byte.
     CancelBeforeFirstByte,
     /// Requests that the client gave up before they were judged, the ones before the first byte included.
@@ -120,6 +135,8 @@ struct Facts {
     time: Option<(Moment, f64)>,
     /// Of an amount and of its tail.
     amount: Option<Amount>,
+    /// Of a length: stable's quantile that it is held against.
+    length: Option<f64>,
 }
 
 /// Until when a time is taken.
@@ -157,6 +174,8 @@ pub enum Number {
 impl Number {
     /// What counts requests: its first, and those of its first while.
     const OF_REQUESTS: &'static [(Self, f64)] = &[(Self::First, 0.3), (Self::Session, 0.7)];
+    /// What counts sessions by their first while.
+    const SESSION: &'static [(Self, f64)] = &[(Self::Session, 1.0)];
     /// What counts sessions.
     const WHOLE: &'static [(Self, f64)] = &[(Self::Whole, 1.0)];
 
@@ -173,7 +192,7 @@ impl Number {
 
 impl Metric {
     /// Every built-in metric, in the order in which they are listed to people.
-    pub const BUILT_IN: [Self; 25] = [
+    pub const BUILT_IN: [Self; 32] = [
         Self::ErrorRate,
         Self::TtftP95,
         Self::LatencyP95,
@@ -197,6 +216,13 @@ impl Metric {
         Self::FencedJson,
         Self::RepeatedCall,
         Self::Repetition,
+        Self::LanguageMismatch,
+        Self::LongAnswer,
+        Self::ShortAnswer,
+        Self::NewOpening,
+        Self::CacheHit,
+        Self::Abandoned,
+        Self::NotContinued,
         Self::CancelBeforeFirstByte,
         Self::ClientAbort,
     ];
@@ -227,6 +253,13 @@ impl Metric {
             Self::FencedJson => Facts::rate("fenced_json_rate", 0.05),
             Self::RepeatedCall => Facts::rate("repeated_call_rate", 0.1),
             Self::Repetition => Facts::rate("repetition_rate", 0.1),
+            Self::LanguageMismatch => Facts::rate("language_mismatch_rate", 0.1),
+            Self::LongAnswer => Facts::length("long_answer_rate", 0.95),
+            Self::ShortAnswer => Facts::length("short_answer_rate", 0.05),
+            Self::NewOpening => Facts::new("new_opening_rate", Kind::Rate, Number::SESSION, 0.1),
+            Self::CacheHit => Facts::rate("cache_hit_share", 0.05).better_when_higher(),
+            Self::Abandoned => Facts::new("abandoned_rate", Kind::Rate, Number::WHOLE, 0.1),
+            Self::NotContinued => Facts::new("not_continued_rate", Kind::Rate, Number::WHOLE, 0.05),
             Self::CancelBeforeFirstByte => Facts::rate("cancel_before_first_byte", 0.05),
             Self::ClientAbort => Facts::rate("client_abort", 0.05),
             Self::Feedback(_) => Facts::new("feedback", Kind::Score, Number::WHOLE, 0.2).better_when_higher(),
@@ -260,6 +293,12 @@ impl Metric {
     #[must_use]
     pub const fn is_of_first_content(&self) -> bool {
         matches!(self.facts().time, Some((Moment::FirstContent, _)))
+    }
+
+    /// The quantile of stable's answers that the length of an answer is held against; `None` for what is no length.
+    #[must_use]
+    pub const fn length_quantile(&self) -> Option<f64> {
+        self.facts().length
     }
 
     /// The amount that it is the mean of; `None` where it is none.
@@ -311,6 +350,12 @@ impl Metric {
         self.facts().numbers
     }
 
+    /// Whether it is a yes or no of a session as a whole, which no request of it says by itself.
+    #[must_use]
+    pub const fn is_of_session(&self) -> bool {
+        matches!(self, Self::NewOpening | Self::Abandoned | Self::NotContinued)
+    }
+
     /// Its weight in the rollback budget before normalising, by severity (`statistics.md`, section 5, rule 9).
     #[must_use]
     pub const fn severity(&self) -> f64 {
@@ -320,7 +365,16 @@ impl Metric {
 
 impl Facts {
     const fn new(name: &'static str, kind: Kind, numbers: &'static [(Number, f64)], severity: f64) -> Self {
-        Self { name, kind, numbers, severity, direction: Direction::LowerIsBetter, time: None, amount: None }
+        Self {
+            name,
+            kind,
+            numbers,
+            severity,
+            direction: Direction::LowerIsBetter,
+            time: None,
+            amount: None,
+            length: None,
+        }
     }
 
     /// A share of a session's requests.
@@ -331,6 +385,12 @@ impl Facts {
     const fn time(name: &'static str, moment: Moment, quantile: f64) -> Self {
         let mut facts = Self::new(name, Kind::Exceedance, Number::OF_REQUESTS, 0.15);
         facts.time = Some((moment, quantile));
+        facts
+    }
+
+    const fn length(name: &'static str, quantile: f64) -> Self {
+        let mut facts = Self::rate(name, 0.05);
+        facts.length = Some(quantile);
         facts
     }
 

@@ -118,6 +118,9 @@ pub struct Outcome {
     /// What the detectors say.
     #[serde(default)]
     pub detected: Detected,
+    /// How it begins; `None` where nobody looked, or it has no words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<Opening>,
     /// Who answered in the end.
     pub served_by: ServedBy,
     /// As whom the provider says it answered.
@@ -228,18 +231,33 @@ pub struct Detected {
     pub repeated_call: Check,
     /// Its text goes round in circles; `NotApplicable` where the text was to be JSON.
     pub repetition: Check,
+    /// It is in another language than the user's; `NotApplicable` where that one cannot be told, or it was to be JSON.
+    pub other_language: Check,
+    /// Length of its text in characters; `None` where nobody looked, or it calls tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chars: Option<u64>,
+}
+
+/// How an answer begins. The words go no further than a release's evidence, and only where many sessions share them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening {
+    /// A hash of the words.
+    pub key: u64,
+    /// The words, in lower case and without numbers.
+    pub words: Arc<str>,
 }
 
 impl Detected {
     /// Nobody could look.
-    pub const UNKNOWN: Self =
-        Self { fenced_json: Check::Unknown, repeated_call: Check::Unknown, repetition: Check::Unknown };
+    pub const UNKNOWN: Self = Self::all(Check::Unknown);
     /// There was nothing to look at.
-    pub const NOT_APPLICABLE: Self = Self {
-        fenced_json: Check::NotApplicable,
-        repeated_call: Check::NotApplicable,
-        repetition: Check::NotApplicable,
-    };
+    pub const NOT_APPLICABLE: Self = Self::all(Check::NotApplicable);
+
+    /// The same of everything, and no length.
+    #[must_use]
+    pub const fn all(check: Check) -> Self {
+        Self { fenced_json: check, repeated_call: check, repetition: check, other_language: check, chars: None }
+    }
 }
 
 /// What an older gateway does not tell plays no part.

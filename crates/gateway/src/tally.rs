@@ -125,6 +125,7 @@ impl Flight {
             tool_calls_bad: 0,
             schema_broken: Check::Unknown,
             detected: Detected::UNKNOWN,
+            opening: None,
             served_by: known.served_by,
             answered_as: AnsweredAs::default(),
             retries: known.retries,

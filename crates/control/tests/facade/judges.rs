@@ -85,6 +85,7 @@ fn outcome() -> Outcome {
         answered_as: AnsweredAs::default(),
         retries: 0,
         detected: coalmine_core::tally::Detected::NOT_APPLICABLE,
+        opening: None,
     }
 }
 

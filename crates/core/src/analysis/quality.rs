@@ -177,6 +177,7 @@ fn warnings(totals: &Totals) -> Vec<String> {
         warnings
             .push(format!("{} turns or scores contradict their session's exposure", grouped(totals.contradictions)));
     }
+    warnings.extend(totals.openings.told());
     warnings
 }
 

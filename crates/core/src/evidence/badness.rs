@@ -3,6 +3,7 @@
 //! Blame decides first: what the client or the gateway spoilt is no error of the version, and says
 //! nothing of its quality. A failure that stable rescued is still a failure of the arm that was assigned.
 
+use crate::evidence::Went;
 use crate::metric::{Amount, Kind, Metric};
 use crate::tally::{Blame, CancelPoint, Cause, Check, Ending, Outcome, Presence};
 
@@ -32,10 +33,10 @@ impl Reading {
     }
 }
 
-/// The badness of one request. `threshold_ms` is what a quantile metric compares with; without one
-/// nothing is known. Amounts and scores are not read per request: [`Reading::NotApplicable`].
+/// The badness of one request. `threshold` is what a quantile metric compares with (milliseconds) or a length
+/// (characters); without one nothing is known. Amounts and scores are not read per request: [`Reading::NotApplicable`].
 #[must_use]
-pub fn reading(metric: &Metric, outcome: &Outcome, threshold_ms: Option<f64>) -> Reading {
+pub fn reading(metric: &Metric, outcome: &Outcome, threshold: Option<f64>) -> Reading {
     match metric {
         Metric::ErrorRate => Reading::yes_no(outcome.ending.blame() == Blame::Upstream),
         Metric::CancelBeforeFirstByte => {
@@ -48,10 +49,10 @@ pub fn reading(metric: &Metric, outcome: &Outcome, threshold_ms: Option<f64>) ->
             }
         }),
         Metric::TtftP95 | Metric::TtftP50 | Metric::TtftP99 => {
-            threshold_ms.map_or(Reading::Unknown, |limit| first_token(outcome, limit))
+            threshold.map_or(Reading::Unknown, |limit| first_token(outcome, limit))
         }
         Metric::LatencyP95 | Metric::LatencyP50 | Metric::LatencyP99 => {
-            threshold_ms.map_or(Reading::Unknown, |limit| elapsed(outcome, limit))
+            threshold.map_or(Reading::Unknown, |limit| elapsed(outcome, limit))
         }
         Metric::RefusalRate => of_answer(outcome, outcome.refusal),
         Metric::EmptyRate => of_answer(outcome, outcome.empty),
@@ -64,7 +65,14 @@ pub fn reading(metric: &Metric, outcome: &Outcome, threshold_ms: Option<f64>) ->
         Metric::RepeatedCall if outcome.tools_declared == Presence::Absent => Reading::NotApplicable,
         Metric::RepeatedCall => of_answer(outcome, outcome.detected.repeated_call),
         Metric::Repetition => of_answer(outcome, outcome.detected.repetition),
-        Metric::CostPerSession
+        Metric::LanguageMismatch => of_answer(outcome, outcome.detected.other_language),
+        Metric::LongAnswer => length(outcome, threshold, |chars, limit| chars > limit),
+        Metric::ShortAnswer => length(outcome, threshold, |chars, limit| chars < limit),
+        Metric::CacheHit => cache_misses(outcome),
+        Metric::NewOpening
+        | Metric::Abandoned
+        | Metric::NotContinued
+        | Metric::CostPerSession
         | Metric::OutputTokens
         | Metric::InputTokens
         | Metric::ToolCalls
@@ -136,6 +144,40 @@ fn tool_calls(outcome: &Outcome) -> Reading {
         Presence::Present if !is_answered(outcome.ending) => Reading::Unknown,
         Presence::Present if outcome.tool_calls == 0 => Reading::NotApplicable,
         Presence::Present => Reading::Is((f64::from(outcome.tool_calls_bad) / f64::from(outcome.tool_calls)).min(1.0)),
+    }
+}
+
+/// The length of an answer in text; one that calls tools has its text still to come.
+fn length(outcome: &Outcome, threshold: Option<f64>, is_bad: impl Fn(f64, f64) -> bool) -> Reading {
+    match (is_answered(outcome.ending), outcome.detected.chars, threshold) {
+        (false, ..) | (true, _, None) => Reading::Unknown,
+        (true, None, Some(_)) => Reading::NotApplicable,
+        (true, Some(chars), Some(limit)) => Reading::yes_no(is_bad(chars as f64, limit)),
+    }
+}
+
+/// The share of the tokens read that came from no cache. A provider that does not tell is unknown.
+fn cache_misses(outcome: &Outcome) -> Reading {
+    match (outcome.usage.input, outcome.usage.cached) {
+        (Some(0), _) => Reading::NotApplicable,
+        (Some(input), Some(cached)) => Reading::Is(1.0 - (cached as f64 / input as f64).min(1.0)),
+        (None, _) | (_, None) => Reading::Unknown,
+    }
+}
+
+/// How a request went for its user: wrong is no answer, none of use, or none by its judging age.
+#[must_use]
+pub fn went(outcome: &Outcome) -> Went {
+    if is_wrong(outcome) { Went::Wrong } else { Went::Well }
+}
+
+fn is_wrong(outcome: &Outcome) -> bool {
+    let answer = [outcome.refusal, outcome.empty, outcome.truncated].contains(&Check::Yes);
+    match outcome.ending {
+        Ending::Complete => answer,
+        Ending::Running | Ending::Failed(_) | Ending::Cancelled(_) => true,
+        // Neither the version's doing nor a reason to leave it.
+        Ending::ClientError | Ending::GatewayError => false,
     }
 }
 
@@ -263,11 +305,11 @@ mod tests {
 
     #[test]
     fn detectors_count_where_there_was_something_to_look_at() {
-        let found = Detected { fenced_json: Check::Yes, repeated_call: Check::Yes, repetition: Check::Yes };
+        let found = Detected::all(Check::Yes);
         let read = |metric: &Metric, outcome: &Outcome| reading(metric, outcome, None);
         let asked =
             Outcome { detected: found, tools_declared: Presence::Present, schema_broken: Check::Yes, ..outcome() };
-        for metric in [Metric::FencedJson, Metric::RepeatedCall, Metric::Repetition] {
+        for metric in [Metric::FencedJson, Metric::RepeatedCall, Metric::Repetition, Metric::LanguageMismatch] {
             assert_eq!(read(&metric, &asked), Reading::Is(1.0), "{metric}");
             let failed = Outcome { ending: Ending::Failed(Cause::Server), ..asked.clone() };
             assert_eq!(read(&metric, &failed), Reading::Unknown, "{metric}");
@@ -276,6 +318,42 @@ mod tests {
         let plain = Outcome { detected: found, ..outcome() };
         assert_eq!(read(&Metric::FencedJson, &plain), Reading::NotApplicable, "nobody asked for JSON");
         assert_eq!(read(&Metric::RepeatedCall, &plain), Reading::NotApplicable, "no tools");
+    }
+
+    #[test]
+    fn lengths_are_held_against_stables_own() {
+        let said = |chars| Outcome { detected: Detected { chars, ..Detected::NOT_APPLICABLE }, ..outcome() };
+        let read = |metric, chars| reading(&metric, &said(chars), Some(100.0));
+        assert_eq!(read(Metric::LongAnswer, Some(101)), Reading::Is(1.0));
+        assert_eq!(read(Metric::LongAnswer, Some(100)), Reading::Is(0.0));
+        assert_eq!(read(Metric::ShortAnswer, Some(99)), Reading::Is(1.0));
+        assert_eq!(read(Metric::ShortAnswer, Some(100)), Reading::Is(0.0));
+        assert_eq!(read(Metric::ShortAnswer, None), Reading::NotApplicable);
+        assert_eq!(reading(&Metric::LongAnswer, &said(Some(9)), None), Reading::Unknown, "no yardstick");
+    }
+
+    #[test]
+    fn a_cache_that_is_not_told_of_is_not_one_that_missed() {
+        let read = |input, cached| {
+            let usage = crate::tally::Usage { input, cached, ..crate::tally::Usage::default() };
+            reading(&Metric::CacheHit, &Outcome { usage, ..outcome() }, None)
+        };
+        assert_eq!(read(Some(100), Some(75)), Reading::Is(0.25));
+        assert_eq!(read(Some(100), Some(0)), Reading::Is(1.0));
+        assert_eq!(read(Some(100), None), Reading::Unknown);
+        assert_eq!(read(None, None), Reading::Unknown);
+    }
+
+    #[test]
+    fn what_went_wrong_is_the_versions_or_the_waiting() {
+        assert!(went(&outcome()) == Went::Well);
+        assert!(went(&Outcome { refusal: Check::Yes, ..outcome() }) == Went::Wrong);
+        for ending in [Ending::Running, Ending::Failed(Cause::Server), Ending::Cancelled(CancelPoint::MidAnswer)] {
+            assert_eq!(went(&with(ending)), Went::Wrong, "{ending:?}");
+        }
+        for ending in [Ending::ClientError, Ending::GatewayError] {
+            assert_eq!(went(&with(ending)), Went::Well, "{ending:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::evidence::badness::{self, Reading};
 use crate::evidence::yardstick::watched;
-use crate::evidence::{Session, Sums, Yardstick};
+use crate::evidence::{Session, Sums, Went, Yardstick};
 use crate::id::UnitKey;
 use crate::judge::Sampling;
 use crate::metric::{Kind, Metric, Number};
@@ -11,6 +11,7 @@ use crate::tally::{Outcome, Presence};
 use crate::time::SpanMs;
 use crate::traffic::pin::Arm;
 use crate::traffic::weight::Salt;
+use std::collections::BTreeSet;
 
 /// One metric, ready to be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +69,9 @@ impl Gauge {
             spans.canary = widened(promote);
             spans.rollback = if rollback.to_bits() == promote.to_bits() { None } else { widened(rollback) };
             spans.limit = guardrail.and_then(|g| g.limit).map(|limit_ms| limit_ms.min(latest));
+        }
+        if let Some(chars) = yardstick.length.get(&metric).copied() {
+            (spans.control, spans.canary) = (Some(chars), Some(chars));
         }
         Self {
             centre: yardstick.centre.get(&metric).copied().unwrap_or(0.5),
@@ -133,10 +137,33 @@ impl Gauge {
             | Metric::EmptyRate
             | Metric::TruncatedRate
             | Metric::Repetition
+            | Metric::LanguageMismatch
+            | Metric::LongAnswer
+            | Metric::ShortAnswer
+            | Metric::NewOpening
+            | Metric::CacheHit
+            | Metric::Abandoned
+            | Metric::NotContinued
             | Metric::CancelBeforeFirstByte
             | Metric::ClientAbort
             | Metric::Feedback(_)
             | Metric::ThumbsDown(_) => true,
+        }
+    }
+
+    /// The session's number under a metric of sessions as a whole; `None` under any other. `new` are the openings that the
+    /// canary alone has.
+    pub(super) fn of_session(&self, session: &Session, new: &BTreeSet<u64>) -> Option<Option<f64>> {
+        let yes_no = |bad: bool| f64::from(u8::from(bad));
+        if self.metric == Metric::NewOpening {
+            let begun = (!session.openings.is_empty()).then_some(&session.openings);
+            Some(begun.map(|openings| yes_no(openings.iter().any(|key| new.contains(key)))))
+        } else if self.metric == Metric::Abandoned {
+            Some(session.last.map(|last| yes_no(last.went == Went::Wrong)))
+        } else if self.metric == Metric::NotContinued {
+            Some((session.owed > 0).then(|| yes_no(session.owed == 1)))
+        } else {
+            None
         }
     }
 

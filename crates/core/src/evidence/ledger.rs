@@ -3,11 +3,12 @@
 use crate::evidence::badness::{schema_asked, stated_amount};
 use crate::evidence::gauge::{Gauge, Rank, gauges};
 use crate::evidence::history::RouteHistory;
+use crate::evidence::openings::{self, Words};
 use crate::evidence::runs::Alongside;
 use crate::evidence::seal::{self, Comparison, NUMBERS, Posting};
 use crate::evidence::totals::{Totals, count};
 use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
-use crate::evidence::{ByMetric, Half, SealedBucket, Session, Yardstick, badness};
+use crate::evidence::{ByMetric, Half, LastSeen, SealedBucket, Session, Yardstick, badness};
 use crate::id::{ReleaseId, UnitKey};
 use crate::judge::{Happened, Judge, Sampling};
 use crate::metric::{Kind, Metric, Number};
@@ -48,6 +49,8 @@ pub struct Ledger {
     sessions: BTreeMap<UnitKey, Session>,
     by_bucket: BTreeMap<u64, BTreeSet<UnitKey>>,
     totals: Totals,
+    /// Of openings that are too rare to be kept.
+    words: Words,
     unsaved: Unsaved,
 }
 
@@ -132,6 +135,7 @@ impl Ledger {
             sessions: BTreeMap::new(),
             by_bucket: BTreeMap::new(),
             totals: kept.totals.unwrap_or_default(),
+            words: Words::default(),
             unsaved: Unsaved::default(),
         };
         for (unit, session) in kept.sessions {
@@ -250,7 +254,7 @@ impl Ledger {
             if due <= next {
                 continue;
             }
-            let comparison = Comparison { weights: &self.weights, salt: &self.salt };
+            let comparison = Comparison { weights: &self.weights, salt: &self.salt, words: &self.words };
             for (bucket, units) in self.by_bucket.range(next..due) {
                 let sessions = units.iter().filter_map(|unit| self.sessions.get(unit).map(|session| (*unit, session)));
                 sealed.extend(seal::post(&mut self.totals, &self.gauges, &posting, *bucket, sessions, &comparison));
@@ -428,6 +432,9 @@ impl Ledger {
         if let Err(refused) = self.begin(unit, member) {
             return refused;
         }
+        if let Some(opening) = turn.outcome.opening.as_ref().filter(|_| windows.session) {
+            self.words.hear(opening);
+        }
         if let Some(session) = self.sessions.get_mut(&unit) {
             session.requests += u64::from(turn.part != TurnPart::Tail);
             let apart = self.yardstick.as_ref().map_or(&[][..], |yardstick| &yardstick.apart);
@@ -473,7 +480,9 @@ impl Ledger {
         if member.arm != Arm::Control || turn.part == TurnPart::Tail || !matches() {
             return;
         }
-        if (Comparison { weights: &self.weights, salt: &self.salt }).is_matched(unit, member.stratum) {
+        if (Comparison { weights: &self.weights, salt: &self.salt, words: &self.words })
+            .is_matched(unit, member.stratum)
+        {
             let times = self.totals.matched_times.get_or_insert_default();
             if let Some(ttft_ms) = turn.outcome.ttft_ms {
                 times.ttft_ms.add(ttft_ms);
@@ -544,6 +553,8 @@ impl Session {
             owed: 0,
             scored: BTreeSet::new(),
             beyond: ByMetric::default(),
+            openings: Vec::new(),
+            last: None,
         }
     }
 
@@ -621,7 +632,13 @@ impl Windows {
 fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows: &Windows, whence: &Whence<'_>) {
     let outcome = &turn.outcome;
     let rank = if windows.opening { session.rank(turn, whence) } else { Rank::Later };
-    session.owed += u32::from(windows.whole && turn.part != TurnPart::Tail);
+    if windows.whole && turn.part != TurnPart::Tail {
+        session.owed += 1;
+        session.last = Some(LastSeen::later(session.last, turn.started_at, badness::went(outcome)));
+    }
+    if let Some(opening) = outcome.opening.as_ref().filter(|_| windows.session) {
+        openings::note(&mut session.openings, opening.key);
+    }
     for gauge in gauges {
         if gauge.of.is_some() || gauge.metric.is_late() {
             continue;

@@ -43,6 +43,7 @@ pub(crate) fn outcome() -> Outcome {
         tool_calls_bad: 0,
         schema_broken: Check::NotApplicable,
         detected: Detected::NOT_APPLICABLE,
+        opening: None,
         served_by: ServedBy::Assigned,
         answered_as: AnsweredAs::default(),
         retries: 0,

@@ -6,6 +6,7 @@
 
 use crate::evidence::gauge::Gauge;
 use crate::evidence::ledger::has_control;
+use crate::evidence::openings::Words;
 use crate::evidence::totals::{Totals, count};
 use crate::evidence::{Half, SealedBucket, Session, TwoArms, classes};
 use crate::id::UnitKey;
@@ -23,6 +24,7 @@ pub(super) const NUMBERS: [Number; 3] = [Number::First, Number::Session, Number:
 pub(super) struct Comparison<'a> {
     pub(super) weights: &'a [WeightBp],
     pub(super) salt: &'a Salt,
+    pub(super) words: &'a Words,
 }
 
 impl Comparison<'_> {
@@ -61,6 +63,9 @@ pub(super) fn post<'a>(
     comparison: &Comparison<'_>,
 ) -> Vec<SealedBucket> {
     let number = posting.number;
+    let mut openings = std::mem::take(&mut totals.openings);
+    let new = openings.new_ones();
+    let mut begun: Vec<(Arm, &[u64])> = Vec::new();
     let matches = gauges.iter().any(|gauge| gauge.control == ControlArm::Matched);
     for (unit, session) in sessions {
         let is_matched = matches && session.arm == Arm::Control && comparison.is_matched(unit, session.stratum);
@@ -81,9 +86,15 @@ pub(super) fn post<'a>(
         for gauge in
             gauges.iter().filter(|g| posting.takes(g) && g.applies(unit, session, comparison.salt)).filter(counts)
         {
-            add(waiting, gauge, number, unit, session, comparison.salt);
+            let own = gauge.of_session(session, &new);
+            add(waiting, gauge, number, unit, session, own, comparison.salt);
         }
+        begun.push((session.arm, &session.openings));
     }
+    if number == Number::Session && posting.own.is_none() {
+        openings.fold(&begun, comparison.words);
+    }
+    totals.openings = openings;
     let mut sealed = Vec::new();
     let apart = totals.carried_apart.iter_mut().map(|(slice, waiting)| (*slice, waiting));
     for (slice, waiting) in std::iter::once((Slice::REST, &mut totals.carried)).chain(apart) {
@@ -110,12 +121,15 @@ fn add(
     number: Number,
     unit: UnitKey,
     session: &Session,
+    own: Option<Option<f64>>,
     salt: &Salt,
 ) {
     let kind = gauge.metric.kind();
     let arms = waiting.entry(gauge.metric.clone()).or_default();
     let dice = classes::dice(unit, &gauge.metric, number);
-    let class = |sums: &crate::evidence::Sums| classes::class(kind, gauge.number(number, sums, session.owed), dice);
+    let class = |sums: &crate::evidence::Sums| {
+        classes::class(kind, own.unwrap_or_else(|| gauge.number(number, sums, session.owed)), dice)
+    };
     let sums = session.sums.get(gauge.source()).copied().unwrap_or_default();
     match session.arm {
         Arm::Stable => {}

@@ -1,7 +1,8 @@
 //! Stable's traffic in short: shares, logarithmic histograms, amounts per session. Sums only, so two
 //! summaries merge by addition.
 
-use crate::evidence::badness::{Reading, amount, reading, stated_amount};
+use crate::evidence::badness::{Reading, amount, reading, stated_amount, went};
+use crate::evidence::{LastSeen, Went};
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric};
 use crate::origin::{Origin, Origins};
@@ -35,6 +36,9 @@ pub struct Summary {
     pub ttft_ms: LogHistogram,
     /// Milliseconds to the end.
     pub latency_ms: LogHistogram,
+    /// Characters of answers in text, where the detectors were on.
+    #[serde(default, skip_serializing_if = "LogHistogram::is_empty")]
+    pub chars: LogHistogram,
     /// Amounts per session, where all of a session's are known.
     pub amounts: BTreeMap<Metric, Amounts>,
     /// Requests by where they come from, where that was noted.
@@ -170,6 +174,9 @@ impl Summary {
             self.ttft_ms.add(ttft_ms);
         }
         self.latency_ms.add(outcome.latency_ms);
+        if let Some(chars) = outcome.detected.chars {
+            self.chars.add(chars as f64);
+        }
     }
 
     /// Counts one late score; what is not within 0 and 1 is ignored.
@@ -184,6 +191,10 @@ impl Summary {
     /// Counts one session that has reached its age.
     pub fn add_session(&mut self, session: &Followed) {
         self.sessions += 1;
+        if let Some(last) = session.last {
+            self.add_share(Metric::Abandoned, f64::from(u8::from(last.went == Went::Wrong)));
+            self.add_share(Metric::NotContinued, f64::from(u8::from(session.requests == 1)));
+        }
         for (metric, sum) in &session.sums {
             if let Some(sum) = sum {
                 let amounts = self.amounts.entry(metric.clone()).or_default();
@@ -205,6 +216,7 @@ impl Summary {
         }
         self.ttft_ms.merge(&other.ttft_ms);
         self.latency_ms.merge(&other.latency_ms);
+        self.chars.merge(&other.chars);
         for (metric, amounts) in &other.amounts {
             let mine = self.amounts.entry(metric.clone()).or_default();
             mine.sum += amounts.sum;
@@ -236,6 +248,12 @@ pub struct Followed {
     pub began: UnixMs,
     /// Its amounts so far; `None` once one is unknown.
     pub sums: BTreeMap<Metric, Option<f64>>,
+    /// Its requests so far.
+    #[serde(default)]
+    pub requests: u64,
+    /// The last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastSeen>,
 }
 
 impl Following {
@@ -246,6 +264,10 @@ impl Following {
         let began = if self.open.contains_key(&unit) { 0 } else { 1_u64 << self.thinned.min(63) };
         let session =
             self.open.entry(unit).or_insert_with(|| Followed { began: turn.started_at, ..Followed::default() });
+        if turn.part != TurnPart::Tail {
+            session.requests += 1;
+            session.last = Some(LastSeen::later(session.last, turn.started_at, went(&turn.outcome)));
+        }
         for metric in Metric::BUILT_IN.into_iter().filter(|metric| metric.kind() == Kind::Amount) {
             let more = match turn.part {
                 // The rest of it follows with the tail.

@@ -4,6 +4,7 @@ use crate::analysis::ArmCounts;
 use crate::evidence::TwoArms;
 use crate::evidence::heavy::Heavy;
 use crate::evidence::names::Names;
+use crate::evidence::openings::Openings;
 use crate::evidence::runs::Runs;
 use crate::evidence::summary::{Following, LogHistogram, Summary};
 use crate::id::UnitKey;
@@ -48,6 +49,9 @@ pub struct Totals {
     /// Under which names both arms answer.
     #[serde(default)]
     pub names: Names,
+    /// How answers begin, in both arms.
+    #[serde(default)]
+    pub openings: Openings,
     /// The canary's failures in a row.
     pub runs: Runs,
     /// Turns that came after the numbers that they belong to were posted.

@@ -41,7 +41,10 @@ pub fn watched(policy: &Policy) -> Vec<Metric> {
 #[must_use]
 pub fn is_enough(summary: &Summary, watched: &[Metric]) -> bool {
     let amounts = watched.iter().any(|metric| metric.kind() == Kind::Amount);
-    summary.requests >= ENOUGH_REQUESTS && (!amounts || summary.sessions >= ENOUGH_SESSIONS)
+    // Outside of a release nobody measures lengths.
+    let lengths = watched.iter().any(|metric| metric.length_quantile().is_some());
+    let measured = !lengths || summary.chars.len() >= ENOUGH_REQUESTS;
+    measured && summary.requests >= ENOUGH_REQUESTS && (!amounts || summary.sessions >= ENOUGH_SESSIONS)
 }
 
 /// Freezes. A quantile or an amount that stable never showed has no entry: its metric cannot be read.
@@ -49,6 +52,9 @@ pub fn is_enough(summary: &Summary, watched: &[Metric]) -> bool {
 pub fn freeze(summary: &Summary, source: Source, watched: &[Metric], frozen_at: UnixMs) -> Yardstick {
     let mut yardstick = Yardstick { frozen_at, apart: summary.origins.apart(), ..Yardstick::default() };
     for metric in watched {
+        if let Some(chars) = metric.length_quantile().and_then(|quantile| summary.chars.quantile(quantile)) {
+            yardstick.length.insert(metric.clone(), chars);
+        }
         match metric.kind() {
             Kind::Rate | Kind::Score => {
                 let seen = if let Metric::ThumbsDown(name) = metric {
@@ -103,6 +109,8 @@ pub(crate) fn usual(metric: &Metric) -> f64 {
         (Kind::Score, _) => 0.3,
         // The cap is stable's p99.9 at least.
         (Kind::Rate, metric) if metric.tail_of().is_some() => 0.001,
+        (Kind::Rate, Metric::LongAnswer | Metric::ShortAnswer | Metric::Abandoned) => 0.05,
+        (Kind::Rate, Metric::NotContinued | Metric::CacheHit) => 0.5,
         (Kind::Rate, Metric::ErrorRate | Metric::EmptyRate) => 0.005,
         (Kind::Rate, Metric::TruncatedRate) => 0.01,
         (Kind::Rate, _) => 0.02,

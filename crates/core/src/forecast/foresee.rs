@@ -145,6 +145,7 @@ impl Ahead<'_> {
         let worse = regression.of(guardrail, Margin::NONE, self.traffic, track.yardstick);
         let turns = match guardrail.metric.kind() {
             Kind::Score => 1.0,
+            Kind::Rate if guardrail.metric.is_of_session() => 1.0,
             Kind::Rate | Kind::Exceedance | Kind::Amount => self.traffic.turns,
         };
         let each = any_bad(worse.plain - worse.control, turns, self.traffic.cluster);

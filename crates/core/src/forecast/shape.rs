@@ -31,6 +31,7 @@ pub(super) fn shapes(
         Kind::Rate | Kind::Exceedance => {
             let (turns, present) = match number {
                 Number::First => (1.0, sampled),
+                Number::Session | Number::Whole if metric.is_of_session() => (1.0, sampled),
                 Number::Session | Number::Whole => readable(traffic.turns, sampled),
             };
             let shape = |p: f64| session(metric.kind(), p, turns, traffic.cluster);

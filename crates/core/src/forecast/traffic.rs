@@ -140,6 +140,9 @@ impl Traffic {
 
     /// All that a metric could have been read of.
     fn readings(&self, metric: &Metric) -> f64 {
+        if metric.is_of_session() {
+            return self.summary.requests as f64 / self.turns;
+        }
         match metric.kind() {
             Kind::Score => self.summary.requests as f64 / self.turns,
             Kind::Rate | Kind::Exceedance | Kind::Amount => self.summary.requests as f64,

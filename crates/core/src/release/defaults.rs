@@ -133,9 +133,15 @@ const fn defaults(metric: &Metric) -> Defaults {
             Defaults::of(Watched::By(&[Model, Params]), 0.01, NoDataThen::Hold)
         }
         Metric::ToolCallValid => Defaults::of(Watched::By(&[Model, Tools, Params]), 0.01, NoDataThen::Warn),
-        Metric::FencedJson | Metric::RepeatedCall | Metric::Repetition => {
-            Defaults::of(Watched::Named, 0.01, NoDataThen::Warn)
-        }
+        Metric::FencedJson
+        | Metric::RepeatedCall
+        | Metric::Repetition
+        | Metric::LanguageMismatch
+        | Metric::LongAnswer
+        | Metric::ShortAnswer
+        | Metric::NewOpening => Defaults::of(Watched::Named, 0.01, NoDataThen::Warn),
+        Metric::CacheHit => Defaults::of(Watched::Named, 0.05, NoDataThen::Warn),
+        Metric::Abandoned | Metric::NotContinued => Defaults::of(Watched::Named, 0.02, NoDataThen::Hold),
         Metric::SchemaValid => Defaults::of(Watched::By(&[Model]), 0.01, NoDataThen::Warn),
         Metric::LatencyP95 => Defaults::of(Watched::By(&[Model]), 0.01, NoDataThen::Hold),
         Metric::CostAboveCap

@@ -7,7 +7,7 @@ use crate::tally::Flight;
 use coalmine_core::metric::noticed;
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::UnixMs;
-use coalmine_wire::openai::{ChatRequest, Detect, Opening, Past};
+use coalmine_wire::openai::{ChatRequest, Detect, Past};
 use http::HeaderMap;
 
 /// How often an SDK has sent this request before (`openai` and `anthropic` for Python and Node, and what stands on them).
@@ -24,10 +24,7 @@ pub(crate) fn notice(
     if flight.member.is_none() || flight.unit.is_none() {
         return Detect::Off;
     }
-    let past = match chat.opening {
-        Opening::First => Past::default(),
-        Opening::Continued => Past::read(chat),
-    };
+    let past = Past::read(chat);
     for result in &past.results {
         score(gateway, flight, noticed::TOOL_USE, f64::from(u8::from(!result.failed)), result.call, now);
     }
@@ -38,7 +35,7 @@ pub(crate) fn notice(
     if retries.is_some_and(|retries| retries > 0) {
         score(gateway, flight, noticed::CLIENT_RETRY, 0.0, flight.turn_number(), now);
     }
-    Detect::On(past.calls)
+    Detect::On { earlier: past.calls, asked_in: past.asked_in }
 }
 
 /// A score of the session. `which` tells it from others of this name: what is told again counts once. Where too many wait

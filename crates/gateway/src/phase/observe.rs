@@ -17,7 +17,7 @@ use bytes::Bytes;
 use coalmine_core::id::{CustomerId, UnitKey};
 use coalmine_core::origin::{Origin, Transport};
 use coalmine_core::tally::{
-    AnsweredAs, CancelPoint, Cause, Check, Detected, Ending, Outcome, Presence, ServedBy, Usage,
+    AnsweredAs, CancelPoint, Cause, Check, Detected, Ending, Opening, Outcome, Presence, ServedBy, Usage,
 };
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity};
@@ -433,7 +433,11 @@ impl Exchange {
                 fenced_json: if json { check(found.fenced) } else { Check::NotApplicable },
                 repeated_call: check(found.repeated_call),
                 repetition: if json { Check::NotApplicable } else { check(found.repetition) },
+                other_language: found.other_language.filter(|_| !json).map_or(Check::NotApplicable, check),
+                chars: (seen.tool_calls == 0).then_some(found.chars),
             };
+            let opening = seen.opening.as_ref().filter(|_| !json);
+            outcome.opening = opening.map(|opening| Opening { key: opening.key, words: opening.words.as_str().into() });
         }
     }
 

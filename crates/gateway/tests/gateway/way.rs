@@ -30,7 +30,9 @@ async fn a_request_goes_to_its_version_and_is_told() {
     assert_eq!(turn.outcome.served_by, ServedBy::Assigned);
     let detected = turn.outcome.detected;
     assert_eq!((detected.fenced_json, detected.repeated_call), (Check::NotApplicable, Check::No));
-    assert_eq!(detected.repetition, Check::No);
+    assert_eq!((detected.repetition, detected.other_language), (Check::No, Check::NotApplicable), "too short to tell");
+    let opening = turn.outcome.opening.as_ref().unwrap();
+    assert!(detected.chars.is_some_and(|chars| chars > 0) && !opening.words.is_empty());
 }
 
 #[tokio::test]

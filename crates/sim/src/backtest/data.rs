@@ -124,7 +124,13 @@ impl Data {
     pub fn records(&self, metric: &Metric) -> bool {
         let mut turns = self.stable.iter().flat_map(|session| &session.turns).map(|turn| &turn.outcome);
         match metric {
-            Metric::Judge(_) => false,
+            // A recording has no texts, and no sessions that were left.
+            Metric::Judge(_)
+            | Metric::LongAnswer
+            | Metric::ShortAnswer
+            | Metric::NewOpening
+            | Metric::Abandoned
+            | Metric::NotContinued => false,
             Metric::Feedback(name) | Metric::ThumbsDown(name) => {
                 self.stable.iter().flat_map(|s| &s.scores).any(|score| score.name == *name)
             }
@@ -141,7 +147,9 @@ impl Data {
             | Metric::SchemaValid
             | Metric::FencedJson
             | Metric::RepeatedCall
-            | Metric::Repetition => turns.any(|outcome| matches!(reading(metric, outcome, None), Reading::Is(_))),
+            | Metric::Repetition
+            | Metric::LanguageMismatch
+            | Metric::CacheHit => turns.any(|outcome| matches!(reading(metric, outcome, None), Reading::Is(_))),
             Metric::CostPerSession | Metric::OutputTokens | Metric::InputTokens | Metric::ToolCalls => {
                 turns.any(|outcome| stated_amount(metric, outcome).is_some())
             }

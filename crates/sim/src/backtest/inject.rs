@@ -227,6 +227,8 @@ fn spoil(metric: &Metric, outcome: &mut Outcome) {
         Metric::FencedJson => outcome.detected.fenced_json = Check::Yes,
         Metric::RepeatedCall => outcome.detected.repeated_call = Check::Yes,
         Metric::Repetition => outcome.detected.repetition = Check::Yes,
+        Metric::LanguageMismatch => outcome.detected.other_language = Check::Yes,
+        Metric::CacheHit => outcome.usage.cached = Some(0),
         Metric::TtftP95
         | Metric::LatencyP95
         | Metric::TtftP50
@@ -241,6 +243,11 @@ fn spoil(metric: &Metric, outcome: &mut Outcome) {
         | Metric::OutputTokensAboveCap
         | Metric::InputTokensAboveCap
         | Metric::ToolCallsAboveCap
+        | Metric::LongAnswer
+        | Metric::ShortAnswer
+        | Metric::NewOpening
+        | Metric::Abandoned
+        | Metric::NotContinued
         | Metric::Feedback(_)
         | Metric::ThumbsDown(_)
         | Metric::Judge(_) => {}
@@ -258,6 +265,8 @@ fn mend(metric: &Metric, outcome: &mut Outcome) {
         Metric::FencedJson => outcome.detected.fenced_json = Check::No,
         Metric::RepeatedCall => outcome.detected.repeated_call = Check::No,
         Metric::Repetition => outcome.detected.repetition = Check::No,
+        Metric::LanguageMismatch => outcome.detected.other_language = Check::No,
+        Metric::CacheHit => outcome.usage.cached = outcome.usage.input,
         Metric::TtftP95
         | Metric::LatencyP95
         | Metric::TtftP50
@@ -272,6 +281,11 @@ fn mend(metric: &Metric, outcome: &mut Outcome) {
         | Metric::OutputTokensAboveCap
         | Metric::InputTokensAboveCap
         | Metric::ToolCallsAboveCap
+        | Metric::LongAnswer
+        | Metric::ShortAnswer
+        | Metric::NewOpening
+        | Metric::Abandoned
+        | Metric::NotContinued
         | Metric::Feedback(_)
         | Metric::ThumbsDown(_)
         | Metric::Judge(_) => {}
@@ -305,8 +319,15 @@ fn scale(metric: &Metric, outcome: &mut Outcome, times: f64, plus: f64) {
         | Metric::FencedJson
         | Metric::RepeatedCall
         | Metric::Repetition
+        | Metric::LanguageMismatch
+        | Metric::CacheHit
         | Metric::CancelBeforeFirstByte
         | Metric::ClientAbort
+        | Metric::LongAnswer
+        | Metric::ShortAnswer
+        | Metric::NewOpening
+        | Metric::Abandoned
+        | Metric::NotContinued
         | Metric::Feedback(_)
         | Metric::ThumbsDown(_)
         | Metric::Judge(_) => {}

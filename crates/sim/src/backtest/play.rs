@@ -346,6 +346,8 @@ fn running(outcome: &Outcome, judged_after: SpanMs) -> Outcome {
             fenced_json: unknown(outcome.detected.fenced_json),
             repeated_call: unknown(outcome.detected.repeated_call),
             repetition: unknown(outcome.detected.repetition),
+            other_language: unknown(outcome.detected.other_language),
+            chars: None,
         },
         tool_calls: 0,
         tool_calls_bad: 0,

@@ -25,7 +25,7 @@ const fn field(name: &'static str, form: &'static str, meaning: &'static str) ->
 }
 
 /// Every key that a line may have, in the order in which they are listed to people.
-pub const FIELDS: [Field; 23] = [
+pub const FIELDS: [Field; 25] = [
     field("version", "text", "which version was assigned; the only key that every line needs"),
     field(
         "session",
@@ -44,6 +44,7 @@ pub const FIELDS: [Field; 23] = [
     field("ttft_ms", "milliseconds", "from the request to the first content of the answer"),
     field("latency_ms", "milliseconds", "from the request to the end of the answer"),
     field("input_tokens", "count", "tokens read"),
+    field("cached_tokens", "count", "of those read, from the provider's cache"),
     field("output_tokens", "count", "tokens written"),
     field("cost_usd", "dollars", "what the request cost"),
     field("refusal", "true or false", "whether the answer refuses"),
@@ -55,6 +56,7 @@ pub const FIELDS: [Field; 23] = [
     field("fenced_json", "true or false", "whether the answer has the JSON that was asked for in a fence"),
     field("repeated_call", "true or false", "whether the answer calls a tool as it was called already"),
     field("repetition", "true or false", "whether the answer's text goes round in circles"),
+    field("other_language", "true or false", "whether the answer is in another language than the user's"),
     field("scores", "{name: 0..1}", "scores that came back (`feedback.NAME` in a policy); 1 is good"),
     field("score_after_s", "seconds", "how long after the request they came back (default: 60)"),
 ];
@@ -200,7 +202,7 @@ impl Line<'_> {
             usage: Usage {
                 input: self.count("input_tokens")?,
                 output: self.count("output_tokens")?,
-                cached: None,
+                cached: self.count("cached_tokens")?,
                 reasoning: None,
             },
             cost_usd: self.amount("cost_usd")?,
@@ -215,7 +217,10 @@ impl Line<'_> {
                 fenced_json: self.check("fenced_json", Check::NotApplicable)?,
                 repeated_call: self.check("repeated_call", Check::NotApplicable)?,
                 repetition: self.check("repetition", Check::NotApplicable)?,
+                other_language: self.check("other_language", Check::NotApplicable)?,
+                chars: None,
             },
+            opening: None,
             served_by: ServedBy::Assigned,
             answered_as: AnsweredAs::default(),
             retries: 0,

@@ -4,7 +4,9 @@ use coalmine_core::analysis::{
     Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Verdict,
 };
 use coalmine_core::cohort::Cohort;
-use coalmine_core::evidence::{Beyond, ByMetric, FirstSeen, SealedBucket, Session, Sums, TwoArms, Yardstick};
+use coalmine_core::evidence::{
+    Beyond, ByMetric, FirstSeen, LastSeen, SealedBucket, Session, Sums, TwoArms, Went, Yardstick,
+};
 use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
 use coalmine_core::key::{FreshSecret, Key, Quota, Usd};
 use coalmine_core::metric::{Metric, Number};
@@ -449,6 +451,8 @@ pub fn session() -> Session {
         owed: 4,
         scored: BTreeSet::from([7]),
         beyond: ByMetric::from([(Metric::TtftP95, Beyond { rollback: Some(sums), limit: None })]),
+        openings: vec![3, u64::MAX],
+        last: Some(LastSeen { started_at: UnixMs(1_750_000_060_000), went: Went::Wrong }),
     }
 }
 
@@ -481,6 +485,7 @@ pub fn yardstick() -> Yardstick {
         tau_ms: BTreeMap::from([(Metric::TtftP95, 812.5)]),
         cap: BTreeMap::from([(Metric::CostPerSession, 0.4)]),
         centre: BTreeMap::from([(Metric::ErrorRate, 0.005), (Metric::Feedback("correct".to_owned()), 0.16)]),
+        length: BTreeMap::from([(Metric::LongAnswer, 1_400.0)]),
         apart: Vec::new(),
     }
 }

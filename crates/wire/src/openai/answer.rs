@@ -7,7 +7,8 @@ use crate::conversation::Answering;
 use crate::dialect::Dialect;
 use crate::json::{Kind, ScanError, Scanner, Text, Unescape};
 use crate::outcome::{
-    HEAD_MAX_BYTES, Refusal, Repetition, SchemaChecker, ToolChecker, Validity, inside_fence, reads_as_refusal,
+    FirstWords, HEAD_MAX_BYTES, Refusal, Repetition, SchemaChecker, Spoken, ToolChecker, Validity, inside_fence,
+    reads_as_refusal,
 };
 use crate::sse::Event;
 use crate::usage::Usage;
@@ -67,7 +68,8 @@ pub(crate) struct Choice {
 #[derive(Default)]
 struct Kept {
     bytes: u64,
-    /// Its start, for refusals.
+    chars: u64,
+    /// Its start, for refusals, language and opening.
     head: String,
     head_full: bool,
     /// All of it, where a schema is to be checked.
@@ -339,6 +341,7 @@ impl Answer {
         let tools = self.choices.iter().map(|choice| choice.calls.validity(self.tools.as_deref(), whole));
         let schema = self.choices.iter().map(|choice| choice.schema(self.schema.as_deref(), whole));
         let detected = self.detected().filter(|_| whole);
+        let opening = detected.and(first).and_then(|choice| FirstWords::of(&choice.text.head));
         let text = first.filter(|_| whole && self.keep == KeepText::Yes).and_then(Choice::said);
         let conversation = self.conversation.filter(|_| whole).zip(first);
         Seen {
@@ -357,6 +360,7 @@ impl Answer {
             tools: tools.fold(Validity::NotChecked, Validity::and),
             schema: schema.fold(Validity::NotChecked, Validity::and),
             detected,
+            opening,
             conversation: conversation.and_then(|(answering, choice)| Some(answering.end(choice.calls.said()?))),
             text,
             overflowed_events,
@@ -380,14 +384,15 @@ impl Answer {
     fn keep(&self) -> Keep {
         match (&self.schema, &self.detect, self.keep) {
             (Some(_), ..) | (None, Detect::Off, KeepText::Yes) => Keep::Whole,
-            (None, Detect::On(_), KeepText::Yes) => Keep::Both,
-            (None, Detect::On(_), KeepText::No) => Keep::Rounds,
+            (None, Detect::On { .. }, KeepText::Yes) => Keep::Both,
+            (None, Detect::On { .. }, KeepText::No) => Keep::Rounds,
             (None, Detect::Off, KeepText::No) => Keep::Head,
         }
     }
 
     fn detected(&self) -> Option<Detected> {
-        let Detect::On(earlier) = &self.detect else { return None };
+        let Detect::On { earlier, asked_in } = &self.detect else { return None };
+        let head = self.choices.first().map_or("", |choice| &choice.text.head);
         let schema = self.schema.as_deref();
         Some(Detected {
             fenced: schema.is_some_and(|schema| self.choices.iter().any(|choice| choice.text.is_fenced(schema))),
@@ -396,6 +401,8 @@ impl Answer {
                 .choices
                 .iter()
                 .any(|choice| choice.text.rounds.as_ref().is_some_and(|rounds| rounds.found())),
+            other_language: asked_in.map(|asked| Spoken::of(head).is_some_and(|said| said.differs(asked))),
+            chars: self.choices.first().map_or(0, |choice| choice.text.chars),
         })
     }
 
@@ -540,6 +547,7 @@ impl Choice {
 impl Kept {
     fn push(&mut self, piece: &str, keep: Keep) {
         self.bytes += piece.len() as u64;
+        self.chars += piece.chars().count() as u64;
         if !self.head_full {
             let fits = piece.floor_char_boundary(HEAD_MAX_BYTES - self.head.len());
             self.head.push_str(&piece[..fits]);

@@ -5,7 +5,7 @@ use super::past::EarlierCalls;
 use crate::conversation::{Answering, ConversationHash};
 use crate::dialect::Dialect;
 use crate::embeddings::Slimmer;
-use crate::outcome::{Refusal, SchemaChecker, ToolChecker, Validity};
+use crate::outcome::{FirstWords, Refusal, SchemaChecker, Spoken, ToolChecker, Validity};
 use crate::sse::Splitter;
 use crate::usage::Usage;
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct Expect {
     pub schema: Option<Arc<SchemaChecker>>,
     /// The conversation that the answer continues, if it is to be followed by content.
     pub conversation: Option<Answering>,
-    /// Whether to look for what only evidence needs: repetition, fences, calls made before.
+    /// Whether to look for what only evidence needs: repetition, fences, calls made before, language, opening.
     pub detect: Detect,
     /// Whether the answer's text is handed out at its end.
     pub text: KeepText,
@@ -39,8 +39,13 @@ pub enum Detect {
     /// They do not: nobody counts what they would find.
     #[default]
     Off,
-    /// They do; a call is held against those that were made since the user last spoke.
-    On(EarlierCalls),
+    /// They do.
+    On {
+        /// The calls that were made since the user last spoke, which this answer's are held against.
+        earlier: EarlierCalls,
+        /// The language that the user speaks, which the answer's is held against.
+        asked_in: Option<Spoken>,
+    },
 }
 
 /// Whether an answer's text is kept.
@@ -146,6 +151,8 @@ pub struct Seen {
     pub schema: Validity,
     /// What the detectors say; `None` where they were off, or the answer was not seen whole.
     pub detected: Option<Detected>,
+    /// How the first choice begins; `None` where the detectors were off, or it has no words.
+    pub opening: Option<FirstWords>,
     /// What the next request of this conversation will be found by; `None` where that was not asked
     /// for, or the answer cannot be continued (it broke off, or was not seen whole).
     pub conversation: Option<ConversationHash>,
@@ -164,6 +171,10 @@ pub struct Detected {
     pub repeated_call: bool,
     /// The text of a choice goes round in circles. Not looked for where it was to be JSON.
     pub repetition: bool,
+    /// The first choice is in another language than the user's; `None` where that cannot be told of the user's.
+    pub other_language: Option<bool>,
+    /// Length of the text of the first choice, in characters.
+    pub chars: u64,
 }
 
 impl Observer {

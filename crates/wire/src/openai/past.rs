@@ -5,6 +5,7 @@ use crate::dialect::Dialect;
 use crate::json;
 use crate::openai::ChatRequest;
 use crate::openai::patch::items;
+use crate::outcome::{LOOKED_AT_BYTES, Spoken};
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -16,6 +17,9 @@ const RESULTS_MAX: usize = 64;
 const RESULT_MAX_BYTES: usize = 64 << 10;
 /// What is asked again has so many letters and digits: "yes" and "go on" are said twice with good reason.
 const ASKED_MIN_SIGNS: u32 = 16;
+/// The language of what the user says is looked for in so many of his last messages, if they are not longer than this.
+const SPOKEN_IN: usize = 3;
+const SPOKEN_MAX_BYTES: usize = 64 << 10;
 /// How results begin that are an error in words.
 const ERROR_WORDS: [&str; 5] = ["error:", "error executing", "an error occurred", "exception:", "traceback ("];
 
@@ -41,14 +45,16 @@ pub struct Past {
     pub results: Vec<ToolResult>,
     /// The user says what he said before: letters and digits are the same.
     pub asked_again: bool,
+    /// The language that the user speaks, where that can be told of his last messages.
+    pub asked_in: Option<Spoken>,
 }
 
 /// A past that is being read.
 #[derive(Debug, Default)]
 struct Reading<'a> {
     past: Past,
-    /// What the user said last.
-    said: Option<&'a [u8]>,
+    /// What the user said, the last at the end.
+    said: Vec<&'a [u8]>,
     /// Whether an answer has come since.
     answered: bool,
 }
@@ -80,6 +86,8 @@ impl Past {
             }
             Dialect::Embeddings | Dialect::Completions => {}
         }
+        let latest = reading.said.iter().rev().take(SPOKEN_IN);
+        reading.past.asked_in = latest.filter(|said| said.len() <= SPOKEN_MAX_BYTES).find_map(|said| spoken(said));
         reading.past
     }
 }
@@ -141,9 +149,10 @@ impl<'a> Reading<'a> {
     }
 
     fn user(&mut self, content: Option<&'a [u8]>) {
-        let both = self.said.zip(content).filter(|_| self.answered);
+        let both = self.said.last().zip(content).filter(|_| self.answered);
         self.past.asked_again = both.is_some_and(|(before, now)| ask_the_same(before, now));
-        (self.said, self.answered) = (content, false);
+        self.said.extend(content);
+        self.answered = false;
         self.past.calls.0.clear();
         self.past.results.clear();
     }
@@ -202,6 +211,16 @@ fn ask_the_same(before: &[u8], now: &[u8]) -> bool {
 fn signs<'a>(texts: &'a [Cow<'_, str>]) -> impl Iterator<Item = char> + 'a {
     let chars = texts.iter().flat_map(|text| text.chars());
     chars.filter(|sign| sign.is_alphanumeric()).flat_map(char::to_lowercase)
+}
+
+/// The language of a content.
+fn spoken(content: &[u8]) -> Option<Spoken> {
+    let mut start = String::new();
+    for text in texts(content) {
+        start.push_str(&text[..text.floor_char_boundary(LOOKED_AT_BYTES)]);
+        start.push('\n');
+    }
+    Spoken::of(&start)
 }
 
 fn says_failed(content: &[u8]) -> bool {
@@ -314,6 +333,22 @@ mod tests {
         ]);
         assert_eq!(past(Dialect::Chat, "messages", &turns).results, []);
         assert!(!past(Dialect::Chat, "messages", &turns).calls.has("f", "{}"));
+    }
+
+    #[test]
+    fn the_users_language_is_that_of_his_last_words_that_tell_one() {
+        let turns = json!([
+            {"role": "system", "content": "You are the support of a shop, and you are kind to all of them."},
+            {"role": "user", "content": [{"type": "text", "text": "Wo ist meine Bestellung? Sie ist noch nicht bei mir, und ich warte auf das Paket."}]},
+            {"role": "assistant", "content": "Sie ist unterwegs."},
+            {"role": "user", "content": "OK."},
+        ]);
+        let asked_in = past(Dialect::Chat, "messages", &turns).asked_in.unwrap();
+        let german =
+            Spoken::of("Sie ist unterwegs und wird am Montag bei Ihnen sein, das ist nicht mehr weit.").unwrap();
+        let english = Spoken::of("It is on the way and will be with you on Monday, that is not so long.").unwrap();
+        assert!(asked_in.differs(english) && !asked_in.differs(german));
+        assert_eq!(past(Dialect::Chat, "messages", &json!([{"role": "user", "content": "4711?"}])).asked_in, None);
     }
 
     #[test]

@@ -2,12 +2,17 @@
 
 mod bounded;
 mod fence;
+mod language;
+mod opening;
 mod refusal;
 mod repetition;
 mod schema;
 mod tools;
 
 pub(crate) use fence::inside_fence;
+pub(crate) use language::LOOKED_AT_BYTES;
+pub use language::Spoken;
+pub use opening::FirstWords;
 pub use refusal::{HEAD_MAX_BYTES, Refusal, reads_as_refusal};
 pub(crate) use repetition::Repetition;
 pub use schema::SchemaChecker;

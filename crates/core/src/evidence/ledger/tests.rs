@@ -4,7 +4,7 @@ use super::*;
 use crate::evidence::TwoArms;
 use crate::evidence::sample::{Dice, Disk, guardrail, outcome, release, score_of, stable_version, turn, turn_of};
 use crate::release::policy::{Budget, ControlArm, Guardrail, Margin};
-use crate::tally::{Cause, Check, Feedback, Outcome};
+use crate::tally::{Cause, Check, Feedback, Opening, Outcome};
 use crate::traffic::weight::Slot;
 use proptest::prelude::*;
 
@@ -22,10 +22,16 @@ fn everything() -> Vec<Guardrail> {
 
 /// A history of stable with 400 ordinary requests.
 fn history(now: UnixMs) -> RouteHistory {
+    history_with(now, Some(500))
+}
+
+/// The same, with answers of this length.
+fn history_with(now: UnixMs, chars: Option<u64>) -> RouteHistory {
     let mut history = RouteHistory::default();
     for i in 0..400_u64 {
-        let begun = now + SpanMs(i);
-        history.absorb(&turn(UnitKey(u128::from(i)), begun), stable_version());
+        let mut turn = turn(UnitKey(u128::from(i)), now + SpanMs(i));
+        turn.outcome.detected.chars = chars;
+        history.absorb(&turn, stable_version());
     }
     history.absorb(&turn(UnitKey(1_000), now + SpanMs::minutes(40)), stable_version());
     history
@@ -666,4 +672,84 @@ fn the_sessions_of_one_customer_are_in_one_half_of_control() {
     assert_eq!(seen.control_half.iter().sum::<u64>(), 20 * of_customers as u64 + alone as u64);
     assert_eq!(seen.control.iter().sum::<u64>(), 160);
     assert!((30..70).contains(&alone), "about one half: {alone}");
+}
+
+/// A turn that began its answer so.
+fn begun(arm: Arm, unit: u128, at: UnixMs, key: u64) -> Turn {
+    let mut turn = turn_of(arm, unit, at, SpanMs::ZERO);
+    turn.outcome.opening = Some(Opening { key, words: format!("opening {key}").into() });
+    turn
+}
+
+#[test]
+fn an_opening_counts_against_the_canary_from_the_bucket_after_it_was_found_new() {
+    let (_, mut ledger) = one(5_000, Metric::NewOpening);
+    for minute in 1..=40 {
+        for n in 0..10_u64 {
+            let unit = u128::from(minute * 100 + n);
+            ledger.absorb(&begun(Arm::Control, unit, minutes(minute), minute * 100 + n));
+            let key = if n < 2 { 7 } else { 1_000_000 + minute * 100 + n };
+            ledger.absorb(&begun(Arm::Canary, 1_000_000 + unit, minutes(minute), key));
+        }
+    }
+    let sealed = ledger.seal(minutes(120));
+    let bad: Vec<(u64, u64)> = sealed
+        .iter()
+        .filter_map(|bucket| bucket.metrics.get(&Metric::NewOpening))
+        .map(|arms| (arms.control[40], arms.canary[40]))
+        .collect();
+    assert_eq!(bad.len(), 40);
+    assert!(bad.iter().all(|(control, _)| *control == 0));
+    assert_eq!((bad[0].1, bad[39].1), (0, 2), "{bad:?}");
+    assert!(bad.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{bad:?}");
+    let told = ledger.totals().openings.told();
+    assert!(told[0].starts_with("answers that begin \"opening 7\""), "{told:?}");
+    assert!(!serde_json::to_string(ledger.totals()).unwrap().contains("opening 1"), "rare words are not kept");
+}
+
+#[test]
+fn a_session_is_abandoned_where_its_last_request_by_its_age_went_wrong() {
+    let release = release(5_000, vec![guardrail(Metric::Abandoned, 0.01), guardrail(Metric::NotContinued, 0.01)]);
+    let mut ledger = ready(&release);
+    let refused = |mut turn: Turn| {
+        turn.outcome.refusal = Check::Yes;
+        turn
+    };
+    // Control 1 goes on after a failure, canary 2 does not; canary 3 comes back after the age only.
+    ledger.absorb(&turn_of(Arm::Control, 1, minutes(1), SpanMs::minutes(5)));
+    ledger.absorb(&failed(turn_of(Arm::Control, 1, minutes(1), SpanMs::ZERO)));
+    ledger.absorb(&refused(turn_of(Arm::Canary, 2, minutes(1), SpanMs::minutes(5))));
+    ledger.absorb(&turn_of(Arm::Canary, 2, minutes(1), SpanMs::ZERO));
+    ledger.absorb(&failed(turn_of(Arm::Canary, 3, minutes(1), SpanMs::ZERO)));
+    ledger.absorb(&turn_of(Arm::Canary, 3, minutes(1), SpanMs::minutes(29) + SpanMs(1)));
+    assert!(ledger.seal(minutes(31)).iter().all(|bucket| bucket.number != Number::Whole), "not before the age");
+    let sealed = ledger.seal(minutes(32));
+    let abandoned = arms(&sealed, Number::Whole, &Metric::Abandoned).unwrap();
+    assert_eq!((abandoned.control[0], abandoned.canary[40]), (1, 2));
+    let alone = arms(&sealed, Number::Whole, &Metric::NotContinued).unwrap();
+    assert_eq!((alone.control[0], alone.canary[0], alone.canary[40]), (1, 1, 1));
+}
+
+#[test]
+fn lengths_are_measured_in_the_warm_up_where_the_past_has_none() {
+    let release = release(5_000, vec![guardrail(Metric::LongAnswer, 0.01), guardrail(Metric::ShortAnswer, 0.01)]);
+    let mut ledger = Ledger::new(&release);
+    assert_eq!(ledger.calibrate(Some(&history_with(UnixMs(0), None)), minutes(0)), None, "outside of a release nobody measures");
+    let said = |arm, unit, at, chars| {
+        let mut turn = turn_of(arm, unit, at, SpanMs::ZERO);
+        turn.outcome.detected.chars = Some(chars);
+        turn
+    };
+    for unit in 0..100_u64 {
+        ledger.absorb(&said(Arm::Control, u128::from(unit), minutes(1), 100 + unit));
+    }
+    assert!(ledger.calibrate(None, minutes(7)).is_some_and(|yardstick| yardstick.length.len() == 2));
+    ledger.absorb(&said(Arm::Control, 200, minutes(8), 150));
+    ledger.absorb(&said(Arm::Canary, 201, minutes(8), 900));
+    ledger.absorb(&said(Arm::Canary, 202, minutes(8), 10));
+    let sealed = ledger.seal(minutes(10));
+    let long = arms(&sealed, Number::First, &Metric::LongAnswer).unwrap();
+    assert_eq!((long.control[0], long.canary[0], long.canary[40]), (1, 1, 1));
+    let short = arms(&sealed, Number::First, &Metric::ShortAnswer).unwrap();
+    assert_eq!((short.control[0], short.canary[0], short.canary[40]), (1, 1, 1));
 }

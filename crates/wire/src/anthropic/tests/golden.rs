@@ -29,7 +29,7 @@ fn observe(stream: bool, pieces: &[&[u8]]) -> Seen {
         tools: Some(Arc::new(ToolChecker::compile(TOOLS.as_bytes()))),
         schema: None,
         conversation: Some(Chain::new(&[7; 32], b"scope").follow(&request).answering()),
-        detect: Detect::On(EarlierCalls::default()),
+        detect: Detect::On { earlier: EarlierCalls::default(), asked_in: None },
         ..Expect::default()
     });
     for piece in pieces {

@@ -1,25 +1,31 @@
 //! What the detectors say, whole and streamed, however the stream is cut.
 
 use crate::openai::{ChatRequest, Detect, Detected, EarlierCalls, Expect, Observer, Past, ResponseFormat};
-use crate::outcome::SchemaChecker;
+use crate::outcome::{FirstWords, SchemaChecker, Spoken};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-const NOTHING: Detected = Detected { fenced: false, repeated_call: false, repetition: false };
+const NOTHING: Detected =
+    Detected { fenced: false, repeated_call: false, repetition: false, other_language: None, chars: 0 };
 
-fn observe(expect: Expect, body: &[u8], size: usize) -> Option<Detected> {
+fn observe(expect: Expect, body: &[u8], size: usize) -> Option<(Detected, Option<FirstWords>)> {
     let mut observer = Observer::new(expect);
     body.chunks(size.max(1)).for_each(|piece| {
         observer.feed(piece);
     });
-    observer.finish().detected
+    let seen = observer.finish();
+    seen.detected.map(|detected| (detected, seen.opening))
+}
+
+/// What is on, with nothing to hold the answer against but earlier calls.
+fn on(earlier: &EarlierCalls) -> Detect {
+    Detect::On { earlier: earlier.clone(), asked_in: None }
 }
 
 /// The verdict on a message, the same in every form that it comes in.
-fn detected(message: &Value, format: ResponseFormat<'_>, earlier: &EarlierCalls) -> Option<Detected> {
+fn verdict(message: &Value, format: ResponseFormat<'_>, detect: &Detect) -> Option<(Detected, Option<FirstWords>)> {
     let schema = SchemaChecker::compile(format).map(Arc::new);
-    let expect =
-        |stream| Expect { stream, schema: schema.clone(), detect: Detect::On(earlier.clone()), ..Expect::default() };
+    let expect = |stream| Expect { stream, schema: schema.clone(), detect: detect.clone(), ..Expect::default() };
     let whole = json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).to_string();
     let verdict = observe(expect(false), whole.as_bytes(), usize::MAX);
     let mut delta = message.clone();
@@ -28,10 +34,24 @@ fn detected(message: &Value, format: ResponseFormat<'_>, earlier: &EarlierCalls)
     }
     let chunk = json!({"choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]});
     let stream = format!("data: {chunk}\n\ndata: [DONE]\n\n");
-    for size in [1, 3, 7, stream.len()] {
+    for size in [1, 2, 3, 7, stream.len()] {
         assert_eq!(observe(expect(true), stream.as_bytes(), size), verdict, "{message} by {size}");
     }
+    for cut in 0..stream.len() {
+        let mut observer = Observer::new(expect(true));
+        let (one, other) = stream.as_bytes().split_at(cut);
+        [one, other].into_iter().for_each(|piece| {
+            observer.feed(piece);
+        });
+        let seen = observer.finish();
+        assert_eq!(seen.detected.map(|detected| (detected, seen.opening)), verdict, "{message} cut at {cut}");
+    }
     verdict
+}
+
+/// The same without length and opening.
+fn detected(message: &Value, format: ResponseFormat<'_>, earlier: &EarlierCalls) -> Option<Detected> {
+    verdict(message, format, &on(earlier)).map(|(detected, _)| Detected { chars: 0, ..detected })
 }
 
 fn call(arguments: &str) -> Value {
@@ -79,9 +99,28 @@ fn a_text_that_goes_round_is_seen() {
 }
 
 #[test]
+fn language_length_and_opening_are_seen_however_it_is_cut() {
+    let asked_in = Spoken::of("Wo ist meine Bestellung? Sie ist noch nicht bei mir, und ich warte auf das Paket.");
+    let german =
+        "Sie ist unterwegs und wird am Montag für Sie da sein; das ist nicht mehr weit, und ich bin bei Ihnen.";
+    let english = "It is on the way and will be with you on Monday, and that is all that I can say of it for now. 🙂";
+    for (text, differs, begins) in [(german, false, "sie ist unterwegs und wird"), (english, true, "it is on the way")]
+    {
+        let asked = Detect::On { earlier: EarlierCalls::default(), asked_in };
+        let (found, opening) = verdict(&json!({"content": text}), ResponseFormat::Text, &asked).unwrap();
+        let chars = text.chars().count() as u64;
+        assert_eq!(found, Detected { other_language: Some(differs), chars, ..NOTHING });
+        assert_eq!(opening.unwrap().words, begins);
+    }
+    let none = EarlierCalls::default();
+    let calls = json!({"content": null, "tool_calls": [call("{}")]});
+    assert_eq!(verdict(&calls, ResponseFormat::Text, &on(&none)), Some((NOTHING, None)));
+}
+
+#[test]
 fn nothing_is_said_where_nobody_looks_or_the_answer_broke_off() {
     let stream = br#"data: {"choices":[{"index":0,"delta":{"content":"Hel"}}]}"#;
-    let on = Expect { stream: true, detect: Detect::On(EarlierCalls::default()), ..Expect::default() };
+    let on = Expect { stream: true, detect: on(&EarlierCalls::default()), ..Expect::default() };
     assert_eq!(observe(on, stream, 7), None);
     let body = br#"{"choices":[{"index":0,"message":{"content":"Hello"},"finish_reason":"stop"}]}"#;
     assert_eq!(observe(Expect::default(), body, 100), None);

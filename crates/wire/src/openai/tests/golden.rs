@@ -27,7 +27,7 @@ fn expect(stream: bool, tools: &Arc<ToolChecker>) -> Expect {
         stream,
         tools: Some(Arc::clone(tools)),
         conversation: Some(conversation),
-        detect: Detect::On(EarlierCalls::default()),
+        detect: Detect::On { earlier: EarlierCalls::default(), asked_in: None },
         ..Expect::default()
     }
 }

@@ -28,7 +28,7 @@ fn observe(stream: bool, pieces: &[&[u8]]) -> Seen {
         stream,
         tools: Some(Arc::new(ToolChecker::compile(TOOLS.as_bytes()))),
         conversation: Some(Chain::new(&[7; 32], b"scope").follow(&request).answering()),
-        detect: Detect::On(EarlierCalls::default()),
+        detect: Detect::On { earlier: EarlierCalls::default(), asked_in: None },
         ..Expect::default()
     });
     for piece in pieces {

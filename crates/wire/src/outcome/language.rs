@@ -1,0 +1,350 @@
+//! In which language a text is written, as far as that can be told cheaply: by its script, and within a script by its
+//! small words. What cannot be told is not guessed. Code in fences plays no part. The words are data:
+//! `data/languages.json`.
+
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// So much of a text is looked at.
+pub(crate) const LOOKED_AT_BYTES: usize = super::HEAD_MAX_BYTES;
+/// A script holds a text from so many parts in ten on.
+const MOSTLY: u32 = 7;
+/// A text has so many letters at least; a sign of scripts without spaces counts for three.
+const LETTERS_MIN: u32 = 16;
+/// What one small word is worth; one that several languages have is shared among them.
+const WORD: u32 = 12;
+/// So much is a language's at least.
+const WORDS_MIN: u32 = 3 * WORD;
+
+/// In which language a text is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spoken {
+    script: Script,
+    language: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Script {
+    Latin,
+    Cyrillic,
+    Greek,
+    Arabic,
+    Hebrew,
+    Devanagari,
+    Thai,
+    Hangul,
+    /// Chinese and Japanese.
+    Han,
+    /// Any other.
+    Other,
+}
+
+/// As many as [`Script`] has.
+const SCRIPTS: usize = 10;
+
+/// The small words of one language.
+#[derive(Debug, Deserialize)]
+struct Words {
+    language: String,
+    script: Script,
+    words: Vec<String>,
+}
+
+/// Which languages have a small word, as a set of bits.
+struct Table {
+    languages: &'static [Words],
+    of_word: HashMap<&'static str, u32>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    // A test reads the table. It lives as long as the process.
+    let languages: &'static [Words] = Box::leak(
+        serde_json::from_str::<Vec<Words>>(include_str!("../../data/languages.json")).unwrap_or_default().into(),
+    );
+    let mut of_word: HashMap<&'static str, u32> = HashMap::new();
+    for (bit, language) in languages.iter().enumerate().take(32) {
+        for word in &language.words {
+            *of_word.entry(word).or_default() |= 1 << bit;
+        }
+    }
+    Table { languages, of_word }
+});
+
+impl Spoken {
+    /// Tells the language of a text's beginning; `None` where it is too short, or of several scripts.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        let text = &text[..text.floor_char_boundary(LOOKED_AT_BYTES)];
+        let mut letters = Letters::default();
+        text.split("```").step_by(2).for_each(|prose| letters.read(prose));
+        letters.verdict()
+    }
+
+    /// Whether two texts are of different languages. Of one script both languages must be known for that.
+    #[must_use]
+    pub fn differs(self, other: Self) -> bool {
+        self.script != other.script || self.language.zip(other.language).is_some_and(|(one, other)| one != other)
+    }
+}
+
+/// What has been read of a text.
+#[derive(Default)]
+struct Letters {
+    /// By script.
+    count: [u32; SCRIPTS],
+    kana: u32,
+    /// By language, as the table has them.
+    words: [u32; 32],
+}
+
+impl Letters {
+    fn read(&mut self, text: &str) {
+        let mut word = String::with_capacity(16);
+        for each in text.chars() {
+            if each.is_alphabetic() || is_mark(each) {
+                self.letter(each);
+                if word.len() < 32 {
+                    word.extend(each.to_lowercase());
+                }
+            } else if !word.is_empty() {
+                self.word(&word);
+                word.clear();
+            }
+        }
+        self.word(&word);
+    }
+
+    fn letter(&mut self, each: char) {
+        let script = Script::of(each);
+        self.count[script as usize] += match script {
+            Script::Han | Script::Hangul | Script::Thai => 3,
+            Script::Latin
+            | Script::Cyrillic
+            | Script::Greek
+            | Script::Arabic
+            | Script::Hebrew
+            | Script::Devanagari
+            | Script::Other => 1,
+        };
+        self.kana += u32::from(matches!(each, '\u{3040}'..='\u{30FF}'));
+    }
+
+    fn word(&mut self, word: &str) {
+        let Some(languages) = TABLE.of_word.get(word) else { return };
+        let worth = WORD / languages.count_ones().clamp(1, WORD);
+        for (bit, count) in self.words.iter_mut().enumerate() {
+            *count += worth * (languages >> bit & 1);
+        }
+    }
+
+    fn verdict(&self) -> Option<Spoken> {
+        let all: u32 = self.count.iter().sum();
+        let script = Script::ALL.into_iter().max_by_key(|script| self.count[*script as usize])?;
+        let own = self.count[script as usize];
+        if own < LETTERS_MIN || own * 10 < all * MOSTLY {
+            return None;
+        }
+        Some(Spoken { script, language: self.language(script, own) })
+    }
+
+    fn language(&self, script: Script, letters: u32) -> Option<&'static str> {
+        if script == Script::Han {
+            // Japanese is never long without kana.
+            return Some(if self.kana > 0 { "ja" } else { "zh" });
+        }
+        let of_script = TABLE.languages.iter().zip(self.words).filter(|(language, _)| language.script == script);
+        let mut ranked: Vec<(u32, &'static str)> =
+            of_script.map(|(language, worth)| (worth, language.language.as_str())).collect();
+        ranked.sort_unstable_by(|one, other| other.cmp(one));
+        let (best, language) = *ranked.first()?;
+        let second = ranked.get(1).map_or(0, |(worth, _)| *worth);
+        // Of a known language a fifth of the letters and more are those of small words, with gaps: a twentieth will do.
+        let enough = best >= WORDS_MIN && best * 20 >= letters * WORD / 5;
+        (enough && best * 2 >= second * 3).then_some(language)
+    }
+}
+
+impl Script {
+    const ALL: [Self; SCRIPTS] = [
+        Self::Latin,
+        Self::Cyrillic,
+        Self::Greek,
+        Self::Arabic,
+        Self::Hebrew,
+        Self::Devanagari,
+        Self::Thai,
+        Self::Hangul,
+        Self::Han,
+        Self::Other,
+    ];
+
+    fn of(each: char) -> Self {
+        match each {
+            '\0'..='\u{024F}' | '\u{1E00}'..='\u{1EFF}' | '\u{0300}'..='\u{036F}' => Self::Latin,
+            '\u{0370}'..='\u{03FF}' | '\u{1F00}'..='\u{1FFF}' => Self::Greek,
+            '\u{0400}'..='\u{052F}' => Self::Cyrillic,
+            '\u{0590}'..='\u{05FF}' => Self::Hebrew,
+            '\u{0600}'..='\u{06FF}' | '\u{0750}'..='\u{077F}' | '\u{FB50}'..='\u{FEFC}' => Self::Arabic,
+            '\u{0900}'..='\u{097F}' => Self::Devanagari,
+            '\u{0E00}'..='\u{0E7F}' => Self::Thai,
+            '\u{1100}'..='\u{11FF}' | '\u{AC00}'..='\u{D7AF}' => Self::Hangul,
+            '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFF}' => {
+                Self::Han
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Vowels that are written on letters.
+fn is_mark(each: char) -> bool {
+    matches!(each, '\u{0300}'..='\u{036F}' | '\u{064B}'..='\u{065F}' | '\u{0900}'..='\u{0903}' | '\u{093A}'..='\u{094F}' | '\u{0E31}'..='\u{0E4E}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same two sentences in each.
+    const SAID: [(&str, &str); 24] = [
+        (
+            "en",
+            "Your order has been sent and will be with you on Monday. Please tell me if there is anything else that I can do for you.",
+        ),
+        (
+            "de",
+            "Ihre Bestellung ist unterwegs und wird am Montag bei Ihnen sein. Bitte sagen Sie mir, wenn ich noch etwas für Sie tun kann.",
+        ),
+        (
+            "fr",
+            "Votre commande est en route et sera chez vous lundi. Dites-moi si je peux faire autre chose pour vous dans les prochains jours.",
+        ),
+        (
+            "es",
+            "Su pedido está en camino y llegará el lunes. Dígame si hay algo más que pueda hacer por usted, como cambiar la fecha para el envío.",
+        ),
+        (
+            "pt",
+            "O seu pedido está a caminho e vai chegar na segunda-feira. Diga se há mais alguma coisa que eu possa fazer por você, como não mudar a data.",
+        ),
+        (
+            "it",
+            "Il suo ordine è in viaggio e arriverà lunedì. Mi dica se c'è altro che posso fare per lei, come cambiare la data della consegna.",
+        ),
+        (
+            "nl",
+            "Uw bestelling is onderweg en zal er maandag zijn. Laat het mij weten als ik nog iets voor u kan doen, ook over een andere datum.",
+        ),
+        (
+            "sv",
+            "Din beställning är på väg och kommer fram på måndag. Säg till om det finns något mer som jag kan göra för dig och inte bara i dag.",
+        ),
+        (
+            "da",
+            "Din bestilling er på vej og kommer frem på mandag. Sig til, hvis der er noget mere, som jeg kan gøre for dig, og ikke kun af hensyn til datoen.",
+        ),
+        (
+            "pl",
+            "Twoje zamówienie jest w drodze i będzie w poniedziałek. Powiedz, czy jest coś, co mogę dla ciebie zrobić, ale nie od razu i nie za dużo.",
+        ),
+        (
+            "cs",
+            "Vaše objednávka je na cestě a bude u vás v pondělí. Řekněte mi, co pro vás ještě můžu udělat, jsem tu a nebo se ozvěte, jak je to možné.",
+        ),
+        (
+            "ro",
+            "Comanda dumneavoastră este pe drum și va ajunge luni. Spuneți-mi dacă mai este ceva ce pot face pentru dumneavoastră, nu doar în această zi.",
+        ),
+        (
+            "tr",
+            "Siparişiniz yolda ve pazartesi günü bir kurye ile gelecek. Sizin için daha çok ne yapabilirim, bu konuda bana yazın, her zaman buradayım.",
+        ),
+        (
+            "id",
+            "Pesanan anda sudah dikirim dan akan tiba pada hari Senin. Tolong beri tahu saya jika ada yang lain yang bisa saya bantu untuk anda.",
+        ),
+        (
+            "vi",
+            "Đơn hàng của bạn đã được gửi và sẽ đến vào thứ hai. Hãy cho tôi biết nếu bạn cần gì khác, tôi có thể làm những việc này cho bạn.",
+        ),
+        (
+            "fi",
+            "Tilauksesi on matkalla ja se saapuu maanantaina. Kerro jos voin tehdä vielä jotain, mutta en ole paikalla kun on viikonloppu, ja se on myös totta.",
+        ),
+        (
+            "hu",
+            "A rendelés úton van és hétfőn ott lesz. Kérem, szóljon, ha még kell valami, és az is jó, ha nem ma, hanem egy hét múlva, de ez csak egy ötlet.",
+        ),
+        (
+            "ru",
+            "Ваш заказ в пути и будет у вас в понедельник. Скажите мне, если я могу что-то ещё для вас сделать, но не по телефону.",
+        ),
+        (
+            "uk",
+            "Ваше замовлення в дорозі і буде у вас в понеділок. Скажіть, якщо я можу ще щось для вас зробити, але це не так просто, як є.",
+        ),
+        (
+            "bg",
+            "Вашата поръчка е на път и ще бъде при вас в понеделник. Кажете ми, ако може да се направи още нещо за вас, но не е към днес.",
+        ),
+        (
+            "ar",
+            "طلبك في الطريق إلى عنوانك وسوف يصل يوم الاثنين. أخبرني إذا كان هناك ما يمكن أن أفعله لك من هذا أو من أي شيء على الموقع.",
+        ),
+        (
+            "fa",
+            "سفارش شما در راه است و دوشنبه به شما می رسد. اگر کار دیگری از من بر می آید که برای شما انجام دهم، با من در میان بگذارید و این را بگویید.",
+        ),
+        (
+            "hi",
+            "आपका ऑर्डर रास्ते में है और सोमवार को आप के पास होगा। अगर आप के लिए मैं और कुछ कर सकता हूँ तो मुझे बताइए, यह भी नहीं है कि देर हो।",
+        ),
+        ("ja", "ご注文の品は発送済みで、月曜日にお届けします。ほかに何かありましたらお知らせください。"),
+    ];
+
+    #[test]
+    fn every_language_is_told_from_the_others() {
+        for (language, text) in SAID {
+            let spoken = Spoken::of(text).unwrap();
+            assert_eq!(spoken.language, Some(language), "{text}");
+            for (other, said) in SAID {
+                assert_eq!(spoken.differs(Spoken::of(said).unwrap()), other != language, "{language} and {other}");
+            }
+        }
+        for (text, language) in [
+            ("您的订单已经发出，将于星期一送达。还有什么可以帮您的吗？", Some("zh")),
+            ("주문하신 상품은 월요일에 도착할 예정입니다.", None),
+        ] {
+            let spoken = Spoken::of(text).unwrap();
+            assert_eq!(spoken.language, language);
+            assert!(SAID.iter().all(|(_, said)| spoken.differs(Spoken::of(said).unwrap())), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_not_guessed() {
+        for text in [
+            "",
+            "OK.",
+            "4711",
+            "kubectl apply -f",
+            "Привет hello мир world",
+            "```rust\nfn the_and_of_to() { let is = in_that; }\n```",
+        ] {
+            assert_eq!(Spoken::of(text), None, "{text}");
+        }
+        let names = Spoken::of("Kubernetes, Prometheus, Grafana, Terraform, Ansible, Jenkins").unwrap();
+        assert_eq!(names.language, None);
+        assert!(!names.differs(Spoken::of(SAID[0].1).unwrap()), "one script, and nothing else is known");
+    }
+
+    #[test]
+    fn foreign_names_and_code_do_not_hide_a_language() {
+        let german = Spoken::of("Bitte öffnen Sie das Dashboard und klicken Sie auf Deploy. Das ist nicht schwer:\n```sh\nkubectl apply -f the-and-of-to.yaml # and this is for you and the others\n```\nWenn es nicht geht, sagen Sie es.").unwrap();
+        assert_eq!(german.language, Some("de"));
+        let chinese = Spoken::of("请使用 Kubernetes 部署您的服务，然后打开 Grafana 查看指标和日志。").unwrap();
+        assert_eq!(chinese.language, Some("zh"));
+    }
+}

@@ -1,0 +1,96 @@
+//! How an answer begins: its first words, alike for all answers that begin alike. Case, signs and markup play no part, and
+//! words with digits in them are all the same word, so that a number of an order makes no opening of its own.
+
+/// So much is an opening: a word counts for two, a sign of a script without spaces for one.
+const WEIGHT_MAX: u32 = 10;
+/// Scripts from here on write no spaces.
+const IDEOGRAPHS: char = '\u{2E80}';
+/// A longer word is cut here.
+const WORD_MAX_BYTES: usize = 32;
+
+/// How an answer begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstWords {
+    /// A hash of the words, the same in every process.
+    pub key: u64,
+    /// The words.
+    pub words: String,
+}
+
+impl FirstWords {
+    /// The opening of a text; `None` where it has no words.
+    #[must_use]
+    pub fn of(head: &str) -> Option<Self> {
+        let mut words = String::with_capacity(48);
+        let mut weight = 0;
+        let mut signs = head.char_indices().peekable();
+        while let Some((at, first)) = signs.next() {
+            if !first.is_alphanumeric() {
+                continue;
+            }
+            if !words.is_empty() {
+                words.push(' ');
+            }
+            let mut end = at + first.len_utf8();
+            if first >= IDEOGRAPHS {
+                weight += 1;
+                words.push(first);
+            } else {
+                weight += 2;
+                while let Some((next, sign)) = signs.next_if(|(_, sign)| is_inside_word(*sign)) {
+                    end = next + sign.len_utf8();
+                }
+                push_word(&head[at..end], &mut words);
+            }
+            if weight >= WEIGHT_MAX {
+                break;
+            }
+        }
+        if words.is_empty() {
+            return None;
+        }
+        let mut low = [0; 8];
+        low.copy_from_slice(&blake3::hash(words.as_bytes()).as_bytes()[..8]);
+        Some(Self { key: u64::from_le_bytes(low), words })
+    }
+}
+
+fn is_inside_word(sign: char) -> bool {
+    (sign.is_alphanumeric() && sign < IDEOGRAPHS) || matches!(sign, '\'' | '’')
+}
+
+fn push_word(word: &str, words: &mut String) {
+    if word.chars().any(char::is_numeric) {
+        return words.push('#');
+    }
+    let word = &word[..word.floor_char_boundary(WORD_MAX_BYTES)];
+    let lower = word.chars().flat_map(char::to_lowercase);
+    words.extend(lower.filter(|sign| !matches!(sign, '\'' | '’')));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(head: &str) -> Option<String> {
+        FirstWords::of(head).map(|opening| opening.words)
+    }
+
+    #[test]
+    fn answers_that_begin_alike_have_one_opening() {
+        let one = FirstWords::of("**I'm afraid** that is not something I can talk about.").unwrap();
+        let other = FirstWords::of("I’m  afraid that\nis not something else").unwrap();
+        assert_eq!((one.words.as_str(), &one), ("im afraid that is not", &other));
+        assert_eq!(words("Order 4711-A is on its way").as_deref(), Some("order # a is on"));
+        assert_eq!(words("很抱歉，我无法讨论这个话题。").as_deref(), Some("很 抱 歉 我 无 法 讨 论 这 个"));
+        assert_eq!(words("Yes.").as_deref(), Some("yes"));
+    }
+
+    #[test]
+    fn what_has_no_words_has_no_opening() {
+        assert_eq!(words(""), None);
+        assert_eq!(words("--- ** !"), None);
+        let long = "a".repeat(2_000);
+        assert_eq!(words(&long).map(|words| words.len()), Some(WORD_MAX_BYTES));
+    }
+}
