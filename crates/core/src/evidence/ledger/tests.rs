@@ -734,7 +734,11 @@ fn a_session_is_abandoned_where_its_last_request_by_its_age_went_wrong() {
 fn lengths_are_measured_in_the_warm_up_where_the_past_has_none() {
     let release = release(5_000, vec![guardrail(Metric::LongAnswer, 0.01), guardrail(Metric::ShortAnswer, 0.01)]);
     let mut ledger = Ledger::new(&release);
-    assert_eq!(ledger.calibrate(Some(&history_with(UnixMs(0), None)), minutes(0)), None, "outside of a release nobody measures");
+    assert_eq!(
+        ledger.calibrate(Some(&history_with(UnixMs(0), None)), minutes(0)),
+        None,
+        "outside of a release nobody measures"
+    );
     let said = |arm, unit, at, chars| {
         let mut turn = turn_of(arm, unit, at, SpanMs::ZERO);
         turn.outcome.detected.chars = Some(chars);
