@@ -2,7 +2,7 @@
 //! knows begins its answers alike.
 //!
 //! Of each arm the most frequent openings are kept (Misra and Gries, 1982). One that several sessions share becomes a
-//! candidate, and is counted exactly in both arms from then on. A candidate that the canary has and the control hardly
+//! suspect, and is counted exactly in both arms from then on. A suspect that the canary has and the control hardly
 //! has is *new*: a session's number under `new_opening_rate` says whether any of its answers begins so. What is new is
 //! told by the sessions posted before, never by the session itself, so that under the null both arms are alike in it.
 //!
@@ -20,11 +20,11 @@ use std::sync::Arc;
 const OF_SESSION: usize = 8;
 /// Openings whose count is kept of one arm.
 const KEPT: usize = 128;
-/// So many sessions of an arm make an opening a candidate.
-const CANDIDATE_FROM: u32 = 5;
-/// So many candidates at once.
-const CANDIDATES: usize = 64;
-/// A candidate that is rare gives way to another after so many sessions.
+/// So many sessions of an arm make an opening a suspect.
+const SUSPECT_FROM: u32 = 5;
+/// So many suspects at once.
+const SUSPECTS: usize = 64;
+/// A suspect that is rare gives way to another after so many sessions.
 const TRIED: u64 = 500;
 /// Sessions of each arm before an opening is called new.
 const SESSIONS_MIN: u64 = 20;
@@ -35,7 +35,7 @@ const SHARE_MIN: f64 = 0.01;
 const TIMES: f64 = 4.0;
 /// So many are told.
 const TOLD: usize = 3;
-/// Words that are remembered until their opening is a candidate, in each of two ages.
+/// Words that are remembered until their opening is a suspect, in each of two ages.
 const WORDS: usize = 4_096;
 
 /// The openings of a release's answers.
@@ -46,12 +46,12 @@ pub struct Openings {
     sessions: ArmCounts,
     control: Frequent,
     canary: Frequent,
-    candidates: BTreeMap<u64, Candidate>,
+    suspects: BTreeMap<u64, Suspect>,
 }
 
 /// An opening that is counted exactly.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-struct Candidate {
+struct Suspect {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     words: Option<Arc<str>>,
     /// The sessions that had been counted when it became one.
@@ -92,9 +92,9 @@ impl Openings {
     }
 
     fn add(&mut self, arm: Arm, key: u64, words: &Words) {
-        if let Some(candidate) = self.candidates.get_mut(&key) {
-            count(&mut candidate.seen, arm);
-            candidate.words = candidate.words.take().or_else(|| words.get(key));
+        if let Some(suspect) = self.suspects.get_mut(&key) {
+            count(&mut suspect.seen, arm);
+            suspect.words = suspect.words.take().or_else(|| words.get(key));
             return;
         }
         let frequent = match arm {
@@ -102,33 +102,33 @@ impl Openings {
             Arm::Control => &mut self.control,
             Arm::Canary => &mut self.canary,
         };
-        if frequent.add(key) < CANDIDATE_FROM || !self.has_room() {
+        if frequent.add(key) < SUSPECT_FROM || !self.has_room() {
             return;
         }
         self.control.0.remove(&key);
         self.canary.0.remove(&key);
-        let candidate = Candidate { words: words.get(key), since: self.sessions, seen: ArmCounts::default() };
-        self.candidates.insert(key, candidate);
+        let suspect = Suspect { words: words.get(key), since: self.sessions, seen: ArmCounts::default() };
+        self.suspects.insert(key, suspect);
     }
 
-    /// Whether one more candidate may come; the rarest of those that were tried long enough gives way.
+    /// Whether one more suspect may come; the rarest of those that were tried long enough gives way.
     fn has_room(&mut self) -> bool {
-        if self.candidates.len() < CANDIDATES {
+        if self.suspects.len() < SUSPECTS {
             return true;
         }
-        let tried = self.candidates.iter().filter(|(_, candidate)| {
-            self.sessions.control + self.sessions.canary - candidate.since.control - candidate.since.canary >= TRIED
+        let tried = self.suspects.iter().filter(|(_, suspect)| {
+            self.sessions.control + self.sessions.canary - suspect.since.control - suspect.since.canary >= TRIED
         });
-        let rarest = tried.min_by_key(|(key, candidate)| (candidate.seen.control + candidate.seen.canary, **key));
+        let rarest = tried.min_by_key(|(key, suspect)| (suspect.seen.control + suspect.seen.canary, **key));
         let Some(key) = rarest.map(|(key, _)| *key) else { return false };
-        self.candidates.remove(&key);
+        self.suspects.remove(&key);
         true
     }
 
     /// The openings that are the canary's alone.
     pub(super) fn new_ones(&self) -> BTreeSet<u64> {
-        let new = self.candidates.iter().filter(|(_, candidate)| {
-            let of = self.of(candidate);
+        let new = self.suspects.iter().filter(|(_, suspect)| {
+            let of = self.of(suspect);
             stands_out(of.canary, of.control)
         });
         new.map(|(key, _)| *key).collect()
@@ -138,8 +138,8 @@ impl Openings {
     #[must_use]
     pub fn told(&self) -> Vec<String> {
         let mut told: Vec<(f64, String)> = Vec::new();
-        for candidate in self.candidates.values() {
-            let of = self.of(candidate);
+        for suspect in self.suspects.values() {
+            let of = self.of(suspect);
             let (who, whose, own, other) = if stands_out(of.canary, of.control) {
                 ("the canary", "the control", of.canary, of.control)
             } else if stands_out(of.control, of.canary) {
@@ -147,7 +147,7 @@ impl Openings {
             } else {
                 continue;
             };
-            let words = candidate.words.as_deref().unwrap_or("(its words were lost with a restart)");
+            let words = suspect.words.as_deref().unwrap_or("(its words were lost with a restart)");
             let say = format!(
                 "answers that begin \"{words}\" are in {} of {} sessions of {who} and in {} of {} of {whose}",
                 own.0, own.1, other.0, other.1
@@ -159,10 +159,10 @@ impl Openings {
     }
 
     /// Of both arms: sessions that have it, and all since it is counted.
-    fn of(&self, candidate: &Candidate) -> Both {
+    fn of(&self, suspect: &Suspect) -> Both {
         Both {
-            control: (candidate.seen.control, self.sessions.control - candidate.since.control),
-            canary: (candidate.seen.canary, self.sessions.canary - candidate.since.canary),
+            control: (suspect.seen.control, self.sessions.control - suspect.since.control),
+            canary: (suspect.seen.canary, self.sessions.canary - suspect.since.canary),
         }
     }
 }
@@ -284,7 +284,7 @@ mod tests {
             keys.iter().for_each(|key| heard.hear(&Opening { key: *key, words: "x".into() }));
             openings.fold(&[(Arm::Control, &keys), (Arm::Canary, &keys)], &heard);
         }
-        assert!(openings.candidates.len() <= CANDIDATES && openings.canary.0.len() <= KEPT);
+        assert!(openings.suspects.len() <= SUSPECTS && openings.canary.0.len() <= KEPT);
         assert!(heard.young.len() <= WORDS && heard.old.len() <= WORDS);
     }
 
