@@ -1,5 +1,5 @@
-//! A million live pins: the memory that they take, and the time of a decision among them (the session's keyed
-//! hash, its pin, the split, the pin kept or touched). Prints one line each; `make bench` runs it.
+//! A million live pins: the memory that they take, the time of a decision among them (the session's keyed hash, its
+//! pin, the split, the pin kept or touched), and how often it allocates. Prints one line each; `make bench` runs it.
 #![expect(clippy::print_stdout, reason = "what it measures is what it prints")]
 
 use coalmine_core::cohort::Cohort;
@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 const SESSIONS: u64 = 1_000_000;
+/// So many decisions are watched as they allocate.
+const COUNTED: u64 = 10_000;
 const NOW: UnixMs = UnixMs(1_750_000_000_000);
 
 /// Nothing is kept beyond the memory.
@@ -54,7 +56,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         "a decision: {first_ns} ns for a session that begins; {} ns [{} to {}] for one that goes on",
         rounds[2], rounds[0], rounds[4]
     );
+    let first = allocations(|| (SESSIONS..SESSIONS + COUNTED).for_each(|session| decide(&pins, &table, session)));
+    let further = allocations(|| (0..COUNTED).for_each(|session| decide(&pins, &table, session)));
+    println!("allocations a decision: {first:.3} for a session that begins, {further:.3} for one that goes on");
     Ok(())
+}
+
+/// How often one of [`COUNTED`] decisions allocates.
+fn allocations(run: impl FnOnce()) -> f64 {
+    allocation_counter::measure(run).count_total as f64 / COUNTED as f64
 }
 
 /// What the gateway does to name, assign and pin the session of a request.

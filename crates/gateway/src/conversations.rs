@@ -1,7 +1,7 @@
 //! Conversations followed by content: which unit an answer was given to. Bounded in number and time.
 //! Written behind through a [`FollowLog`], so that a restart finds a conversation under way again.
 
-use crate::behind::Behind;
+use crate::behind::{Behind, Room};
 use crate::ports::FollowLog;
 use crate::sync::lock;
 use coalmine_core::id::UnitKey;
@@ -89,11 +89,22 @@ impl Conversations {
         entry.unit.map_or(Found::Ambiguous, |unit| Found::Unit(unit, entry.version))
     }
 
-    /// An answer to `unit`, given by `version`, has ended.
+    /// An answer to `unit`, given by `version`, has ended. It is to be written before its last bytes leave.
     pub(crate) fn keep(&self, hash: ConversationHash, unit: UnitKey, version: VersionId, now: UnixMs) {
         self.put(hash, unit, version, now);
-        self.behind.leave(Followed { conversation: hash.0, unit, version, at: now });
-        self.write();
+        if self.behind.leave(Followed { conversation: hash.0, unit, version, at: now }) == Room::Full {
+            self.write();
+        }
+    }
+
+    /// How many records were left so far.
+    pub(crate) fn left(&self) -> u64 {
+        self.behind.left()
+    }
+
+    /// Whether so many of them are written.
+    pub(crate) fn is_written(&self, through: u64) -> bool {
+        self.behind.is_written(through)
     }
 
     /// Writes what waits.

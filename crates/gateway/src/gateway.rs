@@ -201,6 +201,31 @@ impl Gateway {
         self.metrics.active.get()
     }
 
+    /// What an answer rests on so far: the records left for the logs.
+    pub(crate) fn records(&self) -> Records {
+        Records { pins: self.pins.left(), conversations: self.conversations.left() }
+    }
+
+    /// Writes what is not written of these.
+    pub(crate) fn write(&self, records: Records) {
+        if !self.pins.is_written(records.pins) {
+            self.pins.write();
+        }
+        if !self.conversations.is_written(records.conversations) {
+            self.conversations.write();
+        }
+    }
+
+    /// Resolves when these are written. Others that are ready to go on leave theirs first, so that one call writes
+    /// them all.
+    pub(crate) async fn written(&self, records: Records) {
+        if self.pins.is_written(records.pins) && self.conversations.is_written(records.conversations) {
+            return;
+        }
+        tokio::task::yield_now().await;
+        self.write(records);
+    }
+
     /// How the requests of a route fared since this process began.
     #[must_use]
     pub fn traffic(&self, route: &RouteName) -> Traffic {
@@ -304,6 +329,13 @@ impl Gateway {
             self.pins.sweep(self.clock.now());
         }
     }
+}
+
+/// How far the logs of pins and conversations must be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Records {
+    pins: u64,
+    conversations: u64,
 }
 
 impl Running {

@@ -1,7 +1,7 @@
 //! Pins in memory, written behind through a [`PinLog`]: sharded maps with compact entries, so that
 //! a million live sessions stay well below 200 MiB and no request waits for the disk.
 
-use crate::behind::Behind;
+use crate::behind::{Behind, Room};
 use crate::ports::{Boxed, LivePins, PinCounts, PinError, PinLog, PinStore};
 use crate::sync::lock;
 use arc_swap::ArcSwap;
@@ -188,12 +188,13 @@ impl MemoryPins {
     }
 
     fn append(&self, unit: UnitKey, pin: &Pin) {
-        self.behind.leave(PinRecord { unit, pin: pin.clone() });
-        self.write();
+        if self.behind.leave(PinRecord { unit, pin: pin.clone() }) == Room::Full {
+            self.write_waiting();
+        }
     }
 
     /// Writes what waits.
-    fn write(&self) {
+    fn write_waiting(&self) {
         self.behind.write(|records| {
             let Err(error) = self.log.append(records) else { return };
             self.append_failures.fetch_add(records.len() as u64, Ordering::Relaxed);
@@ -299,9 +300,21 @@ impl PinStore for MemoryPins {
         live.into_iter().map(report).collect()
     }
 
+    fn left(&self) -> u64 {
+        self.behind.left()
+    }
+
+    fn is_written(&self, through: u64) -> bool {
+        self.behind.is_written(through)
+    }
+
+    fn write(&self) {
+        self.write_waiting();
+    }
+
     fn flush(&self) -> Boxed<'_, Result<(), PinError>> {
         Box::pin(async move {
-            self.write();
+            self.write_waiting();
             if self.unlogged.load(Ordering::Acquire) {
                 self.rewrite()?;
             }

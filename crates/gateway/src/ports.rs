@@ -80,6 +80,12 @@ pub trait PinStore: Send + Sync + fmt::Debug + 'static {
     fn replace(&self, unit: UnitKey, pin: Pin);
     /// Marks the time of last use.
     fn touch(&self, unit: UnitKey, now: UnixMs);
+    /// How many records of changed pins were left to be written behind so far.
+    fn left(&self) -> u64;
+    /// Whether so many of them are written.
+    fn is_written(&self, through: u64) -> bool;
+    /// Writes those that wait. No answer leaves before its own is written.
+    fn write(&self);
     /// How many live pins hold each (release, arm) still.
     fn live(&self, now: UnixMs) -> Vec<LivePins>;
     /// Resolves once every pin created so far is on stable storage. A raised weight waits for it.

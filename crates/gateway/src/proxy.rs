@@ -88,12 +88,13 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
     }
     let outbound = Outbound::new(admitted.parts.method, headers, Some(dialect));
     match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path: &admitted.path }).await {
-        Ok(answer) => Ok(relay(answer, exchange)),
+        Ok(answer) => Ok(relay(answer, exchange).await),
         Err(refusal) => {
             let mut response = refusal.into_response(dialect);
             exchange.note_client_status(response.status().as_u16());
             tell(response.headers_mut(), &exchange);
             exchange.end_unanswered();
+            gateway.written(gateway.records()).await;
             Ok(response)
         }
     }

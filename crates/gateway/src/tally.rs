@@ -296,7 +296,7 @@ impl Tally {
     pub(crate) fn take(&self, now: UnixMs) -> Taken {
         let mut taken = Taken {
             complete_to: now,
-            turns: Vec::new(),
+            turns: Vec::with_capacity(self.waiting()),
             feedback: std::mem::take(&mut *lock(&self.feedback)),
             dropped: Vec::new(),
         };

@@ -7,27 +7,34 @@
 //! client libraries add or leave out (`refusal: null`, `annotations`), nor whether a text is a string or
 //! an array of text parts.
 //!
-//! The hash is BLAKE3 in its keyed mode over frames: the bytes that frame are none that UTF-8 text can
-//! hold, so two different conversations never have the same encoding.
+//! The hash is SipHash-2-4 with 128 bits (Aumasson and Bernstein, INDOCRYPT 2012) over frames: the bytes that frame
+//! are none that UTF-8 text can hold, so two different conversations never have the same encoding. It runs over every
+//! byte of every request and answer, and its whole state is copied at each turn: 72 bytes here (ADR 22).
 
 use crate::dialect::Dialect;
 use crate::json::{self, Kind, Scanner, Span, Text, Unescape};
 use crate::openai::ChatRequest;
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use std::fmt;
+use std::hash::Hasher as _;
 
 /// The hash of a conversation up to one of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConversationHash(pub u128);
 
+/// A keyed hash under way.
+#[derive(Clone, Copy)]
+struct Keyed(SipHasher24);
+
 /// Hashes conversations of one scope: those of one API key on one route, say.
 #[derive(Clone)]
 pub struct Chain {
-    hasher: blake3::Hasher,
+    hasher: Keyed,
 }
 
 /// Hashes the ids of responses of one scope.
 #[derive(Clone, Copy)]
-pub struct ResponseKey([u8; 32]);
+pub struct ResponseKey([u8; 16]);
 
 /// A request's conversation.
 #[derive(Clone)]
@@ -35,7 +42,7 @@ pub struct Trail {
     /// Up to and with the last turn of the assistant: what the answer to the request before this one
     /// was stored under. `None` where there is no such turn.
     pub continued: Option<ConversationHash>,
-    hasher: Box<blake3::Hasher>,
+    hasher: Keyed,
     turn: Turn,
 }
 
@@ -51,7 +58,7 @@ enum Turn {
 /// A request's conversation, an answer to it being under way.
 #[derive(Clone)]
 pub struct Answering {
-    hasher: Box<blake3::Hasher>,
+    hasher: Keyed,
 }
 
 /// Bytes that stand in no UTF-8 text.
@@ -81,7 +88,7 @@ impl Chain {
     /// Hashes under `key`; conversations of different `scope`s never meet.
     #[must_use]
     pub fn new(key: &[u8; 32], scope: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new_keyed(key);
+        let mut hasher = Keyed::new(key.first_chunk().unwrap_or(&[0; 16]));
         hasher.update(&(scope.len() as u64).to_le_bytes());
         hasher.update(scope);
         hasher.update(&[frame::SCOPE]);
@@ -91,8 +98,8 @@ impl Chain {
     /// Reads the conversation that a request carries, as the client sent it: before any patch.
     #[must_use]
     pub fn follow(&self, request: &ChatRequest<'_>) -> Trail {
-        let mut hasher = Box::new(self.hasher.clone());
-        // A copy is cheaper than a hash, and only the last one is asked for.
+        let mut hasher = self.hasher;
+        // only the last one is asked for
         let mut last_turn = None;
         // One long update is cheaper than many short ones.
         let mut encoded = Vec::with_capacity(1024);
@@ -107,17 +114,17 @@ impl Chain {
             parts.encode(message.json, &mut encoded);
             hasher.update(&encoded);
             if parts.role.is_some_and(|role| role.is("assistant")) {
-                last_turn = Some(hasher.clone());
+                last_turn = Some(hasher);
             }
         }
-        Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher, turn: Turn::New }
+        Trail { continued: last_turn.map(|hasher| hasher.hash()), hasher, turn: Turn::New }
     }
 }
 
 /// The conversation of a response's input: the instructions, then item by item. Items of the model that
 /// follow one another are one turn: what it said, then what it called. What it thought, and what the
 /// provider's own tools did, is left out, as it is of the answer.
-fn items(request: &ChatRequest<'_>, mut hasher: Box<blake3::Hasher>, mut encoded: Vec<u8>) -> Trail {
+fn items(request: &ChatRequest<'_>, mut hasher: Keyed, mut encoded: Vec<u8>) -> Trail {
     let mut last_turn = None;
     let mut said = Said::default();
     if let Some(instructions) = request.value("instructions").filter(|text| *text != b"null") {
@@ -138,7 +145,7 @@ fn items(request: &ChatRequest<'_>, mut hasher: Box<blake3::Hasher>, mut encoded
         if said.ends(&mut encoded) {
             hasher.update(&encoded);
             encoded.clear();
-            last_turn = Some(hasher.clone());
+            last_turn = Some(hasher);
         }
         if &*member_text(item, "type") == "item_reference" {
             return self::part(item, &mut encoded);
@@ -155,10 +162,10 @@ fn items(request: &ChatRequest<'_>, mut hasher: Box<blake3::Hasher>, mut encoded
     if said.ends(&mut encoded) {
         hasher.update(&encoded);
         encoded.clear();
-        last_turn = Some(hasher.clone());
+        last_turn = Some(hasher);
     }
     hasher.update(&encoded);
-    Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher, turn: Turn::New }
+    Trail { continued: last_turn.map(|hasher| hasher.hash()), hasher, turn: Turn::New }
 }
 
 /// A turn of the model, put together from its items.
@@ -201,7 +208,7 @@ impl Said {
 
 /// The conversation of messages: the system prompt, then turn by turn. A last turn of the assistant is
 /// left open: the answer goes on where it stops, and the client will send both back as one.
-fn messages(request: &ChatRequest<'_>, mut hasher: Box<blake3::Hasher>, mut encoded: Vec<u8>) -> Trail {
+fn messages(request: &ChatRequest<'_>, mut hasher: Keyed, mut encoded: Vec<u8>) -> Trail {
     let mut last_turn = None;
     let mut turn = Turn::New;
     if let Some(system) = request.value("system").filter(|system| *system != b"null") {
@@ -221,11 +228,11 @@ fn messages(request: &ChatRequest<'_>, mut hasher: Box<blake3::Hasher>, mut enco
         hasher.update(&encoded);
         encoded.clear();
         if assistant && turn == Turn::New {
-            last_turn = Some(hasher.clone());
+            last_turn = Some(hasher);
         }
     }
     hasher.update(&encoded);
-    Trail { continued: last_turn.map(|hasher| ConversationHash::of(&hasher)), hasher, turn }
+    Trail { continued: last_turn.map(|hasher| hasher.hash()), hasher, turn }
 }
 
 /// One turn of messages, not closed: its text, then what else it holds. What the assistant thought is
@@ -263,7 +270,7 @@ impl Trail {
     /// The whole request: equal for two requests that say the same.
     #[must_use]
     pub fn asked(&self) -> ConversationHash {
-        ConversationHash::of(&self.hasher)
+        self.hasher.hash()
     }
 
     /// Begins an answer, for the observer that will read it.
@@ -282,9 +289,9 @@ impl Chain {
     /// The key of this scope's responses.
     #[must_use]
     pub fn responses(&self) -> ResponseKey {
-        let mut hasher = self.hasher.clone();
+        let mut hasher = self.hasher;
         hasher.update(&[frame::FIELD]);
-        ResponseKey(*hasher.finalize().as_bytes())
+        ResponseKey(hasher.hash().0.to_le_bytes())
     }
 }
 
@@ -292,9 +299,9 @@ impl ResponseKey {
     /// What a response is found by whose id a later request names.
     #[must_use]
     pub fn of(&self, id: &str) -> ConversationHash {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&blake3::keyed_hash(&self.0, id.as_bytes()).as_bytes()[..16]);
-        ConversationHash(u128::from_le_bytes(bytes))
+        let mut hasher = Keyed::new(&self.0);
+        hasher.update(id.as_bytes());
+        hasher.hash()
     }
 }
 
@@ -318,15 +325,22 @@ impl Answering {
         }
         close(None, &mut encoded);
         self.hasher.update(&encoded);
-        ConversationHash::of(&self.hasher)
+        self.hasher.hash()
     }
 }
 
-impl ConversationHash {
-    fn of(hasher: &blake3::Hasher) -> Self {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Self(u128::from_le_bytes(bytes))
+impl Keyed {
+    fn new(key: &[u8; 16]) -> Self {
+        Self(SipHasher24::new_with_key(key))
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// Of what came so far; more may follow.
+    fn hash(&self) -> ConversationHash {
+        ConversationHash(self.0.finish128().as_u128())
     }
 }
 

@@ -1,22 +1,28 @@
 //! Headers that belong to one hop (RFC 9110, section 7.6.1) and end there. Names are compared without
 //! regard to case.
 
+use std::borrow::Cow;
+
 /// Whether a header of this name is for the next hop only, whatever `Connection` says.
 #[must_use]
 pub fn is_hop_by_hop(name: &str) -> bool {
-    const NAMES: [&str; 10] = [
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-authentication-info",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    matches!(
+        &*in_lower_case(name),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+fn in_lower_case(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
 }
 
 /// The names that a `Connection` header lists: they too are for the next hop only.
@@ -28,29 +34,29 @@ pub fn connection_names(value: &str) -> impl Iterator<Item = &str> {
 /// client's credential for the gateway, tells where the client is, or speaks of an encoding or a length that the gateway changes.
 #[must_use]
 pub fn ends_at_gateway(name: &str) -> bool {
-    const NAMES: [&str; 18] = [
-        "host",
-        "authorization",
-        "api-key",
-        "x-api-key",
-        "cookie",
-        "content-length",
-        "accept-encoding",
-        "expect",
-        "forwarded",
-        "x-real-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "x-original-forwarded-for",
-        "x-envoy-external-address",
-        "true-client-ip",
-        "cf-connecting-ip",
-        "fastly-client-ip",
-        "via",
-    ];
-    const FORWARDED: &str = "x-forwarded-";
-    let forwarded = name.get(..FORWARDED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(FORWARDED));
-    forwarded || is_hop_by_hop(name) || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    let name = in_lower_case(name);
+    let ends = matches!(
+        &*name,
+        "host"
+            | "authorization"
+            | "api-key"
+            | "x-api-key"
+            | "cookie"
+            | "content-length"
+            | "accept-encoding"
+            | "expect"
+            | "forwarded"
+            | "x-real-ip"
+            | "x-client-ip"
+            | "x-cluster-client-ip"
+            | "x-original-forwarded-for"
+            | "x-envoy-external-address"
+            | "true-client-ip"
+            | "cf-connecting-ip"
+            | "fastly-client-ip"
+            | "via"
+    );
+    ends || name.starts_with("x-forwarded-") || is_hop_by_hop(&name)
 }
 
 #[cfg(test)]

@@ -259,6 +259,7 @@ impl Exchange {
                     let hash = keys.of(id);
                     self.responses = None;
                     self.remember(Some(hash), self.answering, self.gateway.clock.now());
+                    self.gateway.conversations.write();
                 }
                 progress
             }

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, SizeHint};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -188,6 +189,8 @@ pub struct Relay {
     tail: Tail,
     /// To be told to the client after what is ready: the answer broke.
     broke: Option<BoxError>,
+    /// What came before the break had its turn to leave.
+    paused: bool,
 }
 
 /// The last bytes of what went to the client, to tell whether an event is under way.
@@ -208,7 +211,7 @@ impl Tail {
 }
 
 /// The answer to the client, its body observed.
-pub(crate) fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBody> {
+pub(crate) async fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBody> {
     let Answer { parts, held, body, passage, pace } = answer;
     let mut response = Response::new(AnswerBody::Whole(None));
     *response.status_mut() = parts.status;
@@ -230,13 +233,19 @@ pub(crate) fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBo
         }
         pipe
     });
-    let mut relay = Relay { ready: VecDeque::new(), pipe, passage, exchange, tail: Tail::default(), broke: None };
+    let (ready, tail) = (VecDeque::new(), Tail::default());
+    let mut relay = Relay { ready, pipe, passage, exchange, tail, broke: None, paused: false };
     for piece in held {
         relay.pass(piece);
     }
     if relay.pipe.as_ref().is_none_or(Pipe::is_over) {
         relay.end(BodyEnd::Whole);
+    } else if !events {
+        // A short body has come with its head: its end is then written down together with others'.
+        poll_fn(|cx| Poll::Ready(relay.poll_more(cx).is_ready())).await;
     }
+    let gateway = relay.exchange.gateway.clone();
+    gateway.written(gateway.records()).await;
     *response.body_mut() = AnswerBody::Relay(Box::new(relay));
     response
 }
@@ -248,38 +257,56 @@ impl Relay {
                 self.tail.follow(&piece);
                 return Poll::Ready(Some(Ok(piece)));
             }
+            if self.broke.is_some() && !std::mem::replace(&mut self.paused, true) {
+                // An error that comes with the bytes before it would take them along: they leave first.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if let Some(error) = self.broke.take() {
                 return Poll::Ready(Some(Err(error)));
             }
-            let Some(pipe) = &mut self.pipe else { return Poll::Ready(None) };
-            match ready!(pipe.poll_came(cx)) {
-                // Inside an event nothing can be said.
-                Some(Ok(Came::Silence)) if self.tail.ends_an_event() => {
-                    return Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE))));
-                }
-                Some(Ok(Came::Silence)) => {}
-                Some(Ok(Came::Piece(piece))) => {
-                    let over = pipe.is_over();
-                    self.exchange.see(&piece);
-                    if self.exchange.content_begun() {
-                        pipe.clock.content_by = None;
-                    }
-                    self.pass(piece);
-                    if over {
-                        self.end(BodyEnd::Whole);
-                    }
-                }
-                Some(Err(error)) => {
-                    if error.is::<Stalled>() && pipe.clock.content_by.is_some() && self.exchange.is_undecided() {
-                        self.exchange.fail(Cause::Deadline);
-                    }
-                    // a translated answer says so in its own words
-                    self.broke = Some(error).filter(|_| !matches!(self.passage, Passage::Translated(_)));
-                    self.end(BodyEnd::Broken);
-                }
-                None => self.end(BodyEnd::Whole),
+            if self.pipe.is_none() {
+                return Poll::Ready(None);
+            }
+            ready!(self.poll_more(cx));
+            if self.pipe.is_none() {
+                // what has landed is written before its last bytes leave
+                self.exchange.gateway.write(self.exchange.gateway.records());
             }
         }
+    }
+
+    /// Waits for what comes next, and makes it ready to go on.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(pipe) = &mut self.pipe else { return Poll::Ready(()) };
+        match ready!(pipe.poll_came(cx)) {
+            // Inside an event nothing can be said.
+            Some(Ok(Came::Silence)) if self.tail.ends_an_event() => {
+                self.ready.push_back(Bytes::from_static(KEEP_ALIVE));
+            }
+            Some(Ok(Came::Silence)) => {}
+            Some(Ok(Came::Piece(piece))) => {
+                let over = pipe.is_over();
+                self.exchange.see(&piece);
+                if self.exchange.content_begun() {
+                    pipe.clock.content_by = None;
+                }
+                self.pass(piece);
+                if over {
+                    self.end(BodyEnd::Whole);
+                }
+            }
+            Some(Err(error)) => {
+                if error.is::<Stalled>() && pipe.clock.content_by.is_some() && self.exchange.is_undecided() {
+                    self.exchange.fail(Cause::Deadline);
+                }
+                // a translated answer says so in its own words
+                self.broke = Some(error).filter(|_| !matches!(self.passage, Passage::Translated(_)));
+                self.end(BodyEnd::Broken);
+            }
+            None => self.end(BodyEnd::Whole),
+        }
+        Poll::Ready(())
     }
 
     /// To the client, less what it did not ask for.

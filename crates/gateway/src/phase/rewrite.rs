@@ -196,23 +196,17 @@ pub(crate) fn answer_headers(theirs: HeaderMap) -> HeaderMap {
 }
 
 /// The headers without those that `ends` here and those that `connection` lists.
-fn filtered(theirs: HeaderMap, ends: impl Fn(&str) -> bool) -> HeaderMap {
+fn filtered(mut theirs: HeaderMap, ends: impl Fn(&str) -> bool) -> HeaderMap {
     let mut listed: Vec<String> = Vec::new();
     for value in theirs.get_all(header::CONNECTION) {
         listed.extend(connection_names(value.to_str().unwrap_or("")).map(str::to_ascii_lowercase));
     }
-    let mut kept = HeaderMap::with_capacity(theirs.len() + 6);
-    let mut current: Option<HeaderName> = None;
-    for (name, value) in theirs {
-        if let Some(name) = name {
-            let stays = !ends(name.as_str()) && !listed.iter().any(|listed| listed == name.as_str());
-            current = stays.then_some(name);
-        }
-        if let Some(name) = &current {
-            kept.append(name.clone(), value);
-        }
+    let ended = |name: &&HeaderName| ends(name.as_str()) || listed.iter().any(|listed| listed == name.as_str());
+    let ended: Vec<HeaderName> = theirs.keys().filter(ended).cloned().collect();
+    for name in ended {
+        theirs.remove(name);
     }
-    kept
+    theirs
 }
 
 #[cfg(test)]
