@@ -7,6 +7,7 @@ mod handover;
 mod post;
 mod prober;
 mod provider_key;
+mod readier;
 mod site;
 
 use crate::cli::Exit;
@@ -32,6 +33,7 @@ use coalmine_store::pins::EmbeddedPins;
 use coalmine_store::sqlite::SqliteStore;
 use handover::{Heir, Inherited, Offer};
 use prober::GatewayProber;
+use readier::GatewayReadier;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -154,6 +156,7 @@ impl Server {
             pins: Arc::new(Census(pins)),
             post: Arc::new(post::HttpPost::new()),
             prober: Arc::new(GatewayProber::new(Arc::clone(&gateway))),
+            readier: Arc::new(GatewayReadier(Arc::clone(&gateway))),
         };
         let control = Control::open(store, clock, settings(&process), ports).await.context("opening the store")?;
         seed(&process, &control).await?;

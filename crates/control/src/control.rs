@@ -224,6 +224,7 @@ impl Control {
         expected: Option<Generation>,
     ) -> Result<Outcome, ControlError> {
         self.permit(id, &command)?;
+        let command = self.prepared(id, command);
         let rollback = matches!(command, Command::Rollback { .. });
         let event = Event::Operator { actor: actor.clone(), command };
         if rollback {

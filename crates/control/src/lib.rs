@@ -38,6 +38,7 @@ pub mod notify;
 mod observe;
 pub mod ports;
 mod publish;
+mod ready;
 mod reconcile;
 pub mod replay;
 mod retention;

@@ -2,6 +2,7 @@
 //! randomness by itself.
 
 use async_trait::async_trait;
+use coalmine_core::analysis::Readiness;
 use coalmine_core::id::{Actor, KeyName, ReleaseId};
 use coalmine_core::key::Revocation;
 use coalmine_core::release::event::Event;
@@ -26,6 +27,8 @@ pub struct Ports {
     pub post: Arc<dyn Post>,
     /// Puts the sentinels' questions to versions.
     pub prober: Arc<dyn Prober>,
+    /// Makes upstreams ready.
+    pub readier: Arc<dyn Readier>,
 }
 
 /// Random bytes.
@@ -231,6 +234,52 @@ impl Prober for NoProber {
     }
 }
 
+/// Makes the canary's upstreams ready before more is given to them, and says how far that is. Nothing of it is
+/// evidence. No call waits.
+pub trait Readier: Send + Sync + fmt::Debug + 'static {
+    /// Whether a version's upstreams have anything to be made ready before it is shown to anybody.
+    fn prepares(&self, version: &Version) -> bool;
+    /// What they say to being given more. The first call for a raise begins to make them ready.
+    fn readiness(&self, raise: &Raise) -> Readiness;
+}
+
+/// More for the canary: all else that it needs is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raise {
+    /// Of which release.
+    pub release: ReleaseId,
+    /// Its canary.
+    pub version: Arc<Version>,
+    /// What is raised.
+    pub to: RaisedTo,
+    /// So many times what its upstreams bear now they will bear then; `None` where nothing says so: nobody is
+    /// exposed yet, or to other customers.
+    pub growth: Option<f64>,
+}
+
+/// What the canary is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RaisedTo {
+    /// A stage begins: by its index.
+    Stage(usize),
+    /// More of a stage that is served: the next rung of a ramp, or everybody.
+    More,
+}
+
+/// There is nothing to be made ready.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AlwaysReady;
+
+impl Readier for AlwaysReady {
+    fn prepares(&self, _version: &Version) -> bool {
+        false
+    }
+
+    fn readiness(&self, _raise: &Raise) -> Readiness {
+        Readiness::default()
+    }
+}
+
 impl Ports {
     /// Without gateways, files and webhooks: what the simulator and most tests need.
     #[must_use]
@@ -241,6 +290,7 @@ impl Ports {
             pins: Arc::new(NoCensus),
             post: Arc::new(NoPost),
             prober: Arc::new(NoProber),
+            readier: Arc::new(AlwaysReady),
         }
     }
 }

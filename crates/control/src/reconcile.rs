@@ -10,7 +10,6 @@ use coalmine_core::analysis::{Analysis, Reporting};
 use coalmine_core::evidence::RouteHistory;
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
 use coalmine_core::key::{Day, Payer};
-use coalmine_core::release::decide::decide;
 use coalmine_core::release::event::Event;
 use coalmine_core::release::report::{Decision, Report};
 use coalmine_core::release::state::{Release, State};
@@ -229,9 +228,7 @@ impl Control {
         let reporting = Reporting { complete_to: desk.complete_to, stale_after };
         let looked = catch_unwind(AssertUnwindSafe(|| {
             let analysis = watched.look(release, &reporting, now);
-            let event = Event::Look { analysis: Box::new(analysis.clone()) };
-            let step = decide(release, &event, now);
-            (analysis, event, step)
+            self.decide_ready(release, analysis, now)
         }));
         let (analysis, event, step) = match looked {
             Ok((analysis, event, Ok(step))) => (analysis, event, step),

@@ -68,6 +68,28 @@ pub struct Analysis {
     /// Per judge, in the order of the policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judges: Vec<JudgeFinding>,
+    /// What the canary's upstreams say to being given more; asked only when all else is there.
+    #[serde(default, skip_serializing_if = "Readiness::is_silent")]
+    pub readiness: Readiness,
+}
+
+/// Whether the upstreams of the canary can be given more: warm, and with room. It is no evidence.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Why they cannot yet, in words with numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<String>,
+    /// What is odd, and holds nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Readiness {
+    /// Whether there is nothing to say: they are ready, or nothing of them was asked.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.holds.is_empty() && self.notes.is_empty()
+    }
 }
 
 /// One guardrail's finding: number, bound, n and reason.

@@ -177,6 +177,8 @@ pub struct Provider {
     pub choice: ChoicePolicy,
     /// Whether its addresses are looked at by themselves.
     pub health: Option<HealthCheck>,
+    /// Whether its model is warmed before a stage begins.
+    pub warm_up: Option<WarmUp>,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// When a failed attempt is repeated.
@@ -198,6 +200,7 @@ impl Provider {
             upstreams: vec![Upstream::at(url)],
             choice: ChoicePolicy::default(),
             health: None,
+            warm_up: None,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             stream_usage: StreamUsage::Ask,
@@ -287,6 +290,28 @@ pub struct Warm {
     pub connections: usize,
     /// How often each is used, so that nobody on the way closes it.
     pub every: Duration,
+}
+
+/// How a model is warmed before a stage of a release begins, of the wall's time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUp {
+    /// What it is asked.
+    pub prompt: String,
+    /// The most answers of one address that are waited for.
+    pub tries: u32,
+    /// How long all of it may take.
+    pub within: Duration,
+    /// What becomes of a stage whose upstreams did not get warm.
+    pub then: Unwarmed,
+}
+
+/// What becomes of a stage whose upstreams did not get warm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwarmed {
+    /// It begins, and that is noted.
+    Go,
+    /// It waits, and they are warmed again.
+    Hold,
 }
 
 /// Which of several addresses is asked. Spans are those of the gateway's clock.

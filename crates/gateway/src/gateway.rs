@@ -13,6 +13,7 @@ use crate::table::{Offered, Tables};
 use crate::tally::Tally;
 use crate::telemetry::{Telemetry, Tellers};
 use crate::upstream::pool::{self, Pool, ProviderError};
+use crate::upstream::warming::WarmUps;
 use crate::upstream::{series, watch};
 use crate::{proxy, sink};
 use coalmine_core::id::{Generation, ProviderName, ReleaseId, RouteName};
@@ -24,9 +25,10 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch as told};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -53,6 +55,9 @@ pub struct Gateway {
     pub(crate) pools: HashMap<ProviderName, Arc<Pool>>,
     pub(crate) judged: Way,
     pub(crate) drained: Notify,
+    pub(crate) warm_ups: WarmUps,
+    /// Where requests run, and what goes on beside them.
+    pub(crate) runtime: OnceLock<Handle>,
     draining: AtomicBool,
     /// In milliseconds.
     linger: AtomicU64,
@@ -109,6 +114,8 @@ impl Gateway {
             pools,
             metrics,
             drained: Notify::new(),
+            warm_ups: WarmUps::default(),
+            runtime: OnceLock::new(),
             draining: AtomicBool::new(false),
             linger: AtomicU64::new(0),
             config,
@@ -129,6 +136,8 @@ impl Gateway {
 
     /// Starts what runs beside requests: following the table, reporting, sweeping.
     pub fn start(self: &Arc<Self>, source: Arc<dyn TableSource>, sink: Arc<dyn TallySink>) -> Running {
+        // a second start goes on where the first one did
+        let _ = self.runtime.set(Handle::current());
         let (stop, stopped) = told::channel(false);
         let follow_keys = tokio::spawn(Arc::clone(self).follow_keys(source.clone()));
         let follow = tokio::spawn(Arc::clone(self).follow(source));

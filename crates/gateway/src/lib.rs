@@ -11,6 +11,7 @@
 //! | `admission` | who may ask, and how much: keys in service, rates, budgets |
 //! | `table`, [`pins`], `conversations` | who gets what: the table in service, pins, sessions found by content |
 //! | [`Gateway::probe`] | one question to one version, outside of all traffic |
+//! | [`Gateway::readiness`] | whether a canary's upstreams can be given more |
 //! | `upstream/` | pools, retries, breakers, the rescue budget |
 //! | `tally`, `sink` | requests in flight, judged turns, the deltas that carry them away |
 //! | [`client_address`] | who a client is by its address, behind proxies too |
@@ -36,6 +37,7 @@ pub mod pins;
 pub mod ports;
 mod probe;
 mod proxy;
+mod ready;
 mod request_id;
 mod sink;
 mod sync;
@@ -49,4 +51,5 @@ pub use answer::{AnswerBody, BoxError};
 pub use gateway::{Gateway, Running};
 pub use metrics::{Exposition, Traffic};
 pub use probe::{ProbeError, Probed};
+pub use ready::Raised;
 pub use upstream::pool::ProviderError;

@@ -9,4 +9,5 @@ pub(crate) mod pool;
 pub(crate) mod rescue;
 pub(crate) mod retry;
 pub(crate) mod series;
+pub(crate) mod warming;
 pub(crate) mod watch;

@@ -375,6 +375,7 @@ fn waiting_sentence(waiting: &Waiting) -> String {
         Waiting::Posting { until } => format!("sessions still young: first numbers at {}", crate::when::utc(until.0)),
         Waiting::Sentinel { name, why } => format!("sentinel {name}: {why}"),
         Waiting::Ramp { why } => format!("the ramp's next weight: {why}"),
+        Waiting::Upstreams { why } => format!("the canary's upstreams: {why}"),
         Waiting::Gateways => "gateways to serve the last table".to_owned(),
     }
 }

@@ -9,7 +9,9 @@ use coalmine_core::id::RouteName;
 use coalmine_core::key::{Quota, Usd};
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
-use coalmine_gateway::config::{BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread};
+use coalmine_gateway::config::{
+    BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread, Unwarmed, WarmUp,
+};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -245,6 +247,14 @@ fn choice(out: &mut Lines, provider: &Provider) {
     if let Some(HealthCheck { path, every, within, unhealthy_after, healthy_after }) = &provider.health {
         let (path, every, within) = (quoted(path), wall(*every), wall(*within));
         out.line(2, format!("health: {{ path: {path}, every: {every}, within: {within}, unhealthy_after: {unhealthy_after}, healthy_after: {healthy_after} }}"));
+    }
+    if let Some(WarmUp { prompt, tries, within, then }) = &provider.warm_up {
+        let then = match then {
+            Unwarmed::Go => "go",
+            Unwarmed::Hold => "hold",
+        };
+        let (prompt, within) = (quoted(prompt), wall(*within));
+        out.line(2, format!("warm_up: {{ prompt: {prompt}, tries: {tries}, within: {within}, then: {then} }}"));
     }
 }
 

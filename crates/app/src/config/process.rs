@@ -17,7 +17,7 @@ use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::Version;
 use coalmine_gateway::client_address::TrustedProxies;
-use coalmine_gateway::config::{ChoicePolicy, HealthCheck, Warm};
+use coalmine_gateway::config::{ChoicePolicy, HealthCheck, Warm, WarmUp};
 use coalmine_wire::dialect::Family;
 use coalmine_wire::params::{self, OwnHost};
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +110,8 @@ pub struct Provider {
     pub choice: ChoicePolicy,
     /// Whether they are looked at by themselves.
     pub health: Option<HealthCheck>,
+    /// Whether its model is warmed before a stage begins.
+    pub warm_up: Option<WarmUp>,
     /// Its own times.
     pub timeouts: ProviderTimeouts,
     /// Tries beyond the first.
@@ -473,6 +475,7 @@ impl Reader<'_> {
             upstreams: upstreams?,
             choice: upstream::choice(fields),
             health: upstream::health(fields),
+            warm_up: upstream::warm_up(fields, send_client_key),
             timeouts: provider_timeouts(fields),
             retries: u16::try_from(fields.integer("retries")?).unwrap_or(u16::MAX),
         })

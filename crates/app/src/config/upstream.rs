@@ -7,7 +7,7 @@ use crate::config::secret::Secret;
 use coalmine_core::time::SpanMs;
 use coalmine_gateway::client_address::{AddressHeader, TrustedProxies};
 use coalmine_gateway::config::{
-    BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread, UPSTREAMS_MAX, Warm,
+    BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread, UPSTREAMS_MAX, Unwarmed, Warm, WarmUp,
 };
 use std::time::Duration;
 
@@ -100,6 +100,36 @@ pub(crate) fn warm(upstream: &Fields<'_>) -> Option<Warm> {
     }
     Some(Warm { connections, every: wall(every) })
 }
+
+/// How the model is warmed before a stage begins.
+pub(crate) fn warm_up(provider: &Fields<'_>, send_client_key: bool) -> Option<WarmUp> {
+    let section = provider.node("warm_up").and_then(|_| provider.section("warm_up"))?;
+    if send_client_key {
+        let complaint = Complaint::new(
+            "clients hold the provider's keys, and a prompt of our own would have none",
+            "remove `warm_up`, or give the provider an `api_key`",
+        );
+        provider.fault("warm_up", complaint, None);
+    }
+    let tries = count(&section, "tries")?;
+    if tries < TRIES_LEAST {
+        let complaint = Complaint::new("so few answers cannot agree", format!("write at least {TRIES_LEAST}"));
+        section.fault("tries", complaint, None);
+    }
+    Some(WarmUp {
+        prompt: section.text("prompt")?.value.to_owned(),
+        tries,
+        within: wall(some_time(&section, "within")?),
+        then: match section.text("then")?.value {
+            "hold" => Unwarmed::Hold,
+            // Anything else was told already.
+            _ => Unwarmed::Go,
+        },
+    })
+}
+
+/// As many answers must agree.
+const TRIES_LEAST: u32 = 3;
 
 /// The most connections that are kept open to one address.
 const WARM_MAX: usize = 256;

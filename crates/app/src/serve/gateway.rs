@@ -93,6 +93,7 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
         upstreams: written.upstreams.iter().map(upstream).collect(),
         choice: written.choice,
         health: written.health.clone(),
+        warm_up: written.warm_up.clone(),
         timeouts: Timeouts {
             connect: wall(written.timeouts.connect.unwrap_or(limits.connect_timeout)),
             first_byte: wall(written.timeouts.first_byte.unwrap_or(limits.first_byte_timeout)),

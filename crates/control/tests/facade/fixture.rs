@@ -1,5 +1,6 @@
 //! One route, one release, and what they need of the world.
 
+use crate::ready::Told;
 use crate::sentinels::Scripted;
 use async_trait::async_trait;
 use coalmine_control::Control;
@@ -33,6 +34,7 @@ pub(crate) struct Fixture {
     pub(crate) brake: Arc<FileBrake>,
     pub(crate) post: Arc<Postbox>,
     pub(crate) prober: Arc<Scripted>,
+    pub(crate) readier: Arc<Told>,
     pub(crate) control: Arc<Control>,
 }
 
@@ -44,14 +46,16 @@ impl Fixture {
         let brake = Arc::new(FileBrake::default());
         let post = Arc::new(Postbox::default());
         let prober = Arc::new(Scripted::default());
-        let control = open(Arc::new(store.clone()), &clock, &brake, &post, &prober).await;
+        let readier = Arc::new(Told::default());
+        let control = open_with(Arc::new(store.clone()), &clock, &brake, &post, &prober, &readier).await;
         control.seed_route(&route(), &version("stable-model")).await.unwrap();
-        Self { store, clock, brake, post, prober, control }
+        Self { store, clock, brake, post, prober, readier, control }
     }
 
     /// The same process, started again after a kill -9.
     pub(crate) async fn restart(self) -> Self {
-        let control = open(Arc::new(self.store.clone()), &self.clock, &self.brake, &self.post, &self.prober).await;
+        let Self { store, clock, brake, post, prober, readier, .. } = &self;
+        let control = open_with(Arc::new(store.clone()), clock, brake, post, prober, readier).await;
         Self { control, ..self }
     }
 
@@ -106,12 +110,24 @@ pub(crate) async fn open(
     post: &Arc<Postbox>,
     prober: &Arc<Scripted>,
 ) -> Arc<Control> {
+    open_with(store, clock, brake, post, prober, &Arc::default()).await
+}
+
+async fn open_with(
+    store: Arc<dyn Store>,
+    clock: &Arc<ManualClock>,
+    brake: &Arc<FileBrake>,
+    post: &Arc<Postbox>,
+    prober: &Arc<Scripted>,
+    readier: &Arc<Told>,
+) -> Arc<Control> {
     let ports = Ports {
         random: Arc::new(Counting::default()),
         brake: Arc::<FileBrake>::clone(brake),
         pins: Arc::new(NoCensus),
         post: Arc::<Postbox>::clone(post),
         prober: Arc::<Scripted>::clone(prober),
+        readier: Arc::<Told>::clone(readier),
     };
     let webhook = Webhook {
         url: Secret::new("https://hooks.example/T0/secret"),

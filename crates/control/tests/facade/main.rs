@@ -8,6 +8,7 @@ mod judges;
 mod keys;
 mod notices;
 mod promoted;
+mod ready;
 mod restart;
 mod rollback;
 mod sentinels;

@@ -88,6 +88,7 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
     use State as S;
     match (command, &release.state) {
         (C::Start, S::Draft) => Ok(preflight::start(release, actor, now)),
+        (C::Prepare, S::Draft) => Ok(preflight::prepare(release, actor, now)),
         (C::Start, S::Preflight) => Ok(preflight::start_by_hand(release, actor, now)),
         (C::Pause, S::Running { .. } | S::AwaitingApproval { .. }) => Ok(moves::pause_by_hand(release, actor, now)),
         (C::Resume, S::Paused { resume_to, .. }) => Ok(moves::resume(release, actor, *resume_to, now)),
@@ -123,7 +124,14 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
             Err(Refused::RollbackDecided { state: release.state.word(), why: why.describe() })
         }
         (
-            C::Start | C::Pause | C::Resume | C::Approve | C::Advance { .. } | C::Promote { .. } | C::Drift { .. },
+            C::Start
+            | C::Prepare
+            | C::Pause
+            | C::Resume
+            | C::Approve
+            | C::Advance { .. }
+            | C::Promote { .. }
+            | C::Drift { .. },
             S::Draft
             | S::Preflight
             | S::Running { .. }
@@ -208,7 +216,9 @@ pub fn permit<'a>(
     of_route: impl IntoIterator<Item = &'a Release>,
 ) -> Result<(), Refused> {
     match command {
-        Command::Start if release.stable != stable => Err(Refused::StableMoved { now: stable, then: release.stable }),
+        Command::Start | Command::Prepare if release.stable != stable => {
+            Err(Refused::StableMoved { now: stable, then: release.stable })
+        }
         Command::Rollback { .. } => {
             let Some(promoted_at) = release.promoted_at else { return Ok(()) };
             let mut others = of_route.into_iter().filter(|other| other.id != release.id);
@@ -217,6 +227,7 @@ pub fn permit<'a>(
             later.map_or(Ok(()), |later| Err(Refused::BuiltUpon { later: later.id.clone() }))
         }
         Command::Start
+        | Command::Prepare
         | Command::Pause
         | Command::Resume
         | Command::Approve

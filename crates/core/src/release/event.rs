@@ -42,6 +42,8 @@ pub enum Event {
 pub enum Command {
     /// Begin.
     Start,
+    /// Begin as soon as the canary's upstreams are ready: what `start` of a draft becomes where they are not.
+    Prepare,
     /// Stand still.
     Pause,
     /// Go on.
@@ -76,7 +78,7 @@ impl Command {
     #[must_use]
     pub const fn verb(&self) -> &'static str {
         match self {
-            Self::Start => "start",
+            Self::Start | Self::Prepare => "start",
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Approve => "approve",

@@ -1,8 +1,8 @@
 //! A release and looks at it, for the tests of this crate.
 
 use crate::analysis::{
-    Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, SentinelFinding, SentinelVerdict,
-    Standing, Verdict,
+    Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Readiness, SentinelFinding,
+    SentinelVerdict, Standing, Verdict,
 };
 use crate::cohort::Cohort;
 use crate::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
@@ -234,6 +234,7 @@ pub(crate) fn seen(stage: usize, verdict: Verdict) -> Analysis {
         quality: Quality::default(),
         sentinels: Vec::new(),
         judges: Vec::new(),
+        readiness: Readiness::default(),
     }
 }
 

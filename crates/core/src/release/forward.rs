@@ -35,6 +35,7 @@ pub(super) fn against(serving: &Serving<'_>) -> Vec<Waiting> {
     }
     against.extend(preflight::unpassed(serving.release, serving.analysis));
     against.extend(soundness(serving));
+    against.extend(preflight::unready(serving.analysis));
     against
 }
 

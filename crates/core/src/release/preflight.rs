@@ -1,4 +1,5 @@
-//! Before anybody is exposed: the sentinels and the offline gate; and what the sentinels hold later.
+//! Before anybody is exposed: the sentinels, the offline gate and the canary's upstreams; and what the sentinels hold
+//! later.
 
 use crate::analysis::{Analysis, SentinelFinding, SentinelVerdict, Standing};
 use crate::id::Actor;
@@ -18,16 +19,28 @@ pub(super) fn start(release: &Release, actor: &Actor, now: UnixMs) -> Step {
     moves::preflight(release, format!("started by {actor}: asking {count} {noun} before anybody is exposed"))
 }
 
-/// A person starts what waits for its sentinels.
+/// The same where the canary's upstreams are not ready: it waits for them too.
+pub(super) fn prepare(release: &Release, actor: &Actor, now: UnixMs) -> Step {
+    if asks_sentinels(release) {
+        return start(release, actor, now);
+    }
+    let headline = format!("started by {actor}: the canary's upstreams are made ready before anybody is exposed");
+    moves::preflight(release, headline)
+}
+
+/// A person starts what waits for its sentinels or upstreams.
 pub(super) fn start_by_hand(release: &Release, actor: &Actor, now: UnixMs) -> Step {
     let mut step = moves::start(release, actor, now);
-    if release.policy.sentinels.is_some() {
-        step.report.warnings.push("started by hand without waiting for the sentinels".to_owned());
-    }
+    let unwaited = if asks_sentinels(release) { "the sentinels" } else { "the canary's upstreams" };
+    step.report.warnings.push(format!("started by hand without waiting for {unwaited}"));
     step
 }
 
-/// A look at what waits for its sentinels.
+fn asks_sentinels(release: &Release) -> bool {
+    release.policy.sentinels.as_ref().is_some_and(|suite| !suite.sentinels.is_empty())
+}
+
+/// A look at what waits for its sentinels or its upstreams.
 pub(super) fn look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step {
     if let Some(why) = causes::sentinel(analysis) {
         return moves::roll_back(release, why, now);
@@ -37,10 +50,9 @@ pub(super) fn look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step 
     missing.extend(analysis.sentinels.iter().filter(|f| f.standing == Standing::Disqualified).map(waiting));
     missing.extend(uncleared(release, analysis));
     missing.extend(release.policy.frozen_until(now).map(|until| Waiting::Freeze { until }));
+    missing.extend(unready(analysis));
     if missing.is_empty() {
-        let passed = analysis.sentinels.iter().filter(|f| f.verdict == SentinelVerdict::Passed).count();
-        let all = analysis.sentinels.len();
-        let headline = format!("{passed} of {all} sentinels passed on the canary: {}", moves::stage_of(release, 0));
+        let headline = format!("{}: {}", cleared(analysis), moves::stage_of(release, 0));
         let mut step = moves::begin(release, headline, now);
         step.report.warnings = warnings(analysis);
         return step;
@@ -50,6 +62,20 @@ pub(super) fn look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step 
     let and_more = if more == 0 { String::new() } else { format!(", and {more} more") };
     let headline = format!("nobody is exposed; waits for {first}{and_more}");
     moves::hold(release, Report { headline, waiting_for: missing, warnings: warnings(analysis) })
+}
+
+fn cleared(analysis: &Analysis) -> String {
+    let all = analysis.sentinels.len();
+    if all == 0 {
+        return "the canary's upstreams are ready".to_owned();
+    }
+    let passed = analysis.sentinels.iter().filter(|f| f.verdict == SentinelVerdict::Passed).count();
+    format!("{passed} of {all} sentinels passed on the canary")
+}
+
+/// What the canary's upstreams have against being given more.
+pub(super) fn unready(analysis: &Analysis) -> impl Iterator<Item = Waiting> + '_ {
+    analysis.readiness.holds.iter().map(|why| Waiting::Upstreams { why: why.clone() })
 }
 
 /// Critical sentinels whose newest round is not passed, the unknown among them.
@@ -87,7 +113,8 @@ fn uncleared(release: &Release, analysis: &Analysis) -> Option<Waiting> {
     })
 }
 
-/// What is wrong and holds nothing: watched ones that fail, and those that stable itself fails.
+/// What is wrong and holds nothing: watched ones that fail, those that stable itself fails, upstreams that did not get
+/// warm.
 pub(super) fn warnings(analysis: &Analysis) -> Vec<String> {
     let told = analysis.sentinels.iter().filter_map(|finding| match (finding.standing, finding.verdict) {
         (Standing::Watched, SentinelVerdict::Failed | SentinelVerdict::BothFailed) => {
@@ -99,7 +126,7 @@ pub(super) fn warnings(analysis: &Analysis) -> Vec<String> {
         (Standing::Watched, SentinelVerdict::Passed | SentinelVerdict::Unclear | SentinelVerdict::Unknown)
         | (Standing::Critical | Standing::Qualifying | Standing::Gate, _) => None,
     });
-    told.collect()
+    told.chain(analysis.readiness.notes.iter().cloned()).collect()
 }
 
 /// What people are told of: critical sentinels that fail on both arms, and silence of all of them.

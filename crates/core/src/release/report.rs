@@ -128,6 +128,11 @@ pub enum Waiting {
         /// Which weight, and what allows less, in words with numbers.
         why: String,
     },
+    /// The canary's upstreams: they are not warm, or have no room.
+    Upstreams {
+        /// In words with numbers.
+        why: String,
+    },
     /// Gateways that do not yet serve the last table.
     Gateways,
 }
@@ -147,6 +152,7 @@ impl Waiting {
             Self::Posting { until } => format!("the first sessions to come of age in {}", left(until)),
             Self::Sentinel { name, why } => format!("sentinel {name} ({why})"),
             Self::Ramp { why } => format!("the ramp's next weight ({why})"),
+            Self::Upstreams { why } => format!("the canary's upstreams ({why})"),
             Self::Gateways => "gateways that lag".to_owned(),
         }
     }

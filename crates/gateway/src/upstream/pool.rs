@@ -1,7 +1,7 @@
 //! Connections to one provider: pooled, without Nagle's delay, TLS where the address says so.
 
 use crate::config::{
-    Betas, Config, HealthCheck, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts, UPSTREAMS_MAX, Warm,
+    Betas, Config, HealthCheck, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts, UPSTREAMS_MAX, Warm, WarmUp,
 };
 use crate::metrics::{Metrics, ProviderSeries};
 use crate::ports::Clock;
@@ -69,6 +69,7 @@ pub(crate) struct Pool {
     pub(crate) health: Option<HealthCheck>,
     /// By address.
     pub(crate) warm: Vec<Option<Warm>>,
+    pub(crate) warm_up: Option<WarmUp>,
     pub(crate) client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -198,6 +199,7 @@ impl Pool {
             upstreams: addresses.iter().map(|_| UpstreamSeries::default()).collect(),
             health: provider.health.clone(),
             warm: provider.upstreams.iter().map(|upstream| upstream.warm).collect(),
+            warm_up: provider.warm_up.clone(),
             addresses,
             client,
             clock,
@@ -309,7 +311,7 @@ fn terms(addresses: &[Address]) -> Terms {
 }
 
 impl Trouble {
-    fn of(error: &Error) -> Self {
+    pub(crate) fn of(error: &Error) -> Self {
         if error.is_connect() {
             return Self::Connect;
         }

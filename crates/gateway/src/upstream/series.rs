@@ -14,12 +14,18 @@ pub(crate) struct UpstreamSeries {
     ejections: [Counter; Why::ALL.len()],
     unwell: Counter,
     warm: AtomicU64,
+    pub(crate) warm_up_answered: Counter,
+    pub(crate) warm_up_failed: Counter,
 }
 
 impl UpstreamSeries {
     /// So many connections were used ahead of need, lately.
     pub(crate) fn set_warm(&self, connections: u64) {
         self.warm.store(connections, Ordering::Relaxed);
+    }
+
+    pub(crate) fn warm(&self) -> u64 {
+        self.warm.load(Ordering::Relaxed)
     }
 }
 
@@ -83,8 +89,16 @@ pub(crate) fn render<'a>(pools: impl IntoIterator<Item = &'a Arc<Pool>>, page: &
     page.head("coalmine_upstream_warm_connections", "gauge", "Connections that were used ahead of need, lately.");
     each(page, &|page, pool, at, labels| {
         if pool.warm[at].is_some() {
-            let warm = pool.upstreams[at].warm.load(Ordering::Relaxed);
-            page.sample("coalmine_upstream_warm_connections", &labels, warm);
+            page.sample("coalmine_upstream_warm_connections", &labels, pool.upstreams[at].warm());
+        }
+    });
+    page.head("coalmine_warm_up_prompts_total", "counter", "Prompts that warmed a model before a stage.");
+    each(page, &|page, pool, at, labels| {
+        let (series, [provider, upstream, region]) = (&pool.upstreams[at], labels);
+        let counters = [("answered", &series.warm_up_answered), ("failed", &series.warm_up_failed)];
+        for (result, counter) in counters.into_iter().filter(|(_, counter)| counter.get() > 0) {
+            let labels = [provider, upstream, region, ("result", result)];
+            page.sample("coalmine_warm_up_prompts_total", &labels, counter.get());
         }
     });
 }

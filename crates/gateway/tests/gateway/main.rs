@@ -24,4 +24,5 @@ mod traps {
     mod meaning;
     mod state;
 }
+mod warming;
 mod way;

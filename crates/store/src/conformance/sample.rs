@@ -1,7 +1,7 @@
 //! Rows to store: small ones for the laws, and lists with every variant for the golden files.
 
 use coalmine_core::analysis::{
-    Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Verdict,
+    Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Readiness, Verdict,
 };
 use coalmine_core::cohort::Cohort;
 use coalmine_core::evidence::{
@@ -317,6 +317,10 @@ pub fn analysis() -> Analysis {
         },
         sentinels: Vec::new(),
         judges: Vec::new(),
+        readiness: Readiness {
+            holds: vec!["warming up own for this stage".to_owned()],
+            notes: vec!["own was not warm after 20 prompts".to_owned()],
+        },
     }
 }
 
@@ -338,6 +342,7 @@ pub fn journal_rows_of_every_kind() -> Vec<JournalRow> {
     events.extend(commands.map(|command| Event::Operator { actor: "ana".into(), command }));
     events.push(Event::Drift { what: "another model answers".to_owned() });
     events.push(Event::Operator { actor: "ana".into(), command: Command::Drift { reason: reason() } });
+    events.push(Event::Operator { actor: "ana".into(), command: Command::Prepare });
     let why = RollbackCause::Undecided;
     let decisions = [
         Decision::Create,
@@ -354,6 +359,7 @@ pub fn journal_rows_of_every_kind() -> Vec<JournalRow> {
         Decision::Rollback { why },
         Decision::Tell,
         Decision::Tell,
+        Decision::Preflight,
     ];
     let base = row(&release(&"support-agent".into(), 7), &Actor::coalmine());
     let rows = events.into_iter().zip(decisions).zip(reports());
@@ -374,6 +380,7 @@ fn reports() -> impl Iterator<Item = Report> {
             Waiting::Freeze { until },
             Waiting::Posting { until },
             Waiting::Ramp { why: why() },
+            Waiting::Upstreams { why: why() },
             Waiting::Gateways,
         ],
         warnings: vec!["3 turns dropped".to_owned()],

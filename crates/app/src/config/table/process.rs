@@ -1,6 +1,6 @@
 //! The keys of `coalmine.yaml`.
 
-use super::upstream::{BREAKER, HEALTH, NEAREST, OUTLIERS, SPREADS, UPSTREAM};
+use super::upstream::{BREAKER, HEALTH, NEAREST, OUTLIERS, SPREADS, UPSTREAM, WARM_UP};
 use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SHARE, SWITCH, TEXT};
 use crate::config::key::{Choice, Key, Kind, Scalar, Section};
 
@@ -240,6 +240,11 @@ pub static PROVIDER: Section = Section {
             "health",
             Kind::Section(&HEALTH),
             "Looks at each address by itself; without it, only requests tell.",
+        ),
+        Key::optional(
+            "warm_up",
+            Kind::Section(&WARM_UP),
+            "Warms the model before a stage of a release begins; without it only connections are (`warm`).",
         ),
     ],
 };

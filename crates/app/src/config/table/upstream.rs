@@ -70,6 +70,29 @@ pub static HEALTH: Section = Section {
     ],
 };
 
+/// Before a stage.
+pub static WARM_UP: Section = Section {
+    name: "warm_up",
+    doc: "Before a stage of a release begins, each address is sent prompts of the canary's own, until the times to the first token of three in a row are within 20 % of the middle one, or within 20 ms. They are no turns and no evidence.",
+    keys: &[
+        Key::default("prompt", TEXT, "Answer with one word: ready.", "What it is asked."),
+        Key::default("tries", COUNT, "20", "The most answers of one address that are waited for."),
+        Key::default("within", DURATION, "5m", "How long all of it may take, of the wall's time."),
+        Key::default(
+            "then",
+            Kind::Scalar(Scalar::OneOf(UNWARMED)),
+            "go",
+            "What becomes of a stage whose upstreams did not get warm.",
+        ),
+    ],
+};
+
+/// What then.
+const UNWARMED: &[Choice] = &[
+    Choice::built("go", "it begins, and that is noted as a warning"),
+    Choice::built("hold", "it waits; they are warmed again a minute later, and a person may start or advance it"),
+];
+
 /// Whose turn.
 pub(super) const SPREADS: &[Choice] = &[
     Choice::built("sessions", "a session stays with one address, where its beginning is cached"),

@@ -14,7 +14,7 @@ use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{JsonText, PromptMode};
 use coalmine_gateway::client_address::AddressHeader;
-use coalmine_gateway::config::{BreakerPolicy, ChoicePolicy, Nearest, OutlierPolicy, Spread, Warm};
+use coalmine_gateway::config::{BreakerPolicy, ChoicePolicy, Nearest, OutlierPolicy, Spread, Unwarmed, Warm, WarmUp};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +46,7 @@ providers:
     breaker: { unreachable: 2, failures: 4, error_share: 30%, least: 10, window: 5s, pause: 2s, pause_max: 40s }
     outliers: { every: 5s, least: 30, error_gap: 10%, slower: 2.5 }
     health: { path: /healthz, every: 3s, within: 1s, unhealthy_after: 2, healthy_after: 4 }
+    warm_up: { prompt: "Say: yes.", tries: 7, within: 90s, then: hold }
 default_provider: openai
 routes:
   support-agent:
@@ -187,6 +188,9 @@ fn the_full_file_is_read() {
         ("/healthz", Duration::from_secs(3), Duration::from_secs(1))
     );
     assert_eq!((health.unhealthy_after, health.healthy_after), (2, 4));
+    let warm_up =
+        WarmUp { prompt: "Say: yes.".to_owned(), tries: 7, within: Duration::from_secs(90), then: Unwarmed::Hold };
+    assert_eq!(vllm.warm_up, Some(warm_up));
     assert_eq!(read.providers[&ProviderName::from("openai")].choice, ChoicePolicy::default());
     assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
     assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");

@@ -1,7 +1,7 @@
 //! The map, transition by transition.
 
 use super::*;
-use crate::analysis::{ArmCounts, SentinelFinding, SentinelVerdict, Standing, Verdict};
+use crate::analysis::{ArmCounts, Readiness, SentinelFinding, SentinelVerdict, Standing, Verdict};
 use crate::metric::Metric;
 use crate::release::effect::{Effect, Notice};
 use crate::release::example::{self as ex, MONDAY, by, look, reason, running, seen};
@@ -594,4 +594,45 @@ fn the_offline_gate_is_cleared_before_any_traffic() {
     assert_eq!(after(8, 2), Decision::Hold);
     assert_eq!(after(8, 0), Decision::Hold, "what is unknown is not passed");
     assert_eq!(after(10, 0), Decision::Start);
+}
+
+/// A look whose upstreams say this to being given more.
+fn asked(mut analysis: Analysis, holds: &[&str], notes: &[&str]) -> Event {
+    let all = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    analysis.readiness = Readiness { holds: all(holds), notes: all(notes) };
+    look(analysis)
+}
+
+#[test]
+fn upstreams_that_are_not_ready_hold_every_move_that_gives_them_more_and_no_rollback() {
+    let cold = ["own is being warmed up"];
+    let waits = [Waiting::Upstreams { why: cold[0].to_owned() }];
+    for (stage, verdict) in [(0, Verdict::Inconclusive), (1, Verdict::Inconclusive), (2, Verdict::Healthy)] {
+        let moved = step(&running(stage), &look(seen(stage, verdict)), LATER);
+        assert_ne!(moved.decision, Decision::Hold, "stage {stage}");
+        let held = step(&running(stage), &asked(seen(stage, verdict), &cold, &[]), LATER);
+        assert_eq!((held.decision, &held.report.waiting_for[..]), (Decision::Hold, &waits[..]), "stage {stage}");
+        assert!(held.effects.is_empty(), "no person is called for it");
+        let noted = step(&running(stage), &asked(seen(stage, verdict), &[], &["did not get warm"]), LATER);
+        assert_eq!(noted.decision, moved.decision, "stage {stage}");
+        assert!(noted.report.warnings.contains(&"did not get warm".to_owned()));
+    }
+    let rolled = step(&running(0), &asked(ex::guilty(0), &cold, &[]), LATER);
+    assert!(matches!(rolled.decision, Decision::Rollback { .. }));
+}
+
+#[test]
+fn a_start_whose_upstreams_are_not_ready_waits_for_them() {
+    let waiting = step(&ex::release(), &by(Command::Prepare), MONDAY);
+    assert_eq!((&waiting.decision, &waiting.next.state), (&Decision::Preflight, &State::Preflight));
+    assert_eq!((&waiting.effects, waiting.next.started_at), (&Vec::new(), None));
+    let held = step(&waiting.next, &asked(seen(0, Verdict::NoData), &["cold"], &[]), LATER);
+    assert_eq!(held.decision, Decision::Hold);
+    assert_eq!(held.report.headline, "nobody is exposed; waits for the canary's upstreams (cold)");
+    let begun = step(&waiting.next, &look(seen(0, Verdict::NoData)), LATER);
+    assert_eq!((&begun.decision, begun.next.started_at), (&Decision::Start, Some(LATER)));
+    assert!(begun.report.headline.starts_with("the canary's upstreams are ready: stage 1"));
+    let guarded = step(&guarded(State::Draft), &by(Command::Prepare), MONDAY);
+    assert!(guarded.report.headline.contains("asking 2 sentinels"), "{}", guarded.report.headline);
+    assert!(decide(&running(0), &by(Command::Prepare), LATER).is_err());
 }

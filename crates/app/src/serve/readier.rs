@@ -1,0 +1,31 @@
+//! The gateway's upstreams, as the control plane asks whether they are ready.
+
+use coalmine_control::ports::{Raise, RaisedTo, Readier};
+use coalmine_core::analysis::Readiness;
+use coalmine_core::version::Version;
+use coalmine_gateway::{Gateway, Raised};
+use std::fmt;
+use std::sync::Arc;
+
+/// Asks the gateway of this process.
+pub(super) struct GatewayReadier(pub(super) Arc<Gateway>);
+
+impl fmt::Debug for GatewayReadier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GatewayReadier")
+    }
+}
+
+impl Readier for GatewayReadier {
+    fn prepares(&self, version: &Version) -> bool {
+        self.0.prepares(version)
+    }
+
+    fn readiness(&self, raise: &Raise) -> Readiness {
+        let stage = match raise.to {
+            RaisedTo::Stage(stage) => Some(stage),
+            RaisedTo::More => None,
+        };
+        self.0.readiness(&Raised { release: &raise.release, version: &raise.version, stage })
+    }
+}

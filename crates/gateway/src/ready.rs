@@ -1,0 +1,38 @@
+//! Whether a canary's upstreams can be given more: asked by the control plane before a stage begins.
+
+use crate::gateway::Gateway;
+use coalmine_core::analysis::Readiness;
+use coalmine_core::id::ReleaseId;
+use coalmine_core::version::Version;
+
+/// More for a canary.
+#[derive(Debug, Clone, Copy)]
+pub struct Raised<'a> {
+    /// Of this release.
+    pub release: &'a ReleaseId,
+    /// Its canary.
+    pub version: &'a Version,
+    /// The stage that begins, by its index; `None`: more of what is served already, which is warm.
+    pub stage: Option<usize>,
+}
+
+impl Gateway {
+    /// Whether a version's upstreams have to be made ready before anybody is shown it.
+    #[must_use]
+    pub fn prepares(&self, version: &Version) -> bool {
+        self.pools.get(&version.provider).is_some_and(|pool| pool.is_cold())
+    }
+
+    /// What a version's upstreams say to being given more. It never waits: the first call for a stage begins its
+    /// warm-up, on the runtime that [`Gateway::start`] was called on; until then there is nothing to say.
+    #[must_use]
+    pub fn readiness(&self, raised: &Raised<'_>) -> Readiness {
+        let Some((pool, runtime)) = self.pools.get(&raised.version.provider).zip(self.runtime.get()) else {
+            return Readiness::default();
+        };
+        match raised.stage {
+            Some(stage) => self.warm_ups.ask(pool, raised.version, (raised.release.clone(), stage), runtime),
+            None => Readiness::default(),
+        }
+    }
+}
