@@ -31,7 +31,7 @@ use coalmine_store::conversations::ConversationLog;
 use coalmine_store::memory::MemoryStore;
 use coalmine_store::pins::EmbeddedPins;
 use coalmine_store::sqlite::SqliteStore;
-use handover::{Heir, Inherited, Offer};
+use handover::{Heir, Inherited, Offer, Succession};
 use prober::GatewayProber;
 use readier::GatewayReadier;
 use std::net::SocketAddr;
@@ -87,9 +87,46 @@ pub async fn run(args: &ServeArgs) -> Result<Exit> {
     } else {
         Inherited::default()
     };
-    let mut server = Server::start_with(process, inherited).await?;
+    let mut server = Server::start_with(process.clone(), inherited).await?;
     tracing::info!(address = %server.address, "serving; point an OpenAI SDK's base_url at {scheme}://{}/v1", server.address);
-    let offer = Offer::open(&folder, std::mem::take(&mut server.sockets));
+    let mut earlier = Vec::new();
+    loop {
+        let LeftBehind { gateway, sockets, turns } = match serve_on(&folder, server).await? {
+            Next::Ended(drain) => {
+                drain_all(&earlier, drain).await;
+                return Ok(Exit::Done);
+            }
+            Next::TakenBack(left) => left,
+        };
+        earlier.push(gateway);
+        server = begin_anew(&process, sockets, turns).await?;
+        tracing::warn!(address = %server.address, "the process that took over ended before it served; this one serves again");
+    }
+}
+
+/// What comes after a server.
+enum Next {
+    /// Nothing: it was told to stop, or another process serves. How long requests may still run.
+    Ended(Duration),
+    /// Another: whoever took over is gone.
+    TakenBack(LeftBehind),
+}
+
+/// What a server leaves that let go of store and logs.
+struct LeftBehind {
+    /// Its requests still run.
+    gateway: Arc<Gateway>,
+    sockets: Vec<OwnedFd>,
+    /// Those of them that nobody hears of.
+    turns: u64,
+}
+
+/// Serves until it is told to stop, or another process took over, or failed to.
+async fn serve_on(folder: &Path, mut server: Server) -> Result<Next> {
+    let drain = server.drain;
+    let sockets = std::mem::take(&mut server.sockets);
+    let kept: Vec<OwnedFd> = sockets.iter().map(OwnedFd::try_clone).collect::<std::io::Result<_>>()?;
+    let offer = Offer::open(folder, sockets);
     let offer = offer.inspect_err(
         |error| tracing::warn!(error = %format!("{error:#}"), "`serve --take-over` will find no process here"),
     );
@@ -103,19 +140,50 @@ pub async fn run(args: &ServeArgs) -> Result<Exit> {
         told = until_told() => told.map(|()| None)?,
         heir = taken => Some(heir),
     };
-    // with them the listener would go on taking connections that nobody accepts
     drop(offer);
-    match heir {
-        None => {
-            tracing::info!("stopping: running requests may finish");
-            server.stop().await;
-        }
-        Some(heir) => {
-            tracing::info!("another process takes the listener over");
-            server.hand_over(heir).await;
-        }
+    let Some(heir) = heir else {
+        // with them the listener would go on taking connections that nobody accepts
+        drop(kept);
+        tracing::info!("stopping: running requests may finish");
+        let began = Instant::now();
+        server.stop().await;
+        return Ok(Next::Ended(drain.saturating_sub(began.elapsed())));
+    };
+    tracing::info!("another process takes the listener over");
+    let (gateway, began) = (Arc::clone(&server.gateway), Instant::now());
+    let (succession, turns) = server.hand_over(heir).await?;
+    if succession == Succession::Gone {
+        return Ok(Next::TakenBack(LeftBehind { gateway, sockets: kept, turns }));
     }
-    Ok(Exit::Done)
+    drop(kept);
+    drain_all(&[gateway], drain.saturating_sub(began.elapsed())).await;
+    Ok(Next::Ended(drain))
+}
+
+/// With its own sockets. Whoever took them may still be letting go of store and logs.
+async fn begin_anew(process: &Process, sockets: Vec<OwnedFd>, left_behind: u64) -> Result<Server> {
+    const TRIES: u32 = 50;
+    for _ in 1..TRIES {
+        let own: Vec<OwnedFd> = sockets.iter().map(OwnedFd::try_clone).collect::<std::io::Result<_>>()?;
+        match Server::start_with(process.clone(), Inherited::own(own, left_behind)).await {
+            Ok(server) => return Ok(server),
+            Err(error) => tracing::warn!(error = %format!("{error:#}"), "cannot serve again yet"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Server::start_with(process.clone(), Inherited::own(sockets, left_behind)).await
+}
+
+/// Lets what still runs go on to its end, within `limit`.
+async fn drain_all(gateways: &[Arc<Gateway>], limit: Duration) {
+    let until = Instant::now() + limit;
+    let mut left = 0;
+    for gateway in gateways {
+        left += gateway.drain(until.saturating_duration_since(Instant::now())).await;
+    }
+    if left > 0 {
+        tracing::warn!(left, "requests were cut off at the end of the drain");
+    }
 }
 
 async fn until_told() -> Result<()> {
@@ -216,6 +284,8 @@ impl Server {
             sockets.push(listener.as_fd().try_clone_to_owned()?);
             admin_side = Some(tokio::spawn(adapters::serve_side(listener, side)));
         }
+        gateway.note_left_behind(inherited.left_behind);
+        inherited.tell_served();
         let drain = Duration::from_millis(process.limits.drain.0);
         Ok(Self { address, gateway, logs, running, stop, tasks, admin: admin_side, looks, drain, sockets })
     }
@@ -237,22 +307,24 @@ impl Server {
     }
 
     /// The same, where another process goes on: it gets store and logs as soon as most requests are over, and the
-    /// others go on here.
-    async fn hand_over(self, heir: Heir) {
-        let (gateway, began) = (Arc::clone(&self.gateway), Instant::now());
+    /// others go on here. Returns what became of it, and of how many turns nobody hears.
+    async fn hand_over(self, heir: Heir) -> Result<(Succession, u64)> {
+        let gateway = Arc::clone(&self.gateway);
         let (drain, logs) = (self.drain, self.logs.clone());
-        let left = gateway.drain_lingering(drain.min(handover::PATIENCE), handover::LINGER).await;
+        gateway.drain_lingering(drain.min(handover::PATIENCE), handover::LINGER).await;
+        let left = gateway.give_up_open();
         if left > 0 {
             tracing::info!(left, "requests go on here to their end, and are not counted");
         }
         self.end().await;
         logs.pins.let_go();
         logs.conversations.let_go();
-        heir.release();
-        let left = gateway.drain(drain.saturating_sub(began.elapsed())).await;
-        if left > 0 {
-            tracing::warn!(left, "requests were cut off at the end of the drain");
-        }
+        let succession = tokio::select! {
+            succession = heir.release(left) => succession,
+            // whoever tells this process to end knows that another is there
+            told = until_told() => told.map(|()| Succession::Serves)?,
+        };
+        Ok((succession, left))
     }
 
     /// Hands over what was learnt, and ends everything but the requests that still run.

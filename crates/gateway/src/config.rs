@@ -183,6 +183,8 @@ pub struct Provider {
     pub timeouts: Timeouts,
     /// When a failed attempt is repeated.
     pub retry: RetryPolicy,
+    /// When a second address is asked beside the first; `None`: never.
+    pub hedge: Option<HedgePolicy>,
     /// Whether it takes `stream_options.include_usage`.
     pub stream_usage: StreamUsage,
     /// Which `anthropic-beta` flags it is told.
@@ -203,6 +205,7 @@ impl Provider {
             warm_up: None,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
+            hedge: None,
             stream_usage: StreamUsage::Ask,
             betas: Betas::All,
         }
@@ -509,6 +512,16 @@ impl Default for RetryPolicy {
     }
 }
 
+/// When a second address of a provider is asked what the first has not begun to answer; whoever has content first
+/// answers. Only for what may be asked twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HedgePolicy {
+    /// So long without content, of the wall's time.
+    pub after: Duration,
+    /// Of the provider's requests, the most that are asked twice.
+    pub max_share: WeightBp,
+}
+
 /// One route's settings that are no part of a version.
 #[derive(Debug, Clone)]
 pub struct RouteSettings {
@@ -577,6 +590,10 @@ pub enum KeyNeed {
 pub struct Limits {
     /// Bytes of a request body.
     pub body: usize,
+    /// Bytes of all request bodies at once.
+    pub bodies: usize,
+    /// How long a request waits that finds no room there, of the wall's time; then it is refused.
+    pub bodies_wait: Duration,
     /// Time for a request head.
     pub head_time: Duration,
     /// Time for a request body.
@@ -600,6 +617,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 64 << 20,
+            bodies: 1 << 30,
+            bodies_wait: Duration::from_secs(1),
             head_time: Duration::from_mins(2),
             body_time: Duration::from_mins(1),
             connections: 20_000,

@@ -8,6 +8,7 @@ use crate::conversations::Conversations;
 use crate::judged::Way;
 use crate::metrics::{Exposition, Metrics, Traffic};
 use crate::phase::admit;
+use crate::phase::body::Bodies;
 use crate::ports::{Clock, FollowLog, PinError, PinStore, SampleSink, TableSource, TallySink};
 use crate::table::{Offered, Tables};
 use crate::tally::Tally;
@@ -52,6 +53,7 @@ pub struct Gateway {
     pub(crate) checkers: Checkers,
     pub(crate) keys: Keys,
     pub(crate) admission: Admission,
+    pub(crate) bodies: Bodies,
     pub(crate) pools: HashMap<ProviderName, Arc<Pool>>,
     pub(crate) judged: Way,
     pub(crate) drained: Notify,
@@ -110,6 +112,7 @@ impl Gateway {
             judged: Way::default(),
             keys,
             admission: Admission::new(&config),
+            bodies: Bodies::new(config.limits.bodies, config.limits.bodies_wait),
             telemetry: Telemetry::new(&config.telemetry, clock.now()),
             pools,
             metrics,
@@ -260,6 +263,7 @@ impl Gateway {
                 "Conversations not written.",
                 self.conversations.append_failures(),
             ),
+            ("coalmine_body_bytes", "Bytes of request bodies held, in blocks of 16 KiB.", self.bodies.held()),
             ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
             ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
             ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),
@@ -288,6 +292,17 @@ impl Gateway {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.active()
+    }
+
+    /// Another process goes on in this one's place: turns that run here and are not judged are told of as lost.
+    /// Returns how many.
+    pub fn give_up_open(&self) -> u64 {
+        self.tally.give_up()
+    }
+
+    /// The process before this one went on with so many turns that nobody hears of.
+    pub fn note_left_behind(&self, turns: u64) {
+        self.metrics.handover_lost.add(turns);
     }
 
     /// How long connections stay open that are idle when the drain begins.

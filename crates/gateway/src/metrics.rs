@@ -96,6 +96,10 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) passed_through: Counter,
     pub(crate) refused: Counter,
+    /// Requests whose bodies found no room.
+    pub(crate) bodies_refused: Counter,
+    /// Turns that an earlier process went on with.
+    pub(crate) handover_lost: Counter,
     quotas: [Counter; Bound::ALL.len()],
     pub(crate) sink_refusals: Counter,
     pub(crate) feedback_taken: Counter,
@@ -111,6 +115,12 @@ pub(crate) struct ProviderSeries {
     troubles: [Counter; TROUBLES.len()],
     pub(crate) retries: Counter,
     key_reads: [Counter; KeyRead::ALL.len()],
+    /// Requests put to a second address.
+    pub(crate) hedges: Counter,
+    /// Of these, the ones that it answered.
+    pub(crate) hedges_won: Counter,
+    /// Requests that were not, for the share was used up.
+    pub(crate) hedges_refused: Counter,
 }
 
 /// What reading a provider's key anew came to.
@@ -335,6 +345,18 @@ impl Metrics {
         let passed = self.passed_through.get();
         page.one("coalmine_passed_through_total", "counter", "Requests passed through uncounted.", passed);
         page.one("coalmine_refused_total", "counter", "Requests refused by the gateway itself.", self.refused.get());
+        page.one(
+            "coalmine_bodies_refused_total",
+            "counter",
+            "Requests refused because as many bytes of bodies were held as may be.",
+            self.bodies_refused.get(),
+        );
+        page.one(
+            "coalmine_handover_lost_total",
+            "counter",
+            "Turns that the process before went on with, and that no evidence knows of.",
+            self.handover_lost.get(),
+        );
         page.head(
             "coalmine_quota_refused_total",
             "counter",
@@ -455,6 +477,15 @@ impl Metrics {
         page.head("coalmine_upstream_retries_total", "counter", "Attempts beyond the first.");
         for (provider, series) in &providers {
             page.sample("coalmine_upstream_retries_total", &[("provider", provider.as_str())], series.retries.get());
+        }
+        page.head("coalmine_hedges_total", "counter", "Requests put to a second address, and what came of it.");
+        for (provider, series) in &providers {
+            let counts =
+                [("sent", &series.hedges), ("won", &series.hedges_won), ("over_share", &series.hedges_refused)];
+            for (result, counter) in counts {
+                let labels = [("provider", provider.as_str()), ("result", result)];
+                page.sample("coalmine_hedges_total", &labels, counter.get());
+            }
         }
         page.head("coalmine_provider_key_reads_total", "counter", "Readings of a provider's key while running.");
         for (provider, series) in &providers {

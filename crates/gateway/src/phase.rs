@@ -2,6 +2,8 @@
 
 pub(crate) mod admit;
 pub(crate) mod assign;
+pub(crate) mod body;
+pub(crate) mod hedge;
 pub(crate) mod identify;
 pub(crate) mod notice;
 pub(crate) mod observe;

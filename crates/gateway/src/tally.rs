@@ -13,7 +13,7 @@ use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::{Arm, Membership};
 use coalmine_core::version::VersionId;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 const SHARDS: usize = 16;
@@ -181,6 +181,8 @@ pub(crate) struct Tally {
     feedback: Mutex<Vec<Feedback>>,
     serial: AtomicU64,
     waiting: AtomicUsize,
+    /// Whether what runs is counted as lost already.
+    given_up: AtomicBool,
     dropped_total: AtomicU64,
     turns_max: usize,
     feedback_max: usize,
@@ -220,6 +222,7 @@ impl Tally {
             // not from 0: a serial tells turns apart over restarts
             serial: AtomicU64::new(rand::random()),
             waiting: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
             dropped_total: AtomicU64::new(0),
             turns_max,
             feedback_max,
@@ -257,6 +260,9 @@ impl Tally {
     pub(crate) fn land(&self, flight: &Flight, outcome: Outcome, now: UnixMs) {
         let mut shard = lock(self.shard(flight.serial));
         let unjudged = shard.open.remove(&flight.serial).is_some();
+        if !unjudged && self.given_up.load(Ordering::Relaxed) {
+            return;
+        }
         let late = now > flight.due_at();
         if unjudged && late {
             self.push(&mut shard, flight.turn(TurnPart::Judged, flight.judged()));
@@ -315,6 +321,24 @@ impl Tally {
             taken.dropped.extend(dropped.into_iter().map(|((release, arm), count)| Dropped { release, arm, count }));
         }
         taken
+    }
+
+    /// Nobody will hear of what still runs: what of it is not judged is counted as lost, by release and arm. Returns
+    /// how much that is.
+    pub(crate) fn give_up(&self) -> u64 {
+        self.given_up.store(true, Ordering::Relaxed);
+        let mut lost = 0;
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            for flight in std::mem::take(&mut shard.open).into_values() {
+                let of = flight.member.as_ref();
+                let key = of.map_or((None, Arm::Stable), |member| (Some(member.release.clone()), member.arm));
+                *shard.dropped.entry(key).or_default() += 1;
+                lost += 1;
+            }
+        }
+        self.dropped_total.fetch_add(lost, Ordering::Relaxed);
+        lost
     }
 
     fn shard(&self, serial: u64) -> &Mutex<Shard> {
@@ -394,6 +418,19 @@ mod tests {
 
     fn parts(turns: &[Turn]) -> Vec<(TurnPart, Ending)> {
         turns.iter().map(|turn| (turn.part, turn.outcome.ending)).collect()
+    }
+
+    #[test]
+    fn what_runs_when_nobody_listens_any_more_is_counted_as_lost() {
+        let tally = Tally::new(10, 10);
+        let (done, running) = (tally.depart(departure(0)), tally.depart(departure(0)));
+        land(&tally, &done, 5);
+        assert_eq!((tally.give_up(), tally.open(), tally.dropped_total()), (1, 0, 1));
+        land(&tally, &running, 9);
+        let delta = tally.take(UnixMs(10)).into_delta("g".into(), 0, 1, BTreeMap::new());
+        assert_eq!(parts(&delta.turns), [(TurnPart::Whole, Ending::Complete)], "no tail of a turn that was lost");
+        assert_eq!((delta.dropped[0].arm, delta.dropped[0].count), (Arm::Canary, 1));
+        assert_eq!(tally.give_up(), 0);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,6 +58,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let clients: Vec<_> = (0..CLIENTS).map(|n| tokio::spawn(ask_for_ever(port, n, Arc::clone(&tally)))).collect();
     let stream = tokio::spawn(stream(port));
     tokio::time::sleep(Duration::from_secs(1)).await;
+    fail_to_succeed(folder.path().join(".coalmine/handover.sock")).await?;
+    let taken_back = serves_again(&tally).await?;
     let began = Instant::now();
     let new = old.succeed().await?;
     let before = tally.answered.load(Ordering::SeqCst);
@@ -72,11 +76,34 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     ensure!(answered > before, "the new process answered nothing");
     ensure!(new.app().send(Method::GET, "/readyz", &[], None).await?.status.is_success(), "its API does not answer");
     println!(
-        "ok      {answered} requests of {CLIENTS} clients, none lost; the slowest request took {} ms, the old process ended after {:.1} s with its stream whole",
+        "ok      {answered} requests of {CLIENTS} clients, none lost; served again {:.1} s after a process took over and died; the slowest request took {} ms, the old process ended after {:.1} s with its stream whole",
+        taken_back.as_secs_f64(),
         tally.slowest_ms.load(Ordering::SeqCst),
         ended.as_secs_f64()
     );
     Ok(())
+}
+
+/// Takes the sockets as a new process does, and ends before it serves.
+async fn fail_to_succeed(door: PathBuf) -> Result<()> {
+    let taken = tokio::task::spawn_blocking(move || -> Result<()> {
+        let mut stream = UnixStream::connect(&door).with_context(|| format!("no door at {}", door.display()))?;
+        stream.read_exact(&mut [0; 1]).context("no sockets were given")
+    });
+    taken.await?
+}
+
+/// Waits until every client has been answered anew. How long that took.
+async fn serves_again(tally: &Tally) -> Result<Duration> {
+    let began = Instant::now();
+    // a request may be on its way when the sockets are taken: only what comes after that counts
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = tally.answered.load(Ordering::SeqCst);
+    while tally.answered.load(Ordering::SeqCst) < before + 3 * CLIENTS as u64 {
+        ensure!(began.elapsed() < Duration::from_secs(30), "nobody serves after a process took over and died");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(began.elapsed())
 }
 
 /// One after the other; half of the clients on connections that they keep, half on a new one each time.

@@ -10,7 +10,7 @@ use coalmine_core::key::{Quota, Usd};
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
 use coalmine_gateway::config::{
-    BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread, Unwarmed, WarmUp,
+    BreakerPolicy, ChoicePolicy, HealthCheck, HedgePolicy, Nearest, OutlierPolicy, Spread, Unwarmed, WarmUp,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -224,6 +224,9 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
         out.line(2, format!("timeouts: {{ {} }}", named.join(", ")));
     }
     out.line(2, format!("retries: {}", provider.retries));
+    if let Some(HedgePolicy { after, max_share }) = provider.hedge {
+        out.line(2, format!("hedge: {{ after: {}, max_share: {max_share} }}", wall(after)));
+    }
 }
 
 fn choice(out: &mut Lines, provider: &Provider) {
@@ -405,6 +408,7 @@ fn prices(out: &mut Lines, prices: &BTreeMap<String, Price>) {
 fn limits(out: &mut Lines, limits: &Limits) {
     out.line(0, "limits:");
     out.line(1, format!("body: {}B", limits.body_bytes));
+    out.line(1, format!("bodies: {}B", limits.bodies_bytes));
     out.line(1, format!("connections: {}", limits.connections));
     let times = [
         ("header_timeout", limits.header_timeout),

@@ -17,7 +17,7 @@ use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::Version;
 use coalmine_gateway::client_address::TrustedProxies;
-use coalmine_gateway::config::{ChoicePolicy, HealthCheck, Warm, WarmUp};
+use coalmine_gateway::config::{ChoicePolicy, HealthCheck, HedgePolicy, Warm, WarmUp};
 use coalmine_wire::dialect::Family;
 use coalmine_wire::params::{self, OwnHost};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,6 +116,8 @@ pub struct Provider {
     pub timeouts: ProviderTimeouts,
     /// Tries beyond the first.
     pub retries: u16,
+    /// When a second address is asked beside the first.
+    pub hedge: Option<HedgePolicy>,
 }
 
 /// A provider's times where they are not those of the limits.
@@ -245,6 +247,8 @@ pub struct Price {
 pub struct Limits {
     /// The largest request body.
     pub body_bytes: usize,
+    /// All request bodies that are held at once.
+    pub bodies_bytes: usize,
     /// Client connections at a time.
     pub connections: usize,
     /// A client's time to send the head of a request.
@@ -477,6 +481,7 @@ impl Reader<'_> {
             health: upstream::health(fields),
             warm_up: upstream::warm_up(fields, send_client_key),
             timeouts: provider_timeouts(fields),
+            hedge: upstream::hedge(fields),
             retries: u16::try_from(fields.integer("retries")?).unwrap_or(u16::MAX),
         })
     }
@@ -763,8 +768,15 @@ fn price(fields: &Fields<'_>) -> Option<Price> {
 }
 
 fn limits(fields: &Fields<'_>) -> Option<Limits> {
+    let body_bytes = scalar::bytes(fields.text("body")?.value).ok()?;
+    let bodies_bytes = scalar::bytes(fields.text("bodies")?.value).ok()?;
+    if bodies_bytes < body_bytes {
+        let complaint = Complaint::new("one body of the size `body` would never find room", "write at least `body`");
+        fields.fault("bodies", complaint, None);
+    }
     Some(Limits {
-        body_bytes: scalar::bytes(fields.text("body")?.value).ok()?,
+        body_bytes,
+        bodies_bytes,
         connections: usize::try_from(fields.integer("connections")?).ok()?,
         header_timeout: fields.duration("header_timeout")?,
         body_timeout: fields.duration("body_timeout")?,

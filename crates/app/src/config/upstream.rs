@@ -7,9 +7,21 @@ use crate::config::secret::Secret;
 use coalmine_core::time::SpanMs;
 use coalmine_gateway::client_address::{AddressHeader, TrustedProxies};
 use coalmine_gateway::config::{
-    BreakerPolicy, ChoicePolicy, HealthCheck, Nearest, OutlierPolicy, Spread, UPSTREAMS_MAX, Unwarmed, Warm, WarmUp,
+    BreakerPolicy, ChoicePolicy, HealthCheck, HedgePolicy, Nearest, OutlierPolicy, Spread, UPSTREAMS_MAX, Unwarmed,
+    Warm, WarmUp,
 };
 use std::time::Duration;
+
+/// When a second address is asked beside the first.
+pub(crate) fn hedge(provider: &Fields<'_>) -> Option<HedgePolicy> {
+    let section = provider.node("hedge").and_then(|_| provider.section("hedge"))?;
+    if provider.items("upstreams").len() < 2 {
+        let complaint = Complaint::new("there is no second address to ask", "list two `upstreams`, or remove it");
+        provider.fault("hedge", complaint, None);
+    }
+    let after = some_time(&section, "after")?;
+    Some(HedgePolicy { after: Duration::from_millis(after.0), max_share: section.share("max_share")? })
+}
 
 /// How often a key is read again.
 pub(crate) fn key_refresh(provider: &Fields<'_>, api_key: Option<&Secret>) -> Option<SpanMs> {

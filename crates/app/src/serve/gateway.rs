@@ -103,6 +103,7 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
             keep_alive: Some(wall(limits.keep_alive)).filter(|often| !often.is_zero()),
         },
         retry: RetryPolicy { retries: written.retries, ..RetryPolicy::default() },
+        hedge: written.hedge,
         stream_usage: if written.stream_usage { StreamUsage::Ask } else { StreamUsage::Leave },
         betas: written.anthropic_beta.clone().map_or(Betas::All, Betas::Only),
     }
@@ -144,6 +145,7 @@ fn client_keys(process: &Process) -> Vec<ClientKey> {
 fn limits(written: &config::Limits) -> Limits {
     Limits {
         body: written.body_bytes,
+        bodies: written.bodies_bytes,
         head_time: Duration::from_millis(written.header_timeout.0),
         body_time: Duration::from_millis(written.body_timeout.0),
         connections: written.connections,

@@ -8,9 +8,12 @@
 //! | sends its sockets | has them, and waits |
 //! | accepts no more; what it has been asked is answered, new requests on open connections too | |
 //! | after [`PATIENCE`] at most: writes down what was learnt, lets go of store and logs, and says so | |
-//! | finishes what still streams, and ends | opens store and logs, accepts |
+//! | finishes what still streams | opens store and logs, accepts, says that it serves |
+//! | ends | |
 //!
-//! Store, pins and conversations have one owner at a time.
+//! Store, pins and conversations have one owner at a time. The old process keeps the sockets until the new one serves;
+//! where that ends before it does (its end closes the Unix socket), the old one begins anew with them, and connections
+//! have waited in the kernel's queue meanwhile.
 
 use anyhow::{Context, Result, bail};
 use rustix::net::{
@@ -25,6 +28,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 /// How long requests may take before the new process begins: it opens the store when they are over, or at the latest
@@ -36,17 +40,47 @@ pub(super) const LINGER: Duration = Duration::from_millis(500);
 const SOCKETS_MAX: usize = 2;
 /// What is said with the sockets, and when store and logs are let go of.
 const HERE: &[u8; 1] = b"L";
-const RELEASED: &[u8; 1] = b"R";
+const RELEASED: u8 = b'R';
+/// What the new process says when it accepts.
+const SERVES: u8 = b'S';
 
-/// The sockets of an earlier process.
+/// The sockets of an earlier process, or of this one before.
 #[derive(Debug, Default)]
-pub(super) struct Inherited(Vec<TcpListener>);
+pub(super) struct Inherited {
+    listeners: Vec<TcpListener>,
+    /// Whoever gave them, and waits to hear that they are served.
+    giver: Option<UnixStream>,
+    /// Turns that it goes on with and that nobody hears of.
+    pub(super) left_behind: u64,
+}
+
+/// What became of a handover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Succession {
+    /// The other process serves.
+    Serves,
+    /// It ended before it did.
+    Gone,
+}
 
 impl Inherited {
+    /// This process's own, taken back.
+    pub(super) fn own(sockets: Vec<OwnedFd>, left_behind: u64) -> Self {
+        Self { listeners: sockets.into_iter().map(TcpListener::from).collect(), giver: None, left_behind }
+    }
+
+    /// Tells whoever gave them that they are served.
+    pub(super) fn tell_served(&mut self) {
+        let Some(mut giver) = self.giver.take() else { return };
+        if let Err(error) = giver.write_all(&[SERVES]) {
+            tracing::warn!(%error, "the earlier process is gone already");
+        }
+    }
+
     /// The one at this address.
     pub(super) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let at = self.0.iter().position(|listener| listener.local_addr().is_ok_and(|own| own == address))?;
-        Some(self.0.swap_remove(at))
+        let at = self.listeners.iter().position(|listener| listener.local_addr().is_ok_and(|own| own == address))?;
+        Some(self.listeners.swap_remove(at))
     }
 }
 
@@ -109,11 +143,20 @@ impl Offer {
 }
 
 impl Heir {
-    /// Store and logs are the heir's from now on.
-    pub(super) fn release(mut self) {
-        if let Err(error) = self.0.write_all(RELEASED) {
-            tracing::error!(%error, "the process that took over is gone; start another");
-        }
+    /// Store and logs are the heir's from now on, and so many turns go on here unheard. Waits until it serves, or is
+    /// gone.
+    pub(super) async fn release(self, left_behind: u64) -> Succession {
+        self.told(left_behind).await.unwrap_or(Succession::Gone)
+    }
+
+    async fn told(self, left_behind: u64) -> Result<Succession> {
+        self.0.set_nonblocking(true)?;
+        let mut stream = tokio::net::UnixStream::from_std(self.0)?;
+        let mut message = vec![RELEASED];
+        message.extend_from_slice(&left_behind.to_le_bytes());
+        stream.write_all(&message).await?;
+        let said = stream.read_u8().await?;
+        Ok(if said == SERVES { Succession::Serves } else { Succession::Gone })
     }
 }
 
@@ -127,17 +170,20 @@ pub(super) async fn take(folder: &Path) -> Result<Inherited> {
         let stream = UnixStream::connect(&path).with_context(|| {
             format!("no process hands over at {}; start without `--take-over` where none is running", path.display())
         })?;
-        let inherited = receive(&stream)?;
-        tracing::info!(sockets = inherited.0.len(), "the listener is taken over; waiting for store and logs");
-        let mut said = [0; 1];
+        let listeners = receive(&stream)?;
+        tracing::info!(sockets = listeners.len(), "the listener is taken over; waiting for store and logs");
+        let mut said = [0; 9];
         // a process that died has let go as well
-        let _ = (&stream).read(&mut said);
-        Ok(inherited)
+        let left_behind = match (&stream).read_exact(&mut said) {
+            Ok(()) => said[1..].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+            Err(_) => 0,
+        };
+        Ok(Inherited { listeners, giver: Some(stream), left_behind })
     })
     .await?
 }
 
-fn receive(stream: &UnixStream) -> Result<Inherited> {
+fn receive(stream: &UnixStream) -> Result<Vec<TcpListener>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut said = [0; 1];
@@ -151,7 +197,7 @@ fn receive(stream: &UnixStream) -> Result<Inherited> {
             listeners.extend(sockets.map(TcpListener::from));
         }
     }
-    Ok(Inherited(listeners))
+    Ok(listeners)
 }
 
 #[cfg(test)]
@@ -169,11 +215,35 @@ mod tests {
         let taken = offer.taken().await;
         drop((listener, offer));
         let _waits = std::net::TcpStream::connect(address).unwrap();
-        taken.release();
+        let released = tokio::spawn(taken.release(3));
         let mut inherited = heir.await.unwrap().unwrap();
+        assert_eq!(inherited.left_behind, 3);
+        inherited.tell_served();
+        assert_eq!(released.await.unwrap(), Succession::Serves);
         assert!(inherited.take("127.0.0.1:1".parse().unwrap()).is_none(), "an address that was not served");
         inherited.take(address).unwrap().accept().unwrap();
         assert!(inherited.take(address).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_heir_that_ends_before_it_serves_leaves_the_sockets_to_their_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = vec![listener.as_fd().try_clone_to_owned().unwrap()];
+        let offer = Offer::open(folder.path(), own).unwrap();
+        let path = folder.path().to_owned();
+        let heir = tokio::spawn(async move { take(&path).await });
+        let released = tokio::spawn(offer.taken().await.release(0));
+        drop(heir.await.unwrap().unwrap());
+        assert_eq!(released.await.unwrap(), Succession::Gone);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert_eq!(Heir(ours).release(0).await, Succession::Gone, "before it was let have store and logs");
+        drop(listener);
+        let mut again = Inherited::own(offer.sockets, 0);
+        let _waits = std::net::TcpStream::connect(address).unwrap();
+        again.take(address).unwrap().accept().unwrap();
     }
 
     #[tokio::test]

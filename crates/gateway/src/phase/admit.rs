@@ -4,15 +4,15 @@ use crate::admission::permit::Permit;
 use crate::admission::{Closed, Holder};
 use crate::answer::Refusal;
 use crate::gateway::Gateway;
+use crate::phase::body::{self, Held};
 use crate::upstream::pool::X_API_KEY;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use coalmine_core::id::RouteName;
 use coalmine_core::key::Standing;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
 use http::{HeaderMap, Method, Request, header, request};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,6 +33,9 @@ pub(crate) struct Admitted {
     pub(crate) client: IpAddr,
     /// Taken of what the caller may use, where somebody is to be asked.
     pub(crate) permit: Option<Permit>,
+    /// The room that the body takes, until somebody has begun to answer.
+    #[expect(dead_code, reason = "it is given back when it is dropped")]
+    pub(crate) held: Held,
     /// When its last byte came.
     pub(crate) received_at: UnixMs,
 }
@@ -129,9 +132,9 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
         path.push_str(query);
     }
     let permit = permit(gateway, &caller, surface, dialect, body.size_hint().lower())?;
-    let body = read(gateway, body).await?;
+    let (body, held) = body::read(gateway, body).await?;
     let received_at = gateway.clock.now();
-    Ok(Admitted { parts, body, surface, dialect, session, path, caller, client, permit, received_at })
+    Ok(Admitted { parts, body, surface, dialect, session, path, caller, client, permit, held, received_at })
 }
 
 /// `/v1/…` and `/s/{session}/v1/…`, as (session, what follows `/v1`).
@@ -202,44 +205,6 @@ pub(crate) fn must_be_plain(headers: &HeaderMap) -> Result<(), Refusal> {
         Problem::PackedBody,
         format!("the request body is packed ({how}); send it without content-encoding"),
     ))
-}
-
-/// Reads the body, which most often is there in one piece and is then not copied.
-async fn read(gateway: &Gateway, body: Incoming) -> Result<Bytes, Refusal> {
-    let max = gateway.config.limits.body;
-    let too_large = || {
-        let message = format!("the request body is longer than {max} bytes, which is what this gateway takes");
-        Refusal::new(Problem::TooLarge, message)
-    };
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    if body.size_hint().lower() > max as u64 {
-        return Err(too_large());
-    }
-    let late = || Refusal::new(Problem::LateBody, "the request body did not come in time");
-    match tokio::time::timeout(gateway.config.limits.body_time, collect(Limited::new(body, max))).await {
-        Err(_elapsed) => Err(late()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Refusal::new(Problem::BadRequest, "the request body broke off")),
-        Ok(Ok(bytes)) => Ok(bytes),
-    }
-}
-
-async fn collect(mut body: Limited<Incoming>) -> Result<Bytes, crate::answer::BoxError> {
-    let mut whole = Bytes::new();
-    let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if whole.is_empty() && joined.is_empty() {
-            whole = data;
-        } else {
-            joined.reserve(whole.len() + data.len());
-            joined.extend_from_slice(&std::mem::take(&mut whole));
-            joined.extend_from_slice(&data);
-        }
-    }
-    Ok(if joined.is_empty() { whole } else { joined.freeze() })
 }
 
 #[cfg(test)]

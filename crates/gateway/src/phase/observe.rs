@@ -7,6 +7,7 @@ use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
 use crate::judged::Kept;
+use crate::phase::hedge::Hedged;
 use crate::phase::notice::notice;
 use crate::request_id::RequestId;
 use crate::table::{Prepared, Route};
@@ -66,6 +67,7 @@ pub(crate) struct Exchange {
     last_content_at: Option<UnixMs>,
     gap_max_ms: Option<u64>,
     permit: Option<Permit>,
+    hedge: Hedged,
     /// Where the answer is to be judged.
     kept: Option<Box<Kept>>,
     landed: bool,
@@ -183,6 +185,7 @@ impl Exchange {
             last_content_at: None,
             gap_max_ms: None,
             permit,
+            hedge: Hedged::No,
             kept,
             landed: false,
         }
@@ -226,6 +229,13 @@ impl Exchange {
         self.content_begun = false;
         self.last_content_at = None;
         self.gap_max_ms = None;
+    }
+
+    /// A second address was asked, or was not.
+    pub(crate) fn note_hedge(&mut self, hedge: Hedged) {
+        if hedge != Hedged::No {
+            self.hedge = hedge;
+        }
     }
 
     /// The status that the client sees.
@@ -377,11 +387,19 @@ impl Exchange {
 
     /// Whoever answered, what was used is charged to the payers of the request.
     fn charge(&mut self, usage: Option<&coalmine_wire::usage::Usage>, price: Option<f64>, now: UnixMs) {
+        let in_vain = usage.and_then(|usage| self.read_in_vain(usage)).and_then(|read| read.input_tokens).unwrap_or(0);
         let Some(permit) = &mut self.permit else { return };
         permit.note_answered();
         let Some(usage) = usage else { return };
         let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
+        let tokens = tokens.saturating_add(in_vain);
         permit.settle(Some(tokens), price, now);
+    }
+
+    /// What an address used that was sent away for another: it had read the same, and what it wrote nobody knows.
+    fn read_in_vain(&self, usage: &coalmine_wire::usage::Usage) -> Option<coalmine_wire::usage::Usage> {
+        let read = coalmine_wire::usage::Usage { output_tokens: Some(0), reasoning_tokens: None, ..*usage };
+        (self.hedge == Hedged::Cancelled).then_some(read)
     }
 
     /// What an answer costs, by the price of whoever gave it.
@@ -391,7 +409,9 @@ impl Exchange {
             ServedBy::Rescue => self.route.prepared(self.route.table.stable),
             ServedBy::Fallback => self.prepared.fallbacks.iter().find(|fallback| fallback.id == self.answering),
         };
-        self.gateway.config.prices.cost_usd(&by?.version.model, usage)
+        let (prices, model) = (&self.gateway.config.prices, &by?.version.model);
+        let price = prices.cost_usd(model, usage)?;
+        Some(price + self.read_in_vain(usage).and_then(|usage| prices.cost_usd(model, &usage)).unwrap_or(0.0))
     }
 
     /// What the answer says of itself, when it is the assigned version's own.
@@ -463,6 +483,7 @@ impl Exchange {
             reason: self.reason,
             client_status: self.client_status,
             outcome: outcome.clone(),
+            hedged: self.hedge != Hedged::No,
             request_id: self.request_id.take(),
             ended_at: now,
         });

@@ -11,6 +11,7 @@
 //! | the same, where it cannot be put to stable | the version's if stable accepted most of the canary's last refusals, else the client's; counted as unproven |
 
 use crate::answer::Refusal;
+use crate::phase::hedge::{Head, Race};
 use crate::phase::observe::{Contract, Exchange, StreamOrBody};
 use crate::phase::relay::Pace;
 use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Unsaid, Wording, rewrite};
@@ -253,7 +254,7 @@ fn deliver(exchange: &mut Exchange, came: Came, refused: impl FnOnce(&Exchange) 
 
 /// One version's attempts, until one is fit or none is left.
 async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Asking<'_>, hold: Hold) -> Came {
-    let Asking { question, began, ends_at } = asking;
+    let Asking { question, ends_at, .. } = asking;
     let rewritten = match rewrite(version, question.chat, question.body) {
         Ok(rewritten) => rewritten,
         Err(why) => return Came::Unsaid(why),
@@ -262,46 +263,16 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
         Wording::Own(_) => question.path,
         Wording::Translated(_) => version.pool.manners.dialect.path(),
     };
-    let own = version.id == exchange.prepared.id;
     let pool = &version.pool;
-    let thinks = version.thinks || question.chat.asks_to_think();
-    let allowed = if thinks { pool.timeouts.thinking } else { pool.timeouts.first_byte };
-    let mut by = ends_at.min(began + allowed);
-    let mut done = 0;
-    let mut going = Going::of(exchange.unit());
-    let sent = loop {
-        let request = question.outbound.request(&pool.manners, rewritten.body.clone());
-        let sent = pool.send(request, path, &mut going, by).await;
-        let attempted = match &sent {
-            Ok(response) => Attempt::Answer(response.status(), response.headers()),
-            Err(trouble) => Attempt::NoAnswer(*trouble),
-        };
-        let now = || exchange.gateway.clock.now();
-        let Some(pause) = retry::pause(&pool.retry, done, attempted, rand::random(), now) else {
-            break sent;
-        };
-        let again = Instant::now() + pause;
-        if again >= ends_at {
-            break sent;
-        }
-        drop(sent);
-        by = ends_at.min(again + allowed);
-        done += 1;
-        pool.series.retries.add(1);
-        if own {
-            exchange.flight.note_retry();
-        }
-        sleep_until(again).await;
-    };
-    let response = match sent {
-        Ok(response) => response,
+    let (came, by) = put(exchange, version, asking, rewritten.body.clone(), path).await;
+    let Head { parts, held, body } = match came {
+        Ok(head) => head,
         Err(trouble) => return Came::Failed(cause(trouble), Err(trouble)),
     };
-    let status = response.status();
-    if own {
+    let status = parts.status;
+    if version.id == exchange.prepared.id {
         exchange.flight.note_status(status.as_u16());
     }
-    let (parts, body) = response.into_parts();
     let passage = match rewritten.wording {
         Wording::Translated(_) if !status.is_success() => {
             Passage::Translated(Box::new(Translator::error(pool.manners.dialect, status.as_u16())))
@@ -310,7 +281,7 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
         Wording::Own(_) | Wording::Translated(_) => Passage::AsIs,
     };
     let pace = Pace { timeouts: pool.timeouts, ends_at, content_by: Some(by) };
-    let answer = Answer { parts, held: Vec::new(), body: Some(body), passage, pace };
+    let answer = Answer { parts, held, body: Some(body), passage, pace };
     match standing(status) {
         Standing::Fine => {
             exchange.look_away();
@@ -318,6 +289,57 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
         }
         Standing::Refused => Came::Refused(answer),
         Standing::Failed(cause) => Came::Failed(cause, Ok(answer)),
+    }
+}
+
+/// Puts the request to the version's provider, again where that is harmless. With what came, when its content must
+/// have begun.
+async fn put(
+    exchange: &mut Exchange,
+    version: &Arc<Prepared>,
+    asking: Asking<'_>,
+    body: Bytes,
+    path: &str,
+) -> (Result<Head, Trouble>, Instant) {
+    let Asking { question, began, ends_at } = asking;
+    let (pool, chat) = (&version.pool, question.chat);
+    let thinks = version.thinks || chat.asks_to_think();
+    let allowed = if thinks { pool.timeouts.thinking } else { pool.timeouts.first_byte };
+    let mut by = ends_at.min(began + allowed);
+    let hold_until = began + exchange.gateway.config.limits.rescue_hold;
+    let mut done = 0;
+    let mut going = Going::of(exchange.unit());
+    loop {
+        let request = || question.outbound.request(&pool.manners, body.clone());
+        let race = Race { pool, path, dialect: version.asked_in(chat.dialect), by, hold_until };
+        let came = match &pool.hedge {
+            Some(hedge) if done == 0 && chat.may_be_asked_twice() => {
+                let raced = Box::pin(race.run(hedge, request, &mut going)).await;
+                exchange.note_hedge(raced.hedge);
+                raced.came
+            }
+            Some(_) | None => race.once(request(), &mut going).await,
+        };
+        let attempted = match &came {
+            Ok(head) => Attempt::Answer(head.parts.status, &head.parts.headers),
+            Err(trouble) => Attempt::NoAnswer(*trouble),
+        };
+        let now = || exchange.gateway.clock.now();
+        let Some(pause) = retry::pause(&pool.retry, done, attempted, rand::random(), now) else {
+            return (came, by);
+        };
+        let again = Instant::now() + pause;
+        if again >= ends_at {
+            return (came, by);
+        }
+        drop(came);
+        by = ends_at.min(again + allowed);
+        done += 1;
+        pool.series.retries.add(1);
+        if version.id == exchange.prepared.id {
+            exchange.flight.note_retry();
+        }
+        sleep_until(again).await;
     }
 }
 
@@ -354,6 +376,7 @@ async fn begin(
         Wording::Translated(_) => asked.as_ref().and_then(ChatRequest::tools).map(Cow::Borrowed),
     };
     exchange.watch(version, dialect, &Contract { tools, format: question.chat.response_format() }, shape);
+    answer.held.iter().for_each(|piece| exchange.see(piece));
     let Some(body) = answer.body.take() else { return Came::Fine(answer) };
     if let Wording::Translated(told) = rewritten.wording {
         let now_s = exchange.gateway.clock.now().0 / 1_000;

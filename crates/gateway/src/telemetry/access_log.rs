@@ -108,6 +108,8 @@ struct Line<'a> {
     rescued: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<bool>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    hedged: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -357,6 +359,7 @@ fn turn(finished: &Finished) -> Line<'_> {
         retries: Some(outcome.retries),
         rescued: Some(outcome.served_by == ServedBy::Rescue),
         fallback: Some(outcome.served_by == ServedBy::Fallback),
+        hedged: finished.hedged,
         request_id: finished.request_id.as_deref(),
         trace_id: finished.trace.map(|trace| trace.id.to_string()),
         span_id: finished.trace.and_then(|trace| trace.span).map(|span| span.to_string()),

@@ -30,6 +30,8 @@ pub(crate) struct Finished {
     /// What the client saw.
     pub(crate) client_status: u16,
     pub(crate) outcome: Outcome,
+    /// Whether two addresses were asked.
+    pub(crate) hedged: bool,
     pub(crate) request_id: Option<String>,
     pub(crate) ended_at: UnixMs,
 }

@@ -1,14 +1,16 @@
 //! Connections to one provider: pooled, without Nagle's delay, TLS where the address says so.
 
 use crate::config::{
-    Betas, Config, HealthCheck, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts, UPSTREAMS_MAX, Warm, WarmUp,
+    Betas, Config, HealthCheck, HedgePolicy, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts, UPSTREAMS_MAX,
+    Warm, WarmUp,
 };
 use crate::metrics::{Metrics, ProviderSeries};
 use crate::ports::Clock;
 use crate::upstream::address::Address;
 use crate::upstream::breaker::Felt;
-use crate::upstream::choice::{Choice, Going, Picked};
+use crate::upstream::choice::{As, Choice, Going, Picked};
 use crate::upstream::credential::Authorization;
+use crate::upstream::rescue::RescueBudget;
 use crate::upstream::series::UpstreamSeries;
 use bytes::Bytes;
 use coalmine_core::id::ProviderName;
@@ -53,6 +55,20 @@ impl Manners {
     }
 }
 
+/// When a second address is asked for want of an answer.
+#[derive(Debug)]
+pub(crate) struct Hedge {
+    pub(crate) after: Duration,
+    /// A purse as that of rescues: the first is free, and after that a share of the requests.
+    pub(crate) budget: RescueBudget,
+}
+
+impl Hedge {
+    fn new(policy: HedgePolicy) -> Self {
+        Self { after: policy.after, budget: RescueBudget::new(policy.max_share) }
+    }
+}
+
 /// One provider's connections and manners.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -60,6 +76,8 @@ pub(crate) struct Pool {
     pub(crate) manners: Manners,
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
+    /// Only where there is a second address.
+    pub(crate) hedge: Option<Hedge>,
     pub(crate) stream_usage: StreamUsage,
     pub(crate) series: Arc<ProviderSeries>,
     pub(crate) addresses: Vec<Address>,
@@ -193,6 +211,7 @@ impl Pool {
             },
             timeouts: provider.timeouts,
             retry: provider.retry,
+            hedge: provider.hedge.filter(|_| addresses.len() > 1).map(Hedge::new),
             stream_usage: provider.stream_usage,
             series,
             choice: Choice::new(provider.choice, region, &provider.upstreams),
@@ -217,28 +236,45 @@ impl Pool {
         going: &mut Going,
         by: Instant,
     ) -> Result<Response<Incoming>, Trouble> {
-        let Some(key) = self.manners.authorization.renewed() else { return self.put(request, path, going, by).await };
+        let picked = self.aim(going);
+        self.send_to(picked, request, path, by).await
+    }
+
+    /// Chooses the address that is asked next. Whoever does must [send](Self::send_to) to it, or say that it did not.
+    pub(crate) fn aim(&self, going: &mut Going) -> Picked {
+        self.choice.pick(going, || self.clock.now())
+    }
+
+    /// The same to an address that was chosen.
+    pub(crate) async fn send_to(
+        &self,
+        picked: Picked,
+        request: Request<Full<Bytes>>,
+        path: &str,
+        by: Instant,
+    ) -> Result<Response<Incoming>, Trouble> {
+        let Some(key) = self.manners.authorization.renewed() else { return self.put(picked, request, path, by).await };
         let mut again = request.clone();
-        let response = self.put(request, path, going, by).await?;
+        let response = self.put(picked, request, path, by).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && timeout_at(by, key.is_another_than(again.headers())).await == Ok(true)
         {
             drop(response);
             key.show(again.headers_mut());
-            return self.put(again, path, going, by).await;
+            return self.put(Picked { as_: As::InService, ..picked }, again, path, by).await;
         }
         Ok(response)
     }
 
     async fn put(
         &self,
+        picked: Picked,
         mut request: Request<Full<Bytes>>,
         path: &str,
-        going: &mut Going,
         by: Instant,
     ) -> Result<Response<Incoming>, Trouble> {
-        let mut asking = Asking { pool: self, picked: self.choice.pick(going, || self.clock.now()), told: false };
-        let address = &self.addresses[asking.picked.at];
+        let mut asking = Asking { pool: self, picked, told: false };
+        let address = &self.addresses[picked.at];
         *request.uri_mut() = address.uri(path).ok_or(Trouble::Malformed)?;
         // with one address there is nothing to learn
         let began = self.choice.is_free().then(|| self.clock.now());

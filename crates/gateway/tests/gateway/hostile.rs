@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use coalmine_core::tally::{Cause, Ending};
+use coalmine_gateway::config::Config;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -276,4 +277,36 @@ async fn streams_at_a_time_are_bounded() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn bodies_that_find_no_room_together_are_told_to_come_again() {
+    let go = Arc::new(Notify::new());
+    let slow = [vec![Step::Wait(go.clone())], ok("slow")].concat();
+    let change = |config: &mut Config| {
+        config.limits.bodies = 64 << 10;
+        config.limits.bodies_wait = Duration::ZERO;
+    };
+    let world = World::with(vec![slow, ok("yes")], vec![], change).await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    let long = ASK.replace("hello", &"x".repeat(40 << 10));
+    let first = world.chat("a", &long);
+    let others = async {
+        world.stable.arrived.notified().await;
+        let refused = world.chat("b", &long).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+        assert_eq!(refused.json()["error"]["code"], "overloaded");
+        let request = world.request("/v1/messages", &[], long.clone());
+        let refused = Answer::of(world.send(request).await).await;
+        assert_eq!((refused.status, refused.header("retry-after")), (529, "1"));
+        assert_eq!(refused.json()["error"]["type"], "overloaded_error");
+        assert_eq!(world.chat("c", ASK).await.status, 200, "a short one finds room");
+        assert!(world.metric("coalmine_body_bytes 49152"), "that of the first");
+        assert!(world.metric("coalmine_bodies_refused_total 2"));
+        go.notify_one();
+    };
+    let (first, ()) = soon("both", async { tokio::join!(first, others) }).await;
+    assert_eq!(first.status, 200);
+    assert!(world.metric("coalmine_body_bytes 0"));
+    assert_eq!(world.chat("d", &long).await.status, 200);
 }

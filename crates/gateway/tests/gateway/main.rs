@@ -5,6 +5,7 @@ mod blame;
 mod cancel;
 mod chain;
 mod control;
+mod hedge;
 mod hostile;
 mod messages;
 mod probe;

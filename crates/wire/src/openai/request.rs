@@ -267,6 +267,16 @@ impl<'a> ChatRequest<'a> {
         self.dialect == Dialect::Responses && self.value("store") != Some(b"false")
     }
 
+    /// Whether two providers may be asked it, where one answer counts: nothing is kept under it with whoever answers,
+    /// and no server of tools acts for it.
+    #[must_use]
+    pub fn may_be_asked_twice(&self) -> bool {
+        self.dialect != Dialect::Responses
+            && self.provider_state.is_none()
+            && self.value("store") != Some(b"true")
+            && self.value("mcp_servers").is_none()
+    }
+
     /// Whether the client asks for reasoning or thinking, in any of its dialects' ways: an answer may then be
     /// long in coming.
     #[must_use]

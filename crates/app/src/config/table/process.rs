@@ -1,6 +1,6 @@
 //! The keys of `coalmine.yaml`.
 
-use super::upstream::{BREAKER, HEALTH, NEAREST, OUTLIERS, SPREADS, UPSTREAM, WARM_UP};
+use super::upstream::{BREAKER, HEALTH, HEDGE, NEAREST, OUTLIERS, SPREADS, UPSTREAM, WARM_UP};
 use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SHARE, SWITCH, TEXT};
 use crate::config::key::{Choice, Key, Kind, Scalar, Section};
 
@@ -210,6 +210,11 @@ pub static PROVIDER: Section = Section {
             Kind::Scalar(Scalar::Integer(0)),
             "1",
             "Tries beyond the first, of what failed before anything was delivered.",
+        ),
+        Key::optional(
+            "hedge",
+            Kind::Section(&HEDGE),
+            "Asks a second address where the first is long in coming; without it, never.",
         ),
         Key::default("spread", Kind::Scalar(Scalar::OneOf(SPREADS)), "sessions", "Which address of a region is asked."),
         Key::default(
@@ -424,6 +429,12 @@ pub static LIMITS: Section = Section {
     doc: "Bounds of sizes, counts and times. Times of answers are long: models think.",
     keys: &[
         Key::default("body", Kind::Scalar(Scalar::Bytes), "64MB", "The largest request body."),
+        Key::default(
+            "bodies",
+            Kind::Scalar(Scalar::Bytes),
+            "1GB",
+            "All request bodies that are held at once, until their answers begin; who finds no room for a second is told to come again.",
+        ),
         Key::default("connections", COUNT, "20000", "Client connections at a time; further ones wait."),
         Key::default("header_timeout", DURATION, "2m", "A client's time to send the head of a request."),
         Key::default("body_timeout", DURATION, "60s", "A client's time to send the body."),

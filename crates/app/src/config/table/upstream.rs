@@ -15,6 +15,20 @@ pub static UPSTREAM: Section = Section {
     ],
 };
 
+/// A second address.
+pub static HEDGE: Section = Section {
+    name: "hedge",
+    doc: "A second address is asked what the first has not begun to answer; whoever has content first answers, and the other is sent away. For providers with several addresses; never for responses, nor for what is kept under the request with whoever answers.",
+    keys: &[
+        Key::required(
+            "after",
+            DURATION,
+            "So long without content; the 95th percentile of `coalmine_ttft_seconds`, say.",
+        ),
+        Key::default("max_share", SHARE, "5%", "Of the provider's requests, the most that are asked twice."),
+    ],
+};
+
 /// Own failures.
 pub static BREAKER: Section = Section {
     name: "breaker",

@@ -39,6 +39,7 @@ providers:
     upstreams:
       - { url: ${VLLM_URL}, region: ap-southeast-2, warm: 4, warm_every: 4s }
       - { url: "http://10.1.0.5:8000/v1", region: us-east-1 }
+    hedge: { after: 800ms, max_share: 2.5% }
     spread: turns
     nearest: measured
     return_after: 20s
@@ -80,7 +81,7 @@ notify:
   - { url: file:secrets/hook, format: slack, on: [rolled_back] }
 prices:
   gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
-limits: { body: 1MB, session_idle: 2h }
+limits: { body: 1MB, bodies: 64MB, session_idle: 2h }
 region: eu-west
 trusted_proxies: [10.0.0.0/8, "fd00::/8", 192.0.2.7]
 client_address_header: forwarded
@@ -181,6 +182,8 @@ fn the_full_file_is_read() {
     assert_eq!([window, pause, pause_max], [5, 2, 40].map(SpanMs::secs));
     let OutlierPolicy { every, least, error_gap, slower } = vllm.choice.outliers;
     assert_eq!((every, least, error_gap.bp(), slower), (SpanMs::secs(5), 30, 1_000, 2.5));
+    let hedge = vllm.hedge.unwrap();
+    assert_eq!((hedge.after, hedge.max_share.bp()), (Duration::from_millis(800), 250));
     assert_eq!(vllm.api_key_refresh, Some(SpanMs::secs(30)));
     let health = vllm.health.as_ref().unwrap();
     assert_eq!(
@@ -195,7 +198,7 @@ fn the_full_file_is_read() {
     assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
     assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
     assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));
-    assert_eq!(read.limits.session_idle, SpanMs::hours(2));
+    assert_eq!((read.limits.session_idle, read.limits.bodies_bytes), (SpanMs::hours(2), 64 << 20));
     assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
     let networks: Vec<String> = read.trusted_proxies.networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);

@@ -88,6 +88,7 @@ proptest! {
     ) {
         let mut present = process(FULL).unwrap();
         present.limits.body_bytes = body;
+        present.limits.bodies_bytes = body.max(present.limits.bodies_bytes);
         present.limits.drain = SpanMs(span);
         present.time_scale = f64::from(scale) / 1_000.0;
         let mut stables = BTreeMap::new();

@@ -82,6 +82,9 @@ fn attributes(finished: &Finished) -> Vec<KeyValue> {
     if outcome.retries > 0 {
         all.push(KeyValue::int("coalmine.retries", u64::from(outcome.retries)));
     }
+    if finished.hedged {
+        all.push(KeyValue::yes("coalmine.hedged"));
+    }
     match outcome.served_by {
         ServedBy::Assigned => {}
         ServedBy::Rescue => all.push(KeyValue::yes("coalmine.rescued")),

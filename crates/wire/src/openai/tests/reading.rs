@@ -1,6 +1,7 @@
 //! What a request asks.
 
 use super::*;
+use crate::dialect::Dialect;
 
 fn read(body: &str) -> ChatRequest<'_> {
     ChatRequest::read(body.as_bytes()).unwrap()
@@ -108,5 +109,21 @@ fn completions_of_old_are_read_as_answers_of_one_text() {
         let mut streamed = see(true, &[a, b]);
         assert!(std::mem::take(&mut streamed.done), "cut at {at}");
         assert_eq!(streamed, whole, "cut at {at}");
+    }
+}
+
+#[test]
+fn what_leaves_something_behind_is_not_asked_twice() {
+    let chat = |more: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"a"}}]{more}}}"#);
+    for (dialect, body, may) in [
+        (Dialect::Chat, chat(""), true),
+        (Dialect::Chat, chat(r#","store":false"#), true),
+        (Dialect::Chat, chat(r#","store":true"#), false),
+        (Dialect::Messages, chat(r#","mcp_servers":[{"url":"x"}]"#), false),
+        (Dialect::Messages, chat(r#","container":"c_1""#), false),
+        (Dialect::Responses, r#"{"model":"m","input":"a","store":false}"#.to_owned(), false),
+        (Dialect::Responses, r#"{"model":"m","input":"a","previous_response_id":"resp_1"}"#.to_owned(), false),
+    ] {
+        assert_eq!(ChatRequest::read_as(dialect, body.as_bytes()).unwrap().may_be_asked_twice(), may, "{body}");
     }
 }
