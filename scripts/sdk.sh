@@ -31,12 +31,14 @@ coalmine_port=$(port)
 $sdk/node_modules/.bin/llmock -p "$mock_port" -f $sdk/fixtures/chat.json --log-level warn >"$work/mock.log" 2>&1 &
 pids+=($!)
 sed -e "s/@COALMINE@/$coalmine_port/; s/@MOCK@/$mock_port/" $sdk/coalmine.yaml >"$work/coalmine.yaml"
-cp $sdk/release.yaml "$work/"
+cp $sdk/release.yaml $sdk/release-messages.yaml "$work/"
 (cd "$work" && exec "$bin" serve --config coalmine.yaml >coalmine.log 2>&1) &
 pids+=($!)
 answers "http://127.0.0.1:$mock_port/v1/models" 20
 answers "http://127.0.0.1:$coalmine_port/readyz" 20
-(cd "$work" && "$bin" start release.yaml --url "http://127.0.0.1:$coalmine_port" >/dev/null)
+for release in release.yaml release-messages.yaml; do
+  (cd "$work" && "$bin" start $release --url "http://127.0.0.1:$coalmine_port" >/dev/null)
+done
 
 export DIRECT_URL=http://127.0.0.1:$mock_port/v1 COALMINE_URL=http://127.0.0.1:$coalmine_port/v1
 status=0

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import unittest
 import urllib.request
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ class Path:
 DIRECT = Path(os.environ["DIRECT_URL"], "gpt-4o-mini", "claude-sonnet-4-5")
 THROUGH = Path(os.environ["COALMINE_URL"], "support", "claude-sonnet-4-5")
 
+# Each case goes through Coalmine at least so often, and at most until both arms have answered it.
+ROUNDS = 2
+ROUNDS_MAX = 30
+ARMS = ("stable", "canary")
+
 # One loop for all cases: the SDKs keep connections across calls.
 LOOP = asyncio.new_event_loop()
 
@@ -53,14 +59,33 @@ def sent(as_messages):
     return last["headers"]["content-length"] if as_messages else last["body"]["messages"]
 
 
-class BothPaths(unittest.TestCase):
-    """A case asks on both paths, and must get the same; twice through Coalmine, which has two versions."""
+ARM = re.compile(r'^coalmine_requests_total\{[^}]*\barm="(\w+)"[^}]*\} (\d+)', re.MULTILINE)
 
-    def same(self, ask):
-        plain, *routed = (mended(LOOP.run_until_complete(ask(path))) for path in (DIRECT, THROUGH, THROUGH))
-        for found in routed:
-            self.assertEqual(found, plain)
-        return plain
+
+def answered():
+    """How many requests each arm of Coalmine's routes has had so far."""
+    with urllib.request.urlopen(f"{THROUGH.root}/metrics") as page:
+        found = ARM.findall(page.read().decode())
+    counts = dict.fromkeys(ARMS, 0)
+    for arm, count in found:
+        counts[arm] = counts.get(arm, 0) + int(count)
+    return counts
+
+
+class BothPaths(unittest.TestCase):
+    """A case asks on both paths, and must get the same; through Coalmine in several rounds, until both arms of its route
+    have answered: half of the sessions are the canary's."""
+
+    def same(self, ask, arms=ARMS):
+        plain = mended(LOOP.run_until_complete(ask(DIRECT)))
+        seen = set()
+        for done in range(1, ROUNDS_MAX + 1):
+            before = answered()
+            self.assertEqual(mended(LOOP.run_until_complete(ask(THROUGH))), plain)
+            seen |= {arm for arm, count in answered().items() if count > before.get(arm, 0)}
+            if done >= ROUNDS and seen >= set(arms):
+                return plain
+        return self.fail(f"in {ROUNDS_MAX} rounds only {sorted(seen)} answered")
 
     def each(self, ways, check):
         """What `check(way, path)` finds by each of the ways, once it is the same on both paths."""

@@ -1,6 +1,7 @@
 //! The reader as a whole: the files of the documentation, and a corpus of bad ones.
 
 mod bad;
+mod docs;
 mod good;
 mod laws;
 mod suite;
