@@ -56,6 +56,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         "a decision: {first_ns} ns for a session that begins; {} ns [{} to {}] for one that goes on",
         rounds[2], rounds[0], rounds[4]
     );
+    let seen = allocation_counter::measure(|| drop(std::hint::black_box(Box::new(1)))).count_total;
+    if seen != 1 {
+        return Err(format!("the counter saw {seen} allocations where there was one").into());
+    }
     let first = allocations(|| (SESSIONS..SESSIONS + COUNTED).for_each(|session| decide(&pins, &table, session)));
     let further = allocations(|| (0..COUNTED).for_each(|session| decide(&pins, &table, session)));
     println!("allocations a decision: {first:.3} for a session that begins, {further:.3} for one that goes on");

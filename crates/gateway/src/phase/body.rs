@@ -70,7 +70,10 @@ impl Bodies {
     }
 }
 
-/// Reads the body, which most often is there in one piece and is then not copied.
+/// A body up to here is cheaper copied than a new buffer for its connection.
+const COPIED_MAX_BYTES: usize = 8 * 1024;
+
+/// Reads the body, which most often is there in one piece: a large one is then not copied.
 pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<(Bytes, Held), Refusal> {
     let max = gateway.config.limits.body;
     let too_large = || {
@@ -105,7 +108,8 @@ async fn collect(mut body: Limited<Incoming>, bodies: &Bodies, held: &mut Held) 
         let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else { continue };
         bodies.hold(held, whole.len() + joined.len() + data.len()).await?;
         if whole.is_empty() && joined.is_empty() {
-            whole = data;
+            // A small one is copied: what it came in is then free for the connection's next request.
+            whole = if data.len() <= COPIED_MAX_BYTES { Bytes::copy_from_slice(&data) } else { data };
         } else {
             joined.reserve(whole.len() + data.len());
             joined.extend_from_slice(&std::mem::take(&mut whole));

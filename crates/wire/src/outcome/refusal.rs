@@ -52,6 +52,8 @@ struct Language {
     phrases: Phrases,
     /// By the first byte of a sentence: whether any of its phrases begins with it.
     begins: [bool; 256],
+    /// By the second byte, likewise.
+    goes_on: [bool; 256],
 }
 
 static LANGUAGES: LazyLock<Vec<Language>> = LazyLock::new(|| {
@@ -72,13 +74,18 @@ pub fn reads_as_refusal(head: &str) -> bool {
 
 impl Language {
     fn of(phrases: Phrases) -> Self {
-        let mut begins = [false; 256];
+        let (mut begins, mut goes_on) = ([false; 256], [false; 256]);
         for phrase in phrases.before.iter().chain(&phrases.wont).chain(&phrases.alone) {
             if let Some(first) = phrase.as_bytes().first() {
                 begins[usize::from(*first)] = true;
             }
+            match phrase.as_bytes().get(1) {
+                Some(second) => goes_on[usize::from(*second)] = true,
+                // anything may follow
+                None => goes_on = [true; 256],
+            }
         }
-        Self { phrases, begins }
+        Self { phrases, begins, goes_on }
     }
 
     fn refuses(&self, sentence: &str) -> bool {
@@ -91,7 +98,12 @@ impl Language {
         let mut rest = sentence;
         loop {
             rest = rest.trim_start_matches(|each: char| !each.is_alphanumeric());
-            if rest.as_bytes().first().is_none_or(|first| !self.begins[usize::from(*first)]) {
+            let may_begin = match rest.as_bytes() {
+                [] => false,
+                [first] => self.begins[usize::from(*first)],
+                [first, second, ..] => self.begins[usize::from(*first)] && self.goes_on[usize::from(*second)],
+            };
+            if !may_begin {
                 return false;
             }
             if self.phrases.alone.iter().any(|alone| behind(rest, alone).is_some()) {
