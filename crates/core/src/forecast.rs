@@ -135,6 +135,23 @@ pub struct GuardrailOutlook {
     pub proven_sessions: Option<f64>,
     /// The chance that the proof is there by `max_duration`.
     pub proven_by_max: f64,
+    /// What its judge will have to do, where one scores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judged: Option<JudgedOutlook>,
+}
+
+/// What a judge will have to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgedOutlook {
+    /// Sessions of control that it scores, by the end of the last stage.
+    pub control_sessions: f64,
+    /// The same of the canary.
+    pub canary_sessions: f64,
+    /// Answers that it scores on a day of the busiest stage; its anchors come on top.
+    pub answers_per_day: f64,
+    /// How often it may be asked on a day, where that is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_per_day: Option<u64>,
 }
 
 /// What a regression does before it is found.

@@ -3,6 +3,7 @@
 //! the suite's own test compares the list with the functions.
 
 pub mod evidence;
+pub mod judges;
 pub mod keys;
 pub mod releases;
 pub mod routes;
@@ -44,6 +45,9 @@ macro_rules! for_every_law {
             evidence::a_batch_left_behind_is_refused_whole
             evidence::marks_are_kept_per_gateway_and_epoch
             evidence::evidence_of_an_unknown_release_is_kept
+            judges::a_judge_stays_pinned
+            judges::what_a_judge_has_shown_comes_back
+            judges::a_score_is_kept_under_its_judge
             keys::a_key_comes_back_and_its_name_is_taken_once
             keys::of_two_changes_of_a_key_one_is_kept
             keys::a_day_of_spending_is_replaced_with_its_mark
@@ -71,6 +75,7 @@ mod tests {
             ("routes", include_str!("conformance/routes.rs")),
             ("releases", include_str!("conformance/releases.rs")),
             ("evidence", include_str!("conformance/evidence.rs")),
+            ("judges", include_str!("conformance/judges.rs")),
             ("keys", include_str!("conformance/keys.rs")),
         ];
         for (file, text) in files {

@@ -4,6 +4,7 @@
 mod client;
 mod faults;
 mod handover;
+mod judge;
 mod keys;
 mod pins;
 mod plans;
@@ -32,6 +33,8 @@ enum Job {
     Faults(faults::Args),
     /// Sentinels: a canary that answers one wrongly never meets a customer, or is taken back at its next round.
     Sentinels(sentinels::Args),
+    /// A judge: a canary that it finds worse is rolled back; one that it cannot be asked about is held.
+    Judge(judge::Args),
     /// Client keys and quotas: revoked at once, bounded, budgets over a kill, secrets in no file.
     Keys(keys::Args),
     /// Plans from what a route has served, and a start that its plan refuses.
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<()> {
             Job::Pins(args) => pins::run(args).await,
             Job::Faults(args) => faults::run(args).await,
             Job::Sentinels(args) => sentinels::run(args).await,
+            Job::Judge(args) => judge::run(args).await,
             Job::Keys(args) => keys::run(args).await,
             Job::Plans(args) => plans::run(args).await,
             Job::Handover(args) => handover::run(args).await,

@@ -29,7 +29,7 @@ pub(crate) struct Args {
 /// Runs until killed.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
-    serve(listener, Arc::new(Mutex::new(args.name))).await
+    serve(listener, Arc::new(named(Arc::new(Mutex::new(args.name))))).await
 }
 
 /// Starts one on a free port; it lives as long as the runtime.
@@ -39,39 +39,61 @@ pub(crate) async fn spawn(name: &str) -> Result<SocketAddr> {
 
 /// The same, under a name that its owner may change.
 pub(crate) async fn spawn_changing(name: Arc<Mutex<String>>) -> Result<SocketAddr> {
+    spawn_saying(named(name)).await
+}
+
+/// One that says what a closure makes of each request.
+pub(crate) async fn spawn_saying(
+    say: impl Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static,
+) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(serve(listener, name));
+    tokio::spawn(serve(listener, Arc::new(say)));
     Ok(address)
 }
 
-async fn serve(listener: TcpListener, name: Arc<Mutex<String>>) -> Result<()> {
+fn named(name: Arc<Mutex<String>>) -> impl Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static {
+    move |asked| {
+        let name = name.lock().map(|name| name.clone()).unwrap_or_default();
+        (StatusCode::OK, format!("{name} answers message {}", turns(asked)))
+    }
+}
+
+fn turns(asked: &Value) -> usize {
+    asked["messages"].as_array().map_or(0, Vec::len)
+}
+
+async fn serve<F>(listener: TcpListener, say: Arc<F>) -> Result<()>
+where
+    F: Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static,
+{
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let name = Arc::clone(&name);
+        let say = Arc::clone(&say);
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let name = name.lock().map(|name| name.clone()).unwrap_or_default();
-                answer(request, name)
-            });
+            let service = service_fn(move |request| answer(request, Arc::clone(&say)));
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>, name: String) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer<F>(request: Request<Incoming>, say: Arc<F>) -> Result<Response<Full<Bytes>>, Infallible>
+where
+    F: Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static,
+{
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let turns = asked["messages"].as_array().map_or(0, Vec::len);
+    let turns = turns(&asked);
+    let (status, content) = say(&asked);
     let said = json!({
         "id": "chatcmpl-outside", "object": "chat.completion", "created": 0, "model": asked["model"],
         "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "refusal": null,
-            "content": format!("{name} answers message {turns}")}}],
+            "content": content}}],
         "usage": {"prompt_tokens": 10 * turns.max(1), "completion_tokens": 6, "total_tokens": 10 * turns.max(1) + 6},
     });
     let mut response = Response::new(Full::new(Bytes::from(said.to_string())));
-    *response.status_mut() = StatusCode::OK;
+    *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     Ok(response)
 }

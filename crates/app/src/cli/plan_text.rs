@@ -2,7 +2,7 @@
 
 use super::paint::{Paint, Tone};
 use coalmine_core::forecast::{
-    GuardrailOutlook, Harm, Hazard, Origin, Outlook, Regression, Severity, StageOutlook, Within,
+    GuardrailOutlook, Harm, Hazard, JudgedOutlook, Origin, Outlook, Regression, Severity, StageOutlook, Within,
 };
 use coalmine_core::release::policy::Role;
 use coalmine_core::release::words::{number, percent};
@@ -178,8 +178,22 @@ fn guardrails(outlook: &Outlook) -> String {
         let n = |sessions: Option<f64>| sessions.map_or_else(|| "-".to_owned(), |n| format!("n {}", number(n.ceil())));
         let _ =
             writeln!(text, "  {:<width$}  {:<16}  {:<20}  {:<20}", "", "", n(g.found_sessions), n(g.proven_sessions));
+        if let Some(judged) = &g.judged {
+            text.push_str(&judged_text(judged));
+        }
     }
     text
+}
+
+/// What a judge will have to do.
+fn judged_text(judged: &JudgedOutlook) -> String {
+    let bound = judged.calls_per_day.map_or_else(String::new, |calls| format!(" (`calls: {calls}`)"));
+    format!(
+        "    judged: {} sessions of control and {} of the canary by the last stage's end; {} answers on a day of the busiest stage{bound}\n",
+        number(judged.control_sessions.round()),
+        number(judged.canary_sessions.round()),
+        number(judged.answers_per_day.round())
+    )
 }
 
 fn sights(outlook: &Outlook) -> String {

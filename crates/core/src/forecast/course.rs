@@ -9,8 +9,7 @@ use crate::forecast::schedule::{Flow, Schedule, hours};
 use crate::forecast::shape::{Shapes, shapes};
 use crate::forecast::traffic::Traffic;
 use crate::metric::Number;
-use crate::release::policy::{Ages, Guardrail, Margin, Policy};
-use crate::time::SpanMs;
+use crate::release::policy::{Guardrail, Margin, Policy};
 use coalmine_stats::betting::{Onset, stage_mass};
 use coalmine_stats::plan::{Bet, Forecast, bets, bets_alone, reached};
 
@@ -107,7 +106,7 @@ impl Track<'_> {
                 });
                 Some(Walk {
                     line: self.line(asked, *share, since),
-                    delay: hours(self.age(*number)) + hours(self.policy.bucket),
+                    delay: hours(self.policy.age(&self.guardrail.metric, *number)) + hours(self.policy.bucket),
                     stretches: stretches.collect(),
                 })
             });
@@ -133,6 +132,7 @@ impl Track<'_> {
 
     fn stretch(&self, asked: Asked, shapes: &Shapes, flow: Flow, (from, to): (f64, f64)) -> Option<Stretch> {
         let values = classes::values(self.guardrail.metric.kind());
+        let flow = self.traffic.judged.get(&self.guardrail.metric).map_or(flow, |sampling| flow.judged(*sampling));
         let bets = match asked {
             Asked::Limit => {
                 let bound = design::limit(self.guardrail, self.yardstick)?.ok()?;
@@ -170,14 +170,6 @@ impl Track<'_> {
         }
     }
 
-    fn age(&self, number: Number) -> SpanMs {
-        let Ages { first, session, whole } = self.policy.ages;
-        match number {
-            Number::First => first,
-            Number::Session => session,
-            Number::Whole => whole,
-        }
-    }
 }
 
 /// The odds of canary to control that a session of the canary finds in its bucket, at equally likely places:

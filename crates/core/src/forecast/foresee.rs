@@ -7,10 +7,10 @@ use crate::evidence::yardstick::watched;
 use crate::forecast::course::{Asked, Course, Track};
 use crate::forecast::hazard::{self, Seen};
 use crate::forecast::regression::{LISTED, Regression};
-use crate::forecast::schedule::{Schedule, hours, span};
-use crate::forecast::shape::any_bad;
+use crate::forecast::schedule::{Flow, Schedule, Slot, hours, span};
+use crate::forecast::shape::{any_bad, first_turns};
 use crate::forecast::traffic::Traffic;
-use crate::forecast::{FalseAlarm, GuardrailOutlook, Harm, Outlook, Sight, StageOutlook, TrafficSeen, Within};
+use crate::forecast::{FalseAlarm, GuardrailOutlook, Harm, JudgedOutlook, Outlook, Sight, StageOutlook, TrafficSeen, Within};
 use crate::metric::{Kind, Metric};
 use crate::release::plan::Plan;
 use crate::release::policy::{Margin, Policy, Role, Tripwire};
@@ -26,7 +26,7 @@ pub fn foresee(plan: &Plan, policy: &Policy, traffic: &Traffic, attempt: u32, no
     // A ramp is foreseen at its floor: how fast it climbs is not known before its numbers are.
     let plan = &plan.unclimbed();
     let metrics = watched(policy);
-    let traffic = traffic.clone().with_scores(metrics.iter());
+    let traffic = traffic.clone().with_judges(policy).with_scores(metrics.iter());
     let yardstick = traffic.yardstick(&metrics);
     let schedule = Schedule::of(plan, policy, &traffic, now);
     let alpha = Alpha::of(policy, attempt);
@@ -88,7 +88,26 @@ impl Ahead<'_> {
             proven: within(&promote),
             proven_sessions: known(&promote),
             proven_by_max: promote.chance_by(hours(self.policy.max_duration)),
+            judged: self.judged(metric),
         }
+    }
+
+    fn judged(&self, metric: &Metric) -> Option<JudgedOutlook> {
+        let judge = self.policy.judge(metric.judge()?)?;
+        let (sampling, present) = (self.traffic.judged.get(metric)?, self.traffic.present(metric));
+        let seen = |slot: &Slot| {
+            let flow = Flow { canary_per_hour: slot.canary_per_hour(), control_per_hour: slot.control_per_hour() };
+            let Flow { canary_per_hour, control_per_hour } = flow.judged(*sampling);
+            (present * control_per_hour, present * canary_per_hour, slot.hours())
+        };
+        let stages: Vec<(f64, f64, f64)> = self.schedule.stages.iter().map(seen).collect();
+        let busiest = stages.iter().map(|(control, canary, _)| control + canary).fold(0.0, f64::max);
+        Some(JudgedOutlook {
+            control_sessions: stages.iter().map(|(control, _, hours)| control * hours).sum(),
+            canary_sessions: stages.iter().map(|(_, canary, hours)| canary * hours).sum(),
+            answers_per_day: 24.0 * busiest * first_turns(self.traffic.turns, judge.turns),
+            calls_per_day: judge.calls_per_day,
+        })
     }
 
     fn stages(&self) -> Vec<StageOutlook> {

@@ -1,10 +1,11 @@
 //! What is unsafe in a plan, what cannot be decided at its traffic, and what could decide it.
 
-use crate::forecast::Outlook;
 use crate::forecast::course::{Asked, Track};
 use crate::forecast::foresee::{Ahead, within};
 use crate::forecast::regression::Regression;
 use crate::forecast::schedule::{Flow, hours, span};
+use crate::forecast::{GuardrailOutlook, Outlook};
+use crate::judge::Sampling;
 use crate::metric::Kind;
 use crate::release::policy::{Acknowledged, Guardrail, Margin, NoDataThen, Role};
 use crate::release::words::{self, number, percent};
@@ -61,6 +62,9 @@ pub(super) fn hazards(seen: &Seen<'_>) -> Vec<Hazard> {
     for (index, track) in seen.ahead.tracks.iter().enumerate() {
         seen.limit(index, track, &mut hazards);
         seen.thin(index, track, &mut hazards);
+        if let Some(of) = seen.outlook.guardrails.get(index) {
+            seen.spent(index, track, of, &mut hazards);
+        }
     }
     seen.budgets(&mut hazards);
     seen.tripwires(&mut hazards);
@@ -277,9 +281,25 @@ impl Seen<'_> {
                 percent(sampled),
                 number(per_hour)
             );
-            let mend = "see that more is reported, or make it a signal".to_owned();
+            let is_judged = self.ahead.traffic.judged.contains_key(&track.guardrail.metric);
+            let more = if is_judged { "raise `sample`" } else { "see that more is reported" };
+            let mend = format!("{more}, or make it a signal");
             hazards.push(Hazard { severity: Severity::Warning, key: path(track.guardrail, index, self), what, mend });
         }
+    }
+
+    /// A judge that is to score more than it may be asked.
+    fn spent(&self, index: usize, track: &Track<'_>, of: &GuardrailOutlook, hazards: &mut Vec<Hazard>) {
+        let Some(judged) = &of.judged else { return };
+        let Some(calls) = judged.calls_per_day.filter(|calls| judged.answers_per_day > *calls as f64) else { return };
+        let what = format!(
+            "{}: the judge is to score {} answers on a day of the busiest stage and may be asked {calls} times: after that \
+             there is no data until 00:00 UTC, and the release waits",
+            track.guardrail.metric,
+            number(judged.answers_per_day)
+        );
+        let mend = "raise `calls` of the judge, or lower `sample`".to_owned();
+        hazards.push(Hazard { severity: Severity::Warning, key: path(track.guardrail, index, self), what, mend });
     }
 
     fn budgets(&self, hazards: &mut Vec<Hazard>) {
@@ -382,6 +402,13 @@ fn options(seen: &Seen<'_>, track: &Track<'_>) -> Vec<String> {
             }
         };
         options.push(format!("with `margin: {stated}` proven in {}", at.rounded()));
+    }
+    if seen.ahead.traffic.judged.contains_key(&track.guardrail.metric) {
+        let mut traffic = seen.ahead.traffic.clone();
+        traffic.judged.insert(track.guardrail.metric.clone(), Sampling::ALL);
+        let all = Track { traffic: &traffic, ..*track };
+        let proven = within(&all.over(seen.ahead.schedule, Asked::Promote, Regression::None)).typical;
+        options.push(format!("with `sample: 100%` proven in {}", told(proven)));
     }
     if let Some(pairs) = pairs(seen, track) {
         options.push(pairs);

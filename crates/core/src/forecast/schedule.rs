@@ -2,6 +2,7 @@
 
 use crate::cohort::Cohort;
 use crate::forecast::traffic::{Traffic, usual_cohort};
+use crate::judge::Sampling;
 use crate::release::plan::{Plan, Stage};
 use crate::release::policy::Policy;
 use crate::time::{SpanMs, UnixMs};
@@ -34,6 +35,14 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    /// The sessions of it that a judge scores.
+    pub(super) fn judged(self, sampling: Sampling) -> Self {
+        Self {
+            canary_per_hour: self.canary_per_hour * sampling.canary.share(),
+            control_per_hour: self.control_per_hour * sampling.control.share(),
+        }
+    }
+
     /// Canary sessions per control session; `None` where an arm is empty.
     pub(super) fn odds(self) -> Option<f64> {
         let both = self.canary_per_hour > 0.0 && self.control_per_hour > 0.0;

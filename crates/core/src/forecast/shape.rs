@@ -26,7 +26,7 @@ pub(super) fn shapes(
     number: Number,
     worse: &Worse,
 ) -> Option<Shapes> {
-    let sampled = traffic.sampled(metric);
+    let sampled = traffic.present(metric);
     match metric.kind() {
         Kind::Rate | Kind::Exceedance => {
             let (turns, present) = match number {
@@ -91,6 +91,12 @@ fn readable(turns: f64, sampled: f64) -> (f64, f64) {
     let none: f64 = geometric(turns).map(|(k, chance)| chance * (1.0 - sampled).powi(k as i32)).sum();
     let present = (1.0 - none).max(f64::EPSILON);
     ((turns * sampled / present).max(1.0), present)
+}
+
+/// How many of a session's first `most` turns there are, on average.
+pub(super) fn first_turns(mean: f64, most: u32) -> f64 {
+    let most = f64::from(most.max(1));
+    geometric(mean).map(|(k, chance)| chance * (k as f64).min(most)).sum()
 }
 
 /// Chances of 1, 2, … turns with this mean; the last takes the rest.
@@ -159,6 +165,13 @@ mod tests {
             let any = any_bad(more, turns, 0.3);
             prop_assert!(any >= more - 1e-9 && any <= (more * turns).min(1.0) + 1e-9);
         }
+    }
+
+    #[test]
+    fn the_first_turns_are_those_that_there_are() {
+        assert!((first_turns(4.0, 1) - 1.0).abs() < 1e-9);
+        assert!((first_turns(4.0, 2) - 1.75).abs() < 1e-9, "three of four sessions have a second");
+        assert!((first_turns(1.0, 9) - 1.0).abs() < 1e-9);
     }
 
     #[test]

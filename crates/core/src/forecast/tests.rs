@@ -129,6 +129,34 @@ fn unsafe_configurations_are_told_each_at_its_key() {
 }
 
 #[test]
+fn a_judge_is_planned_by_its_sample_and_told_when_it_cannot_keep_up() {
+    use crate::judge::{Judge, Sampling};
+    let metric = Metric::Judge("helpful".to_owned());
+    let judged = |sample: Sampling, judge: Judge| {
+        let mut policy = policy();
+        let watched = crate::release::policy::Guardrail { sample: Some(sample), ..guardrail(metric.clone(), 0.05) };
+        policy.guardrails.push(watched);
+        policy.judges.push(judge);
+        at(4_000.0, &plan(&[(500, 24)]), &policy)
+    };
+    let judge = crate::release::example::judge("helpful");
+    let share = |bp| WeightBp::new(bp).unwrap();
+    let some = Sampling { control: share(500), canary: share(5_000) };
+    let (few, all) = (judged(some, judge.clone()), judged(Sampling::ALL, judge.clone()));
+    let of = |outlook: &Outlook| outlook.guardrails.iter().find(|g| g.metric == metric).cloned().unwrap();
+    let seen = of(&few).judged.unwrap();
+    // 24 h of 4,000 sessions, a twentieth of them the canary's; one turn each.
+    assert!((seen.control_sessions - 24.0 * 3_800.0 * 0.05).abs() < 1.0, "{seen:?}");
+    assert!((seen.canary_sessions - 24.0 * 200.0 * 0.5).abs() < 1.0, "{seen:?}");
+    assert!((seen.answers_per_day - seen.control_sessions - seen.canary_sessions).abs() < 1.0, "{seen:?}");
+    assert!(of(&few).proven.typical.unwrap() > of(&all).proven.typical.unwrap(), "fewer scores prove later");
+    assert!(few.traffic.assumed.iter().any(|line| line.contains("judge.helpful finds 30 %")), "{:?}", few.traffic);
+    let short = judged(Sampling::ALL, Judge { calls_per_day: Some(1_000), ..judge });
+    let told = short.hazards.iter().find(|hazard| hazard.what.contains("may be asked 1000 times"));
+    assert!(told.is_some_and(|hazard| hazard.key == "guardrails[2]"), "{:?}", short.hazards);
+}
+
+#[test]
 fn every_quantile_is_read_from_the_times_of_its_own_moment() {
     let stated = Assumptions { sessions_per_hour: Some(100.0), ..Assumptions::default() };
     let traffic = Traffic::of(None, &stated, MONDAY).unwrap();

@@ -3,7 +3,9 @@
 use crate::evidence::summary::{Amounts, LogHistogram, Share, Summary};
 use crate::evidence::yardstick::usual;
 use crate::evidence::{RouteHistory, Yardstick, yardstick};
+use crate::judge::Sampling;
 use crate::metric::{Kind, Metric};
+use crate::release::policy::Policy;
 use crate::time::{SpanMs, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -80,6 +82,10 @@ pub struct Traffic {
     pub(super) summary: Summary,
     pub(super) origin: Origin,
     pub(super) cohorts: BTreeMap<String, f64>,
+    /// The sessions that judges are to see.
+    pub(super) judged: BTreeMap<Metric, Sampling>,
+    /// The share of the sessions of a judge that get a score, where it is stated.
+    scored: BTreeMap<Metric, f64>,
     /// What was taken for granted, in words.
     pub(super) assumed: Vec<String>,
 }
@@ -127,6 +133,9 @@ impl Traffic {
             self.say(metric, *badness, sampled);
         }
         for (metric, sampled) in &stated.sampled {
+            if metric.judge().is_some() {
+                self.scored.insert(metric.clone(), sampled.clamp(0.0, 1.0));
+            }
             let badness = stated.badness.get(metric).copied().unwrap_or_else(|| self.badness(metric));
             self.say(metric, badness, *sampled);
         }
@@ -149,8 +158,17 @@ impl Traffic {
         }
     }
 
-    /// Share of the requests (scores, amounts: sessions) that the metric can be read of.
+    /// Share of the canary's requests (scores, amounts: sessions) that the metric can be read of.
     pub(super) fn sampled(&self, metric: &Metric) -> f64 {
+        let drawn = self.judged.get(metric).map_or(1.0, |sampling| sampling.canary.share());
+        drawn * self.present(metric)
+    }
+
+    /// The same share among those that are drawn for it: of a metric that no judge scores, all are.
+    pub(super) fn present(&self, metric: &Metric) -> f64 {
+        if self.judged.contains_key(metric) {
+            return self.scored.get(metric).copied().unwrap_or(1.0);
+        }
         let of = |known: u64, all: f64| if all > 0.0 { (known as f64 / all).min(1.0) } else { 0.0 };
         match metric.kind() {
             Kind::Rate | Kind::Score => {
@@ -204,6 +222,8 @@ fn measured(history: &RouteHistory, now: UnixMs) -> Result<Traffic, TooLittle> {
         origin: Origin::Measured { over: covered, requests: summary.requests },
         summary,
         cohorts: BTreeMap::new(),
+        judged: BTreeMap::new(),
+        scored: BTreeMap::new(),
         assumed: Vec::new(),
     })
 }
@@ -251,11 +271,28 @@ fn invented(sessions_per_hour: f64, turns: f64) -> Traffic {
         summary,
         origin: Origin::Stated,
         cohorts: BTreeMap::new(),
+        judged: BTreeMap::new(),
+        scored: BTreeMap::new(),
         assumed,
     }
 }
 
 impl Traffic {
+    /// The sessions that a release's judges are to score, which its policy says and no history.
+    pub(super) fn with_judges(mut self, policy: &Policy) -> Self {
+        for watched in &policy.guardrails {
+            let (Some(_), Some(sampling)) = (watched.metric.judge(), watched.sample) else { continue };
+            let metric = &watched.metric;
+            self.judged.insert(metric.clone(), sampling);
+            if !self.summary.rates.contains_key(metric) {
+                self.say(metric, usual(metric), 1.0);
+                let percent = 100.0 * usual(metric);
+                self.assumed.push(format!("{metric} finds {percent:.0} % of stable's answers bad (--baseline {metric}=SHARE)"));
+            }
+        }
+        self
+    }
+
     /// Scores that nobody has seen yet on an invented route are taken to be of a usual share of its sessions.
     pub(super) fn with_scores<'a>(mut self, metrics: impl Iterator<Item = &'a Metric>) -> Self {
         if self.origin != Origin::Stated {

@@ -8,6 +8,7 @@ use coalmine_core::evidence::{
     Beyond, ByMetric, FirstSeen, LastSeen, SealedBucket, Session, Sums, TwoArms, Went, Yardstick,
 };
 use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
+use coalmine_core::judge::{Anchor, Anchors, FORM, Judge, Sampling, Scale};
 use coalmine_core::key::{FreshSecret, Key, Quota, Usd};
 use coalmine_core::metric::{Metric, Number};
 use coalmine_core::origin::Slice;
@@ -196,6 +197,7 @@ pub fn releases_in_every_state() -> Vec<Release> {
     let started = Release { started_at: Some(now), promoted_at: Some(now), revoked_at: Some(now), open, ..draft };
     let mut releases: Vec<Release> = states.into_iter().map(|state| next(&started, state)).collect();
     releases.push(watched_by_sentinels(&started, now));
+    releases.push(next(&judged(&started), State::Running { stage: 0, entered_at: now }));
     releases
 }
 
@@ -221,6 +223,39 @@ fn watched_by_sentinels(started: &Release, now: UnixMs) -> Release {
         qualify: 3,
         gate: Some(OfflineGate { suite: "evals/offline.yaml".to_owned(), pass_share: 0.9 }),
     });
+    release
+}
+
+/// The same release with a judge that is a guardrail, and anchors.
+#[must_use]
+pub fn judged(release: &Release) -> Release {
+    let judge = Judge {
+        name: "helpful".to_owned(),
+        version: version("gpt-4.1-mini-2025-04-14"),
+        rubric: "The answer says what was asked for.\nNothing else.".to_owned(),
+        scale: Scale::Five,
+        form: FORM,
+        turns: 2,
+        usd_per_day: Some(1.0),
+        calls_per_day: Some(2_000),
+        labels: weight(500),
+        anchors: Some(Anchors {
+            every: SpanMs::hours(6),
+            agree: 0.7,
+            margin: 0.15,
+            set: [Anchor { question: "When?".to_owned(), answer: "At nine.".to_owned(), label: 1.0 }].into(),
+        }),
+    };
+    let mut release = release.clone();
+    let watched = Guardrail {
+        metric: Metric::Judge(judge.name.clone()),
+        sample: Some(Sampling { control: weight(500), canary: weight(5_000) }),
+        age: Some(SpanMs::hours(2)),
+        no_data: NoData { then: NoDataThen::Hold, grace: SpanMs::minutes(10) },
+        ..release.policy.guardrails[0].clone()
+    };
+    release.policy.guardrails.push(watched);
+    release.policy.judges.push(judge);
     release
 }
 
@@ -461,6 +496,15 @@ pub fn session() -> Session {
         openings: vec![3, u64::MAX],
         last: Some(LastSeen { started_at: UnixMs(1_750_000_060_000), went: Went::Wrong }),
     }
+}
+
+/// A session with a judge's score and a person's, under one name.
+#[must_use]
+pub fn judged_session() -> Session {
+    let sums = |whole| Sums { whole, whole_n: 1, ..Sums::default() };
+    let name = || "helpful".to_owned();
+    let both = [(Metric::Judge(name()), sums(0.25)), (Metric::Feedback(name()), sums(1.0))];
+    Session { sums: ByMetric::from(both), ..session() }
 }
 
 /// A sealed bucket of every number.
