@@ -13,6 +13,7 @@ pub mod picture;
 pub mod plan;
 mod plan_text;
 pub mod sentinel;
+pub mod shutdowns;
 pub mod simulate;
 pub mod status;
 pub mod watch;

@@ -15,6 +15,7 @@
 //! | [`probe`] | a question with known answers: what is asked, and what is asserted of the answer |
 //! | [`judge`] | what a judge is asked, and how its answer is read |
 //! | [`usage`], [`prices`] | tokens, and what they cost |
+//! | [`shutdowns`] | when models end, as their makers have said |
 //! | [`headers`] | which headers belong to one hop only |
 //!
 //! A [`dialect::Dialect`] says in which of them a request or an answer is written.
@@ -33,6 +34,7 @@ pub mod params;
 pub mod prices;
 pub mod probe;
 mod responses;
+pub mod shutdowns;
 pub mod sse;
 pub mod translate;
 pub mod usage;

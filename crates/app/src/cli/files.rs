@@ -2,7 +2,8 @@
 
 use super::Exit;
 use super::args::ExportArgs;
-use super::{connect, say};
+use super::paint::Paint;
+use super::{connect, say, shutdowns};
 use crate::config::{self, Machine};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,9 @@ pub fn check(default: &Path, files: &[PathBuf]) -> Result<Exit> {
                 read.providers.len(),
                 read.routes.len()
             ));
+            let stables =
+                read.routes.iter().map(|(name, route)| (format!("route {name}"), route.stable.model.as_str()));
+            say(&shutdowns::told(stables, shutdowns::today(), Paint::detect()));
             Some(read.background())
         }
         Err(faults) => {
@@ -50,6 +54,7 @@ pub fn check(default: &Path, files: &[PathBuf]) -> Result<Exit> {
             Ok(spec) => {
                 let (stages, guardrails) = (spec.plan.stages.len(), spec.policy.guardrails.len());
                 say(&format!("{}: fine ({stages} stages, {guardrails} guardrails)\n", file.display()));
+                say(&shutdowns::told(super::plan::models(&spec), shutdowns::today(), Paint::detect()));
             }
             Err(faults) => {
                 say(&format!("{faults}\n"));

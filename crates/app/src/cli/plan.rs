@@ -3,7 +3,7 @@
 use super::Exit;
 use super::args::PlanArgs;
 use super::paint::Paint;
-use super::{connect, operate, plan_text, say};
+use super::{connect, operate, plan_text, say, shutdowns};
 use crate::config::{self, Machine, ReleaseSpec};
 use anyhow::{Context, Result};
 use coalmine_api::types::{NewRelease, PlanQuestion};
@@ -31,9 +31,12 @@ pub async fn run(args: &PlanArgs) -> Result<Exit> {
 async fn asked(args: &PlanArgs) -> Result<Outlook> {
     let client = connect::client(&args.remote)?;
     let spec = acknowledging(operate::read_release(&client, &args.file).await?, args);
+    let ends = shutdowns::hazards(models(&spec), shutdowns::today());
     let release =
         NewRelease { route: spec.route.to_string(), canary: spec.canary, plan: spec.plan, policy: spec.policy };
-    Ok(client.plan(&PlanQuestion { release, stated: stated(args) }).await?)
+    let mut outlook = client.plan(&PlanQuestion { release, stated: stated(args) }).await?;
+    outlook.hazards.extend(ends);
+    Ok(outlook)
 }
 
 /// At the stated traffic, without a server.
@@ -46,7 +49,16 @@ fn alone(args: &PlanArgs) -> Result<Outlook> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = UnixMs(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     let traffic = Traffic::of(None, &stated(args), now)?;
-    Ok(foresee(&spec.plan, &spec.policy, &traffic, 0, now))
+    let mut outlook = foresee(&spec.plan, &spec.policy, &traffic, 0, now);
+    outlook.hazards.extend(shutdowns::hazards(models(&spec), shutdowns::today()));
+    Ok(outlook)
+}
+
+/// The models that a release depends on, by the keys that name them.
+pub(super) fn models(spec: &ReleaseSpec) -> Vec<(String, &str)> {
+    let judges =
+        spec.policy.judges.iter().map(|judge| (format!("judges.{}", judge.name), judge.version.model.as_str()));
+    std::iter::once(("canary.model".to_owned(), spec.canary.model.as_str())).chain(judges).collect()
 }
 
 fn acknowledging(mut spec: ReleaseSpec, args: &PlanArgs) -> ReleaseSpec {

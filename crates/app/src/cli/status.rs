@@ -3,7 +3,7 @@
 use super::Exit;
 use super::args::StatusArgs;
 use super::paint::{Paint, Tone, span};
-use super::{connect, say};
+use super::{connect, say, shutdowns};
 use anyhow::Result;
 use coalmine_api::types::{
     FindingView, IntervalView, ReleaseView, RouteView, SentinelView, StageView, StatusView, VerdictView,
@@ -27,6 +27,7 @@ pub async fn run(args: &StatusArgs) -> Result<Exit> {
                 connect::print_json(&release)?;
             } else {
                 say(&release_text(&release, Paint::detect()));
+                say(&ends(&[], std::slice::from_ref(&release)));
             }
         }
         None => {
@@ -35,10 +36,18 @@ pub async fn run(args: &StatusArgs) -> Result<Exit> {
                 connect::print_json(&status)?;
             } else {
                 say(&status_text(&status, Paint::detect()));
+                say(&ends(&status.routes, &status.releases));
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// Models in service or on trial whose end is announced.
+fn ends(routes: &[RouteView], releases: &[ReleaseView]) -> String {
+    let stables = routes.iter().map(|route| (format!("route {}", route.route), route.stable.model.as_str()));
+    let canaries = releases.iter().map(|release| (format!("release {}", release.id), release.canary.model.as_str()));
+    shutdowns::told(stables.chain(canaries), shutdowns::today(), Paint::detect())
 }
 
 /// Everything, as text.
