@@ -20,7 +20,7 @@ use std::time::Duration;
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A model may think for a minute.
-const PROBE_PATIENCE: Duration = Duration::from_secs(75);
+const PROBE_PATIENCE: Duration = Duration::from_secs(150);
 
 /// A client of one server.
 #[derive(Clone)]

@@ -3,7 +3,8 @@
 use crate::types::{
     CommandBody, CommandOutcome, ExplainView, IssuedView, JournalView, JudgeQuestion, JudgedView, KeyView, LabelBody,
     LabelView, NewKeyBody, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem, QuotaView, RecordingView,
-    ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView, SiteView, StatusView, TrafficView, VersionView,
+    ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView, RulingView, SiteView, StatusView, TrafficView,
+    VersionView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -35,6 +36,7 @@ use utoipa::{OpenApi, ToSchema};
         ReplayView,
         RotateBody,
         RouteView,
+        RulingView,
         SiteView,
         StatusView,
         TrafficView,

@@ -24,6 +24,6 @@ pub use release::{
     CommandBody, CommandOutcome, EtaView, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary,
     ReleaseView, ReportView, RouteView, ShareView, StateView, StatusView, TrafficView,
 };
-pub use sentinel::{ProbeBody, ProbeView, SentinelView, TriesView};
+pub use sentinel::{ProbeBody, ProbeView, RulingView, SentinelView, TriesView};
 pub use site::{SiteRoute, SiteView};
 pub use version::{ChangeView, VersionView};

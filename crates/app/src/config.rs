@@ -30,6 +30,7 @@ pub mod telemetry;
 
 mod check;
 mod guardrails;
+pub mod hooks;
 mod json;
 mod read;
 mod scalar;
@@ -41,10 +42,8 @@ mod version;
 mod zone;
 
 pub use fault::{At, Fault, Faults};
-pub use process::{
-    Customer, Limits, Price, Process, Provider, ProviderKind, Route, TlsFiles, Upstream, Webhook, WebhookFormat,
-    parse_process,
-};
+pub use hooks::{Assessor, Webhook, WebhookFormat};
+pub use process::{Customer, Limits, Price, Process, Provider, ProviderKind, Route, TlsFiles, Upstream, parse_process};
 pub use release::{Background, ReleaseSpec, RouteBackground, parse_release};
 pub use scalar::{CustomerSource, SessionSource, StoreAddress};
 pub(crate) use scalar::{duration, money};

@@ -1,6 +1,7 @@
 //! `coalmine serve`: the gateway, the control loop and the management API in one process, wired together.
 
 mod adapters;
+mod assessors;
 mod certificate;
 mod gateway;
 mod handover;
@@ -15,6 +16,7 @@ use crate::cli::args::ServeArgs;
 use crate::config::{self, Machine, Process, StoreAddress};
 use adapters::{Census, FileBrake, GatewayClock, LogOfConversations, LogOfPins, Samples, Tables, Takes};
 use anyhow::{Context, Result, bail};
+use assessors::SiteAssessors;
 use coalmine_api::handlers::{Api, Operators};
 use coalmine_control::Control;
 use coalmine_control::clock::Clock;
@@ -225,6 +227,7 @@ impl Server {
             post: Arc::new(post::HttpPost::new()),
             prober: Arc::new(GatewayProber::new(Arc::clone(&gateway))),
             readier: Arc::new(GatewayReadier(Arc::clone(&gateway))),
+            assessors: Arc::new(SiteAssessors::new(Arc::clone(&gateway), &process.assessors)),
         };
         let control = Control::open(store, clock, settings(&process), ports).await.context("opening the store")?;
         seed(&process, &control).await?;

@@ -42,7 +42,7 @@ mod ready;
 mod reconcile;
 pub mod replay;
 mod retention;
-mod sentinels;
+pub mod sentinels;
 pub mod settings;
 pub mod trail;
 pub mod view;

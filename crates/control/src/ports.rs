@@ -29,6 +29,8 @@ pub struct Ports {
     pub prober: Arc<dyn Prober>,
     /// Makes upstreams ready.
     pub readier: Arc<dyn Readier>,
+    /// Asks others about an answer.
+    pub assessors: Arc<dyn Assessors>,
 }
 
 /// Random bytes.
@@ -280,6 +282,35 @@ impl Readier for AlwaysReady {
     }
 }
 
+/// Asks about an answer where no model does it: an embeddings endpoint, or an endpoint of the user's own.
+#[async_trait]
+pub trait Assessors: Send + Sync + fmt::Debug + 'static {
+    /// Posts a request for embeddings to a configured provider; the body of its answer of status 2xx.
+    async fn embed(&self, provider: &str, body: String, wall_limit: Duration) -> Result<Vec<u8>, AssessorTrouble>;
+    /// Posts a document to a configured webhook, by its name or its address; the body of its answer of status 2xx.
+    async fn call(&self, to: &str, body: String, wall_limit: Duration) -> Result<Vec<u8>, AssessorTrouble>;
+}
+
+/// There is no answer, which says nothing of any version. The text holds neither key nor address.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct AssessorTrouble(pub String);
+
+/// Nobody is there: everything is unknown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoAssessors;
+
+#[async_trait]
+impl Assessors for NoAssessors {
+    async fn embed(&self, _provider: &str, _body: String, _wall_limit: Duration) -> Result<Vec<u8>, AssessorTrouble> {
+        Err(AssessorTrouble("no gateway is near enough to ask".to_owned()))
+    }
+
+    async fn call(&self, _to: &str, _body: String, _wall_limit: Duration) -> Result<Vec<u8>, AssessorTrouble> {
+        Err(AssessorTrouble("no gateway is near enough to ask".to_owned()))
+    }
+}
+
 impl Ports {
     /// Without gateways, files and webhooks: what the simulator and most tests need.
     #[must_use]
@@ -291,6 +322,7 @@ impl Ports {
             post: Arc::new(NoPost),
             prober: Arc::new(NoProber),
             readier: Arc::new(AlwaysReady),
+            assessors: Arc::new(NoAssessors),
         }
     }
 }

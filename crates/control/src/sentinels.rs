@@ -4,16 +4,18 @@
 //! A round that a kill interrupts has shown nothing, and is due again. What a round asks goes through
 //! [`Prober`], outside of all traffic: no session, no tally, no budget.
 
+pub mod grade;
 mod round;
 
 use crate::control::Control;
 use crate::lease::Standing;
-use crate::ports::Prober;
+use crate::ports::{Probed, Prober};
 use coalmine_core::id::ReleaseId;
 use coalmine_core::release::state::Release;
 use coalmine_core::sentinel::schedule::{Arms, due};
 use coalmine_core::sentinel::{Round, Sentinel, tries_to_confirm};
 use coalmine_core::version::Version;
+use coalmine_wire::probe::{Answer, Around, Probe, Rulings};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +59,7 @@ impl Control {
                 self.known().asking.insert(planned.release.clone());
                 tokio::spawn(async move {
                     let release = planned.release.clone();
-                    let round = round::run(&*this.ports.prober, &planned, this.clock.now()).await;
+                    let round = round::run(&this.ports, &planned, this.clock.now()).await;
                     let mut known = this.known();
                     known.asking.remove(&release);
                     known.rounds.push((release, round));
@@ -70,7 +72,7 @@ impl Control {
     /// step. The next [`Control::tick`] counts them.
     pub async fn ask_sentinels(&self) {
         for planned in self.rounds_due() {
-            let round = round::run(&*self.ports.prober, &planned, self.clock.now()).await;
+            let round = round::run(&self.ports, &planned, self.clock.now()).await;
             self.known().rounds.push((planned.release, round));
         }
     }
@@ -109,6 +111,16 @@ impl Control {
             }
         }
         planned
+    }
+
+    /// What whoever must be asked says of an answer, for a probe as a suite keeps it; nothing where the answer itself
+    /// decides, or where either cannot be read.
+    pub async fn rulings(&self, probe: &str, answered: &Probed, tools: Option<&str>, wall_limit: Duration) -> Rulings {
+        let around = Around { latency_ms: answered.latency_ms, cost_usd: answered.cost_usd, tools };
+        match (serde_json::from_str::<Probe>(probe), Answer::read(&answered.body)) {
+            (Ok(probe), Some(answer)) => grade::rulings(&self.ports, &probe, &answer, around, wall_limit).await,
+            (Ok(_) | Err(_), _) => Rulings::new(),
+        }
     }
 
     /// Who asks.

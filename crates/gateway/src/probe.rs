@@ -4,7 +4,9 @@
 use crate::gateway::Gateway;
 use crate::phase::rewrite::{self, Outbound};
 use crate::upstream::choice::Going;
+use crate::upstream::pool::Pool;
 use bytes::Bytes;
+use coalmine_core::id::ProviderName;
 use coalmine_core::version::Version;
 use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, PatchError, ReadError};
@@ -36,6 +38,9 @@ pub enum ProbeError {
     /// The version cannot be put into requests.
     #[error("the version cannot be put into a request")]
     Version(#[source] PatchError),
+    /// Embeddings are asked of a provider that makes none.
+    #[error("provider `{0}` speaks a dialect without embeddings; name one that speaks OpenAI's")]
+    NoEmbeddings(String),
     /// The question is no chat completion.
     #[error("the question is no chat completion")]
     Question(#[source] ReadError),
@@ -66,31 +71,59 @@ impl Gateway {
         let patched = patch.apply(&chat, AskUsage::Leave).body.map_or_else(|| asked.clone(), Bytes::from);
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let request = Outbound::new(Method::POST, headers, Some(dialect)).request(&pool.manners, patched);
         let began = Instant::now();
-        let whole = async {
-            let response = pool
-                .send(request, dialect.path(), &mut Going::default(), began + limit)
-                .await
-                .map_err(|trouble| trouble.as_str().to_owned())?;
-            let status = response.status();
-            let read = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
-            read.map(|body| (status, body.to_bytes())).map_err(|_| "the answer broke off, or is too long".to_owned())
-        };
-        let answered = tokio::time::timeout(limit, whole).await;
-        let answered = answered.unwrap_or_else(|_late| Err(format!("no answer within {} s", limit.as_secs())));
-        let (status, body) = answered.map_err(ProbeError::Trouble)?;
+        let body = exchange(pool, dialect, headers, patched, limit).await?;
         let latency_ms = began.elapsed().as_secs_f64() * 1_000.0;
-        match status.as_u16() {
-            200..=299 => Ok(Probed { cost_usd: self.cost(version, dialect, &body), body, latency_ms }),
-            408 | 429 | 500.. => Err(ProbeError::Trouble(format!("status {}", status.as_u16()))),
-            _ => Err(ProbeError::Refused(status)),
+        Ok(Probed { cost_usd: self.cost(version, dialect, &body), body, latency_ms })
+    }
+
+    /// Puts a request for embeddings to a provider as it stands, within `limit` of the wall's time: the answer's body.
+    ///
+    /// # Errors
+    /// [`ProbeError`].
+    pub async fn embed(&self, provider: &ProviderName, body: Bytes, limit: Duration) -> Result<Bytes, ProbeError> {
+        let pool = self.pools.get(provider).ok_or_else(|| ProbeError::NoProvider(provider.to_string()))?;
+        match pool.manners.dialect.family() {
+            Family::OpenAi => {}
+            Family::Anthropic => return Err(ProbeError::NoEmbeddings(provider.to_string())),
         }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        exchange(pool, Dialect::Embeddings, headers, body, limit).await
     }
 
     fn cost(&self, version: &Version, dialect: Dialect, body: &Bytes) -> Option<f64> {
         let mut observer = Observer::new(Expect { dialect, ..Expect::default() });
         observer.feed(body);
         self.config.prices.cost_usd(&version.model, &observer.finish().usage?)
+    }
+}
+
+/// One exchange, read whole.
+async fn exchange(
+    pool: &Pool,
+    dialect: Dialect,
+    headers: HeaderMap,
+    body: Bytes,
+    limit: Duration,
+) -> Result<Bytes, ProbeError> {
+    let request = Outbound::new(Method::POST, headers, Some(dialect)).request(&pool.manners, body);
+    let began = Instant::now();
+    let whole = async {
+        let response = pool
+            .send(request, dialect.path(), &mut Going::default(), began + limit)
+            .await
+            .map_err(|trouble| trouble.as_str().to_owned())?;
+        let status = response.status();
+        let read = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
+        read.map(|body| (status, body.to_bytes())).map_err(|_| "the answer broke off, or is too long".to_owned())
+    };
+    let answered = tokio::time::timeout(limit, whole).await;
+    let answered = answered.unwrap_or_else(|_late| Err(format!("no answer within {} s", limit.as_secs())));
+    let (status, body) = answered.map_err(ProbeError::Trouble)?;
+    match status.as_u16() {
+        200..=299 => Ok(body),
+        408 | 429 | 500.. => Err(ProbeError::Trouble(format!("status {}", status.as_u16()))),
+        _ => Err(ProbeError::Refused(status)),
     }
 }

@@ -6,16 +6,21 @@
 //! | `answer` | a chat completion, read as a whole |
 //! | `question` | the question in another dialect |
 //! | `checks` | one assertion against an answer |
+//! | `overlap` | words shared with a text |
+//! | [`appeal`] | what a judge, an embeddings endpoint or a webhook is asked, and what they say |
 //!
 //! Assertions mean what promptfoo's of the same name mean; a judgement never repeats the answer's text.
 
 mod answer;
+pub mod appeal;
 mod checks;
+mod overlap;
 mod question;
 #[cfg(test)]
 mod tests;
 
 pub use answer::{Answer, Call};
+pub use appeal::{Appeal, Grading, Pinned, Ruling, Rulings};
 pub use question::in_messages;
 
 use serde::{Deserialize, Serialize};
@@ -177,6 +182,31 @@ pub enum Check {
     },
     /// There is a tool call, and all are of declared tools with arguments of their schemas.
     IsValidToolsCall,
+    /// So many tools were called.
+    StepCount {
+        /// Those whose names are so, `*` standing for anything and `?` for one character; without it all.
+        pattern: Option<String>,
+        /// At least.
+        min: Option<usize>,
+        /// At most.
+        max: Option<usize>,
+    },
+    /// So much of a text's words is in it.
+    RougeN {
+        /// The text.
+        value: String,
+        /// The least share, 0 to 1.
+        threshold: f64,
+    },
+    /// It says so precisely what one of these says.
+    Bleu {
+        /// These.
+        values: Vec<String>,
+        /// The least score, 0 to 1.
+        threshold: f64,
+    },
+    /// Somebody else says whether it holds.
+    Appeal(Appeal),
 }
 
 /// How many of the values.
@@ -234,9 +264,27 @@ pub struct Around<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
     /// Whether it passed.
-    pub passed: bool,
-    /// What was not met, in the words of the suite and without the answer's.
+    pub verdict: Verdict,
+    /// What was not met, in the words of the suite and without the answer's; of an unknown one, why it is.
     pub faults: Vec<String>,
+}
+
+/// Whether an answer passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did.
+    Passed,
+    /// It did not.
+    Failed,
+    /// That depends on somebody who could not be asked.
+    Unknown,
+}
+
+/// What one assertion says of an answer.
+enum Found {
+    Met,
+    Fault(String),
+    Unknown(String),
 }
 
 impl Probe {
@@ -246,27 +294,47 @@ impl Probe {
         json!({ "model": model, "messages": self.messages }).to_string()
     }
 
-    /// Judges an answer.
+    /// Judges an answer, with what was said by whoever had to be asked.
     #[must_use]
-    pub fn judge(&self, answer: &Answer, around: Around<'_>) -> Judgement {
-        let (mut met, mut all) = (0.0, 0.0);
-        let mut faults = Vec::new();
+    pub fn judge(&self, answer: &Answer, around: Around<'_>, rulings: &Rulings) -> Judgement {
+        let (mut met, mut open, mut all) = (0.0, 0.0, 0.0);
+        let (mut faults, mut unknown) = (Vec::new(), Vec::new());
         let mut spoilt = false;
-        for assertion in &self.assertions {
-            all += assertion.weight;
-            match assertion.fault(answer, around) {
-                None => met += assertion.weight,
-                Some(fault) => {
+        for (place, assertion) in self.assertions.iter().enumerate() {
+            let weight = assertion.weight;
+            all += weight;
+            match assertion.found(answer, around, rulings.get(&place)) {
+                Found::Met => met += weight,
+                Found::Fault(fault) => {
                     faults.push(fault);
-                    spoilt |= assertion.weight > 0.0;
+                    spoilt |= weight > 0.0;
+                }
+                Found::Unknown(why) => {
+                    unknown.push(why);
+                    open += weight;
                 }
             }
         }
-        let passed = match self.threshold {
-            None => !spoilt,
-            Some(threshold) => all <= 0.0 || met / all >= threshold - 1e-9,
+        let enough = |weight: f64, threshold: f64| all <= 0.0 || weight / all >= threshold - 1e-9;
+        let verdict = match self.threshold {
+            None if spoilt => Verdict::Failed,
+            None if open > 0.0 => Verdict::Unknown,
+            None => Verdict::Passed,
+            Some(threshold) if enough(met, threshold) => Verdict::Passed,
+            Some(threshold) if enough(met + open, threshold) => Verdict::Unknown,
+            Some(_) => Verdict::Failed,
         };
-        Judgement { passed, faults }
+        Judgement { verdict, faults: if verdict == Verdict::Unknown { unknown } else { faults } }
+    }
+
+    /// Who must be asked about an answer, by the assertion's place; nobody where its own text decides.
+    #[must_use]
+    pub fn appeals(&self, answer: &Answer, around: Around<'_>) -> Vec<(usize, &Appeal)> {
+        if self.judge(answer, around, &Rulings::new()).verdict != Verdict::Unknown {
+            return Vec::new();
+        }
+        let weighed = self.assertions.iter().enumerate().filter(|(_, assertion)| assertion.weight > 0.0);
+        weighed.filter_map(|(place, assertion)| Some((place, assertion.check.appeal()?))).collect()
     }
 }
 
@@ -277,12 +345,19 @@ impl Assertion {
         Self { check, sense: Sense::Holds, weight: 1.0 }
     }
 
-    fn fault(&self, answer: &Answer, around: Around<'_>) -> Option<String> {
-        let holds = self.check.hold(answer, around);
+    fn found(&self, answer: &Answer, around: Around<'_>, ruling: Option<&Ruling>) -> Found {
+        let name = self.check.name();
+        let holds = match (self.check.appeal(), ruling) {
+            (None, _) => self.check.hold(answer, around),
+            (Some(_), Some(Ruling::Holds)) => Ok(()),
+            (Some(_), Some(Ruling::HoldsNot(why))) => Err(why.clone()),
+            (Some(_), Some(Ruling::Unknown(why))) => return Found::Unknown(format!("{name}: {why}")),
+            (Some(_), None) => return Found::Unknown(format!("{name}: nobody was asked")),
+        };
         match (self.sense, holds) {
-            (Sense::Holds, Ok(())) | (Sense::HoldsNot, Err(_)) => None,
-            (Sense::Holds, Err(fault)) => Some(format!("{}: {fault}", self.check.name())),
-            (Sense::HoldsNot, Ok(())) => Some(format!("not-{}: it does", self.check.name())),
+            (Sense::Holds, Ok(())) | (Sense::HoldsNot, Err(_)) => Found::Met,
+            (Sense::Holds, Err(fault)) => Found::Fault(format!("{name}: {fault}")),
+            (Sense::HoldsNot, Ok(())) => Found::Fault(format!("not-{name}: it does")),
         }
     }
 }
@@ -312,6 +387,19 @@ impl Check {
             Self::ToolArgsMatch { .. } => "tool-args-match",
             Self::ToolSequence { .. } => "tool-sequence",
             Self::IsValidToolsCall => "is-valid-openai-tools-call",
+            Self::StepCount { .. } => "step-count",
+            Self::RougeN { .. } => "rouge-n",
+            Self::Bleu { .. } => "bleu",
+            Self::Appeal(appeal) => appeal.name(),
+        }
+    }
+
+    /// Whom it asks, where its own text does not decide.
+    #[must_use]
+    pub const fn appeal(&self) -> Option<&Appeal> {
+        match self {
+            Self::Appeal(appeal) => Some(appeal),
+            _ => None,
         }
     }
 
@@ -341,6 +429,10 @@ impl Check {
             | Self::ToolUsed { .. }
             | Self::ToolArgsMatch { .. }
             | Self::ToolSequence { .. }
+            | Self::StepCount { .. }
+            | Self::RougeN { .. }
+            | Self::Bleu { .. }
+            | Self::Appeal(_)
             | Self::IsValidToolsCall => Ok(()),
         }
     }

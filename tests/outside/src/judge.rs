@@ -94,11 +94,80 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     world.until("its anchors are scored", proven).await?;
     world.outage().await?;
     world.verdict().await?;
+    graded(&binary).await?;
     let asked = world.jury.asked();
     for word in TELLING {
         ensure!(!asked.iter().any(|question| question.contains(word)), "the judge is told `{word}`");
     }
     print(&format!("blind: none of {TELLING:?} is in any of the {} questions", asked.len()));
+    Ok(())
+}
+
+/// What a judge, an embeddings endpoint and a webhook are asked of an answer.
+const SUITE: &str = r#"prompts: ["{{question}}"]
+defaultTest:
+  vars: { question: Who are you? }
+  metadata: { canary: { judge: jury/m-jury, embeddings: jury/m-embeddings, every: 1s } }
+tests:
+  - { description: judged, assert: [{ type: llm-rubric, value: The answer is good. }] }
+  - { description: similar, assert: [{ type: similar, value: good answers, threshold: 0.9 }] }
+  - { description: called, assert: [{ type: webhook, value: kindness }] }
+"#;
+
+/// Sentinels that others decide: by hand and before exposure; where they are away, nobody has failed.
+async fn graded(binary: &Path) -> Result<()> {
+    let is_out = Arc::new(AtomicBool::new(false));
+    let away = Arc::clone(&is_out);
+    let others = upstream::spawn_answering(move |asked| {
+        let is_bad = asked.to_string().contains("bad answers");
+        let verdict = json!({ "reason": "so it calls itself", "verdict": if is_bad { "fail" } else { "pass" } });
+        let vector = if is_bad { [1, 0] } else { [0, 1] };
+        let said = if away.load(Ordering::SeqCst) {
+            return (StatusCode::BAD_GATEWAY, Value::Null);
+        } else if asked["input"].is_array() {
+            json!({ "data": [{ "index": 0, "embedding": vector }, { "index": 1, "embedding": [0, 1] }] })
+        } else if asked["output"].is_string() {
+            json!({ "pass": !is_bad, "reason": "it is unkind" })
+        } else {
+            json!({ "choices": [{ "message": { "role": "assistant", "content": verdict.to_string() } }] })
+        };
+        (StatusCode::OK, said)
+    });
+    let ports = [upstream::spawn("good").await?.port(), upstream::spawn("bad").await?.port(), others.await?.port()];
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("suite.yaml"), SUITE)?;
+    let release = "release: support\ncanary: { model: canary/m-canary }\nsentinels: suite.yaml\nstages:\n  - { weight: 50%, bake: 24h }\nguardrails:\n  - { metric: error_rate, margin: 5pp }\n";
+    std::fs::write(folder.path().join("release.yaml"), release)?;
+    std::fs::write(folder.path().join("hook"), format!("http://127.0.0.1:{}/kind/4711", ports[2]))?;
+    let port = free_port()?;
+    let config = format!("{}assessors: {{ kindness: {{ url: file:hook }} }}\n", config(port, ports));
+    let coalmine = Coalmine::start(binary, folder.path(), port, &config).await?;
+    let ran = coalmine.cli(&["sentinel", "run", "suite.yaml"])?;
+    ensure!(ran.contains("3 passed, 0 failed, 0 unknown"), "stable passes: {ran}");
+    let canary = ["sentinel", "run", "suite.yaml", "--version", "canary/m-canary", "--json"];
+    let Err(failed) = coalmine.cli(&canary) else { anyhow::bail!("the canary fails all three") };
+    ensure!(failed.to_string().contains("exit status: 1"), "{failed}");
+    coalmine.cli(&["start", "release.yaml"])?;
+    let until = Instant::now() + Duration::from_secs(60);
+    let release = loop {
+        let release = coalmine.http().get("/api/v1/releases/support-1").await?;
+        if release["state"]["is"] == "rolled_back" {
+            break release;
+        }
+        ensure!(Instant::now() < until, "not rolled back within 60 s: {release}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    ensure!(release["state"]["cause"] == "sentinel" && release["started_at_ms"].is_null(), "{release}");
+    print(&format!("graded: {}", release["state"]["why"]));
+    is_out.store(true, Ordering::SeqCst);
+    let Err(unknown) = coalmine.cli(&["sentinel", "run", "suite.yaml"]) else { anyhow::bail!("nobody can tell") };
+    ensure!(unknown.to_string().contains("exit status: 1"), "{unknown}");
+    coalmine.cli(&["start", "release.yaml"])?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let waiting = coalmine.http().get("/api/v1/releases/support-2").await?;
+    ensure!(waiting["state"]["is"] == "preflight", "with all of them away nobody has failed: {waiting}");
+    ensure!(!waiting.to_string().contains("4711") && !release.to_string().contains("4711"), "no address is told");
+    print(&format!("graded, all away: {}", waiting["report"]["headline"]));
     Ok(())
 }
 
@@ -112,7 +181,9 @@ impl World {
             upstream::spawn_saying(move |request| asked.say(request)).await?.port(),
         ];
         let folder = tempfile::tempdir()?;
-        for (file, text) in [("judges/helpful.yaml", JUDGE), ("anchors/helpful.yaml", ANCHORS), ("release.yaml", RELEASE)] {
+        for (file, text) in
+            [("judges/helpful.yaml", JUDGE), ("anchors/helpful.yaml", ANCHORS), ("release.yaml", RELEASE)]
+        {
             let file = folder.path().join(file);
             std::fs::create_dir_all(file.parent().unwrap_or(folder.path()))?;
             std::fs::write(file, text)?;

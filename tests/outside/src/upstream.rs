@@ -29,7 +29,7 @@ pub(crate) struct Args {
 /// Runs until killed.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
-    serve(listener, Arc::new(named(Arc::new(Mutex::new(args.name))))).await
+    serve(listener, Arc::new(completing(named(Arc::new(Mutex::new(args.name)))))).await
 }
 
 /// Starts one on a free port; it lives as long as the runtime.
@@ -46,10 +46,34 @@ pub(crate) async fn spawn_changing(name: Arc<Mutex<String>>) -> Result<SocketAdd
 pub(crate) async fn spawn_saying(
     say: impl Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static,
 ) -> Result<SocketAddr> {
+    spawn_answering(completing(say)).await
+}
+
+/// One that answers with the document that a closure makes of each request.
+pub(crate) async fn spawn_answering(
+    answer: impl Fn(&Value) -> (StatusCode, Value) + Send + Sync + 'static,
+) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(serve(listener, Arc::new(say)));
+    tokio::spawn(serve(listener, Arc::new(answer)));
     Ok(address)
+}
+
+/// What is said, as a chat completion.
+fn completing(
+    say: impl Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static,
+) -> impl Fn(&Value) -> (StatusCode, Value) + Send + Sync + 'static {
+    move |asked| {
+        let (status, content) = say(asked);
+        let turns = turns(asked).max(1);
+        let said = json!({
+            "id": "chatcmpl-outside", "object": "chat.completion", "created": 0, "model": asked["model"],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "refusal": null,
+                "content": content}}],
+            "usage": {"prompt_tokens": 10 * turns, "completion_tokens": 6, "total_tokens": 10 * turns + 6},
+        });
+        (status, said)
+    }
 }
 
 fn named(name: Arc<Mutex<String>>) -> impl Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static {
@@ -65,7 +89,7 @@ fn turns(asked: &Value) -> usize {
 
 async fn serve<F>(listener: TcpListener, say: Arc<F>) -> Result<()>
 where
-    F: Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static,
+    F: Fn(&Value) -> (StatusCode, Value) + Send + Sync + 'static,
 {
     loop {
         let (socket, _) = listener.accept().await?;
@@ -80,18 +104,11 @@ where
 
 async fn answer<F>(request: Request<Incoming>, say: Arc<F>) -> Result<Response<Full<Bytes>>, Infallible>
 where
-    F: Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static,
+    F: Fn(&Value) -> (StatusCode, Value) + Send + Sync + 'static,
 {
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let turns = turns(&asked);
-    let (status, content) = say(&asked);
-    let said = json!({
-        "id": "chatcmpl-outside", "object": "chat.completion", "created": 0, "model": asked["model"],
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "refusal": null,
-            "content": content}}],
-        "usage": {"prompt_tokens": 10 * turns.max(1), "completion_tokens": 6, "total_tokens": 10 * turns.max(1) + 6},
-    });
+    let (status, said) = say(&asked);
     let mut response = Response::new(Full::new(Bytes::from(said.to_string())));
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));

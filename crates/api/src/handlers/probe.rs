@@ -32,11 +32,16 @@ pub(super) async fn probe(
         why: None,
         latency_ms: None,
         cost_usd: None,
+        rulings: Vec::new(),
         tools: version.tools.as_ref().map(|tools| tools.json.0.clone()),
     };
     let question = Question { version, body: asked.request, wall_limit: WALL_ANSWER };
     match api.control.prober().ask(&question).await {
         Ok(probed) => {
+            if let Some(probe) = &asked.probe {
+                let rulings = api.control.rulings(probe, &probed, view.tools.as_deref(), WALL_ANSWER).await;
+                view.rulings = rulings.into_iter().map(Into::into).collect();
+            }
             view.answer = Some(String::from_utf8_lossy(&probed.body).into_owned());
             (view.latency_ms, view.cost_usd) = (Some(probed.latency_ms), probed.cost_usd);
         }

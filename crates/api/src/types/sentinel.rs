@@ -1,5 +1,6 @@
 //! Sentinels: what each says of a release, and one question put to one version.
 
+use coalmine_control::sentinels::grade::Ruling;
 use coalmine_core::analysis::{SentinelFinding, SentinelVerdict, Standing};
 use coalmine_core::sentinel::Tries;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,21 @@ pub struct ProbeBody {
     pub version: String,
     /// A chat completion that is not streamed, as JSON text.
     pub request: String,
+    /// The question with its assertions, as `sentinel run` reads it from a suite: a judge, an embeddings endpoint or a
+    /// webhook that it names is asked about the answer too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
+}
+
+/// What somebody who was asked about an answer says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RulingView {
+    /// The assertion's place in the probe, from 0.
+    pub assertion: usize,
+    /// `holds`, `holds_not`, or `unknown`, which says nothing of the version.
+    pub ruling: String,
+    /// Why not; without the answer's words.
+    pub why: Option<String>,
 }
 
 /// What came back of a question.
@@ -62,6 +78,20 @@ pub struct ProbeView {
     pub cost_usd: Option<f64>,
     /// The tools that the version declares, as JSON text.
     pub tools: Option<String>,
+    /// What those who had to be asked say of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rulings: Vec<RulingView>,
+}
+
+impl From<(usize, Ruling)> for RulingView {
+    fn from((assertion, ruling): (usize, Ruling)) -> Self {
+        let (ruling, why) = match ruling {
+            Ruling::Holds => ("holds", None),
+            Ruling::HoldsNot(why) => ("holds_not", Some(why)),
+            Ruling::Unknown(why) => ("unknown", Some(why)),
+        };
+        Self { assertion, ruling: ruling.to_owned(), why }
+    }
 }
 
 impl From<&SentinelFinding> for SentinelView {

@@ -28,6 +28,9 @@ pub struct SiteView {
     /// Models that the configuration prices, over the shipped prices.
     #[serde(default)]
     pub priced: BTreeSet<String>,
+    /// Webhooks that suites may name.
+    #[serde(default)]
+    pub assessors: BTreeSet<String>,
 }
 
 /// One route of the site.

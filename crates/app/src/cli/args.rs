@@ -296,10 +296,32 @@ pub enum SentinelVerb {
         #[arg(value_name = "SUITE", required = true)]
         suites: Vec<PathBuf>,
     },
+    /// Make a suite of recorded sessions: the conversations that come most often, with answers to confirm.
+    #[command(after_help = "Each line of a file is a JSON object: { messages } that end with the assistant's answer, \
+        { request, response } of a chat completion, or { prompt, output }.\n\n\
+        Examples:\n  coalmine sentinel import sessions.jsonl --out sentinels/top.yaml\n  coalmine sentinel import a.jsonl b.jsonl --top 20 --least 3")]
+    Import(SentinelImportArgs),
     /// Ask a version every prompt of a suite, through the server's gateway and outside of all traffic.
     #[command(after_help = "Exit codes: 0 every critical sentinel passed, 1 one failed or could not be told \
         (with --strict also of the watched ones), 2 the suite cannot be run, 4 no server.")]
     Run(SentinelRunArgs),
+}
+
+/// `coalmine sentinel import`.
+#[derive(Debug, Args)]
+pub struct SentinelImportArgs {
+    /// Recorded sessions, one JSON object a line.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Where the suite is written, to a file that is not there yet; without it, it is printed.
+    #[arg(long, value_name = "SUITE")]
+    pub out: Option<PathBuf>,
+    /// So many conversations at most.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub top: usize,
+    /// Those that come at least so often.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub least: usize,
 }
 
 /// `coalmine sentinel run`.

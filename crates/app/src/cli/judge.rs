@@ -166,7 +166,7 @@ fn sum_up(judge: &Judge, answers: Vec<Row>) -> Found {
         mean: (!values.is_empty()).then(|| values.iter().sum::<f64>() / count),
         agreed: pairs.iter().filter(|(value, label)| judge.scale.agrees(*value, *label)).count(),
         labelled: pairs.len(),
-        usd: answers.iter().filter_map(|row| row.usd).sum(),
+        usd: answers.iter().filter_map(|row| row.usd).fold(0.0, |sum, usd| sum + usd),
         answers,
     }
 }

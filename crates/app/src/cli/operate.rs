@@ -64,6 +64,7 @@ pub async fn read_release(client: &Client, file: &Path) -> Result<ReleaseSpec> {
         cohorts: site.cohorts,
         tags: site.tags,
         priced: site.priced,
+        assessors: site.assessors,
     };
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     Ok(config::parse_release(&text, file, &background, &Machine)?)

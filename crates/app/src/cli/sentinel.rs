@@ -1,5 +1,6 @@
 //! `coalmine sentinel`: checks a suite, and runs it against a version through the server's own gateway.
 
+mod import;
 mod junit;
 
 use super::Exit;
@@ -10,8 +11,8 @@ use crate::config::suite::{Case, Suite, parse_suite};
 use crate::config::{Faults, Machine};
 use anyhow::{Context, Result, bail};
 use coalmine_api::client::Client;
-use coalmine_api::types::{ProbeBody, ProbeView};
-use coalmine_wire::probe::{Answer, Around};
+use coalmine_api::types::{ProbeBody, ProbeView, RulingView};
+use coalmine_wire::probe::{Answer, Around, Judgement, Ruling, Rulings, Verdict as Judged};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
@@ -56,6 +57,7 @@ struct Outcome<'a> {
 pub async fn run(verb: &SentinelVerb) -> Result<Exit> {
     match verb {
         SentinelVerb::Check { suites } => check(suites.iter().map(AsRef::as_ref)),
+        SentinelVerb::Import(args) => import::run(args),
         SentinelVerb::Run(args) => ask(args).await,
     }
 }
@@ -87,13 +89,24 @@ fn told(file: &Path, suite: &Suite) -> String {
     let mut text = format!("{}: fine ({} sentinels, {critical} critical)\n", file.display(), suite.cases.len());
     for case in &suite.cases {
         let canary = case.canary;
-        let rank = if canary.critical { "critical" } else { "watched" };
+        let rank = match (canary.confirmed, canary.critical) {
+            (false, _) => "confirm",
+            (true, true) => "critical",
+            (true, false) => "watched",
+        };
         let assertions = case.probe.assertions.len();
         let noun = if assertions == 1 { "assertion" } else { "assertions" };
         text.push_str(&format!(
             "  {rank:<8}  {}  ({}-of-{}, every {}, {assertions} {noun})\n",
             case.name, canary.need, canary.runs, canary.every
         ));
+    }
+    let unconfirmed = suite.unconfirmed().count();
+    if unconfirmed > 0 {
+        text.push_str(&format!("  {unconfirmed} have answers that nobody has confirmed; no release takes them\n"));
+    }
+    for asked in suite.asked() {
+        text.push_str(&format!("  asks     {asked}\n"));
     }
     if !suite.unused.is_empty() {
         text.push_str(&format!("  not used here, promptfoo's own: {}\n", suite.unused.join(", ")));
@@ -157,17 +170,20 @@ async fn only_route(client: &Client) -> Result<String> {
 async fn one(client: &Client, route: &str, version: &str, case: &Case) -> Result<Row> {
     let began = Instant::now();
     let (need, runs) = (case.canary.need, case.canary.runs);
-    let body = ProbeBody { version: version.to_owned(), request: case.probe.request(route) };
+    let appeals = case.probe.assertions.iter().any(|assertion| assertion.check.appeal().is_some());
+    let probe = appeals.then(|| serde_json::to_string(&case.probe)).transpose()?;
+    let body = ProbeBody { version: version.to_owned(), request: case.probe.request(route), probe };
     let (mut passed, mut of, mut faults) = (0, 0, Vec::new());
     let mut verdict = Verdict::Unknown;
     while of < runs {
         let answered = client.probe(route, &body).await?;
         of += 1;
-        match judged(case, &answered) {
-            Some(Ok(())) => passed += 1,
-            Some(Err(fault)) => faults.extend(fault),
-            None => {
-                faults.push(answered.why.unwrap_or_default());
+        let judged = judged(case, &answered);
+        match judged.verdict {
+            Judged::Passed => passed += 1,
+            Judged::Failed => faults.extend(judged.faults),
+            Judged::Unknown => {
+                faults.extend(judged.faults);
                 return Ok(row(case, Verdict::Unknown, passed, of, faults, began));
             }
         }
@@ -190,24 +206,36 @@ fn row(case: &Case, verdict: Verdict, passed: u32, of: u32, faults: Vec<String>,
     Row { name, critical, verdict, passed, of, faults, seconds: began.elapsed().as_secs_f64() }
 }
 
-/// `None` where the provider was in trouble.
-fn judged(case: &Case, view: &ProbeView) -> Option<Result<(), Vec<String>>> {
-    match (view.outcome.as_str(), &view.answer) {
-        ("answered", Some(body)) => {
-            let Some(answer) = Answer::read(body.as_bytes()) else {
-                return Some(Err(vec!["the answer is no chat completion".to_owned()]));
-            };
-            let around = Around {
-                latency_ms: view.latency_ms.unwrap_or_default(),
-                cost_usd: view.cost_usd,
-                tools: view.tools.as_deref(),
-            };
-            let judged = case.probe.judge(&answer, around);
-            Some(if judged.passed { Ok(()) } else { Err(judged.faults) })
+fn judged(case: &Case, view: &ProbeView) -> Judgement {
+    let (verdict, why) = match (view.outcome.as_str(), &view.answer) {
+        ("answered", Some(body)) => match Answer::read(body.as_bytes()) {
+            Some(answer) => {
+                let around = Around {
+                    latency_ms: view.latency_ms.unwrap_or_default(),
+                    cost_usd: view.cost_usd,
+                    tools: view.tools.as_deref(),
+                };
+                return case.probe.judge(&answer, around, &rulings(view));
+            }
+            None => (Judged::Failed, Some("the answer is no chat completion".to_owned())),
+        },
+        ("at_fault", _) => (Judged::Failed, view.why.clone()),
+        // The provider was in trouble.
+        _ => (Judged::Unknown, view.why.clone()),
+    };
+    Judgement { verdict, faults: why.into_iter().collect() }
+}
+
+fn rulings(view: &ProbeView) -> Rulings {
+    let ruling = |said: &RulingView| {
+        let why = said.why.clone().unwrap_or_default();
+        match said.ruling.as_str() {
+            "holds" => Ruling::Holds,
+            "holds_not" => Ruling::HoldsNot(why),
+            _ => Ruling::Unknown(why),
         }
-        ("at_fault", _) => Some(Err(view.why.clone().into_iter().collect())),
-        _ => None,
-    }
+    };
+    view.rulings.iter().map(|said| (said.assertion, ruling(said))).collect()
 }
 
 fn line(row: &Row, paint: Paint) -> String {

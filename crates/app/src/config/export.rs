@@ -1,7 +1,8 @@
 //! The present as a `coalmine.yaml`: the process's own file with the versions that the store has.
 //! Reading what was written gives the same again.
 
-use crate::config::process::{Limits, Price, Process, Provider, ProviderKind, Route, Webhook, WebhookFormat};
+use crate::config::hooks::{Assessor, Webhook, WebhookFormat};
+use crate::config::process::{Limits, Price, Process, Provider, ProviderKind, Route};
 use crate::config::scalar::{CustomerSource, SessionSource, StoreAddress};
 use crate::config::secret::Secret;
 use crate::config::telemetry::{AccessLog, Telemetry};
@@ -41,6 +42,7 @@ pub fn export(process: &Process, stables: &BTreeMap<RouteName, Version>, folder:
         }
         webhook(&mut out, hook);
     }
+    assessors(&mut out, &process.assessors);
     prices(&mut out, &process.prices);
     limits(&mut out, &process.limits);
     out.text
@@ -389,6 +391,20 @@ fn webhook(out: &mut Lines, hook: &Webhook) {
     };
     out.line(2, format!("format: {format}"));
     out.line(2, format!("on: {}", list(hook.on.iter().cloned())));
+}
+
+fn assessors(out: &mut Lines, assessors: &BTreeMap<String, Assessor>) {
+    if assessors.is_empty() {
+        return;
+    }
+    out.line(0, "assessors:");
+    for (name, assessor) in assessors {
+        out.line(1, format!("{}:", quoted(name)));
+        out.line(2, format!("url: {}", secret(&assessor.url)));
+        if let Some(token) = &assessor.token {
+            out.line(2, format!("token: {}", secret(token)));
+        }
+    }
 }
 
 fn prices(out: &mut Lines, prices: &BTreeMap<String, Price>) {

@@ -2,6 +2,7 @@
 
 use crate::config::check::check;
 use crate::config::fault::{At, Complaint, Fault, Faults, dot, nearest};
+use crate::config::hooks::{Assessor, Webhook};
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::release::{Background, RouteBackground};
 use crate::config::scalar::{self, CustomerSource, SecretPlace, SessionSource, StoreAddress};
@@ -58,6 +59,8 @@ pub struct Process {
     pub api_tokens: BTreeMap<Actor, Secret>,
     /// Who is told of what.
     pub notify: Vec<Webhook>,
+    /// Webhooks that suites of sentinels may ask about an answer.
+    pub assessors: BTreeMap<String, Assessor>,
     /// Prices over the shipped ones, by the provider's own name of the model.
     pub prices: BTreeMap<String, Price>,
     /// Whose word on a client's address is taken.
@@ -207,28 +210,6 @@ pub struct Customer {
     pub quota: Quota,
 }
 
-/// One webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {
-    /// The address.
-    pub url: Secret,
-    /// Signs the body.
-    pub secret: Option<Secret>,
-    /// The body's form.
-    pub format: WebhookFormat,
-    /// What it is told of, by the notices' words (`rolled_back`, …).
-    pub on: BTreeSet<String>,
-}
-
-/// The form of a webhook's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookFormat {
-    /// The notice as it is.
-    Json,
-    /// A message for Slack.
-    Slack,
-}
-
 /// US dollars for a million tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Price {
@@ -339,11 +320,12 @@ impl Process {
             cohorts: self.cohorts.clone(),
             tags,
             priced: self.prices.keys().cloned().collect(),
+            assessors: self.assessors.keys().cloned().collect(),
         }
     }
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     place: Place<'a>,
 }
 
@@ -359,6 +341,9 @@ impl Reader<'_> {
         let client_keys = self.secrets(fields, "client_keys");
         let api_tokens = fields.section("api").map(|api| self.secrets(&api, "tokens")).unwrap_or_default();
         let notify = fields.sections("notify").iter().map(|hook| self.webhook(hook)).collect::<Option<Vec<_>>>();
+        let assessors =
+            fields.named("assessors").into_iter().map(|(name, one)| Some((name.to_owned(), self.assessor(&one)?)));
+        let assessors = assessors.collect::<Vec<Option<_>>>().into_iter().collect::<Option<BTreeMap<_, _>>>();
         let prices =
             fields.named("prices").into_iter().map(|(name, price)| Some((name.to_owned(), self::price(&price)?)));
         let prices = prices.collect::<Option<BTreeMap<_, _>>>();
@@ -391,6 +376,7 @@ impl Reader<'_> {
             quota: quota(fields),
             api_tokens: api_tokens.into_iter().map(|(name, token)| (Actor(name), token)).collect(),
             notify: notify?,
+            assessors: assessors?,
             prices: prices?,
             trusted_proxies: upstream::trusted_proxies(fields)?,
             limits: limits?,
@@ -580,7 +566,7 @@ impl Reader<'_> {
     }
 
     /// What a reference refers to; a malformed one was told of.
-    fn secret(&self, fields: &Fields<'_>, text: Placed<&str>) -> Option<Secret> {
+    pub(super) fn secret(&self, fields: &Fields<'_>, text: Placed<&str>) -> Option<Secret> {
         let (read, origin) = match scalar::secret(text.value).ok()? {
             SecretPlace::Env(name) => (self.place.around.env(name).ok_or_else(|| not_set(name)), Origin::Fixed),
             SecretPlace::File(path) => (self.place.file(path), Origin::File(self.place.folder.join(path))),
@@ -601,26 +587,6 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn webhook(&self, fields: &Fields<'_>) -> Option<Webhook> {
-        let url = fields.text("url").and_then(|text| self.secret(fields, text));
-        if url
-            .as_ref()
-            .is_some_and(|url| scalar::url(url.expose()).is_err() || scalar::reference(url.expose()).is_some())
-        {
-            let complaint =
-                Complaint::new("what is found there is not an http address", "put the webhook's address there");
-            fields.fault("url", complaint, None);
-        }
-        let secret = fields.node("secret").and_then(scalar_text).map(|text| self.secret(fields, text));
-        let format = match fields.text("format")?.value {
-            "json" => WebhookFormat::Json,
-            "slack" => WebhookFormat::Slack,
-            _ => return None,
-        };
-        let on = fields.words("on").into_iter().map(|text| text.value.to_owned()).collect();
-        Some(Webhook { url: url?, secret: secret.map_or(Some(None), |secret| secret.map(Some))?, format, on })
     }
 }
 

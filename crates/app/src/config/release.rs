@@ -52,6 +52,9 @@ pub struct Background {
     /// price, cost is not watched by default.
     #[serde(default)]
     pub priced: BTreeSet<String>,
+    /// Webhooks that suites may name.
+    #[serde(default)]
+    pub assessors: BTreeSet<String>,
 }
 
 /// One route as a release file needs it.
@@ -289,7 +292,15 @@ impl Reader<'_> {
         let complaint = match self.place.file(named.value) {
             Err(complaint) => complaint,
             Ok(text) => match parse_suite(&text, &self.place.folder.join(named.value), self.place.around) {
-                Ok(suite) => return Some(suite.sentinels(purpose)),
+                Ok(suite) if suite.unconfirmed().next().is_some() => {
+                    let count = suite.unconfirmed().count();
+                    let what = format!("{count} tests of {} have answers that nobody has confirmed", named.value);
+                    Complaint::new(what, "read them, mend what they assert, and remove `confirmed: no` of each")
+                }
+                Ok(suite) => match suite.unknown_assessor(&self.background.providers, &self.background.assessors) {
+                    None => return Some(suite.sentinels(purpose)),
+                    Some(complaint) => complaint,
+                },
                 Err(faults) => {
                     let count = faults.faults.len();
                     let noun = if count == 1 { "error" } else { "errors" };

@@ -6,8 +6,10 @@
 //! |---|---|
 //! | here | the suite and its tests |
 //! | [`asserts`] | one assertion; the types that are known, not built, or of another tool |
+//! | `appeals` | assertions that a judge, an embeddings endpoint or a webhook decides |
 //! | `prompts` | prompts as messages, and the variables in them |
 
+mod appeals;
 pub mod asserts;
 mod prompts;
 
@@ -18,6 +20,7 @@ use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::tree::{self, Entry, Node, Value};
 use crate::config::version::Place;
+use appeals::Assessors;
 use coalmine_core::sentinel::{Criticality, SENTINELS_MAX, Sentinel};
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::JsonText;
@@ -61,6 +64,8 @@ pub struct Canary {
     pub every: SpanMs,
     /// The chance that a good version gets one answer wrong.
     pub flaky: f64,
+    /// Whether somebody vouches for the answer; of an imported test, nobody does yet.
+    pub confirmed: bool,
 }
 
 /// Keys of the top that speak to promptfoo alone.
@@ -77,11 +82,14 @@ const UNUSED: [&str; 9] = [
 ];
 const TOP: [&str; 4] = ["description", "prompts", "tests", "defaultTest"];
 const TEST: [&str; 5] = ["description", "vars", "assert", "threshold", "metadata"];
-const CANARY: [&str; 7] = ["critical", "runs", "need", "pass", "every", "flaky", "numeric"];
+const CANARY: [&str; 10] =
+    ["critical", "runs", "need", "pass", "every", "flaky", "confirmed", "numeric", "judge", "embeddings"];
+/// Those of them that are no single value.
+const CANARY_PARTS: [&str; 3] = ["numeric", "judge", "embeddings"];
 
 impl Default for Canary {
     fn default() -> Self {
-        Self { critical: true, runs: 1, need: 1, every: SpanMs::minutes(10), flaky: 0.02 }
+        Self { critical: true, runs: 1, need: 1, every: SpanMs::minutes(10), flaky: 0.02, confirmed: true }
     }
 }
 
@@ -91,11 +99,16 @@ impl Suite {
         self.cases.iter().filter(|case| case.canary.critical)
     }
 
+    /// The cases whose answer nobody has confirmed: no release takes them.
+    pub fn unconfirmed(&self) -> impl Iterator<Item = &Case> {
+        self.cases.iter().filter(|case| !case.canary.confirmed)
+    }
+
     /// As a policy keeps them; `gate` makes all of them part of the offline gate.
     #[must_use]
     pub fn sentinels(&self, purpose: Purpose) -> Vec<Sentinel> {
         let sentinel = |case: &Case| {
-            let Canary { critical, runs, need, every, flaky } = case.canary;
+            let Canary { critical, runs, need, every, flaky, confirmed: _ } = case.canary;
             let criticality = match (purpose, critical) {
                 (Purpose::Gate, _) => Criticality::Gate,
                 (Purpose::Sentinels, true) => Criticality::Critical,
@@ -169,6 +182,7 @@ struct Test {
     assertions: Vec<Assertion>,
     threshold: Option<f64>,
     canary: BTreeMap<&'static str, (At, String)>,
+    assessors: Assessors,
 }
 
 impl<'a> Map<'a> {
@@ -288,6 +302,7 @@ impl<'a> Reader<'a> {
     fn cases(&self, node: &Node, path: &str, number: usize, common: &Test, prompts: &[Prompt]) -> Vec<Case> {
         let own = self.test(node, path);
         let canary = self.canary(common, &own, path);
+        let assessors = common.assessors.or(own.assessors.clone());
         let mut vars = common.vars.clone();
         vars.extend(own.vars);
         let mut assertions = common.assertions.clone();
@@ -297,7 +312,8 @@ impl<'a> Reader<'a> {
             self.fault(node.at, path, "nothing is asserted, so any answer would pass", mend);
         }
         for assertion in &mut assertions {
-            if let Err(complaint) = asserts::fill(&mut assertion.check, &vars) {
+            let filled = asserts::fill(&mut assertion.check, &vars);
+            if let Err(complaint) = filled.and_then(|()| assessors.pin(assertion)) {
                 self.reading.fault(node.at, path, complaint, None);
             }
         }
@@ -343,6 +359,7 @@ impl<'a> Reader<'a> {
             assertions,
             threshold: map.get("threshold").and_then(|(node, path)| self.number(node, &path)),
             canary: self.settings(&map),
+            assessors: self.assessors(&map),
         }
     }
 
@@ -354,7 +371,7 @@ impl<'a> Reader<'a> {
         let Some((canary, path)) = metadata.get("canary") else { return settings };
         let Some(canary) = self.map(canary, &path) else { return settings };
         self.known(&canary, &CANARY);
-        for key in CANARY.into_iter().filter(|key| *key != "numeric") {
+        for key in CANARY.into_iter().filter(|key| !CANARY_PARTS.contains(key)) {
             if let Some((node, path)) = canary.get(key)
                 && let Some(text) = self.text(node, &path)
             {
@@ -404,24 +421,22 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn truth(text: &str) -> Result<bool, Complaint> {
+    match text {
+        "true" | "yes" => Ok(true),
+        "false" | "no" => Ok(false),
+        other => Err(Complaint::new(format!("{} is no truth value", scalar::shown(other)), "write true or false")),
+    }
+}
+
 fn set(canary: &mut Canary, key: &str, text: &str) -> Result<(), Complaint> {
     let count = |text: &str| {
         let count = scalar::integer(text, 1)?;
         u32::try_from(count).map_err(|_| Complaint::new("the number is too large", "write one of at most 20"))
     };
     match key {
-        "critical" => {
-            canary.critical = match text {
-                "true" => true,
-                "false" => false,
-                other => {
-                    return Err(Complaint::new(
-                        format!("{} is no truth value", scalar::shown(other)),
-                        "write true or false",
-                    ));
-                }
-            };
-        }
+        "critical" => canary.critical = truth(text)?,
+        "confirmed" => canary.confirmed = truth(text)?,
         "runs" => canary.runs = count(text)?,
         "need" => canary.need = count(text)?,
         "pass" => {

@@ -9,7 +9,6 @@ pub mod upstream;
 
 use crate::config::key::{Choice, Key, Kind, Need, Scalar, Section};
 use crate::config::scalar::STORES_NOT_BUILT;
-use crate::config::suite;
 
 /// The files: what each is called, its table, and where its schema is kept.
 pub const FILES: [(&str, &Section, &str); 4] = [
@@ -58,13 +57,6 @@ pub fn not_built() -> Vec<NotBuilt> {
             }
         }
     }
-    let of_suite = suite::asserts::NOT_YET.iter().map(|one| NotBuilt {
-        file: "sentinels/*.yaml",
-        key: format!("assert[].type: {}", one.name),
-        doc: one.doc,
-        mend: one.mend,
-    });
-    found.extend(of_suite);
     found
 }
 

@@ -17,7 +17,7 @@ pub(super) struct GatewayProber {
 }
 
 /// Cancels what nobody waits for any more.
-struct Cancelled(AbortHandle);
+pub(super) struct Cancelled(pub(super) AbortHandle);
 
 impl Drop for Cancelled {
     fn drop(&mut self) {
@@ -56,6 +56,7 @@ impl Prober for GatewayProber {
             Err(
                 error @ (ProbeError::NoProvider(_)
                 | ProbeError::Version(_)
+                | ProbeError::NoEmbeddings(_)
                 | ProbeError::Question(_)
                 | ProbeError::Refused(_)),
             ) => Err(ProbeTrouble::Version(error.to_string())),

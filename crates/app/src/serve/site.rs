@@ -96,5 +96,6 @@ pub(super) fn view(process: &Process) -> SiteView {
         cohorts: background.cohorts,
         tags: background.tags,
         priced: background.priced,
+        assessors: background.assessors,
     }
 }

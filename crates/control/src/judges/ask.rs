@@ -2,6 +2,7 @@
 
 use crate::ports::{ProbeTrouble, Prober, Question};
 use coalmine_core::judge::{Judge, Scale};
+use coalmine_core::version::Version;
 use coalmine_wire::judge::{Tag, pointwise, transcript};
 use coalmine_wire::probe::Answer;
 use std::sync::Arc;
@@ -38,6 +39,15 @@ pub enum Unanswered {
     },
 }
 
+/// By what an answer is scored, and who scores it.
+#[derive(Debug, Clone)]
+pub(crate) struct Scoring<'a> {
+    pub(crate) version: Arc<Version>,
+    pub(crate) rubric: &'a str,
+    pub(crate) scale: Scale,
+    pub(crate) wall_limit: Duration,
+}
+
 /// Puts one answer to a judge. `conversation` is a `transcript`.
 ///
 /// # Errors
@@ -49,12 +59,25 @@ pub async fn score(
     answer: &str,
     tag: impl Fn() -> [u8; 8],
 ) -> Result<Answered, Unanswered> {
-    let scale = match judge.scale {
+    let version = Arc::new(judge.version.clone());
+    let scoring = Scoring { version, rubric: &judge.rubric, scale: judge.scale, wall_limit: WALL_ANSWER };
+    rate(prober, &scoring, conversation, answer, tag).await
+}
+
+/// The same by any rubric.
+pub(crate) async fn rate(
+    prober: &dyn Prober,
+    scoring: &Scoring<'_>,
+    conversation: &str,
+    answer: &str,
+    tag: impl Fn() -> [u8; 8],
+) -> Result<Answered, Unanswered> {
+    let scale = match scoring.scale {
         Scale::Binary => pointwise::Scale::Binary,
         Scale::Five => pointwise::Scale::Five,
     };
-    let body = pointwise::ask(&judge.rubric, scale, conversation, answer, Tag(tag()));
-    let question = Question { version: Arc::new(judge.version.clone()), body, wall_limit: WALL_ANSWER };
+    let body = pointwise::ask(scoring.rubric, scale, conversation, answer, Tag(tag()));
+    let question = Question { version: Arc::clone(&scoring.version), body, wall_limit: scoring.wall_limit };
     let probed = prober.ask(&question).await.map_err(|trouble| match trouble {
         ProbeTrouble::Provider(why) => Unanswered::Trouble(why),
         ProbeTrouble::Version(why) => Unanswered::Refused(why),
@@ -62,7 +85,7 @@ pub async fn score(
     let usd = probed.cost_usd;
     let said = Answer::read(&probed.body).ok_or(Unanswered::Unreadable { usd })?;
     let scored = pointwise::read(scale, &said.text).map_err(|_| Unanswered::Unreadable { usd })?;
-    let value = judge.scale.goodness(scored.score).ok_or(Unanswered::Unreadable { usd })?;
+    let value = scoring.scale.goodness(scored.score).ok_or(Unanswered::Unreadable { usd })?;
     Ok(Answered { value, usd, reason: scored.reason })
 }
 

@@ -1,12 +1,12 @@
 //! One round: tries by turns, until each sentinel has passed, is confirmed to fail, or cannot be told.
 
-use super::{Asked, First, Planned};
-use crate::ports::{ProbeTrouble, Prober, Question};
+use super::{Asked, First, Planned, grade};
+use crate::ports::{Ports, ProbeTrouble, Question};
 use coalmine_core::sentinel::schedule::Arms;
 use coalmine_core::sentinel::{Round, Sentinel, Tried, Tries};
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::Version;
-use coalmine_wire::probe::{Answer, Around, Probe};
+use coalmine_wire::probe::{Answer, Around, Probe, Verdict};
 use futures_util::StreamExt;
 use futures_util::stream;
 use std::sync::Arc;
@@ -35,18 +35,18 @@ enum Try {
 
 /// Whom a try asks.
 struct Arm<'a> {
-    prober: &'a dyn Prober,
+    ports: &'a Ports,
     version: &'a Arc<Version>,
     until: Instant,
 }
 
 /// Runs a round to its end. It never fails: what cannot be told is unknown.
-pub(super) async fn run(prober: &dyn Prober, planned: &Planned, began_at: UnixMs) -> Round {
+pub(super) async fn run(ports: &Ports, planned: &Planned, began_at: UnixMs) -> Round {
     let until = Instant::now() + WALL_ROUND;
     let mut asking = Vec::with_capacity(planned.asked.len());
     for asked in &planned.asked {
-        let stable = Arm { prober, version: &planned.stable, until };
-        let canary = Arm { prober, version: &planned.canary, until };
+        let stable = Arm { ports, version: &planned.stable, until };
+        let canary = Arm { ports, version: &planned.canary, until };
         asking.push(ask(stable, canary, asked));
     }
     let tried = stream::iter(asking).buffered(AT_ONCE).collect().await;
@@ -139,15 +139,21 @@ impl Arm<'_> {
             body: probe.request("sentinel"),
             wall_limit: left.min(WALL_ANSWER),
         };
-        match self.prober.ask(&question).await {
+        match self.ports.prober.ask(&question).await {
             Ok(answered) => {
                 let tools = self.version.tools.as_ref().map(|tools| tools.json.0.as_str());
                 let around = Around { latency_ms: answered.latency_ms, cost_usd: answered.cost_usd, tools };
                 let Some(answer) = Answer::read(&answered.body) else {
                     return Try::Failed("the answer is no chat completion".to_owned());
                 };
-                let judged = probe.judge(&answer, around);
-                if judged.passed { Try::Passed } else { Try::Failed(judged.faults.join("; ")) }
+                let left = self.until.saturating_duration_since(Instant::now());
+                let rulings = grade::rulings(self.ports, probe, &answer, around, left.min(WALL_ANSWER)).await;
+                let judged = probe.judge(&answer, around, &rulings);
+                match judged.verdict {
+                    Verdict::Passed => Try::Passed,
+                    Verdict::Failed => Try::Failed(judged.faults.join("; ")),
+                    Verdict::Unknown => Try::Unknown(judged.faults.join("; ")),
+                }
             }
             Err(ProbeTrouble::Version(why)) => Try::Failed(why),
             Err(ProbeTrouble::Provider(why)) => Try::Unknown(why),

@@ -128,6 +128,7 @@ async fn open_with(
         post: Arc::<Postbox>::clone(post),
         prober: Arc::<Scripted>::clone(prober),
         readier: Arc::<Told>::clone(readier),
+        assessors: Arc::<Scripted>::clone(prober),
     };
     let webhook = Webhook {
         url: Secret::new("https://hooks.example/T0/secret"),

@@ -3,6 +3,7 @@
 
 mod commands;
 mod fixture;
+mod graded;
 mod isolation;
 mod judges;
 mod keys;

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Fixture, alice, new_release};
 use async_trait::async_trait;
-use coalmine_control::ports::{ProbeTrouble, Probed, Prober, Question};
+use coalmine_control::ports::{AssessorTrouble, Assessors, ProbeTrouble, Probed, Prober, Question};
 use coalmine_core::id::ReleaseId;
 use coalmine_core::release::event::Command;
 use coalmine_core::release::state::{RollbackCause, State};
@@ -12,6 +12,7 @@ use coalmine_core::version::JsonText;
 use coalmine_wire::probe::{Assertion, Case, Check, Message, Probe, Quota};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Models that answer "30 days" unless they are told to be wrong or away.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ pub(crate) struct Scripted {
 /// A judge that fails what says `bad`; told to be wrong, it passes everything.
 fn judged(question: &str, says: Option<Says>) -> Result<Probed, ProbeTrouble> {
     let verdict = match says {
-        None if question.contains("bad") => "fail",
+        None if question.contains("bad") || question.contains("14 days") => "fail",
         None | Some(Says::Wrong) => "pass",
         Some(Says::Away) => return Err(ProbeTrouble::Provider("status 503".to_owned())),
         Some(Says::Refused) => return Err(ProbeTrouble::Version("the provider refused it with 404".to_owned())),
@@ -83,8 +84,40 @@ impl Prober for Scripted {
     }
 }
 
+/// Near and kind is what says "30 days", unless whoever is asked is away.
+#[async_trait]
+impl Assessors for Scripted {
+    async fn embed(&self, provider: &str, body: String, _: Duration) -> Result<Vec<u8>, AssessorTrouble> {
+        self.is_there("embeddings")?;
+        assert!(provider == "openai" && body.contains("embedding-model"), "{provider}: {body}");
+        let own = if body.contains("14 days") { [1.0, 0.0] } else { [0.0, 1.0] };
+        let data = [own, [0.0, 1.0]].map(|vector| serde_json::json!({ "embedding": vector }));
+        Ok(serde_json::json!({ "data": data }).to_string().into_bytes())
+    }
+
+    async fn call(&self, to: &str, body: String, _: Duration) -> Result<Vec<u8>, AssessorTrouble> {
+        self.is_there("webhook")?;
+        assert!(to == "kindness" && body.contains("How long?"), "{to}: {body}");
+        let pass = !body.contains("14 days");
+        Ok(serde_json::json!({ "pass": pass, "score": 1, "reason": body }).to_string().into_bytes())
+    }
+}
+
+impl Scripted {
+    fn is_there(&self, name: &str) -> Result<(), AssessorTrouble> {
+        match self.says.lock().unwrap().get(name) {
+            None => Ok(()),
+            Some(Says::Wrong | Says::Away | Says::Refused) => Err(AssessorTrouble("status 503".to_owned())),
+        }
+    }
+}
+
 fn refund(name: &str, criticality: Criticality) -> Sentinel {
     let check = Check::Contains { values: vec!["30 days".to_owned()], quota: Quota::All, case: Case::Ignored };
+    asserting(name, criticality, check)
+}
+
+pub(crate) fn asserting(name: &str, criticality: Criticality, check: Check) -> Sentinel {
     let probe = Probe {
         messages: vec![Message { role: "user".to_owned(), content: "How long?".to_owned() }],
         assertions: vec![Assertion::that(check)],
@@ -102,7 +135,7 @@ fn refund(name: &str, criticality: Criticality) -> Sentinel {
 }
 
 /// A started release with these sentinels.
-async fn started(fixture: &Fixture, sentinels: Vec<Sentinel>, gate: Option<OfflineGate>) -> ReleaseId {
+pub(crate) async fn started(fixture: &Fixture, sentinels: Vec<Sentinel>, gate: Option<OfflineGate>) -> ReleaseId {
     let mut new = new_release("canary-model");
     let suite = "sentinels/support.yaml".to_owned();
     new.policy.sentinels = Some(Sentinels { suite, sentinels: sentinels.into(), qualify: 3, gate });
@@ -113,7 +146,7 @@ async fn started(fixture: &Fixture, sentinels: Vec<Sentinel>, gate: Option<Offli
 }
 
 /// So many seconds, each with a look and the rounds that are due.
-async fn pass(fixture: &Fixture, seconds: u64) {
+pub(crate) async fn pass(fixture: &Fixture, seconds: u64) {
     for _ in 0..seconds {
         fixture.clock.pass(SpanMs::secs(1));
         fixture.control.tick().await;
@@ -122,11 +155,11 @@ async fn pass(fixture: &Fixture, seconds: u64) {
     fixture.control.tick().await;
 }
 
-fn state(fixture: &Fixture, id: &ReleaseId) -> State {
+pub(crate) fn state(fixture: &Fixture, id: &ReleaseId) -> State {
     fixture.control.release(id).unwrap().state
 }
 
-fn why(fixture: &Fixture, id: &ReleaseId) -> String {
+pub(crate) fn why(fixture: &Fixture, id: &ReleaseId) -> String {
     let state = state(fixture, id);
     let (State::RollingBack { why, .. } | State::RolledBack { why, .. }) = &state else {
         return format!("not rolled back: {state:?}");

@@ -169,7 +169,6 @@ impl Track<'_> {
             Asked::Promote => self.lines.promote,
         }
     }
-
 }
 
 /// The odds of canary to control that a session of the canary finds in its bucket, at equally likely places:

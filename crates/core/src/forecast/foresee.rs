@@ -10,7 +10,9 @@ use crate::forecast::regression::{LISTED, Regression};
 use crate::forecast::schedule::{Flow, Schedule, Slot, hours, span};
 use crate::forecast::shape::{any_bad, first_turns};
 use crate::forecast::traffic::Traffic;
-use crate::forecast::{FalseAlarm, GuardrailOutlook, Harm, JudgedOutlook, Outlook, Sight, StageOutlook, TrafficSeen, Within};
+use crate::forecast::{
+    FalseAlarm, GuardrailOutlook, Harm, JudgedOutlook, Outlook, Sight, StageOutlook, TrafficSeen, Within,
+};
 use crate::metric::{Kind, Metric};
 use crate::release::plan::Plan;
 use crate::release::policy::{Margin, Policy, Role, Tripwire};

@@ -150,7 +150,11 @@ fn a_judge_is_planned_by_its_sample_and_told_when_it_cannot_keep_up() {
     assert!((seen.canary_sessions - 24.0 * 200.0 * 0.5).abs() < 1.0, "{seen:?}");
     assert!((seen.answers_per_day - seen.control_sessions - seen.canary_sessions).abs() < 1.0, "{seen:?}");
     assert!(of(&few).proven.typical.unwrap() > of(&all).proven.typical.unwrap(), "fewer scores prove later");
-    assert!(few.traffic.assumed.iter().any(|line| line.contains("judge.helpful finds 30 %")), "{:?}", few.traffic);
+    assert!(
+        few.traffic.assumed.iter().any(|line| line.contains("stable has 70 % by judge.helpful")),
+        "{:?}",
+        few.traffic
+    );
     let short = judged(Sampling::ALL, Judge { calls_per_day: Some(1_000), ..judge });
     let told = short.hazards.iter().find(|hazard| hazard.what.contains("may be asked 1000 times"));
     assert!(told.is_some_and(|hazard| hazard.key == "guardrails[2]"), "{:?}", short.hazards);

@@ -286,8 +286,8 @@ impl Traffic {
             self.judged.insert(metric.clone(), sampling);
             if !self.summary.rates.contains_key(metric) {
                 self.say(metric, usual(metric), 1.0);
-                let percent = 100.0 * usual(metric);
-                self.assumed.push(format!("{metric} finds {percent:.0} % of stable's answers bad (--baseline {metric}=SHARE)"));
+                let percent = 100.0 * (1.0 - usual(metric));
+                self.assumed.push(format!("stable has {percent:.0} % by {metric} (--baseline {metric}=SHARE)"));
             }
         }
         self

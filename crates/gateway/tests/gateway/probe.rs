@@ -44,3 +44,18 @@ async fn trouble_is_told_from_the_versions_own_fault() {
     let nowhere = world.gateway.probe(&version("nowhere", "m"), &Bytes::from(QUESTION), LIMIT).await;
     assert!(matches!(nowhere, Err(ProbeError::NoProvider(_))));
 }
+
+#[tokio::test]
+async fn embeddings_go_to_their_own_path_and_enter_no_tally() {
+    let vectors = r#"{"data":[{"index":0,"embedding":[0.1,0.2]}]}"#;
+    let world = World::new(vec![], vec![json_answer(200, "", vectors), error(401, "")]).await;
+    let body = Bytes::from_static(br#"{"model":"small","input":["a"]}"#);
+    let embedded = world.gateway.embed(&"two".into(), body.clone(), LIMIT).await.unwrap();
+    assert_eq!(embedded, vectors);
+    let received = world.canary.received();
+    assert!(received[0].head.starts_with("POST /v1/embeddings "), "{}", received[0].head);
+    assert_eq!(received[0].json()["input"][0], "a");
+    let refused = world.gateway.embed(&"two".into(), body.clone(), LIMIT).await;
+    assert!(matches!(refused, Err(ProbeError::Refused(_))));
+    assert!(matches!(world.gateway.embed(&"nowhere".into(), body, LIMIT).await, Err(ProbeError::NoProvider(_))));
+}

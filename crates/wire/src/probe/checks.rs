@@ -1,5 +1,6 @@
 //! One assertion against one answer. A fault is in the suite's words and in numbers, never in the answer's words.
 
+use super::overlap;
 use super::{Answer, ArgsMode, Around, Call, Case, Check, Quota, SequenceMode};
 use crate::outcome::compile;
 use crate::outcome::{ToolChecker, Validity};
@@ -60,6 +61,13 @@ impl Check {
             Self::ToolArgsMatch { name, args, mode } => args_match(&answer.calls, name, args, *mode),
             Self::ToolSequence { steps, mode } => sequence(&answer.calls, steps, *mode),
             Self::IsValidToolsCall => valid_calls(&answer.calls, around.tools),
+            Self::StepCount { pattern, min, max } => {
+                let is_meant = |call: &&Call| pattern.as_ref().is_none_or(|pattern| is_like(&call.name, pattern));
+                within("tool calls", answer.calls.iter().filter(is_meant).count(), *min, *max)
+            }
+            Self::RougeN { value, threshold } => overlaps(overlap::rouge_1(text, value), *threshold),
+            Self::Bleu { values, threshold } => overlaps(overlap::bleu(text, values), *threshold),
+            Self::Appeal(_) => Err("nobody was asked".to_owned()),
         }
     }
 }
@@ -139,6 +147,35 @@ fn within(what: &str, found: usize, min: Option<usize>, max: Option<usize>) -> R
         (None, Some(max)) => format!("{found} {what}, not at most {max}"),
         (None, None) => format!("{found} {what}"),
     })
+}
+
+fn overlaps(found: f64, threshold: f64) -> Result<(), String> {
+    met(found >= threshold - 1e-9, || format!("{found:.2} of it, at least {threshold} is wanted"))
+}
+
+/// Whether a name is as a pattern with `*` and `?` says. Walks back to the last `*` alone, so its time is bounded by
+/// the product of the lengths.
+fn is_like(name: &str, pattern: &str) -> bool {
+    let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
+    let (mut at, mut place) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while at < name.len() {
+        match pattern.get(place) {
+            Some('*') => {
+                star = Some((place, at));
+                place += 1;
+            }
+            Some(c) if *c == '?' || *c == name[at] => (at, place) = (at + 1, place + 1),
+            Some(_) | None => match &mut star {
+                Some((before, from)) => {
+                    *from += 1;
+                    (at, place) = (*from, *before + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[place..].iter().all(|c| *c == '*')
 }
 
 fn numeric(text: &str, path: Option<&str>, expected: f64, abs: f64, rel: f64) -> Result<(), String> {

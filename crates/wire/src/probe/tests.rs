@@ -11,10 +11,11 @@ fn holds(check: Check, answer: &Answer) -> bool {
     let denied = Assertion { sense: Sense::HoldsNot, ..Assertion::that(check) };
     let denied = Probe { assertions: vec![denied], ..asserted.clone() };
     let around = Around { latency_ms: 900.0, cost_usd: Some(0.002), tools: None };
-    let judged = asserted.judge(answer, around);
-    assert_ne!(judged.passed, denied.judge(answer, around).passed, "not- turns it around");
-    assert_eq!(judged.passed, judged.faults.is_empty());
-    judged.passed
+    let judged = asserted.judge(answer, around, &Rulings::new());
+    let denied = denied.judge(answer, around, &Rulings::new());
+    assert_ne!(judged.verdict, denied.verdict, "not- turns it around");
+    assert_eq!(judged.verdict == Verdict::Passed, judged.faults.is_empty());
+    judged.verdict == Verdict::Passed
 }
 
 fn contains(values: &[&str], quota: Quota, case: Case) -> Check {
@@ -100,7 +101,9 @@ fn tool_calls_are_compared() {
         {"type":"function","function":{"name":"get_order","parameters":{"type":"object","required":["id"]}}}]"#;
     let probe =
         Probe { messages: Vec::new(), assertions: vec![Assertion::that(Check::IsValidToolsCall)], threshold: None };
-    let judge = |answer: &Answer, tools| probe.judge(answer, Around { tools, ..Around::default() }).passed;
+    let judge = |answer: &Answer, tools| {
+        probe.judge(answer, Around { tools, ..Around::default() }, &Rulings::new()).verdict == Verdict::Passed
+    };
     assert!(judge(&called, Some(tools)));
     assert!(!judge(&called, None) && !judge(&Answer::default(), Some(tools)));
     assert!(!judge(&called, Some(r#"[{"type":"function","function":{"name":"find"}}]"#)));
@@ -112,7 +115,7 @@ fn weights_and_a_threshold_let_an_answer_pass_in_part() {
         |value: &str, weight| Assertion { weight, ..Assertion::that(contains(&[value], Quota::All, Case::Counts)) };
     let judge = |assertions, threshold| {
         let probe = Probe { messages: Vec::new(), assertions, threshold };
-        probe.judge(&answer("a"), Around::default()).passed
+        probe.judge(&answer("a"), Around::default(), &Rulings::new()).verdict == Verdict::Passed
     };
     assert!(judge(vec![of("a", 3.0), of("b", 1.0)], Some(0.75)));
     assert!(!judge(vec![of("a", 3.0), of("b", 1.0)], Some(0.8)));
@@ -139,7 +142,7 @@ fn an_answer_is_read_whole_and_its_words_are_never_repeated() {
         Check::IsJson { schema: None },
     ] {
         let probe = Probe { messages: Vec::new(), assertions: vec![Assertion::that(check)], threshold: None };
-        let faults = probe.judge(&secret, Around::default()).faults.join(" ");
+        let faults = probe.judge(&secret, Around::default(), &Rulings::new()).faults.join(" ");
         assert!(!faults.contains("secret") && !faults.contains("4711"), "{faults}");
     }
 }
@@ -170,4 +173,56 @@ fn a_question_and_its_answer_go_through_the_other_dialect() {
     let read = Answer::read(body).unwrap();
     assert_eq!((read.text.as_str(), read.finish_reason.as_deref()), ("Looking.", Some("tool_calls")));
     assert_eq!(read.calls, [Call { name: text("get_order"), arguments: text(r#"{"id":"8812"}"#) }]);
+}
+
+#[test]
+fn overlap_and_steps_are_held_against_a_bound() {
+    let said = answer("The refund is paid within 30 days.");
+    let rouge = |threshold| Check::RougeN { value: text("paid within 30 days"), threshold };
+    assert!(holds(rouge(1.0), &said) && !holds(rouge(1.0), &answer("paid in 30 days")));
+    let bleu =
+        |threshold| Check::Bleu { values: vec![text("no"), text("the refund is paid within 30 days")], threshold };
+    assert!(holds(bleu(0.99), &said) && !holds(bleu(0.5), &answer("Ask somebody else, please.")));
+    let calls = ["find_order", "find_user", "refund"].map(|name| Call { name: text(name), arguments: text("{}") });
+    let called = Answer { calls: calls.into(), ..Answer::default() };
+    let steps = |pattern: Option<&str>, min, max| Check::StepCount { pattern: pattern.map(text), min, max };
+    assert!(holds(steps(None, Some(3), Some(3)), &called) && !holds(steps(None, None, Some(2)), &called));
+    assert!(holds(steps(Some("find_*"), Some(2), Some(2)), &called));
+    assert!(
+        holds(steps(Some("re?un*d"), Some(1), None), &called) && !holds(steps(Some("re?n*"), Some(1), None), &called)
+    );
+}
+
+/// Of a judge, and of `a`, which the text itself decides.
+#[test]
+fn what_nobody_could_say_is_unknown_only_where_it_decides() {
+    let graded = Appeal::Graded { grading: Grading::Rubric, criteria: vec![text("kind")], threshold: None, by: None };
+    let of = |sense, threshold, own: &str| Probe {
+        messages: Vec::new(),
+        assertions: vec![
+            Assertion { sense, ..Assertion::that(Check::Appeal(graded.clone())) },
+            Assertion::that(contains(&[own], Quota::All, Case::Counts)),
+        ],
+        threshold,
+    };
+    let judged = |probe: &Probe, ruling: Option<Ruling>| {
+        let rulings = ruling.map(|ruling| (0, ruling)).into_iter().collect();
+        probe.judge(&answer("a"), Around::default(), &rulings).verdict
+    };
+    let unknown = || Some(Ruling::Unknown(text("status 503")));
+    let whole = of(Sense::Holds, None, "a");
+    assert_eq!(judged(&whole, Some(Ruling::Holds)), Verdict::Passed);
+    assert_eq!(judged(&whole, Some(Ruling::HoldsNot(text("no")))), Verdict::Failed);
+    assert_eq!([judged(&whole, unknown()), judged(&whole, None)], [Verdict::Unknown; 2]);
+    assert_eq!(judged(&of(Sense::HoldsNot, None, "a"), unknown()), Verdict::Unknown, "not- of the unknown is unknown");
+    assert_eq!(judged(&of(Sense::HoldsNot, None, "a"), Some(Ruling::HoldsNot(text("no")))), Verdict::Passed);
+    // What its own text decides, nobody is asked about.
+    let asked = |probe: &Probe| probe.appeals(&answer("a"), Around::default()).len();
+    assert_eq!([asked(&whole), asked(&of(Sense::Holds, None, "b"))], [1, 0]);
+    assert_eq!(judged(&of(Sense::Holds, None, "b"), unknown()), Verdict::Failed);
+    assert_eq!([asked(&of(Sense::Holds, Some(0.5), "a")), asked(&of(Sense::Holds, Some(0.5), "b"))], [0, 1]);
+    assert_eq!(judged(&of(Sense::Holds, Some(0.5), "a"), unknown()), Verdict::Passed);
+    assert_eq!(judged(&of(Sense::Holds, Some(0.5), "b"), unknown()), Verdict::Unknown);
+    let kept = serde_json::to_string(&whole).unwrap();
+    assert_eq!(serde_json::from_str::<Probe>(&kept).unwrap(), whole);
 }

@@ -1,16 +1,16 @@
-//! One assertion of a suite. Every type that promptfoo knows is in one of three lists: those that are run here,
-//! those that are not built yet, and those that need something that does not run here.
+//! One assertion of a suite. Every type that promptfoo knows is in one of two lists: those that are run here, and those
+//! that need something that does not run here.
 
 use super::prompts::{Vars, render};
 use super::{Map, Reader};
 use crate::config::fault::{Complaint, nearest};
 use crate::config::scalar::shown;
 use crate::config::tree::{Node, Value};
-use coalmine_wire::probe::{ArgsMode, Assertion, Case, Check, Quota, Sense, SequenceMode};
+use coalmine_wire::probe::{Appeal, ArgsMode, Assertion, Case, Check, Quota, Sense, SequenceMode};
 use serde_json::Value as Json;
 
 /// The types that are run here.
-pub const BUILT: [&str; 28] = [
+pub const BUILT: [&str; 39] = [
     "equals",
     "contains",
     "contains-all",
@@ -39,40 +39,25 @@ pub const BUILT: [&str; 28] = [
     "tool-args-match",
     "tool-sequence",
     "tool-called",
+    "trajectory:step-count",
+    "step-count",
+    "rouge-n",
+    "bleu",
+    "similar",
+    "similar:cosine",
+    "llm-rubric",
+    "model-graded-closedqa",
+    "g-eval",
+    "factuality",
+    "webhook",
 ];
-
-/// A type that belongs to the format and is not run yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotYet {
-    /// As written.
-    pub name: &'static str,
-    /// What it would do.
-    pub doc: &'static str,
-    /// What to write instead.
-    pub mend: &'static str,
-}
 
 /// Use what words decide.
 const WORDS: &str = "use icontains-any, regex or levenshtein";
+/// Use a judge.
+const JUDGED: &str = "use llm-rubric, with a rubric that says what is meant";
 /// Use a pattern.
 const PATTERN: &str = "use regex";
-
-/// The types that are not built yet.
-pub const NOT_YET: [NotYet; 9] = [
-    NotYet { name: "similar", doc: "Similarity by an embeddings endpoint.", mend: WORDS },
-    NotYet { name: "llm-rubric", doc: "A rubric judged by a pinned model.", mend: WORDS },
-    NotYet { name: "factuality", doc: "Facts judged by a pinned model.", mend: WORDS },
-    NotYet { name: "model-graded-closedqa", doc: "A criterion judged by a pinned model.", mend: WORDS },
-    NotYet { name: "g-eval", doc: "Criteria judged by a pinned model.", mend: WORDS },
-    NotYet {
-        name: "webhook",
-        doc: "The answer judged by an endpoint of yours.",
-        mend: "send your own verdict as feedback",
-    },
-    NotYet { name: "rouge-n", doc: "Overlap of words with a reference.", mend: WORDS },
-    NotYet { name: "bleu", doc: "Overlap of word sequences with a reference.", mend: WORDS },
-    NotYet { name: "trajectory:step-count", doc: "How many tool calls there are.", mend: "use trajectory:tool-used" },
-];
 
 /// The types that need what does not run here, and what to use instead.
 const ELSEWHERE: [(&str, &str); 37] = [
@@ -80,28 +65,28 @@ const ELSEWHERE: [(&str, &str); 37] = [
     ("python", "use contains, regex, is-json with a schema, or metadata.canary.numeric"),
     ("ruby", "use contains, regex, is-json with a schema, or metadata.canary.numeric"),
     ("assert-set", "write its assertions one by one, with `weight` and the test's `threshold`"),
-    ("answer-relevance", WORDS),
+    ("answer-relevance", JUDGED),
     ("classifier", WORDS),
     ("contains-html", PATTERN),
     ("contains-sql", PATTERN),
     ("contains-xml", PATTERN),
-    ("context-faithfulness", WORDS),
-    ("context-recall", WORDS),
-    ("context-relevance", WORDS),
-    ("conversation-relevance", WORDS),
-    ("gleu", WORDS),
+    ("context-faithfulness", JUDGED),
+    ("context-recall", JUDGED),
+    ("context-relevance", JUDGED),
+    ("conversation-relevance", JUDGED),
+    ("gleu", "use bleu"),
     ("guardrails", "use is-refusal and finish-reason"),
     ("is-html", PATTERN),
     ("is-sql", PATTERN),
     ("is-xml", PATTERN),
-    ("meteor", WORDS),
-    ("model-graded-factuality", WORDS),
+    ("meteor", "use rouge-n or bleu"),
+    ("model-graded-factuality", "use factuality"),
     ("moderation", "use is-refusal and finish-reason"),
     ("perplexity", WORDS),
     ("perplexity-score", WORDS),
-    ("pi", WORDS),
-    ("search-rubric", WORDS),
-    ("agent-rubric", WORDS),
+    ("pi", JUDGED),
+    ("search-rubric", JUDGED),
+    ("agent-rubric", JUDGED),
     ("select-best", WORDS),
     ("max-score", WORDS),
     ("human", "send a person's verdict as feedback"),
@@ -110,20 +95,24 @@ const ELSEWHERE: [(&str, &str); 37] = [
     ("trace-error-spans", "guard error_rate"),
     ("trace-span-count", "use trajectory:tool-used"),
     ("trace-span-duration", "use latency"),
-    ("trajectory:goal-success", WORDS),
-    ("similar:dot", WORDS),
-    ("similar:euclidean", WORDS),
+    ("trajectory:goal-success", JUDGED),
+    ("similar:dot", "use similar, which takes the cosine"),
+    ("similar:euclidean", "use similar, which takes the cosine"),
 ];
+
+/// Thresholds where a suite writes none: promptfoo's own.
+const ROUGE_LEAST: f64 = 0.75;
+const BLEU_LEAST: f64 = 0.5;
 
 /// Keys that an assertion may have; `metric` only names a row in promptfoo's own report.
 const KEYS: [&str; 6] = ["type", "value", "threshold", "weight", "metric", "description"];
 
 /// One assertion, being read.
-struct Written<'a> {
-    node: &'a Node,
-    map: Map<'a>,
+pub(super) struct Written<'a> {
+    pub(super) node: &'a Node,
+    pub(super) map: Map<'a>,
     path: &'a str,
-    name: &'a str,
+    pub(super) name: &'a str,
 }
 
 impl Reader<'_> {
@@ -154,12 +143,7 @@ impl Reader<'_> {
     }
 
     fn refuse(&self, node: &Node, path: &str, written: &str, name: &str) {
-        let base = name.split(':').next().unwrap_or(name);
-        let later = NOT_YET.iter().find(|one| one.name == name || (base == "similar" && one.name == base));
-        let complaint = if let Some(later) = later {
-            let doc = later.doc.trim_end_matches('.').to_lowercase();
-            Complaint::new(format!("the assertion {} ({doc}) is not built yet", shown(written)), later.mend)
-        } else if let Some((_, mend)) = ELSEWHERE.iter().find(|(one, _)| *one == name) {
+        let complaint = if let Some((_, mend)) = ELSEWHERE.iter().find(|(one, _)| *one == name) {
             let what = match name {
                 "javascript" | "python" | "ruby" => {
                     format!("the assertion {} is a program, and no program of a suite is run", shown(written))
@@ -209,12 +193,28 @@ impl Reader<'_> {
             "tool-used" | "tool-called" | "trajectory:tool-used" => self.tool_used(read),
             "tool-args-match" | "trajectory:tool-args-match" => self.tool_args(read),
             "tool-sequence" | "trajectory:tool-sequence" => self.tool_sequence(read),
+            "step-count" | "trajectory:step-count" => self.step_count(read),
+            "rouge-n" => {
+                let threshold = self.share_or(read, ROUGE_LEAST)?;
+                Some(Check::RougeN { value: self.string(read)?, threshold })
+            }
+            "bleu" => {
+                let threshold = self.share_or(read, BLEU_LEAST)?;
+                Some(Check::Bleu { values: self.parts(read)?, threshold })
+            }
+            "similar"
+            | "similar:cosine"
+            | "llm-rubric"
+            | "model-graded-closedqa"
+            | "g-eval"
+            | "factuality"
+            | "webhook" => self.appeal(read).map(Check::Appeal),
             _ => Some(Check::IsValidToolsCall),
         }
     }
 
     /// The value under `value`; a text that names a file stands for what is in it.
-    fn value(&self, read: &Written<'_>) -> Option<Json> {
+    pub(super) fn value(&self, read: &Written<'_>) -> Option<Json> {
         let Some((node, path)) = read.map.get("value") else {
             self.fault(
                 read.node.at,
@@ -238,7 +238,7 @@ impl Reader<'_> {
         self.json(node, &path)
     }
 
-    fn string(&self, read: &Written<'_>) -> Option<String> {
+    pub(super) fn string(&self, read: &Written<'_>) -> Option<String> {
         match self.value(read)? {
             Json::String(text) => Some(text),
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
@@ -280,12 +280,37 @@ impl Reader<'_> {
         }
     }
 
-    fn threshold(&self, read: &Written<'_>) -> Option<f64> {
+    pub(super) fn threshold(&self, read: &Written<'_>) -> Option<f64> {
         let Some((node, path)) = read.map.get("threshold") else {
             self.fault(read.node.at, read.path, format!("{} has no `threshold`", read.name), "write a number");
             return None;
         };
         self.number(node, &path)
+    }
+
+    /// A threshold within 0 and 1, or what stands where none is written.
+    pub(super) fn share_or(&self, read: &Written<'_>, otherwise: f64) -> Option<f64> {
+        let Some((node, path)) = read.map.get("threshold") else { return Some(otherwise) };
+        let threshold = self.number(node, &path)?;
+        if !(0.0..=1.0).contains(&threshold) {
+            self.fault(node.at, &path, format!("{threshold} is not within 0 and 1"), "write a share, such as 0.8");
+            return None;
+        }
+        Some(threshold)
+    }
+
+    fn step_count(&self, read: &Written<'_>) -> Option<Check> {
+        let form = "write `{ type: tool, min: 1, max: 3 }`, with a `pattern` such as `get_*` for some of them";
+        let Json::Object(value) = self.value(read)? else { return self.misshapen(read, form) };
+        let is_tool = value.get("type").is_none_or(|kind| kind.as_str() == Some("tool"));
+        let strange = value.keys().any(|key| !["type", "pattern", "min", "max"].contains(&key.as_str()));
+        let of = |key| value.get(key).and_then(Json::as_u64).and_then(|n| usize::try_from(n).ok());
+        let (min, max) = (of("min"), of("max"));
+        if !is_tool || strange || (min.is_none() && max.is_none()) {
+            return self.misshapen(read, form);
+        }
+        let pattern = value.get("pattern").and_then(Json::as_str).map(str::to_owned);
+        Some(Check::StepCount { pattern, min, max })
     }
 
     fn word_count(&self, read: &Written<'_>) -> Option<Check> {
@@ -367,7 +392,7 @@ impl Reader<'_> {
         }
     }
 
-    fn misshapen<T>(&self, read: &Written<'_>, mend: &str) -> Option<T> {
+    pub(super) fn misshapen<T>(&self, read: &Written<'_>, mend: &str) -> Option<T> {
         let at = read.map.get("value").map_or(read.node.at, |(node, _)| node.at);
         self.fault(at, read.path, format!("the `value` of {} has another form", read.name), mend);
         None
@@ -384,10 +409,16 @@ fn plain(value: &Json) -> String {
 /// Fills the variables of a test into what an assertion is held against.
 pub(super) fn fill(check: &mut Check, vars: &Vars) -> Result<(), Complaint> {
     match check {
-        Check::Equals { value } | Check::StartsWith { value } | Check::Levenshtein { value, .. } => {
+        Check::Equals { value }
+        | Check::StartsWith { value }
+        | Check::Levenshtein { value, .. }
+        | Check::RougeN { value, .. } => {
             *value = render(value, vars)?;
         }
-        Check::Contains { values, .. } => {
+        Check::Appeal(Appeal::Webhook { vars: told, .. }) => told.clone_from(vars),
+        Check::Contains { values, .. }
+        | Check::Bleu { values, .. }
+        | Check::Appeal(Appeal::Similar { values, .. } | Appeal::Graded { criteria: values, .. }) => {
             for value in values {
                 *value = render(value, vars)?;
             }
@@ -405,6 +436,7 @@ pub(super) fn fill(check: &mut Check, vars: &Vars) -> Result<(), Complaint> {
         | Check::WordCount { .. }
         | Check::Numeric { .. }
         | Check::ToolUsed { .. }
+        | Check::StepCount { .. }
         | Check::ToolSequence { .. }
         | Check::IsValidToolsCall => {}
     }

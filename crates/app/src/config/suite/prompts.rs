@@ -25,7 +25,13 @@ impl Prompt {
     pub(super) fn fill(&self, vars: &Vars) -> Result<Vec<Message>, Complaint> {
         let fill =
             |message: &Message| Ok(Message { role: message.role.clone(), content: render(&message.content, vars)? });
-        self.messages.iter().map(fill).collect()
+        let filled: Vec<Message> = self.messages.iter().map(fill).collect::<Result<_, _>>()?;
+        // A prompt that is a variable alone may be filled with a whole chat, as with promptfoo.
+        let is_variable = |text: &str| text.starts_with("{{") && text.ends_with("}}") && !text[2..].contains("{{");
+        match (self.messages.as_slice(), filled.as_slice()) {
+            ([written], [one]) if is_variable(written.content.trim()) => Ok(chat(&one.content).unwrap_or(filled)),
+            _ => Ok(filled),
+        }
     }
 }
 

@@ -65,6 +65,11 @@ pub static PROCESS: Section = Section {
         Key::optional("api", Kind::Section(&API), "The management API."),
         Key::optional("notify", Kind::List(&Kind::Section(&WEBHOOK)), "Who is told of what."),
         Key::optional(
+            "assessors",
+            Kind::Map("NAME", &Kind::Section(&GRADER)),
+            "Webhooks that suites of sentinels may ask about an answer, by the names that they are given there.",
+        ),
+        Key::optional(
             "prices",
             Kind::Map("MODEL", &Kind::Section(&PRICE)),
             "Prices over the shipped ones, by the provider's own name of the model. Without a price, cost is no data, never 0.",
@@ -408,6 +413,16 @@ pub static WEBHOOK: Section = Section {
             "[approval_wanted, paused, held, promoted, rolled_back, undecided, stable_sick, drift, lost_data]",
             "What it is told of.",
         ),
+    ],
+};
+
+/// One webhook that is asked about answers.
+pub static GRADER: Section = Section {
+    name: "assessor",
+    doc: "An address that is posted an answer as `{ output, context }` and says `{ pass, score, reason }`.",
+    keys: &[
+        Key::required("url", SECRET, "The address, as a reference: it may hold a secret."),
+        Key::optional("token", SECRET, "Sent as `authorization: Bearer …`."),
     ],
 };
 

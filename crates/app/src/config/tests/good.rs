@@ -79,6 +79,7 @@ quota: { requests_per_minute: 600, tokens_per_minute: 100000, per_day: $40 }
 api: { tokens: { alice: ${ALICE_TOKEN} } }
 notify:
   - { url: file:secrets/hook, format: slack, on: [rolled_back] }
+assessors: { kindness: { url: file:secrets/hook, token: "${ALICE_TOKEN}" } }
 prices:
   gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
 limits: { body: 1MB, bodies: 64MB, session_idle: 2h }
@@ -197,6 +198,8 @@ fn the_full_file_is_read() {
     assert_eq!(read.providers[&ProviderName::from("openai")].choice, ChoicePolicy::default());
     assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
     assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
+    assert_eq!(read.assessors["kindness"].url.expose(), "https://hooks.example/T0/B0/hush");
+    assert!(read.assessors["kindness"].token.is_some() && !format!("{:?}", read.assessors).contains("hush"));
     assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));
     assert_eq!((read.limits.session_idle, read.limits.bodies_bytes), (SpanMs::hours(2), 64 << 20));
     assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));

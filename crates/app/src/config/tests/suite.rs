@@ -1,11 +1,13 @@
 //! Suites of sentinels: what is read as promptfoo reads it, and what is refused by name.
 
 use super::{Made, made};
+use crate::config::fault::Complaint;
 use crate::config::suite::{Purpose, Suite, parse_suite};
 use coalmine_core::sentinel::Criticality;
 use coalmine_core::time::SpanMs;
-use coalmine_wire::probe::{Check, Probe, Sense};
+use coalmine_wire::probe::{Appeal, Check, Probe, Sense};
 use insta::assert_snapshot;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 pub(super) const SUPPORT: &str = r#"
@@ -141,4 +143,58 @@ fn what_would_be_ignored_is_refused() {
     assert!(read("prompts: [file://ask.py]\ntests: []").unwrap_err().contains("ask.py"));
     assert!(read("prompts: ['{% if a %}']\ntests: [{ assert: [{ type: is-json }] }]").unwrap_err().contains("{%"));
     assert!(read("scenarios: []\nprompts: [a]\ntests: []").unwrap_err().contains("`scenarios` is not used"));
+}
+
+#[test]
+fn whom_others_are_asked_by_stands_once_and_is_fixed_with_the_suite() {
+    let suite = "prompts: ['{{q}}']
+defaultTest:
+  metadata: { canary: { judge: jury/m-1, embeddings: { model: jury/e-1, params: { dimensions: 64 } } } }
+tests:
+  - description: kind
+    vars: { q: How long?, days: 30 days }
+    assert:
+      - { type: llm-rubric, value: 'It names {{days}}.' }
+      - { type: factuality, value: 'It is {{days}}.' }
+      - { type: not-model-graded-closedqa, value: It apologises. }
+      - { type: g-eval, value: [It is short., It is kind.] }
+      - { type: similar, value: ['{{days}}', a month], threshold: 0.8 }
+      - { type: webhook, value: kindness }
+      - { type: rouge-n, value: '{{days}}' }
+      - { type: bleu, value: '{{days}}', threshold: 0.2 }
+      - { type: 'trajectory:step-count', value: { type: tool, max: 0 } }
+    metadata: { canary: { judge: { model: jury/m-2, params: {} } } }";
+    let suite = read(suite).unwrap_or_else(|told| panic!("{told}"));
+    let checks: Vec<&Check> = suite.cases[0].probe.assertions.iter().map(|one| &one.check).collect();
+    assert_eq!(checks.len(), 9);
+    let Check::Appeal(Appeal::Graded { criteria, threshold: None, by: Some(by), .. }) = checks[0] else {
+        panic!("{:?}", checks[0])
+    };
+    assert_eq!((criteria[0].as_str(), by.model.as_str(), by.params.len()), ("It names 30 days.", "m-2", 0));
+    assert!(matches!(checks[3], Check::Appeal(Appeal::Graded { threshold: Some(least), .. }) if *least == 0.7));
+    let Check::Appeal(Appeal::Similar { values, by: Some(by), .. }) = checks[4] else { panic!("{:?}", checks[4]) };
+    assert_eq!((values[0].as_str(), by.params["dimensions"].as_u64()), ("30 days", Some(64)));
+    assert!(matches!(checks[5], Check::Appeal(Appeal::Webhook { vars, .. }) if vars["days"] == "30 days"));
+    let (jury, hooks) = (["jury".into()].into(), ["kindness".to_owned()].into());
+    assert!(suite.unknown_assessor(&jury, &hooks).is_none());
+    let told = |complaint: Option<Complaint>| complaint.map(|complaint| complaint.what).unwrap_or_default();
+    assert!(told(suite.unknown_assessor(&["openai".into()].into(), &hooks)).contains("no provider `jury`"));
+    assert!(told(suite.unknown_assessor(&jury, &BTreeSet::new())).contains("no webhook `kindness`"));
+}
+
+#[test]
+fn whom_to_ask_must_be_said_and_no_secret_stands_in_a_suite() {
+    for (assertion, what) in [
+        ("{ type: llm-rubric, value: kind }", "does not say which model is asked"),
+        ("{ type: similar, value: kind }", "does not say which model is asked"),
+        ("{ type: webhook, value: 'https://checks.example/kind?key=4711' }", "webhook has another form"),
+        ("{ type: webhook, value: 'https://user:4711@checks.example/kind' }", "webhook has another form"),
+        ("{ type: g-eval, value: [] }", "g-eval has another form"),
+        ("{ type: similar, value: kind, threshold: 2 }", "2 is not within 0 and 1"),
+        ("{ type: 'trajectory:step-count', value: { type: span, min: 1 } }", "step-count has another form"),
+        ("{ type: step-count, value: { min: 1, of: x } }", "step-count has another form"),
+    ] {
+        let told = refused(&format!("  - {{ vars: {{ q: a }}, assert: [{assertion}] }}"));
+        assert!(told.contains(what) && !told.contains("4711"), "{assertion}: {told}");
+    }
 }
