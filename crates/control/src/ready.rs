@@ -19,15 +19,16 @@ use std::sync::Arc;
 impl Control {
     /// A start waits where the canary's upstreams have something to be made ready.
     pub(crate) fn prepared(&self, id: &ReleaseId, command: Command) -> Command {
+        if command != Command::Start {
+            return command;
+        }
         let canary = {
             let known = self.known();
             let draft = known.releases.get(id).filter(|found| found.release.state == State::Draft);
             draft.and_then(|found| known.versions.get(&found.release.canary)).cloned()
         };
-        match command {
-            Command::Start if canary.is_some_and(|canary| self.ports.readier.prepares(&canary)) => Command::Prepare,
-            other => other,
-        }
+        let prepares = canary.is_some_and(|canary| self.ports.readier.prepares(&canary));
+        if prepares { Command::Prepare } else { Command::Start }
     }
 
     /// Decides a look; one that would give the canary more is decided on what its upstreams say to that.
