@@ -68,7 +68,8 @@ def answered():
         found = ARM.findall(page.read().decode())
     counts = dict.fromkeys(ARMS, 0)
     for arm, count in found:
-        counts[arm] = counts.get(arm, 0) + int(count)
+        # the control is that part of stable's sessions which the canary's are compared with
+        counts["stable" if arm == "control" else arm] += int(count)
     return counts
 
 
@@ -82,7 +83,7 @@ class BothPaths(unittest.TestCase):
         for done in range(1, ROUNDS_MAX + 1):
             before = answered()
             self.assertEqual(mended(LOOP.run_until_complete(ask(THROUGH))), plain)
-            seen |= {arm for arm, count in answered().items() if count > before.get(arm, 0)}
+            seen |= {arm for arm, count in answered().items() if count > before[arm]}
             if done >= ROUNDS and seen >= set(arms):
                 return plain
         return self.fail(f"in {ROUNDS_MAX} rounds only {sorted(seen)} answered")
