@@ -22,6 +22,7 @@ fi
 [ $peers = 0 ] || scripts/bench-peers.sh "$tools/peers"
 if [ $build = 1 ]; then
   cargo build --release --quiet -p coalmine
+  cargo run --release --quiet -p coalmine-wire --example detectors
   for tool in mock loadgen floor; do
     rm -rf "$tools/src-$tool" && mkdir -p "$tools" && cp -r "$bench/$tool" "$tools/src-$tool" && chmod -R u+w "$tools/src-$tool"
     (cd "$tools/src-$tool" && CARGO_TARGET_DIR=$tools cargo build --release --quiet)

@@ -4,10 +4,11 @@
 
 use serde::Deserialize;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 /// So much of a text is looked at.
-pub(crate) const LOOKED_AT_BYTES: usize = super::HEAD_MAX_BYTES;
+pub(crate) const LOOKED_AT_BYTES: usize = 512;
 /// A script holds a text from so many parts in ten on.
 const MOSTLY: u32 = 7;
 /// A text has so many letters at least; a sign of scripts without spaces counts for three.
@@ -55,7 +56,7 @@ struct Words {
 /// Which languages have a small word, as a set of bits.
 struct Table {
     languages: &'static [Words],
-    of_word: HashMap<&'static str, u32>,
+    of_word: HashMap<&'static str, u32, BuildHasherDefault<Short>>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -63,7 +64,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let languages: &'static [Words] = Box::leak(
         serde_json::from_str::<Vec<Words>>(include_str!("../../data/languages.json")).unwrap_or_default().into(),
     );
-    let mut of_word: HashMap<&'static str, u32> = HashMap::new();
+    let mut of_word: HashMap<&'static str, u32, _> = HashMap::default();
     for (bit, language) in languages.iter().enumerate().take(32) {
         for word in &language.words {
             *of_word.entry(word).or_default() |= 1 << bit;
@@ -89,6 +90,22 @@ impl Spoken {
     }
 }
 
+/// FNV-1a: for words of a few letters, all of them this file's own.
+#[derive(Debug, Default)]
+struct Short(u64);
+
+impl Hasher for Short {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
 /// What has been read of a text.
 #[derive(Default)]
 struct Letters {
@@ -103,9 +120,12 @@ impl Letters {
     fn read(&mut self, text: &str) {
         let mut word = String::with_capacity(16);
         for each in text.chars() {
-            if each.is_alphabetic() || is_mark(each) {
-                self.letter(each);
-                if word.len() < 32 {
+            if each.is_ascii_alphabetic() || (!each.is_ascii() && (each.is_alphabetic() || is_mark(each))) {
+                if each.is_ascii() {
+                    self.count[Script::Latin as usize] += 1;
+                    word.push(each.to_ascii_lowercase());
+                } else {
+                    self.letter(each);
                     word.extend(each.to_lowercase());
                 }
             } else if !word.is_empty() {
@@ -132,10 +152,11 @@ impl Letters {
     }
 
     fn word(&mut self, word: &str) {
-        let Some(languages) = TABLE.of_word.get(word) else { return };
+        let Some(mut languages) = TABLE.of_word.get(word).copied() else { return };
         let worth = WORD / languages.count_ones().clamp(1, WORD);
-        for (bit, count) in self.words.iter_mut().enumerate() {
-            *count += worth * (languages >> bit & 1);
+        while languages != 0 {
+            self.words[languages.trailing_zeros() as usize] += worth;
+            languages &= languages - 1;
         }
     }
 

@@ -13,6 +13,19 @@ const ROUND_MAX_WORDS: usize = 16;
 const ROUNDS: u32 = 4;
 /// And so many words at least.
 const WORDS_MIN: u32 = 24;
+/// By length of a round: so many words on end are enough. The first round is repeated by those that follow it.
+const ENOUGH: [u32; ROUND_MAX_WORDS] = {
+    let mut enough = [WORDS_MIN; ROUND_MAX_WORDS];
+    let (mut at, mut round) = (0, 0);
+    while at < ROUND_MAX_WORDS {
+        round += ROUNDS - 1;
+        if round > WORDS_MIN {
+            enough[at] = round;
+        }
+        at += 1;
+    }
+    enough
+};
 /// A line or sentence counts from so many words on.
 const LINE_MIN_WORDS: u32 = 6;
 /// So often it may not come.
@@ -32,10 +45,10 @@ pub(crate) struct Repetition {
     /// Whether it holds more than digits.
     lettered: bool,
     words: usize,
-    /// The last words.
+    /// The last words, the latest first; 0 where none has come.
     last: [u32; ROUND_MAX_WORDS],
     /// By length of a round: how many words on end were those of a round before.
-    runs: [u16; ROUND_MAX_WORDS],
+    runs: [u32; ROUND_MAX_WORDS],
     line: u32,
     line_words: u32,
     lines: [u32; LINES],
@@ -67,7 +80,10 @@ impl Repetition {
             return;
         }
         for each in piece.chars() {
-            if each.is_ascii_digit() {
+            if each.is_ascii_alphabetic() {
+                self.word = mixed(self.word, each);
+                self.lettered = true;
+            } else if each.is_ascii_digit() {
                 self.word = mixed(self.word, each);
             } else if each.is_alphanumeric() {
                 self.word = mixed(self.word, each);
@@ -94,16 +110,14 @@ impl Repetition {
         if !std::mem::take(&mut self.lettered) {
             return;
         }
-        let count = self.words;
-        for round in 1..=ROUND_MAX_WORDS.min(count) {
-            let before = self.last[(count - round) % ROUND_MAX_WORDS];
-            let run = &mut self.runs[round - 1];
-            *run = if before == word { run.saturating_add(1) } else { 0 };
-            // The first round is repeated by those that follow it.
-            let rounds = u32::try_from(round).unwrap_or(u32::MAX).saturating_mul(ROUNDS - 1);
-            self.found |= u32::from(*run) >= rounds.max(WORDS_MIN);
+        let word = word.max(1);
+        // All lengths at once: without branches this is a few instructions.
+        for ((run, before), enough) in self.runs.iter_mut().zip(&self.last).zip(&ENOUGH) {
+            *run = if *before == word { run.saturating_add(1) } else { 0 };
+            self.found |= *run >= *enough;
         }
-        self.last[count % ROUND_MAX_WORDS] = word;
+        self.last.copy_within(..ROUND_MAX_WORDS - 1, 1);
+        self.last[0] = word;
         self.words += 1;
         self.line = (self.line ^ word).wrapping_mul(PRIME);
         self.line_words += 1;
