@@ -397,10 +397,7 @@ impl Check {
     /// Whom it asks, where its own text does not decide.
     #[must_use]
     pub const fn appeal(&self) -> Option<&Appeal> {
-        match self {
-            Self::Appeal(appeal) => Some(appeal),
-            _ => None,
-        }
+        if let Self::Appeal(appeal) = self { Some(appeal) } else { None }
     }
 
     /// Whether it can be checked at all.

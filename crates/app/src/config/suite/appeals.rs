@@ -35,19 +35,19 @@ impl Assessors {
 
     /// Puts whoever is asked into an assertion.
     pub(super) fn pin(&self, assertion: &mut Assertion) -> Result<(), Complaint> {
-        let (by, pinned, key, such) = match &mut assertion.check {
-            Check::Appeal(Appeal::Graded { by, .. }) => (by, &self.judge, "judge", "openai/gpt-4.1-2025-04-14"),
-            Check::Appeal(Appeal::Similar { by, .. }) => {
-                (by, &self.embeddings, "embeddings", "openai/text-embedding-3-small")
-            }
-            _ => return Ok(()),
+        let name = assertion.check.name();
+        let Check::Appeal(appeal) = &mut assertion.check else { return Ok(()) };
+        let (by, pinned, key, such) = match appeal {
+            Appeal::Graded { by, .. } => (by, &self.judge, "judge", "openai/gpt-4.1-2025-04-14"),
+            Appeal::Similar { by, .. } => (by, &self.embeddings, "embeddings", "openai/text-embedding-3-small"),
+            Appeal::Webhook { .. } => return Ok(()),
         };
         by.clone_from(pinned);
         if by.is_some() {
             return Ok(());
         }
         Err(Complaint::new(
-            format!("{} does not say which model is asked", assertion.check.name()),
+            format!("{name} does not say which model is asked"),
             format!("write `metadata: {{ canary: {{ {key}: {such} }} }}`, in `defaultTest` for all tests"),
         ))
     }
