@@ -10,6 +10,7 @@ pub mod plan;
 pub mod recording;
 pub mod release;
 pub mod sentinel;
+pub mod shadow;
 pub mod site;
 pub mod version;
 
@@ -25,5 +26,6 @@ pub use release::{
     ReleaseView, ReportView, RouteView, ShareView, StateView, StatusView, TrafficView,
 };
 pub use sentinel::{ProbeBody, ProbeView, RulingView, SentinelView, TriesView};
+pub use shadow::{PairedView, ShadowView};
 pub use site::{SiteRoute, SiteView};
 pub use version::{ChangeView, VersionView};

@@ -24,6 +24,7 @@ pub mod reference;
 pub mod release;
 pub mod schema;
 pub mod secret;
+mod shadow;
 pub mod suite;
 pub mod table;
 pub mod telemetry;

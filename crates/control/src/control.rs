@@ -246,6 +246,7 @@ impl Control {
     pub async fn rollback_all(&self, actor: &Actor, reason: &str) -> Vec<(ReleaseId, Result<Outcome, ControlError>)> {
         let exposing = |known: &&KnownRelease| match known.release.state {
             State::Preflight
+            | State::Shadow { .. }
             | State::Running { .. }
             | State::Paused { .. }
             | State::AwaitingApproval { .. }

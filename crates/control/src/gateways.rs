@@ -232,6 +232,7 @@ mod tests {
             feedback: Vec::new(),
             dropped: Vec::new(),
             serving: BTreeMap::from([("chat".into(), Generation(serving))]),
+            mirrored: Vec::new(),
             spending: Vec::new(),
         }
     }

@@ -107,6 +107,7 @@ mod tests {
             feedback: Vec::new(),
             dropped: Vec::new(),
             serving: BTreeMap::new(),
+            mirrored: Vec::new(),
             spending: Vec::new(),
         })
     }

@@ -148,7 +148,8 @@ impl Control {
         let now = self.clock.now();
         let mut due = Vec::new();
         for release in self.unfinished() {
-            let serves = release.state.serving_stage().is_some() || release.state == State::Preflight;
+            let unexposed = matches!(release.state, State::Preflight | State::Shadow { .. });
+            let serves = release.state.serving_stage().is_some() || unexposed;
             for (judge, _) in release.policy.judged().filter(|_| serves) {
                 let mut bench = self.bench();
                 let Some(record) = bench.record(&release.id, judge) else { continue };

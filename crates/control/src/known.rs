@@ -124,6 +124,7 @@ fn ended_at(release: &Release) -> Option<UnixMs> {
         State::RolledBack { at, .. } => Some(*at),
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }

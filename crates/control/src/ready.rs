@@ -61,6 +61,7 @@ impl Control {
             Decision::Create
             | Decision::Hold
             | Decision::Preflight
+            | Decision::Shadow
             | Decision::Tell
             | Decision::Pause
             | Decision::Resume

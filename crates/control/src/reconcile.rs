@@ -212,7 +212,8 @@ impl Control {
         if self.superseded(release).await {
             return;
         }
-        let looked_at = release.state.serving_stage().is_some() || release.state == State::Preflight;
+        let unexposed = matches!(release.state, State::Preflight | State::Shadow { .. });
+        let looked_at = release.state.serving_stage().is_some() || unexposed;
         if !looked_at && release.state.hold_back().is_zero() {
             return;
         }

@@ -8,6 +8,7 @@ use coalmine_core::metric::Metric;
 use coalmine_core::release::policy::Policy;
 use coalmine_core::release::state::Release;
 use coalmine_core::sentinel::{Records, Round};
+use coalmine_core::shadow::pair::Mirrored;
 use coalmine_core::tally::{Delta, Dropped, Feedback, Turn};
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::VersionId;
@@ -28,6 +29,7 @@ pub(crate) struct Share<'a> {
     pub(crate) turns: Vec<&'a Turn>,
     pub(crate) feedback: Vec<&'a Feedback>,
     pub(crate) dropped: Vec<&'a Dropped>,
+    pub(crate) mirrored: Vec<&'a Mirrored>,
 }
 
 impl<'a> Share<'a> {
@@ -49,6 +51,9 @@ impl<'a> Share<'a> {
                 if let Some(member) = &score.member {
                     shares.entry(&*member.release).or_default().feedback.push(score);
                 }
+            }
+            for mirrored in &delta.mirrored {
+                shares.entry(&*mirrored.release).or_default().mirrored.push(mirrored);
             }
             for dropped in &delta.dropped {
                 if let Some(release) = &dropped.release {
@@ -94,6 +99,8 @@ impl Watched {
         for dropped in &share.dropped {
             self.ledger.absorb_dropped(dropped);
         }
+        share.mirrored.iter().for_each(|mirrored| self.ledger.absorb_mirrored(mirrored));
+        self.ledger.post_mirrored(complete_to);
         if release.started_at.is_none() {
             return;
         }

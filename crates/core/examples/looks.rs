@@ -151,6 +151,7 @@ fn release(metrics: &[Metric]) -> Release {
             freeze: Vec::new(),
             sentinels: None,
             judges: Vec::new(),
+            shadow: None,
             acknowledged: BTreeSet::new(),
         },
         policy_hash: String::new(),

@@ -14,6 +14,7 @@ pub mod look;
 mod proof;
 mod quality;
 mod sentinels;
+mod shadow;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -22,6 +23,7 @@ pub use alpha::Alpha;
 pub use books::Books;
 pub use judges::JudgeFinding;
 pub use look::{Reporting, analyse};
+pub use shadow::{PairedFinding, ShadowFinding};
 
 use crate::metric::{Metric, Number};
 use crate::release::policy::Role;
@@ -68,6 +70,9 @@ pub struct Analysis {
     /// Per judge, in the order of the policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judges: Vec<JudgeFinding>,
+    /// What the shadow has shown; `None` without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowFinding>,
     /// What the canary's upstreams say to being given more; asked only when all else is there.
     #[serde(default, skip_serializing_if = "Readiness::is_silent")]
     pub readiness: Readiness,

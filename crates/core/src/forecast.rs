@@ -40,6 +40,9 @@ use serde::{Deserialize, Serialize};
 pub struct Outlook {
     /// What it was read from.
     pub traffic: TrafficSeen,
+    /// How long the shadow before them lasts, where there is one: the times of the stages count from its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<SpanMs>,
     /// The stages in time, if nothing goes wrong.
     pub stages: Vec<StageOutlook>,
     /// Per guardrail and signal, in the order of the policy.

@@ -178,6 +178,7 @@ fn weight_of(release: &Release, exposures: &[Exposure], customer: Option<&Custom
         State::Promoting { .. } | State::Promoted { .. } if exposures.is_empty() => WeightBp::FULL,
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -196,6 +197,7 @@ fn exposure_by_decision(taken: &Taken<'_>) -> Option<String> {
         Decision::Create
         | Decision::Hold
         | Decision::Preflight
+        | Decision::Shadow
         | Decision::Tell
         | Decision::AskApproval { .. }
         | Decision::Pause
@@ -211,6 +213,7 @@ fn weight_never_falls(taken: &Taken<'_>) -> Option<String> {
         State::RollingBack { .. } => true,
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -229,6 +232,7 @@ fn advance_needs_evidence(taken: &Taken<'_>) -> Option<String> {
         Decision::Create
         | Decision::Hold
         | Decision::Preflight
+        | Decision::Shadow
         | Decision::Tell
         | Decision::Start
         | Decision::Pause
@@ -255,6 +259,7 @@ fn to_stage(step: &Step) -> Option<usize> {
         Decision::Create
         | Decision::Hold
         | Decision::Preflight
+        | Decision::Shadow
         | Decision::Tell
         | Decision::Start
         | Decision::Pause
@@ -342,6 +347,7 @@ fn rollback_legal(taken: &Taken<'_>) -> Option<String> {
         State::Promoted { keep_until, .. } => *keep_until > taken.now,
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -374,6 +380,7 @@ fn generation_grows(taken: &Taken<'_>) -> Option<String> {
         Decision::Hold => next == before && taken.step.effects.is_empty(),
         Decision::Create
         | Decision::Preflight
+        | Decision::Shadow
         | Decision::Tell
         | Decision::Start
         | Decision::Advance { .. }
@@ -417,6 +424,7 @@ fn drift_only_freezes(taken: &Taken<'_>) -> Option<String> {
         Decision::Create
         | Decision::Hold
         | Decision::Preflight
+        | Decision::Shadow
         | Decision::Tell
         | Decision::Start
         | Decision::Pause
@@ -442,6 +450,7 @@ fn over_is_over(taken: &Taken<'_>) -> Option<String> {
         (
             State::Draft
             | State::Preflight
+            | State::Shadow { .. }
             | State::Running { .. }
             | State::Paused { .. }
             | State::AwaitingApproval { .. },

@@ -15,6 +15,7 @@
 //! | [`analysis`] | sealed buckets to verdicts; cannot express traffic |
 //! | [`forecast`] | before the start: when the evidence will be there, what is harmed, what cannot be decided |
 //! | [`sentinel`] | known-answer prompts: the suite, its rounds, its schedule |
+//! | [`shadow`] | copies of requests put to the canary before anybody is exposed: what pairs of answers show |
 //! | [`release`] | plan, policy, state, events, effects, and [`release::decide`] |
 //! | [`invariant`] | the laws that tests and the simulator check after every step |
 //!
@@ -33,6 +34,7 @@ pub mod metric;
 pub mod origin;
 pub mod release;
 pub mod sentinel;
+pub mod shadow;
 pub mod tally;
 pub mod time;
 pub mod traffic;

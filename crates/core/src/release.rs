@@ -22,5 +22,6 @@ pub mod policy;
 mod preflight;
 mod ramp;
 pub mod report;
+mod shadow;
 pub mod state;
 pub mod words;

@@ -6,6 +6,7 @@ use crate::judge::JudgeId;
 use crate::key::Spending;
 use crate::metric::Metric;
 use crate::origin::Origin;
+use crate::shadow::pair::Mirrored;
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Membership};
 use crate::version::VersionId;
@@ -32,6 +33,9 @@ pub struct Delta {
     pub dropped: Vec<Dropped>,
     /// The generation served per route.
     pub serving: BTreeMap<RouteName, Generation>,
+    /// What was mirrored for releases in their shadow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrored: Vec<Mirrored>,
     /// What was used, by payer, of whatever route or none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spending: Vec<Spending>,

@@ -119,6 +119,7 @@ fn table() -> RouteTable {
         versions: BTreeMap::new(),
         release: Some(release),
         revoked: Vec::new(),
+        shadow: None,
     }
 }
 

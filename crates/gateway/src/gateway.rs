@@ -10,6 +10,7 @@ use crate::metrics::{Exposition, Metrics, Traffic};
 use crate::phase::admit;
 use crate::phase::body::Bodies;
 use crate::ports::{Clock, FollowLog, PinError, PinStore, SampleSink, TableSource, TallySink};
+use crate::shadow::Shadows;
 use crate::table::{Offered, Tables};
 use crate::tally::Tally;
 use crate::telemetry::{Telemetry, Tellers};
@@ -56,6 +57,7 @@ pub struct Gateway {
     pub(crate) bodies: Bodies,
     pub(crate) pools: HashMap<ProviderName, Arc<Pool>>,
     pub(crate) judged: Way,
+    pub(crate) shadows: Arc<Shadows>,
     pub(crate) drained: Notify,
     pub(crate) warm_ups: WarmUps,
     /// Where requests run, and what goes on beside them.
@@ -110,6 +112,7 @@ impl Gateway {
             conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle, follow),
             checkers: Checkers::default(),
             judged: Way::default(),
+            shadows: Arc::new(Shadows::new(config.limits.turns)),
             keys,
             admission: Admission::new(&config),
             bodies: Bodies::new(config.limits.bodies, config.limits.bodies_wait),
@@ -265,6 +268,7 @@ impl Gateway {
             ),
             ("coalmine_body_bytes", "Bytes of request bodies held, in blocks of 16 KiB.", self.bodies.held()),
             ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
+            ("coalmine_shadow_under_way", "Copies of requests under way.", self.shadows.under_way()),
             ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
             ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),
         ];

@@ -39,6 +39,7 @@ mod probe;
 mod proxy;
 mod ready;
 mod request_id;
+mod shadow;
 mod sink;
 mod sync;
 mod table;

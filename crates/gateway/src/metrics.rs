@@ -12,6 +12,7 @@ use crate::sync::lock;
 use crate::telemetry::trace::Trace;
 use crate::upstream::pool::Trouble;
 use coalmine_core::id::{ProviderName, RouteName};
+use coalmine_core::shadow::pair::Loss;
 use coalmine_core::tally::{CancelPoint, Cause, Ending, Outcome};
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::Reason;
@@ -162,6 +163,11 @@ pub(crate) struct RouteSeries {
     /// A refusal of the canary that could not be put to stable.
     pub(crate) unproven: Counter,
     pub(crate) generations_refused: Counter,
+    /// Copies of requests put to a canary in its shadow.
+    pub(crate) mirrored: Counter,
+    /// Of these, compared with their originals.
+    pub(crate) compared: Counter,
+    lost_of_shadow: [Counter; Loss::ALL.len()],
     versions: Mutex<BTreeMap<(VersionId, Arm), Arc<VersionSeries>>>,
 }
 
@@ -210,6 +216,11 @@ impl ProviderSeries {
 impl RouteSeries {
     pub(crate) fn note_assignment(&self, reason: Reason) {
         self.assignments[reason_index(reason)].add(1);
+    }
+
+    /// Requests of drawn sessions that were not compared, by why.
+    pub(crate) const fn lost_of_shadow(&self, loss: Loss) -> &Counter {
+        &self.lost_of_shadow[loss as usize]
     }
 
     /// The series of a version in one arm, made when it is first asked for.
@@ -391,19 +402,28 @@ impl Metrics {
             }
         }
         type Read = fn(&RouteSeries) -> u64;
-        let families: [(&str, &str, Read); 7] = [
+        let families: [(&str, &str, Read); 9] = [
             ("coalmine_fallbacks_total", "Failures answered by a fallback of the version.", |s| s.fallbacks.get()),
             ("coalmine_rescued_total", "Canary failures answered by stable.", |s| s.rescued.get()),
             ("coalmine_rescue_refused_total", "Rescues refused for want of budget.", |s| s.rescue_refused.get()),
             ("coalmine_unproven_total", "Canary refusals not put to stable.", |s| s.unproven.get()),
             ("coalmine_conversations_edited_total", "Histories edited or cut.", |s| s.conversations_edited.get()),
             ("coalmine_conversations_ambiguous_total", "Twin histories.", |s| s.conversations_ambiguous.get()),
+            ("coalmine_shadow_mirrored_total", "Copies put to a canary in its shadow.", |s| s.mirrored.get()),
+            ("coalmine_shadow_compared_total", "Copies compared with their originals.", |s| s.compared.get()),
             ("coalmine_generations_refused_total", "Older tables refused.", |s| s.generations_refused.get()),
         ];
         for (name, help, read) in families {
             page.head(name, "counter", help);
             for (route, series) in &routes {
                 page.sample(name, &[("route", route.as_str())], read(series));
+            }
+        }
+        let lost = "coalmine_shadow_lost_total";
+        page.head(lost, "counter", "Requests of drawn sessions not mirrored, or not compared.");
+        for (route, series) in &routes {
+            for (loss, counter) in Loss::ALL.iter().zip(&series.lost_of_shadow) {
+                page.sample(lost, &[("route", route.as_str()), ("why", loss.word())], counter.get());
             }
         }
     }

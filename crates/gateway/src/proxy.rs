@@ -9,6 +9,7 @@ use crate::phase::observe::{Begun, Exchange};
 use crate::phase::relay::{relay, tell};
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
+use crate::shadow::{self, Original};
 use crate::telemetry::finished::Refused;
 use crate::{feedback, passthrough};
 use coalmine_wire::openai::ChatRequest;
@@ -61,6 +62,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             "the version of this route cannot be served; see the gateway's log",
         ));
     };
+    let reason = assignment.reason;
     let trace = gateway.telemetry.trace(&admitted.parts.headers);
     let mut exchange = Exchange::begin(
         gateway,
@@ -81,6 +83,9 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             body: &body,
         },
     );
+    let original =
+        Original { chat: &chat, headers: &admitted.parts.headers, body: &body, path: &admitted.path, reason };
+    shadow::mirror(&mut exchange, original);
     exchange.notice(&chat, &admitted.parts.headers);
     let mut headers = std::mem::take(&mut admitted.parts.headers);
     if let Some(trace) = trace {

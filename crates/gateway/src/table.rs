@@ -17,7 +17,7 @@ use coalmine_core::traffic::table::{Exposed, RouteTable, RoutingTable};
 use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{Version, VersionId};
 use coalmine_wire::dialect::Dialect;
-use coalmine_wire::openai::{ChatRequest, Patch, PatchError, ProviderState, asks_to_think};
+use coalmine_wire::openai::{self, ChatRequest, Patch, PatchError, ProviderState, asks_to_think};
 use coalmine_wire::translate;
 use http::HeaderValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -53,6 +53,8 @@ pub(crate) struct Prepared {
     pub(crate) header: HeaderValue,
     /// Whether it asks for reasoning or thinking, whatever the client does.
     pub(crate) thinks: bool,
+    /// Whether its own tools or parameters have the provider act by itself.
+    pub(crate) has_tools_run: bool,
     /// Who is asked in its place, in this order.
     pub(crate) fallbacks: Vec<Arc<Prepared>>,
     series: [Arc<VersionSeries>; 3],
@@ -356,6 +358,8 @@ impl Parts {
             pool: pool.clone(),
             header: HeaderValue::from_str(&id.to_string()).ok()?,
             thinks: version.params.iter().any(|(name, value)| asks_to_think(name, value.0.as_bytes())),
+            has_tools_run: version.tools.as_ref().is_some_and(|tools| openai::has_tools_run(tools.json.0.as_bytes()))
+                || version.params.keys().any(|name| openai::has_provider_act(name)),
             fallbacks: Vec::new(),
             series,
         })

@@ -231,6 +231,13 @@ impl Tally {
 
     /// A request sets out.
     pub(crate) fn depart(&self, from: Departure) -> Arc<Flight> {
+        let flight = self.aside(from);
+        lock(self.shard(flight.serial)).open.insert(flight.serial, flight.clone());
+        flight
+    }
+
+    /// A request sets out of which no turn will tell.
+    pub(crate) fn aside(&self, from: Departure) -> Arc<Flight> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let known = Known {
             status: 0,
@@ -240,7 +247,7 @@ impl Tally {
             served_by: ServedBy::Assigned,
             tools_declared: from.tools_declared,
         };
-        let flight = Arc::new(Flight {
+        Arc::new(Flight {
             serial,
             route: from.route,
             unit: from.unit,
@@ -251,9 +258,7 @@ impl Tally {
             started_at: from.started_at,
             judged_after: from.judged_after,
             known: Mutex::new(known),
-        });
-        lock(self.shard(serial)).open.insert(serial, flight.clone());
-        flight
+        })
     }
 
     /// It is over. One that outlived its judging age is reported as it was judged then, and its tail.
@@ -381,6 +386,7 @@ impl Taken {
             dropped,
             serving,
             spending: Vec::new(),
+            mirrored: Vec::new(),
         }
     }
 }

@@ -132,6 +132,7 @@ impl<'a> Gateway<'a> {
             feedback,
             dropped: Vec::new(),
             serving,
+            mirrored: Vec::new(),
             spending: Vec::new(),
         }));
         self.outbound.clone()

@@ -247,6 +247,7 @@ fn ended(release: &Release, headline: String) -> Ended {
         State::RollingBack { why, .. } | State::RolledBack { why, .. } => Ended::RolledBack { why: why.clone() },
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. } => Ended::Open { state: release.state.word(), headline },

@@ -489,6 +489,7 @@ fn empty_policy() -> Policy {
         freeze: Vec::new(),
         sentinels: None,
         judges: Vec::new(),
+        shadow: None,
         acknowledged: BTreeSet::new(),
     }
 }

@@ -11,6 +11,7 @@ mod plans;
 mod process;
 mod replay;
 mod sentinels;
+mod shadow;
 mod upstream;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +36,8 @@ enum Job {
     Sentinels(sentinels::Args),
     /// A judge: a canary that it finds worse is rolled back; one that it cannot be asked about is held.
     Judge(judge::Args),
+    /// A shadow: a canary that answers nobody is rolled back, hangs without harm, or is let on.
+    Shadow(shadow::Args),
     /// Client keys and quotas: revoked at once, bounded, budgets over a kill, secrets in no file.
     Keys(keys::Args),
     /// Plans from what a route has served, and a start that its plan refuses.
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
             Job::Faults(args) => faults::run(args).await,
             Job::Sentinels(args) => sentinels::run(args).await,
             Job::Judge(args) => judge::run(args).await,
+            Job::Shadow(args) => shadow::run(args).await,
             Job::Keys(args) => keys::run(args).await,
             Job::Plans(args) => plans::run(args).await,
             Job::Handover(args) => handover::run(args).await,

@@ -127,6 +127,7 @@ pub(super) async fn explain(
         && let Some(analysis) = &explanation.analysis
     {
         release.findings = analysis.findings.iter().map(FindingView::from).collect();
+        release.shadow = analysis.shadow.as_ref().map(Into::into);
         release.judges = analysis.judges.iter().map(Into::into).collect();
         release.sentinels = analysis.sentinels.iter().map(Into::into).collect();
     }
@@ -329,6 +330,7 @@ fn view(api: &Api, s: &ReleaseStatus) -> ReleaseView {
         findings: analysis.map(|a| a.findings.iter().map(Into::into).collect()).unwrap_or_default(),
         sentinels: analysis.map(|a| a.sentinels.iter().map(Into::into).collect()).unwrap_or_default(),
         judges: analysis.map(|a| a.judges.iter().map(Into::into).collect()).unwrap_or_default(),
+        shadow: analysis.and_then(|a| a.shadow.as_ref()).map(Into::into),
         exposed: analysis.map(|a| a.exposed).unwrap_or_default().into(),
         posted: analysis.map(|a| a.posted).unwrap_or_default().into(),
         harmed: analysis.map(|a| a.harmed.into()),

@@ -56,6 +56,7 @@ impl From<&JournalRow> for JournalView {
                 Decision::Rollback { why } => Some(cause_word(why).to_owned()),
                 Decision::Create
                 | Decision::Preflight
+                | Decision::Shadow
                 | Decision::Tell
                 | Decision::Hold
                 | Decision::Start
@@ -77,6 +78,7 @@ pub fn decision_word(decision: &Decision) -> &'static str {
     match decision {
         Decision::Create => "create",
         Decision::Preflight => "preflight",
+        Decision::Shadow => "shadow",
         Decision::Tell => "tell",
         Decision::Hold => "hold",
         Decision::Start => "start",

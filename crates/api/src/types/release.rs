@@ -5,6 +5,7 @@ use super::journal::JournalView;
 use super::judge::JudgeView;
 use super::plan::{GuardrailView, PlanView};
 use super::sentinel::SentinelView;
+use super::shadow::ShadowView;
 use super::version::{ChangeView, VersionView};
 use coalmine_core::analysis::alpha::Share;
 use coalmine_core::release::report::{Report, Waiting};
@@ -135,6 +136,9 @@ pub struct ReleaseView {
     /// How each judge stands, in the order of the policy.
     #[serde(default)]
     pub judges: Vec<JudgeView>,
+    /// What its shadow has shown; `null` without one, and before the first look.
+    #[serde(default)]
+    pub shadow: Option<ShadowView>,
     /// Sessions exposed so far.
     pub exposed: CountsView,
     /// Sessions of this stage with their number posted.
@@ -207,11 +211,11 @@ pub struct ExplainView {
 /// One cause of a rollback and its share of the bound.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ShareView {
-    /// `guardrail`, `limit`, `sentinel`, `tripwire`, `no_data`, `undecided`, `operator`.
+    /// `guardrail`, `limit`, `sentinel`, `shadow`, `tripwire`, `no_data`, `undecided`, `operator`.
     pub cause: String,
     /// Which metric, tripwire or sentinels; empty where there is but one of its kind.
     pub of: String,
-    /// `guardrails`, `limits`, `sentinels`, `not_covered`.
+    /// `guardrails`, `limits`, `sentinels`, `shadow`, `not_covered`.
     pub cover: String,
     /// At most this chance of rolling a good version back by this cause, over the whole release; `null`:
     /// outside of the bound.
@@ -319,6 +323,7 @@ impl From<&State> for StateView {
         };
         match state {
             State::Draft | State::Preflight => {}
+            State::Shadow { since } => view.since_ms = Some(since.0),
             State::Running { entered_at, .. } => view.since_ms = Some(entered_at.0),
             State::Paused { by, resume_to } => {
                 view.since_ms = Some(resume_to.paused_at.0);
@@ -367,6 +372,7 @@ impl From<&Report> for ReportView {
 fn waiting_sentence(waiting: &Waiting) -> String {
     match waiting {
         Waiting::Bake { until } => format!("bake time until {}", crate::when::utc(until.0)),
+        Waiting::Mirrored { have, need } => format!("mirrored sessions: {have} of {need}"),
         Waiting::Sessions { have, need } => format!("canary sessions: {have} of {need}"),
         Waiting::Guardrail { metric, why } => format!("{metric}: {why}"),
         Waiting::DataQuality { why } => format!("evidence: {why}"),

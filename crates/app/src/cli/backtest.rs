@@ -130,7 +130,9 @@ fn release(file: &Path, process: &Path) -> Result<(ReleaseSpec, Version)> {
         .with_context(|| format!("reading {}; name the process file with --config", process.display()))?;
     let background = config::parse_process(&text, process, &WithoutSecrets)?.background();
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    let spec = config::parse_release(&text, file, &background, &WithoutSecrets)?;
+    let mut spec = config::parse_release(&text, file, &background, &WithoutSecrets)?;
+    // Recorded sessions have no copies: it begins at the first stage.
+    spec.policy.shadow = None;
     let route = background.routes.get(&spec.route).context("the release's route is not in the process file")?;
     Ok((spec, route.stable.clone()))
 }

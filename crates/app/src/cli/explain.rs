@@ -6,7 +6,9 @@ use super::paint::{Paint, Tone, span, sparkline};
 use super::status::{interval, power, release_text, sentinel_line, verdict_word};
 use super::{connect, picture, say};
 use anyhow::{Context, Result};
-use coalmine_api::types::{CountsView, EtaView, EvidenceTrack, ExplainView, FindingView, JudgeView, ShareView};
+use coalmine_api::types::{
+    CountsView, EtaView, EvidenceTrack, ExplainView, FindingView, JudgeView, PairedView, ShadowView, ShareView,
+};
 use coalmine_api::when::utc;
 use std::fmt::Write as _;
 
@@ -69,6 +71,10 @@ pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
     if !e.release.judges.is_empty() {
         let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "JUDGES"));
         e.release.judges.iter().for_each(|judge| text.push_str(&judge_text(judge, paint)));
+    }
+    if let Some(shadow) = &e.release.shadow {
+        let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "SHADOW"));
+        text.push_str(&shadow_text(shadow, paint));
     }
     if !e.release.drifts.is_empty() {
         let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "DRIFTS"));
@@ -203,6 +209,50 @@ fn eta(eta: &EtaView, e: &ExplainView) -> String {
 
 fn percent(share: f64) -> String {
     format!("{} %", (share * 1e6).round() / 1e4)
+}
+
+/// What the pairs of answers have shown, and what was not compared.
+fn shadow_text(shadow: &ShadowView, paint: Paint) -> String {
+    let mut text = format!(
+        "  {} of {} mirrored sessions counted, {} pairs, {} that say nothing, ${:.2}\n",
+        shadow.sessions, shadow.need, shadow.pairs, shadow.void, shadow.cost_usd
+    );
+    let lost = [
+        (shadow.lost_busy, "while too many were under way"),
+        (shadow.lost_budget, "beyond the day's budget"),
+        (shadow.lost_unfit, "that the canary cannot be asked"),
+        (shadow.lost_queue, "lost to a full queue"),
+    ];
+    let lost: Vec<String> =
+        lost.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
+    if !lost.is_empty() {
+        let _ = writeln!(text, "  {} not compared: {}", paint.tone(Tone::Warn, "mind"), lost.join(", "));
+    }
+    if shadow.cost_unknown > 0 {
+        let _ = writeln!(
+            text,
+            "  {} the cost of {} copies is unknown, and no budget holds them",
+            paint.tone(Tone::Warn, "mind"),
+            shadow.cost_unknown
+        );
+    }
+    shadow.findings.iter().for_each(|finding| text.push_str(&paired_text(finding, paint)));
+    text
+}
+
+fn paired_text(finding: &PairedView, paint: Paint) -> String {
+    let proven = finding.rollback.log >= finding.rollback.line;
+    let (word, tone) = if proven { ("worse", Tone::Bad) } else { ("not proven worse", Tone::Dim) };
+    let difference = finding.difference.map_or_else(|| "?".to_owned(), |difference| format!("{difference:+.4}"));
+    format!(
+        "  {} {} ({})\n    {}\n    canary − stable {difference}, evidence {} of {}\n",
+        paint.tone(Tone::Strong, &finding.metric),
+        paint.tone(tone, word),
+        finding.role.replace('_', " "),
+        finding.reason,
+        power(finding.rollback.log),
+        power(finding.rollback.line)
+    )
 }
 
 /// One judge: who it is, what it has shown, and what it cost.

@@ -47,6 +47,14 @@ fn head(outlook: &Outlook, paint: Paint) -> String {
     for assumed in &traffic.assumed {
         let _ = writeln!(text, "  {} {assumed}", paint.tone(Tone::Dim, "assumed"));
     }
+    if let Some(lasts) = outlook.shadow {
+        let _ = writeln!(
+            text,
+            "{}  lasts {}, with nobody exposed; everything below counts from its end",
+            paint.tone(Tone::Strong, "SHADOW"),
+            lasts.rounded()
+        );
+    }
     let promotion = match outlook.promotion.typical {
         Some(typical) => {
             let slow = at(outlook.promotion.slow);

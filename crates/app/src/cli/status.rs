@@ -136,6 +136,7 @@ pub fn release_text(r: &ReleaseView, paint: Paint) -> String {
     if !r.findings.is_empty() {
         text.push_str(&findings_table(&r.findings, paint));
     }
+    text.push_str(&shadow_line(r));
     text.push_str(&sentinels_text(&r.sentinels, paint));
     for waiting in &r.report.waiting_for {
         let _ = writeln!(text, "  {} {waiting}", paint.tone(Tone::Dim, "waits for"));
@@ -227,6 +228,15 @@ pub fn findings_table(findings: &[FindingView], paint: Paint) -> String {
         );
     }
     text
+}
+
+/// `shadow: 61 of 100 mirrored sessions, worst error_rate +0.0312`; nothing once it is over.
+fn shadow_line(r: &ReleaseView) -> String {
+    let Some(shadow) = r.shadow.as_ref().filter(|_| r.state.is == "shadow") else { return String::new() };
+    let worst = shadow.findings.iter().max_by(|a, b| a.rollback.log.total_cmp(&b.rollback.log));
+    let worst = worst.and_then(|finding| Some((&finding.metric, finding.difference?)));
+    let worst = worst.map_or(String::new(), |(metric, difference)| format!(", worst {metric} {difference:+.4}"));
+    format!("  shadow: {} of {} mirrored sessions{worst}\n", shadow.sessions, shadow.need)
 }
 
 /// How the sentinels stand: those that did not pass by name, the others by their number.

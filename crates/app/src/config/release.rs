@@ -8,6 +8,7 @@ use crate::config::process::unread;
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
+use crate::config::shadow;
 use crate::config::suite::{Purpose, parse_suite};
 use crate::config::table::release::RELEASE;
 use crate::config::tree::{self, Node, Value};
@@ -22,6 +23,7 @@ use coalmine_core::release::policy::{
     Acknowledged, Ages, Budget, FreezeWindow, OnRollback, OnUndecided, Policy, Tripwire,
 };
 use coalmine_core::sentinel::{OfflineGate, Sentinel, Sentinels};
+use coalmine_core::shadow::Shadow;
 use coalmine_core::tally::Presence;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::weight::WeightBp;
@@ -132,6 +134,7 @@ struct Reader<'a> {
 /// The stages that could be read, with the index of each in the file.
 #[derive(Default)]
 struct Stages {
+    shadow: Option<Shadow>,
     stages: Vec<Stage>,
     indices: Vec<usize>,
     complete: bool,
@@ -152,7 +155,8 @@ impl Reader<'_> {
         let changed = changed.as_ref().map(|(diff, prices)| (diff, *prices));
         let watched = guardrails::read(fields, route.map(|(_, route)| route), changed);
         let now = self.place.around.now();
-        let policy = policy(fields, &watched, self.sentinels(fields), self.judges(fields, &watched), now);
+        let mut policy = policy(fields, &watched, self.sentinels(fields), self.judges(fields, &watched), now);
+        policy.shadow.clone_from(&stages.shadow);
         let plan = Plan { stages: stages.stages.clone() };
         for misfit in coalmine_core::release::check::check(&plan, &policy) {
             self.misfit(fields, misfit, &stages, &watched);
@@ -212,6 +216,12 @@ impl Reader<'_> {
     fn stages(&self, fields: &Fields<'_>) -> Stages {
         let mut read = Stages { complete: true, ..Stages::default() };
         for (index, stage) in fields.sections("stages").iter().enumerate() {
+            if stage.node("shadow").is_some() {
+                read.shadow = shadow::read(stage, index);
+                read.complete &= read.shadow.is_some();
+                continue;
+            }
+            shadow::refuse_its_keys(stage);
             match self.stage(stage).map(|read| ramped(stage, read)) {
                 Some(rungs) => {
                     read.indices.extend(rungs.iter().map(|_| index));
@@ -228,8 +238,8 @@ impl Reader<'_> {
         let gate = fields.text("approval").map_or(Gate::Automatic, |whose| Gate::Approval(whose.value.to_owned()));
         Some(Stage {
             cohort: cohort?,
-            weight: fields.share("weight")?,
-            bake: fields.duration("bake")?,
+            weight: shadow::needed(fields, "weight", fields.share("weight"))?,
+            bake: shadow::needed(fields, "bake", fields.duration("bake"))?,
             min_sessions: fields.integer("min_sessions")?,
             gate,
         })
@@ -409,6 +419,7 @@ fn policy(
         freeze: fields.words("freeze").into_iter().filter_map(|text| window(text.value, now)).collect(),
         sentinels,
         judges,
+        shadow: None,
         acknowledged: acknowledged(fields),
     }
 }

@@ -147,7 +147,10 @@ pub fn letter(message: &Message, webhook: &Webhook, at: UnixMs) -> Result<Letter
 fn about<'a>(notice: &Notice, analysis: Option<&'a Analysis>) -> Option<&'a Finding> {
     let findings = &analysis?.findings;
     let named = match notice {
-        Notice::RolledBack { why: RollbackCause::Guardrail { metrics, .. }, .. } => metrics.first(),
+        Notice::RolledBack {
+            why: RollbackCause::Guardrail { metrics, .. } | RollbackCause::Shadow { metrics, .. },
+            ..
+        } => metrics.first(),
         Notice::RolledBack { why: RollbackCause::Limit { metric, .. } | RollbackCause::NoData { metric }, .. } => {
             Some(metric)
         }

@@ -97,6 +97,7 @@ impl Fixture {
             feedback: Vec::new(),
             dropped: Vec::new(),
             serving: BTreeMap::from([(route(), generation)]),
+            mirrored: Vec::new(),
             spending: Vec::new(),
         };
         self.control.intake(Arc::new(delta)).unwrap();
@@ -216,6 +217,7 @@ fn policy() -> Policy {
         freeze: Vec::new(),
         sentinels: None,
         judges: Vec::new(),
+        shadow: None,
         acknowledged: BTreeSet::new(),
     }
 }

@@ -124,6 +124,7 @@ impl Traffic {
                 feedback: Vec::new(),
                 dropped: Vec::new(),
                 serving: BTreeMap::from([(route(), fixture.generation())]),
+                mirrored: Vec::new(),
                 spending: Vec::new(),
             };
             fixture.control.intake(Arc::new(delta)).unwrap();

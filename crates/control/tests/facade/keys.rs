@@ -38,6 +38,7 @@ fn spend(fixture: &Fixture, sequence: u64, cost: u64) {
         feedback: Vec::new(),
         dropped: Vec::new(),
         serving: BTreeMap::new(),
+        mirrored: Vec::new(),
         spending: spending.to_vec(),
     };
     fixture.control.intake(Arc::new(delta)).unwrap();

@@ -13,6 +13,8 @@ pub struct Alpha {
     pub limits: f64,
     /// Of the sentinels.
     pub sentinels: f64,
+    /// Of the shadow: it rolls back when `max(w_i · E_i)` of its pairs reaches one over this.
+    pub shadow: f64,
     /// Parts that `limits` is cut into.
     pub limit_count: u32,
 }
@@ -35,6 +37,8 @@ pub struct Share {
 const LIMITS: f64 = 0.1;
 /// Share of the critical sentinels, where there are any.
 const SENTINELS: f64 = 0.1;
+/// Share of the shadow, where there is one with a guardrail to compare.
+const SHADOW: f64 = 0.1;
 
 impl Alpha {
     /// The shares under `policy` in the `attempt`-th attempt, counted from 0. A cause that the policy
@@ -46,15 +50,18 @@ impl Alpha {
         let limit_count = policy.guardrails.iter().filter(|g| g.limit.is_some() && g.role == Role::Guardrail).count();
         let is_critical = policy.sentinels.as_ref().is_some_and(|sentinels| sentinels.critical().next().is_some());
         let sentinels = if is_critical { whole * SENTINELS } else { 0.0 };
+        let is_paired = policy.paired().any(|watched| watched.role == Role::Guardrail);
+        let shadow = if is_paired { whole * SHADOW } else { 0.0 };
         let limits = match (limit_count, compares) {
             (0, _) => 0.0,
-            (_, false) => whole - sentinels,
+            (_, false) => whole - sentinels - shadow,
             (_, true) => whole * LIMITS,
         };
         Self {
-            guardrails: whole - limits - sentinels,
+            guardrails: whole - limits - sentinels - shadow,
             limits,
             sentinels,
+            shadow,
             limit_count: u32::try_from(limit_count).unwrap_or(u32::MAX),
         }
     }
@@ -69,6 +76,12 @@ impl Alpha {
     #[must_use]
     pub fn guardrails_line(&self) -> f64 {
         -self.guardrails.ln()
+    }
+
+    /// ln of the line of the shadow's pairs together.
+    #[must_use]
+    pub fn shadow_line(&self) -> f64 {
+        -self.shadow.ln()
     }
 
     /// ln of the line of each limit.
@@ -101,6 +114,11 @@ fn shares_of(cause: CauseKind, policy: &Policy, alpha: &Alpha) -> Vec<Share> {
             vec![share("critical sentinels together".to_owned(), Some(alpha.sentinels))]
         }
         CauseKind::Sentinel => Vec::new(),
+        CauseKind::Shadow => {
+            let paired = policy.paired().filter(|watched| watched.role == Role::Guardrail);
+            let of = |watched: &Guardrail| alpha.shadow * policy.paired_share(watched);
+            paired.map(|watched| share(watched.metric.to_string(), Some(of(watched)))).collect()
+        }
         CauseKind::Tripwire => policy.tripwires.iter().map(|tripwire| share(tripwire.describe(), None)).collect(),
         CauseKind::NoData => {
             let rolls_back = guardrails().filter(|g| g.no_data.then == NoDataThen::Rollback);
@@ -164,10 +182,14 @@ mod tests {
         Policy { sentinels: Some(suite), ..ex::policy() }
     }
 
+    fn shadowed() -> Policy {
+        Policy { shadow: Some(ex::shadow()), ..watched() }
+    }
+
     #[test]
     fn covered_shares_sum_to_the_rate_of_the_attempt() {
         for attempt in 0..4 {
-            for policy in [ex::policy(), watched(), limited([Role::Guardrail; 3])] {
+            for policy in [ex::policy(), watched(), limited([Role::Guardrail; 3]), shadowed()] {
                 let shares = shares(&policy, attempt);
                 let sum: f64 = shares.iter().filter_map(|share| share.alpha).sum();
                 let whole = policy.false_rollback_rate * 0.5_f64.powi(attempt as i32);

@@ -4,6 +4,7 @@ use crate::analysis::finding::{self, NO_EVIDENCE};
 use crate::analysis::judges;
 use crate::analysis::quality;
 use crate::analysis::sentinels;
+use crate::analysis::shadow;
 use crate::analysis::{Analysis, ArmCounts, Books, Evidence, Finding, Interval, LimitFinding, Readiness};
 use crate::evidence::Ledger;
 use crate::metric::{Kind, Metric};
@@ -77,6 +78,7 @@ pub fn analyse(
         quality: quality::quality(&look),
         sentinels: sentinels::findings(&look),
         judges: judges::findings(&look),
+        shadow: shadow::finding(&look),
         readiness: Readiness::default(),
         findings,
     }

@@ -16,6 +16,8 @@ use crate::origin::{Origin, Slice};
 use crate::release::policy::{Ages, ControlArm, Policy, Unit};
 use crate::release::state::Release;
 use crate::sentinel::Round;
+use crate::shadow::pair::Mirrored;
+use crate::shadow::record::Young;
 use crate::tally::{Dropped, Ending, Feedback, Presence, ServedBy, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
@@ -51,6 +53,7 @@ pub struct Ledger {
     totals: Totals,
     /// Of openings that are too rare to be kept.
     words: Words,
+    young: Young,
     unsaved: Unsaved,
 }
 
@@ -136,6 +139,7 @@ impl Ledger {
             by_bucket: BTreeMap::new(),
             totals: kept.totals.unwrap_or_default(),
             words: Words::default(),
+            young: Young::default(),
             unsaved: Unsaved::default(),
         };
         for (unit, session) in kept.sessions {
@@ -220,6 +224,22 @@ impl Ledger {
     pub fn absorb_round(&mut self, release: &Release, round: &Round) {
         self.totals.sentinels.absorb(&release.policy, release.attempt, round);
         self.unsaved.totals = Some(());
+    }
+
+    /// Counts what a gateway mirrored for this release.
+    pub fn absorb_mirrored(&mut self, mirrored: &Mirrored) {
+        if *mirrored.release == self.release {
+            self.totals.shadow.absorb(&mut self.young, &self.policy, mirrored);
+            self.unsaved.totals = Some(());
+        }
+    }
+
+    /// Counts the mirrored sessions that have reached the age of a session's number.
+    pub fn post_mirrored(&mut self, complete_to: UnixMs) {
+        let age = self.policy.ages.session;
+        if self.totals.shadow.post(&mut self.young, &self.policy, age, complete_to) {
+            self.unsaved.totals = Some(());
+        }
     }
 
     /// Counts what happened to one of the release's judges.

@@ -136,6 +136,7 @@ pub(crate) fn release(weight_bp: u16, guardrails: Vec<Guardrail>) -> Release {
             freeze: Vec::new(),
             sentinels: None,
             judges: Vec::new(),
+            shadow: None,
             acknowledged: std::collections::BTreeSet::new(),
         },
         policy_hash: String::new(),

@@ -12,6 +12,7 @@ use crate::judge::JudgeRecords;
 use crate::metric::{Metric, Number};
 use crate::origin::Slice;
 use crate::sentinel::Records;
+use crate::shadow::record::Record as ShadowRecord;
 use crate::tally::{Turn, TurnPart};
 use crate::time::UnixMs;
 use crate::traffic::pin::{Arm, Membership, Stratum};
@@ -76,6 +77,9 @@ pub struct Totals {
     /// What the judges have shown.
     #[serde(default, skip_serializing_if = "JudgeRecords::is_empty")]
     pub judges: JudgeRecords,
+    /// What pairs of answers have shown before anybody was exposed.
+    #[serde(default, skip_serializing_if = "ShadowRecord::is_empty")]
+    pub shadow: ShadowRecord,
     /// Sessions per class that wait for a bucket with both arms; of those that are not kept apart by origin.
     pub carried: Waiting,
     /// The same, of those that are.

@@ -7,7 +7,7 @@ use crate::evidence::yardstick::watched;
 use crate::forecast::course::{Asked, Course, Track};
 use crate::forecast::hazard::{self, Seen};
 use crate::forecast::regression::{LISTED, Regression};
-use crate::forecast::schedule::{Flow, Schedule, Slot, hours, span};
+use crate::forecast::schedule::{Flow, HORIZON, Schedule, Slot, hours, span};
 use crate::forecast::shape::{any_bad, first_turns};
 use crate::forecast::traffic::Traffic;
 use crate::forecast::{
@@ -16,6 +16,7 @@ use crate::forecast::{
 use crate::metric::{Kind, Metric};
 use crate::release::plan::Plan;
 use crate::release::policy::{Margin, Policy, Role, Tripwire};
+use crate::shadow::Shadow;
 use crate::time::{SpanMs, UnixMs};
 
 /// Typically: every second run.
@@ -49,6 +50,7 @@ pub fn foresee(plan: &Plan, policy: &Policy, traffic: &Traffic, attempt: u32, no
     let guardrails: Vec<GuardrailOutlook> = tracks.iter().map(|track| ahead.guardrail(track)).collect();
     let mut outlook = Outlook {
         traffic: seen(&traffic, plan),
+        shadow: policy.shadow.as_ref().map(|shadow| lasts(shadow, policy, &traffic)),
         stages: ahead.stages(),
         promotion: ahead.promotion(&guardrails),
         guardrails,
@@ -63,6 +65,13 @@ pub fn foresee(plan: &Plan, policy: &Policy, traffic: &Traffic, attempt: u32, no
     let (hazards, advice) = (hazard::hazards(&seen), hazard::advice(&seen));
     (outlook.hazards, outlook.advice) = (hazards, advice);
     outlook
+}
+
+/// Until it is as old as it must be, and has counted sessions enough.
+fn lasts(shadow: &Shadow, policy: &Policy, traffic: &Traffic) -> SpanMs {
+    let mirrored_per_hour = traffic.sessions_per_hour * shadow.share.share();
+    let counted = span(shadow.min_sessions as f64 / mirrored_per_hour).unwrap_or(HORIZON);
+    shadow.length.max(counted + policy.ages.session)
 }
 
 /// All that a part of the forecast reads.

@@ -27,7 +27,7 @@ enum Move {
     Served,
 }
 
-const MOVES: [Move; 34] = [
+const MOVES: [Move; 37] = [
     Move::Bake,
     Move::Late,
     Move::Say("start"),
@@ -59,6 +59,9 @@ const MOVES: [Move; 34] = [
     Move::Look("fast ramp"),
     Move::Look("sentinel passed"),
     Move::Look("sentinel failed"),
+    Move::Look("shadow clear"),
+    Move::Look("shadow in doubt"),
+    Move::Look("shadow guilty"),
     Move::Drift,
     Move::Superseded,
     Move::Served,
@@ -91,6 +94,9 @@ fn event_of(event: Move, release: &Release) -> Option<Event> {
         "fast ramp" => ex::climbing(seen(Verdict::Inconclusive), 0.01, 1_000.0),
         "sentinel passed" => ex::asked(seen(Verdict::Healthy), SentinelVerdict::Passed),
         "sentinel failed" => ex::asked(seen(Verdict::Healthy), SentinelVerdict::Failed),
+        "shadow clear" => ex::mirrored(seen(Verdict::Inconclusive), -0.4, 0.2),
+        "shadow in doubt" => ex::mirrored(seen(Verdict::Inconclusive), 1.4, 2.0),
+        "shadow guilty" => ex::mirrored(seen(Verdict::Inconclusive), 7.4, 7.4),
         other => panic!("no look is called {other}"),
     };
     let command = |name| match name {
@@ -124,6 +130,7 @@ fn decision_word(decision: &Decision) -> &'static str {
         Decision::Hold => "hold",
         Decision::Tell => "tell",
         Decision::Preflight => "preflight",
+        Decision::Shadow => "shadow",
         Decision::Start => "start",
         Decision::Advance { .. } => "advance",
         Decision::AskApproval { .. } => "ask",
@@ -186,6 +193,7 @@ fn kind(release: &Release, now: UnixMs) -> String {
         State::Paused { resume_to, .. } => baked(resume_to.stage, resume_to.entered_at, resume_to.paused_at),
         State::AwaitingApproval { stage, entered_at, .. } => baked(stage - 1, *entered_at, now),
         State::Promoted { keep_until, .. } => *keep_until > now,
+        State::Shadow { since } => policy.shadow.as_ref().is_some_and(|shadow| now >= *since + shadow.length),
         State::Draft
         | State::Preflight
         | State::Promoting { .. }
@@ -197,6 +205,7 @@ fn kind(release: &Release, now: UnixMs) -> String {
         State::RollingBack { why, .. } | State::RolledBack { why, .. } => format!("{why:?}"),
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::AwaitingApproval { .. }
         | State::Promoting { .. }
@@ -262,6 +271,9 @@ fn worlds() -> Vec<(String, Release)> {
     let mut asked = ex::release();
     asked.policy.sentinels = Some(ex::suite(vec![ex::sentinel("refund", Criticality::Critical)]));
     worlds.push(("sentinels".to_owned(), asked));
+    let mut mirrored = ex::release();
+    mirrored.policy.shadow = Some(ex::shadow());
+    worlds.push(("shadow".to_owned(), mirrored));
     worlds
 }
 

@@ -34,6 +34,19 @@ pub(super) fn sentinel(analysis: &Analysis) -> Option<RollbackCause> {
     Some(RollbackCause::Sentinel { name: failed.name.clone(), found: failed.reason.clone() })
 }
 
+/// What the pairs of the shadow prove.
+pub(super) fn shadow(analysis: &Analysis) -> Option<RollbackCause> {
+    let shadow = analysis.shadow.as_ref().filter(|shadow| shadow.rollback.reached())?;
+    let mut guilty: Vec<_> = shadow.guilty().collect();
+    guilty.sort_by(|a, b| b.rollback.log.total_cmp(&a.rollback.log));
+    Some(RollbackCause::Shadow {
+        metrics: guilty.iter().map(|finding| finding.metric.to_string()).collect(),
+        log_evidence: shadow.rollback.log,
+        log_line: shadow.rollback.line,
+        found: guilty.first().map_or(String::new(), |finding| finding.reason.clone()),
+    })
+}
+
 fn guardrail(analysis: &Analysis) -> Option<RollbackCause> {
     if !analysis.rollback.reached() {
         return None;

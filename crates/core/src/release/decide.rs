@@ -7,6 +7,7 @@ use crate::release::look::{self, Serving};
 use crate::release::moves;
 use crate::release::preflight;
 use crate::release::report::Step;
+use crate::release::shadow;
 use crate::release::state::{DRIFTS_MAX, Release, State};
 use crate::time::UnixMs;
 use crate::version::VersionId;
@@ -90,6 +91,7 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
         (C::Start, S::Draft) => Ok(preflight::start(release, actor, now)),
         (C::Prepare, S::Draft) => Ok(preflight::prepare(release, actor, now)),
         (C::Start, S::Preflight) => Ok(preflight::start_by_hand(release, actor, now)),
+        (C::Advance { reason }, S::Shadow { .. }) => Ok(shadow::advance_by_hand(release, actor, reason, now)),
         (C::Pause, S::Running { .. } | S::AwaitingApproval { .. }) => Ok(moves::pause_by_hand(release, actor, now)),
         (C::Resume, S::Paused { resume_to, .. }) => Ok(moves::resume(release, actor, *resume_to, now)),
         (C::Approve, S::AwaitingApproval { stage, .. }) => Ok(moves::approve(release, actor, *stage, now)),
@@ -101,7 +103,12 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
         }
         (
             C::Drift { reason },
-            S::Draft | S::Preflight | S::Running { .. } | S::Paused { .. } | S::AwaitingApproval { .. },
+            S::Draft
+            | S::Preflight
+            | S::Shadow { .. }
+            | S::Running { .. }
+            | S::Paused { .. }
+            | S::AwaitingApproval { .. },
         ) => {
             if release.drifts.len() >= DRIFTS_MAX {
                 return Err(Refused::TooManyDrifts);
@@ -112,6 +119,7 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
             C::Rollback { reason },
             S::Draft
             | S::Preflight
+            | S::Shadow { .. }
             | S::Running { .. }
             | S::Paused { .. }
             | S::AwaitingApproval { .. }
@@ -134,6 +142,7 @@ fn on_command(release: &Release, actor: &Actor, command: &Command, now: UnixMs) 
             | C::Drift { .. },
             S::Draft
             | S::Preflight
+            | S::Shadow { .. }
             | S::Running { .. }
             | S::Paused { .. }
             | S::AwaitingApproval { .. }
@@ -149,6 +158,7 @@ fn on_look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step {
     let serving = |stage, entered_at| Serving { release, analysis, stage, entered_at, now };
     match &release.state {
         State::Preflight => preflight::look(release, analysis, now),
+        State::Shadow { since } => shadow::look(release, analysis, *since, now),
         State::Running { stage, entered_at } => look::running(&serving(*stage, *entered_at)),
         State::Paused { by, resume_to } => look::paused(&serving(resume_to.stage, resume_to.entered_at), by),
         State::AwaitingApproval { stage, entered_at, .. } => {
@@ -170,6 +180,7 @@ fn on_drift(release: &Release, by: &Actor, what: &str, now: UnixMs) -> Step {
     match &release.state {
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -179,6 +190,7 @@ fn on_drift(release: &Release, by: &Actor, what: &str, now: UnixMs) -> Step {
         }
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -195,6 +207,7 @@ fn on_served(release: &Release, now: UnixMs) -> Step {
         State::RollingBack { why, .. } => moves::rolled_back(release, why, now),
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -242,6 +255,7 @@ fn builds(state: &State) -> bool {
     match state {
         State::Draft | State::RollingBack { .. } | State::RolledBack { .. } => false,
         State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -255,6 +269,7 @@ fn builds(state: &State) -> bool {
 pub fn legal(release: &Release, now: UnixMs) -> Vec<&'static str> {
     match &release.state {
         State::Draft | State::Preflight => vec!["start", "drift", "rollback"],
+        State::Shadow { .. } => vec!["advance", "drift", "rollback"],
         State::Running { stage, .. } if stage + 1 < release.plan.stages.len() => {
             vec!["pause", "advance", "promote", "drift", "rollback"]
         }

@@ -1,8 +1,8 @@
 //! A release and looks at it, for the tests of this crate.
 
 use crate::analysis::{
-    Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Readiness, SentinelFinding,
-    SentinelVerdict, Standing, Verdict,
+    Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, PairedFinding, Quality, Readiness,
+    SentinelFinding, SentinelVerdict, ShadowFinding, Standing, Verdict,
 };
 use crate::cohort::Cohort;
 use crate::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
@@ -16,6 +16,8 @@ use crate::release::policy::{
 };
 use crate::release::state::{Release, State};
 use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
+use crate::shadow::Shadow;
+use crate::shadow::pair::Lost;
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::{JsonText, Version, VersionId};
@@ -81,8 +83,14 @@ pub(crate) fn policy() -> Policy {
         freeze: Vec::new(),
         sentinels: None,
         judges: Vec::new(),
+        shadow: None,
         acknowledged: BTreeSet::new(),
     }
+}
+
+/// A shadow of a fifth of the sessions.
+pub(crate) fn shadow() -> Shadow {
+    Shadow { share: weight(2_000), length: SpanMs::hours(2), min_sessions: 50, in_flight: 16, usd_per_day: 20.0 }
 }
 
 /// A sentinel that is asked every 10 minutes, of which a good version gets 2 % wrong.
@@ -234,8 +242,38 @@ pub(crate) fn seen(stage: usize, verdict: Verdict) -> Analysis {
         quality: Quality::default(),
         sentinels: Vec::new(),
         judges: Vec::new(),
+        shadow: None,
         readiness: Readiness::default(),
     }
+}
+
+/// Mirrored sessions enough, whose errors stand at so much evidence against a line of 7, and stood at `peak`.
+pub(crate) fn mirrored(analysis: Analysis, standing: f64, peak: f64) -> Analysis {
+    let rollback = Evidence { log: peak, line: 7.0 };
+    let errors = PairedFinding {
+        metric: Metric::ErrorRate,
+        role: Role::Guardrail,
+        sessions: 60,
+        stable: Some(0.01),
+        canary: Some(0.08),
+        difference: Some(0.07),
+        rollback,
+        standing,
+        reason: "bad in 8 % of the canary's answers against 1 % of stable's to the same requests, 60 sessions"
+            .to_owned(),
+    };
+    let shadow = ShadowFinding {
+        sessions: 60,
+        need: 50,
+        pairs: 90,
+        void: 2,
+        lost: Lost::default(),
+        cost_usd: 0.4,
+        cost_unknown: 0,
+        rollback,
+        findings: vec![errors],
+    };
+    Analysis { shadow: Some(shadow), ..analysis }
 }
 
 /// The same, with one metric saying something else.

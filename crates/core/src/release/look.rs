@@ -191,6 +191,7 @@ impl Conditions {
             }
             Decision::Create
             | Decision::Preflight
+            | Decision::Shadow
             | Decision::Tell
             | Decision::Start
             | Decision::Advance { .. }

@@ -11,8 +11,16 @@ use crate::release::words::number;
 use crate::time::UnixMs;
 use crate::traffic::weight::WeightBp;
 
-pub(super) fn start(release: &Release, actor: &Actor, now: UnixMs) -> Step {
-    begin(release, format!("started by {actor}: {}", stage_of(release, 0)), now)
+/// What comes after the start, or after the sentinels: the shadow, where the policy has one, else the first stage. `why`
+/// is what let it on.
+pub(super) fn let_on(release: &Release, why: &str, now: UnixMs) -> Step {
+    match &release.policy.shadow {
+        Some(shadow) => {
+            let headline = format!("{why}: {} of the sessions are mirrored for {}", shadow.share, shadow.length);
+            go(release, State::Shadow { since: now }, Decision::Shadow, vec![publish(release)], headline)
+        }
+        None => begin(release, format!("{why}: {}", stage_of(release, 0)), now),
+    }
 }
 
 /// To wait for the sentinels; nothing is exposed.
@@ -90,6 +98,7 @@ pub(super) fn pause(release: &Release, by: PauseCause, notice: Notice, headline:
         State::AwaitingApproval { stage, entered_at, .. } => (stage.saturating_sub(1), *entered_at),
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Paused { .. }
         | State::Promoting { .. }
         | State::Promoted { .. }
@@ -154,6 +163,7 @@ pub(super) fn end_hold_back(release: &Release, headline: String) -> Step {
         }
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -212,6 +222,7 @@ pub(super) fn nothing_to_do(release: &Release) -> Step {
     let headline = match &release.state {
         State::Draft => "not started".to_owned(),
         State::Preflight => "in preflight; nothing is exposed".to_owned(),
+        State::Shadow { .. } => "in its shadow; nobody is exposed".to_owned(),
         State::Running { stage, .. } => format!("running: {}", stage_of(release, *stage)),
         State::Paused { resume_to, .. } => format!("paused: {}", stage_of(release, resume_to.stage)),
         State::AwaitingApproval { stage, .. } => format!("waits for approval: {}", stage_of(release, *stage)),

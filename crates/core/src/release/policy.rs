@@ -3,6 +3,7 @@
 use crate::judge::{Judge, Sampling};
 use crate::metric::{Metric, Number};
 use crate::sentinel::Sentinels;
+use crate::shadow::Shadow;
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::weight::WeightBp;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub struct Policy {
     /// The judges that score for it, each pinned as it was read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judges: Vec<Judge>,
+    /// Copies of requests that the canary is shown before anybody is exposed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
     /// What the team knows of these criteria and starts with all the same.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub acknowledged: BTreeSet<Acknowledged>,

@@ -12,7 +12,7 @@ use crate::time::UnixMs;
 /// A person starts a draft: with sentinels it waits for them, without it exposes at once.
 pub(super) fn start(release: &Release, actor: &Actor, now: UnixMs) -> Step {
     let Some(suite) = release.policy.sentinels.as_ref().filter(|suite| !suite.sentinels.is_empty()) else {
-        return moves::start(release, actor, now);
+        return moves::let_on(release, &format!("started by {actor}"), now);
     };
     let count = suite.sentinels.len();
     let noun = if count == 1 { "sentinel" } else { "sentinels" };
@@ -30,7 +30,7 @@ pub(super) fn prepare(release: &Release, actor: &Actor, now: UnixMs) -> Step {
 
 /// A person starts what waits for its sentinels or upstreams.
 pub(super) fn start_by_hand(release: &Release, actor: &Actor, now: UnixMs) -> Step {
-    let mut step = moves::start(release, actor, now);
+    let mut step = moves::let_on(release, &format!("started by {actor}"), now);
     let unwaited = if asks_sentinels(release) { "the sentinels" } else { "the canary's upstreams" };
     step.report.warnings.push(format!("started by hand without waiting for {unwaited}"));
     step
@@ -52,8 +52,7 @@ pub(super) fn look(release: &Release, analysis: &Analysis, now: UnixMs) -> Step 
     missing.extend(release.policy.frozen_until(now).map(|until| Waiting::Freeze { until }));
     missing.extend(unready(analysis));
     if missing.is_empty() {
-        let headline = format!("{}: {}", cleared(analysis), moves::stage_of(release, 0));
-        let mut step = moves::begin(release, headline, now);
+        let mut step = moves::let_on(release, &cleared(analysis), now);
         step.report.warnings = warnings(analysis);
         return step;
     }

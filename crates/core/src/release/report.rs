@@ -33,6 +33,8 @@ pub enum Decision {
     Hold,
     /// Ask the sentinels before anybody is exposed.
     Preflight,
+    /// Mirror requests to the canary before anybody is exposed.
+    Shadow,
     /// Stay, and write down that a condition opened or closed, or that a drift began; what opened is told to people.
     Tell,
     /// Begin to expose.
@@ -84,6 +86,13 @@ pub enum Waiting {
     },
     /// Too few canary sessions.
     Sessions {
+        /// So many there are.
+        have: u64,
+        /// So many are needed.
+        need: u64,
+    },
+    /// Too few mirrored sessions.
+    Mirrored {
         /// So many there are.
         have: u64,
         /// So many are needed.
@@ -145,6 +154,7 @@ impl Waiting {
         match self {
             Self::Bake { until } => format!("{} more of bake", left(until)),
             Self::Sessions { have, need } => format!("canary sessions ({have} of {need} posted)"),
+            Self::Mirrored { have, need } => format!("mirrored sessions ({have} of {need} counted)"),
             Self::Guardrail { metric, why } => format!("{metric} ({why})"),
             Self::DataQuality { why } => format!("sound evidence ({why})"),
             Self::Approval { of } => format!("the word of {of}"),

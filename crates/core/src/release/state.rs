@@ -116,6 +116,11 @@ pub enum State {
     Draft,
     /// Checks before any exposure.
     Preflight,
+    /// Copies of requests are put to the canary; nobody is exposed.
+    Shadow {
+        /// Since when.
+        since: UnixMs,
+    },
     /// At a stage of the plan.
     Running {
         /// Index of the stage.
@@ -238,6 +243,19 @@ pub enum RollbackCause {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         found: String,
     },
+    /// In its shadow, before anybody was exposed, the canary was proven worse than its rollback margin.
+    Shadow {
+        /// Which metrics crossed by themselves, the guiltiest first.
+        metrics: Vec<String>,
+        /// log of the evidence of the guiltiest, weighted.
+        #[serde(with = "crate::float")]
+        log_evidence: f64,
+        /// log of the line.
+        #[serde(with = "crate::float")]
+        log_line: f64,
+        /// The finding of the guiltiest, as a sentence with numbers.
+        found: String,
+    },
     /// A tripwire.
     Tripwire {
         /// In words.
@@ -270,6 +288,8 @@ pub enum CauseKind {
     Limit,
     /// A critical sentinel that fails on the canary alone.
     Sentinel,
+    /// A guardrail proven worse in the shadow.
+    Shadow,
     /// A tripwire.
     Tripwire,
     /// A guardrail that fell silent.
@@ -290,6 +310,8 @@ pub enum Cover {
     Limits,
     /// Inside the bound, from the sentinels' share.
     Sentinels,
+    /// Inside the bound, from the shadow's share.
+    Shadow,
     /// Outside the bound.
     NotCovered,
 }
@@ -302,6 +324,7 @@ impl Cover {
             Self::Guardrails => "guardrails",
             Self::Limits => "limits",
             Self::Sentinels => "sentinels",
+            Self::Shadow => "shadow",
             Self::NotCovered => "not_covered",
         }
     }
@@ -309,8 +332,16 @@ impl Cover {
 
 impl CauseKind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Guardrail, Self::Limit, Self::Sentinel, Self::Tripwire, Self::NoData, Self::Undecided, Self::Operator];
+    pub const ALL: [Self; 8] = [
+        Self::Guardrail,
+        Self::Limit,
+        Self::Sentinel,
+        Self::Shadow,
+        Self::Tripwire,
+        Self::NoData,
+        Self::Undecided,
+        Self::Operator,
+    ];
 
     /// One word, as in the API and the CLI.
     #[must_use]
@@ -319,6 +350,7 @@ impl CauseKind {
             Self::Guardrail => "guardrail",
             Self::Limit => "limit",
             Self::Sentinel => "sentinel",
+            Self::Shadow => "shadow",
             Self::Tripwire => "tripwire",
             Self::NoData => "no_data",
             Self::Undecided => "undecided",
@@ -333,6 +365,7 @@ impl CauseKind {
             Self::Guardrail => Cover::Guardrails,
             Self::Limit => Cover::Limits,
             Self::Sentinel => Cover::Sentinels,
+            Self::Shadow => Cover::Shadow,
             Self::Tripwire | Self::NoData | Self::Undecided | Self::Operator => Cover::NotCovered,
         }
     }
@@ -346,6 +379,7 @@ impl RollbackCause {
             Self::Guardrail { .. } => CauseKind::Guardrail,
             Self::Limit { .. } => CauseKind::Limit,
             Self::Sentinel { .. } => CauseKind::Sentinel,
+            Self::Shadow { .. } => CauseKind::Shadow,
             Self::Tripwire { .. } => CauseKind::Tripwire,
             Self::NoData { .. } => CauseKind::NoData,
             Self::Undecided => CauseKind::Undecided,
@@ -374,6 +408,14 @@ impl RollbackCause {
                 format!("{metric} proven above its limit: evidence {evidence}, line {line}{}", because(found))
             }
             Self::Sentinel { name, found } => format!("sentinel {name} failed on the canary alone{}", because(found)),
+            Self::Shadow { metrics, log_evidence, log_line, found } => {
+                let (evidence, line) = (words::e_value(*log_evidence), words::e_value(*log_line));
+                let who = metrics.join(", ");
+                format!(
+                    "{who} proven worse than stable in the shadow, with nobody exposed: evidence {evidence}, line {line}{}",
+                    because(found)
+                )
+            }
             Self::Tripwire { what } => format!("tripwire: {what}"),
             Self::NoData { metric } => format!("{metric} fell silent, and its policy says rollback"),
             Self::Undecided => {
@@ -396,6 +438,7 @@ impl State {
             Self::AwaitingApproval { stage, .. } => Some(stage.saturating_sub(1)),
             Self::Draft
             | Self::Preflight
+            | Self::Shadow { .. }
             | Self::Promoting { .. }
             | Self::Promoted { .. }
             | Self::RollingBack { .. }
@@ -411,6 +454,7 @@ impl State {
             Self::Paused { resume_to, .. } => Some(resume_to.entered_at),
             Self::Draft
             | Self::Preflight
+            | Self::Shadow { .. }
             | Self::Promoting { .. }
             | Self::Promoted { .. }
             | Self::RollingBack { .. }
@@ -425,6 +469,7 @@ impl State {
             Self::Promoted { hold_back, .. } => *hold_back,
             Self::Draft
             | Self::Preflight
+            | Self::Shadow { .. }
             | Self::Running { .. }
             | Self::Paused { .. }
             | Self::AwaitingApproval { .. }
@@ -447,6 +492,7 @@ impl State {
             Self::Promoted { .. } | Self::RolledBack { .. } => true,
             Self::Draft
             | Self::Preflight
+            | Self::Shadow { .. }
             | Self::Running { .. }
             | Self::Paused { .. }
             | Self::AwaitingApproval { .. }
@@ -461,6 +507,7 @@ impl State {
         match self {
             Self::Draft => "draft",
             Self::Preflight => "preflight",
+            Self::Shadow { .. } => "shadow",
             Self::Running { .. } => "running",
             Self::Paused { .. } => "paused",
             Self::AwaitingApproval { .. } => "awaiting_approval",

@@ -66,6 +66,7 @@ impl Place {
         let within = |since| Some(Self { since, is_before_exposure: false });
         match &release.state {
             State::Preflight => Some(Self { since: UnixMs::default(), is_before_exposure: true }),
+            State::Shadow { since } => within(*since),
             State::Running { entered_at, .. } | State::AwaitingApproval { entered_at, .. } => within(*entered_at),
             State::Paused { resume_to, .. } => within(resume_to.entered_at),
             State::Draft

@@ -5,6 +5,7 @@ use crate::id::{CustomerId, Generation, ReleaseId, RouteName, UnitKey};
 use crate::judge::Sampling;
 use crate::release::policy::OnRollback;
 use crate::release::state::{Release, State};
+use crate::shadow::Shadow;
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Pin, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
@@ -35,6 +36,22 @@ pub struct RouteTable {
     pub release: Option<Exposed>,
     /// Releases that were rolled back and whose canary sessions may still be live.
     pub revoked: Vec<Revoked>,
+    /// The release that mirrors requests before it exposes anybody, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadowed>,
+}
+
+/// A release in its shadow as a gateway sees it: whose requests are mirrored, and within which bounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shadowed {
+    /// Which.
+    pub id: Arc<ReleaseId>,
+    /// Who is asked beside stable.
+    pub canary: VersionId,
+    /// Its salt.
+    pub salt: Salt,
+    /// How much, how many at once, and for how much money.
+    pub shadow: Shadow,
 }
 
 /// The running release as a gateway sees it.
@@ -109,6 +126,14 @@ pub struct Revoked {
     pub reach: Reach,
     /// When they leave it for stable: at once for `move_next_turn`, at the drain's end for `finish_on_canary`.
     pub moves_at: UnixMs,
+}
+
+impl Shadowed {
+    /// Whether the requests of a session are mirrored.
+    #[must_use]
+    pub fn includes(&self, unit: UnitKey) -> bool {
+        Shadow::includes(self.shadow.share, &self.salt, unit)
+    }
 }
 
 impl Exposed {
@@ -188,6 +213,7 @@ pub fn build(
         stable,
         versions: held.collect::<Result<_, _>>()?,
         release: facts.releases.iter().find_map(exposed).or_else(|| held_back(facts, stable)),
+        shadow: facts.releases.iter().find_map(shadowed),
         revoked: facts
             .releases
             .iter()
@@ -215,6 +241,7 @@ pub fn exposures(release: &Release) -> Vec<Exposure> {
         State::Promoted { hold_back, .. } => *hold_back,
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -246,6 +273,13 @@ pub fn exposures(release: &Release) -> Vec<Exposure> {
 fn exposed(release: &Release) -> Option<Exposed> {
     release.state.serving_stage()?;
     as_exposed(release)
+}
+
+/// The release that is in its shadow.
+fn shadowed(release: &Release) -> Option<Shadowed> {
+    let State::Shadow { .. } = &release.state else { return None };
+    let (id, canary, salt) = (Arc::new(release.id.clone()), release.canary, release.salt);
+    release.policy.shadow.clone().map(|shadow| Shadowed { id, canary, salt, shadow })
 }
 
 /// The release that brought the route's stable, while some of the new sessions stay on the old one.
@@ -286,6 +320,7 @@ fn stable_of(facts: &RouteFacts<'_>) -> VersionId {
         State::RollingBack { .. } => release.promoted_at.map(|_| release.stable),
         State::Draft
         | State::Preflight
+        | State::Shadow { .. }
         | State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }
@@ -303,6 +338,7 @@ fn is_remembered(release: &Release, facts: &RouteFacts<'_>, now: UnixMs) -> bool
     };
     match &release.state {
         State::Draft | State::Preflight => false,
+        State::Shadow { .. } => true,
         State::Running { .. }
         | State::Paused { .. }
         | State::AwaitingApproval { .. }

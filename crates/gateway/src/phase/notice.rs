@@ -13,6 +13,15 @@ use http::HeaderMap;
 /// How often an SDK has sent this request before (`openai` and `anthropic` for Python and Node, and what stands on them).
 const RETRY_COUNT: &str = "x-stainless-retry-count";
 
+/// Whose answers the detectors read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// Only those of sessions inside a release.
+    InReleases,
+    /// This one too: it is one of a pair.
+    Paired,
+}
+
 /// Notes it, and says what the answer is to be held against.
 pub(crate) fn notice(
     gateway: &Gateway,
@@ -20,11 +29,16 @@ pub(crate) fn notice(
     chat: &ChatRequest<'_>,
     headers: &HeaderMap,
     now: UnixMs,
+    watched: Watched,
 ) -> Detect {
-    if flight.member.is_none() || flight.unit.is_none() {
+    let counted = flight.member.is_some() && flight.unit.is_some();
+    if !counted && watched == Watched::InReleases {
         return Detect::Off;
     }
     let past = Past::read(chat);
+    if !counted {
+        return Detect::On { earlier: past.calls, asked_in: past.asked_in };
+    }
     for result in &past.results {
         score(gateway, flight, noticed::TOOL_USE, f64::from(u8::from(!result.failed)), result.call, now);
     }

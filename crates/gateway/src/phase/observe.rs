@@ -8,12 +8,13 @@ use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
 use crate::judged::Kept;
 use crate::phase::hedge::Hedged;
-use crate::phase::notice::notice;
+use crate::phase::notice::{Watched, notice};
 use crate::request_id::RequestId;
 use crate::table::{Prepared, Route};
 use crate::tally::{Departure, Flight};
 use crate::telemetry::finished::Finished;
 use crate::telemetry::trace::Trace;
+use crate::upstream::choice::Going;
 use bytes::Bytes;
 use coalmine_core::id::{CustomerId, UnitKey};
 use coalmine_core::origin::{Origin, Transport};
@@ -35,6 +36,7 @@ use http::HeaderMap;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// One request from its assignment to its end.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub(crate) struct Exchange {
     pub(crate) request_id: Option<String>,
     reason: &'static str,
     dialect: Dialect,
-    holder: Arc<Holder>,
+    pub(crate) holder: Arc<Holder>,
     client: IpAddr,
     trace: Option<Trace>,
     unit: Option<UnitKey>,
@@ -70,7 +72,19 @@ pub(crate) struct Exchange {
     hedge: Hedged,
     /// Where the answer is to be judged.
     kept: Option<Box<Kept>>,
+    side: Side,
+    /// Where the request has a twin: told what became of it.
+    pair: Option<oneshot::Sender<Outcome>>,
     landed: bool,
+}
+
+/// For whom a version is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// For a client, who gets the answer.
+    Served,
+    /// For nobody: a copy. Nothing but its twin learns of it.
+    Shadow,
 }
 
 /// Who reads the answer.
@@ -130,6 +144,23 @@ pub(crate) struct Begun<'a> {
 impl Exchange {
     /// The request sets out.
     pub(crate) fn begin(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>) -> Self {
+        gateway.metrics.active.up();
+        Self::set_out(gateway, chat, begun, Side::Served)
+    }
+
+    /// A copy sets out, of which only `pair` is told.
+    pub(crate) fn aside(
+        gateway: &Arc<Gateway>,
+        chat: &ChatRequest<'_>,
+        begun: Begun<'_>,
+        pair: oneshot::Sender<Outcome>,
+    ) -> Self {
+        let mut copy = Self::set_out(gateway, chat, begun, Side::Shadow);
+        copy.pair = Some(pair);
+        copy
+    }
+
+    fn set_out(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>, side: Side) -> Self {
         let Begun {
             route, prepared, identity, customer, trail, responses, assignment, started_at, permit, body, ..
         } = begun;
@@ -158,13 +189,16 @@ impl Exchange {
             judged_after,
             tools_declared,
         };
-        gateway.metrics.active.up();
-        let flight = gateway.tally.depart(departure);
+        let flight = match side {
+            Side::Served => gateway.tally.depart(departure),
+            Side::Shadow => gateway.tally.aside(departure),
+        };
+        let request_id = if side == Side::Served { request_id(gateway, &flight) } else { None };
         Self {
             gateway: gateway.clone(),
             route: route.clone(),
             prepared: prepared.clone(),
-            request_id: request_id(gateway, &flight),
+            request_id,
             flight,
             arm: assignment.arm,
             reason: assignment.reason.as_str(),
@@ -187,13 +221,29 @@ impl Exchange {
             permit,
             hedge: Hedged::No,
             kept,
+            side,
+            pair: None,
             landed: false,
         }
     }
 
     /// What the request says of the turns before it is noted, and the answer will be held against it.
     pub(crate) fn notice(&mut self, chat: &ChatRequest<'_>, headers: &HeaderMap) {
-        self.detect = notice(&self.gateway, &self.flight, chat, headers, self.flight.started_at);
+        let watched = if self.pair.is_some() { Watched::Paired } else { Watched::InReleases };
+        self.detect = notice(&self.gateway, &self.flight, chat, headers, self.flight.started_at, watched);
+    }
+
+    /// Its copy is told what becomes of it.
+    pub(crate) fn tell_pair(&mut self, pair: oneshot::Sender<Outcome>) {
+        self.pair = Some(pair);
+    }
+
+    /// Where its attempts go: those of a copy leave no mark on the addresses.
+    pub(crate) fn going(&self) -> Going {
+        match self.side {
+            Side::Served => Going::of(self.unit),
+            Side::Shadow => Going::aside(self.unit),
+        }
     }
 
     /// Says in headers how much the caller has left, where that is bounded.
@@ -366,6 +416,12 @@ impl Exchange {
                 ServedBy::Fallback => outcome.cost_usd = price,
                 ServedBy::Rescue => {}
             }
+        }
+        if let Some(pair) = self.pair.take() {
+            let _ = pair.send(outcome.clone());
+        }
+        if self.side == Side::Shadow {
+            return;
         }
         if let Some(mut permit) = self.permit.take().filter(|_| self.content_begun) {
             permit.note_answered();

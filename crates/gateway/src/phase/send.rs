@@ -16,7 +16,6 @@ use crate::phase::observe::{Contract, Exchange, StreamOrBody};
 use crate::phase::relay::Pace;
 use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Unsaid, Wording, rewrite};
 use crate::table::Prepared;
-use crate::upstream::choice::Going;
 use crate::upstream::pool::Trouble;
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
@@ -308,7 +307,7 @@ async fn put(
     let mut by = ends_at.min(began + allowed);
     let hold_until = began + exchange.gateway.config.limits.rescue_hold;
     let mut done = 0;
-    let mut going = Going::of(exchange.unit());
+    let mut going = exchange.going();
     loop {
         let request = || question.outbound.request(&pool.manners, body.clone());
         let race = Race { pool, path, dialect: version.asked_in(chat.dialect), by, hold_until };

@@ -34,6 +34,17 @@ pub(crate) struct Going {
     key: Option<u64>,
     /// The addresses that it was at, a bit each.
     tried: u64,
+    mark: Mark,
+}
+
+/// Whether what an attempt comes to says something of its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Mark {
+    /// It does.
+    #[default]
+    Left,
+    /// It leaves none, and probes nobody: a copy must not put an address aside that others are served by.
+    None,
 }
 
 /// An address that was chosen.
@@ -54,6 +65,8 @@ pub(crate) enum As {
     Probe,
     /// For want of anybody better.
     LastResort,
+    /// For a copy: what becomes of that is told of nobody.
+    Copy,
 }
 
 /// An address, or the nearest region, is another from now on.
@@ -135,7 +148,17 @@ impl Going {
     /// Of a session's request.
     pub(crate) fn of(unit: Option<UnitKey>) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "half of a keyed hash is a hash")]
-        Self { key: unit.map(|unit| unit.0 as u64), tried: 0 }
+        Self { key: unit.map(|unit| unit.0 as u64), tried: 0, mark: Mark::Left }
+    }
+
+    /// Of the copy of a session's request.
+    pub(crate) fn aside(unit: Option<UnitKey>) -> Self {
+        Self { mark: Mark::None, ..Self::of(unit) }
+    }
+
+    /// Whether its attempts are told of.
+    pub(crate) fn leaves_a_mark(&self) -> bool {
+        self.mark == Mark::Left
     }
 }
 
@@ -191,13 +214,14 @@ impl Choice {
         }
         let picked = self.pick_among(*going, now);
         going.tried |= bit(picked.at);
-        picked
+        if going.leaves_a_mark() { picked } else { Picked { as_: As::Copy, ..picked } }
     }
 
     fn pick_among(&self, going: Going, now: impl FnOnce() -> UnixMs) -> Picked {
         let away = self.away.load(Ordering::Relaxed);
         let (all, order) = (self.all(), self.order.load(Ordering::Relaxed));
         if away != 0
+            && going.leaves_a_mark()
             && let Some(at) = self.probe(away & !going.tried, now())
         {
             return Picked { at, as_: As::Probe };
@@ -236,6 +260,9 @@ impl Choice {
     /// What an attempt came to.
     pub(crate) fn felt(&self, picked: Picked, felt: Felt, now: UnixMs) -> Option<Change> {
         let Picked { at, as_ } = picked;
+        if as_ == As::Copy {
+            return None;
+        }
         let breaker = &self.seats[at].breaker;
         if as_ != As::InService {
             return self.felt_outside(picked, felt, now);

@@ -261,7 +261,8 @@ impl Pool {
         {
             drop(response);
             key.show(again.headers_mut());
-            return self.put(Picked { as_: As::InService, ..picked }, again, path, by).await;
+            let as_ = if picked.as_ == As::Copy { As::Copy } else { As::InService };
+            return self.put(Picked { as_, ..picked }, again, path, by).await;
         }
         Ok(response)
     }

@@ -13,6 +13,7 @@ mod quotas;
 mod renewal;
 mod secrecy;
 mod sessions;
+mod shadow;
 mod support;
 mod surfaces;
 mod telemetry;

@@ -361,6 +361,7 @@ pub fn route(generation: u64, weight: Option<u16>) -> RouteTable {
             rescue_budget: WeightBp::new(10_000).unwrap(),
         }),
         revoked: Vec::new(),
+        shadow: None,
     }
 }
 

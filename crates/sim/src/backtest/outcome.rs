@@ -164,6 +164,7 @@ fn cause(why: &RollbackCause) -> String {
         }
         RollbackCause::Limit { metric, .. } => format!("the limit of {metric}"),
         RollbackCause::Sentinel { name, .. } => format!("sentinel {name}"),
+        RollbackCause::Shadow { .. } => "the shadow".to_owned(),
         RollbackCause::Tripwire { .. } => "a tripwire (not covered)".to_owned(),
         RollbackCause::NoData { metric } => format!("silence of {metric} (not covered)"),
         RollbackCause::Undecided => "max_duration (not covered)".to_owned(),

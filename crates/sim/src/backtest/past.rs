@@ -232,6 +232,7 @@ impl<'a, 'p> Run<'a, 'p> {
                 }
                 State::Draft
                 | State::Preflight
+                | State::Shadow { .. }
                 | State::Running { .. }
                 | State::Paused { .. }
                 | State::AwaitingApproval { .. } => {}
@@ -364,6 +365,7 @@ impl<'a, 'p> Run<'a, 'p> {
             | State::RolledBack { .. }
             | State::Draft
             | State::Preflight
+            | State::Shadow { .. }
             | State::Running { .. }
             | State::Paused { .. }
             | State::AwaitingApproval { .. } => {

@@ -279,7 +279,7 @@ impl<'a, 'd> Run<'a, 'd> {
 
     fn is_over(&self, now: UnixMs) -> bool {
         match &self.release.state {
-            State::Draft | State::Preflight => false,
+            State::Draft | State::Preflight | State::Shadow { .. } => false,
             State::Running { .. } | State::Paused { .. } | State::AwaitingApproval { .. } => self.is_silent(now),
             State::Promoting { .. } | State::Promoted { .. } | State::RollingBack { .. } | State::RolledBack { .. } => {
                 true
@@ -306,6 +306,7 @@ impl<'a, 'd> Run<'a, 'd> {
             | State::RolledBack { .. }
             | State::Draft
             | State::Preflight
+            | State::Shadow { .. }
             | State::Running { .. }
             | State::Paused { .. }
             | State::AwaitingApproval { .. } => {

@@ -166,6 +166,7 @@ fn policy() -> Policy {
         freeze: vec![FreezeWindow { from: 6_000, to: 300, zone: None }],
         sentinels: None,
         judges: Vec::new(),
+        shadow: None,
         acknowledged: BTreeSet::new(),
     }
 }
@@ -178,6 +179,7 @@ pub fn releases_in_every_state() -> Vec<Release> {
     let mut states = vec![
         State::Draft,
         State::Preflight,
+        State::Shadow { since: UnixMs(5) },
         State::Running { stage: 0, entered_at: now },
         State::AwaitingApproval { stage: 1, since: now, entered_at: UnixMs(1_750_000_000_000) },
         State::Promoting { since: now },
@@ -295,6 +297,12 @@ pub fn rollback_causes() -> Vec<RollbackCause> {
             found: "3 % against 2 %".to_owned(),
         },
         RollbackCause::Sentinel { name: "capital-of-france".to_owned(), found: String::new() },
+        RollbackCause::Shadow {
+            metrics: vec!["error_rate".to_owned()],
+            log_evidence: 9.5,
+            log_line: 6.9,
+            found: "bad in 31 % of the canary's answers".to_owned(),
+        },
         RollbackCause::Tripwire { what: "20 failures in a row".to_owned() },
         RollbackCause::NoData { metric: "feedback.correct".to_owned() },
         RollbackCause::Undecided,
@@ -352,6 +360,7 @@ pub fn analysis() -> Analysis {
         },
         sentinels: Vec::new(),
         judges: Vec::new(),
+        shadow: None,
         readiness: Readiness {
             holds: vec!["warming up own for this stage".to_owned()],
             notes: vec!["own was not warm after 20 prompts".to_owned()],
@@ -378,6 +387,7 @@ pub fn journal_rows_of_every_kind() -> Vec<JournalRow> {
     events.push(Event::Drift { what: "another model answers".to_owned() });
     events.push(Event::Operator { actor: "ana".into(), command: Command::Drift { reason: reason() } });
     events.push(Event::Operator { actor: "ana".into(), command: Command::Prepare });
+    events.push(Event::Operator { actor: "ana".into(), command: Command::Start });
     let why = RollbackCause::Undecided;
     let decisions = [
         Decision::Create,
@@ -395,6 +405,7 @@ pub fn journal_rows_of_every_kind() -> Vec<JournalRow> {
         Decision::Tell,
         Decision::Tell,
         Decision::Preflight,
+        Decision::Shadow,
     ];
     let base = row(&release(&"support-agent".into(), 7), &Actor::coalmine());
     let rows = events.into_iter().zip(decisions).zip(reports());

@@ -6,6 +6,7 @@
 //! beside the stream, [`UsageStripper`] takes out of the stream what only the gateway asked for, and
 //! [`errors`] writes what the gateway itself has to say.
 
+mod acts;
 pub(crate) mod answer;
 pub(crate) mod calls;
 pub mod errors;
@@ -17,6 +18,7 @@ mod strip;
 #[cfg(test)]
 mod tests;
 
+pub use acts::{has_provider_act, has_tools_run};
 pub use observer::{
     BODY_MAX_BYTES, Detect, Detected, Ending, Expect, Finish, InBandError, KeepText, Observer, Progress, Seen,
 };

@@ -283,6 +283,11 @@ pub static ROUTE: Section = Section {
             "[header:x-session-id, path, body:metadata.session_id, conversation]",
             "Where a session's key is found; the first that is present.",
         ),
+        Key::not_built(
+            "capture",
+            "remove it; answers are kept nowhere, look into your own logs by the request's id",
+            "Sampled, redacted and encrypted answers of both versions, to be read side by side.",
+        ),
         Key::optional(
             "customer",
             Kind::List(&Kind::Scalar(Scalar::CustomerSource)),

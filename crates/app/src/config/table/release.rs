@@ -170,7 +170,7 @@ pub static STAGE: Section = Section {
             Kind::Either(&[NAME, Kind::Section(&SELECTOR)]),
             "Who: a cohort of `coalmine.yaml`, or `{ tag: pilot }`. Without it everybody.",
         ),
-        Key::required("weight", SHARE, "How much of them; with `ramp` at most."),
+        Key::optional("weight", SHARE, "How much of them; with `ramp` at most. Every stage but a shadow has one."),
         Key::optional(
             "ramp",
             Kind::Scalar(Scalar::OneOf(RAMPS)),
@@ -182,15 +182,30 @@ pub static STAGE: Section = Section {
             Kind::Scalar(Scalar::PerMinute),
             "With `ramp`: so many sessions a minute may be harmed beyond control's rate, in the worst case that the evidence does not exclude yet; 5/min without it.",
         ),
-        Key::required("bake", DURATION, "How long at least."),
-        Key::default("min_sessions", COUNT, "100", "How many canary sessions at least, with their number posted."),
-        Key::optional("approval", TEXT, "Whose word opens this stage, beside the evidence."),
-        Key::not_built(
-            "shadow",
-            "remove the stage and begin with a small `weight`",
-            "Copies of requests that only the canary's log sees.",
+        Key::optional("bake", DURATION, "How long at least. Every stage but a shadow has one."),
+        Key::default(
+            "min_sessions",
+            COUNT,
+            "100",
+            "How many canary sessions at least, with their number posted; of a shadow, mirrored ones.",
         ),
-        Key::not_built("for", "remove it; a stage's length is its `bake`", "Length of a shadow stage."),
+        Key::optional("approval", TEXT, "Whose word opens this stage, beside the evidence."),
+        Key::optional(
+            "shadow",
+            SHARE,
+            "In the first stage, in place of `weight`: of so many sessions each request is put to the canary too, stable's answer is served and the canary's is compared with it and thrown away. Nobody is exposed.",
+        ),
+        Key::optional("for", DURATION, "Of a shadow: how long at least."),
+        Key::optional(
+            "in_flight",
+            COUNT,
+            "Of a shadow: so many copies a gateway has under way at most; further requests are not copied, and counted. 16 without it.",
+        ),
+        Key::optional(
+            "cost_per_day",
+            MONEY,
+            "Of a shadow: what the copies of a gateway may cost in a day of UTC, by the prices; then none is made until the next. $20 without it.",
+        ),
     ],
 };
 

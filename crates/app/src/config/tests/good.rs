@@ -412,3 +412,20 @@ fn a_freeze_may_name_its_zone_and_a_ramp_its_harm() {
     let told = bad.unwrap_err().to_string();
     assert!(told.contains("`harm` says how a ramp rises"), "{told}");
 }
+
+/// A shadow is the first stage, exposes nobody, and is no stage of the plan.
+#[test]
+fn a_shadow_stands_before_the_stages() {
+    let head = "release: support-agent\ncanary: { model: openai/gpt-5-mini }\nstages:\n";
+    let tail = "  - { weight: 5%, bake: 24h }\nguardrails: [{ metric: error_rate, margin: 0.5pp }]\n";
+    let of = |stage: &str| release(&format!("{head}{stage}{tail}")).unwrap();
+    let spec = of("  - { shadow: 20%, for: 2h }\n");
+    let shadow = spec.policy.shadow.unwrap();
+    assert_eq!((shadow.share.bp(), shadow.length, shadow.min_sessions), (2_000, SpanMs::hours(2), 100));
+    assert_eq!((shadow.in_flight, shadow.usd_per_day), (16, 20.0));
+    assert_eq!((spec.plan.stages.len(), spec.plan.stages[0].weight.bp()), (1, 500));
+    let own = of("  - { shadow: 100%, for: 10m, min_sessions: 30, in_flight: 4, cost_per_day: $2.50 }\n");
+    let own = own.policy.shadow.unwrap();
+    assert_eq!((own.min_sessions, own.in_flight, own.usd_per_day), (30, 4, 2.5));
+    assert_eq!(of("").policy.shadow, None);
+}

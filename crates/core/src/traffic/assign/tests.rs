@@ -47,6 +47,7 @@ fn table(weights_bp: &[u16]) -> RouteTable {
             rescue_budget: weight(500),
         }),
         revoked: Vec::new(),
+        shadow: None,
     }
 }
 

@@ -1,0 +1,97 @@
+//! What a shadow has shown of a canary that nobody was exposed to.
+
+use crate::types::EvidenceView;
+use coalmine_core::analysis::{PairedFinding, ShadowFinding};
+use coalmine_core::release::policy::Role;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The pairs of answers, as far as their sessions are counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ShadowView {
+    /// Mirrored sessions that are counted.
+    pub sessions: u64,
+    /// So many the stage needs.
+    pub need: u64,
+    /// Pairs that say something, of sessions counted or young.
+    pub pairs: u64,
+    /// Pairs that say nothing: the client left or was at fault.
+    pub void: u64,
+    /// Requests not mirrored while too many copies were under way.
+    pub lost_busy: u64,
+    /// Requests not mirrored beyond the day's budget.
+    pub lost_budget: u64,
+    /// Requests that the canary cannot be asked without acting, or not at all.
+    pub lost_unfit: u64,
+    /// Pairs lost to a full queue.
+    pub lost_queue: u64,
+    /// What the copies cost, in US dollars, where known.
+    pub cost_usd: f64,
+    /// Copies of unknown cost.
+    pub cost_unknown: u64,
+    /// The guardrails together against the shadow's line.
+    pub rollback: EvidenceView,
+    /// Per metric that can be compared in pairs.
+    pub findings: Vec<PairedView>,
+}
+
+/// One metric over pairs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PairedView {
+    /// The metric's name.
+    pub metric: String,
+    /// `guardrail`, `signal`, `dry_run`.
+    pub role: String,
+    /// Sessions with something to compare.
+    pub sessions: u64,
+    /// Stable's mean: a badness in 0..=1, or milliseconds, US dollars, tokens, calls.
+    pub stable: Option<f64>,
+    /// The canary's.
+    pub canary: Option<f64>,
+    /// The paired difference of these means, canary − stable.
+    pub difference: Option<f64>,
+    /// Evidence against the canary, its maximum, against the line.
+    pub rollback: EvidenceView,
+    /// A sentence with numbers.
+    pub reason: String,
+}
+
+impl From<&ShadowFinding> for ShadowView {
+    fn from(finding: &ShadowFinding) -> Self {
+        let lost = finding.lost;
+        Self {
+            sessions: finding.sessions,
+            need: finding.need,
+            pairs: finding.pairs,
+            void: finding.void,
+            lost_busy: lost.busy,
+            lost_budget: lost.budget,
+            lost_unfit: lost.unfit,
+            lost_queue: lost.queue,
+            cost_usd: finding.cost_usd,
+            cost_unknown: finding.cost_unknown,
+            rollback: finding.rollback.into(),
+            findings: finding.findings.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&PairedFinding> for PairedView {
+    fn from(finding: &PairedFinding) -> Self {
+        let role = match finding.role {
+            Role::Guardrail => "guardrail",
+            Role::Signal => "signal",
+            Role::DryRun => "dry_run",
+        };
+        Self {
+            metric: finding.metric.to_string(),
+            role: role.to_owned(),
+            sessions: finding.sessions,
+            stable: finding.stable,
+            canary: finding.canary,
+            difference: finding.difference,
+            rollback: finding.rollback.into(),
+            reason: finding.reason.clone(),
+        }
+    }
+}

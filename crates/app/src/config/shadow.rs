@@ -1,0 +1,65 @@
+//! The shadow among the stages of a release file: the first, in place of one with a weight.
+
+use crate::config::fault::Complaint;
+use crate::config::read::Fields;
+use coalmine_core::shadow::Shadow;
+
+/// Copies that a gateway has under way, where the file does not say.
+const IN_FLIGHT: u32 = 16;
+/// What they may cost in a day, in US dollars, where it does not.
+const USD_PER_DAY: f64 = 20.0;
+
+/// The stage at `index` of the file, which has a `shadow`.
+pub(super) fn read(stage: &Fields<'_>, index: usize) -> Option<Shadow> {
+    if index > 0 {
+        let what = "a shadow comes before anybody is exposed, and this stage is not the first";
+        stage.fault("shadow", Complaint::new(what, "put it first, or remove it"), None);
+    }
+    let length = stage.duration("for");
+    if stage.node("for").is_none() {
+        let what = "a shadow does not say how long it is";
+        stage.fault("shadow", Complaint::new(what, "add `for: 2h`"), None);
+    }
+    for (key, mend) in [
+        ("weight", "remove `weight`, or put it into a stage of its own"),
+        ("bake", "write `for` in its place"),
+        ("cohort", "remove `cohort`; sessions are drawn from everybody"),
+        ("ramp", "remove `ramp`, or put it into a stage of its own"),
+        ("from", "remove `from`"),
+        ("harm", "remove `harm`"),
+        ("approval", "remove `approval`, or write it into the next stage"),
+    ] {
+        if stage.node(key).is_some() {
+            let what = format!("a shadow exposes nobody, so `{key}` says nothing of it");
+            stage.fault(key, Complaint::new(what, mend), None);
+        }
+    }
+    let share = stage.share("shadow")?;
+    let in_flight = stage.integer("in_flight").map_or(IN_FLIGHT, |count| u32::try_from(count).unwrap_or(u32::MAX));
+    let usd_per_day = stage.money("cost_per_day").unwrap_or(USD_PER_DAY);
+    let min_sessions = stage.integer("min_sessions")?;
+    Some(Shadow { share, length: length?, min_sessions, in_flight, usd_per_day })
+}
+
+/// What only a shadow has, in a stage that is none.
+pub(super) fn refuse_its_keys(stage: &Fields<'_>) {
+    for key in ["for", "in_flight", "cost_per_day"] {
+        if stage.node(key).is_some() {
+            let what = format!("`{key}` says how a shadow is, and this stage is none");
+            let mend = format!("add `shadow: 20%` in place of `weight`, or remove `{key}`");
+            stage.fault(key, Complaint::new(what, mend), None);
+        }
+    }
+}
+
+/// What every stage but a shadow has.
+pub(super) fn needed<T>(stage: &Fields<'_>, key: &'static str, value: Option<T>) -> Option<T> {
+    if stage.node(key).is_none() {
+        let mend = match key {
+            "bake" => "add it: how long at least, such as `bake: 24h`",
+            _ => "add it: how much of them, such as `weight: 5%`",
+        };
+        stage.fault(key, Complaint::new("the key is missing", mend), None);
+    }
+    value
+}

@@ -1,0 +1,201 @@
+//! What pairs prove, what they do not, and what is shared out.
+
+use super::*;
+use crate::analysis::{Alpha, Reporting, ShadowFinding, analyse};
+use crate::evidence::Ledger;
+use crate::evidence::sample::{self, Dice, guardrail, outcome};
+use crate::id::ReleaseId;
+use crate::release::example as ex;
+use crate::release::policy::{Margin, Role};
+use crate::release::state::Release;
+use crate::shadow::pair::Loss;
+use crate::tally::{Cause, Check, Ending, Outcome};
+use crate::traffic::weight::Salt;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn release(metrics: &[Metric]) -> Release {
+    let guardrails = metrics.iter().map(|metric| guardrail(metric.clone(), 0.005)).collect();
+    let mut release = sample::release(5_000, guardrails);
+    for watched in &mut release.policy.guardrails {
+        if !matches!(watched.metric.kind(), crate::metric::Kind::Rate) {
+            watched.rollback = Margin { ratio: 1.1, shift: 0.0 };
+        }
+    }
+    release.policy.shadow = Some(ex::shadow());
+    release
+}
+
+fn failed() -> Outcome {
+    Outcome { ending: Ending::Failed(Cause::Server), cost_usd: None, ..outcome() }
+}
+
+fn pair(unit: u128, at: u64, stable: Outcome, canary: Outcome) -> Pair {
+    Pair { unit: UnitKey(unit), started_at: UnixMs(at), stable, canary }
+}
+
+fn mirrored(release: &Release, pairs: Vec<Pair>) -> Mirrored {
+    Mirrored { release: Arc::new(release.id.clone()), pairs, lost: Lost::default() }
+}
+
+/// All sessions old enough to be counted.
+const LATER: UnixMs = UnixMs(u64::MAX / 4);
+
+fn look(release: &Release, ledger: &Ledger) -> ShadowFinding {
+    let reporting = Reporting { complete_to: LATER, stale_after: SpanMs::secs(60) };
+    analyse(release, ledger, None, &reporting, LATER).shadow.unwrap()
+}
+
+fn shown(release: &Release, pairs: Vec<Pair>) -> ShadowFinding {
+    let mut ledger = Ledger::new(release);
+    ledger.absorb_mirrored(&mirrored(release, pairs));
+    ledger.post_mirrored(LATER);
+    look(release, &ledger)
+}
+
+#[test]
+fn a_canary_that_fails_where_stable_answers_is_proven_worse_in_few_sessions() {
+    let release = release(&[Metric::ErrorRate, Metric::TtftP95]);
+    let pairs = |count: u128| (0..count).map(|unit| pair(unit, 0, outcome(), failed())).collect();
+    let found = shown(&release, pairs(40));
+    assert!(found.rollback.reached(), "{found:?}");
+    let guilty: Vec<String> = found.guilty().map(|finding| finding.metric.to_string()).collect();
+    assert!(guilty.contains(&"error_rate".to_owned()), "{guilty:?}");
+    let errors = &found.findings[0];
+    assert_eq!(
+        (errors.sessions, errors.stable, errors.canary, errors.difference),
+        (40, Some(0.0), Some(1.0), Some(1.0))
+    );
+    assert!(errors.reason.contains("100 % of the canary's answers against 0 %"), "{}", errors.reason);
+    assert!(!shown(&release, pairs(5)).rollback.reached());
+}
+
+#[test]
+fn the_same_answers_prove_nothing() {
+    let release = release(&[Metric::ErrorRate, Metric::RefusalRate, Metric::CostPerSession]);
+    let both_fail = (0..200).map(|unit| pair(unit, 0, failed(), failed()));
+    let both_answer = (200..2_000).map(|unit| pair(unit, 0, outcome(), outcome()));
+    let found = shown(&release, both_fail.chain(both_answer).collect());
+    assert!(found.findings.iter().all(|finding| finding.standing < 0.0 && !finding.rollback.reached()), "{found:?}");
+    assert_eq!((found.sessions, found.findings[0].difference), (2_000, Some(0.0)));
+}
+
+/// A session is one unit, however many requests it has, and counts once it has the age of a session's number.
+#[test]
+fn a_session_counts_once_with_its_mean() {
+    let release = release(&[Metric::ErrorRate]);
+    let mut ledger = Ledger::new(&release);
+    let turns = (0..10).map(|nth| pair(7, nth, outcome(), if nth < 5 { failed() } else { outcome() }));
+    ledger.absorb_mirrored(&mirrored(&release, turns.collect()));
+    let age = release.policy.ages.session;
+    ledger.post_mirrored(UnixMs(age.0 - 1));
+    assert_eq!(look(&release, &ledger).sessions, 0, "too young");
+    ledger.post_mirrored(UnixMs(age.0));
+    let once = look(&release, &ledger);
+    assert_eq!((once.sessions, once.pairs, once.findings[0].canary), (1, 10, Some(0.5)));
+    ledger.absorb_mirrored(&mirrored(&release, vec![pair(7, age.0, outcome(), failed())]));
+    ledger.post_mirrored(LATER);
+    let later = look(&release, &ledger);
+    assert_eq!((later.sessions, later.pairs), (1, 11), "what comes late says nothing");
+    assert_eq!(later.findings, once.findings);
+}
+
+/// What the client spoilt is void; what only the canary refuses is its fault; what is lost is told.
+#[test]
+fn blame_is_shared_out_by_what_stable_made_of_it() {
+    let release = release(&[Metric::ErrorRate]);
+    let ended = |ending| Outcome { ending, ..outcome() };
+    let left = Ending::Cancelled(crate::tally::CancelPoint::MidAnswer);
+    let pairs = vec![
+        pair(1, 0, ended(left), outcome()),
+        pair(2, 0, ended(Ending::ClientError), ended(Ending::ClientError)),
+        pair(3, 0, outcome(), ended(Ending::GatewayError)),
+        pair(4, 0, outcome(), ended(Ending::ClientError)),
+    ];
+    let mut ledger = Ledger::new(&release);
+    let mut lost = Lost::default();
+    Loss::ALL.into_iter().for_each(|loss| lost.note(loss));
+    ledger.absorb_mirrored(&Mirrored { lost, ..mirrored(&release, pairs) });
+    let other = Mirrored {
+        release: Arc::new(ReleaseId::from("another")),
+        ..mirrored(&release, vec![pair(9, 0, outcome(), failed())])
+    };
+    ledger.absorb_mirrored(&other);
+    ledger.post_mirrored(LATER);
+    let found = look(&release, &ledger);
+    assert_eq!((found.pairs, found.void, found.sessions), (1, 3, 1));
+    assert_eq!(found.findings[0].canary, Some(1.0));
+    assert_eq!((found.lost.sum(), found.lost.budget), (4, 1));
+}
+
+#[test]
+fn times_and_amounts_are_compared_by_who_is_above() {
+    let release = release(&[Metric::LatencyP95, Metric::CostPerSession]);
+    let [time, cost] = &release.policy.guardrails[..] else { panic!() };
+    let of = |latency_ms, cost_usd| Outcome { latency_ms, cost_usd, ..outcome() };
+    let x = |stable: Outcome, canary: Outcome, watched| pair(1, 0, stable, canary).compare(watched).map(|c| c.x);
+    assert_eq!(x(of(1_000.0, None), of(1_200.0, None), time), Some(1.0));
+    assert_eq!(x(of(1_000.0, None), of(1_050.0, None), time), Some(0.0), "within the margin of 10 %");
+    assert_eq!(x(of(1_000.0, None), failed(), time), Some(1.0), "who fails is slower");
+    assert_eq!((x(failed(), of(9.0, None), time), x(failed(), failed(), time)), (Some(0.0), None));
+    assert_eq!(x(of(1.0, Some(0.01)), of(1.0, Some(0.02)), cost), Some(1.0));
+    assert_eq!(x(of(1.0, Some(0.01)), of(1.0, None), cost), None, "an unknown cost is no cost");
+}
+
+/// One that stands at its margin is rolled back no more often than its share allows, at any number of looks.
+#[test]
+fn a_canary_at_its_margin_is_seldom_proven_worse() {
+    let mut release = release(&[Metric::RefusalRate]);
+    release.policy.false_rollback_rate = 0.5;
+    let alpha = Alpha::of(&release.policy, 0).shadow;
+    let bound = release.policy.guardrails[0].rollback;
+    let mut rng = Dice(11);
+    let runs = 2_000;
+    let mut proven = 0;
+    for _ in 0..runs {
+        let refuses = |refuses| Outcome { refusal: if refuses { Check::Yes } else { Check::No }, ..outcome() };
+        let pairs = (0..150)
+            .map(|unit| {
+                let (stable, canary) = (rng.happens(0.3), rng.happens(0.3 * bound.ratio + bound.shift));
+                pair(unit, 0, refuses(stable), refuses(canary))
+            })
+            .collect();
+        proven += u32::from(shown(&release, pairs).rollback.reached());
+    }
+    assert!(f64::from(proven) / f64::from(runs) <= alpha, "{proven} of {runs}, alpha {alpha}");
+}
+
+#[test]
+fn a_session_is_drawn_whole_and_by_the_share() {
+    let shadow = ex::shadow();
+    let salt = Salt([5; 32]);
+    let drawn =
+        |share| (0..20_000).filter(|unit| crate::shadow::Shadow::includes(share, &salt, UnitKey(*unit))).count();
+    let fifth = drawn(shadow.share);
+    assert!((3_700..4_300).contains(&fifth), "{fifth}");
+    assert_eq!((drawn(ex::weight(0)), drawn(ex::weight(10_000))), (0, 20_000));
+}
+
+#[test]
+fn only_guardrails_that_can_be_paired_share_the_shadows_alpha() {
+    let mut release = release(&[Metric::ErrorRate, Metric::Feedback("helpful".to_owned()), Metric::RefusalRate]);
+    release.policy.guardrails[2].role = Role::Signal;
+    let paired: Vec<f64> = release.policy.paired().map(|watched| release.policy.paired_share(watched)).collect();
+    assert_eq!(paired.len(), 2);
+    assert!((paired[0] - 1.0).abs() < 1e-12);
+    release.policy.shadow = None;
+    assert_eq!((release.policy.paired().count(), Alpha::of(&release.policy, 0).shadow), (0, 0.0));
+}
+
+proptest! {
+    /// x is within 0 and 1, and at its bound where the canary stands exactly at its margin.
+    #[test]
+    fn x_is_centred_on_its_bound(stable in 0.0..=1.0f64, ratio in 1.0..3.0f64, shift in 0.0..0.5f64) {
+        let mut watched = guardrail(Metric::ToolCallValid, 0.01);
+        watched.rollback = Margin { ratio, shift };
+        let canary = ratio * stable + shift;
+        let x = (canary - ratio * stable + ratio) / (1.0 + ratio);
+        prop_assert!((x - watched.paired_bound()).abs() < 1e-9);
+        prop_assert!((0.0..=1.0).contains(&watched.paired_bound()));
+    }
+}

@@ -1,0 +1,200 @@
+//! A shadow on the real binary: a canary that fails is rolled back before any customer meets it; one that hangs is felt by
+//! nobody; one that is well is let on to the first stage.
+
+use crate::process::{Coalmine, free_port};
+use crate::upstream;
+use anyhow::{Context, Result, ensure};
+use clap::Args as ClapArgs;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// Arguments of `outside shadow`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// The binary under test.
+    #[arg(long, default_value = "target/release/coalmine")]
+    bin: PathBuf,
+}
+
+/// Runs it all; fails at the first thing that does not hold.
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+    bad(&binary).await?;
+    hanging(&binary).await?;
+    good(&binary).await
+}
+
+const RELEASE: &str = "release: support
+canary: { model: canary/m-canary }
+stages:
+  - { shadow: 100%, for: 4s, min_sessions: 30, in_flight: 8 }
+  - { weight: 50%, bake: 24h }
+bucket: 1s
+ages: { first: 1s, session: 2s, whole: 2s }
+guardrails:
+  - { metric: error_rate, margin: 1pp }
+";
+
+/// How the canary's provider is.
+#[derive(Debug, Clone, Copy)]
+enum Canary {
+    Broken,
+    Hanging,
+    Well,
+}
+
+/// One that takes every connection and says nothing.
+async fn hanging_upstream() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            held.push(connection);
+        }
+    });
+    Ok(port)
+}
+
+struct World {
+    _folder: tempfile::TempDir,
+    coalmine: Coalmine,
+}
+
+/// What customers got.
+#[derive(Debug, Default)]
+struct Met {
+    by_stable: usize,
+    by_canary: usize,
+    slowest: Duration,
+}
+
+impl World {
+    async fn new(binary: &Path, canary: Canary) -> Result<Self> {
+        let stable = upstream::spawn("stable").await?.port();
+        let canary = match canary {
+            Canary::Broken => {
+                upstream::spawn_answering(|_| (StatusCode::INTERNAL_SERVER_ERROR, json!({}))).await?.port()
+            }
+            Canary::Hanging => hanging_upstream().await?,
+            Canary::Well => upstream::spawn("canary").await?.port(),
+        };
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("release.yaml"), RELEASE)?;
+        let port = free_port()?;
+        let config = format!(
+            "listen: 127.0.0.1:{port}
+store: sqlite:coalmine.db
+api: {{ tokens: {{ tester: ${{COALMINE_TOKEN}} }} }}
+providers:
+  stable: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{stable}/v1\" }}] }}
+  canary: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{canary}/v1\" }}] }}
+routes:
+  support: {{ stable: {{ model: stable/m-stable }} }}
+"
+        );
+        let coalmine = Coalmine::start(binary, folder.path(), port, &config).await?;
+        Ok(Self { _folder: folder, coalmine })
+    }
+
+    async fn release(&self) -> Result<Value> {
+        self.coalmine.http().get("/api/v1/releases/support-1").await
+    }
+
+    /// New customers, one after another, until the release is in one of these states.
+    async fn customers_until(&self, states: &[&str]) -> Result<(Value, Met)> {
+        let until = Instant::now() + Duration::from_secs(90);
+        let mut met = Met::default();
+        loop {
+            let release = self.release().await?;
+            if states.iter().any(|state| release["state"]["is"] == *state) {
+                return Ok((release, met));
+            }
+            ensure!(Instant::now() < until, "it is not {states:?} within 90 s: {release}");
+            self.customers(5, &mut met).await?;
+        }
+    }
+
+    async fn customers(&self, count: usize, met: &mut Met) -> Result<()> {
+        for _ in 0..count {
+            let number = met.by_stable + met.by_canary;
+            let body = json!({"model": "support", "messages": [{"role": "user", "content": format!("I am {number}")}]});
+            let began = Instant::now();
+            let answer = self.coalmine.app().post("/v1/chat/completions", &body).await?;
+            met.slowest = met.slowest.max(began.elapsed());
+            match answer["model"].as_str() {
+                Some("m-stable") => met.by_stable += 1,
+                Some("m-canary") => met.by_canary += 1,
+                _ => anyhow::bail!("a customer got nothing: {answer}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn bad(binary: &Path) -> Result<()> {
+    let world = World::new(binary, Canary::Broken).await?;
+    world.coalmine.cli(&["start", "release.yaml"])?;
+    let (release, mut met) = world.customers_until(&["rolled_back"]).await?;
+    ensure!(release["state"]["cause"] == "shadow", "by its shadow: {release}");
+    ensure!(release["started_at_ms"].is_null(), "nobody was exposed: {release}");
+    world.customers(50, &mut met).await?;
+    ensure!(met.by_canary == 0, "{} customers met it", met.by_canary);
+    print(&format!("bad: {}; 0 of {} customers met the canary", release["state"]["why"], met.by_stable));
+    let explained = world.coalmine.cli(&["explain", "support-1"])?;
+    for told in ["SHADOW", "mirrored sessions counted", "error_rate worse (guardrail)", "shadow: error_rate"] {
+        ensure!(explained.contains(told), "`{told}` is told: {explained}");
+    }
+    let replayed = world.coalmine.cli(&["explain", "support-1", "--replay"])?;
+    ensure!(replayed.contains("0 differ"), "the record says the same again: {replayed}");
+    Ok(())
+}
+
+/// It answers nothing at all; within the time of this test no copy ends.
+async fn hanging(binary: &Path) -> Result<()> {
+    let world = World::new(binary, Canary::Hanging).await?;
+    world.coalmine.cli(&["start", "release.yaml"])?;
+    let mut met = Met::default();
+    world.customers(200, &mut met).await?;
+    let release = world.release().await?;
+    ensure!(release["state"]["is"] == "shadow", "nothing is proven yet: {release}");
+    ensure!(met.by_canary == 0 && met.by_stable == 200, "{met:?}");
+    ensure!(met.slowest < Duration::from_secs(10), "nobody waits for a copy: {met:?}");
+    let page = world.coalmine.http().send(Method::GET, "/metrics", &[], None).await?;
+    let metrics = String::from_utf8_lossy(&page.body);
+    for line in [
+        "coalmine_shadow_under_way 8",
+        "coalmine_shadow_mirrored_total{route=\"support\"} 8",
+        "coalmine_shadow_lost_total{route=\"support\",why=\"busy\"} 192",
+    ] {
+        ensure!(metrics.lines().any(|found| found == line), "{line} is counted: {metrics}");
+    }
+    print(&format!(
+        "hanging: 8 copies hang, 192 were not made, 200 customers served, the slowest in {:?}",
+        met.slowest
+    ));
+    Ok(())
+}
+
+async fn good(binary: &Path) -> Result<()> {
+    let world = World::new(binary, Canary::Well).await?;
+    world.coalmine.cli(&["start", "release.yaml"])?;
+    let (release, met) = world.customers_until(&["running", "rolled_back"]).await?;
+    ensure!(release["state"]["is"] == "running", "it is let on: {release}");
+    ensure!(met.by_canary <= 5, "the first stage began after its shadow: {met:?}");
+    let sessions = release["shadow"]["sessions"].as_u64().unwrap_or_default();
+    ensure!(sessions >= 30, "with sessions enough: {release}");
+    let mut exposed = Met::default();
+    world.customers(100, &mut exposed).await?;
+    ensure!(exposed.by_canary > 20, "and now half of the customers are on it: {exposed:?}");
+    print(&format!("good: let on after {sessions} mirrored sessions, {} of 100 then met it", exposed.by_canary));
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "a report for whoever ran it")]
+fn print(text: &str) {
+    println!("{text}");
+}
