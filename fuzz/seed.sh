@@ -5,7 +5,8 @@ cd "$(dirname "$0")"
 golden=../crates/wire/src/openai/tests/golden
 messages=../crates/wire/src/anthropic/tests/golden
 responses=../crates/wire/src/responses/tests/golden
-mkdir -p corpus/sse corpus/patch corpus/observer corpus/translate
+mkdir -p corpus/sse corpus/patch corpus/observer corpus/translate corpus/exposition
+cp ../crates/wire/src/golden/*.prom corpus/exposition/
 for file in "$golden"/*.sse; do
     name=$(basename "$file")
     { printf '\007'; cat "$file"; } > "corpus/sse/$name"

@@ -14,7 +14,7 @@ pub use answer::Refusal;
 pub use exposition::Exposition;
 pub use operators::{Operator, Operators};
 
-use crate::types::{SiteView, TrafficView};
+use crate::types::{SiteView, TrafficView, UpstreamView};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post, put};
@@ -39,6 +39,8 @@ pub struct Api {
     pub counters: Arc<dyn Fn(Exposition) -> String + Send + Sync>,
     /// How the requests of a route fared.
     pub traffic: Arc<dyn Fn(&RouteName) -> TrafficView + Send + Sync>,
+    /// The addresses of all providers.
+    pub upstreams: Arc<dyn Fn() -> Vec<UpstreamView> + Send + Sync>,
     /// Whether the data plane is ready: it serves a table and does not drain.
     pub serving: Arc<dyn Fn() -> bool + Send + Sync>,
 }

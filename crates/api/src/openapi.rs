@@ -2,9 +2,9 @@
 
 use crate::types::{
     CommandBody, CommandOutcome, ExplainView, IssuedView, JournalView, JudgeQuestion, JudgedView, KeyView, LabelBody,
-    LabelView, NewKeyBody, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem, QuotaView, RecordingView,
+    LabelView, LoadView, NewKeyBody, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem, QuotaView, RecordingView,
     ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView, RulingView, SiteView, StatusView, TrafficView,
-    VersionView,
+    UpstreamView, VersionView, WarmView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -40,7 +40,10 @@ use utoipa::{OpenApi, ToSchema};
         SiteView,
         StatusView,
         TrafficView,
-        VersionView
+        LoadView,
+        UpstreamView,
+        VersionView,
+        WarmView
     ))
 )]
 struct Components;

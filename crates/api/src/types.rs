@@ -12,6 +12,7 @@ pub mod release;
 pub mod sentinel;
 pub mod shadow;
 pub mod site;
+pub mod upstream;
 pub mod version;
 
 pub use error::Problem;
@@ -28,4 +29,5 @@ pub use release::{
 pub use sentinel::{ProbeBody, ProbeView, RulingView, SentinelView, TriesView};
 pub use shadow::{PairedView, ShadowView};
 pub use site::{SiteRoute, SiteView};
+pub use upstream::{LoadView, UpstreamView, WarmView};
 pub use version::{ChangeView, VersionView};

@@ -263,6 +263,10 @@ impl Server {
                 let gateway = Arc::clone(&gateway);
                 Arc::new(move |route| gateway::traffic(gateway.traffic(route)))
             },
+            upstreams: {
+                let gateway = Arc::clone(&gateway);
+                Arc::new(move || gateway.upstreams().into_iter().map(gateway::upstream_view).collect())
+            },
             serving: {
                 let gateway = Arc::clone(&gateway);
                 Arc::new(move || gateway.is_ready())

@@ -179,6 +179,8 @@ pub struct Provider {
     pub health: Option<HealthCheck>,
     /// Whether its model is warmed before a stage begins.
     pub warm_up: Option<WarmUp>,
+    /// Whether its addresses are asked for their load, so that they are not given more than they bear.
+    pub capacity: Option<CapacityCheck>,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// When a failed attempt is repeated.
@@ -203,6 +205,7 @@ impl Provider {
             choice: ChoicePolicy::default(),
             health: None,
             warm_up: None,
+            capacity: None,
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             hedge: None,
@@ -315,6 +318,33 @@ pub enum Unwarmed {
     Go,
     /// It waits, and they are warmed again.
     Hold,
+}
+
+/// How addresses are asked for their load, of the wall's time: a page of Prometheus' text, as vLLM has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapacityCheck {
+    /// From the root of the address's host: `/metrics`.
+    pub path: String,
+    /// How often.
+    pub every: Duration,
+    /// How long an answer may take.
+    pub within: Duration,
+    /// The share of cache and slots that may be used.
+    pub most: WeightBp,
+    /// Requests that one address works on at most, where that is known.
+    pub slots: Option<u32>,
+}
+
+impl Default for CapacityCheck {
+    fn default() -> Self {
+        Self {
+            path: "/metrics".to_owned(),
+            every: Duration::from_secs(5),
+            within: Duration::from_secs(2),
+            most: WeightBp::rounded(8_500.0),
+            slots: None,
+        }
+    }
 }
 
 /// Which of several addresses is asked. Spans are those of the gateway's clock.

@@ -54,3 +54,4 @@ pub use metrics::{Exposition, Traffic};
 pub use probe::{ProbeError, Probed};
 pub use ready::Raised;
 pub use upstream::pool::ProviderError;
+pub use upstream::state::{LoadState, UpstreamState, WarmState};

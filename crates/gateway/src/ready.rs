@@ -14,13 +14,15 @@ pub struct Raised<'a> {
     pub version: &'a Version,
     /// The stage that begins, by its index; `None`: more of what is served already, which is warm.
     pub stage: Option<usize>,
+    /// So many times what its upstreams bear now they will bear then; `None`: nothing says so.
+    pub growth: Option<f64>,
 }
 
 impl Gateway {
     /// Whether a version's upstreams have to be made ready before anybody is shown it.
     #[must_use]
     pub fn prepares(&self, version: &Version) -> bool {
-        self.pools.get(&version.provider).is_some_and(|pool| pool.is_cold())
+        self.pools.get(&version.provider).is_some_and(|pool| pool.is_cold() || pool.capacity.is_some())
     }
 
     /// What a version's upstreams say to being given more. It never waits: the first call for a stage begins its
@@ -30,6 +32,10 @@ impl Gateway {
         let Some((pool, runtime)) = self.pools.get(&raised.version.provider).zip(self.runtime.get()) else {
             return Readiness::default();
         };
+        // what is full is not warmed on top
+        if let Some(why) = pool.lacks_room(raised.growth) {
+            return Readiness { holds: vec![why], ..Readiness::default() };
+        }
         match raised.stage {
             Some(stage) => self.warm_ups.ask(pool, raised.version, (raised.release.clone(), stage), runtime),
             None => Readiness::default(),

@@ -3,11 +3,13 @@
 
 pub(crate) mod address;
 pub(crate) mod breaker;
+pub(crate) mod capacity;
 pub(crate) mod choice;
 pub(crate) mod credential;
 pub(crate) mod pool;
 pub(crate) mod rescue;
 pub(crate) mod retry;
 pub(crate) mod series;
+pub(crate) mod state;
 pub(crate) mod warming;
 pub(crate) mod watch;

@@ -16,6 +16,7 @@
 //! | [`judge`] | what a judge is asked, and how its answer is read |
 //! | [`usage`], [`prices`] | tokens, and what they cost |
 //! | [`shutdowns`] | when models end, as their makers have said |
+//! | [`exposition`] | what a model server says of its own load |
 //! | [`headers`] | which headers belong to one hop only |
 //!
 //! A [`dialect::Dialect`] says in which of them a request or an answer is written.
@@ -24,6 +25,7 @@ pub mod anthropic;
 pub mod conversation;
 pub mod dialect;
 mod embeddings;
+pub mod exposition;
 pub mod headers;
 pub mod json;
 pub mod judge;

@@ -28,6 +28,7 @@ pub(super) async fn status(State(api): State<Api>, _: Operator) -> Result<Json<S
         routes: routes::all(&api),
         releases: views,
         troubles: api.control.health().troubles(),
+        upstreams: (api.upstreams)(),
     }))
 }
 

@@ -6,6 +6,7 @@ use super::judge::JudgeView;
 use super::plan::{GuardrailView, PlanView};
 use super::sentinel::SentinelView;
 use super::shadow::ShadowView;
+use super::upstream::UpstreamView;
 use super::version::{ChangeView, VersionView};
 use coalmine_core::analysis::alpha::Share;
 use coalmine_core::release::report::{Report, Waiting};
@@ -300,6 +301,9 @@ pub struct StatusView {
     pub releases: Vec<ReleaseView>,
     /// What is wrong with Coalmine itself; empty when well.
     pub troubles: Vec<String>,
+    /// The addresses of all providers.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamView>,
 }
 
 impl From<Share> for ShareView {

@@ -11,7 +11,8 @@ use coalmine_core::key::{Quota, Usd};
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
 use coalmine_gateway::config::{
-    BreakerPolicy, ChoicePolicy, HealthCheck, HedgePolicy, Nearest, OutlierPolicy, Spread, Unwarmed, WarmUp,
+    BreakerPolicy, CapacityCheck, ChoicePolicy, HealthCheck, HedgePolicy, Nearest, OutlierPolicy, Spread, Unwarmed,
+    WarmUp,
 };
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -260,6 +261,11 @@ fn choice(out: &mut Lines, provider: &Provider) {
         };
         let (prompt, within) = (quoted(prompt), wall(*within));
         out.line(2, format!("warm_up: {{ prompt: {prompt}, tries: {tries}, within: {within}, then: {then} }}"));
+    }
+    if let Some(CapacityCheck { path, every, within, most, slots }) = &provider.capacity {
+        let (path, every, within) = (quoted(path), wall(*every), wall(*within));
+        let slots = slots.map_or(String::new(), |slots| format!(", slots: {slots}"));
+        out.line(2, format!("capacity: {{ path: {path}, every: {every}, within: {within}, most: {most}{slots} }}"));
     }
 }
 

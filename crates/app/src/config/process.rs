@@ -18,7 +18,7 @@ use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::Version;
 use coalmine_gateway::client_address::TrustedProxies;
-use coalmine_gateway::config::{ChoicePolicy, HealthCheck, HedgePolicy, Warm, WarmUp};
+use coalmine_gateway::config::{CapacityCheck, ChoicePolicy, HealthCheck, HedgePolicy, Warm, WarmUp};
 use coalmine_wire::dialect::Family;
 use coalmine_wire::params::{self, OwnHost};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +115,8 @@ pub struct Provider {
     pub health: Option<HealthCheck>,
     /// Whether its model is warmed before a stage begins.
     pub warm_up: Option<WarmUp>,
+    /// Whether its addresses are asked for their load.
+    pub capacity: Option<CapacityCheck>,
     /// Its own times.
     pub timeouts: ProviderTimeouts,
     /// Tries beyond the first.
@@ -466,6 +468,7 @@ impl Reader<'_> {
             choice: upstream::choice(fields),
             health: upstream::health(fields),
             warm_up: upstream::warm_up(fields, send_client_key),
+            capacity: upstream::capacity(fields),
             timeouts: provider_timeouts(fields),
             hedge: upstream::hedge(fields),
             retries: u16::try_from(fields.integer("retries")?).unwrap_or(u16::MAX),

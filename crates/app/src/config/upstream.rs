@@ -7,8 +7,8 @@ use crate::config::secret::Secret;
 use coalmine_core::time::SpanMs;
 use coalmine_gateway::client_address::{AddressHeader, TrustedProxies};
 use coalmine_gateway::config::{
-    BreakerPolicy, ChoicePolicy, HealthCheck, HedgePolicy, Nearest, OutlierPolicy, Spread, UPSTREAMS_MAX, Unwarmed,
-    Warm, WarmUp,
+    BreakerPolicy, CapacityCheck, ChoicePolicy, HealthCheck, HedgePolicy, Nearest, OutlierPolicy, Spread,
+    UPSTREAMS_MAX, Unwarmed, Warm, WarmUp,
 };
 use std::time::Duration;
 
@@ -137,6 +137,22 @@ pub(crate) fn warm_up(provider: &Fields<'_>, send_client_key: bool) -> Option<Wa
             // Anything else was told already.
             _ => Unwarmed::Go,
         },
+    })
+}
+
+/// How each address is asked for its load.
+pub(crate) fn capacity(provider: &Fields<'_>) -> Option<CapacityCheck> {
+    let section = provider.node("capacity").and_then(|_| provider.section("capacity"))?;
+    let slots = section.node("slots").and_then(|_| count(&section, "slots"));
+    if slots == Some(0) {
+        section.fault("slots", Complaint::new("no request at all", "write what one address works on at most"), None);
+    }
+    Some(CapacityCheck {
+        path: path(&section, "path")?,
+        every: wall(some_time(&section, "every")?),
+        within: wall(some_time(&section, "within")?),
+        most: section.share("most")?,
+        slots,
     })
 }
 

@@ -2,14 +2,14 @@
 
 use super::provider_key;
 use crate::config::{self, CustomerSource, Process, SessionSource};
-use coalmine_api::types::TrafficView;
+use coalmine_api::types::{LoadView, TrafficView, UpstreamView, WarmView};
 use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
 use coalmine_gateway::config::{
     AnswerHeaders, Betas, ClientKey, Config, Credential, KeyNeed, Limits, LogTarget, Otlp, Overrides, Provider,
     ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Telemetry, Timeouts, Upstream,
 };
-use coalmine_gateway::{Exposition, Traffic};
+use coalmine_gateway::{Exposition, Traffic, UpstreamState};
 use coalmine_wire::prices::{Price, Prices, Rate};
 use std::time::Duration;
 
@@ -34,6 +34,27 @@ pub(super) fn traffic(counted: Traffic) -> TrafficView {
         rescued: counted.rescued,
         rescue_refused: counted.rescue_refused,
         unproven: counted.unproven,
+    }
+}
+
+/// How an address stands, in the API's words.
+pub(super) fn upstream_view(state: UpstreamState) -> UpstreamView {
+    UpstreamView {
+        provider: state.provider,
+        upstream: state.upstream,
+        region: state.region,
+        standing: state.standing.to_owned(),
+        answers: state.answers,
+        failures: state.failures,
+        head_ms: state.head_ms,
+        distance_ms: state.distance_ms,
+        warm: state.warm.map(|warm| WarmView { open: warm.open, wanted: warm.wanted }),
+        load: state.load.map(|load| LoadView {
+            running: load.running,
+            waiting: load.waiting,
+            cache_used: load.cache_used,
+            trouble: load.trouble.map(str::to_owned),
+        }),
     }
 }
 
@@ -94,6 +115,7 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
         choice: written.choice,
         health: written.health.clone(),
         warm_up: written.warm_up.clone(),
+        capacity: written.capacity.clone(),
         timeouts: Timeouts {
             connect: wall(written.timeouts.connect.unwrap_or(limits.connect_timeout)),
             first_byte: wall(written.timeouts.first_byte.unwrap_or(limits.first_byte_timeout)),

@@ -26,6 +26,6 @@ impl Readier for GatewayReadier {
             RaisedTo::Stage(stage) => Some(stage),
             RaisedTo::More => None,
         };
-        self.0.readiness(&Raised { release: &raise.release, version: &raise.version, stage })
+        self.0.readiness(&Raised { release: &raise.release, version: &raise.version, stage, growth: raise.growth })
     }
 }

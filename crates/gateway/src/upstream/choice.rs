@@ -363,6 +363,11 @@ impl Choice {
         }
     }
 
+    /// Answers of late, and the failures among them; nothing is noted where there is nothing to choose.
+    pub(crate) fn seen(&self, at: usize, now: UnixMs) -> (u64, u64) {
+        self.seats[at].breaker.seen(&self.policy.breaker, now)
+    }
+
     /// How far an address was when last measured, in milliseconds.
     pub(crate) fn far_ms(&self, at: usize) -> Option<f64> {
         lock(&self.changing).far[at]

@@ -1,13 +1,14 @@
 //! Connections to one provider: pooled, without Nagle's delay, TLS where the address says so.
 
 use crate::config::{
-    Betas, Config, HealthCheck, HedgePolicy, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts, UPSTREAMS_MAX,
-    Warm, WarmUp,
+    Betas, CapacityCheck, Config, HealthCheck, HedgePolicy, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts,
+    UPSTREAMS_MAX, Warm, WarmUp,
 };
 use crate::metrics::{Metrics, ProviderSeries};
 use crate::ports::Clock;
 use crate::upstream::address::Address;
 use crate::upstream::breaker::Felt;
+use crate::upstream::capacity::Readings;
 use crate::upstream::choice::{As, Choice, Going, Picked};
 use crate::upstream::credential::Authorization;
 use crate::upstream::rescue::RescueBudget;
@@ -88,6 +89,9 @@ pub(crate) struct Pool {
     /// By address.
     pub(crate) warm: Vec<Option<Warm>>,
     pub(crate) warm_up: Option<WarmUp>,
+    pub(crate) capacity: Option<CapacityCheck>,
+    /// By address.
+    pub(crate) readings: Vec<Readings>,
     pub(crate) client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -187,9 +191,9 @@ impl Pool {
         if addresses.len() > UPSTREAMS_MAX || regions.len() > REGIONS_MAX {
             return Err(ProviderError::TooManyUpstreams(name.clone()));
         }
-        if let Some(path) = provider.health.as_ref().map(|health| &health.path)
-            && (!path.starts_with('/') || addresses[0].at_root(path).is_none())
-        {
+        let paths = [provider.health.as_ref().map(|h| &h.path), provider.capacity.as_ref().map(|c| &c.path)];
+        let bad = |path: &&String| !path.starts_with('/') || addresses[0].at_root(path).is_none();
+        if let Some(path) = paths.into_iter().flatten().find(bad) {
             return Err(ProviderError::BadPath { provider: name.clone(), path: path.clone() });
         }
         let http = connector(provider.timeouts.connect);
@@ -219,6 +223,8 @@ impl Pool {
             health: provider.health.clone(),
             warm: provider.upstreams.iter().map(|upstream| upstream.warm).collect(),
             warm_up: provider.warm_up.clone(),
+            capacity: provider.capacity.clone(),
+            readings: addresses.iter().map(|_| Readings::default()).collect(),
             addresses,
             client,
             clock,
@@ -279,9 +285,11 @@ impl Pool {
         *request.uri_mut() = address.uri(path).ok_or(Trouble::Malformed)?;
         // with one address there is nothing to learn
         let began = self.choice.is_free().then(|| self.clock.now());
+        let sent_at = Instant::now();
         let sent = timeout_at(by, self.client.request(request)).await;
         let trouble = match sent {
             Ok(Ok(response)) => {
+                self.upstreams[asking.picked.at].answered_in(sent_at.elapsed());
                 asking.felt(began, |took_ms| Felt::answer(response.status(), took_ms));
                 return Ok(response);
             }

@@ -2,11 +2,13 @@
 
 use crate::metrics::{Counter, Page};
 use crate::upstream::breaker::Why;
+use crate::upstream::capacity::Mean;
 use crate::upstream::choice::{Change, Standing};
 use crate::upstream::pool::Pool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// What is counted by address.
 #[derive(Debug, Default)]
@@ -16,12 +18,28 @@ pub(crate) struct UpstreamSeries {
     warm: AtomicU64,
     pub(crate) warm_up_answered: Counter,
     pub(crate) warm_up_failed: Counter,
+    /// Microseconds to an answer's head, of late; 0: none came yet.
+    head_us: AtomicU64,
 }
 
 impl UpstreamSeries {
     /// So many connections were used ahead of need, lately.
     pub(crate) fn set_warm(&self, connections: u64) {
         self.warm.store(connections, Ordering::Relaxed);
+    }
+
+    /// An answer's head came after so long. The newest counts an eighth; of two at once one may be lost.
+    pub(crate) fn answered_in(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, 1 << 40);
+        let before = self.head_us.load(Ordering::Relaxed);
+        let now = if before == 0 { took_us } else { (7 * before + took_us) / 8 };
+        self.head_us.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// Milliseconds to an answer's head, of late.
+    pub(crate) fn head_ms(&self) -> Option<f64> {
+        let head_us = self.head_us.load(Ordering::Relaxed);
+        (head_us > 0).then(|| head_us as f64 / 1e3)
     }
 
     pub(crate) fn warm(&self) -> u64 {
@@ -50,6 +68,14 @@ impl Pool {
         }
     }
 }
+
+/// Name, help and number of what an address says of its load.
+type LoadSeries = (&'static str, &'static str, fn(&Mean) -> Option<f64>);
+const LOADS: [LoadSeries; 3] = [
+    ("coalmine_upstream_running_requests", "Requests that the address says it works on.", |mean| mean.running),
+    ("coalmine_upstream_waiting_requests", "Requests that the address says wait in it.", |mean| mean.waiting),
+    ("coalmine_upstream_cache_used_ratio", "How full the address says its cache is.", |mean| mean.cache_used),
+];
 
 type Labels<'a> = [(&'static str, &'a str); 3];
 
@@ -92,6 +118,15 @@ pub(crate) fn render<'a>(pools: impl IntoIterator<Item = &'a Arc<Pool>>, page: &
             page.sample("coalmine_upstream_warm_connections", &labels, pool.upstreams[at].warm());
         }
     });
+    for (name, help, of) in LOADS {
+        page.head(name, "gauge", help);
+        each(page, &|page, pool, at, labels| {
+            let Some(check) = &pool.capacity else { return };
+            if let Some(value) = pool.readings[at].mean(check.fresh()).ok().and_then(|mean| of(&mean)) {
+                page.sample(name, &labels, format!("{value:.3}"));
+            }
+        });
+    }
     page.head("coalmine_warm_up_prompts_total", "counter", "Prompts that warmed a model before a stage.");
     each(page, &|page, pool, at, labels| {
         let (series, [provider, upstream, region]) = (&pool.upstreams[at], labels);

@@ -1,5 +1,5 @@
 //! What goes on beside requests: looking at the health of addresses, measuring how far they are, comparing them, and
-//! keeping connections open. All of it in the wall's time, none of it counted as a turn.
+//! keeping connections open; what they say of their load is read here too. All of it in the wall's time, none of it counted as a turn.
 
 use crate::config::{HealthCheck, Nearest, Warm};
 use crate::upstream::choice::Look;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 const RECKON_EVERY: Duration = Duration::from_secs(1);
 /// How often it is measured how far an address is, where nothing else tells.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
-/// The most that is read of an answer nobody needs.
+/// The most that is read of an answer.
 const READ_MAX: usize = 1 << 20;
 /// How long a request that only warms a connection may take.
 const WARM_WITHIN: Duration = Duration::from_secs(10);
@@ -40,6 +40,9 @@ pub(crate) fn start(pool: &Arc<Pool>) -> Vec<JoinHandle<()>> {
                 tasks.push(tokio::spawn(Arc::clone(pool).measure(at)));
             }
             None => {}
+        }
+        if let Some(check) = &pool.capacity {
+            tasks.push(tokio::spawn(Arc::clone(pool).read_load(at, check.clone())));
         }
         if let Some(warm) = pool.warm[at] {
             tasks.push(tokio::spawn(Arc::clone(pool).keep_warm(at, warm)));
@@ -107,8 +110,17 @@ impl Pool {
         }
     }
 
-    /// Asks something that is no turn, and reads the answer to its end, so that its connection can be used again.
     async fn ask(&self, method: Method, uri: &Uri, as_: Option<&Authorization>) -> Option<StatusCode> {
+        Some(self.fetch(method, uri, as_).await?.0)
+    }
+
+    /// Asks something that is no turn, and reads the answer to its end, so that its connection can be used again.
+    pub(crate) async fn fetch(
+        &self,
+        method: Method,
+        uri: &Uri,
+        as_: Option<&Authorization>,
+    ) -> Option<(StatusCode, Bytes)> {
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
@@ -117,12 +129,12 @@ impl Pool {
         }
         let response = self.client.request(request).await.ok()?;
         let status = response.status();
-        Limited::new(response.into_body(), READ_MAX).collect().await.ok()?;
-        Some(status)
+        let body = Limited::new(response.into_body(), READ_MAX).collect().await.ok()?;
+        Some((status, body.to_bytes()))
     }
 }
 
 /// A tenth more or less, so that gateways do not all ask at once.
-fn about(span: Duration) -> Duration {
+pub(crate) fn about(span: Duration) -> Duration {
     span.mul_f64(0.9 + 0.2 * rand::random::<f64>())
 }

@@ -3,6 +3,7 @@
 
 mod blame;
 mod cancel;
+mod capacity;
 mod chain;
 mod control;
 mod hedge;

@@ -23,7 +23,7 @@ async fn world(canary: Vec<Vec<Step>>, policy: WarmUp) -> World {
 
 fn readiness(world: &World, version: &Version, stage: usize) -> Readiness {
     let release = ReleaseId::from("support-1");
-    world.gateway.readiness(&Raised { release: &release, version, stage: Some(stage) })
+    world.gateway.readiness(&Raised { release: &release, version, stage: Some(stage), growth: None })
 }
 
 /// What is said once the warm-up is over.

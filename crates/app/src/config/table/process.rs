@@ -1,6 +1,6 @@
 //! The keys of `coalmine.yaml`.
 
-use super::upstream::{BREAKER, HEALTH, HEDGE, NEAREST, OUTLIERS, SPREADS, UPSTREAM, WARM_UP};
+use super::upstream::{BREAKER, CAPACITY, HEALTH, HEDGE, NEAREST, OUTLIERS, SPREADS, UPSTREAM, WARM_UP};
 use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SHARE, SWITCH, TEXT};
 use crate::config::key::{Choice, Key, Kind, Scalar, Section};
 
@@ -255,6 +255,11 @@ pub static PROVIDER: Section = Section {
             "warm_up",
             Kind::Section(&WARM_UP),
             "Warms the model before a stage of a release begins; without it only connections are (`warm`).",
+        ),
+        Key::optional(
+            "capacity",
+            Kind::Section(&CAPACITY),
+            "Asks each address for its load; without it a weight is raised whatever they bear.",
         ),
     ],
 };

@@ -101,6 +101,23 @@ pub static WARM_UP: Section = Section {
     ],
 };
 
+/// Room.
+pub static CAPACITY: Section = Section {
+    name: "capacity",
+    doc: "Each address is asked for its load, in Prometheus' text as vLLM writes it, and a release's weight is not raised beyond what fits: running and waiting requests, and the cache, taken to grow as the weight does.",
+    keys: &[
+        Key::default("path", TEXT, "/metrics", "From the root of the address's host."),
+        Key::default("every", DURATION, "5s", "How often."),
+        Key::default("within", DURATION, "2s", "How long an answer may take."),
+        Key::default("most", SHARE, "85%", "So much of the cache, and of the slots, may be used."),
+        Key::optional(
+            "slots",
+            COUNT,
+            "Requests that one address works on at most (`--max-num-seqs`); without it only cache and queue count.",
+        ),
+    ],
+};
+
 /// What then.
 const UNWARMED: &[Choice] = &[
     Choice::built("go", "it begins, and that is noted as a warning"),

@@ -48,6 +48,7 @@ providers:
     outliers: { every: 5s, least: 30, error_gap: 10%, slower: 2.5 }
     health: { path: /healthz, every: 3s, within: 1s, unhealthy_after: 2, healthy_after: 4 }
     warm_up: { prompt: "Say: yes.", tries: 7, within: 90s, then: hold }
+    capacity: { path: /load, every: 4s, within: 3s, most: 70%, slots: 256 }
 default_provider: openai
 routes:
   support-agent:
@@ -195,6 +196,9 @@ fn the_full_file_is_read() {
     let warm_up =
         WarmUp { prompt: "Say: yes.".to_owned(), tries: 7, within: Duration::from_secs(90), then: Unwarmed::Hold };
     assert_eq!(vllm.warm_up, Some(warm_up));
+    let capacity = vllm.capacity.as_ref().unwrap();
+    assert_eq!((&*capacity.path, capacity.most.bp(), capacity.slots), ("/load", 7_000, Some(256)));
+    assert_eq!((capacity.every, capacity.within), (Duration::from_secs(4), Duration::from_secs(3)));
     assert_eq!(read.providers[&ProviderName::from("openai")].choice, ChoicePolicy::default());
     assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
     assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
