@@ -6,7 +6,10 @@
 //! {"model": "support-agent", "session_id": "call-7", "name": "solved", "value": true, "id": "rating-3"}
 //! ```
 //! A score is a number in 0..=1, or a boolean. The same score sent again counts once: a score is told
-//! from another by its request (or session), its name and the sender's own `id`.
+//! from another by its request (or session), its name and the sender's own `id`. An `arm` that is sent along is held against the
+//! one that is known, and never believed. [`otlp`] takes the same as logs.
+
+pub(crate) mod otlp;
 
 use crate::answer::{AnswerBody, Refusal, json};
 use crate::gateway::Gateway;
@@ -18,7 +21,7 @@ use coalmine_core::id::{RouteName, UnitKey};
 use coalmine_core::metric::is_feedback_name;
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::UnixMs;
-use coalmine_core::traffic::pin::Membership;
+use coalmine_core::traffic::pin::{Arm, Membership};
 use coalmine_wire::openai::errors::Problem;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -29,7 +32,7 @@ const SCORES_MAX: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Item {
+pub(crate) struct Item {
     request_id: Option<String>,
     session_id: Option<String>,
     #[serde(alias = "route")]
@@ -39,18 +42,36 @@ struct Item {
     name: Option<String>,
     value: Option<Score>,
     id: Option<Id>,
+    arm: Option<String>,
+}
+
+/// Why a score is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// It is wrong, and stays so.
+    #[error("{0}")]
+    Wrong(String),
+    /// There is no room for it now.
+    #[error("too much feedback waits; send it again later")]
+    Full,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Self {
+        Self::Wrong(why)
+    }
 }
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(untagged)]
-enum Score {
+pub(crate) enum Score {
     Number(f64),
     Truth(bool),
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Id {
+pub(crate) enum Id {
     Text(String),
     Number(u64),
 }
@@ -94,7 +115,9 @@ pub(crate) fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<An
     }
     let verdicts = items.into_iter().map(|item| {
         let taken = serde_json::from_value(item).map_err(|error| error.to_string());
-        taken.and_then(|item: Item| one(gateway, &admitted.caller, &item, admitted.received_at))
+        taken.and_then(|item: Item| {
+            one(gateway, &admitted.caller, &item, admitted.received_at).map_err(|refused| refused.to_string())
+        })
     });
     let results: Vec<Verdict> = verdicts.map(|taken| Verdict { ok: taken.is_ok(), error: taken.err() }).collect();
     let accepted = results.iter().filter(|verdict| verdict.ok).count();
@@ -107,32 +130,35 @@ pub(crate) fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<An
 }
 
 /// All scores of one object, or none of them.
-fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(), String> {
+pub(crate) fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(), Refused> {
     let mut scores: Vec<(&str, Score)> = item.metrics.iter().map(|(name, score)| (name.as_str(), *score)).collect();
     match (&item.name, item.value) {
         (Some(name), Some(value)) => scores.push((name, value)),
         (None, None) => {}
-        _ => return Err("`name` and `value` come together".to_owned()),
+        _ => return Err("`name` and `value` come together".to_owned().into()),
     }
     if scores.is_empty() || scores.len() > SCORES_MAX {
-        return Err(format!("give 1 to {SCORES_MAX} scores, as `metrics` or as `name` and `value`"));
+        return Err(format!("give 1 to {SCORES_MAX} scores, as `metrics` or as `name` and `value`").into());
     }
     let joined = joined(gateway, caller, item, now)?;
+    let contradicts = contradicts(item, joined.member.as_ref())?;
     let snapshot = gateway.tables.load();
     let allowed = snapshot.route(joined.route.as_str()).map(|route| route.settings.clone());
     let mut ready = Vec::with_capacity(scores.len());
     for (name, score) in scores {
         let name = name.strip_prefix("feedback.").unwrap_or(name);
         if !is_feedback_name(name) {
-            return Err(format!("`{name}` cannot name a feedback: 1 to 64 of a-z 0-9 _ . -"));
+            return Err(format!("`{name}` cannot name a feedback: 1 to 64 of a-z 0-9 _ . -").into());
         }
         if allowed.as_ref().is_some_and(|settings| !settings.feedback.is_empty() && !settings.feedback.contains(name)) {
-            return Err(format!("route {} takes no feedback named `{name}`", joined.route));
+            return Err(format!("route {} takes no feedback named `{name}`", joined.route).into());
         }
         let value = match score {
             Score::Truth(is_so) => f64::from(u8::from(is_so)),
             Score::Number(value) if (0.0..=1.0).contains(&value) => value,
-            Score::Number(value) => return Err(format!("`{name}` is {value}; a score is in 0..=1, where 1 is good")),
+            Score::Number(value) => {
+                return Err(format!("`{name}` is {value}; a score is in 0..=1, where 1 is good").into());
+            }
         };
         ready.push(Feedback {
             route: joined.route.clone(),
@@ -145,9 +171,21 @@ fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Result<(
             received_at: now,
         });
     }
+    gateway.metrics.feedback_mismatched.add(if contradicts { ready.len() as u64 } else { 0 });
     match ready.into_iter().all(|score| gateway.tally.keep_feedback(score) == Room::Taken) {
         true => Ok(()),
-        false => Err("too much feedback waits; send it again later".to_owned()),
+        false => Err(Refused::Full),
+    }
+}
+
+/// Whether the sender takes the canary for the rest, or the rest for the canary.
+fn contradicts(item: &Item, member: Option<&Membership>) -> Result<bool, String> {
+    let is_canary = member.is_some_and(|member| member.arm == Arm::Canary);
+    match item.arm.as_deref() {
+        None => Ok(false),
+        Some("canary") => Ok(!is_canary),
+        Some("stable" | "control") => Ok(is_canary),
+        Some(other) => Err(format!("`{other}` is no arm; write stable, control or canary, or leave it out")),
     }
 }
 
@@ -164,7 +202,11 @@ fn joined(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Resul
     let snapshot = gateway.tables.load();
     let route = snapshot.route(model).ok_or_else(|| format!("there is no route `{model}`"))?;
     let unit = identify::unit(gateway, route, &caller.scope, session);
-    let pin = gateway.pins.get(unit, now).ok_or("no live session of this name under this API key and route")?;
+    let found = gateway.pins.get(unit, now).map(|pin| (unit, pin));
+    // As answers and spans name it, which nobody guesses.
+    let named = || u128::from_str_radix(session, 16).ok().filter(|_| session.len() == 32).map(UnitKey);
+    let found = found.or_else(|| named().and_then(|unit| gateway.pins.get(unit, now).map(|pin| (unit, pin))));
+    let (unit, pin) = found.ok_or("no live session of this name under this API key and route")?;
     Ok(Joined { route: RouteName::clone(&route.name), unit, member: pin.member, turn: 0 })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::admission::Admission;
 use crate::answer::AnswerBody;
+use crate::callers::Callers;
 use crate::checkers::Checkers;
 use crate::config::Config;
 use crate::conversations::Conversations;
@@ -51,6 +52,7 @@ pub struct Gateway {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) telemetry: Telemetry,
     pub(crate) conversations: Conversations,
+    pub(crate) callers: Callers,
     pub(crate) checkers: Checkers,
     pub(crate) keys: Keys,
     pub(crate) admission: Admission,
@@ -110,6 +112,7 @@ impl Gateway {
             tables: Tables::new(&config, pools.clone(), metrics.clone()),
             tally: Tally::new(config.limits.turns, config.limits.feedback),
             conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle, follow),
+            callers: Callers::default(),
             checkers: Checkers::default(),
             judged: Way::default(),
             shadows: Arc::new(Shadows::new(config.limits.turns)),

@@ -22,6 +22,7 @@
 mod admission;
 mod answer;
 mod behind;
+mod callers;
 mod checkers;
 pub mod client_address;
 pub mod config;

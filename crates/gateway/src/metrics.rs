@@ -105,6 +105,12 @@ pub(crate) struct Metrics {
     pub(crate) sink_refusals: Counter,
     pub(crate) feedback_taken: Counter,
     pub(crate) feedback_refused: Counter,
+    /// Scores whose sender named another arm than the one that is known.
+    pub(crate) feedback_mismatched: Counter,
+    /// Log records that are no evaluation.
+    pub(crate) feedback_ignored: Counter,
+    /// Results of tools that no turn is known to have called.
+    pub(crate) tool_results_unmatched: Counter,
     pub(crate) pin_flush_failures: Counter,
     routes: Mutex<BTreeMap<RouteName, Arc<RouteSeries>>>,
     providers: Mutex<BTreeMap<ProviderName, Arc<ProviderSeries>>>,
@@ -381,6 +387,12 @@ impl Metrics {
         page.one("coalmine_sink_refusals_total", "counter", "Deltas that were not taken at once.", refusals);
         page.one("coalmine_feedback_total", "counter", "Feedback taken.", self.feedback_taken.get());
         page.one("coalmine_feedback_refused_total", "counter", "Feedback refused.", self.feedback_refused.get());
+        let mismatched = self.feedback_mismatched.get();
+        page.one("coalmine_feedback_mismatched_total", "counter", "Feedback that named another arm.", mismatched);
+        let ignored = self.feedback_ignored.get();
+        page.one("coalmine_feedback_ignored_total", "counter", "Log records that are no evaluation.", ignored);
+        let unmatched = self.tool_results_unmatched.get();
+        page.one("coalmine_tool_results_unmatched_total", "counter", "Tool results of no known call.", unmatched);
         let failures = self.pin_flush_failures.get();
         page.one("coalmine_pin_flush_failures_total", "counter", "Raises that wait: pins not durable.", failures);
         for (name, help, value) in gauges {

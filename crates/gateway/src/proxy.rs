@@ -29,6 +29,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, p
             Surface::Turn => turn(gateway, admitted).await,
             Surface::Beside => Box::pin(passthrough::beside(gateway, admitted)).await,
             Surface::Feedback => feedback::take(gateway, &admitted),
+            Surface::Logs => feedback::otlp::take(gateway, &admitted),
             Surface::Models => Ok(passthrough::models(gateway, &admitted.caller, dialect)),
             Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
         },

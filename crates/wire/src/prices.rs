@@ -23,7 +23,7 @@ pub struct Price {
 }
 
 /// US dollars per million tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 pub struct Rate {
     /// Tokens read.
     pub input_usd: f64,
@@ -35,6 +35,16 @@ pub struct Rate {
     pub cache_write_1h_usd: Option<f64>,
     /// Tokens written.
     pub output_usd: f64,
+    /// Tokens of hidden reasoning; `None` where they cost what others written cost.
+    pub reasoning_usd: Option<f64>,
+    /// Tokens of sound that are read; without a price a request that has any has no cost that is known.
+    pub audio_input_usd: Option<f64>,
+    /// Tokens of sound that are written; the same.
+    pub audio_output_usd: Option<f64>,
+    /// Tokens of pictures that are read; `None` where they cost what others cost.
+    pub image_input_usd: Option<f64>,
+    /// Tokens of pictures that are written; without a price there is no cost that is known.
+    pub image_output_usd: Option<f64>,
 }
 
 /// The rate of requests with a long input.
@@ -101,14 +111,43 @@ impl Prices {
         let written = usage.cache_written_tokens.unwrap_or(0).min(input - cached);
         let hour = usage.cache_written_1h_tokens.unwrap_or(0).min(written);
         let write_usd = rate.cache_write_usd.unwrap_or(rate.input_usd);
+        // Sound and pictures that the cache holds are told of with the rest that it holds.
+        let fresh = input - cached - written;
+        let audio = usage.input_media.audio_tokens.min(fresh);
+        let images = usage.input_media.image_tokens.min(fresh - audio);
         #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
-        let total = (input - cached - written) as f64 * rate.input_usd
+        let total = (fresh - audio - images) as f64 * rate.input_usd
+            + priced(audio, rate.audio_input_usd)?
+            + images as f64 * rate.image_input_usd.unwrap_or(rate.input_usd)
             + (written - hour) as f64 * write_usd
             + hour as f64 * rate.cache_write_1h_usd.unwrap_or(write_usd)
             + cached as f64 * rate.cached_input_usd.unwrap_or(rate.input_usd)
-            + output as f64 * rate.output_usd;
+            + rate.written(output, usage)?;
         Some(total / 1e6)
     }
+}
+
+impl Rate {
+    /// What tokens written cost, times a million.
+    fn written(&self, output: u64, usage: &Usage) -> Option<f64> {
+        let audio = usage.output_media.audio_tokens.min(output);
+        let images = usage.output_media.image_tokens.min(output - audio);
+        let reasoning = usage.reasoning_tokens.unwrap_or(0).min(output - audio - images);
+        let text = output - audio - images - reasoning;
+        Some(
+            priced(text, Some(self.output_usd))?
+                + priced(reasoning, self.reasoning_usd.or(Some(self.output_usd)))?
+                + priced(audio, self.audio_output_usd)?
+                + priced(images, self.image_output_usd)?,
+        )
+    }
+}
+
+/// `None` where there are tokens and no price.
+fn priced(tokens: u64, usd: Option<f64>) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "token counts are far below 2^52")]
+    let tokens = tokens as f64;
+    if tokens > 0.0 { usd.map(|usd| tokens * usd) } else { Some(0.0) }
 }
 
 /// A model's name without the date of a snapshot.
@@ -138,6 +177,7 @@ fn undated(model: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::usage::Media;
     use serde_json::Value;
     use std::collections::HashSet;
 
@@ -188,6 +228,37 @@ mod tests {
     }
 
     #[test]
+    fn sound_pictures_and_reasoning_have_prices_of_their_own() {
+        let million = 1_000_000;
+        let usage = Usage {
+            reasoning_tokens: Some(million),
+            input_media: Media { audio_tokens: million, image_tokens: million },
+            output_media: Media { audio_tokens: million, image_tokens: million },
+            ..usage(4 * million, million, 5 * million)
+        };
+        let text = Rate { input_usd: 1.0, cached_input_usd: Some(0.5), output_usd: 2.0, ..Rate::default() };
+        let all = Rate {
+            reasoning_usd: Some(3.0),
+            audio_input_usd: Some(40.0),
+            audio_output_usd: Some(80.0),
+            image_input_usd: Some(5.0),
+            image_output_usd: Some(30.0),
+            ..text
+        };
+        let cost = |rate, usage: &Usage| Prices::default().with("m", Price { rate, long: None }).cost_usd("m", usage);
+        let total = cost(all, &usage).unwrap();
+        assert!((total - (1.0 + 0.5 + 40.0 + 5.0 + 2.0 * 2.0 + 3.0 + 80.0 + 30.0)).abs() < 1e-9, "{total}");
+        assert_eq!(cost(text, &usage), None, "sound without a price of its own has none");
+        let seen = Usage {
+            output_media: Media::default(),
+            input_media: Media { audio_tokens: 0, ..usage.input_media },
+            ..usage
+        };
+        let total = cost(text, &seen).unwrap();
+        assert!((total - (3.0 + 0.5 + 5.0 * 2.0)).abs() < 1e-9, "pictures read and reasoning cost as text: {total}");
+    }
+
+    #[test]
     fn snapshots_and_prefixes_find_their_model_and_strangers_find_none() {
         let prices = Prices::shipped();
         let of = |model: &str| prices.of(model).map(|price| price.rate.input_usd);
@@ -213,13 +284,7 @@ mod tests {
         let half = Usage { input_tokens: Some(5), ..Usage::default() };
         assert_eq!(prices.cost_usd("gpt-4.1", &half), None);
         assert_eq!(prices.cost_usd("my-llama", &usage(1, 0, 1)), None);
-        let rate = Rate {
-            input_usd: 1.0,
-            cached_input_usd: None,
-            cache_write_usd: None,
-            cache_write_1h_usd: None,
-            output_usd: 2.0,
-        };
+        let rate = Rate { input_usd: 1.0, output_usd: 2.0, ..Rate::default() };
         let own = prices.with("my-llama", Price { rate, long: None });
         assert_eq!(own.cost_usd("my-llama", &usage(2_000_000, 1_000_000, 1_000_000)), Some(4.0));
     }

@@ -17,6 +17,19 @@ pub struct Usage {
     pub cache_written_tokens: Option<u64>,
     /// Of these, those that are kept for an hour.
     pub cache_written_1h_tokens: Option<u64>,
+    /// Of the tokens read, those of sound and of pictures, where they are told apart.
+    pub input_media: Media,
+    /// Of the tokens written, the same.
+    pub output_media: Media,
+}
+
+/// Tokens that are no text; what is not told is part of the text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Media {
+    /// Of sound.
+    pub audio_tokens: u64,
+    /// Of pictures.
+    pub image_tokens: u64,
 }
 
 impl Usage {
@@ -49,9 +62,9 @@ impl Usage {
             } else if key.is(output) {
                 usage.output_tokens = scanner.count()?;
             } else if key.is(input_details) {
-                usage.cached_tokens = detail(scanner, "cached_tokens")?;
+                (usage.cached_tokens, usage.input_media) = details(scanner, "cached_tokens")?;
             } else if key.is(output_details) {
-                usage.reasoning_tokens = detail(scanner, "reasoning_tokens")?;
+                (usage.reasoning_tokens, usage.output_media) = details(scanner, "reasoning_tokens")?;
             } else if key.is("prompt_cache_hit_tokens") {
                 cache_hits = scanner.count()?;
             } else {
@@ -63,19 +76,24 @@ impl Usage {
     }
 }
 
-fn detail(scanner: &mut Scanner<'_>, name: &str) -> Result<Option<u64>, ScanError> {
-    let mut found = None;
+/// The count of this name, and those of sound and pictures.
+fn details(scanner: &mut Scanner<'_>, name: &str) -> Result<(Option<u64>, Media), ScanError> {
+    let (mut found, mut media) = (None, Media::default());
     if scanner.peek()? != Kind::Object {
         scanner.skip()?;
-        return Ok(None);
+        return Ok((None, media));
     }
     scanner.enter_object()?;
     while let Some(key) = scanner.next_member()? {
         if key.is(name) {
             found = scanner.count()?;
+        } else if key.is("audio_tokens") {
+            media.audio_tokens = scanner.count()?.unwrap_or(0);
+        } else if key.is("image_tokens") {
+            media.image_tokens = scanner.count()?.unwrap_or(0);
         } else {
             scanner.skip()?;
         }
     }
-    Ok(found)
+    Ok((found, media))
 }

@@ -419,10 +419,19 @@ fn prices(out: &mut Lines, prices: &BTreeMap<String, Price>) {
     }
     out.line(0, "prices:");
     for (model, price) in prices {
-        let Price { input_usd, cached_input_usd, cache_write_usd, output_usd } = price;
-        let cached = cached_input_usd.map_or(String::new(), |usd| format!("cached_input: ${usd}, "));
-        let write = cache_write_usd.map_or(String::new(), |usd| format!("cache_write: ${usd}, "));
-        let text = format!("input: ${input_usd}, {cached}{write}output: ${output_usd}");
+        let parts = [
+            ("input", Some(price.input_usd)),
+            ("cached_input", price.cached_input_usd),
+            ("cache_write", price.cache_write_usd),
+            ("output", Some(price.output_usd)),
+            ("reasoning", price.reasoning_usd),
+            ("audio_input", price.audio_input_usd),
+            ("audio_output", price.audio_output_usd),
+            ("image_input", price.image_input_usd),
+            ("image_output", price.image_output_usd),
+        ];
+        let known = parts.into_iter().filter_map(|(key, usd)| usd.map(|usd| format!("{key}: ${usd}")));
+        let text = known.collect::<Vec<_>>().join(", ");
         out.line(1, format!("{}: {{ {text} }}", quoted(model)));
     }
 }

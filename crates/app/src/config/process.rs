@@ -223,6 +223,16 @@ pub struct Price {
     pub cache_write_usd: Option<f64>,
     /// Tokens written.
     pub output_usd: f64,
+    /// Tokens of hidden reasoning; `None`: as others written.
+    pub reasoning_usd: Option<f64>,
+    /// Tokens of sound read; `None`: not known.
+    pub audio_input_usd: Option<f64>,
+    /// Tokens of sound written; `None`: not known.
+    pub audio_output_usd: Option<f64>,
+    /// Tokens of pictures read; `None`: as others.
+    pub image_input_usd: Option<f64>,
+    /// Tokens of pictures written; `None`: not known.
+    pub image_output_usd: Option<f64>,
 }
 
 /// Bounds.
@@ -730,10 +740,17 @@ fn provider_timeouts(fields: &Fields<'_>) -> ProviderTimeouts {
 }
 
 fn price(fields: &Fields<'_>) -> Option<Price> {
-    let input_usd = fields.money("input")?;
-    let cached_input_usd = fields.money("cached_input");
-    let cache_write_usd = fields.money("cache_write");
-    Some(Price { input_usd, cached_input_usd, cache_write_usd, output_usd: fields.money("output")? })
+    Some(Price {
+        input_usd: fields.money("input")?,
+        cached_input_usd: fields.money("cached_input"),
+        cache_write_usd: fields.money("cache_write"),
+        output_usd: fields.money("output")?,
+        reasoning_usd: fields.money("reasoning"),
+        audio_input_usd: fields.money("audio_input"),
+        audio_output_usd: fields.money("audio_output"),
+        image_input_usd: fields.money("image_input"),
+        image_output_usd: fields.money("image_output"),
+    })
 }
 
 fn limits(fields: &Fields<'_>) -> Option<Limits> {

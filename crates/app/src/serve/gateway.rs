@@ -181,8 +181,18 @@ fn limits(written: &config::Limits) -> Limits {
 fn prices(process: &Process) -> Prices {
     let mut prices = Prices::shipped();
     for (model, price) in &process.prices {
-        let config::Price { input_usd, cached_input_usd, cache_write_usd, output_usd } = *price;
-        let rate = Rate { input_usd, cached_input_usd, cache_write_usd, cache_write_1h_usd: None, output_usd };
+        let rate = Rate {
+            input_usd: price.input_usd,
+            cached_input_usd: price.cached_input_usd,
+            cache_write_usd: price.cache_write_usd,
+            cache_write_1h_usd: None,
+            output_usd: price.output_usd,
+            reasoning_usd: price.reasoning_usd,
+            audio_input_usd: price.audio_input_usd,
+            audio_output_usd: price.audio_output_usd,
+            image_input_usd: price.image_input_usd,
+            image_output_usd: price.image_output_usd,
+        };
         prices = prices.with(model, Price { rate, long: None });
     }
     prices

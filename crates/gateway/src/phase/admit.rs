@@ -52,6 +52,8 @@ pub(crate) enum Surface {
     Models,
     /// A late score.
     Feedback,
+    /// Late scores as logs.
+    Logs,
     /// Anything else under `/v1`: passed through.
     Other,
 }
@@ -118,10 +120,11 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
         (&Method::POST, "/messages/count_tokens" | "/responses/input_tokens" | "/responses/compact") => Surface::Beside,
         (&Method::GET, "/models") => Surface::Models,
         (&Method::POST, "/feedback") => Surface::Feedback,
+        (&Method::POST, "/logs") => Surface::Logs,
         _ => Surface::Other,
     };
     match surface {
-        Surface::Turn | Surface::Beside | Surface::Feedback => must_be_plain(&parts.headers)?,
+        Surface::Turn | Surface::Beside | Surface::Feedback | Surface::Logs => must_be_plain(&parts.headers)?,
         Surface::Models | Surface::Other => {}
     }
     let dialect = dialect(parts.uri.path(), &parts.headers);
@@ -185,7 +188,7 @@ fn permit(
     body_bytes: u64,
 ) -> Result<Option<Permit>, Refusal> {
     match surface {
-        Surface::Models | Surface::Feedback => Ok(None),
+        Surface::Models | Surface::Feedback | Surface::Logs => Ok(None),
         Surface::Turn | Surface::Beside | Surface::Other => {
             let taken = Permit::take(&caller.holder, dialect, body_bytes, gateway.clock.now());
             taken.map(Some).map_err(|(bound, refusal)| {

@@ -7,6 +7,7 @@ use crate::tally::Flight;
 use coalmine_core::metric::noticed;
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::pin::Membership;
 use coalmine_wire::openai::{ChatRequest, Detect, Past};
 use http::HeaderMap;
 
@@ -40,21 +41,36 @@ pub(crate) fn notice(
         return Detect::On { earlier: past.calls, asked_in: past.asked_in };
     }
     for result in &past.results {
-        score(gateway, flight, noticed::TOOL_USE, f64::from(u8::from(!result.failed)), result.call, now);
+        match flight.unit.and_then(|unit| gateway.callers.find(unit, result.call)) {
+            Some(caller) => {
+                let value = f64::from(u8::from(!result.failed));
+                score(gateway, flight, Some(caller), noticed::TOOL_USE, value, result.call, now);
+            }
+            None => gateway.metrics.tool_results_unmatched.add(1),
+        }
     }
+    let own = || flight.member.clone();
     if past.asked_again {
-        score(gateway, flight, noticed::REASK, 0.0, flight.turn_number(), now);
+        score(gateway, flight, own(), noticed::REASK, 0.0, flight.turn_number(), now);
     }
     let retries = headers.get(RETRY_COUNT).and_then(|count| count.to_str().ok()?.parse::<u32>().ok());
     if retries.is_some_and(|retries| retries > 0) {
-        score(gateway, flight, noticed::CLIENT_RETRY, 0.0, flight.turn_number(), now);
+        score(gateway, flight, own(), noticed::CLIENT_RETRY, 0.0, flight.turn_number(), now);
     }
     Detect::On { earlier: past.calls, asked_in: past.asked_in }
 }
 
-/// A score of the session. `which` tells it from others of this name: what is told again counts once. Where too many wait
+/// A score of the session, in the part that `member` says. `which` tells it from others of this name: what is told again counts once. Where too many wait
 /// it is lost, like any other.
-fn score(gateway: &Gateway, flight: &Flight, name: &str, value: f64, which: u64, now: UnixMs) {
+fn score(
+    gateway: &Gateway,
+    flight: &Flight,
+    member: Option<Membership>,
+    name: &str,
+    value: f64,
+    which: u64,
+    now: UnixMs,
+) {
     let Some(unit) = flight.unit else { return };
     let mut hasher = blake3::Hasher::new_keyed(&gateway.keys.request_id);
     hasher.update(b"noticed");
@@ -67,7 +83,7 @@ fn score(gateway: &Gateway, flight: &Flight, name: &str, value: f64, which: u64,
         judge: None,
         route: flight.route.as_ref().clone(),
         unit,
-        member: flight.member.clone(),
+        member,
         name: name.to_owned(),
         value,
         idempotency: u64::from_le_bytes(low),

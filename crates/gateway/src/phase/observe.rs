@@ -410,6 +410,9 @@ impl Exchange {
             match self.flight.served_by() {
                 ServedBy::Assigned => {
                     self.describe(&mut outcome, &seen, price);
+                    if let Some((unit, member)) = self.unit.zip(self.flight.member.as_ref()) {
+                        self.gateway.callers.note(unit, &seen.calls, member);
+                    }
                     self.hand_over(ending, &mut seen);
                 }
                 // What it used is the version's to pay; what it said is another's.

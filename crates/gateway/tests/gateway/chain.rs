@@ -61,8 +61,7 @@ async fn release(world: &World, canary: Version) {
 }
 
 fn price(config: &mut Config, model: &str, output_usd: f64) {
-    let rate =
-        Rate { input_usd: 0.0, cached_input_usd: None, cache_write_usd: None, cache_write_1h_usd: None, output_usd };
+    let rate = Rate { output_usd, ..Rate::default() };
     config.prices = config.prices.clone().with(model, Price { rate, long: None });
 }
 

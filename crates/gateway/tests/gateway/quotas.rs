@@ -112,13 +112,7 @@ async fn a_spent_budget_stops_hard_and_what_was_spent_is_told() {
 }
 
 fn coalmine_wire_rate() -> coalmine_wire::prices::Price {
-    let rate = coalmine_wire::prices::Rate {
-        input_usd: 1.0,
-        cached_input_usd: None,
-        cache_write_usd: None,
-        cache_write_1h_usd: None,
-        output_usd: 2.0,
-    };
+    let rate = coalmine_wire::prices::Rate { input_usd: 1.0, output_usd: 2.0, ..Default::default() };
     coalmine_wire::prices::Price { rate, long: None }
 }
 

@@ -175,7 +175,8 @@ async fn only_known_keys_are_let_in_and_name_their_customer() {
 
 #[tokio::test]
 async fn what_a_request_tells_of_earlier_turns_is_a_late_score_of_its_session() {
-    let world = World::new(vec![], vec![ok("c")]).await;
+    let calls = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[{"id":"one","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}"#;
+    let world = World::new(vec![], vec![json_answer(200, "", calls), ok("c")]).await;
     world.release(10_000).await;
     let call = serde_json::json!({"id": "one", "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let said = |second: &str| {
@@ -192,6 +193,7 @@ async fn what_a_request_tells_of_earlier_turns_is_a_late_score_of_its_session() 
         {"role": "user", "content": "where is my order 4711"},
         {"role": "assistant", "content": null, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "one", "content": "Error: no such table"},
+        {"role": "tool", "tool_call_id": "nobody's", "content": "Error: no such table"},
     ]})
     .to_string();
     world.chat("s-1", ASK).await;
@@ -213,6 +215,67 @@ async fn what_a_request_tells_of_earlier_turns_is_a_late_score_of_its_session() 
         scores.iter().filter(|score| score.name == "tool_use").map(|score| score.idempotency).collect();
     assert_eq!(results[0], results[1]);
     assert!(scores.iter().all(|score| score.member.is_some()));
+
+    assert!(world.metric("coalmine_tool_results_unmatched_total 2"), "what nobody called is scored to nobody");
+}
+
+async fn logs(world: &World, records: serde_json::Value) -> (u16, serde_json::Value) {
+    let body = serde_json::json!({"resourceLogs": [{"resource": {}, "scopeLogs": [{"logRecords": records}]}]});
+    let answer = Answer::of(world.send(world.request("/v1/logs", &[], body.to_string())).await).await;
+    (answer.status, answer.json())
+}
+
+/// A log record with these attributes of text, and a score.
+fn evaluation(score: &serde_json::Value, texts: &[(&str, &str)]) -> serde_json::Value {
+    let texts = texts.iter().map(|(key, text)| serde_json::json!({"key": key, "value": {"stringValue": text}}));
+    let score = serde_json::json!({"key": "gen_ai.evaluation.score.value", "value": score});
+    let attributes: Vec<serde_json::Value> = texts.chain([score]).collect();
+    serde_json::json!({"eventName": "gen_ai.evaluation.result", "timeUnixNano": "1", "attributes": attributes})
+}
+
+#[tokio::test]
+async fn evaluations_come_as_logs_and_an_arm_that_they_name_is_never_believed() {
+    let world = World::new(vec![ok("s")], vec![ok("c")]).await;
+    world.release(10_000).await;
+    let answer = world.chat("call-7", ASK).await;
+    let id = answer.header("x-coalmine-request-id").to_owned();
+    let unit = answer.header("x-coalmine-session").to_owned();
+    let name = ("gen_ai.evaluation.name", "Answer Relevance");
+    let by_request = evaluation(&serde_json::json!({"doubleValue": 0.75}), &[name, ("coalmine.request_id", &id)]);
+    let own =
+        [name, ("gen_ai.conversation.id", "call-7"), ("feature_flag.key", "support"), ("gen_ai.response.id", "r")];
+    let by_session = evaluation(&serde_json::json!({"intValue": "1"}), &own);
+    let named = [("gen_ai.evaluation.name", "ok"), ("gen_ai.conversation.id", &unit), ("feature_flag.key", "support")];
+    let mistaken: Vec<(&str, &str)> = named.into_iter().chain([("feature_flag.result.variant", "control")]).collect();
+    let mistaken = evaluation(&serde_json::json!({"boolValue": false}), &mistaken);
+    let other = serde_json::json!({"eventName": "gen_ai.client.inference.operation.details", "attributes": []});
+    let nobody = evaluation(&serde_json::json!({"doubleValue": 0.5}), &[name]);
+    let all = serde_json::json!([by_request, by_session, mistaken, other, nobody]);
+    let (status, told) = logs(&world, all.clone()).await;
+    assert_eq!((status, told["partialSuccess"]["rejectedLogRecords"].as_str()), (200, Some("1")), "{told}");
+    assert!(told["partialSuccess"]["errorMessage"].as_str().unwrap().contains("request_id"));
+    let first = scores(&world, 3).await;
+    let found: Vec<(&str, f64)> = first.iter().map(|score| (score.name.as_str(), score.value)).collect();
+    assert_eq!(found, [("answer_relevance", 0.75), ("answer_relevance", 1.0), ("ok", 0.0)]);
+    assert!(
+        first.iter().all(|score| score.member.as_ref().unwrap().arm == Arm::Canary && score.unit.to_string() == unit)
+    );
+    // An exporter that heard nothing sends the same again.
+    logs(&world, all).await;
+    let again: Vec<u64> = scores(&world, 6).await.iter().map(|score| score.idempotency).collect();
+    assert_eq!(again[..3], again[3..]);
+    assert_eq!(again.iter().collect::<HashSet<_>>().len(), 3);
+
+    assert!(world.metric("coalmine_feedback_mismatched_total 2") && world.metric("coalmine_feedback_ignored_total 2"));
+    let packed = [("content-type", "application/x-protobuf")];
+    let mut request = world.request("/v1/logs", &[], "x");
+    request.headers_mut().insert(packed[0].0, packed[0].1.parse().unwrap());
+    let refused = Answer::of(world.send(request).await).await;
+    assert_eq!(refused.status, 415);
+    assert!(refused.text().contains("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/json"));
+    let (status, _) =
+        feedback(&world, serde_json::json!({"request_id": id, "name": "x", "value": 1, "arm": "left"})).await;
+    assert_eq!(status, 422, "that is no arm");
 }
 
 async fn feedback(world: &World, body: serde_json::Value) -> (u16, serde_json::Value) {

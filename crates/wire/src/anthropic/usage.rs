@@ -67,6 +67,7 @@ impl Told {
             reasoning_tokens: None,
             cache_written_tokens: self.cache_written,
             cache_written_1h_tokens: self.cache_written_1h,
+            ..Usage::default()
         })
     }
 }

@@ -341,6 +341,7 @@ impl Answer {
         let tools = self.choices.iter().map(|choice| choice.calls.validity(self.tools.as_deref(), whole));
         let schema = self.choices.iter().map(|choice| choice.schema(self.schema.as_deref(), whole));
         let detected = self.detected().filter(|_| whole);
+        let calls = detected.iter().flat_map(|_| self.choices.iter().flat_map(|choice| choice.calls.keys())).collect();
         let opening = detected.and(first).and_then(|choice| FirstWords::of(&choice.text.head));
         let text = first.filter(|_| whole && self.keep == KeepText::Yes).and_then(Choice::said);
         let conversation = self.conversation.filter(|_| whole).zip(first);
@@ -361,6 +362,7 @@ impl Answer {
             schema: schema.fold(Validity::NotChecked, Validity::and),
             detected,
             opening,
+            calls,
             conversation: conversation.and_then(|(answering, choice)| Some(answering.end(choice.calls.said()?))),
             text,
             overflowed_events,

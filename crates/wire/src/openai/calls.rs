@@ -5,7 +5,7 @@
 //! comes when the arguments so far are complete begins a new call.
 
 use super::answer::Shape;
-use super::past::EarlierCalls;
+use super::past::{EarlierCalls, call_key};
 use crate::json::{self, Kind, ScanError, Scanner, Text, Unescape};
 use crate::outcome::{ToolChecker, Validity};
 use std::borrow::Cow;
@@ -140,6 +140,11 @@ impl Calls {
     pub(super) fn said(&self) -> Option<impl Iterator<Item = (&str, &str, &str)>> {
         let said = self.list.iter().map(|call| (call.id.as_str(), call.name.as_str(), call.arguments.as_str()));
         (!self.overflowed).then_some(said)
+    }
+
+    /// What the calls are known by that have an id.
+    pub(super) fn keys(&self) -> impl Iterator<Item = u64> {
+        self.list.iter().filter(|call| !call.id.is_empty()).map(|call| call_key(&call.id))
     }
 
     /// Whether a call is made that was made before, in this answer or earlier.

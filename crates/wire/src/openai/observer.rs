@@ -153,6 +153,8 @@ pub struct Seen {
     pub detected: Option<Detected>,
     /// How the first choice begins; `None` where the detectors were off, or it has no words.
     pub opening: Option<FirstWords>,
+    /// Hashes of the ids of all tool calls; none where the detectors were off.
+    pub calls: Vec<u64>,
     /// What the next request of this conversation will be found by; `None` where that was not asked
     /// for, or the answer cannot be continued (it broke off, or was not seen whole).
     pub conversation: Option<ConversationHash>,

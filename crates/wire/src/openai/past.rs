@@ -30,7 +30,7 @@ pub struct EarlierCalls(Vec<u64>);
 /// What came of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ToolResult {
-    /// Tells it from others of its conversation: a hash of the call's id.
+    /// A hash of the call's id: that of [`crate::openai::Seen::calls`].
     pub call: u64,
     /// Whether it says that the call failed (`is_error`, an object with an error, words of one).
     pub failed: bool,
@@ -168,11 +168,17 @@ impl<'a> Reading<'a> {
     }
 
     fn result(&mut self, id: Option<Cow<'_, str>>, content: Option<&[u8]>, failed: bool) {
+        let Some(id) = id.filter(|id| !id.is_empty()) else { return };
         if self.past.results.len() < RESULTS_MAX {
             let failed = failed || content.is_some_and(says_failed);
-            self.past.results.push(ToolResult { call: hash(&id), failed });
+            self.past.results.push(ToolResult { call: call_key(&id), failed });
         }
     }
+}
+
+/// What a call is known by from its answer to the request that brings its result, in one process.
+pub(crate) fn call_key(id: &str) -> u64 {
+    hash(&id)
 }
 
 fn call(name: &str, arguments: &str) -> u64 {

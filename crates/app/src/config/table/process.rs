@@ -445,6 +445,23 @@ pub static PRICE: Section = Section {
         Key::optional("cached_input", MONEY, "Tokens read from the provider's cache; without it, as `input`."),
         Key::optional("cache_write", MONEY, "Tokens written into the provider's cache; without it, as `input`."),
         Key::required("output", MONEY, "Tokens written, reasoning included."),
+        Key::optional("reasoning", MONEY, "Tokens of hidden reasoning; without it, as `output`."),
+        Key::optional(
+            "audio_input",
+            MONEY,
+            "Tokens of sound read; without it, what requests with sound cost is unknown.",
+        ),
+        Key::optional("audio_output", MONEY, "Tokens of sound written; the same."),
+        Key::optional(
+            "image_input",
+            MONEY,
+            "Tokens of pictures read, where they are told apart; without it, as `input`.",
+        ),
+        Key::optional(
+            "image_output",
+            MONEY,
+            "Tokens of pictures written; without it, what such requests cost is unknown.",
+        ),
     ],
 };
 

@@ -305,13 +305,7 @@ async fn t24_a_cost_is_the_same_streamed_and_not_and_under_whatever_name() {
     let events = [role(), delta("a"), finish(), usage(), done()].map(renamed);
     let body = json_answer(200, "", &renamed(completion("a")));
     let world = World::with(vec![stream_of(&events), body], vec![], |config| {
-        let rate = Rate {
-            input_usd: 2.0,
-            cached_input_usd: None,
-            cache_write_usd: None,
-            cache_write_1h_usd: None,
-            output_usd: 8.0,
-        };
+        let rate = Rate { input_usd: 2.0, output_usd: 8.0, ..Rate::default() };
         config.prices = Prices::default().with("model-s", Price { rate, long: None });
     })
     .await;

@@ -114,6 +114,15 @@ fn language_length_and_opening_are_seen_however_it_is_cut() {
     }
     let none = EarlierCalls::default();
     let calls = json!({"content": null, "tool_calls": [call("{}")]});
+    let body = json!({"choices": [{"index": 0, "message": calls, "finish_reason": "tool_calls"}]}).to_string();
+    let mut observer = Observer::new(Expect { detect: on(&none), ..Expect::default() });
+    observer.feed(body.as_bytes());
+    let asked = json!({"model": "m", "messages": [calls, {"role": "tool", "tool_call_id": "one", "content": "21"},
+        {"role": "tool", "content": "of no call"}]})
+    .to_string();
+    let results = Past::read(&ChatRequest::read(asked.as_bytes()).unwrap()).results;
+    assert_eq!(observer.finish().calls, results.iter().map(|result| result.call).collect::<Vec<_>>());
+    assert_eq!(results.len(), 1);
     assert_eq!(verdict(&calls, ResponseFormat::Text, &on(&none)), Some((NOTHING, None)));
 }
 

@@ -1,0 +1,192 @@
+//! `POST /v1/logs`: evaluations as OTLP logs (`gen_ai.evaluation.result`), in OTLP's JSON over HTTP. Each becomes an item of
+//! feedback like any other; log records of other events are left aside, and counted.
+//!
+//! | attribute | what it says |
+//! |---|---|
+//! | `gen_ai.evaluation.name` | the score's name; `Answer Relevance` is taken for `answer_relevance` |
+//! | `gen_ai.evaluation.score.value` | the score, 0..=1 |
+//! | `gen_ai.evaluation.score.label` | without a value: `pass`, `fail` and the like |
+//! | `coalmine.request_id` | the request, as the answer's header and this gateway's own spans name it |
+//! | `gen_ai.conversation.id` with `feature_flag.key` | else the session, by its own id or as spans name it, and the route |
+//! | `feature_flag.result.variant` | the arm that the sender believes it was |
+//! | `gen_ai.response.id` | tells scores of one name and session apart; without it the record's span does |
+
+use super::{Id, Item, Refused, Score, one};
+use crate::answer::{AnswerBody, Refusal, json};
+use crate::gateway::Gateway;
+use crate::phase::admit::Admitted;
+use coalmine_wire::openai::errors::Problem;
+use http::{Response, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The event that is a score.
+const EVENT: &str = "gen_ai.evaluation.result";
+const GOOD: [&str; 6] = ["pass", "passed", "true", "yes", "good", "correct"];
+const BAD: [&str; 6] = ["fail", "failed", "false", "no", "bad", "incorrect"];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Export {
+    #[serde(default)]
+    resource_logs: Vec<ResourceLogs>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceLogs {
+    #[serde(default)]
+    scope_logs: Vec<ScopeLogs>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ScopeLogs {
+    #[serde(default)]
+    log_records: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    #[serde(default)]
+    event_name: String,
+    #[serde(default)]
+    span_id: String,
+    #[serde(default)]
+    attributes: Vec<Attribute>,
+}
+
+#[derive(Deserialize)]
+struct Attribute {
+    key: String,
+    #[serde(default)]
+    value: Value,
+}
+
+/// `AnyValue`, as far as scores need it.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Value {
+    string_value: Option<String>,
+    double_value: Option<serde_json::Value>,
+    int_value: Option<serde_json::Value>,
+    bool_value: Option<bool>,
+}
+
+/// The answer of a collector.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Taken {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_success: Option<Partial>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Partial {
+    /// 64 bits are texts in this form of JSON.
+    rejected_log_records: String,
+    error_message: String,
+}
+
+/// Takes an export of logs.
+pub(crate) fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<AnswerBody>, Refusal> {
+    let form = admitted.parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |form| form.as_bytes());
+    if form.starts_with(b"application/x-protobuf") {
+        let message = "evaluations are taken as OTLP in JSON; set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/json";
+        return Err(Refusal::new(Problem::PackedBody, message));
+    }
+    let export: Export = serde_json::from_slice(&admitted.body).map_err(|error| {
+        Refusal::new(Problem::BadRequest, format!("this is no ExportLogsServiceRequest in JSON: {error}"))
+    })?;
+    let scopes = export.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+    let records: Vec<Record> = scopes.flat_map(|scope| scope.log_records).collect();
+    let max = gateway.config.limits.feedback;
+    if records.len() > max {
+        let message = format!("{} log records in one request; this gateway takes {max}", records.len());
+        return Err(Refusal::new(Problem::TooLarge, message));
+    }
+    let all = records.len();
+    let scores: Vec<Record> = records.into_iter().filter(Record::is_score).collect();
+    gateway.metrics.feedback_ignored.add((all - scores.len()) as u64);
+    let mut refused: Vec<String> = Vec::new();
+    let mut accepted = 0;
+    for score in &scores {
+        let taken = score.item().map_err(Refused::Wrong);
+        match taken.and_then(|item| one(gateway, &admitted.caller, &item, admitted.received_at)) {
+            Ok(()) => accepted += 1,
+            // An exporter sends all of it again, and what was taken counts once.
+            Err(full @ Refused::Full) => return Err(Refusal::new(Problem::Overloaded, full.to_string())),
+            Err(Refused::Wrong(why)) => refused.push(why),
+        }
+    }
+    gateway.metrics.feedback_taken.add(accepted);
+    gateway.metrics.feedback_refused.add(refused.len() as u64);
+    let partial_success = refused
+        .first()
+        .map(|first| Partial { rejected_log_records: refused.len().to_string(), error_message: first.clone() });
+    Ok(json(StatusCode::OK, serde_json::to_vec(&Taken { partial_success }).unwrap_or_default()))
+}
+
+impl Record {
+    fn is_score(&self) -> bool {
+        self.event_name == EVENT || self.text("event.name") == Some(EVENT)
+    }
+
+    fn value(&self, key: &str) -> Option<&Value> {
+        self.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| &attribute.value)
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.value(key)?.string_value.as_deref().filter(|text| !text.is_empty())
+    }
+
+    fn item(&self) -> Result<Item, String> {
+        let name = self.text("gen_ai.evaluation.name").ok_or("`gen_ai.evaluation.name` is missing")?;
+        let owned = |key| self.text(key).map(str::to_owned);
+        let span = Some(self.span_id.clone()).filter(|id| !id.is_empty());
+        Ok(Item {
+            request_id: owned("coalmine.request_id"),
+            session_id: owned("gen_ai.conversation.id"),
+            model: owned("feature_flag.key").or_else(|| owned("gen_ai.request.model")),
+            metrics: BTreeMap::new(),
+            name: Some(plain(name)),
+            value: Some(self.score(name)?),
+            id: owned("gen_ai.response.id").or(span).map(Id::Text),
+            arm: owned("feature_flag.result.variant"),
+        })
+    }
+
+    fn score(&self, name: &str) -> Result<Score, String> {
+        if let Some(score) = self.value("gen_ai.evaluation.score.value").and_then(Value::number) {
+            return Ok(score);
+        }
+        let label = self.text("gen_ai.evaluation.score.label").map(str::to_lowercase);
+        match label.as_deref() {
+            Some(label) if GOOD.contains(&label) => Ok(Score::Truth(true)),
+            Some(label) if BAD.contains(&label) => Ok(Score::Truth(false)),
+            Some(label) => Err(format!(
+                "`{name}` has the label `{label}` and no `gen_ai.evaluation.score.value`; send the value, 0..1"
+            )),
+            None => Err(format!("`{name}` has no `gen_ai.evaluation.score.value`")),
+        }
+    }
+}
+
+impl Value {
+    /// Numbers of 64 bits may be texts.
+    fn number(&self) -> Option<Score> {
+        if let Some(truth) = self.bool_value {
+            return Some(Score::Truth(truth));
+        }
+        let number = self.double_value.as_ref().or(self.int_value.as_ref())?;
+        let number = number.as_f64().or_else(|| number.as_str()?.parse().ok())?;
+        Some(Score::Number(number))
+    }
+}
+
+/// Names as evaluators write them, as feedback has them.
+fn plain(name: &str) -> String {
+    name.trim().to_lowercase().replace([' ', '/'], "_")
+}
