@@ -18,13 +18,7 @@ async fn world(one: &Upstream, two: &Upstream, share: f64, change: impl FnOnce(&
         provider.upstreams = addresses.to_vec();
         provider.choice.spread = Spread::Turns;
         provider.hedge = Some(HedgePolicy { after: Duration::from_millis(20), max_share: WeightBp::rounded(share) });
-        let rate = Rate {
-            input_usd: 100_000.0,
-            cached_input_usd: None,
-            cache_write_usd: None,
-            cache_write_1h_usd: None,
-            output_usd: 1_000_000.0,
-        };
+        let rate = Rate { input_usd: 100_000.0, output_usd: 1_000_000.0, ..Rate::default() };
         config.prices = Prices::default().with("model-s", Price { rate, long: None });
         change(config);
     })

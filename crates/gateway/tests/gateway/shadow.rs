@@ -201,13 +201,7 @@ async fn what_would_act_is_not_copied() {
 async fn copies_end_with_the_days_money() {
     let world = World::with(vec![ok("from stable")], vec![ok("from canary")], |config| {
         let output_usd = 100_000.0; // half a dollar for five tokens
-        let rate = Rate {
-            input_usd: 0.0,
-            cached_input_usd: None,
-            cache_write_usd: None,
-            cache_write_1h_usd: None,
-            output_usd,
-        };
+        let rate = Rate { input_usd: 0.0, output_usd, ..Rate::default() };
         config.prices = config.prices.clone().with("model-c", Price { rate, long: None });
         config.providers.get_mut(&"one".into()).unwrap().credential = Credential::Bearer(Secret::new("k"));
     })
