@@ -94,8 +94,9 @@ struct Copied {
 
 /// Puts a copy of a served request to the canary, where its session is drawn; never waits.
 pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
+    let Some(unit) = exchange.unit().filter(|_| exchange.route.table.shadow.is_some()) else { return };
     let route = exchange.route.clone();
-    let Some((shadowed, unit)) = route.table.shadow.as_ref().zip(exchange.unit()) else { return };
+    let Some(shadowed) = &route.table.shadow else { return };
     let by_stable = exchange.prepared.id == route.table.stable && original.reason != Reason::Forced;
     if !by_stable || !shadowed.includes(unit) {
         return;

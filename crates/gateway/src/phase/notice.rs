@@ -60,8 +60,8 @@ pub(crate) fn notice(
     Detect::On { earlier: past.calls, asked_in: past.asked_in }
 }
 
-/// A score of the session, in the part that `member` says. `which` tells it from others of this name: what is told again counts once. Where too many wait
-/// it is lost, like any other.
+/// A score of the session, in the part that `member` says. `which` tells it from others of this name: what is told again
+/// counts once. Where too many wait it is lost, like any other.
 fn score(
     gateway: &Gateway,
     flight: &Flight,

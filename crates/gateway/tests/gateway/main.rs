@@ -11,6 +11,7 @@ mod hostile;
 mod messages;
 mod probe;
 mod quotas;
+mod records;
 mod renewal;
 mod secrecy;
 mod sessions;

@@ -5,14 +5,14 @@ use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{Generation, ProviderName, RouteName};
 use coalmine_core::tally::{Delta, Turn};
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::traffic::pin::{PinRecord, Stratum};
+use coalmine_core::traffic::pin::{Followed, PinRecord, Stratum};
 use coalmine_core::traffic::table::{Exposed, Exposure, RouteTable, RoutingTable};
 use coalmine_core::traffic::weight::{Salt, WeightBp};
 use coalmine_core::version::Version;
 use coalmine_gateway::config::{Config, Credential, Provider, Secret, SiteSecret};
 use coalmine_gateway::listen::{Side, serve};
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
-use coalmine_gateway::ports::{Boxed, Clock, NoFollowLog, PinError, PinLog, SinkError, TableSource, TallySink};
+use coalmine_gateway::ports::{Boxed, Clock, FollowLog, PinError, PinLog, SinkError, TableSource, TallySink};
 use coalmine_gateway::{Exposition, Gateway, Running};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -315,6 +315,17 @@ impl PinLog for Log {
     }
 }
 
+/// What was written of conversations.
+#[derive(Debug, Default)]
+pub struct Follow(pub Mutex<Vec<Followed>>);
+
+impl FollowLog for Follow {
+    fn append(&self, followed: &[Followed]) -> Result<(), PinError> {
+        self.0.lock().unwrap().extend_from_slice(followed);
+        Ok(())
+    }
+}
+
 pub struct World {
     pub gateway: Arc<Gateway>,
     pub address: SocketAddr,
@@ -323,6 +334,7 @@ pub struct World {
     pub canary: Upstream,
     pub sink: Arc<Sink>,
     pub log: Arc<Log>,
+    pub follow: Arc<Follow>,
     pub pins: Arc<MemoryPins>,
     pub client: Client<HttpConnector, Full<Bytes>>,
     pub running: Option<Running>,
@@ -404,7 +416,8 @@ impl World {
         let pins = Arc::new(MemoryPins::new(PinLimits::default(), log.clone()));
         let earlier = log.records.lock().unwrap().clone();
         pins.restore(earlier, clock.now());
-        let gateway = Gateway::new(config, clock.clone(), pins.clone(), Arc::new(NoFollowLog)).unwrap();
+        let follow = Arc::new(Follow::default());
+        let gateway = Gateway::new(config, clock.clone(), pins.clone(), follow.clone()).unwrap();
         let sink = Arc::new(Sink::default());
         let running = gateway.start(Arc::new(NoTables), sink.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -417,7 +430,7 @@ impl World {
         });
         tokio::spawn(serve(gateway.clone(), listener, side));
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-        Self { gateway, address, clock, stable, canary, sink, log, pins, client, running: Some(running) }
+        Self { gateway, address, clock, stable, canary, sink, log, follow, pins, client, running: Some(running) }
     }
 
     /// A release at this weight, served at once.
