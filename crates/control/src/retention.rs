@@ -113,8 +113,9 @@ impl Control {
         for id in over {
             let kept = self.ask("reading the evidence", self.store.evidence(&self.settings.tenant, &id)).await?;
             let units: Vec<_> = kept.sessions.into_iter().map(|(unit, _)| unit).collect();
-            if !units.is_empty() {
-                let evidence = ReleaseEvidence { forgotten: units, ..ReleaseEvidence::empty(id.clone()) };
+            let unmirrored: Vec<_> = kept.mirrored.into_iter().map(|(unit, _)| unit).collect();
+            if !units.is_empty() || !unmirrored.is_empty() {
+                let evidence = ReleaseEvidence { forgotten: units, unmirrored, ..ReleaseEvidence::empty(id.clone()) };
                 let batch = EvidenceBatch { counted: Vec::new(), releases: vec![evidence], spending: vec![] };
                 self.ask("forgetting sessions", self.store.add_evidence(&self.settings.tenant, &batch)).await?;
             }

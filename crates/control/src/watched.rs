@@ -9,11 +9,12 @@ use coalmine_core::release::policy::Policy;
 use coalmine_core::release::state::Release;
 use coalmine_core::sentinel::{Records, Round};
 use coalmine_core::shadow::pair::Mirrored;
+use coalmine_core::shadow::young::MirroredSession;
 use coalmine_core::tally::{Delta, Dropped, Feedback, Turn};
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::VersionId;
 use coalmine_store::{ReleaseEvidence, StoreError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Ledger and books of one release.
@@ -72,7 +73,9 @@ impl Watched {
         let totals = totals
             .map_err(|error| StoreError::Corrupt { what: format!("the totals of release {}: {error}", release.id) })?;
         let sessions = evidence.sessions.into_iter().map(|(unit, session)| (unit, Arc::unwrap_or_clone(session)));
-        let kept = Kept { yardstick: evidence.yardstick, sessions: sessions.collect(), totals };
+        let mirrored = evidence.mirrored.into_iter().map(|(unit, session)| (unit, Arc::unwrap_or_clone(session)));
+        let kept =
+            Kept { yardstick: evidence.yardstick, sessions: sessions.collect(), mirrored: mirrored.collect(), totals };
         let ledger = Ledger::restore(release, kept);
         let mut books = ledger.yardstick().map(|yardstick| Books::new(release, yardstick));
         if let Some(books) = &mut books {
@@ -165,6 +168,8 @@ impl Watched {
 pub(crate) struct Unsaved {
     evidence: Option<ReleaseEvidence>,
     sessions: BTreeMap<UnitKey, Arc<coalmine_core::evidence::Session>>,
+    mirrored: BTreeMap<UnitKey, Arc<MirroredSession>>,
+    unmirrored: BTreeSet<UnitKey>,
     sealed: Vec<SealedBucket>,
 }
 
@@ -182,6 +187,14 @@ impl Unsaved {
             self.sessions.remove(unit);
         }
         evidence.forgotten.extend(changes.forgotten);
+        for unit in changes.unmirrored {
+            self.mirrored.remove(&unit);
+            self.unmirrored.insert(unit);
+        }
+        for (unit, session) in changes.mirrored {
+            self.unmirrored.remove(&unit);
+            self.mirrored.insert(unit, session);
+        }
         self.sealed.extend(changes.sealed);
         Ok(())
     }
@@ -190,6 +203,8 @@ impl Unsaved {
     pub(crate) fn to_evidence(&self) -> Option<ReleaseEvidence> {
         let mut evidence = self.evidence.clone()?;
         evidence.sessions = self.sessions.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect();
+        evidence.mirrored = self.mirrored.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect();
+        evidence.unmirrored = self.unmirrored.iter().copied().collect();
         evidence.sealed.clone_from(&self.sealed);
         Some(evidence)
     }

@@ -4,6 +4,7 @@
 
 pub mod pair;
 pub mod record;
+pub mod young;
 
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric};

@@ -33,6 +33,7 @@ use coalmine_core::key::{Day, Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
+use coalmine_core::shadow::young::MirroredSession;
 use coalmine_core::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -104,6 +105,10 @@ pub struct ReleaseEvidence {
     pub sessions: Vec<(UnitKey, Arc<Session>)>,
     /// Sessions that have posted their last number; removed after `sessions` were written.
     pub forgotten: Vec<UnitKey>,
+    /// Mirrored sessions, whole rows; an existing row is replaced. Read back in the order of their units.
+    pub mirrored: Vec<(UnitKey, Arc<MirroredSession>)>,
+    /// Mirrored sessions that are not remembered any longer; removed after `mirrored` were written.
+    pub unmirrored: Vec<UnitKey>,
     /// Sealed buckets, in the order of sealing; one already known by (number, stratum, bucket) is ignored.
     pub sealed: Vec<SealedBucket>,
     /// Running totals that are not in buckets, as a JSON document of the evidence's own
@@ -115,7 +120,16 @@ impl ReleaseEvidence {
     /// No evidence at all.
     #[must_use]
     pub const fn empty(release: ReleaseId) -> Self {
-        Self { release, yardstick: None, sessions: Vec::new(), forgotten: Vec::new(), sealed: Vec::new(), totals: None }
+        Self {
+            release,
+            yardstick: None,
+            sessions: Vec::new(),
+            forgotten: Vec::new(),
+            mirrored: Vec::new(),
+            unmirrored: Vec::new(),
+            sealed: Vec::new(),
+            totals: None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use coalmine_core::key::{Day, Key, Payer, Spending, Used};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
+use coalmine_core::shadow::young::MirroredSession;
 use coalmine_core::traffic::pin::Stratum;
 use coalmine_core::version::{Version, VersionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +135,7 @@ struct Filed {
 struct Evidence {
     yardstick: Option<Yardstick>,
     sessions: BTreeMap<UnitKey, Arc<Session>>,
+    mirrored: BTreeMap<UnitKey, Arc<MirroredSession>>,
     sealed: Vec<SealedBucket>,
     sealed_keys: BTreeSet<(String, Stratum, u64)>,
     totals: Option<String>,
@@ -266,6 +268,10 @@ impl Evidence {
         for unit in &change.forgotten {
             self.sessions.remove(unit);
         }
+        self.mirrored.extend(change.mirrored.iter().cloned());
+        for unit in &change.unmirrored {
+            self.mirrored.remove(unit);
+        }
         for sealed in &change.sealed {
             if self.sealed_keys.insert((sealed.posting(), sealed.stratum, sealed.bucket)) {
                 self.sealed.push(sealed.clone());
@@ -277,6 +283,7 @@ impl Evidence {
         ReleaseEvidence {
             yardstick: self.yardstick.clone(),
             sessions: self.sessions.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect(),
+            mirrored: self.mirrored.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect(),
             sealed: self.sealed.clone(),
             totals: self.totals.clone(),
             ..ReleaseEvidence::empty(release.clone())

@@ -8,6 +8,7 @@ use coalmine_core::key::Key;
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
+use coalmine_core::shadow::young::MirroredSession;
 use coalmine_core::version::Version;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ impl Document for Version {
 }
 impl Document for Session {
     const WHAT: &'static str = "session";
+}
+impl Document for MirroredSession {
+    const WHAT: &'static str = "mirrored session";
 }
 impl Document for SealedBucket {
     const WHAT: &'static str = "sealed bucket";
@@ -109,6 +113,7 @@ mod tests {
         golden("effect", &sample::effects_of_every_kind());
         golden("version", &sample::versions_of_every_kind());
         golden("session", &[sample::session()]);
+        golden("mirrored_session", &sample::mirrored_sessions());
         golden("sealed_bucket", &sample::sealed_buckets());
         golden("key", &sample::keys());
         golden("yardstick", &[sample::yardstick()]);

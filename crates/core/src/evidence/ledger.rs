@@ -17,7 +17,7 @@ use crate::release::policy::{Ages, ControlArm, Policy, Unit};
 use crate::release::state::Release;
 use crate::sentinel::Round;
 use crate::shadow::pair::Mirrored;
-use crate::shadow::record::Young;
+use crate::shadow::young::{MirroredSession, Young};
 use crate::tally::{Dropped, Ending, Feedback, Presence, ServedBy, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
@@ -74,6 +74,8 @@ pub struct Kept {
     pub yardstick: Option<Yardstick>,
     /// Sessions that still owe a number.
     pub sessions: Vec<(UnitKey, Session)>,
+    /// Mirrored sessions, young or counted.
+    pub mirrored: Vec<(UnitKey, MirroredSession)>,
     /// The totals; `None` when nothing was ever kept.
     pub totals: Option<Totals>,
 }
@@ -89,6 +91,10 @@ pub struct Changes {
     pub sessions: Vec<(UnitKey, Arc<Session>)>,
     /// Sessions that have posted their last number.
     pub forgotten: Vec<UnitKey>,
+    /// Mirrored sessions that are new or changed, whole.
+    pub mirrored: Vec<(UnitKey, Arc<MirroredSession>)>,
+    /// Mirrored sessions that are not remembered any longer.
+    pub unmirrored: Vec<UnitKey>,
     /// Buckets sealed since, in the order of sealing.
     pub sealed: Vec<SealedBucket>,
     /// The totals as they are now.
@@ -139,7 +145,7 @@ impl Ledger {
             by_bucket: BTreeMap::new(),
             totals: kept.totals.unwrap_or_default(),
             words: Words::default(),
-            young: Young::default(),
+            young: Young::restore(kept.mirrored),
             unsaved: Unsaved::default(),
         };
         for (unit, session) in kept.sessions {
@@ -296,11 +302,14 @@ impl Ledger {
         if unsaved == Unsaved::default() {
             return None;
         }
+        let (mirrored, unmirrored) = self.young.take_changes();
         let whole = |unit: &UnitKey| self.sessions.get(unit).map(|session| (*unit, Arc::new(session.clone())));
         Some(Changes {
             yardstick: unsaved.yardstick,
             sessions: unsaved.sessions.iter().filter_map(whole).collect(),
             forgotten: unsaved.forgotten,
+            mirrored,
+            unmirrored,
             sealed: unsaved.sealed,
             totals: self.totals.clone(),
         })

@@ -189,6 +189,7 @@ impl Dice {
 pub(crate) struct Disk {
     pub(crate) yardstick: Option<String>,
     pub(crate) sessions: std::collections::BTreeMap<UnitKey, String>,
+    pub(crate) mirrored: std::collections::BTreeMap<UnitKey, String>,
     pub(crate) sealed: Vec<String>,
     pub(crate) totals: Option<String>,
 }
@@ -203,6 +204,10 @@ impl Disk {
         for unit in &changes.forgotten {
             self.sessions.remove(unit);
         }
+        self.mirrored.extend(changes.mirrored.iter().map(|(unit, session)| (*unit, json(session))));
+        for unit in &changes.unmirrored {
+            self.mirrored.remove(unit);
+        }
         self.sealed.extend(changes.sealed.iter().map(json));
         self.totals = Some(json(&changes.totals));
     }
@@ -212,6 +217,7 @@ impl Disk {
         let kept = crate::evidence::Kept {
             yardstick: self.yardstick.as_ref().map(|text| serde_json::from_str(text).unwrap()),
             sessions: self.sessions.iter().map(|(unit, text)| (*unit, read(text))).collect(),
+            mirrored: self.mirrored.iter().map(|(unit, text)| (*unit, serde_json::from_str(text).unwrap())).collect(),
             totals: self.totals.as_ref().map(|text| serde_json::from_str(text).unwrap()),
         };
         crate::evidence::Ledger::restore(release, kept)

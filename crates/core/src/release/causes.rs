@@ -6,10 +6,11 @@ use crate::release::policy::{NoDataThen, Policy, Role};
 use crate::release::state::RollbackCause;
 use crate::release::words;
 
-/// The first cause, if there is one: sentinel, guardrail, limit, tripwire, silence.
+/// The first cause, if there is one: sentinel, shadow (of which sessions may be counted after it has ended), guardrail, limit, tripwire, silence.
 pub(super) fn of_rollback(serving: &Serving<'_>) -> Option<RollbackCause> {
     let Serving { release, analysis, .. } = *serving;
     sentinel(analysis)
+        .or_else(|| shadow(analysis))
         .or_else(|| guardrail(analysis))
         .or_else(|| analysis.limits_exceeded.first().map(|limit| exceeded(&release.policy, analysis, limit)))
         .or_else(|| analysis.tripped.clone().map(|what| RollbackCause::Tripwire { what }))
@@ -21,6 +22,7 @@ pub(super) fn of_rollback(serving: &Serving<'_>) -> Option<RollbackCause> {
 pub(super) fn of_late_rollback(serving: &Serving<'_>) -> Option<RollbackCause> {
     let Serving { release, analysis, .. } = *serving;
     guardrail(analysis)
+        .or_else(|| shadow(analysis))
         .or_else(|| analysis.limits_exceeded.first().map(|limit| exceeded(&release.policy, analysis, limit)))
         .or_else(|| analysis.tripped.clone().map(|what| RollbackCause::Tripwire { what }))
 }

@@ -155,8 +155,29 @@ mod tests {
         let rolled = step(&shadowed(), &seen(7.4, 7.4), 1);
         let Decision::Rollback { why } = &rolled.decision else { panic!("{:?}", rolled.decision) };
         assert_eq!((why.kind(), why.cover()), (CauseKind::Shadow, Cover::Shadow));
-        assert!(why.describe().starts_with("error_rate proven worse than stable in the shadow, with nobody exposed"));
+        assert!(
+            why.describe()
+                .starts_with("error_rate proven worse than stable in the shadow, by copies that answered nobody")
+        );
         assert_eq!((rolled.next.started_at, exposures(&rolled.next)), (None, Vec::new()));
+    }
+
+    /// Its last sessions are counted when it is over; what they prove rolls back.
+    #[test]
+    fn what_is_proven_of_the_shadow_after_its_end_rolls_back_too() {
+        let running = Release { state: State::Running { stage: 0, entered_at: MONDAY }, ..draft() };
+        let entered_at = MONDAY;
+        let paused = State::Paused {
+            by: crate::release::state::PauseCause::Undecided,
+            resume_to: crate::release::state::Resume { stage: 0, entered_at, paused_at: entered_at },
+        };
+        let found = |peak| look(ex::mirrored(ex::seen(0, Verdict::Inconclusive), -0.4, peak));
+        for release in [running.clone(), Release { state: paused, ..running }] {
+            let late = step(&release, &found(7.4), 1);
+            let Decision::Rollback { why } = &late.decision else { panic!("{:?}", late.decision) };
+            assert_eq!(why.kind(), CauseKind::Shadow);
+            assert!(!matches!(step(&release, &found(6.9), 1).decision, Decision::Rollback { .. }));
+        }
     }
 
     #[test]

@@ -412,7 +412,7 @@ impl RollbackCause {
                 let (evidence, line) = (words::e_value(*log_evidence), words::e_value(*log_line));
                 let who = metrics.join(", ");
                 format!(
-                    "{who} proven worse than stable in the shadow, with nobody exposed: evidence {evidence}, line {line}{}",
+                    "{who} proven worse than stable in the shadow, by copies that answered nobody: evidence {evidence}, line {line}{}",
                     because(found)
                 )
             }

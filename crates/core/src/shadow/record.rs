@@ -1,22 +1,17 @@
 //! What the pairs of a release have shown. A session is one unit of evidence: it counts with the mean over its pairs,
 //! once, when it has reached the age of a session's number. What it brings later is shown nowhere.
 //!
-//! Sessions that are still young are held in memory only. A restart loses them, of both answers alike.
+//! Sessions that are still young are rows of their own ([`crate::shadow::young`]).
 
-use crate::id::UnitKey;
 use crate::metric::Metric;
 use crate::release::policy::Policy;
-use crate::shadow::pair::{Compared, Lost, Mirrored, Pair};
+use crate::shadow::pair::{Lost, Mirrored};
+use crate::shadow::young::{MirroredSession, Young};
 use crate::time::{SpanMs, UnixMs};
 use coalmine_stats::betting::Side;
 use coalmine_stats::limit::{Bound, Limit};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Young sessions that are held at once; the pairs of further ones are lost, and counted.
-const OPEN_MAX: usize = 10_000;
-/// Sessions that are remembered as counted; of the oldest a late request would count again.
-const POSTED_MAX: usize = 100_000;
+use std::collections::BTreeMap;
 
 /// Everything that pairs have shown, kept with the release's totals.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -53,29 +48,6 @@ pub struct Tested {
     pub process: Limit,
 }
 
-/// The sessions that are young, and those that have been counted.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Young {
-    open: BTreeMap<UnitKey, Open>,
-    posted: BTreeSet<UnitKey>,
-    order: VecDeque<UnitKey>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Open {
-    first_at: UnixMs,
-    of: BTreeMap<Metric, Sums>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Sums {
-    pairs: u32,
-    x: f64,
-    both: u32,
-    stable: f64,
-    canary: f64,
-}
-
 impl Record {
     /// Nothing was mirrored yet.
     #[must_use]
@@ -103,20 +75,17 @@ impl Record {
 
     /// Counts the sessions whose first pair began at least `age` before `complete_to`.
     pub fn post(&mut self, young: &mut Young, policy: &Policy, age: SpanMs, complete_to: UnixMs) -> bool {
-        let due: Vec<UnitKey> =
-            young.open.iter().filter(|(_, open)| open.first_at + age <= complete_to).map(|(unit, _)| *unit).collect();
-        for unit in &due {
-            if let Some(open) = young.close(*unit) {
-                self.sessions += 1;
-                self.post_session(policy, &open);
-            }
+        let due = young.close_due(age, complete_to);
+        for (_, session) in &due {
+            self.sessions += 1;
+            self.post_session(policy, session);
         }
         !due.is_empty()
     }
 
-    fn post_session(&mut self, policy: &Policy, open: &Open) {
+    fn post_session(&mut self, policy: &Policy, session: &MirroredSession) {
         for watched in policy.paired() {
-            let Some(sums) = open.of.get(&watched.metric) else { continue };
+            let Some(sums) = session.of.get(&watched.metric) else { continue };
             let bound = Bound { side: Side::Rollback, ..Bound::at_most(watched.paired_bound()) };
             let tested = match self.of.get_mut(&watched.metric) {
                 Some(tested) => tested,
@@ -132,14 +101,13 @@ impl Record {
                     })
                 }
             };
-            let x = (sums.x / f64::from(sums.pairs.max(1))).clamp(0.0, 1.0);
-            if tested.process.seal(&[x], &[1]).is_ok() {
+            if tested.process.seal(&[sums.mean_x()], &[1]).is_ok() {
                 tested.sessions += 1;
             }
-            if sums.both > 0 {
+            if let Some((stable, canary)) = sums.means() {
                 tested.both += 1;
-                tested.stable += sums.stable / f64::from(sums.both);
-                tested.canary += sums.canary / f64::from(sums.both);
+                tested.stable += stable;
+                tested.canary += canary;
             }
         }
     }
@@ -151,46 +119,6 @@ impl Tested {
     pub fn means(&self) -> Option<(f64, f64)> {
         let both = self.both as f64;
         (self.both > 0).then(|| (self.stable / both, self.canary / both))
-    }
-}
-
-impl Young {
-    /// Whether there was room; the later pairs of a session that is counted already find room and say nothing.
-    fn add(&mut self, policy: &Policy, pair: &Pair) -> bool {
-        if self.posted.contains(&pair.unit) {
-            return true;
-        }
-        if self.open.len() >= OPEN_MAX && !self.open.contains_key(&pair.unit) {
-            return false;
-        }
-        let fresh = || Open { first_at: pair.started_at, of: BTreeMap::new() };
-        let open = self.open.entry(pair.unit).or_insert_with(fresh);
-        open.first_at = open.first_at.min(pair.started_at);
-        for watched in policy.paired() {
-            let Some(Compared { x, stable, canary }) = pair.compare(watched) else { continue };
-            let sums = open.of.entry(watched.metric.clone()).or_default();
-            sums.pairs += 1;
-            sums.x += x;
-            if let Some((stable, canary)) = stable.zip(canary) {
-                sums.both += 1;
-                sums.stable += stable;
-                sums.canary += canary;
-            }
-        }
-        true
-    }
-
-    fn close(&mut self, unit: UnitKey) -> Option<Open> {
-        let open = self.open.remove(&unit)?;
-        if self.posted.insert(unit) {
-            self.order.push_back(unit);
-        }
-        if self.order.len() > POSTED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.posted.remove(&oldest);
-        }
-        Some(open)
     }
 }
 

@@ -308,6 +308,7 @@ impl<'a, 'p> Run<'a, 'p> {
         let kept = Kept {
             yardstick: Some(self.bench.past.yardstick.clone()),
             sessions: Vec::new(),
+            mirrored: Vec::new(),
             totals: Some(self.totals.clone()),
         };
         if matches!(self.change, Change::AsRecorded) {

@@ -26,6 +26,13 @@ fn sessions(rows: &[(u128, u64)]) -> ReleaseEvidence {
     ReleaseEvidence { sessions: rows.collect(), ..ReleaseEvidence::empty(release()) }
 }
 
+/// Mirrored sessions by their unit and the place of their sample.
+fn mirrored(rows: &[(u128, usize)]) -> ReleaseEvidence {
+    let samples = sample::mirrored_sessions();
+    let rows = rows.iter().map(|(unit, which)| (UnitKey(*unit), Arc::new(samples[*which].clone())));
+    ReleaseEvidence { mirrored: rows.collect(), ..ReleaseEvidence::empty(release()) }
+}
+
 async fn read(store: &impl Store) -> ReleaseEvidence {
     store.evidence(&sample::tenant(), &release()).await.unwrap()
 }
@@ -43,6 +50,7 @@ pub async fn evidence_comes_back(store: &impl Store) {
             (UnitKey(1 << 64), Arc::new(session(2))),
             (UnitKey(u128::MAX), Arc::new(session(3))),
         ],
+        mirrored: mirrored(&[(1, 0), (5, 1)]).mirrored,
         sealed: sample::sealed_buckets(),
         totals: Some("{\"exposed\":3}".to_owned()),
         ..ReleaseEvidence::empty(release())
@@ -65,6 +73,15 @@ pub async fn a_session_is_replaced_and_forgotten(store: &impl Store) {
         ReleaseEvidence { forgotten: vec![UnitKey(1), UnitKey(3), UnitKey(77)], ..sessions(&[(2, 5), (3, 4)]) };
     add(store, &batch(&[], change)).await.unwrap();
     assert_eq!(read(store).await, sessions(&[(2, 5)]));
+}
+
+/// So is a mirrored session's, young or counted, until it is not remembered any longer; it is none of the sessions.
+pub async fn a_mirrored_session_is_replaced_and_forgotten(store: &impl Store) {
+    add(store, &batch(&[], mirrored(&[(1, 0), (2, 0), (3, 0)]))).await.unwrap();
+    let change =
+        ReleaseEvidence { unmirrored: vec![UnitKey(1), UnitKey(3), UnitKey(77)], ..mirrored(&[(2, 1), (3, 1)]) };
+    add(store, &batch(&[], change)).await.unwrap();
+    assert_eq!(read(store).await, mirrored(&[(2, 1)]));
 }
 
 /// A bucket is sealed once; the order of sealing is kept, whatever the buckets' own order.

@@ -22,6 +22,7 @@ use coalmine_core::release::policy::{
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
 use coalmine_core::release::state::{Condition, Drift, PauseCause, Release, Resume, RollbackCause, State};
 use coalmine_core::sentinel::{Criticality, OfflineGate, Sentinel, Sentinels};
+use coalmine_core::shadow::young::{self, MirroredSession};
 use coalmine_core::tally::Presence;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::{Arm, Stratum};
@@ -516,6 +517,19 @@ pub fn judged_session() -> Session {
     let name = || "helpful".to_owned();
     let both = [(Metric::Judge(name()), sums(0.25)), (Metric::Feedback(name()), sums(1.0))];
     Session { sums: ByMetric::from(both), ..session() }
+}
+
+/// Mirrored sessions: a young one with a pair, and one that is counted.
+#[must_use]
+pub fn mirrored_sessions() -> Vec<MirroredSession> {
+    let sums = young::Sums { pairs: 3, x: 1.25, both: 2, stable: 900.5, canary: 1_200.0 };
+    let young = MirroredSession {
+        first_at: UnixMs(1_750_000_000_000),
+        is_counted: false,
+        of: BTreeMap::from([(Metric::LatencyP95, sums), (Metric::ErrorRate, young::Sums::default())]),
+    };
+    let counted = MirroredSession { is_counted: true, of: BTreeMap::new(), ..young.clone() };
+    vec![young, counted]
 }
 
 /// A sealed bucket of every number.

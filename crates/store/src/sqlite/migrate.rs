@@ -14,6 +14,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "first", sql: include_str!("migrations/0001_first.sql") },
     Migration { name: "keys", sql: include_str!("migrations/0002_keys.sql") },
+    Migration { name: "mirrored", sql: include_str!("migrations/0003_mirrored.sql") },
 ];
 
 /// The schema of this build.

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use crate::rows::{Document, decode};
 use crate::{Pending, ReleaseEvidence, RouteRow, StoreError};
-use coalmine_core::evidence::{SealedBucket, Session};
+use coalmine_core::evidence::SealedBucket;
 use coalmine_core::id::{Actor, CustomerId, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
 use coalmine_core::key::{Day, Key, Payer, Spending, Usd, Used};
 use coalmine_core::release::report::JournalRow;
@@ -104,16 +104,27 @@ pub(super) fn evidence(db: &mut Connection, tenant: &TenantId, id: &ReleaseId) -
     let sealed: Vec<SealedBucket> = documents_of(&db, query, key)?;
     Ok(ReleaseEvidence {
         yardstick: yardstick.as_deref().map(decode).transpose()?,
-        sessions: sessions(&db, tenant, id)?,
+        sessions: by_unit(
+            &db,
+            "SELECT unit, document FROM sessions WHERE tenant = ?1 AND release = ?2 ORDER BY unit",
+            key,
+        )?,
+        mirrored: by_unit(
+            &db,
+            "SELECT unit, document FROM mirrored_sessions WHERE tenant = ?1 AND release = ?2 ORDER BY unit",
+            key,
+        )?,
         sealed,
         totals,
         ..ReleaseEvidence::empty(id.clone())
     })
 }
 
-fn sessions(db: &Connection, tenant: &TenantId, id: &ReleaseId) -> Result<Vec<(UnitKey, Arc<Session>)>, Failure> {
-    let query = "SELECT unit, document FROM sessions WHERE tenant = ?1 AND release = ?2 ORDER BY unit";
-    let key = params![tenant.as_str(), id.as_str()];
+fn by_unit<T: Document>(
+    db: &Connection,
+    query: &str,
+    key: &[&dyn rusqlite::ToSql],
+) -> Result<Vec<(UnitKey, Arc<T>)>, Failure> {
     let found = rows(db, query, key, |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?)))?;
     found.into_iter().map(|(unit, text)| Ok((UnitKey(u128::from_be_bytes(unit)), Arc::new(decode(&text)?)))).collect()
 }

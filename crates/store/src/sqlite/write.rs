@@ -222,6 +222,7 @@ fn add_release_evidence(tx: &Transaction<'_>, tenant: &TenantId, change: &Releas
             params![tenant, release, unit.0.to_be_bytes()],
         )?;
     }
+    add_mirrored(tx, tenant, change)?;
     for sealed in &change.sealed {
         let (stratum, bucket) = (sealed.stratum.0, sealed.bucket.cast_signed());
         run(
@@ -229,6 +230,26 @@ fn add_release_evidence(tx: &Transaction<'_>, tenant: &TenantId, change: &Releas
             "INSERT INTO sealed_buckets (tenant, release, number, stratum, bucket, document)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
             params![tenant, release, sealed.posting(), stratum, bucket, encode(sealed)?],
+        )?;
+    }
+    Ok(())
+}
+
+fn add_mirrored(tx: &Transaction<'_>, tenant: &str, change: &ReleaseEvidence) -> Result<(), Failure> {
+    let release = change.release.as_str();
+    for (unit, session) in &change.mirrored {
+        run(
+            tx,
+            "INSERT INTO mirrored_sessions (tenant, release, unit, document) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET document = excluded.document",
+            params![tenant, release, unit.0.to_be_bytes(), encode(&**session)?],
+        )?;
+    }
+    for unit in &change.unmirrored {
+        run(
+            tx,
+            "DELETE FROM mirrored_sessions WHERE tenant = ?1 AND release = ?2 AND unit = ?3",
+            params![tenant, release, unit.0.to_be_bytes()],
         )?;
     }
     Ok(())

@@ -633,6 +633,7 @@ fn sessions_of_different_origin_seal_apart_and_each_waits_for_both_arms() {
     let kept = Kept {
         yardstick: ledger.yardstick().cloned(),
         sessions: sessions.map(|(unit, session)| (unit, (*session).clone())).collect(),
+        mirrored: Vec::new(),
         totals: Some(ledger.totals().clone()),
     };
     let text = serde_json::to_string(kept.totals.as_ref().unwrap()).unwrap();

@@ -5,10 +5,11 @@ use crate::analysis::{Alpha, Reporting, ShadowFinding, analyse};
 use crate::evidence::Ledger;
 use crate::evidence::sample::{self, Dice, guardrail, outcome};
 use crate::id::ReleaseId;
+use crate::id::UnitKey;
 use crate::release::example as ex;
 use crate::release::policy::{Margin, Role};
 use crate::release::state::Release;
-use crate::shadow::pair::Loss;
+use crate::shadow::pair::{Loss, Pair};
 use crate::tally::{Cause, Check, Ending, Outcome};
 use crate::traffic::weight::Salt;
 use proptest::prelude::*;
@@ -98,6 +99,38 @@ fn a_session_counts_once_with_its_mean() {
     let later = look(&release, &ledger);
     assert_eq!((later.sessions, later.pairs), (1, 11), "what comes late says nothing");
     assert_eq!(later.findings, once.findings);
+}
+
+/// A kill at any point loses no young session and counts none twice.
+#[test]
+fn a_restart_changes_nothing_of_what_is_counted() {
+    let release = release(&[Metric::ErrorRate, Metric::LatencyP95]);
+    let age = release.policy.ages.session;
+    let rounds: Vec<Vec<Pair>> = (0..6_u64)
+        .map(|round| {
+            let at = round * age.0 / 3;
+            let canary = |unit| if unit % 3 == 0 { failed() } else { outcome() };
+            // Old sessions go on, and new ones begin.
+            (0..20 * u128::from(round + 1)).map(|unit| pair(unit, at, outcome(), canary(unit))).collect()
+        })
+        .collect();
+    let mut steady = Ledger::new(&release);
+    let mut disk = sample::Disk::default();
+    for (round, pairs) in (0_u64..).zip(&rounds) {
+        let complete_to = UnixMs(round * age.0 / 3 + 1);
+        let mut killed = disk.ledger(&release);
+        for ledger in [&mut steady, &mut killed] {
+            ledger.absorb_mirrored(&mirrored(&release, pairs.clone()));
+            ledger.post_mirrored(complete_to);
+        }
+        disk.write(killed.take_changes());
+    }
+    let mut killed = disk.ledger(&release);
+    steady.post_mirrored(LATER);
+    killed.post_mirrored(LATER);
+    assert_eq!(look(&release, &killed), look(&release, &steady));
+    assert_eq!(look(&release, &killed).sessions, 120);
+    assert!(disk.mirrored.values().any(|row| row.contains("\"is_counted\":true}")), "a counted one keeps no sums");
 }
 
 /// What the client spoilt is void; what only the canary refuses is its fault; what is lost is told.
