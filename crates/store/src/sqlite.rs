@@ -10,6 +10,7 @@ mod faults;
 mod link;
 mod migrate;
 mod read;
+mod sessions;
 mod write;
 
 use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};

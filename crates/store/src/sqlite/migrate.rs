@@ -15,6 +15,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "first", sql: include_str!("migrations/0001_first.sql") },
     Migration { name: "keys", sql: include_str!("migrations/0002_keys.sql") },
     Migration { name: "mirrored", sql: include_str!("migrations/0003_mirrored.sql") },
+    Migration { name: "session_log", sql: include_str!("migrations/0004_session_log.sql") },
 ];
 
 /// The schema of this build.

@@ -1,6 +1,7 @@
 //! Every query. Each names the tenant.
 
 use super::failure::Failure;
+use super::sessions;
 use crate::rows::{Document, decode};
 use crate::{Pending, ReleaseEvidence, RouteRow, StoreError};
 use coalmine_core::evidence::SealedBucket;
@@ -104,11 +105,7 @@ pub(super) fn evidence(db: &mut Connection, tenant: &TenantId, id: &ReleaseId) -
     let sealed: Vec<SealedBucket> = documents_of(&db, query, key)?;
     Ok(ReleaseEvidence {
         yardstick: yardstick.as_deref().map(decode).transpose()?,
-        sessions: by_unit(
-            &db,
-            "SELECT unit, document FROM sessions WHERE tenant = ?1 AND release = ?2 ORDER BY unit",
-            key,
-        )?,
+        sessions: sessions::read(&db, tenant, id)?,
         mirrored: by_unit(
             &db,
             "SELECT unit, document FROM mirrored_sessions WHERE tenant = ?1 AND release = ?2 ORDER BY unit",
@@ -208,7 +205,7 @@ fn one<T>(
     Ok(db.prepare_cached(query)?.query_row(key, read).optional()?)
 }
 
-fn rows<T>(
+pub(super) fn rows<T>(
     db: &Connection,
     query: &str,
     key: impl Params,

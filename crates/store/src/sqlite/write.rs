@@ -2,7 +2,7 @@
 //! have changed when it commits.
 
 use super::failure::Failure;
-use super::read;
+use super::{read, sessions};
 use crate::rows::encode;
 use crate::{EvidenceBatch, ReleaseEvidence, RouteRow, Seeded, StoreError};
 use coalmine_core::id::{Generation, RouteName, TenantId};
@@ -197,39 +197,25 @@ pub(super) fn add_evidence(db: &mut Connection, tenant: &TenantId, batch: &Evide
 }
 
 fn add_release_evidence(tx: &Transaction<'_>, tenant: &TenantId, change: &ReleaseEvidence) -> Result<(), Failure> {
-    let (tenant, release) = (tenant.as_str(), change.release.as_str());
+    let (owner, release) = (tenant.as_str(), change.release.as_str());
     if change.yardstick.is_some() || change.totals.is_some() {
         run(
             tx,
             "INSERT INTO evidence (tenant, release, yardstick, totals) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO UPDATE SET yardstick = coalesce(excluded.yardstick, yardstick),
                                        totals = coalesce(excluded.totals, totals)",
-            params![tenant, release, change.yardstick.as_ref().map(encode).transpose()?, change.totals],
+            params![owner, release, change.yardstick.as_ref().map(encode).transpose()?, change.totals],
         )?;
     }
-    for (unit, session) in &change.sessions {
-        run(
-            tx,
-            "INSERT INTO sessions (tenant, release, unit, document) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET document = excluded.document",
-            params![tenant, release, unit.0.to_be_bytes(), encode(&**session)?],
-        )?;
-    }
-    for unit in &change.forgotten {
-        run(
-            tx,
-            "DELETE FROM sessions WHERE tenant = ?1 AND release = ?2 AND unit = ?3",
-            params![tenant, release, unit.0.to_be_bytes()],
-        )?;
-    }
-    add_mirrored(tx, tenant, change)?;
+    sessions::add(tx, tenant, change)?;
+    add_mirrored(tx, owner, change)?;
     for sealed in &change.sealed {
         let (stratum, bucket) = (sealed.stratum.0, sealed.bucket.cast_signed());
         run(
             tx,
             "INSERT INTO sealed_buckets (tenant, release, number, stratum, bucket, document)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-            params![tenant, release, sealed.posting(), stratum, bucket, encode(sealed)?],
+            params![owner, release, sealed.posting(), stratum, bucket, encode(sealed)?],
         )?;
     }
     Ok(())
@@ -332,7 +318,7 @@ fn begin(db: &mut Connection) -> Result<Transaction<'_>, Failure> {
     Ok(db.transaction_with_behavior(TransactionBehavior::Immediate)?)
 }
 
-fn run(db: &Connection, change: &str, values: impl Params) -> Result<(), Failure> {
+pub(super) fn run(db: &Connection, change: &str, values: impl Params) -> Result<(), Failure> {
     db.prepare_cached(change)?.execute(values)?;
     Ok(())
 }
