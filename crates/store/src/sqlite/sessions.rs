@@ -103,7 +103,11 @@ pub(super) fn add(tx: &Transaction<'_>, tenant: &TenantId, change: &ReleaseEvide
 }
 
 /// The live sessions of a release, by unit.
-pub(super) fn read(db: &Connection, tenant: &TenantId, id: &ReleaseId) -> Result<Vec<(UnitKey, Arc<Session>)>, Failure> {
+pub(super) fn read(
+    db: &Connection,
+    tenant: &TenantId,
+    id: &ReleaseId,
+) -> Result<Vec<(UnitKey, Arc<Session>)>, Failure> {
     let texts = texts(db, tenant.as_str(), id.as_str())?;
     let live = live(&texts)?.into_iter();
     live.map(|(unit, document)| Ok((unit, Arc::new(decode(document)?)))).collect()
@@ -115,7 +119,10 @@ fn held(db: &Connection, tenant: &str, release: &str) -> Result<[Held; 2], Failu
                  WHERE tenant = ?1 AND release = ?2 GROUP BY folded";
     let found = rows(db, query, params![tenant, release], |row| {
         let number = |column| row.get(column).map(i64::cast_unsigned);
-        Ok((row.get::<_, i64>(0)?, Held { rows: number(1)?, written: number(2)?, forgotten: number(3)?, bytes: number(4)? }))
+        Ok((
+            row.get::<_, i64>(0)?,
+            Held { rows: number(1)?, written: number(2)?, forgotten: number(3)?, bytes: number(4)? },
+        ))
     })?;
     let mut held = [Held::default(); 2];
     for (folded, of) in found {
