@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 golden=../crates/wire/src/openai/tests/golden
 messages=../crates/wire/src/anthropic/tests/golden
 responses=../crates/wire/src/responses/tests/golden
-mkdir -p corpus/sse corpus/patch corpus/observer corpus/translate corpus/exposition
+mkdir -p corpus/sse corpus/patch corpus/observer corpus/translate corpus/exposition corpus/websocket
 cp ../crates/wire/src/golden/*.prom corpus/exposition/
 for file in "$golden"/*.sse; do
     name=$(basename "$file")
@@ -41,3 +41,7 @@ for file in "$responses"/*.json; do
 done
 printf '\017\003{"object":"list","data":[{"embedding":[0.1,-2e-3],"index":0},{"embedding":"AAAA","index":1}],"model":"m","usage":{"prompt_tokens":2,"total_tokens":2}}' > corpus/observer/embeddings.json
 printf '\016\004data: {"choices":[{"text":"a","index":0,"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n' > corpus/observer/completions.sse
+printf '\003\001\201\205\067\372\041\075\177\237\115\121\130' > corpus/websocket/hello
+printf '\005\000\001\003Hel\211\001?\200\002lo\210\002\003\350' > corpus/websocket/pieces
+printf '\007\002{"type":"session.update","session":{"type":"realtime","model":"r","instructions":"Help."}}' > corpus/websocket/update
+printf '\007\003{"type":"response.done","response":{"id":"r","status":"completed","usage":{"input_tokens":1}}}' > corpus/websocket/done

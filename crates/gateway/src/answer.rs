@@ -91,14 +91,19 @@ impl Refusal {
         self.headers.get_or_insert_default()
     }
 
-    /// In the dialect of the caller.
-    pub(crate) fn into_response(self, dialect: Dialect) -> Response<AnswerBody> {
-        let (status, body) = match dialect.family() {
+    /// Its status, and its words in the dialect of the caller.
+    pub(crate) fn told(&self, dialect: Dialect) -> (u16, Vec<u8>) {
+        match dialect.family() {
             Family::OpenAi => (self.problem.status(), errors::body(self.problem, &self.message, self.param)),
             Family::Anthropic => {
                 (anthropic::errors::status(self.problem), anthropic::errors::body(self.problem, &self.message))
             }
-        };
+        }
+    }
+
+    /// In the dialect of the caller.
+    pub(crate) fn into_response(self, dialect: Dialect) -> Response<AnswerBody> {
+        let (status, body) = self.told(dialect);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json(status, body);
         if let Some(headers) = self.headers {

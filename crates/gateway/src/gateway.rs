@@ -61,6 +61,8 @@ pub struct Gateway {
     pub(crate) judged: Way,
     pub(crate) shadows: Arc<Shadows>,
     pub(crate) drained: Notify,
+    /// When a gateway that drains ends, whatever still runs.
+    pub(crate) ends: told::Sender<Option<Instant>>,
     pub(crate) warm_ups: WarmUps,
     /// Where requests run, and what goes on beside them.
     pub(crate) runtime: OnceLock<Handle>,
@@ -123,6 +125,7 @@ impl Gateway {
             pools,
             metrics,
             drained: Notify::new(),
+            ends: told::Sender::new(None),
             warm_ups: WarmUps::default(),
             runtime: OnceLock::new(),
             draining: AtomicBool::new(false),
@@ -272,6 +275,8 @@ impl Gateway {
             ("coalmine_body_bytes", "Bytes of request bodies held, in blocks of 16 KiB.", self.bodies.held()),
             ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
             ("coalmine_shadow_under_way", "Copies of requests under way.", self.shadows.under_way()),
+            ("coalmine_sockets", "Websockets that are open.", self.metrics.sockets.get()),
+            ("coalmine_sockets_cut_total", "Websockets that the gateway ended.", self.metrics.sockets_cut.get()),
             ("coalmine_turns_waiting", "Turns that wait for the sink.", self.tally.waiting() as u64),
             ("coalmine_turns_dropped_total", "Turns lost to a full queue.", self.tally.dropped_total()),
         ];
@@ -284,6 +289,7 @@ impl Gateway {
     /// Stops accepting, and waits until nothing is in flight or `limit` is over. Returns how many
     /// requests are left.
     pub async fn drain(&self, limit: Duration) -> u64 {
+        self.ends.send_replace(Some(Instant::now() + limit));
         self.drain_lingering(limit, Duration::ZERO).await
     }
 

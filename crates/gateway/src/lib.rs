@@ -42,6 +42,7 @@ mod ready;
 mod request_id;
 mod shadow;
 mod sink;
+mod socket;
 mod sync;
 mod table;
 mod tally;

@@ -5,9 +5,10 @@ use crate::answer::{AnswerBody, BoxError};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::ports::Boxed;
+use crate::socket;
 use crate::tls::Tls;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The most of a head that is kept, and of a body that is read at a time; beyond it a head is answered with 431.
 const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -61,10 +62,8 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: O
         match accepted {
             Ok((stream, peer)) => {
                 let (gateway, side, tls) = (gateway.clone(), side.clone(), tls.clone());
-                tokio::spawn(async move {
-                    let _held = permit;
-                    connection(gateway, (stream, peer.ip()), side, tls).await;
-                });
+                let slot = Slot::taken(permit.ok(), &gateway);
+                tokio::spawn(connection(gateway, (stream, peer.ip()), side, tls, slot));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -74,23 +73,38 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: O
     }
 }
 
-/// Counts a connection for as long as it lives.
-struct Counted(Arc<Metrics>);
+/// A connection's place among the others, for as long as it lives, or the websocket that came of it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    metrics: Arc<Metrics>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.down();
+impl Slot {
+    fn taken(permit: Option<OwnedSemaphorePermit>, gateway: &Gateway) -> Arc<Self> {
+        gateway.metrics.connections.up();
+        Arc::new(Self { metrics: gateway.metrics.clone(), _permit: permit })
     }
 }
 
-async fn connection(gateway: Arc<Gateway>, (stream, peer): (TcpStream, IpAddr), side: Side, tls: Option<Arc<Tls>>) {
-    gateway.metrics.connections.up();
-    let _counted = Counted(gateway.metrics.clone());
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.metrics.connections.down();
+    }
+}
+
+async fn connection(
+    gateway: Arc<Gateway>,
+    (stream, peer): (TcpStream, IpAddr),
+    side: Side,
+    tls: Option<Arc<Tls>>,
+    slot: Arc<Slot>,
+) {
     at_once(&stream);
     match tls {
-        None => speak(gateway, stream, peer, side).await,
+        None => speak(gateway, stream, peer, side, slot).await,
         Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => speak(gateway, stream, peer, side).await,
+            Ok(stream) => speak(gateway, stream, peer, side, slot).await,
             // somebody who does not trust the certificate, or does not speak TLS
             Err(error) => tracing::debug!(%error, "a handshake failed"),
         },
@@ -102,6 +116,7 @@ async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: IpAddr,
     side: Side,
+    slot: Arc<Slot>,
 ) {
     let drained = async {
         let notified = gateway.drained.notified();
@@ -134,9 +149,13 @@ async fn speak(
     // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
     let service = service_fn(|request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
+        let mut request = request;
+        if socket::is_asked(request.headers()) {
+            request.extensions_mut().insert(slot.clone());
+        }
         Box::pin(respond(gateway.clone(), peer, side.clone(), request))
     });
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
@@ -171,7 +190,7 @@ async fn respond(
     } else {
         side(request).await.map(AnswerBody::Side)
     };
-    if one && gateway.is_draining() {
+    if one && gateway.is_draining() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(answer)

@@ -95,6 +95,9 @@ const TROUBLES: [Trouble; 4] = [Trouble::Connect, Trouble::Broken, Trouble::Malf
 pub(crate) struct Metrics {
     pub(crate) active: Gauge,
     pub(crate) connections: Gauge,
+    pub(crate) sockets: Gauge,
+    /// Websockets that the gateway ended: at its own end, over a bound, or for what a client sent.
+    pub(crate) sockets_cut: Counter,
     pub(crate) passed_through: Counter,
     pub(crate) refused: Counter,
     /// Requests whose bodies found no room.

@@ -185,16 +185,45 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         return forward(gateway, stable.pool.clone(), admitted, body, Content::Any).await;
     }
     admitted.caller.must_be_let_through()?;
+    let pool = pool_of_nobody(gateway, admitted.dialect, &admitted.caller, model)?;
+    forward(gateway, pool, admitted, whole.clone(), Content::Any).await
+}
+
+/// Who is asked for what is no route's: the default provider, or the only one of the dialect.
+pub(crate) fn pool_of_nobody(
+    gateway: &Gateway,
+    dialect: Dialect,
+    caller: &Caller,
+    model: &str,
+) -> Result<Arc<Pool>, Refusal> {
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
-    let speaks = |pool: &&Arc<Pool>| pool.manners.speak(admitted.dialect);
+    let speaks = |pool: &&Arc<Pool>| pool.manners.speak(dialect);
     let only = || {
         let mut speaking = gateway.pools.values().filter(speaks);
         speaking.next().filter(|_| speaking.next().is_none())
     };
-    match named.filter(speaks).or_else(only) {
-        Some(pool) => forward(gateway, pool.clone(), admitted, whole.clone(), Content::Any).await,
-        None => Err(no_route(&snapshot, &admitted.caller, model)),
-    }
+    let pool = named.filter(speaks).or_else(only).cloned();
+    pool.ok_or_else(|| no_route(&gateway.tables.load(), caller, model))
+}
+
+/// Something that is passed through sets out.
+pub(crate) fn begin(gateway: &Arc<Gateway>, pool: &Pool, admitted: &mut Admitted) -> Box<Passing> {
+    gateway.metrics.passed_through.add(1);
+    gateway.metrics.active.up();
+    Box::new(Passing {
+        gateway: gateway.clone(),
+        permit: admitted.permit.take(),
+        method: admitted.parts.method.clone(),
+        provider: pool.name.clone(),
+        holder: admitted.caller.holder.clone(),
+        client: admitted.client,
+        trace: Trace::of(&admitted.parts.headers, Sampler::OFF),
+        started_at: admitted.received_at,
+        refused: false,
+        status: 0,
+        model: None,
+        reader: None,
+    })
 }
 
 /// Where a body that is passed through names its model.
@@ -252,27 +281,12 @@ async fn forward(
     body: Bytes,
     content: Content<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    gateway.metrics.passed_through.add(1);
-    gateway.metrics.active.up();
-    let mut headers = std::mem::take(&mut admitted.parts.headers);
-    let mut passing = Box::new(Passing {
-        gateway: gateway.clone(),
-        permit: admitted.permit.take(),
-        method: admitted.parts.method.clone(),
-        provider: pool.name.clone(),
-        holder: admitted.caller.holder.clone(),
-        client: admitted.client,
-        trace: Trace::of(&headers, Sampler::OFF),
-        started_at: admitted.received_at,
-        refused: false,
-        status: 0,
-        model: match content {
-            Content::Turn(model) => Some(model.to_owned()),
-            Content::Any => None,
-        },
-        reader: None,
-    });
-    let outbound = Outbound::new(admitted.parts.method, std::mem::take(&mut headers), None);
+    let mut passing = begin(gateway, &pool, &mut admitted);
+    passing.model = match content {
+        Content::Turn(model) => Some(model.to_owned()),
+        Content::Any => None,
+    };
+    let outbound = Outbound::new(admitted.parts.method, std::mem::take(&mut admitted.parts.headers), None);
     let request = outbound.request(&pool.manners, body);
     let now = Instant::now();
     let ends_at = now + pool.timeouts.total;

@@ -11,7 +11,7 @@ use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
 use crate::shadow::{self, Original};
 use crate::telemetry::finished::Refused;
-use crate::{feedback, passthrough};
+use crate::{feedback, passthrough, socket};
 use coalmine_wire::openai::ChatRequest;
 use coalmine_wire::openai::errors::Problem;
 use http::{Request, Response};
@@ -31,6 +31,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, p
             Surface::Feedback => feedback::take(gateway, &admitted),
             Surface::Logs => feedback::otlp::take(gateway, &admitted),
             Surface::Models => Ok(passthrough::models(gateway, &admitted.caller, dialect)),
+            Surface::Socket => Box::pin(socket::open(gateway, admitted)).await,
             Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
         },
     };
@@ -78,6 +79,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             assignment,
             started_at: now,
             permit: admitted.permit.take(),
+            line: None,
             holder: admitted.caller.holder.clone(),
             client: admitted.client,
             trace,

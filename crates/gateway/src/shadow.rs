@@ -159,6 +159,7 @@ impl Copied {
             assignment,
             started_at: gateway.clock.now(),
             permit: None,
+            line: None,
             holder,
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             trace: None,

@@ -276,6 +276,11 @@ impl Tally {
         self.push(&mut shard, flight.turn(part, outcome));
     }
 
+    /// It was none: unless it was judged meanwhile, nobody hears of it.
+    pub(crate) fn forget(&self, flight: &Flight) {
+        lock(self.shard(flight.serial)).open.remove(&flight.serial);
+    }
+
     /// Keeps a late score for the next delta.
     pub(crate) fn keep_feedback(&self, feedback: Feedback) -> Room {
         let mut queue = lock(&self.feedback);

@@ -106,7 +106,7 @@ impl Chain {
         match request.dialect {
             Dialect::Messages => return messages(request, hasher, encoded),
             Dialect::Responses => return items(request, hasher, encoded),
-            Dialect::Chat | Dialect::Embeddings | Dialect::Completions => {}
+            Dialect::Chat | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {}
         }
         for message in request.messages() {
             let parts = Parts::of(message.json);

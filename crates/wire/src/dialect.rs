@@ -14,6 +14,8 @@ pub enum Dialect {
     Embeddings,
     /// OpenAI's completions of old: `POST /v1/completions`.
     Completions,
+    /// OpenAI's realtime sessions: a websocket at `/v1/realtime`. What is patched is the session's own object.
+    Realtime,
 }
 
 /// Whose servers speak a dialect.
@@ -27,7 +29,8 @@ pub enum Family {
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Chat, Self::Messages, Self::Responses, Self::Embeddings, Self::Completions];
+    pub const ALL: [Self; 6] =
+        [Self::Chat, Self::Messages, Self::Responses, Self::Embeddings, Self::Completions, Self::Realtime];
 
     /// As written in messages for people.
     #[must_use]
@@ -38,6 +41,7 @@ impl Dialect {
             Self::Responses => "responses",
             Self::Embeddings => "embeddings",
             Self::Completions => "completions",
+            Self::Realtime => "realtime sessions",
         }
     }
 
@@ -50,6 +54,7 @@ impl Dialect {
             Self::Responses => "/responses",
             Self::Embeddings => "/embeddings",
             Self::Completions => "/completions",
+            Self::Realtime => "/realtime",
         }
     }
 
@@ -57,7 +62,7 @@ impl Dialect {
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
-            Self::Chat | Self::Responses | Self::Embeddings | Self::Completions => Family::OpenAi,
+            Self::Chat | Self::Responses | Self::Embeddings | Self::Completions | Self::Realtime => Family::OpenAi,
             Self::Messages => Family::Anthropic,
         }
     }

@@ -8,6 +8,8 @@
 //! | [`openai`] | chat completions: read and patch requests, observe answers, write errors; what all dialects share |
 //! | [`anthropic`] | messages: where they differ from that |
 //! | `responses`, `embeddings` | how those are answered, and where they differ |
+//! | [`realtime`] | sessions over a websocket: their events, and how a version is put into them |
+//! | [`websocket`] | frames of websockets, read in any pieces and written |
 //! | [`params`] | which parameters each dialect knows |
 //! | [`translate`] | between the two: requests, answers, streams, errors |
 //! | [`conversation`] | the keyed hash that finds a conversation by its content |
@@ -35,8 +37,10 @@ pub mod outcome;
 pub mod params;
 pub mod prices;
 pub mod probe;
+pub mod realtime;
 mod responses;
 pub mod shutdowns;
 pub mod sse;
 pub mod translate;
 pub mod usage;
+pub mod websocket;

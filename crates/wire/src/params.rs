@@ -96,6 +96,18 @@ const COMPLETIONS: [&str; 15] = [
     "max_completion_tokens",
 ];
 
+const REALTIME: [&str; 9] = [
+    "audio",
+    "include",
+    "max_output_tokens",
+    "output_modalities",
+    "parallel_tool_calls",
+    "reasoning",
+    "tool_choice",
+    "tracing",
+    "truncation",
+];
+
 const MESSAGES: [&str; 17] = [
     "cache_control",
     "container",
@@ -226,6 +238,7 @@ pub fn of(dialect: Dialect) -> &'static [&'static str] {
         Dialect::Responses => &RESPONSES,
         Dialect::Embeddings => &EMBEDDINGS,
         Dialect::Completions => &COMPLETIONS,
+        Dialect::Realtime => &REALTIME,
     }
 }
 
@@ -268,8 +281,10 @@ pub(crate) fn place(dialect: Dialect, name: &str) -> Place {
         return Place::Foreign;
     }
     match (dialect, name) {
-        (Dialect::Responses, "max_tokens" | "max_completion_tokens") => return Place::Member("max_output_tokens"),
-        (Dialect::Responses, "reasoning_effort") => return Place::Within("reasoning", "effort"),
+        (Dialect::Responses | Dialect::Realtime, "max_tokens" | "max_completion_tokens") => {
+            return Place::Member("max_output_tokens");
+        }
+        (Dialect::Responses | Dialect::Realtime, "reasoning_effort") => return Place::Within("reasoning", "effort"),
         (Dialect::Responses, "verbosity") => return Place::Within("text", "verbosity"),
         (Dialect::Responses, "response_format") => return Place::Within("text", "format"),
         (Dialect::Completions, "max_completion_tokens") => return Place::Member("max_tokens"),

@@ -47,6 +47,11 @@ impl Usage {
         Self::named(scanner, ["input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"])
     }
 
+    /// The same in the form of realtime sessions.
+    pub(crate) fn scan_realtime(scanner: &mut Scanner<'_>) -> Result<Option<Self>, ScanError> {
+        Self::named(scanner, ["input_tokens", "output_tokens", "input_token_details", "output_token_details"])
+    }
+
     fn named(scanner: &mut Scanner<'_>, names: [&str; 4]) -> Result<Option<Self>, ScanError> {
         let [input, output, input_details, output_details] = names;
         if scanner.peek()? != Kind::Object {

@@ -100,6 +100,30 @@ impl Meter {
         taken
     }
 
+    /// The same for one more turn of what has its place already.
+    pub(crate) fn more(&self, now: UnixMs) -> Result<(), (Bound, u64)> {
+        let Quota { requests_per_minute, tokens_per_minute, per_day, per_month, concurrent: _ } = self.quota;
+        let readings = &*self.readings;
+        if per_day.is_some() || per_month.is_some() {
+            readings.purse.check(per_day, per_month, now)?;
+        }
+        if let Some(limit) = tokens_per_minute {
+            readings.tokens.take(limit, 1, now).map_err(|wait| (Bound::Tokens, wait))?;
+            readings.tokens.give_back(limit, 1);
+        }
+        let requests = requests_per_minute.map_or(Ok(()), |limit| readings.requests.take(limit, 1, now));
+        requests.map_err(|wait| (Bound::Requests, wait))
+    }
+
+    /// What such a turn used.
+    pub(crate) fn pay(&self, used: Used, now: UnixMs) {
+        let readings = &*self.readings;
+        if let Some(limit) = self.quota.tokens_per_minute {
+            readings.tokens.owe(limit, used.tokens, now);
+        }
+        readings.note(used, now);
+    }
+
     /// Undoes a [`Self::take`]: another payer refused the request.
     pub(crate) fn put_back(&self, tokens: u64) {
         if let Some(limit) = self.quota.requests_per_minute {
@@ -122,16 +146,20 @@ impl Meter {
                 None => readings.tokens.give_back(limit, held - used.tokens),
             }
         }
-        if used.cost > Usd(0) {
-            readings.purse.pay(used.cost, now);
-        }
-        readings.untold.requests.fetch_add(used.requests, Ordering::Relaxed);
-        readings.untold.tokens.fetch_add(used.tokens, Ordering::Relaxed);
-        readings.untold.cost.fetch_add(used.cost.0, Ordering::Relaxed);
+        readings.note(used, now);
     }
 }
 
 impl Readings {
+    fn note(&self, used: Used, now: UnixMs) {
+        if used.cost > Usd(0) {
+            self.purse.pay(used.cost, now);
+        }
+        self.untold.requests.fetch_add(used.requests, Ordering::Relaxed);
+        self.untold.tokens.fetch_add(used.tokens, Ordering::Relaxed);
+        self.untold.cost.fetch_add(used.cost.0, Ordering::Relaxed);
+    }
+
     /// What was used since this was asked last.
     pub(crate) fn take(&self) -> Option<Used> {
         let Untold { requests, tokens, cost } = &self.untold;

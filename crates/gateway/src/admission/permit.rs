@@ -67,6 +67,24 @@ impl Permit {
         }
     }
 
+    /// One more turn of what was let through at once (a websocket) used this.
+    pub(crate) fn charge(&self, tokens: u64, cost_usd: Option<f64>, now: UnixMs) {
+        let used = Used { requests: 1, tokens, cost: cost_usd.map_or(Usd(0), Usd::from_dollars) };
+        for meter in &self.holder.meters {
+            meter.pay(used, now);
+        }
+    }
+
+    /// Whether one more turn of it may begin: rates and money, for its place among the others it has already.
+    pub(crate) fn more(&self, now: UnixMs) -> Result<(), (Bound, String)> {
+        for meter in &self.holder.meters {
+            if let Err((bound, wait_ms)) = meter.more(now) {
+                return Err((bound, told(meter, bound, wait_ms).1));
+            }
+        }
+        Ok(())
+    }
+
     /// Says in headers how much is left, where anything is bounded; in place of what the provider says of
     /// the gateway's own account with it.
     pub(crate) fn tell(&self, headers: &mut HeaderMap, now: UnixMs) {
@@ -97,7 +115,8 @@ fn held(meters: &[Meter], body_bytes: u64) -> u64 {
     (body_bytes / BYTES_PER_TOKEN).min(most)
 }
 
-fn refusal(meter: &Meter, bound: Bound, wait_ms: u64, dialect: Dialect, now: UnixMs) -> Refusal {
+/// What a broken bound is called, and told as.
+fn told(meter: &Meter, bound: Bound, wait_ms: u64) -> (Problem, String) {
     let quota = &meter.quota;
     let count = |limit: Option<u64>| limit.unwrap_or_default();
     let money = |limit: Option<Usd>| limit.unwrap_or_default();
@@ -114,9 +133,13 @@ fn refusal(meter: &Meter, bound: Bound, wait_ms: u64, dialect: Dialect, now: Uni
         Payer::Tenant => "this gateway".to_owned(),
     };
     let again = SpanMs(wait_ms).rounded();
+    (problem, format!("the quota of {whose}, {what}, is used up; try again in {again}"))
+}
+
+fn refusal(meter: &Meter, bound: Bound, wait_ms: u64, dialect: Dialect, now: UnixMs) -> Refusal {
+    let (problem, message) = told(meter, bound, wait_ms);
     let seconds = u32::try_from(wait_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
-    let mut refusal = Refusal::new(problem, format!("the quota of {whose}, {what}, is used up; try again in {again}"))
-        .retry_after(seconds);
+    let mut refusal = Refusal::new(problem, message).retry_after(seconds);
     tell(meter, dialect, refusal.headers(), now);
     if problem == Problem::QuotaSpent {
         // the SDKs of both dialects would repeat any other 429 at once

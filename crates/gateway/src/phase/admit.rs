@@ -5,6 +5,7 @@ use crate::admission::{Closed, Holder};
 use crate::answer::Refusal;
 use crate::gateway::Gateway;
 use crate::phase::body::{self, Held};
+use crate::socket;
 use crate::upstream::pool::X_API_KEY;
 use bytes::Bytes;
 use coalmine_core::id::RouteName;
@@ -54,6 +55,8 @@ pub(crate) enum Surface {
     Feedback,
     /// Late scores as logs.
     Logs,
+    /// A websocket, wherever it leads.
+    Socket,
     /// Anything else under `/v1`: passed through.
     Other,
 }
@@ -106,17 +109,19 @@ pub(crate) fn is_ours(path: &str) -> bool {
 
 /// Admits a request, or says why not.
 pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) -> Result<Admitted, Refusal> {
-    let (parts, body) = request.into_parts();
-    let caller = identify_caller(gateway, &parts)?;
-    if parts.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-        let message = "this gateway carries no websockets yet; ask over HTTP, or connect to the provider itself";
-        return Err(Refusal::new(Problem::BadRequest, message));
+    let (mut parts, body) = request.into_parts();
+    let is_socket = socket::is_asked(&parts.headers);
+    if is_socket {
+        socket::show_key(&mut parts.headers);
     }
+    let caller = identify_caller(gateway, &parts)?;
     let Some((session, rest)) = split(parts.uri.path()) else {
         return Err(Refusal::new(Problem::BadRequest, "the path must begin with /v1/"));
     };
+    let is_turn = |path| Dialect::ALL.iter().any(|of| of.path() == path && *of != Dialect::Realtime);
     let surface = match (&parts.method, rest) {
-        (&Method::POST, path) if Dialect::ALL.iter().any(|dialect| dialect.path() == path) => Surface::Turn,
+        _ if is_socket => Surface::Socket,
+        (&Method::POST, path) if is_turn(path) => Surface::Turn,
         (&Method::POST, "/messages/count_tokens" | "/responses/input_tokens" | "/responses/compact") => Surface::Beside,
         (&Method::GET, "/models") => Surface::Models,
         (&Method::POST, "/feedback") => Surface::Feedback,
@@ -125,7 +130,7 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
     };
     match surface {
         Surface::Turn | Surface::Beside | Surface::Feedback | Surface::Logs => must_be_plain(&parts.headers)?,
-        Surface::Models | Surface::Other => {}
+        Surface::Models | Surface::Socket | Surface::Other => {}
     }
     let dialect = dialect(parts.uri.path(), &parts.headers);
     let session = session.map(str::to_owned);
@@ -189,7 +194,7 @@ fn permit(
 ) -> Result<Option<Permit>, Refusal> {
     match surface {
         Surface::Models | Surface::Feedback | Surface::Logs => Ok(None),
-        Surface::Turn | Surface::Beside | Surface::Other => {
+        Surface::Turn | Surface::Beside | Surface::Socket | Surface::Other => {
             let taken = Permit::take(&caller.holder, dialect, body_bytes, gateway.clock.now());
             taken.map(Some).map_err(|(bound, refusal)| {
                 gateway.metrics.note_quota(bound);

@@ -46,6 +46,11 @@ impl Bodies {
         ((self.all - self.blocks.available_permits()) * BLOCK) as u64
     }
 
+    /// The same, for what is no body; `false`: there is none.
+    pub(crate) async fn has_room(&self, held: &mut Held, bytes: usize) -> bool {
+        self.hold(held, bytes).await.is_ok()
+    }
+
     /// Room for a body of so many bytes in all; what it has already counts. It grows with what has come, for a length
     /// that is declared takes no memory.
     async fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), Unread> {

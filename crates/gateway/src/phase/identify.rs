@@ -154,7 +154,7 @@ fn follow(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>, admitted: &A
         Dialect::Chat | Dialect::Messages | Dialect::Responses => {}
         // Vectors of two models are no company for one another: only who names a session is ever split.
         Dialect::Embeddings => return,
-        Dialect::Completions => {
+        Dialect::Completions | Dialect::Realtime => {
             found.identity = Identity::Session(UnitKey(rand::random()));
             return;
         }

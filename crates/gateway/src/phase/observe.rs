@@ -69,6 +69,8 @@ pub(crate) struct Exchange {
     last_content_at: Option<UnixMs>,
     gap_max_ms: Option<u64>,
     permit: Option<Permit>,
+    /// What it is charged to besides: the leave of its socket.
+    line: Option<Arc<Permit>>,
     hedge: Hedged,
     /// Where the answer is to be judged.
     kept: Option<Box<Kept>>,
@@ -135,6 +137,8 @@ pub(crate) struct Begun<'a> {
     pub(crate) assignment: Assignment,
     pub(crate) started_at: UnixMs,
     pub(crate) permit: Option<Permit>,
+    /// Where it is a turn of a socket, which has leave for all of them.
+    pub(crate) line: Option<Arc<Permit>>,
     pub(crate) holder: Arc<Holder>,
     pub(crate) client: IpAddr,
     pub(crate) trace: Option<Trace>,
@@ -162,7 +166,18 @@ impl Exchange {
 
     fn set_out(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>, side: Side) -> Self {
         let Begun {
-            route, prepared, identity, customer, trail, responses, assignment, started_at, permit, body, ..
+            route,
+            prepared,
+            identity,
+            customer,
+            trail,
+            responses,
+            assignment,
+            started_at,
+            permit,
+            line,
+            body,
+            ..
         } = begun;
         let unit = match identity {
             Identity::Session(unit) => Some(unit),
@@ -173,7 +188,8 @@ impl Exchange {
         let tools_declared = if prepared.declares_tools(chat) { Presence::Present } else { Presence::Absent };
         let transport = if chat.stream { Transport::Stream } else { Transport::Body };
         let judged = |exposed: &&Exposed| !exposed.judged.is_empty() && gateway.judged.is_open();
-        let kept = release.filter(judged).zip(unit).and_then(|(release, unit)| {
+        let is_read = chat.dialect != Dialect::Realtime;
+        let kept = release.filter(judged).filter(|_| is_read).zip(unit).and_then(|(release, unit)| {
             let member = assignment.member.as_ref().filter(|member| release.is_judged(unit, member, started_at))?;
             let (dialect, member, body) = (chat.dialect, member.clone(), body.clone());
             Some(Box::new(Kept { body, dialect, unit, member, started_at }))
@@ -219,6 +235,7 @@ impl Exchange {
             last_content_at: None,
             gap_max_ms: None,
             permit,
+            line,
             hedge: Hedged::No,
             kept,
             side,
@@ -312,20 +329,30 @@ impl Exchange {
     /// The next piece of the answer.
     pub(crate) fn see(&mut self, piece: &[u8]) {
         let progress = match &mut self.watch {
-            Watch::Reading(observer) => {
-                let progress = observer.feed(piece);
-                // At once: the client may go on from it before the last byte has come.
-                if let (Some(keys), Some(id)) = (&self.responses, observer.response_id()) {
-                    let hash = keys.of(id);
-                    self.responses = None;
-                    self.remember(Some(hash), self.answering, self.gateway.clock.now());
-                    self.gateway.conversations.write();
-                }
-                progress
-            }
+            Watch::Reading(observer) => observer.feed(piece),
             Watch::Nobody | Watch::Read(_) if piece.is_empty() => return,
             Watch::Nobody | Watch::Read(_) => Progress::Content,
         };
+        self.seen(progress);
+    }
+
+    /// An event of the answer, that came by itself.
+    pub(crate) fn see_message(&mut self, event: &[u8]) {
+        let Watch::Reading(observer) = &mut self.watch else { return };
+        let progress = observer.feed_message(event);
+        self.seen(progress);
+    }
+
+    fn seen(&mut self, progress: Progress) {
+        if let (Some(keys), Watch::Reading(observer)) = (&self.responses, &self.watch)
+            && let Some(id) = observer.response_id()
+        {
+            // At once: the client may go on from it before the last byte has come.
+            let hash = keys.of(id);
+            self.responses = None;
+            self.remember(Some(hash), self.answering, self.gateway.clock.now());
+            self.gateway.conversations.write();
+        }
         if progress == Progress::Nothing {
             return;
         }
@@ -392,6 +419,13 @@ impl Exchange {
         self.land(self.verdict.unwrap_or(Ending::GatewayError));
     }
 
+    /// It was no request after all: nobody hears of it.
+    pub(crate) fn forget(mut self) {
+        self.landed = true;
+        self.gateway.tally.forget(&self.flight);
+        self.gateway.metrics.active.down();
+    }
+
     fn land(&mut self, ending: Ending) {
         if std::mem::replace(&mut self.landed, true) {
             return;
@@ -447,12 +481,18 @@ impl Exchange {
     /// Whoever answered, what was used is charged to the payers of the request.
     fn charge(&mut self, usage: Option<&coalmine_wire::usage::Usage>, price: Option<f64>, now: UnixMs) {
         let in_vain = usage.and_then(|usage| self.read_in_vain(usage)).and_then(|read| read.input_tokens).unwrap_or(0);
-        let Some(permit) = &mut self.permit else { return };
-        permit.note_answered();
+        if let Some(permit) = &mut self.permit {
+            permit.note_answered();
+        }
         let Some(usage) = usage else { return };
         let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
         let tokens = tokens.saturating_add(in_vain);
-        permit.settle(Some(tokens), price, now);
+        if let Some(line) = &self.line {
+            line.charge(tokens, price, now);
+        }
+        if let Some(permit) = &mut self.permit {
+            permit.settle(Some(tokens), price, now);
+        }
     }
 
     /// What an address used that was sent away for another: it had read the same, and what it wrote nobody knows.

@@ -20,6 +20,7 @@ use crate::upstream::pool::Trouble;
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
 use bytes::Bytes;
+use coalmine_core::id::ProviderName;
 use coalmine_core::tally::{Cause, Ending};
 use coalmine_core::traffic::pin::Arm;
 use coalmine_wire::openai::errors::Problem;
@@ -231,22 +232,24 @@ fn deliver(exchange: &mut Exchange, came: Came, refused: impl FnOnce(&Exchange) 
         }
         Came::Failed(cause, Err(trouble)) => {
             exchange.fail(cause);
-            let provider = &exchange.prepared.pool.name;
-            Err(match trouble {
-                Trouble::Connect => {
-                    Refusal::new(Problem::BadUpstream, format!("no connection to provider '{provider}'"))
-                }
-                Trouble::Broken => {
-                    Refusal::new(Problem::BadUpstream, format!("provider '{provider}' broke off before it answered"))
-                }
-                Trouble::Malformed => Refusal::new(
-                    Problem::BadUpstream,
-                    format!("provider '{provider}' answered with something else than HTTP"),
-                ),
-                Trouble::FirstByte => {
-                    Refusal::new(Problem::UpstreamTimeout, format!("provider '{provider}' did not answer in time"))
-                }
-            })
+            Err(unanswered(trouble, &exchange.prepared.pool.name))
+        }
+    }
+}
+
+/// What a client is told for want of an answer.
+pub(crate) fn unanswered(trouble: Trouble, provider: &ProviderName) -> Refusal {
+    match trouble {
+        Trouble::Connect => Refusal::new(Problem::BadUpstream, format!("no connection to provider '{provider}'")),
+        Trouble::Broken => {
+            Refusal::new(Problem::BadUpstream, format!("provider '{provider}' broke off before it answered"))
+        }
+        Trouble::Malformed => Refusal::new(
+            Problem::BadUpstream,
+            format!("provider '{provider}' answered with something else than HTTP, or another protocol"),
+        ),
+        Trouble::FirstByte => {
+            Refusal::new(Problem::UpstreamTimeout, format!("provider '{provider}' did not answer in time"))
         }
     }
 }
@@ -500,13 +503,13 @@ impl Came {
 
 /// What a status says of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+pub(crate) enum Standing {
     Fine,
     Refused,
     Failed(Cause),
 }
 
-fn standing(status: StatusCode) -> Standing {
+pub(crate) fn standing(status: StatusCode) -> Standing {
     match status.as_u16() {
         200..=299 => Standing::Fine,
         429 => Standing::Failed(Cause::RateLimited),
@@ -517,7 +520,7 @@ fn standing(status: StatusCode) -> Standing {
     }
 }
 
-fn cause(trouble: Trouble) -> Cause {
+pub(crate) fn cause(trouble: Trouble) -> Cause {
     match trouble {
         Trouble::Connect => Cause::Connect,
         Trouble::Broken => Cause::Broken,

@@ -393,6 +393,7 @@ const fn surface(dialect: Dialect) -> &'static str {
         Dialect::Responses => "responses",
         Dialect::Embeddings => "embeddings",
         Dialect::Completions => "completions",
+        Dialect::Realtime => "realtime",
     }
 }
 

@@ -27,7 +27,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -55,6 +55,8 @@ impl Manners {
         self.dialect.family() == dialect.family()
     }
 }
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// When a second address is asked for want of an answer.
 #[derive(Debug)]
@@ -92,7 +94,9 @@ pub(crate) struct Pool {
     pub(crate) capacity: Option<CapacityCheck>,
     /// By address.
     pub(crate) readings: Vec<Readings>,
-    pub(crate) client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pub(crate) client: HttpClient,
+    /// For websockets, which begin in HTTP/1.1 on a connection of their own; made with the first.
+    sockets: OnceLock<HttpClient>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -227,6 +231,7 @@ impl Pool {
             readings: addresses.iter().map(|_| Readings::default()).collect(),
             addresses,
             client,
+            sockets: OnceLock::new(),
             clock,
         })
     }
@@ -246,6 +251,23 @@ impl Pool {
         self.send_to(picked, request, path, by).await
     }
 
+    /// The same for an upgrade.
+    pub(crate) async fn open_socket(
+        &self,
+        request: Request<Full<Bytes>>,
+        path: &str,
+        going: &mut Going,
+        by: Instant,
+    ) -> Result<Response<Incoming>, Trouble> {
+        let client = self.sockets.get_or_init(|| {
+            let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
+            let connector = tls.wrap_connector(connector(self.timeouts.connect));
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)
+        });
+        let picked = self.aim(going);
+        self.send_by(client, picked, request, path, by).await
+    }
+
     /// Chooses the address that is asked next. Whoever does must [send](Self::send_to) to it, or say that it did not.
     pub(crate) fn aim(&self, going: &mut Going) -> Picked {
         self.choice.pick(going, || self.clock.now())
@@ -259,22 +281,36 @@ impl Pool {
         path: &str,
         by: Instant,
     ) -> Result<Response<Incoming>, Trouble> {
-        let Some(key) = self.manners.authorization.renewed() else { return self.put(picked, request, path, by).await };
+        self.send_by(&self.client, picked, request, path, by).await
+    }
+
+    async fn send_by(
+        &self,
+        client: &HttpClient,
+        picked: Picked,
+        request: Request<Full<Bytes>>,
+        path: &str,
+        by: Instant,
+    ) -> Result<Response<Incoming>, Trouble> {
+        let Some(key) = self.manners.authorization.renewed() else {
+            return self.put(client, picked, request, path, by).await;
+        };
         let mut again = request.clone();
-        let response = self.put(picked, request, path, by).await?;
+        let response = self.put(client, picked, request, path, by).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && timeout_at(by, key.is_another_than(again.headers())).await == Ok(true)
         {
             drop(response);
             key.show(again.headers_mut());
             let as_ = if picked.as_ == As::Copy { As::Copy } else { As::InService };
-            return self.put(Picked { as_, ..picked }, again, path, by).await;
+            return self.put(client, Picked { as_, ..picked }, again, path, by).await;
         }
         Ok(response)
     }
 
     async fn put(
         &self,
+        client: &HttpClient,
         picked: Picked,
         mut request: Request<Full<Bytes>>,
         path: &str,
@@ -286,7 +322,7 @@ impl Pool {
         // with one address there is nothing to learn
         let began = self.choice.is_free().then(|| self.clock.now());
         let sent_at = Instant::now();
-        let sent = timeout_at(by, self.client.request(request)).await;
+        let sent = timeout_at(by, client.request(request)).await;
         let trouble = match sent {
             Ok(Ok(response)) => {
                 self.upstreams[asking.picked.at].answered_in(sent_at.elapsed());

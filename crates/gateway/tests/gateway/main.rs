@@ -16,6 +16,7 @@ mod renewal;
 mod secrecy;
 mod sessions;
 mod shadow;
+mod sockets;
 mod support;
 mod surfaces;
 mod telemetry;

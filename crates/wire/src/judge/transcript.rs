@@ -39,7 +39,7 @@ pub fn of_request(dialect: Dialect, body: &[u8]) -> String {
             }
         },
         Dialect::Completions => vec![("user", text(&body["prompt"]))],
-        Dialect::Embeddings => Vec::new(),
+        Dialect::Embeddings | Dialect::Realtime => Vec::new(),
     };
     let mut kept: VecDeque<Value> = VecDeque::new();
     let mut bytes = 0;

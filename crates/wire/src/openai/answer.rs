@@ -152,6 +152,7 @@ impl Answer {
             Dialect::Messages => self.message_body(body),
             Dialect::Responses => self.response_body(body),
             Dialect::Embeddings => self.embeddings_body(body),
+            Dialect::Realtime => self.realtime_event(body),
         };
         match read {
             Ok(()) => {}
@@ -168,14 +169,23 @@ impl Answer {
 
     fn read_event(&mut self, event: Event<'_>) -> Result<(), ScanError> {
         let (kind, data) = event.read();
-        let Some(data) = data else { return Ok(()) };
+        data.map_or(Ok(()), |data| self.read_data(kind, &data))
+    }
+
+    /// Takes a message that is one event.
+    pub(super) fn message_of_socket(&mut self, data: &[u8]) {
+        self.unreadable |= self.read_data(b"", data).is_err();
+    }
+
+    fn read_data(&mut self, kind: &[u8], data: &[u8]) -> Result<(), ScanError> {
         // Clients stop reading here, whatever follows.
         if self.done || data.is_empty() {
             return Ok(());
         }
         let read = match self.dialect {
-            Dialect::Messages => Some(self.message_event(&data)),
-            Dialect::Responses => Some(self.response_event(&data)),
+            Dialect::Messages => Some(self.message_event(data)),
+            Dialect::Responses => Some(self.response_event(data)),
+            Dialect::Realtime => Some(self.realtime_event(data)),
             Dialect::Chat | Dialect::Completions | Dialect::Embeddings => None,
         };
         if let Some(read) = read {
@@ -191,11 +201,11 @@ impl Answer {
         }
         if kind == b"error" {
             // What it says may be no JSON; that it is an error is said already.
-            let read = self.object(&data, true);
+            let read = self.object(data, true);
             self.error.get_or_insert_default();
             return read.or(Ok(()));
         }
-        self.object(&data, false)
+        self.object(data, false)
     }
 
     /// Reads a chunk of a stream, or a whole body: their shapes differ by `delta` and `message` only.

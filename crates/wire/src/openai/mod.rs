@@ -24,6 +24,6 @@ pub use observer::{
 };
 pub use past::{EarlierCalls, Past, ToolResult};
 pub(crate) use patch::items;
-pub use patch::{AskUsage, Patch, PatchError, Patched, PromptMode, ToolsMode};
+pub use patch::{AskUsage, Fill, Patch, PatchError, Patched, PromptMode, ToolsMode};
 pub use request::{ChatRequest, Message, Opening, ProviderState, ReadError, ResponseFormat, asks_to_think};
 pub use strip::{HOLD_MAX_BYTES, UsageStripper};

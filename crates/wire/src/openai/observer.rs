@@ -215,6 +215,13 @@ impl Observer {
         if piece.is_empty() { Progress::Nothing } else { Progress::Content }
     }
 
+    /// Takes an event that came by itself, as a message of a websocket.
+    pub fn feed_message(&mut self, data: &[u8]) -> Progress {
+        let before = self.answer.contents;
+        self.answer.message_of_socket(data);
+        if self.answer.contents > before { Progress::Content } else { Progress::Nothing }
+    }
+
     /// Whether what is read is a stream of events.
     #[must_use]
     pub fn is_stream(&self) -> bool {

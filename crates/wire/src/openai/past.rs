@@ -84,7 +84,7 @@ impl Past {
                 let input = request.value("input").unwrap_or(b"[]");
                 items(input).into_iter().for_each(|item| reading.item(item));
             }
-            Dialect::Embeddings | Dialect::Completions => {}
+            Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {}
         }
         let latest = reading.said.iter().rev().take(SPOKEN_IN);
         reading.past.asked_in = latest.filter(|said| said.len() <= SPOKEN_MAX_BYTES).find_map(|said| spoken(said));

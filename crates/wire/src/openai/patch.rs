@@ -51,6 +51,15 @@ pub enum AskUsage {
     Leave,
 }
 
+/// Which settings of a session are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// All that the version sets.
+    All,
+    /// Those that stand there: the others hold already.
+    Present,
+}
+
 /// What became of a request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Patched {
@@ -210,7 +219,7 @@ impl Patch {
         let quoted = quoted(text);
         let part: &[u8] = match self.dialect {
             Dialect::Responses => br#"{"type":"input_text","text":"#,
-            Dialect::Chat | Dialect::Messages | Dialect::Embeddings | Dialect::Completions => {
+            Dialect::Chat | Dialect::Messages | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {
                 br#"{"type":"text","text":"#
             }
         };
@@ -229,7 +238,7 @@ impl Patch {
     /// Embeddings and completions of old are asked with a text alone.
     fn has_turns(&self, what: &str) -> Result<(), PatchError> {
         match self.dialect {
-            Dialect::Chat | Dialect::Messages | Dialect::Responses => Ok(()),
+            Dialect::Chat | Dialect::Messages | Dialect::Responses | Dialect::Realtime => Ok(()),
             Dialect::Embeddings | Dialect::Completions => {
                 Err(PatchError::Unsaid { what: what.to_owned(), dialect: self.dialect.as_str() })
             }
@@ -242,7 +251,7 @@ impl Patch {
         let json = json::check(json.as_bytes())?.of(json.as_bytes());
         let json = match self.dialect {
             Dialect::Messages => tools::from_functions(json),
-            Dialect::Responses => responses::tools::flattened(json),
+            Dialect::Responses | Dialect::Realtime => responses::tools::flattened(json),
             Dialect::Chat | Dialect::Embeddings | Dialect::Completions => json.to_vec(),
         };
         let items = items(&json);
@@ -264,7 +273,7 @@ impl Patch {
             .of(json.as_bytes())
             .to_vec();
         match params::place(self.dialect, name) {
-            Place::Member("tool_choice") if self.dialect == Dialect::Responses => {
+            Place::Member("tool_choice") if matches!(self.dialect, Dialect::Responses | Dialect::Realtime) => {
                 self.set("tool_choice", responses::tools::choice(&value));
             }
             Place::Member(name) => self.set(name, value),
@@ -303,6 +312,29 @@ impl Patch {
     #[must_use]
     pub fn apply(&self, request: &ChatRequest<'_>, usage: AskUsage) -> Patched {
         let usage_injected = usage == AskUsage::Inject && request.stream && !request.asks_usage();
+        Patched { body: self.spliced(request, usage_injected, |_| true), usage_injected }
+    }
+
+    /// Puts it into the settings of a realtime session; `None` where nothing changes. The model is put in the place of
+    /// another, and never beside: a session has the one that it began with.
+    #[must_use]
+    pub fn apply_to_session(&self, session: &ChatRequest<'_>, fill: Fill) -> Option<Vec<u8>> {
+        let has = |name: &str| session.value(name).is_some();
+        self.spliced(session, false, |name| has(name) || (fill == Fill::All && name != "model"))
+    }
+
+    /// Whether it sets more than the model.
+    #[must_use]
+    pub fn sets_more_than_a_model(&self) -> bool {
+        self.prompt.is_some() || self.tools.is_some() || !self.params.is_empty() || !self.nested.is_empty()
+    }
+
+    fn spliced(
+        &self,
+        request: &ChatRequest<'_>,
+        usage_injected: bool,
+        is_set: impl Fn(&str) -> bool,
+    ) -> Option<Vec<u8>> {
         let tools = self.tools_for(request);
         let mut splice = Splice { body: request.body, edits: Vec::with_capacity(8 + 2 * self.params.len()) };
         let mut targets: Vec<Target<'_>> = Vec::with_capacity(4 + self.params.len());
@@ -315,7 +347,7 @@ impl Patch {
             (Some(prompt), Dialect::Responses) if request.input_begins_with_a_prompt() => {
                 target("input", br#""input""#, Set::Messages(prompt));
             }
-            (Some(prompt), Dialect::Responses) => {
+            (Some(prompt), Dialect::Responses | Dialect::Realtime) => {
                 target("instructions", br#""instructions""#, Set::System(prompt));
             }
             (Some(prompt), _) => target("messages", br#""messages""#, Set::Messages(prompt)),
@@ -333,8 +365,9 @@ impl Patch {
         if usage_injected {
             target("stream_options", br#""stream_options""#, Set::StreamOptions);
         }
+        targets.retain(|target| is_set(target.name));
         splice.members(&request.members, &targets);
-        Patched { body: splice.done(), usage_injected }
+        splice.done()
     }
 
     /// Whether the provider will see any tools.

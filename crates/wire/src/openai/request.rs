@@ -190,9 +190,30 @@ impl<'a> ChatRequest<'a> {
         Self::of(dialect, body, members, &turns)
     }
 
+    /// Reads the settings of a realtime session, which need not name their model.
+    pub fn read_session(body: &'a [u8]) -> Result<Self, ReadError> {
+        let end = json::check(body)?.end;
+        if Scanner::new(body).peek()? != Kind::Object {
+            return Err(ReadError::NotAnObject);
+        }
+        let mut session = Self {
+            body,
+            members: members(body, Span { start: 0, end }),
+            dialect: Dialect::Realtime,
+            model: Cow::Borrowed(""),
+            stream: true,
+            opening: Opening::First,
+            provider_state: None,
+        };
+        session.model = session.value("model").and_then(json::text).unwrap_or_default();
+        Ok(session)
+    }
+
     fn of(dialect: Dialect, body: &'a [u8], members: Vec<Member<'a>>, turns: &Turns) -> Result<Self, ReadError> {
         let begun = match dialect {
-            Dialect::Chat | Dialect::Responses | Dialect::Embeddings | Dialect::Completions => turns.assistant,
+            Dialect::Chat | Dialect::Responses | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {
+                turns.assistant
+            }
             // A last message of the assistant is the beginning of the answer that is asked for.
             Dialect::Messages => turns.earlier,
         };
@@ -311,7 +332,7 @@ impl<'a> ChatRequest<'a> {
         }
         let format = match self.dialect {
             Dialect::Responses => self.value("text").and_then(|text| json::member(text, "format")),
-            Dialect::Chat | Dialect::Messages | Dialect::Embeddings | Dialect::Completions => {
+            Dialect::Chat | Dialect::Messages | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {
                 self.value("response_format")
             }
         };
@@ -337,7 +358,7 @@ impl<'a> ChatRequest<'a> {
     /// others than chat completions and completions of old always tell it.
     #[must_use]
     pub fn asks_usage(&self) -> bool {
-        matches!(self.dialect, Dialect::Messages | Dialect::Responses | Dialect::Embeddings)
+        matches!(self.dialect, Dialect::Messages | Dialect::Responses | Dialect::Embeddings | Dialect::Realtime)
             || self.value("stream_options").and_then(|options| json::member(options, "include_usage")) == Some(b"true")
     }
 

@@ -207,7 +207,7 @@ impl Answer {
         Ok(())
     }
 
-    fn item_starts(&mut self, index: u64, item: &[u8]) -> Result<(), ScanError> {
+    pub(crate) fn item_starts(&mut self, index: u64, item: &[u8]) -> Result<(), ScanError> {
         let item = Item::read(item)?;
         let choice = self.only();
         match item.kind.map_or(&b""[..], |kind| kind.raw) {
@@ -224,7 +224,7 @@ impl Answer {
     }
 
     /// A call that came without its pieces is whole here.
-    fn item_ends(&mut self, index: u64, json: &[u8]) -> Result<(), ScanError> {
+    pub(crate) fn item_ends(&mut self, index: u64, json: &[u8]) -> Result<(), ScanError> {
         let item = Item::read(json)?;
         let kind = item.kind.map_or(&b""[..], |kind| kind.raw);
         if !matches!(kind, b"function_call" | b"custom_tool_call") {

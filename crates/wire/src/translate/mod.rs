@@ -58,7 +58,7 @@ pub fn request(request: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>, Untra
     match request.dialect {
         Dialect::Chat => to_messages::request(request, terms),
         Dialect::Messages => to_chat::request(request, terms),
-        Dialect::Responses | Dialect::Embeddings | Dialect::Completions => {
+        Dialect::Responses | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {
             Err(Untranslatable::new(Dialect::Messages, format!("what is asked as {}", request.dialect.as_str())))
         }
     }

@@ -139,6 +139,7 @@ pub(super) const fn operation(dialect: Dialect) -> &'static str {
         Dialect::Chat | Dialect::Messages | Dialect::Responses => "chat",
         Dialect::Embeddings => "embeddings",
         Dialect::Completions => "text_completion",
+        Dialect::Realtime => "realtime_inference",
     }
 }
 

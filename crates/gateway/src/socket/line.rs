@@ -1,0 +1,138 @@
+//! A socket's session: who it is, which version it has for its whole life, and who pays.
+
+use crate::admission::Holder;
+use crate::admission::permit::Permit;
+use crate::answer::Refusal;
+use crate::gateway::Gateway;
+use crate::phase::admit::Admitted;
+use crate::phase::assign::assign;
+use crate::phase::identify::Identified;
+use crate::phase::observe::{Begun, Exchange};
+use crate::table::{Prepared, Route};
+use crate::telemetry::trace::Trace;
+use bytes::Bytes;
+use coalmine_core::id::CustomerId;
+use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::assign::{Assignment, Identity, PinChange};
+use coalmine_core::traffic::pin::Arm;
+use coalmine_wire::openai::ChatRequest;
+use coalmine_wire::openai::errors::Problem;
+use http::HeaderMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One socket's session.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) route: Arc<Route>,
+    pub(super) prepared: Arc<Prepared>,
+    identity: Identity,
+    customer: Option<CustomerId>,
+    assignment: Assignment,
+    holder: Arc<Holder>,
+    client: IpAddr,
+    trace: Option<Trace>,
+    /// Taken once for the socket; each turn is charged to it.
+    permit: Option<Arc<Permit>>,
+}
+
+impl Line {
+    /// Assigns and pins, as a first request does.
+    pub(super) fn begin(
+        gateway: &Arc<Gateway>,
+        route: &Arc<Route>,
+        whose: &Identified,
+        chat: &ChatRequest<'_>,
+        admitted: &mut Admitted,
+    ) -> Result<Self, Refusal> {
+        let mut assignment = assign(gateway, route, whose, chat, admitted.received_at);
+        assignment.pin = PinChange::None;
+        let Some(prepared) = route.prepared(assignment.version) else {
+            return Err(Refusal::new(
+                Problem::Internal,
+                "the version of this route cannot be served; see the gateway's log",
+            ));
+        };
+        if !prepared.can_be_asked(chat) {
+            let message = format!("the version of route '{}' cannot be asked over a websocket", route.name);
+            return Err(Refusal::new(Problem::BadRequest, message));
+        }
+        let trace = gateway.telemetry.trace(&admitted.parts.headers);
+        if let Some(trace) = trace {
+            trace.put(&mut admitted.parts.headers);
+        }
+        Ok(Self {
+            gateway: gateway.clone(),
+            route: route.clone(),
+            prepared: prepared.clone(),
+            identity: whose.identity,
+            customer: whose.customer.clone(),
+            assignment,
+            holder: admitted.caller.holder.clone(),
+            client: admitted.client,
+            trace,
+            permit: admitted.permit.take().map(Arc::new),
+        })
+    }
+
+    /// A response is asked for on it.
+    pub(super) fn turn(&self, chat: &ChatRequest<'_>, body: &Bytes, at: UnixMs, of: &Identified) -> Exchange {
+        self.turn_of(chat, body, at, Some(of))
+    }
+
+    /// The same; `of` says what the answer will be found by.
+    pub(super) fn turn_of(
+        &self,
+        chat: &ChatRequest<'_>,
+        body: &Bytes,
+        at: UnixMs,
+        of: Option<&Identified>,
+    ) -> Exchange {
+        if let Identity::Session(unit) = self.identity {
+            self.gateway.pins.touch(unit, at);
+        }
+        Exchange::begin(
+            &self.gateway,
+            chat,
+            Begun {
+                route: &self.route,
+                prepared: &self.prepared,
+                identity: self.identity,
+                customer: self.customer.clone(),
+                trail: of.and_then(|of| of.trail.clone()),
+                responses: of.and_then(|of| of.responses),
+                assignment: self.assignment.clone(),
+                started_at: at,
+                permit: None,
+                line: self.permit.clone(),
+                holder: self.holder.clone(),
+                client: self.client,
+                trace: self.trace,
+                body,
+            },
+        )
+    }
+
+    /// What its turns are noticed by: nothing of theirs comes in headers.
+    pub(super) fn no_headers() -> HeaderMap {
+        HeaderMap::new()
+    }
+
+    /// Whether one more turn may begin.
+    pub(super) fn may_go_on(&self) -> Result<(), String> {
+        let Some(permit) = &self.permit else { return Ok(()) };
+        permit.more(self.gateway.clock.now()).map_err(|(bound, why)| {
+            self.gateway.metrics.note_quota(bound);
+            why
+        })
+    }
+
+    /// Somebody else answers in the version's place, for good: that counts in neither arm.
+    pub(super) fn goes_on_with(&mut self, other: Arc<Prepared>, arm: Arm) {
+        self.assignment.version = other.id;
+        self.assignment.member = None;
+        self.assignment.arm = arm;
+        self.prepared = other;
+    }
+}
