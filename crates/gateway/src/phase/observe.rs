@@ -89,6 +89,15 @@ enum Side {
     Shadow,
 }
 
+impl Side {
+    fn depart(self, gateway: &Gateway, departure: Departure) -> Arc<Flight> {
+        match self {
+            Self::Served => gateway.tally.depart(departure),
+            Self::Shadow => gateway.tally.aside(departure),
+        }
+    }
+}
+
 /// Who reads the answer.
 #[derive(Debug)]
 enum Watch {
@@ -187,13 +196,7 @@ impl Exchange {
         let judged_after = release.map_or(gateway.config.judged_after, |release| release.judged_after);
         let tools_declared = if prepared.declares_tools(chat) { Presence::Present } else { Presence::Absent };
         let transport = if chat.stream { Transport::Stream } else { Transport::Body };
-        let judged = |exposed: &&Exposed| !exposed.judged.is_empty() && gateway.judged.is_open();
-        let is_read = chat.dialect != Dialect::Realtime;
-        let kept = release.filter(judged).filter(|_| is_read).zip(unit).and_then(|(release, unit)| {
-            let member = assignment.member.as_ref().filter(|member| release.is_judged(unit, member, started_at))?;
-            let (dialect, member, body) = (chat.dialect, member.clone(), body.clone());
-            Some(Box::new(Kept { body, dialect, unit, member, started_at }))
-        });
+        let kept = kept(gateway, release, unit, &assignment, chat, body, started_at);
         let departure = Departure {
             route: route.name.clone(),
             unit,
@@ -205,16 +208,12 @@ impl Exchange {
             judged_after,
             tools_declared,
         };
-        let flight = match side {
-            Side::Served => gateway.tally.depart(departure),
-            Side::Shadow => gateway.tally.aside(departure),
-        };
-        let request_id = if side == Side::Served { request_id(gateway, &flight) } else { None };
+        let flight = side.depart(gateway, departure);
         Self {
             gateway: gateway.clone(),
             route: route.clone(),
             prepared: prepared.clone(),
-            request_id,
+            request_id: if side == Side::Served { request_id(gateway, &flight) } else { None },
             flight,
             arm: assignment.arm,
             reason: assignment.reason.as_str(),
@@ -603,6 +602,24 @@ impl Drop for Exchange {
         self.watch = Watch::Nobody;
         self.land(ending);
     }
+}
+
+/// What a judge will need of it, where its session is drawn.
+fn kept(
+    gateway: &Gateway,
+    release: Option<&Exposed>,
+    unit: Option<UnitKey>,
+    assignment: &Assignment,
+    chat: &ChatRequest<'_>,
+    body: &Bytes,
+    started_at: UnixMs,
+) -> Option<Box<Kept>> {
+    let judged = |exposed: &&Exposed| !exposed.judged.is_empty() && gateway.judged.is_open();
+    // what is asked of a realtime session is not in its upgrade
+    let is_read = chat.dialect != Dialect::Realtime;
+    let (release, unit) = release.filter(judged).filter(|_| is_read).zip(unit)?;
+    let member = assignment.member.as_ref().filter(|member| release.is_judged(unit, member, started_at))?;
+    Some(Box::new(Kept { body: body.clone(), dialect: chat.dialect, unit, member: member.clone(), started_at }))
 }
 
 fn request_id(gateway: &Gateway, flight: &Flight) -> Option<String> {

@@ -1,3 +1,5 @@
+//! Events of realtime sessions: which turn they belong to, what they say, and a version among them.
+
 use super::*;
 use crate::dialect::Dialect;
 use crate::openai::{Ending, Expect, Finish, Observer, Progress, PromptMode, Seen, ToolsMode};
