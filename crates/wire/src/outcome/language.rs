@@ -15,6 +15,8 @@ const MOSTLY: u32 = 7;
 const LETTERS_MIN: u32 = 16;
 /// What one small word is worth; one that several languages have is shared among them.
 const WORD: u32 = 12;
+/// The longest small word; the table has none that is longer.
+const WORD_MAX_BYTES: usize = 16;
 /// So much is a language's at least.
 const WORDS_MIN: u32 = 3 * WORD;
 
@@ -56,7 +58,7 @@ struct Words {
 /// Which languages have a small word, as a set of bits.
 struct Table {
     languages: &'static [Words],
-    of_word: HashMap<&'static str, u32, BuildHasherDefault<Short>>,
+    of_word: HashMap<u128, u32, BuildHasherDefault<Short>>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -64,10 +66,12 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let languages: &'static [Words] = Box::leak(
         serde_json::from_str::<Vec<Words>>(include_str!("../../data/languages.json")).unwrap_or_default().into(),
     );
-    let mut of_word: HashMap<&'static str, u32, _> = HashMap::default();
+    let mut of_word: HashMap<u128, u32, _> = HashMap::default();
     for (bit, language) in languages.iter().enumerate().take(32) {
         for word in &language.words {
-            *of_word.entry(word).or_default() |= 1 << bit;
+            let mut small = Word::default();
+            small.push(word.as_bytes());
+            *of_word.entry(small.key()).or_default() |= 1 << bit;
         }
     }
     Table { languages, of_word }
@@ -90,7 +94,33 @@ impl Spoken {
     }
 }
 
-/// FNV-1a: for words of a few letters, all of them this file's own.
+/// A word in lower case as it is read.
+#[derive(Debug, Default)]
+struct Word {
+    bytes: [u8; WORD_MAX_BYTES],
+    len: usize,
+}
+
+impl Word {
+    fn push(&mut self, letter: &[u8]) {
+        let end = self.len + letter.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(letter);
+        }
+        self.len = end;
+    }
+
+    /// The word as a number; that of a word that is too long is no small word's.
+    fn key(&self) -> u128 {
+        if self.len > WORD_MAX_BYTES { 0 } else { u128::from_le_bytes(self.bytes) }
+    }
+
+    fn begin(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Mixes the one number that it is given: all keys are this file's own.
 #[derive(Debug, Default)]
 struct Short(u64);
 
@@ -103,6 +133,12 @@ impl Hasher for Short {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        let (low, high) = (key as u64, (key >> 64) as u64);
+        let mixed = (low ^ high.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
     }
 }
 
@@ -118,19 +154,17 @@ struct Letters {
 
 impl Letters {
     fn read(&mut self, text: &str) {
-        let mut word = String::with_capacity(16);
+        let mut word = Word::default();
         for each in text.chars() {
-            if each.is_ascii_alphabetic() || (!each.is_ascii() && (each.is_alphabetic() || is_mark(each))) {
-                if each.is_ascii() {
-                    self.count[Script::Latin as usize] += 1;
-                    word.push(each.to_ascii_lowercase());
-                } else {
-                    self.letter(each);
-                    word.extend(each.to_lowercase());
-                }
-            } else if !word.is_empty() {
+            if each.is_ascii_alphabetic() {
+                self.count[Script::Latin as usize] += 1;
+                word.push(&[each.to_ascii_lowercase() as u8]);
+            } else if !each.is_ascii() && (each.is_alphabetic() || is_mark(each)) {
+                self.letter(each);
+                each.to_lowercase().for_each(|lower| word.push(lower.encode_utf8(&mut [0; 4]).as_bytes()));
+            } else if word.len > 0 {
                 self.word(&word);
-                word.clear();
+                word.begin();
             }
         }
         self.word(&word);
@@ -151,8 +185,8 @@ impl Letters {
         self.kana += u32::from(matches!(each, '\u{3040}'..='\u{30FF}'));
     }
 
-    fn word(&mut self, word: &str) {
-        let Some(mut languages) = TABLE.of_word.get(word).copied() else { return };
+    fn word(&mut self, word: &Word) {
+        let Some(mut languages) = TABLE.of_word.get(&word.key()).copied() else { return };
         let worth = WORD / languages.count_ones().clamp(1, WORD);
         while languages != 0 {
             self.words[languages.trailing_zeros() as usize] += worth;
@@ -342,6 +376,21 @@ mod tests {
             assert_eq!(spoken.language, language);
             assert!(SAID.iter().all(|(_, said)| spoken.differs(Spoken::of(said).unwrap())), "{text}");
         }
+    }
+
+    #[test]
+    fn every_small_word_of_the_table_is_found() {
+        for (bit, language) in TABLE.languages.iter().enumerate() {
+            for small in &language.words {
+                let mut word = Word::default();
+                small.chars().for_each(|each| word.push(each.encode_utf8(&mut [0; 4]).as_bytes()));
+                assert!(word.len <= WORD_MAX_BYTES, "`{small}` is longer than is looked for");
+                assert!(TABLE.of_word[&word.key()] & (1 << bit) != 0, "`{small}`");
+            }
+        }
+        let mut long = Word::default();
+        long.push(b"antidisestablishmentarianism");
+        assert!(!TABLE.of_word.contains_key(&long.key()) && !TABLE.of_word.contains_key(&Word::default().key()));
     }
 
     #[test]
