@@ -1,10 +1,11 @@
 # Thin: what each target does is in scripts/ and xtask/.
-.PHONY: help demo test lint bench fuzz soak docs replay backtest promise accidents
+.PHONY: help demo test lint release bench fuzz soak docs replay backtest promise accidents
 
 help:
 	@echo "make demo       two releases on simulated customers: one rolled back, one promoted"
 	@echo "make test       everything that must hold, SDKs and black box included"
 	@echo "make lint       format, clippy, tidy, generated files, licences, docs"
+	@echo "make release    the fastest binary, built by what a minute of clients showed of it: target/release/coalmine"
 	@echo "make bench      against the direct path, nginx and the bare floor, in one run"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS (60)"
 	@echo "make soak       MINUTES (30) of hostile clients and a sick upstream: nothing lost, nothing rising"
@@ -22,6 +23,9 @@ test:
 
 lint:
 	@scripts/lint.sh
+
+release:
+	@scripts/release.sh
 
 bench:
 	@scripts/bench.sh

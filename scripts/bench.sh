@@ -21,7 +21,7 @@ if ! command -v nginx >/dev/null; then
 fi
 [ $peers = 0 ] || scripts/bench-peers.sh "$tools/peers"
 if [ $build = 1 ]; then
-  cargo build --release --quiet -p coalmine
+  scripts/release.sh
   cargo run --release --quiet -p coalmine-wire --example detectors
   for tool in mock loadgen floor; do
     rm -rf "$tools/src-$tool" && mkdir -p "$tools" && cp -r "$bench/$tool" "$tools/src-$tool" && chmod -R u+w "$tools/src-$tool"
