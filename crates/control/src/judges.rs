@@ -18,17 +18,18 @@ pub mod labels;
 use crate::control::Control;
 use crate::lease::Standing as Lease;
 use crate::observe::Judged;
-use ask::{Answered, Unanswered};
-use bench::{Bench, Waiting};
+use ask::{Answered, Said, Unanswered};
+use bench::{Bench, Matter, Waiting};
 use coalmine_core::id::{ReleaseId, UnitKey};
-use coalmine_core::judge::{Happened, Judge, JudgeRecord, Sample, Standing, wants_label};
+use coalmine_core::judge::{Happened, Judge, JudgeRecord, PairSample, Sample, Standing, wants_label};
 use coalmine_core::metric::{Metric, Number};
 use coalmine_core::release::state::{Release, State};
+use coalmine_core::shadow::preferences::{PairVerdict, Preferred};
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::traffic::pin::Membership;
+use coalmine_core::traffic::pin::{Arm, Membership};
 use coalmine_wire::judge::transcript;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -52,12 +53,44 @@ impl Control {
         let mut bench = self.bench();
         for (release, judge) in drawn {
             if bench.is_turn(&sample, &judge) {
-                let waiting = Waiting::new(release, judge, Arc::clone(&sample), now);
+                let waiting = Waiting::new(release, judge, Matter::Answer(Arc::clone(&sample)), now);
                 bench.wait(waiting, now);
             }
         }
         drop(bench);
         self.judge_bell.notify_one();
+    }
+
+    /// Takes a pair of answers of a shadow; it waits as a sampled answer does.
+    pub fn offer_pair(&self, pair: PairSample) {
+        let judges = self.comparing(&pair.release, pair.unit);
+        let (pair, now) = (Arc::new(pair), self.clock.now());
+        let mut bench = self.bench();
+        for judge in judges {
+            if bench.is_one_of_the_first(pair.unit, &judge) {
+                let release = ReleaseId::clone(&pair.release);
+                bench.wait(Waiting::new(release, judge, Matter::Pair(Arc::clone(&pair)), now), now);
+            }
+        }
+        drop(bench);
+        self.judge_bell.notify_one();
+    }
+
+    /// Counts a pair that was lost on its way here.
+    pub fn lose_pair(&self, release: &ReleaseId, unit: UnitKey) {
+        let now = self.clock.now();
+        for judge in self.comparing(release, unit) {
+            self.bench().note(release, &judge, Happened::Dropped { arm: Arm::Canary, count: 1 }, now);
+        }
+    }
+
+    /// The judges of a shadow that see the pairs of this session.
+    fn comparing(&self, release: &ReleaseId, unit: UnitKey) -> Vec<Arc<Judge>> {
+        let known = self.known();
+        let Some(found) = known.releases.get(release) else { return Vec::new() };
+        let Release { policy, salt, .. } = &found.release;
+        let drawn = policy.preferring().filter(|(_, preferring)| preferring.includes(salt, unit));
+        drawn.map(|(judge, _)| Arc::new(judge.clone())).collect()
     }
 
     /// Counts a sampled answer that was lost on its way here.
@@ -119,9 +152,21 @@ impl Control {
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub async fn judge_once(&self, judge: &Judge, question: &str, answer: &str) -> Result<Answered, Unanswered> {
-        let conversation = transcript::of_question(question);
-        ask::score(&*self.ports.prober, judge, &conversation, answer, || self.tag()).await
+    pub async fn judge_once(
+        &self,
+        judge: &Judge,
+        question: &str,
+        answer: &str,
+        other: Option<&str>,
+    ) -> Result<Answered, Unanswered> {
+        let said = Said { conversation: &transcript::of_question(question), answer };
+        let cost = Mutex::new(Some(0.0));
+        let asked = |usd: Option<f64>| {
+            let mut cost = cost.lock().unwrap_or_else(PoisonError::into_inner);
+            *cost = cost.zip(usd).map(|(cost, usd)| cost + usd);
+        };
+        let answered = ask::rated(&*self.ports.prober, judge, said, other, || self.tag(), asked).await?;
+        Ok(Answered { usd: cost.into_inner().unwrap_or_else(PoisonError::into_inner), ..answered })
     }
 
     pub(crate) fn bench(&self) -> MutexGuard<'_, Bench> {
@@ -150,7 +195,7 @@ impl Control {
         for release in self.unfinished() {
             let unexposed = matches!(release.state, State::Preflight | State::Shadow { .. });
             let serves = release.state.serving_stage().is_some() || unexposed;
-            for (judge, _) in release.policy.judged().filter(|_| serves) {
+            for judge in release.policy.judges_at_work().filter(|_| serves) {
                 let mut bench = self.bench();
                 let Some(record) = bench.record(&release.id, judge) else { continue };
                 let is_due =
@@ -176,10 +221,10 @@ impl Control {
     /// One answer: scored, put off, or given up.
     async fn judge(&self, waiting: Waiting) {
         let now = self.clock.now();
-        let Waiting { release, judge, sample, .. } = &waiting;
-        let arm = sample.member.arm;
+        let Waiting { release, judge, matter, .. } = &waiting;
+        let arm = matter.arm();
         let note = |happened| self.bench().note(release, judge, happened, self.clock.now());
-        let Some(until) = self.judged_until(release, judge, &sample.member) else { return };
+        let Some(until) = self.judged_until(release, judge, matter) else { return };
         let Some(record) = self.bench().record(release, judge) else {
             return self.put_off(waiting, now + UNPROVEN_PAUSE, until, None);
         };
@@ -190,18 +235,10 @@ impl Control {
             }
             Standing::Scores | Standing::Away { .. } => {}
         }
-        let cached = self.bench().cached(judge, sample);
+        let cached = self.bench().cached(judge, matter);
         let answered = match cached {
             Some(value) => Ok(Answered { value, usd: None, reason: String::new() }),
-            None => {
-                let answered =
-                    ask::score(&*self.ports.prober, judge, &sample.conversation, &sample.answer, || self.tag());
-                let answered = answered.await;
-                if let Ok(Answered { usd, .. }) | Err(Unanswered::Unreadable { usd }) = &answered {
-                    note(Happened::Asked { usd: *usd });
-                }
-                answered
-            }
+            None => self.put_to(judge, matter, |usd| note(Happened::Asked { usd })).await,
         };
         match answered {
             Ok(Answered { value, .. }) => self.keep_score(&waiting, &record, value),
@@ -221,8 +258,24 @@ impl Control {
         }
     }
 
+    async fn put_to(
+        &self,
+        judge: &Judge,
+        matter: &Matter,
+        asked: impl Fn(Option<f64>),
+    ) -> Result<Answered, Unanswered> {
+        let (said, other) = match matter {
+            Matter::Answer(sample) => (Said { conversation: &sample.conversation, answer: &sample.answer }, None),
+            // The goodness of the canary's; both orders are asked.
+            Matter::Pair(pair) => {
+                (Said { conversation: &pair.conversation, answer: &pair.canary }, Some(pair.stable.as_str()))
+            }
+        };
+        ask::rated(&*self.ports.prober, judge, said, other, || self.tag(), asked).await
+    }
+
     fn give_up(&self, waiting: &Waiting, why: String) {
-        let arm = Some(waiting.sample.member.arm);
+        let arm = Some(waiting.matter.arm());
         self.bench().note(&waiting.release, &waiting.judge, Happened::Failed { arm, why }, self.clock.now());
     }
 
@@ -234,7 +287,7 @@ impl Control {
                 waiting.not_before = next;
                 self.bench().wait(waiting, now);
             } else {
-                let arm = waiting.sample.member.arm;
+                let arm = waiting.matter.arm();
                 self.bench().note(&waiting.release, &waiting.judge, Happened::Skipped { arm }, now);
             }
             return;
@@ -250,15 +303,24 @@ impl Control {
     }
 
     /// Until when a score of this session counts; `None` where the release or its judge is another by now.
-    fn judged_until(&self, release: &ReleaseId, judge: &Judge, member: &Membership) -> Option<UnixMs> {
+    fn judged_until(&self, release: &ReleaseId, judge: &Judge, matter: &Matter) -> Option<UnixMs> {
         let known = self.known();
         let release = &known.releases.get(release).filter(|found| found.release.state.is_watched())?.release;
         release.policy.judge(&judge.name).filter(|own| own.id() == judge.id())?;
-        Some(member.exposed_at + release.policy.age(&Metric::Judge(judge.name.clone()), Number::Whole))
+        Some(match matter {
+            Matter::Answer(sample) => {
+                sample.member.exposed_at + release.policy.age(&Metric::Judge(judge.name.clone()), Number::Whole)
+            }
+            Matter::Pair(pair) => pair.started_at + release.policy.ages.session,
+        })
     }
 
     fn keep_score(&self, waiting: &Waiting, record: &JudgeRecord, value: f64) {
-        let Waiting { release, judge, sample, .. } = waiting;
+        let Waiting { release, judge, matter, .. } = waiting;
+        let sample = match matter {
+            Matter::Answer(sample) => sample,
+            Matter::Pair(pair) => return self.keep_preferred(waiting, pair, value),
+        };
         let Some((route, salt)) = self.known().releases.get(release).map(|k| (k.release.route.clone(), k.release.salt))
         else {
             return;
@@ -267,7 +329,7 @@ impl Control {
         let item = labels::item_of(sample);
         let item = Some(item).filter(|item| wants_label(&salt, judge, sample.unit) && record.item(*item).is_none());
         let mut bench = self.bench();
-        bench.remember(judge, sample, value);
+        bench.remember(judge, matter, value);
         if let (Some(item), Some(id)) = (item, &sample.request_id) {
             bench.keep_request(item, id);
         }
@@ -281,6 +343,21 @@ impl Control {
             idempotency: sample.turn,
             judge: Some(judge.id()),
             received_at: now,
+        });
+    }
+
+    fn keep_preferred(&self, waiting: &Waiting, pair: &PairSample, value: f64) {
+        let Waiting { release, judge, matter, .. } = waiting;
+        let mut bench = self.bench();
+        bench.remember(judge, matter, value);
+        bench.note(release, judge, Happened::Scored { arm: Arm::Canary, value, item: None }, self.clock.now());
+        bench.keep_preferred(Preferred {
+            release: Arc::clone(&pair.release),
+            unit: pair.unit,
+            started_at: pair.started_at,
+            judge: judge.name.clone(),
+            by: judge.id(),
+            verdict: PairVerdict::of_goodness(value),
         });
     }
 

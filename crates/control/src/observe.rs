@@ -8,6 +8,7 @@ use coalmine_core::evidence::RouteHistory;
 use coalmine_core::id::{GatewayId, ReleaseId, RouteName};
 use coalmine_core::judge::Happened;
 use coalmine_core::release::state::Release;
+use coalmine_core::shadow::preferences::Preferred;
 use coalmine_core::tally::{Delta, Feedback};
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::VersionId;
@@ -30,6 +31,7 @@ pub(crate) enum Saved {
 pub(crate) struct Judged {
     pub(crate) happened: Vec<(ReleaseId, String, Happened, UnixMs)>,
     pub(crate) scores: Vec<Feedback>,
+    pub(crate) preferred: Vec<Preferred>,
 }
 
 impl Control {
@@ -49,7 +51,7 @@ impl Control {
         self.absorb_histories(desk, &deltas, &judged.scores);
         self.absorb_rounds(desk);
         self.absorb_judges(desk, &judged);
-        self.absorb_releases(desk, &deltas, &judged.scores, now);
+        self.absorb_releases(desk, &deltas, &judged, now);
         desk.counted.extend(deltas.iter().map(|delta| (delta.gateway.clone(), delta.epoch, delta.sequence)));
         match self.save_evidence(desk).await {
             Ok(()) => Saved::Yes,
@@ -146,7 +148,7 @@ impl Control {
     }
 
     /// Each release by itself: one that fails is told, and is taken up anew from the store.
-    fn absorb_releases(&self, desk: &mut Desk, deltas: &[Arc<Delta>], judged: &[Feedback], now: UnixMs) {
+    fn absorb_releases(&self, desk: &mut Desk, deltas: &[Arc<Delta>], judged: &Judged, now: UnixMs) {
         let mut shares = Share::deal(deltas, judged);
         for release in self.unfinished() {
             let Some(watched) = desk.watched.get_mut(&release.id) else { continue };

@@ -1,5 +1,6 @@
 //! The evidence of one unfinished release, in memory: its ledger and its books.
 
+use crate::observe::Judged;
 use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
 use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, SealedBucket, Totals};
 use coalmine_core::id::{Actor, ReleaseId, UnitKey};
@@ -9,6 +10,7 @@ use coalmine_core::release::policy::Policy;
 use coalmine_core::release::state::Release;
 use coalmine_core::sentinel::{Records, Round};
 use coalmine_core::shadow::pair::Mirrored;
+use coalmine_core::shadow::preferences::Preferred;
 use coalmine_core::shadow::young::MirroredSession;
 use coalmine_core::tally::{Delta, Dropped, Feedback, Turn};
 use coalmine_core::time::UnixMs;
@@ -31,13 +33,17 @@ pub(crate) struct Share<'a> {
     pub(crate) feedback: Vec<&'a Feedback>,
     pub(crate) dropped: Vec<&'a Dropped>,
     pub(crate) mirrored: Vec<&'a Mirrored>,
+    pub(crate) preferred: Vec<&'a Preferred>,
 }
 
 impl<'a> Share<'a> {
     /// Deals a round of deltas out to the releases that they name.
-    pub(crate) fn deal(deltas: &'a [Arc<Delta>], judged: &'a [Feedback]) -> BTreeMap<&'a ReleaseId, Self> {
+    pub(crate) fn deal(deltas: &'a [Arc<Delta>], judged: &'a Judged) -> BTreeMap<&'a ReleaseId, Self> {
         let mut shares: BTreeMap<&ReleaseId, Self> = BTreeMap::new();
-        for score in judged {
+        for preferred in &judged.preferred {
+            shares.entry(&*preferred.release).or_default().preferred.push(preferred);
+        }
+        for score in &judged.scores {
             if let Some(member) = &score.member {
                 shares.entry(&*member.release).or_default().feedback.push(score);
             }
@@ -103,6 +109,7 @@ impl Watched {
             self.ledger.absorb_dropped(dropped);
         }
         share.mirrored.iter().for_each(|mirrored| self.ledger.absorb_mirrored(mirrored));
+        share.preferred.iter().for_each(|preferred| self.ledger.absorb_preference(preferred));
         self.ledger.post_mirrored(complete_to);
         if release.started_at.is_none() {
             return;

@@ -13,7 +13,7 @@ pub mod record;
 pub mod sample;
 
 pub use record::{Corrected, Happened, Item, JudgeRecord, JudgeRecords, Standing};
-pub use sample::Sample;
+pub use sample::{PairSample, Sample};
 
 use crate::id::UnitKey;
 use crate::time::SpanMs;
@@ -66,6 +66,8 @@ pub enum Scale {
     Binary,
     /// 1, the worst, to 5, the best.
     Five,
+    /// Which of two answers to the same request is better, or neither; only the pairs of a shadow are scored so.
+    Pairs,
 }
 
 /// Answers with human labels.
@@ -88,7 +90,10 @@ pub struct Anchor {
     pub question: String,
     /// What was answered.
     pub answer: String,
-    /// The label, as a goodness in 0..=1.
+    /// Where a judge compares pairs: what was answered otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
+    /// The label, as a goodness in 0..=1; of a pair the goodness of `answer` against `other`.
     pub label: f64,
 }
 
@@ -113,6 +118,7 @@ impl Judge {
         let scale = match self.scale {
             Scale::Binary => "binary",
             Scale::Five => "1-5",
+            Scale::Pairs => "pairs",
         };
         hasher.update(&self.version.id().0).update(&self.form.to_le_bytes());
         for text in [&self.rubric, scale] {
@@ -125,13 +131,15 @@ impl Judge {
 }
 
 impl Scale {
-    /// The goodness in 0..=1 of a score on this scale; `None` where there is no such score. Binary: 0 or 1.
+    /// The goodness in 0..=1 of a score on this scale; `None` where there is no such score. Binary: 0 or 1; of pairs 0
+    /// where the other is better, 1 where neither is, 2 where the one is.
     #[must_use]
     pub fn goodness(self, score: u8) -> Option<f64> {
         match (self, score) {
             (Self::Binary, 0 | 1) => Some(f64::from(score)),
             (Self::Five, 1..=5) => Some(f64::from(score - 1) / 4.0),
-            (Self::Binary | Self::Five, _) => None,
+            (Self::Pairs, 0..=2) => Some(f64::from(score) / 2.0),
+            (Self::Binary | Self::Five | Self::Pairs, _) => None,
         }
     }
 
@@ -141,6 +149,7 @@ impl Scale {
         let step = match self {
             Self::Binary => 0.5,
             Self::Five => 0.26,
+            Self::Pairs => 0.25,
         };
         (one - other).abs() < step
     }
@@ -151,6 +160,7 @@ impl Scale {
         match self {
             Self::Binary => "binary",
             Self::Five => "1-5",
+            Self::Pairs => "pairs",
         }
     }
 }
@@ -173,9 +183,14 @@ impl Sampling {
     /// raising a share keeps whoever was in it.
     #[must_use]
     pub fn includes(self, salt: &Salt, judge: &str, unit: UnitKey, arm: Arm) -> bool {
-        let share = self.of(arm).bp();
-        share > 0 && place(salt, judge, unit) < u64::from(share)
+        is_drawn(self.of(arm), salt, judge, unit)
     }
+}
+
+/// Whether a judge that sees so much sees this session.
+#[must_use]
+pub fn is_drawn(share: WeightBp, salt: &Salt, judge: &str, unit: UnitKey) -> bool {
+    !share.is_zero() && place(salt, judge, unit) < u64::from(share.bp())
 }
 
 /// The place of a unit under a name, 0..=9999.

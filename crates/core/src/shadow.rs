@@ -3,12 +3,14 @@
 //! back. Nobody is ever answered by a canary in its shadow: it is 0 % of the customers.
 
 pub mod pair;
+pub mod preferences;
 pub mod record;
 pub mod young;
 
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric};
 use crate::release::policy::{Guardrail, Policy, Role};
+use crate::shadow::preferences::Preferring;
 use crate::time::SpanMs;
 use crate::traffic::weight::{Salt, WeightBp};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,33 @@ pub struct Shadow {
     /// What mirrored requests may cost, per gateway and day (UTC), in US dollars; then none is mirrored until the
     /// next, and that is counted.
     pub usd_per_day: f64,
+    /// The judges that compare its pairs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preferences: Vec<Preferring>,
+}
+
+/// One thing that the pairs of a shadow are tested for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Criterion<'a> {
+    /// Under which name.
+    pub metric: Metric,
+    /// What it does.
+    pub role: Role,
+    /// Its weight among the guardrails.
+    pub weight: f64,
+    /// The mean of x that a canary at its margin has.
+    pub bound: f64,
+    /// By what pairs are compared.
+    pub by: By<'a>,
+}
+
+/// By what pairs are compared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum By<'a> {
+    /// What became of both requests.
+    Outcomes(&'a Guardrail),
+    /// A judge that reads both answers.
+    Preference(&'a Preferring),
 }
 
 impl Shadow {
@@ -93,12 +122,31 @@ impl Policy {
         self.guardrails.iter().filter(move |watched| shadowed && is_paired(&watched.metric))
     }
 
-    /// A watched metric's share of the shadow's alpha: by its weight among the guardrails that are compared in pairs.
+    /// All that pairs are tested for: the watched metrics that can be compared so, and what the shadow itself names.
+    pub fn criteria(&self) -> impl Iterator<Item = Criterion<'_>> {
+        let outcomes = self.paired().map(|watched| Criterion {
+            metric: watched.metric.clone(),
+            role: watched.role,
+            weight: watched.weight,
+            bound: watched.paired_bound(),
+            by: By::Outcomes(watched),
+        });
+        let preferences = self.shadow.iter().flat_map(|shadow| &shadow.preferences).map(|preferring| Criterion {
+            metric: Metric::Judge(preferring.judge.clone()),
+            role: preferring.role,
+            weight: preferring.weight,
+            bound: preferring.bound(),
+            by: By::Preference(preferring),
+        });
+        outcomes.chain(preferences)
+    }
+
+    /// A criterion's share of the shadow's alpha: by its weight among those that are guardrails.
     #[must_use]
-    pub fn paired_share(&self, watched: &Guardrail) -> f64 {
-        let of_guardrails = || self.paired().filter(|other| other.role == Role::Guardrail);
+    pub fn paired_share(&self, criterion: &Criterion<'_>) -> f64 {
+        let of_guardrails = || self.criteria().filter(|other| other.role == Role::Guardrail);
         let total: f64 = of_guardrails().map(|other| other.weight).sum();
-        let share = if total > 0.0 { watched.weight / total } else { 1.0 / of_guardrails().count().max(1) as f64 };
+        let share = if total > 0.0 { criterion.weight / total } else { 1.0 / of_guardrails().count().max(1) as f64 };
         share.min(1.0)
     }
 }

@@ -4,8 +4,8 @@
 
 use crate::ports::SampleSink;
 use bytes::Bytes;
-use coalmine_core::id::UnitKey;
-use coalmine_core::judge::Sample;
+use coalmine_core::id::{ReleaseId, UnitKey};
+use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::Membership;
 use coalmine_wire::dialect::Dialect;
@@ -24,6 +24,17 @@ pub(crate) struct Kept {
     pub(crate) unit: UnitKey,
     pub(crate) member: Membership,
     pub(crate) started_at: UnixMs,
+}
+
+/// Both answers to a request of a shadow.
+pub(crate) struct Read {
+    pub(crate) release: Arc<ReleaseId>,
+    pub(crate) unit: UnitKey,
+    pub(crate) started_at: UnixMs,
+    pub(crate) dialect: Dialect,
+    pub(crate) body: Bytes,
+    pub(crate) stable: String,
+    pub(crate) canary: String,
 }
 
 impl fmt::Debug for Kept {
@@ -61,13 +72,8 @@ impl Way {
 
     /// Sends an answer on; its request is read beside whoever calls.
     pub(crate) fn send(&self, kept: Kept, answer: String, turn: u64, request_id: Option<String>) {
-        let Some(sink) = self.sink.get() else { return };
-        let at_once = self.under_way.fetch_add(1, Ordering::AcqRel);
-        let under_way = UnderWay(Arc::clone(&self.under_way));
-        let (Ok(runtime), true) = (tokio::runtime::Handle::try_current(), at_once < AT_ONCE) else {
-            return sink.lost(kept.unit, &kept.member);
-        };
-        let sink = Arc::clone(sink);
+        let Some(sink) = self.sink.get().map(Arc::clone) else { return };
+        let Some((runtime, under_way)) = self.set_out() else { return sink.lost(kept.unit, &kept.member) };
         runtime.spawn_blocking(move || {
             let _under_way = under_way;
             let Kept { body, dialect, unit, member, started_at } = kept;
@@ -75,5 +81,26 @@ impl Way {
             let answer = transcript::of_answer(&answer);
             sink.offer(Sample { unit, member, turn, request_id, started_at, conversation, answer });
         });
+    }
+
+    /// Sends both answers to one request on.
+    pub(crate) fn send_pair(&self, read: Read) {
+        let Some(sink) = self.sink.get().map(Arc::clone) else { return };
+        let Some((runtime, under_way)) = self.set_out() else { return sink.lost_pair(&read.release, read.unit) };
+        runtime.spawn_blocking(move || {
+            let _under_way = under_way;
+            let Read { release, unit, started_at, dialect, body, stable, canary } = read;
+            let conversation = transcript::of_request(dialect, &body);
+            let [stable, canary] = [stable, canary].map(|answer| transcript::of_answer(&answer));
+            sink.offer_pair(PairSample { release, unit, started_at, conversation, stable, canary });
+        });
+    }
+
+    /// One more is under way, where there is room.
+    fn set_out(&self) -> Option<(tokio::runtime::Handle, UnderWay)> {
+        let at_once = self.under_way.fetch_add(1, Ordering::AcqRel);
+        let under_way = UnderWay(Arc::clone(&self.under_way));
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        (at_once < AT_ONCE).then_some((runtime, under_way))
     }
 }

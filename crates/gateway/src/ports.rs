@@ -2,8 +2,8 @@
 //! where gateways run apart.
 
 use crate::config::Secret;
-use coalmine_core::id::{Generation, RouteName, UnitKey};
-use coalmine_core::judge::Sample;
+use coalmine_core::id::{Generation, ReleaseId, RouteName, UnitKey};
+use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::key::KeyTable;
 use coalmine_core::tally::Delta;
 use coalmine_core::time::UnixMs;
@@ -57,12 +57,16 @@ pub trait TallySink: Send + Sync + fmt::Debug + 'static {
     fn deliver(&self, delta: Arc<Delta>) -> Boxed<'_, Result<(), SinkError>>;
 }
 
-/// Where sampled answers go to be judged. Neither call may wait: both come from the end of a request.
+/// Where sampled answers go to be judged. No call may wait: all come from the end of a request.
 pub trait SampleSink: Send + Sync + fmt::Debug + 'static {
     /// Takes one answer.
     fn offer(&self, sample: Sample);
     /// One answer of this session found no room on its way.
     fn lost(&self, unit: UnitKey, member: &Membership);
+    /// Takes both answers to one request of a shadow.
+    fn offer_pair(&self, pair: PairSample);
+    /// One pair of this session found no room on its way.
+    fn lost_pair(&self, release: &ReleaseId, unit: UnitKey);
 }
 
 /// The delta was not taken; it will be offered again.

@@ -11,7 +11,8 @@
 
 use crate::admission::Holder;
 use crate::gateway::Gateway;
-use crate::phase::observe::{Begun, Exchange};
+use crate::judged::Read;
+use crate::phase::observe::{Begun, Exchange, Told, Twin};
 use crate::phase::relay::relay;
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
@@ -21,13 +22,12 @@ use crate::upstream::credential::Authorization;
 use bytes::Bytes;
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::shadow::pair::{Loss, Lost, Mirrored, Pair};
-use coalmine_core::tally::Outcome;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity, PinChange, Reason};
 use coalmine_core::traffic::pin::Arm;
 use coalmine_core::traffic::table::Shadowed;
 use coalmine_wire::dialect::Dialect;
-use coalmine_wire::openai::{ChatRequest, ProviderState};
+use coalmine_wire::openai::{ChatRequest, KeepText, ProviderState};
 use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use std::collections::BTreeMap;
@@ -89,7 +89,9 @@ struct Copied {
     holder: Arc<Holder>,
     ticket: Ticket,
     /// What becomes of the original.
-    stable: oneshot::Receiver<Outcome>,
+    stable: oneshot::Receiver<Told>,
+    /// Whether somebody reads both answers.
+    text: KeepText,
 }
 
 /// Puts a copy of a served request to the canary, where its session is drawn; never waits.
@@ -108,7 +110,9 @@ pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
         Err(loss) => return route.series.lost_of_shadow(loss).add(1),
     };
     let (tell, stable) = oneshot::channel();
-    exchange.tell_pair(tell);
+    let is_read = gateway.judged.is_open() && shadowed.is_read(unit);
+    let text = if is_read { KeepText::Yes } else { KeepText::No };
+    exchange.tell_pair(Twin { tell, text });
     route.series.mirrored.add(1);
     let mut headers = original.headers.clone();
     KEYS_OF_ONE_REQUEST.iter().for_each(|name| drop(headers.remove(*name)));
@@ -123,6 +127,7 @@ pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
         holder: exchange.holder.clone(),
         ticket,
         stable,
+        text,
         gateway,
         route,
     };
@@ -131,8 +136,8 @@ pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
 
 impl Copied {
     async fn run(self) {
-        let Self { gateway, route, canary, unit, dialect, headers, body, path, started_at, holder, ticket, stable } =
-            self;
+        let Self { gateway, route, canary, unit, dialect, headers, body, path, started_at, holder, .. } = self;
+        let Self { ticket, stable, text, .. } = self;
         let lose = |loss| {
             route.series.lost_of_shadow(loss).add(1);
             gateway.shadows.lose(&ticket.id, loss);
@@ -166,7 +171,7 @@ impl Copied {
             body: &body,
         };
         let (tell, outcome) = oneshot::channel();
-        let mut exchange = Exchange::aside(&gateway, &chat, begun, tell);
+        let mut exchange = Exchange::aside(&gateway, &chat, begun, Twin { tell, text });
         exchange.notice(&chat, &headers);
         let outbound = Outbound::new(Method::POST, headers.clone(), Some(dialect));
         match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path: &path }).await {
@@ -177,11 +182,16 @@ impl Copied {
             Err(_refusal) => exchange.end_unanswered(),
         }
         let Ok(canary) = outcome.await else { return };
-        gateway.shadows.note_cost(&ticket.id, canary.cost_usd);
+        gateway.shadows.note_cost(&ticket.id, canary.outcome.cost_usd);
         let Ok(stable) = stable.await else { return };
-        match gateway.shadows.keep(&ticket.id, Pair { unit, started_at, stable, canary }) {
-            Ok(()) => route.series.compared.add(1),
-            Err(loss) => lose(loss),
+        let pair = Pair { unit, started_at, stable: stable.outcome, canary: canary.outcome };
+        if let Err(loss) = gateway.shadows.keep(&ticket.id, pair) {
+            return lose(loss);
+        }
+        route.series.compared.add(1);
+        if let Some((stable, canary)) = stable.text.zip(canary.text) {
+            let release = Arc::clone(&ticket.id);
+            gateway.judged.send_pair(Read { release, unit, started_at, dialect, body, stable, canary });
         }
     }
 }
@@ -294,8 +304,14 @@ mod tests {
     use coalmine_core::version::VersionId;
 
     fn shadowed(in_flight: u32, usd_per_day: f64) -> Shadowed {
-        let shadow =
-            Shadow { share: WeightBp::FULL, length: SpanMs::hours(1), min_sessions: 1, in_flight, usd_per_day };
+        let shadow = Shadow {
+            share: WeightBp::FULL,
+            length: SpanMs::hours(1),
+            min_sessions: 1,
+            in_flight,
+            usd_per_day,
+            preferences: Vec::new(),
+        };
         Shadowed { id: Arc::new("r-1".into()), canary: VersionId([2; 32]), salt: Salt([7; 32]), shadow }
     }
 

@@ -24,7 +24,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
     bad(&binary).await?;
     hanging(&binary).await?;
-    good(&binary).await
+    good(&binary).await?;
+    killed(&binary).await?;
+    pairs::run(&binary).await
 }
 
 const RELEASE: &str = "release: support
@@ -74,6 +76,10 @@ struct Met {
 
 impl World {
     async fn new(binary: &Path, canary: Canary) -> Result<Self> {
+        Self::of(binary, canary, RELEASE).await
+    }
+
+    async fn of(binary: &Path, canary: Canary, release: &str) -> Result<Self> {
         let stable = upstream::spawn("stable").await?.port();
         let canary = match canary {
             Canary::Broken => {
@@ -83,7 +89,7 @@ impl World {
             Canary::Well => upstream::spawn("canary").await?.port(),
         };
         let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("release.yaml"), RELEASE)?;
+        std::fs::write(folder.path().join("release.yaml"), release)?;
         let port = free_port()?;
         let config = format!(
             "listen: 127.0.0.1:{port}
@@ -179,6 +185,36 @@ async fn hanging(binary: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Killed while all its sessions are young: none is lost, and none is counted twice.
+async fn killed(binary: &Path) -> Result<()> {
+    let release = RELEASE
+        .replace("for: 4s, min_sessions: 30", "for: 1h, min_sessions: 10")
+        .replace("session: 2s, whole: 2s", "session: 12s, whole: 12s");
+    let mut world = World::of(binary, Canary::Well, &release).await?;
+    world.coalmine.cli(&["start", "release.yaml"])?;
+    let mut met = Met::default();
+    world.customers(20, &mut met).await?;
+    let pairs = |release: &Value| release["shadow"]["pairs"].as_u64().unwrap_or_default();
+    let until = Instant::now() + Duration::from_secs(30);
+    while pairs(&world.release().await?) < 20 {
+        ensure!(Instant::now() < until, "20 pairs are seen: {}", world.release().await?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let young = world.release().await?["shadow"]["sessions"].as_u64();
+    world.coalmine.kill_9()?;
+    world.coalmine.spawn().await?;
+    let until = Instant::now() + Duration::from_secs(60);
+    let sessions = |release: &Value| release["shadow"]["sessions"].as_u64().unwrap_or_default();
+    while sessions(&world.release().await?) < 20 {
+        ensure!(Instant::now() < until, "20 sessions are counted: {}", world.release().await?);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let after = world.release().await?;
+    ensure!(sessions(&after) == 20 && pairs(&after) == 20, "each once: {after}");
+    print(&format!("killed: {young:?} of 20 sessions were counted before kill -9, 20 after it"));
+    Ok(())
+}
+
 async fn good(binary: &Path) -> Result<()> {
     let world = World::new(binary, Canary::Well).await?;
     world.coalmine.cli(&["start", "release.yaml"])?;
@@ -193,6 +229,8 @@ async fn good(binary: &Path) -> Result<()> {
     print(&format!("good: let on after {sessions} mirrored sessions, {} of 100 then met it", exposed.by_canary));
     Ok(())
 }
+
+mod pairs;
 
 #[expect(clippy::print_stdout, reason = "a report for whoever ran it")]
 fn print(text: &str) {

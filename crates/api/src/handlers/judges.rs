@@ -44,7 +44,7 @@ pub(super) async fn judge(
         Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", format!("`judge` is no judge of this build: {error}"))
     })?;
     let word = |outcome: &str, value, reason, usd| JudgedView { outcome: outcome.to_owned(), value, reason, usd };
-    Ok(Json(match api.control.judge_once(&judge, &asked.question, &asked.answer).await {
+    Ok(Json(match api.control.judge_once(&judge, &asked.question, &asked.answer, asked.other.as_deref()).await {
         Ok(Answered { value, usd, reason }) => word("scored", Some(value), reason, usd),
         Err(Unanswered::Unreadable { usd }) => word("unreadable", None, "its answer holds no verdict".to_owned(), usd),
         Err(Unanswered::Refused(why)) => word("refused", None, why, None),

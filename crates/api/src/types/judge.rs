@@ -97,6 +97,9 @@ pub struct JudgeQuestion {
     pub question: String,
     /// What was answered.
     pub answer: String,
+    /// For a judge of pairs: what was answered otherwise. It is asked in both orders; the value is the goodness of `answer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
 }
 
 /// What came of it.

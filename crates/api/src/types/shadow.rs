@@ -3,6 +3,7 @@
 use crate::types::EvidenceView;
 use coalmine_core::analysis::{PairedFinding, ShadowFinding};
 use coalmine_core::release::policy::Role;
+use coalmine_core::shadow::preferences::Preferences;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -52,8 +53,25 @@ pub struct PairedView {
     pub difference: Option<f64>,
     /// Evidence against the canary, its maximum, against the line.
     pub rollback: EvidenceView,
+    /// What a judge of pairs has said.
+    pub preferences: Option<PreferencesView>,
+    /// Why it is not enough yet to go on.
+    pub lacks: Option<String>,
     /// A sentence with numbers.
     pub reason: String,
+}
+
+/// Pairs by a judge's verdict, asked in both orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PreferencesView {
+    /// The canary's answer is better.
+    pub won: u64,
+    /// Stable's is.
+    pub lost: u64,
+    /// Neither is, or the two orders contradict each other.
+    pub tied: u64,
+    /// Verdicts that came too late to count.
+    pub late: u64,
 }
 
 impl From<&ShadowFinding> for ShadowView {
@@ -91,7 +109,15 @@ impl From<&PairedFinding> for PairedView {
             canary: finding.canary,
             difference: finding.difference,
             rollback: finding.rollback.into(),
+            preferences: finding.preferences.map(Into::into),
+            lacks: finding.lacks.clone(),
             reason: finding.reason.clone(),
         }
+    }
+}
+
+impl From<Preferences> for PreferencesView {
+    fn from(Preferences { won, lost, tied, late }: Preferences) -> Self {
+        Self { won, lost, tied, late }
     }
 }

@@ -243,13 +243,17 @@ fn shadow_text(shadow: &ShadowView, paint: Paint) -> String {
 fn paired_text(finding: &PairedView, paint: Paint) -> String {
     let proven = finding.rollback.log >= finding.rollback.line;
     let (word, tone) = if proven { ("worse", Tone::Bad) } else { ("not proven worse", Tone::Dim) };
-    let difference = finding.difference.map_or_else(|| "?".to_owned(), |difference| format!("{difference:+.4}"));
+    let difference = finding.difference.map(|difference| format!("canary − stable {difference:+.4}, "));
+    let lacks = finding.lacks.as_ref().map_or(String::new(), |lacks| format!("    waits for {lacks}\n"));
+    let late = finding.preferences.filter(|said| said.late > 0);
+    let late = late.map_or(String::new(), |said| format!(", {} verdicts too late", said.late));
     format!(
-        "  {} {} ({})\n    {}\n    canary − stable {difference}, evidence {} of {}\n",
+        "  {} {} ({})\n    {}{late}\n    {}evidence {} of {}\n{lacks}",
         paint.tone(Tone::Strong, &finding.metric),
         paint.tone(tone, word),
         finding.role.replace('_', " "),
         finding.reason,
+        difference.unwrap_or_default(),
         power(finding.rollback.log),
         power(finding.rollback.line)
     )

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use coalmine_api::types::{JudgeQuestion, LabelBody};
 use coalmine_api::when::utc;
 use coalmine_core::id::ProviderName;
-use coalmine_core::judge::{Judge, Scale};
+use coalmine_core::judge::{Anchor, Judge, Scale};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,6 +19,9 @@ use std::path::Path;
 struct Recorded {
     question: String,
     answer: String,
+    /// For a judge of pairs.
+    #[serde(default)]
+    other: Option<String>,
     #[serde(default)]
     label: Option<serde_json::Value>,
 }
@@ -95,12 +98,26 @@ fn check<'a>(files: impl Iterator<Item = &'a Path>) -> Result<Exit> {
     Ok(exit)
 }
 
-/// The answers to judge, each with its label where one is known.
-fn answers(args: &JudgeRunArgs, judge: &Judge) -> Result<Vec<(String, String, Option<f64>)>> {
+/// One answer to judge, with its label where one is known.
+#[derive(Debug)]
+struct Asked {
+    question: String,
+    answer: String,
+    other: Option<String>,
+    label: Option<f64>,
+}
+
+fn answers(args: &JudgeRunArgs, judge: &Judge) -> Result<Vec<Asked>> {
     let Some(file) = &args.on else {
         let anchors =
             judge.anchors.as_ref().context("the judge has no anchors; name recorded answers with --on FILE")?;
-        return Ok(anchors.set.iter().map(|a| (a.question.clone(), a.answer.clone(), Some(a.label))).collect());
+        let asked = |a: &Anchor| Asked {
+            question: a.question.clone(),
+            answer: a.answer.clone(),
+            other: a.other.clone(),
+            label: Some(a.label),
+        };
+        return Ok(anchors.set.iter().map(asked).collect());
     };
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
     let mut answers = Vec::new();
@@ -117,7 +134,11 @@ fn answers(args: &JudgeRunArgs, judge: &Judge) -> Result<Vec<(String, String, Op
                 })?)
             }
         };
-        answers.push((recorded.question, recorded.answer, label));
+        if recorded.other.is_some() != (judge.scale == Scale::Pairs) {
+            bail!("{}: a judge of pairs reads `answer` and `other`, any other judge `answer` alone", place());
+        }
+        let Recorded { question, answer, other, .. } = recorded;
+        answers.push(Asked { question, answer, other, label });
     }
     if answers.is_empty() {
         bail!("{} holds no answer; write one JSON object a line", file.display());
@@ -131,8 +152,9 @@ async fn ask(args: &JudgeRunArgs) -> Result<Exit> {
     let client = connect::client(&args.remote)?;
     let frozen = serde_json::to_string(&judge)?;
     let mut rows = Vec::new();
-    for (at, (question, answer, label)) in answers.iter().enumerate() {
-        let question = JudgeQuestion { judge: frozen.clone(), question: question.clone(), answer: answer.clone() };
+    for (at, Asked { question, answer, other, label }) in answers.iter().enumerate() {
+        let (question, answer, other) = (question.clone(), answer.clone(), other.clone());
+        let question = JudgeQuestion { judge: frozen.clone(), question, answer, other };
         let said = client.judge(&question).await?;
         if !args.remote.json {
             let value = said.value.map_or_else(|| said.outcome.clone(), |value| format!("{value:.2}"));

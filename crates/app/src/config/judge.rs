@@ -58,6 +58,7 @@ fn judge(name: &str, fields: &Fields<'_>, providers: &BTreeSet<ProviderName>, pl
     }
     let scale = match fields.text("scale")?.value {
         "1-5" => Scale::Five,
+        "pairs" => Scale::Pairs,
         _ => Scale::Binary,
     };
     let anchors = match fields.node("anchors") {
@@ -139,12 +140,23 @@ fn one(fields: &Fields<'_>, scale: Scale) -> Option<Anchor> {
         let (right, what) = match scale {
             Scale::Binary => ("pass or fail", "binary"),
             Scale::Five => ("a whole number from 1 to 5", "1-5"),
+            Scale::Pairs => ("answer, other or tie, which of both is better", "pairs"),
         };
         let what = format!("{} is no label on the scale {what}", scalar::shown(written));
         fields.fault("label", Complaint::new(what, format!("write {right}")), None);
     }
     let text = |key| Some(fields.text(key)?.value.to_owned());
-    Some(Anchor { question: text("question")?, answer: text("answer")?, label: label? })
+    let other = fields.node("other").and_then(|_| text("other"));
+    if other.is_some() != (scale == Scale::Pairs) {
+        let (what, mend) = match scale {
+            Scale::Pairs => ("a judge of pairs reads two answers, and here is one", "add `other`"),
+            Scale::Binary | Scale::Five => {
+                ("only a judge of pairs reads two answers", "remove `other`, or write `scale: pairs`")
+            }
+        };
+        fields.fault("other", Complaint::new(what, mend), None);
+    }
+    Some(Anchor { question: text("question")?, answer: text("answer")?, other, label: label? })
 }
 
 /// A label as people write it, as a goodness; `None` where the scale has no such word.
@@ -155,6 +167,10 @@ pub fn label(scale: Scale, written: &str) -> Option<f64> {
         (Scale::Binary, "fail") => Some(0.0),
         (Scale::Binary, _) => None,
         (Scale::Five, step) => scale.goodness(step.parse().ok()?),
+        (Scale::Pairs, "answer") => Some(1.0),
+        (Scale::Pairs, "other") => Some(0.0),
+        (Scale::Pairs, "tie") => Some(0.5),
+        (Scale::Pairs, _) => None,
     }
 }
 
@@ -185,6 +201,23 @@ mod tests {
         let least = parsed("model: openai/m\nrubric: Be right.\n", "").unwrap();
         assert_eq!((least.scale, least.turns, least.anchors.is_none()), (Scale::Binary, 1, true));
         assert_eq!(least.version.params["temperature"].0, "0");
+    }
+
+    #[test]
+    fn a_judge_of_pairs_has_anchors_of_two_answers() {
+        let text = "model: openai/m\nscale: pairs\nrubric: Be right.\nanchors: { file: anchors.yaml }\n";
+        let anchors = "anchors:\n  - { question: When?, answer: At nine., other: Maybe., label: answer }\n  - { question: When?, answer: No., other: Never., label: tie }\n";
+        let judge = parsed(text, anchors).unwrap();
+        let set = &judge.anchors.as_ref().unwrap().set;
+        assert_eq!((judge.scale, set[0].label, set[1].label), (Scale::Pairs, 1.0, 0.5));
+        assert_eq!(set[0].other.as_deref(), Some("Maybe."));
+        let told = parsed(text, ANCHORS).unwrap_err().to_string();
+        assert!(told.contains("reads two answers, and here is one") && told.contains("add `other`"), "{told}");
+        let told = parsed(text, &anchors.replace("label: tie", "label: pass")).unwrap_err().to_string();
+        assert!(told.contains("`pass` is no label on the scale pairs"), "{told}");
+        let scored = anchors.replace("label: answer", "label: pass").replace("label: tie", "label: fail");
+        let told = parsed(FULL, &scored).unwrap_err().to_string();
+        assert!(told.contains("only a judge of pairs reads two answers"), "{told}");
     }
 
     #[test]

@@ -155,7 +155,13 @@ impl Reader<'_> {
         let changed = changed.as_ref().map(|(diff, prices)| (diff, *prices));
         let watched = guardrails::read(fields, route.map(|(_, route)| route), changed);
         let now = self.place.around.now();
-        let mut policy = policy(fields, &watched, self.sentinels(fields), self.judges(fields, &watched), now);
+        let mut policy = policy(
+            fields,
+            &watched,
+            self.sentinels(fields),
+            self.judges(fields, &watched, stages.shadow.as_ref()),
+            now,
+        );
         policy.shadow.clone_from(&stages.shadow);
         let plan = Plan { stages: stages.stages.clone() };
         for misfit in coalmine_core::release::check::check(&plan, &policy) {
@@ -270,10 +276,13 @@ impl Reader<'_> {
     }
 
     /// The judges that are watched, each read from its file: pinned as they are now.
-    fn judges(&self, fields: &Fields<'_>, watched: &Watched) -> Vec<Judge> {
+    fn judges(&self, fields: &Fields<'_>, watched: &Watched, shadow: Option<&Shadow>) -> Vec<Judge> {
         let named = fields.entries("judges");
         let mut judges = Vec::new();
-        for name in watched.guardrails.iter().filter_map(|guardrail| guardrail.metric.judge()) {
+        let scoring = watched.guardrails.iter().filter_map(|guardrail| Some((guardrail.metric.judge()?, "guardrails")));
+        let comparing = shadow.iter().flat_map(|shadow| &shadow.preferences).map(|one| (one.judge.as_str(), "stages"));
+        let mut seen = BTreeSet::new();
+        for (name, list) in scoring.chain(comparing).filter(|(name, _)| seen.insert(*name)) {
             let written = named.iter().find(|(own, _)| *own == name).and_then(|(_, node)| scalar_text(node.clone()));
             let path = written.map_or_else(|| format!("judges/{name}.yaml"), |placed| placed.value.to_owned());
             let file = self.place.folder.join(&path);
@@ -290,7 +299,7 @@ impl Reader<'_> {
             match read {
                 Ok(judge) => judges.push(judge),
                 Err(complaint) => {
-                    let (at, key) = fields.place("guardrails");
+                    let (at, key) = fields.place(list);
                     fields.reading.fault(at, &key, complaint, None);
                 }
             }
@@ -377,6 +386,8 @@ fn in_file(root: &Node, key: &str, stages: &Stages, watched: &Watched) -> String
         "stages" => stages.indices.get(index).map(|index| format!("stages[{index}]")),
         "guardrails" => watched.guardrail_paths.get(index).cloned(),
         "signals" => watched.signal_paths.get(index).cloned(),
+        // Of a shadow, which is the first stage.
+        "pairs" => Some(format!("stages[0].pairs[{index}]")),
         _ => Some(format!("{list}[{index}]")),
     };
     let Some(item) = item else { return list.to_owned() };

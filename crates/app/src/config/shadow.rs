@@ -2,7 +2,11 @@
 
 use crate::config::fault::Complaint;
 use crate::config::read::Fields;
+use crate::config::scalar::Tolerance;
+use coalmine_core::metric::Metric;
+use coalmine_core::release::policy::Role;
 use coalmine_core::shadow::Shadow;
+use coalmine_core::shadow::preferences::Preferring;
 
 /// Copies that a gateway has under way, where the file does not say.
 const IN_FLIGHT: u32 = 16;
@@ -38,12 +42,34 @@ pub(super) fn read(stage: &Fields<'_>, index: usize) -> Option<Shadow> {
     let in_flight = stage.integer("in_flight").map_or(IN_FLIGHT, |count| u32::try_from(count).unwrap_or(u32::MAX));
     let usd_per_day = stage.money("cost_per_day").unwrap_or(USD_PER_DAY);
     let min_sessions = stage.integer("min_sessions")?;
-    Some(Shadow { share, length: length?, min_sessions, in_flight, usd_per_day })
+    let preferences = stage.sections("pairs").iter().filter_map(preferring).collect();
+    Some(Shadow { share, length: length?, min_sessions, in_flight, usd_per_day, preferences })
+}
+
+/// A judge of pairs. What is malformed beside its name was told, and keeps its default so that the rest is checked.
+fn preferring(fields: &Fields<'_>) -> Option<Preferring> {
+    let judge = fields.text("judge")?.value.to_owned();
+    let margin = match fields.margin("margin")? {
+        Tolerance::Zero => 0.0,
+        Tolerance::Points(share) => share,
+        Tolerance::Relative(_) => {
+            let what = "a preference is a share already: a percentage of it is not what is compared";
+            fields.fault("margin", Complaint::new(what, "write percentage points, such as `10pp`"), None);
+            0.0
+        }
+    };
+    let role = match fields.text("role").map(|text| text.value) {
+        Some("signal") => Role::Signal,
+        Some("dry_run") => Role::DryRun,
+        Some(_) | None => Role::Guardrail,
+    };
+    let weight = fields.number("weight").unwrap_or_else(|| Metric::Judge(judge.clone()).severity());
+    Some(Preferring { judge, role, margin, weight, sample: fields.share("sample")? })
 }
 
 /// What only a shadow has, in a stage that is none.
 pub(super) fn refuse_its_keys(stage: &Fields<'_>) {
-    for key in ["for", "in_flight", "cost_per_day"] {
+    for key in ["for", "in_flight", "cost_per_day", "pairs"] {
         if stage.node(key).is_some() {
             let what = format!("`{key}` says how a shadow is, and this stage is none");
             let mend = format!("add `shadow: 20%` in place of `weight`, or remove `{key}`");

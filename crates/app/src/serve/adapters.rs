@@ -6,7 +6,7 @@ use coalmine_control::Control;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Brake, BrakeError, Held, LivePins, PinCensus};
 use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, UnitKey};
-use coalmine_core::judge::Sample;
+use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::key::{KeyTable, Revocation};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::tally::Delta;
@@ -146,6 +146,14 @@ impl SampleSink for Samples {
 
     fn lost(&self, unit: UnitKey, member: &Membership) {
         self.control.lose_sample(unit, member);
+    }
+
+    fn offer_pair(&self, pair: PairSample) {
+        self.control.offer_pair(pair);
+    }
+
+    fn lost_pair(&self, release: &ReleaseId, unit: UnitKey) {
+        self.control.lose_pair(release, unit);
     }
 }
 

@@ -3,9 +3,11 @@
 
 use crate::observe::Judged;
 use coalmine_core::id::{ReleaseId, UnitKey};
-use coalmine_core::judge::{Happened, Judge, JudgeId, JudgeRecord, JudgeRecords, Sample};
+use coalmine_core::judge::{Happened, Judge, JudgeId, JudgeRecord, JudgeRecords, PairSample, Sample};
+use coalmine_core::shadow::preferences::Preferred;
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::traffic::pin::Arm;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -18,12 +20,21 @@ const REMEMBERED_MAX: usize = 10_000;
 /// Sessions whose turns are counted, and request ids kept for labelling.
 const FOLLOWED_MAX: usize = 20_000;
 
-/// One answer before its judge.
+/// What a judge reads.
+#[derive(Debug, Clone)]
+pub(crate) enum Matter {
+    /// One answer.
+    Answer(Arc<Sample>),
+    /// Two answers to the same request.
+    Pair(Arc<PairSample>),
+}
+
+/// One answer, or one pair, before its judge.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiting {
     pub(crate) release: ReleaseId,
     pub(crate) judge: Arc<Judge>,
-    pub(crate) sample: Arc<Sample>,
+    pub(crate) matter: Matter,
     pub(crate) not_before: UnixMs,
     pub(crate) tries: u32,
     /// By which it gives way where there is no room.
@@ -46,6 +57,7 @@ pub(crate) struct Bench {
     records: BTreeMap<ReleaseId, JudgeRecords>,
     happened: Vec<(ReleaseId, String, Happened, UnixMs)>,
     scores: Vec<Feedback>,
+    preferred: Vec<Preferred>,
     remembered: Bounded<[u8; 32], f64>,
     turns: Bounded<(UnitKey, JudgeId), u32>,
     requests: Bounded<u64, String>,
@@ -70,13 +82,51 @@ impl<K: Clone + Eq + std::hash::Hash, V> Bounded<K, V> {
     }
 }
 
-impl Waiting {
-    pub(crate) fn new(release: ReleaseId, judge: Arc<Judge>, sample: Arc<Sample>, now: UnixMs) -> Self {
+impl Matter {
+    fn unit(&self) -> UnitKey {
+        match self {
+            Self::Answer(sample) => sample.unit,
+            Self::Pair(pair) => pair.unit,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Answer(sample) => sample.bytes(),
+            Self::Pair(pair) => pair.bytes(),
+        }
+    }
+
+    /// In whose counts it is; a pair is the canary's.
+    pub(crate) fn arm(&self) -> Arm {
+        match self {
+            Self::Answer(sample) => sample.member.arm,
+            Self::Pair(_) => Arm::Canary,
+        }
+    }
+
+    /// A hash of judge and texts.
+    fn content(&self, judge: &Judge) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&sample.unit.0.to_le_bytes()).update(judge.name.as_bytes());
+        hasher.update(&judge.id().0);
+        let mut add = |text: &str| {
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        };
+        match self {
+            Self::Answer(sample) => [&sample.conversation, &sample.answer].into_iter().for_each(|text| add(text)),
+            Self::Pair(pair) => [&pair.conversation, &pair.stable, &pair.canary].into_iter().for_each(|text| add(text)),
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+impl Waiting {
+    pub(crate) fn new(release: ReleaseId, judge: Arc<Judge>, matter: Matter, now: UnixMs) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&matter.unit().0.to_le_bytes()).update(judge.name.as_bytes());
         let mut low = [0; 8];
         low.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-        Self { release, judge, sample, not_before: now, tries: 0, rank: u64::from_le_bytes(low) }
+        Self { release, judge, matter, not_before: now, tries: 0, rank: u64::from_le_bytes(low) }
     }
 }
 
@@ -88,6 +138,7 @@ impl Default for Bench {
             records: BTreeMap::new(),
             happened: Vec::new(),
             scores: Vec::new(),
+            preferred: Vec::new(),
             remembered: Bounded::new(REMEMBERED_MAX),
             turns: Bounded::new(FOLLOWED_MAX),
             requests: Bounded::new(FOLLOWED_MAX),
@@ -103,7 +154,12 @@ impl Bench {
         if judge.turns == 1 {
             return sample.started_at == sample.member.exposed_at;
         }
-        let key = (sample.unit, judge.id());
+        self.is_one_of_the_first(sample.unit, judge)
+    }
+
+    /// Whether the judge has seen fewer turns of a session than it may; then this is one of them.
+    pub(crate) fn is_one_of_the_first(&mut self, unit: UnitKey, judge: &Judge) -> bool {
+        let key = (unit, judge.id());
         let seen = self.turns.of.get(&key).copied().unwrap_or(0);
         if seen < judge.turns {
             self.turns.put(key, seen + 1);
@@ -113,13 +169,13 @@ impl Bench {
 
     /// Lets an answer wait; where there is no room, whatever has the highest rank gives way.
     pub(crate) fn wait(&mut self, waiting: Waiting, now: UnixMs) {
-        self.bytes += waiting.sample.bytes();
+        self.bytes += waiting.matter.bytes();
         self.waiting.push_back(waiting);
         while self.waiting.len() > WAITING_MAX || self.bytes > WAITING_MAX_BYTES {
             let highest = self.waiting.iter().enumerate().max_by_key(|(_, waiting)| waiting.rank);
             let Some(out) = highest.map(|(at, _)| at).and_then(|at| self.waiting.remove(at)) else { break };
-            self.bytes -= out.sample.bytes();
-            let happened = Happened::Dropped { arm: out.sample.member.arm, count: 1 };
+            self.bytes -= out.matter.bytes();
+            let happened = Happened::Dropped { arm: out.matter.arm(), count: 1 };
             self.note(&out.release, &out.judge, happened, now);
         }
     }
@@ -128,7 +184,7 @@ impl Bench {
     pub(crate) fn next(&mut self, now: UnixMs) -> Option<Waiting> {
         let at = self.waiting.iter().position(|waiting| waiting.not_before <= now)?;
         let next = self.waiting.remove(at)?;
-        self.bytes -= next.sample.bytes();
+        self.bytes -= next.matter.bytes();
         Some(next)
     }
 
@@ -148,7 +204,7 @@ impl Bench {
         self.records.retain(|release, _| goes_on(release));
         self.anchors_tried.retain(|(release, _), _| goes_on(release));
         self.waiting.retain(|waiting| goes_on(&waiting.release));
-        self.bytes = self.waiting.iter().map(|waiting| waiting.sample.bytes()).sum();
+        self.bytes = self.waiting.iter().map(|waiting| waiting.matter.bytes()).sum();
     }
 
     /// The record of a judge as it is now; `None` before its release was taken up.
@@ -168,18 +224,30 @@ impl Bench {
         self.scores.push(score);
     }
 
-    pub(crate) fn take(&mut self) -> Judged {
-        Judged { happened: std::mem::take(&mut self.happened), scores: std::mem::take(&mut self.scores) }
+    /// Keeps a verdict on a pair for the next round of the loop.
+    pub(crate) fn keep_preferred(&mut self, preferred: Preferred) {
+        self.preferred.push(preferred);
     }
 
-    /// The score of the same answer to the same conversation, by the same judge.
-    pub(crate) fn cached(&self, judge: &Judge, sample: &Sample) -> Option<f64> {
-        self.remembered.of.get(&content(judge, sample)).copied()
+    pub(crate) fn take(&mut self) -> Judged {
+        Judged {
+            happened: std::mem::take(&mut self.happened),
+            scores: std::mem::take(&mut self.scores),
+            preferred: std::mem::take(&mut self.preferred),
+        }
+    }
+
+    /// The score of the same answer to the same conversation, by the same judge; of two equal answers neither is better.
+    pub(crate) fn cached(&self, judge: &Judge, matter: &Matter) -> Option<f64> {
+        match matter {
+            Matter::Pair(pair) if pair.stable == pair.canary => Some(0.5),
+            Matter::Pair(_) | Matter::Answer(_) => self.remembered.of.get(&matter.content(judge)).copied(),
+        }
     }
 
     /// Remembers a score by what was judged.
-    pub(crate) fn remember(&mut self, judge: &Judge, sample: &Sample, value: f64) {
-        self.remembered.put(content(judge, sample), value);
+    pub(crate) fn remember(&mut self, judge: &Judge, matter: &Matter, value: f64) {
+        self.remembered.put(matter.content(judge), value);
     }
 
     /// Marks that a judge's anchors are being scored; not where they are already, or just came to nothing.
@@ -207,19 +275,11 @@ impl Bench {
     }
 }
 
-/// A hash of judge, conversation and answer.
-fn content(judge: &Judge, sample: &Sample) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&judge.id().0).update(&(sample.conversation.len() as u64).to_le_bytes());
-    hasher.update(sample.conversation.as_bytes()).update(sample.answer.as_bytes());
-    *hasher.finalize().as_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use coalmine_core::judge::{FORM, Scale};
-    use coalmine_core::traffic::pin::{Arm, Membership, Stratum};
+    use coalmine_core::traffic::pin::{Membership, Stratum};
     use coalmine_core::traffic::weight::WeightBp;
     use coalmine_core::version::Version;
 
@@ -264,6 +324,21 @@ mod tests {
         })
     }
 
+    fn answer(unit: u128, answer: &str) -> Matter {
+        Matter::Answer(sample(unit, answer, 10))
+    }
+
+    fn pair(stable: &str, canary: &str) -> Matter {
+        Matter::Pair(Arc::new(PairSample {
+            release: Arc::new("r-1".into()),
+            unit: UnitKey(1),
+            started_at: UnixMs(10),
+            conversation: "[]".to_owned(),
+            stable: stable.to_owned(),
+            canary: canary.to_owned(),
+        }))
+    }
+
     fn bench() -> Bench {
         let mut bench = Bench::default();
         bench.take_up(&"r-1".into(), &JudgeRecords::default());
@@ -276,11 +351,11 @@ mod tests {
         let fill = |units: &mut dyn Iterator<Item = u128>| {
             let mut bench = bench();
             for unit in units {
-                bench.wait(Waiting::new("r-1".into(), judge(1), sample(unit, "a", 10), UnixMs(0)), UnixMs(0));
+                bench.wait(Waiting::new("r-1".into(), judge(1), answer(unit, "a"), UnixMs(0)), UnixMs(0));
             }
             let record = bench.record(&"r-1".into(), &judge(1)).unwrap();
             assert_eq!(record.control.dropped + record.canary.dropped, 100);
-            bench.waiting.iter().map(|waiting| waiting.sample.unit).collect::<BTreeSet<_>>()
+            bench.waiting.iter().map(|waiting| waiting.matter.unit()).collect::<BTreeSet<_>>()
         };
         let many = WAITING_MAX as u128 + 100;
         assert_eq!(fill(&mut (0..many)), fill(&mut (0..many).rev()));
@@ -291,7 +366,7 @@ mod tests {
         let mut bench = bench();
         let long = "x".repeat(WAITING_MAX_BYTES / 4);
         for unit in 0..8 {
-            bench.wait(Waiting::new("r-1".into(), judge(1), sample(unit, &long, 10), UnixMs(0)), UnixMs(0));
+            bench.wait(Waiting::new("r-1".into(), judge(1), answer(unit, &long), UnixMs(0)), UnixMs(0));
         }
         assert_eq!(bench.waiting.len(), 3);
         assert!(bench.bytes <= WAITING_MAX_BYTES);
@@ -309,10 +384,21 @@ mod tests {
     #[test]
     fn the_same_answer_is_remembered_for_the_same_judge_only() {
         let mut bench = bench();
-        bench.remember(&judge(1), &sample(1, "a", 10), 1.0);
-        assert_eq!(bench.cached(&judge(1), &sample(2, "a", 99)), Some(1.0));
-        assert_eq!(bench.cached(&judge(1), &sample(1, "b", 10)), None);
+        bench.remember(&judge(1), &answer(1, "a"), 1.0);
+        assert_eq!(bench.cached(&judge(1), &answer(2, "a")), Some(1.0));
+        assert_eq!(bench.cached(&judge(1), &answer(1, "b")), None);
         let other = Judge { rubric: "another".to_owned(), ..Judge::clone(&judge(1)) };
-        assert_eq!(bench.cached(&other, &sample(1, "a", 10)), None);
+        assert_eq!(bench.cached(&other, &answer(1, "a")), None);
+    }
+
+    /// Whose answer stood where is part of what is remembered, and two equal answers need no judge.
+    #[test]
+    fn a_pair_is_remembered_by_both_answers_in_their_order() {
+        let mut bench = bench();
+        bench.remember(&judge(1), &pair("a", "bc"), 1.0);
+        assert_eq!(bench.cached(&judge(1), &pair("a", "bc")), Some(1.0));
+        assert_eq!(bench.cached(&judge(1), &pair("bc", "a")), None);
+        assert_eq!(bench.cached(&judge(1), &pair("ab", "c")), None);
+        assert_eq!(bench.cached(&judge(1), &pair("a", "a")), Some(0.5));
     }
 }

@@ -22,8 +22,9 @@ use std::sync::Arc;
 /// Sessions of each arm in a minute.
 const SESSIONS: u64 = 20;
 
-fn judge() -> Judge {
-    let anchor = |answer: &str, label| Anchor { question: "When?".to_owned(), answer: answer.to_owned(), label };
+pub(crate) fn judge() -> Judge {
+    let anchor =
+        |answer: &str, label| Anchor { question: "When?".to_owned(), answer: answer.to_owned(), other: None, label };
     Judge {
         name: "helpful".to_owned(),
         version: crate::fixture::version("judge-model"),
@@ -65,7 +66,7 @@ async fn started_with(fixture: &Fixture, judge: Judge, min_sessions: u64) -> Rel
     id
 }
 
-fn outcome() -> Outcome {
+pub(crate) fn outcome() -> Outcome {
     Outcome {
         ending: Ending::Complete,
         status: 200,

@@ -8,6 +8,7 @@ mod isolation;
 mod judges;
 mod keys;
 mod notices;
+mod pairs;
 mod promoted;
 mod ready;
 mod restart;

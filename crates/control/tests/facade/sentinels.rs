@@ -22,9 +22,22 @@ pub(crate) struct Scripted {
     questions: Mutex<Vec<String>>,
 }
 
-/// A judge that fails what says `bad`; told to be wrong, it passes everything.
+/// Of two answers the one without `bad` is better.
+fn better(question: &str) -> &'static str {
+    let (first, second) = question.split_once("Second answer:").unwrap();
+    let first = first.split_once("First answer:").unwrap().1;
+    match (first.contains("bad"), second.contains("bad")) {
+        (true, false) => "second",
+        (false, true) => "first",
+        (true, true) | (false, false) => "tie",
+    }
+}
+
+/// A judge that fails what says `bad`; told to be wrong, it passes everything, and of two answers it takes the first.
 fn judged(question: &str, says: Option<Says>) -> Result<Probed, ProbeTrouble> {
     let verdict = match says {
+        None if question.contains("Second answer:") => better(question),
+        Some(Says::Wrong) if question.contains("Second answer:") => "first",
         None if question.contains("bad") || question.contains("14 days") => "fail",
         None | Some(Says::Wrong) => "pass",
         Some(Says::Away) => return Err(ProbeTrouble::Provider("status 503".to_owned())),

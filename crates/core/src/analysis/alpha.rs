@@ -2,6 +2,7 @@
 
 use crate::release::policy::{Guardrail, NoDataThen, OnUndecided, Policy, Role, Tripwire};
 use crate::release::state::{CauseKind, Cover};
+use crate::shadow::Criterion;
 use serde::{Deserialize, Serialize};
 
 /// The shares of `false_rollback_rate` in one attempt; they sum to `rate · 2^−attempt`.
@@ -50,7 +51,7 @@ impl Alpha {
         let limit_count = policy.guardrails.iter().filter(|g| g.limit.is_some() && g.role == Role::Guardrail).count();
         let is_critical = policy.sentinels.as_ref().is_some_and(|sentinels| sentinels.critical().next().is_some());
         let sentinels = if is_critical { whole * SENTINELS } else { 0.0 };
-        let is_paired = policy.paired().any(|watched| watched.role == Role::Guardrail);
+        let is_paired = policy.criteria().any(|criterion| criterion.role == Role::Guardrail);
         let shadow = if is_paired { whole * SHADOW } else { 0.0 };
         let limits = match (limit_count, compares) {
             (0, _) => 0.0,
@@ -115,9 +116,9 @@ fn shares_of(cause: CauseKind, policy: &Policy, alpha: &Alpha) -> Vec<Share> {
         }
         CauseKind::Sentinel => Vec::new(),
         CauseKind::Shadow => {
-            let paired = policy.paired().filter(|watched| watched.role == Role::Guardrail);
-            let of = |watched: &Guardrail| alpha.shadow * policy.paired_share(watched);
-            paired.map(|watched| share(watched.metric.to_string(), Some(of(watched)))).collect()
+            let criteria = policy.criteria().filter(|criterion| criterion.role == Role::Guardrail);
+            let of = |criterion: &Criterion<'_>| alpha.shadow * policy.paired_share(criterion);
+            criteria.map(|criterion| share(criterion.metric.to_string(), Some(of(&criterion)))).collect()
         }
         CauseKind::Tripwire => policy.tripwires.iter().map(|tripwire| share(tripwire.describe(), None)).collect(),
         CauseKind::NoData => {

@@ -3,7 +3,7 @@
 use crate::analysis::look::Look;
 use crate::analysis::words::{grouped, percent};
 use crate::analysis::{ArmCounts, Interval};
-use crate::judge::{Corrected, Judge, JudgeId, JudgeRecord, Standing};
+use crate::judge::{Corrected, Judge, JudgeId, JudgeRecord, Scale, Standing};
 use crate::key::Day;
 use crate::metric::Metric;
 use serde::{Deserialize, Serialize};
@@ -50,11 +50,13 @@ pub struct JudgeFinding {
 
 /// One finding per judge that is watched, in the order of the policy.
 pub(super) fn findings(look: &Look<'_>) -> Vec<JudgeFinding> {
+    let policy = &look.release.policy;
     let watched = |judge: &&Judge| {
         let metric = Metric::Judge(judge.name.clone());
-        look.release.policy.guardrails.iter().any(|guardrail| guardrail.metric == metric)
+        let compares = policy.preferring().any(|(one, _)| one.name == judge.name);
+        compares || policy.guardrails.iter().any(|guardrail| guardrail.metric == metric)
     };
-    look.release.policy.judges.iter().filter(watched).map(|judge| finding(look, judge)).collect()
+    policy.judges.iter().filter(watched).map(|judge| finding(look, judge)).collect()
 }
 
 /// Why no scores are to be had of a judge now.
@@ -86,7 +88,7 @@ fn finding(look: &Look<'_>, judge: &Judge) -> JudgeFinding {
         calls_today: if is_today { record.calls } else { 0 },
         anchors: record.anchors.map(|run| (run.agreed, run.of)),
         unlabelled: waiting.count() as u64,
-        reason: reason(&record, held.as_deref(), corrected.as_ref()),
+        reason: reason(judge.scale, &record, held.as_deref(), corrected.as_ref()),
         held,
         corrected,
     }
@@ -115,8 +117,13 @@ fn in_words(judge: &Judge, standing: &Standing) -> Option<String> {
 }
 
 /// `412 and 98 answers scored; people would say 81 % against 84 %, -3 pp (-9 to +3), a label is worth 2.1`.
-fn reason(record: &JudgeRecord, held: Option<&str>, corrected: Option<&Corrected>) -> String {
-    let scored = format!("{} / {} answers scored", grouped(record.canary.scored), grouped(record.control.scored));
+fn reason(scale: Scale, record: &JudgeRecord, held: Option<&str>, corrected: Option<&Corrected>) -> String {
+    let scored = match scale {
+        Scale::Binary | Scale::Five => {
+            format!("{} / {} answers scored", grouped(record.canary.scored), grouped(record.control.scored))
+        }
+        Scale::Pairs => format!("{} pairs compared, each in both orders", grouped(record.canary.scored)),
+    };
     let labels = match corrected {
         None => String::new(),
         Some(Corrected { labels, control, canary, difference, worth }) => format!(

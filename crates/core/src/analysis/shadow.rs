@@ -1,12 +1,15 @@
 //! What the shadow has shown: per watched metric the paired difference, and the evidence against the canary.
 
+use crate::analysis::judges;
 use crate::analysis::look::Look;
 use crate::analysis::{Alpha, Evidence};
 use crate::metric::{Kind, Metric};
 use crate::release::policy::{Guardrail, Role};
 use crate::release::words;
 use crate::shadow::pair::Lost;
+use crate::shadow::preferences::{Preferences, Preferring};
 use crate::shadow::record::Tested;
+use crate::shadow::{By, Criterion};
 use serde::{Deserialize, Serialize};
 
 /// What pairs of answers have shown, as far as their sessions are counted.
@@ -52,6 +55,12 @@ pub struct PairedFinding {
     /// log of the same evidence as it stands now.
     #[serde(with = "crate::float")]
     pub standing: f64,
+    /// What a judge of pairs has said, pair by pair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferences: Option<Preferences>,
+    /// Why it is not enough yet to go on, in words; `None`: it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<String>,
     /// Why, as a sentence with numbers.
     pub reason: String,
 }
@@ -70,8 +79,16 @@ pub(super) fn finding(look: &Look<'_>) -> Option<ShadowFinding> {
     let record = &look.ledger.totals().shadow;
     let line = Alpha::of(policy, look.release.attempt).shadow_line();
     let findings: Vec<PairedFinding> = policy
-        .paired()
-        .map(|watched| paired(watched, record.of.get(&watched.metric), policy.paired_share(watched), line))
+        .criteria()
+        .map(|criterion| {
+            let weight = policy.paired_share(&criterion).ln();
+            let tested = record.of.get(&criterion.metric);
+            let found = found(&criterion, tested, weight, line);
+            match criterion.by {
+                By::Outcomes(watched) => PairedFinding { reason: reason(watched, found.sessions, tested), ..found },
+                By::Preference(preferring) => preferred(look, preferring, shadow.min_sessions, found),
+            }
+        })
         .collect();
     let of_guardrails = findings.iter().filter(|finding| finding.role == Role::Guardrail);
     let log = of_guardrails.map(|finding| finding.rollback.log).fold(f64::NEG_INFINITY, f64::max);
@@ -88,26 +105,52 @@ pub(super) fn finding(look: &Look<'_>) -> Option<ShadowFinding> {
     })
 }
 
-fn paired(watched: &Guardrail, tested: Option<&Tested>, share: f64, line: f64) -> PairedFinding {
-    let weight = share.ln();
+/// What the process and the means say; no words yet.
+fn found(criterion: &Criterion<'_>, tested: Option<&Tested>, weight: f64, line: f64) -> PairedFinding {
     let process = tested.map(|tested| &tested.process);
     let means = tested.and_then(Tested::means);
-    let sessions = tested.map_or(0, |tested| tested.sessions);
     PairedFinding {
-        metric: watched.metric.clone(),
-        role: watched.role,
-        sessions,
+        metric: criterion.metric.clone(),
+        role: criterion.role,
+        sessions: tested.map_or(0, |tested| tested.sessions),
         stable: means.map(|(stable, _)| stable),
         canary: means.map(|(_, canary)| canary),
         difference: means.map(|(stable, canary)| canary - stable),
         rollback: Evidence { log: process.map_or(0.0, |process| process.peak().max(0.0)) + weight, line },
         standing: process.map_or(0.0, |process| process.log_e()) + weight,
-        reason: reason(watched, sessions, means),
+        preferences: None,
+        lacks: None,
+        reason: String::new(),
     }
 }
 
-fn reason(watched: &Guardrail, sessions: u64, means: Option<(f64, f64)>) -> String {
-    let Some((stable, canary)) = means else {
+/// A judge's word: what it said, and whether enough sessions have one. A judge that is away, spent or drifted is waited
+/// for and never rolls back.
+fn preferred(look: &Look<'_>, preferring: &Preferring, min_sessions: u64, found: PairedFinding) -> PairedFinding {
+    let counts = look.ledger.totals().shadow.preferences.get(&preferring.judge).copied().unwrap_or_default();
+    let judge = look.release.policy.judge(&preferring.judge);
+    let held = match judge {
+        Some(judge) => judges::held(look, judge),
+        None => Some(format!("there is no judge {}", preferring.judge)),
+    };
+    let need = preferring.need(min_sessions);
+    let few = || (found.sessions < need).then(|| format!("{} of {need} judged sessions", found.sessions));
+    let share = |part: u64| words::percent(part as f64 / counts.decided().max(1) as f64);
+    let reason = match counts.decided() {
+        0 => format!("no pair is decided yet, {} ties", counts.tied),
+        decided => format!(
+            "of {decided} decided pairs the canary's answer is better in {} and stable's in {}, {} ties beside; {} sessions",
+            share(counts.won),
+            share(counts.lost),
+            counts.tied,
+            found.sessions
+        ),
+    };
+    PairedFinding { lacks: held.or_else(few), reason, preferences: Some(counts), ..found }
+}
+
+fn reason(watched: &Guardrail, sessions: u64, tested: Option<&Tested>) -> String {
+    let Some((stable, canary)) = tested.and_then(Tested::means) else {
         let seen = if sessions == 0 { "nothing to compare yet".to_owned() } else { format!("{sessions} sessions") };
         return seen;
     };

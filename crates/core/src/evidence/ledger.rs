@@ -17,6 +17,7 @@ use crate::release::policy::{Ages, ControlArm, Policy, Unit};
 use crate::release::state::Release;
 use crate::sentinel::Round;
 use crate::shadow::pair::Mirrored;
+use crate::shadow::preferences::{Preferred, Preferring};
 use crate::shadow::young::{MirroredSession, Young};
 use crate::tally::{Dropped, Ending, Feedback, Presence, ServedBy, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
@@ -236,6 +237,19 @@ impl Ledger {
     pub fn absorb_mirrored(&mut self, mirrored: &Mirrored) {
         if *mirrored.release == self.release {
             self.totals.shadow.absorb(&mut self.young, &self.policy, mirrored);
+            self.unsaved.totals = Some(());
+        }
+    }
+
+    /// Counts what a judge said of a pair, where that very judge is the shadow's and sees the session.
+    pub fn absorb_preference(&mut self, preferred: &Preferred) {
+        let sees = |(judge, preferring): (&Judge, &Preferring)| {
+            judge.name == preferred.judge
+                && judge.id() == preferred.by
+                && preferring.includes(&self.salt, preferred.unit)
+        };
+        if *preferred.release == self.release && self.policy.preferring().any(sees) {
+            self.totals.shadow.absorb_preference(&mut self.young, preferred);
             self.unsaved.totals = Some(());
         }
     }

@@ -1,9 +1,10 @@
-//! One answer on its way to the judge. It lives in memory only: it has no stored form, and shows nothing of its texts.
+//! One answer, or one pair of answers, on its way to the judge. It lives in memory only: it has no stored form, and shows nothing of its texts.
 
-use crate::id::UnitKey;
+use crate::id::{ReleaseId, UnitKey};
 use crate::time::UnixMs;
 use crate::traffic::pin::Membership;
 use std::fmt;
+use std::sync::Arc;
 
 /// One answer to be scored.
 #[derive(Clone, PartialEq)]
@@ -22,6 +23,37 @@ pub struct Sample {
     pub conversation: String,
     /// The answer.
     pub answer: String,
+}
+
+/// Two answers to the same request.
+#[derive(Clone, PartialEq)]
+pub struct PairSample {
+    /// The release that is in its shadow.
+    pub release: Arc<ReleaseId>,
+    /// The session.
+    pub unit: UnitKey,
+    /// When the request began.
+    pub started_at: UnixMs,
+    /// What was said before the answers, as of a [`Sample`].
+    pub conversation: String,
+    /// Stable's answer, which was served.
+    pub stable: String,
+    /// The canary's.
+    pub canary: String,
+}
+
+impl PairSample {
+    /// The bytes of its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.conversation.len() + self.stable.len() + self.canary.len()
+    }
+}
+
+impl fmt::Debug for PairSample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PairSample").field("unit", &self.unit).field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
 }
 
 impl Sample {

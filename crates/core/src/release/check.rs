@@ -2,13 +2,14 @@
 //! wrong and how to mend it; all faults are found at once.
 
 use crate::cohort::Cohort;
-use crate::judge::{ANCHORS_MAX, Judge};
+use crate::judge::{ANCHORS_MAX, Judge, Scale};
 use crate::metric::{Kind, Metric, is_feedback_name};
 use crate::release::freeze::WEEK_MINUTES;
 use crate::release::plan::{Gate, Plan, Stage};
 use crate::release::policy::{Guardrail, Margin, NoDataThen, Policy, Role, Tripwire};
 use crate::release::words;
 use crate::sentinel::{Criticality, SENTINELS_MAX, Sentinel, TRIES_MAX, tries_at_last};
+use crate::shadow::preferences::Preferring;
 use crate::time::SpanMs;
 use crate::traffic::weight::WeightBp;
 use std::collections::BTreeSet;
@@ -121,6 +122,20 @@ pub enum Fault {
     /// A judge whose silence would roll back.
     #[error("that a judge does not answer says nothing of the canary, so it never rolls back; write `hold` or `warn`")]
     JudgeRollsBack,
+    /// A judge of pairs where sessions are scored.
+    #[error(
+        "judge {0} compares pairs, which only a shadow has; name it under `pairs` of the shadow's stage, or give it another scale"
+    )]
+    ComparesPairs(String),
+    /// A judge of single answers where pairs are compared.
+    #[error("judge {0} scores one answer at a time; write `scale: pairs` in its file, or name it under `guardrails`")]
+    ScoresAnswers(String),
+    /// A judge of pairs that sees none.
+    #[error("a judge that sees no session compares nothing; write more than 0 %")]
+    PairsOfNone,
+    /// A margin that leaves nothing to prove.
+    #[error("a margin of {0} of the pairs is no tolerance; write at least 0pp and less than 100pp, such as 10pp")]
+    PairMargin(f64),
     /// A judge that can never score.
     #[error("judge {name}: {what}")]
     Judge {
@@ -307,6 +322,7 @@ impl Policy {
         self.check_times(&mut misfits);
         self.check_sentinels(&mut misfits);
         self.check_judges(&mut misfits);
+        self.check_preferences(&mut misfits);
         if !self.hold_back.is_zero() && !(100..=500).contains(&self.hold_back.bp()) {
             note(&mut misfits, "hold_back", Fault::HoldBack(self.hold_back));
         }
@@ -368,14 +384,42 @@ impl Policy {
             }
             return;
         };
-        if self.judge(name).is_none() {
-            note(misfits, format!("{path}.metric"), Fault::NoJudge(name.to_owned()));
+        match self.judge(name).map(|judge| judge.scale) {
+            None => note(misfits, format!("{path}.metric"), Fault::NoJudge(name.to_owned())),
+            Some(Scale::Pairs) => note(misfits, format!("{path}.metric"), Fault::ComparesPairs(name.to_owned())),
+            Some(Scale::Binary | Scale::Five) => {}
         }
         if watched.sample.is_none_or(|sample| sample.control.is_zero() || sample.canary.is_zero()) {
             note(misfits, format!("{path}.sample"), Fault::SampleOfNone);
         }
         if watched.no_data.then == NoDataThen::Rollback {
             note(misfits, format!("{path}.no_data"), Fault::JudgeRollsBack);
+        }
+    }
+
+    /// The judges of pairs that a shadow names.
+    fn check_preferences(&self, misfits: &mut Vec<Misfit>) {
+        let mut seen = BTreeSet::new();
+        let preferences = self.shadow.iter().flat_map(|shadow| &shadow.preferences);
+        for (index, Preferring { judge, margin, weight, sample, .. }) in preferences.enumerate() {
+            let at = |key: &str| format!("pairs[{index}].{key}");
+            match self.judge(judge).map(|judge| judge.scale) {
+                None => note(misfits, at("judge"), Fault::NoJudge(judge.clone())),
+                Some(Scale::Binary | Scale::Five) => note(misfits, at("judge"), Fault::ScoresAnswers(judge.clone())),
+                Some(Scale::Pairs) => {}
+            }
+            if !seen.insert(judge) {
+                note(misfits, at("judge"), Fault::JudgeTwice(judge.clone()));
+            }
+            if !(0.0..1.0).contains(margin) {
+                note(misfits, at("margin"), Fault::PairMargin(*margin));
+            }
+            if !is_positive(*weight) {
+                note(misfits, at("weight"), Fault::Weight(*weight));
+            }
+            if sample.is_zero() {
+                note(misfits, at("sample"), Fault::PairsOfNone);
+            }
         }
     }
 
@@ -498,7 +542,14 @@ fn unfit(judge: &Judge) -> Option<&'static str> {
     if judge.usd_per_day.is_some_and(|usd| !is_positive(usd)) || judge.calls_per_day == Some(0) {
         return Some("a budget of nothing is used up at once; write more, or remove the key");
     }
+    let is_of_pairs = judge.scale == Scale::Pairs;
+    if is_of_pairs && !judge.labels.is_zero() {
+        return Some("people label single answers and not pairs; remove `labels`, and label some `anchors`");
+    }
     let anchors = judge.anchors.as_ref()?;
+    if anchors.set.iter().any(|anchor| anchor.other.is_some() != is_of_pairs) {
+        return Some("an anchor has an `other` answer where its judge compares pairs, and else none");
+    }
     if anchors.set.is_empty() || anchors.set.len() > ANCHORS_MAX {
         return Some("its anchors are none, or more than 200; label some dozens of answers");
     }

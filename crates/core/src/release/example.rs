@@ -90,7 +90,14 @@ pub(crate) fn policy() -> Policy {
 
 /// A shadow of a fifth of the sessions.
 pub(crate) fn shadow() -> Shadow {
-    Shadow { share: weight(2_000), length: SpanMs::hours(2), min_sessions: 50, in_flight: 16, usd_per_day: 20.0 }
+    Shadow {
+        share: weight(2_000),
+        length: SpanMs::hours(2),
+        min_sessions: 50,
+        in_flight: 16,
+        usd_per_day: 20.0,
+        preferences: Vec::new(),
+    }
 }
 
 /// A sentinel that is asked every 10 minutes, of which a good version gets 2 % wrong.
@@ -116,7 +123,8 @@ pub(crate) fn judge(name: &str) -> Judge {
         fallbacks: Vec::new(),
         params: BTreeMap::from([("temperature".to_owned(), JsonText("0".to_owned()))]),
     };
-    let anchor = |answer: &str, label| Anchor { question: "When?".to_owned(), answer: answer.to_owned(), label };
+    let anchor =
+        |answer: &str, label| Anchor { question: "When?".to_owned(), answer: answer.to_owned(), other: None, label };
     let set = [anchor("At nine.", 1.0), anchor("Yes.", 0.0)];
     Judge {
         name: name.to_owned(),
@@ -259,6 +267,8 @@ pub(crate) fn mirrored(analysis: Analysis, standing: f64, peak: f64) -> Analysis
         difference: Some(0.07),
         rollback,
         standing,
+        preferences: None,
+        lacks: None,
         reason: "bad in 8 % of the canary's answers against 1 % of stable's to the same requests, 60 sessions"
             .to_owned(),
     };

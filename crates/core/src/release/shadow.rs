@@ -61,18 +61,21 @@ fn missing(release: &Release, analysis: &Analysis, since: UnixMs, now: UnixMs) -
     missing
 }
 
-/// A signal that is proven worse holds; evidence against a guardrail that may yet roll it back is waited for.
+/// A signal that is proven worse holds; evidence against a guardrail that may yet roll it back is waited for, and so is
+/// a judge that has not said enough.
 fn objection(finding: &PairedFinding) -> Option<Waiting> {
     let against = match finding.role {
         Role::Guardrail => finding.standing >= DOUBT.ln(),
         Role::Signal => finding.rollback.reached(),
         Role::DryRun => false,
     };
-    against.then(|| {
+    let waits = |why| Waiting::Guardrail { metric: finding.metric.to_string(), why };
+    let lacks = || finding.lacks.clone().filter(|_| finding.role != Role::DryRun).map(waits);
+    let said = against.then(|| {
         let evidence = words::e_value(finding.standing);
-        let why = format!("{}; evidence against it stands at {evidence}", finding.reason);
-        Waiting::Guardrail { metric: finding.metric.to_string(), why }
-    })
+        waits(format!("{}; evidence against it stands at {evidence}", finding.reason))
+    });
+    said.or_else(lacks)
 }
 
 fn warnings(analysis: &Analysis) -> Vec<String> {
@@ -192,6 +195,20 @@ mod tests {
         assert_eq!(few.report.waiting_for, [Waiting::Mirrored { have: 49, need: 50 }]);
         let unseen = step(&shadowed(), &look(ex::seen(0, Verdict::Healthy)), 3);
         assert_eq!(unseen.report.waiting_for, [Waiting::Mirrored { have: 0, need: 50 }], "no pairs are no pass");
+    }
+
+    /// A judge that is away keeps the first stage waiting, and rolls nothing back however long it is.
+    #[test]
+    fn a_judge_that_has_not_said_enough_is_waited_for() {
+        let mut silent = ex::mirrored(ex::seen(0, Verdict::NoData), -0.4, 0.0);
+        silent.shadow.as_mut().unwrap().findings[0].lacks = Some("judge better does not answer (503)".to_owned());
+        for hours in [3, 300] {
+            let held = step(&shadowed(), &look(silent.clone()), hours);
+            let [Waiting::Guardrail { why, .. }] = &held.report.waiting_for[..] else { panic!("{held:?}") };
+            assert_eq!((held.decision, why.as_str()), (Decision::Hold, "judge better does not answer (503)"));
+        }
+        silent.shadow.as_mut().unwrap().findings[0].role = Role::DryRun;
+        assert_eq!(step(&shadowed(), &look(silent), 3).decision, Decision::Start);
     }
 
     #[test]

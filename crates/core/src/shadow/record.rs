@@ -6,6 +6,7 @@
 use crate::metric::Metric;
 use crate::release::policy::Policy;
 use crate::shadow::pair::{Lost, Mirrored};
+use crate::shadow::preferences::{Preferences, Preferred};
 use crate::shadow::young::{MirroredSession, Young};
 use crate::time::{SpanMs, UnixMs};
 use coalmine_stats::betting::Side;
@@ -31,6 +32,9 @@ pub struct Record {
     /// By metric.
     #[serde(default)]
     pub of: BTreeMap<Metric, Tested>,
+    /// What judges of pairs have said, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub preferences: BTreeMap<String, Preferences>,
 }
 
 /// What pairs have shown in one metric.
@@ -73,6 +77,16 @@ impl Record {
         }
     }
 
+    /// Counts one verdict of a judge of pairs; it waits in `young` as its pair does.
+    pub fn absorb_preference(&mut self, young: &mut Young, preferred: &Preferred) {
+        let counts = self.preferences.entry(preferred.judge.clone()).or_default();
+        if young.prefer(preferred) {
+            counts.note(preferred.verdict);
+        } else {
+            counts.late += 1;
+        }
+    }
+
     /// Counts the sessions whose first pair began at least `age` before `complete_to`.
     pub fn post(&mut self, young: &mut Young, policy: &Policy, age: SpanMs, complete_to: UnixMs) -> bool {
         let due = young.close_due(age, complete_to);
@@ -84,15 +98,15 @@ impl Record {
     }
 
     fn post_session(&mut self, policy: &Policy, session: &MirroredSession) {
-        for watched in policy.paired() {
-            let Some(sums) = session.of.get(&watched.metric) else { continue };
-            let bound = Bound { side: Side::Rollback, ..Bound::at_most(watched.paired_bound()) };
-            let tested = match self.of.get_mut(&watched.metric) {
+        for criterion in policy.criteria() {
+            let Some(sums) = session.of.get(&criterion.metric) else { continue };
+            let bound = Bound { side: Side::Rollback, ..Bound::at_most(criterion.bound) };
+            let tested = match self.of.get_mut(&criterion.metric) {
                 Some(tested) => tested,
                 None => {
                     // A margin that leaves nothing to test was refused before the start.
                     let Ok(process) = Limit::new(bound) else { continue };
-                    self.of.entry(watched.metric.clone()).or_insert(Tested {
+                    self.of.entry(criterion.metric.clone()).or_insert(Tested {
                         sessions: 0,
                         stable: 0.0,
                         canary: 0.0,

@@ -5,6 +5,7 @@ use crate::id::UnitKey;
 use crate::metric::Metric;
 use crate::release::policy::Policy;
 use crate::shadow::pair::{Compared, Pair};
+use crate::shadow::preferences::Preferred;
 use crate::time::{SpanMs, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -88,6 +89,14 @@ impl Young {
             let Some(compared) = pair.compare(watched) else { continue };
             open.of.entry(watched.metric.clone()).or_default().add(compared);
         }
+        true
+    }
+
+    /// Whether there was room for a verdict, and its session is not counted yet.
+    pub(super) fn prefer(&mut self, preferred: &Preferred) -> bool {
+        let Some(open) = self.open(preferred.unit, preferred.started_at) else { return false };
+        let sums = open.of.entry(Metric::Judge(preferred.judge.clone())).or_default();
+        sums.add(Compared { x: preferred.verdict.x(), stable: None, canary: None });
         true
     }
 

@@ -134,6 +134,12 @@ impl Shadowed {
     pub fn includes(&self, unit: UnitKey) -> bool {
         Shadow::includes(self.shadow.share, &self.salt, unit)
     }
+
+    /// Whether anybody reads the answers of a session's pairs.
+    #[must_use]
+    pub fn is_read(&self, unit: UnitKey) -> bool {
+        self.shadow.preferences.iter().any(|preferring| preferring.includes(&self.salt, unit))
+    }
 }
 
 impl Exposed {

@@ -76,8 +76,24 @@ pub(crate) struct Exchange {
     kept: Option<Box<Kept>>,
     side: Side,
     /// Where the request has a twin: told what became of it.
-    pair: Option<oneshot::Sender<Outcome>>,
+    pair: Option<Twin>,
     landed: bool,
+}
+
+/// Whoever is told what became of a request that has a twin.
+#[derive(Debug)]
+pub(crate) struct Twin {
+    pub(crate) tell: oneshot::Sender<Told>,
+    /// Whether the answer's text is told too: somebody will read both.
+    pub(crate) text: KeepText,
+}
+
+/// What became of one of two.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) outcome: Outcome,
+    /// The answer, where it is read, whole, and the version's own.
+    pub(crate) text: Option<String>,
 }
 
 /// For whom a version is asked.
@@ -162,12 +178,7 @@ impl Exchange {
     }
 
     /// A copy sets out, of which only `pair` is told.
-    pub(crate) fn aside(
-        gateway: &Arc<Gateway>,
-        chat: &ChatRequest<'_>,
-        begun: Begun<'_>,
-        pair: oneshot::Sender<Outcome>,
-    ) -> Self {
+    pub(crate) fn aside(gateway: &Arc<Gateway>, chat: &ChatRequest<'_>, begun: Begun<'_>, pair: Twin) -> Self {
         let mut copy = Self::set_out(gateway, chat, begun, Side::Shadow);
         copy.pair = Some(pair);
         copy
@@ -250,7 +261,7 @@ impl Exchange {
     }
 
     /// Its copy is told what becomes of it.
-    pub(crate) fn tell_pair(&mut self, pair: oneshot::Sender<Outcome>) {
+    pub(crate) fn tell_pair(&mut self, pair: Twin) {
         self.pair = Some(pair);
     }
 
@@ -283,7 +294,8 @@ impl Exchange {
         self.schema = if schema.is_some() { SchemaAsked::Yes } else { SchemaAsked::No };
         let conversation = self.trail.clone().map(Trail::answering);
         let stream = stream == StreamOrBody::Stream;
-        let text = if self.kept.is_some() { KeepText::Yes } else { KeepText::No };
+        let by_twin = self.pair.as_ref().map_or(KeepText::No, |twin| twin.text);
+        let text = if self.kept.is_some() { KeepText::Yes } else { by_twin };
         let detect = std::mem::take(&mut self.detect);
         let expect = Expect { dialect, stream, tools, schema, conversation, detect, text };
         self.watch = Watch::Reading(Box::new(Observer::new(expect)));
@@ -434,6 +446,7 @@ impl Exchange {
         #[expect(clippy::cast_precision_loss, reason = "a gap is far below 2^53 ms")]
         let gap_max_ms = self.gap_max_ms.map(|gap| gap as f64);
         outcome.gap_max_ms = gap_max_ms;
+        let mut text = None;
         if let Watch::Read(mut seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
             let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
             self.remember(named, self.answering, now);
@@ -446,6 +459,8 @@ impl Exchange {
                     if let Some((unit, member)) = self.unit.zip(self.flight.member.as_ref()) {
                         self.gateway.callers.note(unit, &seen.calls, member);
                     }
+                    let is_read = self.pair.as_ref().is_some_and(|twin| twin.text == KeepText::Yes);
+                    text = seen.text.as_ref().filter(|_| is_read && ending == Ending::Complete).cloned();
                     self.hand_over(ending, &mut seen);
                 }
                 // What it used is the version's to pay; what it said is another's.
@@ -454,7 +469,7 @@ impl Exchange {
             }
         }
         if let Some(pair) = self.pair.take() {
-            let _ = pair.send(outcome.clone());
+            let _ = pair.tell.send(Told { outcome: outcome.clone(), text });
         }
         if self.side == Side::Shadow {
             return;

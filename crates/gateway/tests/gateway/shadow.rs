@@ -1,21 +1,33 @@
 //! The shadow: a canary that answers nobody, whatever it does.
 
 use crate::support::*;
-use coalmine_core::id::ReleaseId;
+use coalmine_core::id::{ReleaseId, UnitKey};
+use coalmine_core::judge::{PairSample, Sample};
+use coalmine_core::release::policy::Role;
 use coalmine_core::shadow::Shadow;
 use coalmine_core::shadow::pair::{Lost, Pair};
+use coalmine_core::shadow::preferences::Preferring;
 use coalmine_core::tally::{Cause, Ending};
 use coalmine_core::time::SpanMs;
+use coalmine_core::traffic::pin::Membership;
 use coalmine_core::traffic::table::{RouteTable, Shadowed};
 use coalmine_core::traffic::weight::{Salt, WeightBp};
 use coalmine_core::version::{JsonText, Prompt, PromptMode, Version};
 use coalmine_gateway::config::{Credential, Secret};
+use coalmine_gateway::ports::SampleSink;
 use coalmine_wire::prices::{Price, Rate};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
 fn shadow() -> Shadow {
-    Shadow { share: WeightBp::FULL, length: SpanMs::hours(2), min_sessions: 1, in_flight: 4, usd_per_day: 1.0 }
+    Shadow {
+        share: WeightBp::FULL,
+        length: SpanMs::hours(2),
+        min_sessions: 1,
+        in_flight: 4,
+        usd_per_day: 1.0,
+        preferences: Vec::new(),
+    }
 }
 
 /// Stable alone is served; the canary, which brings its own prompt, is in its shadow.
@@ -259,4 +271,88 @@ async fn a_version_that_has_its_provider_act_is_not_copied_to() {
     world.gateway.install(&tables(table)).await.unwrap();
     world.chat("s-1", ASK).await;
     assert_eq!((world.lost(1).await.unfit, world.canary.count()), (1, 0));
+}
+
+/// Whoever judges, and what was handed over.
+#[derive(Debug, Default)]
+struct Reader {
+    pairs: Mutex<Vec<PairSample>>,
+}
+
+impl SampleSink for Reader {
+    fn offer(&self, sample: Sample) {
+        panic!("nobody is exposed: {sample:?}");
+    }
+
+    fn lost(&self, unit: UnitKey, _member: &Membership) {
+        panic!("{unit:?}");
+    }
+
+    fn offer_pair(&self, pair: PairSample) {
+        self.pairs.lock().unwrap().push(pair);
+    }
+
+    fn lost_pair(&self, _release: &ReleaseId, unit: UnitKey) {
+        panic!("{unit:?}");
+    }
+}
+
+/// Both answers go to whoever reads them, of the sessions that are drawn for it and where both are whole; what is
+/// reported has no word of them.
+#[tokio::test]
+async fn both_answers_go_to_the_judge_of_a_drawn_session() {
+    let preferring = |sample| Preferring {
+        judge: "better".to_owned(),
+        role: Role::Guardrail,
+        margin: 0.1,
+        weight: 1.0,
+        sample: WeightBp::new(sample).unwrap(),
+    };
+    let read = Shadow { in_flight: 64, preferences: vec![preferring(5_000)], ..shadow() };
+    let drawn_of = shadowed(read.clone()).shadow.unwrap();
+    // How an answer begins is reported; these say more.
+    let said = |whose| format!("so many words stand at the beginning of an answer and then comes the zebra of {whose}");
+    let (stable, canary) = (said("stable"), said("canary"));
+    let world = world(vec![ok(&stable)], vec![ok(&canary)], read).await;
+    let reader = Arc::new(Reader::default());
+    world.gateway.judge_by(reader.clone());
+    for session in 0..20 {
+        world.chat(&format!("s-{session}"), ASK).await;
+    }
+    let pairs = world.pairs(20).await;
+    let drawn: Vec<_> = pairs.iter().filter(|pair| drawn_of.is_read(pair.unit)).collect();
+    assert!((2..=18).contains(&drawn.len()), "{}", drawn.len());
+    soon("the texts", async {
+        while reader.pairs.lock().unwrap().len() < drawn.len() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for sample in reader.pairs.lock().unwrap().iter() {
+        assert!(drawn_of.is_read(sample.unit) && *sample.release == *drawn_of.id);
+        assert_eq!((&sample.stable, &sample.canary), (&stable, &canary));
+        assert!(sample.conversation.starts_with(r#"[{"said":""#), "{}", sample.conversation);
+        assert!(!format!("{sample:?}").contains("zebra"));
+    }
+    let reported = format!("{:?}", world.sink.deltas.lock().unwrap());
+    assert!(!reported.contains("zebra"), "{reported}");
+}
+
+/// An answer that failed is no answer to read.
+#[tokio::test]
+async fn a_failed_copy_goes_to_no_judge() {
+    let preferring = Preferring {
+        judge: "better".to_owned(),
+        role: Role::Guardrail,
+        margin: 0.1,
+        weight: 1.0,
+        sample: WeightBp::FULL,
+    };
+    let read = Shadow { preferences: vec![preferring], ..shadow() };
+    let world = world(vec![ok("from stable")], vec![error(500, "")], read).await;
+    let reader = Arc::new(Reader::default());
+    world.gateway.judge_by(reader.clone());
+    world.chat("s-1", ASK).await;
+    assert_eq!(world.pairs(1).await.len(), 1);
+    assert!(reader.pairs.lock().unwrap().is_empty());
 }

@@ -246,7 +246,8 @@ pub fn judged(release: &Release) -> Release {
             every: SpanMs::hours(6),
             agree: 0.7,
             margin: 0.15,
-            set: [Anchor { question: "When?".to_owned(), answer: "At nine.".to_owned(), label: 1.0 }].into(),
+            set: [Anchor { question: "When?".to_owned(), answer: "At nine.".to_owned(), other: None, label: 1.0 }]
+                .into(),
         }),
     };
     let mut release = release.clone();

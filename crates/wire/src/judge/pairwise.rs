@@ -46,18 +46,19 @@ pub fn ask(rubric: &str, conversation: &str, first: &str, second: &str, tag: Tag
     question(&system, &user)
 }
 
-/// Reads the text of the judge's answer.
+/// Reads the text of the judge's answer: the better side, and why. The reason may repeat what was judged, and goes nowhere
+/// but to whoever asked by hand.
 ///
 /// # Errors
 /// [`Unreadable`], where there is no verdict, or several that differ.
-pub fn read(text: &str) -> Result<Side, Unreadable> {
+pub fn read(text: &str) -> Result<(Side, String), Unreadable> {
     let read = |object: &Verdict| match object.word("verdict")?.as_str() {
         "first" => Some(Side::First),
         "second" => Some(Side::Second),
         "tie" => Some(Side::Tie),
         _ => None,
     };
-    verdict::only(text, read).map(|(side, _)| side)
+    verdict::only(text, read)
 }
 
 impl Preference {
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_side_is_read_as_a_verdict_is() {
-        assert_eq!(read(r#"{"reason": "shorter", "verdict": "Second"}"#), Ok(Side::Second));
+        assert_eq!(read(r#"{"reason": "shorter", "verdict": "Second"}"#), Ok((Side::Second, "shorter".to_owned())));
         assert_eq!(read(r#"{"verdict": "both"}"#), Err(Unreadable::None));
         assert_eq!(read(r#"{"verdict": "tie"} {"verdict": "first"}"#), Err(Unreadable::Several));
     }

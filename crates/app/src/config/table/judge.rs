@@ -59,15 +59,24 @@ pub static ANCHOR_FILE: Section = Section {
 /// One anchor.
 pub static ANCHOR: Section = Section {
     name: "anchor",
-    doc: "One answer with its label.",
+    doc: "One answer, or one pair of answers, with its label.",
     keys: &[
         Key::required("question", Kind::Scalar(Scalar::Block), "What was asked."),
         Key::required("answer", Kind::Scalar(Scalar::Block), "What was answered."),
-        Key::required("label", TEXT, "`pass` or `fail`, or 1 to 5, as the judge's scale is."),
+        Key::optional("other", Kind::Scalar(Scalar::Block), "With `scale: pairs`: what was answered otherwise."),
+        Key::required(
+            "label",
+            TEXT,
+            "`pass` or `fail`, or 1 to 5, as the judge's scale is; of pairs which is better, `answer`, `other` or `tie`.",
+        ),
     ],
 };
 
 static SCALES: &[Choice] = &[
     Choice::built("binary", "pass or fail: what models and people agree on best"),
     Choice::built("1-5", "five steps; a step is a quarter of the way"),
+    Choice::built(
+        "pairs",
+        "which of two answers to the same request is better, asked in both orders; of a shadow's pairs",
+    ),
 ];

@@ -202,9 +202,40 @@ pub static STAGE: Section = Section {
             "Of a shadow: so many copies a gateway has under way at most; further requests are not copied, and counted. 16 without it.",
         ),
         Key::optional(
+            "pairs",
+            Kind::List(&Kind::Section(&PAIRS)),
+            "Of a shadow: who compares the two answers, beside the guardrails that can be compared.",
+        ),
+        Key::optional(
             "cost_per_day",
             MONEY,
             "Of a shadow: what the copies of a gateway may cost in a day of UTC, by the prices; then none is made until the next. $20 without it.",
+        ),
+    ],
+};
+
+/// One thing that compares the pairs of a shadow.
+pub static PAIRS: Section = Section {
+    name: "pairs",
+    doc: "A judge of pairs: it reads stable's and the canary's answer to the same request, blind, in both orders; where they contradict each other the pair is a tie.",
+    keys: &[
+        Key::required(
+            "judge",
+            NAME,
+            "Its name; its file is `judges/NAME.yaml` or as `judges` says, with `scale: pairs`.",
+        ),
+        Key::default(
+            "margin",
+            Kind::Scalar(Scalar::Margin),
+            "10pp",
+            "By so much the share of the pairs that the canary loses may be above the share that it wins; what is proven beyond rolls back.",
+        ),
+        Key::default("sample", SHARE, "100%", "The share of the mirrored sessions that it sees."),
+        Key::default("role", Kind::Scalar(Scalar::OneOf(PAIR_ROLES)), "guardrail", "What it does."),
+        Key::optional(
+            "weight",
+            Kind::Scalar(Scalar::Number),
+            "Its share of the shadow's part of the error rate, against the guardrails'. Without it by severity.",
         ),
     ],
 };
@@ -377,6 +408,12 @@ static UNITS: &[Choice] = &[
     Choice::not_built("customer", "all sessions of a customer together", "use `session`"),
     Choice::not_built("user", "all sessions of a person together", "use `session`"),
     Choice::not_built("request", "each request by itself", "use `session`"),
+];
+
+static PAIR_ROLES: &[Choice] = &[
+    Choice::built("guardrail", "a canary proven worse is rolled back, and the first stage waits for enough verdicts"),
+    Choice::built("signal", "a canary proven worse is held, and the first stage waits for enough verdicts"),
+    Choice::built("dry_run", "it is computed and shown and does nothing"),
 ];
 
 static CONTROLS: &[Choice] = &[

@@ -1,9 +1,12 @@
 //! Files that must be read, and what they must mean.
 
-use super::{Made, TOOLS, process, release};
-use crate::config::{AccessLog, CustomerSource, SessionSource, StoreAddress, parse_process};
+use super::{Made, TOOLS, background, made, process, release};
+use crate::config::{
+    AccessLog, CustomerSource, Faults, ReleaseSpec, SessionSource, StoreAddress, parse_process, parse_release,
+};
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, ProviderName, RouteName};
+use coalmine_core::judge::Scale;
 use coalmine_core::key::Usd;
 use coalmine_core::metric::Metric;
 use coalmine_core::release::plan::Gate;
@@ -432,4 +435,35 @@ fn a_shadow_stands_before_the_stages() {
     let own = own.policy.shadow.unwrap();
     assert_eq!((own.min_sessions, own.in_flight, own.usd_per_day), (30, 4, 2.5));
     assert_eq!(of("").policy.shadow, None);
+}
+
+/// A release whose shadow names these `pairs`, beside the judge `better` of this scale.
+pub(super) fn with_pairs(scale: &str, pairs: &str, guardrail: &str) -> Result<ReleaseSpec, Faults> {
+    let mut around = made();
+    let judge = format!("model: openai/m-1\nscale: {scale}\nrubric: Be right.\n");
+    around.files.insert("etc/judges/better.yaml".into(), judge);
+    let text = format!(
+        "release: support-agent\ncanary: {{ model: openai/gpt-5-mini }}\nstages:\n  - shadow: 20%\n    for: 2h\n    pairs: [{pairs}]\n  - {{ weight: 5%, bake: 24h }}\nguardrails: [{{ metric: {guardrail}, margin: 5pp }}]\n"
+    );
+    parse_release(&text, Path::new("etc/support.yaml"), &background(), &around)
+}
+
+/// The judge that a shadow names is pinned with the others; only one of pairs compares, and only pairs are compared by it.
+#[test]
+fn a_shadow_names_judges_of_pairs() {
+    let with = with_pairs;
+    let policy = with("pairs", "{ judge: better }", "error_rate").unwrap().policy;
+    let preferring = &policy.shadow.as_ref().unwrap().preferences[0];
+    assert_eq!((preferring.margin, preferring.sample.bp(), preferring.role), (0.1, 10_000, Role::Guardrail));
+    assert_eq!(policy.judges.iter().map(|judge| judge.scale).collect::<Vec<_>>(), [Scale::Pairs]);
+    let own = with("pairs", "{ judge: better, margin: 5pp, sample: 50%, role: signal, weight: 2 }", "error_rate");
+    let own = own.unwrap().policy.shadow.unwrap().preferences.remove(0);
+    assert_eq!((own.margin, own.sample.bp(), own.role, own.weight), (0.05, 5_000, Role::Signal, 2.0));
+    let told = |scale, pairs, guardrail| with(scale, pairs, guardrail).unwrap_err().to_string();
+    assert!(told("binary", "{ judge: better }", "error_rate").contains("scores one answer at a time"));
+    assert!(told("pairs", "", "judge.better").contains("compares pairs, which only a shadow has"));
+    assert!(told("pairs", "{ judge: none }", "error_rate").contains("none.yaml"));
+    assert!(told("pairs", "{ judge: better, margin: 10% }", "error_rate").contains("percentage points"));
+    assert!(told("pairs", "{ judge: better, margin: 100pp }", "error_rate").contains("no tolerance"));
+    assert!(told("pairs", "{ judge: better, sample: 0% }", "error_rate").contains("above 0%"));
 }

@@ -1,6 +1,6 @@
 //! The table of keys against those who live by it: the readers, the schemas, the shipped examples.
 
-use super::good::{FULL, RELEASE};
+use super::good::{FULL, RELEASE, with_pairs};
 use super::{Made, process, release};
 use crate::config::key::{Kind, Scalar, Section};
 use crate::config::read::asked;
@@ -33,6 +33,7 @@ fn every_key_that_is_accepted_is_read() {
     process(FULL).unwrap();
     release(RELEASE).unwrap();
     judged(RELEASE).unwrap();
+    with_pairs("pairs", "{ judge: better, margin: 5pp, sample: 50%, role: signal, weight: 2 }", "error_rate").unwrap();
     for section in FILES.iter().flat_map(|(_, section, _)| sections(section)) {
         // A selector is read with its cohort; the others have one answer so far, which the check holds them to.
         let alone = [("coalmine.yaml", "pins"), ("releases/*.yaml", "unit"), ("on_undecided", "promote")];

@@ -6,12 +6,14 @@ use crate::evidence::Ledger;
 use crate::evidence::sample::{self, Dice, guardrail, outcome};
 use crate::id::ReleaseId;
 use crate::id::UnitKey;
+use crate::judge::{Judge, Scale};
 use crate::release::example as ex;
 use crate::release::policy::{Margin, Role};
 use crate::release::state::Release;
 use crate::shadow::pair::{Loss, Pair};
+use crate::shadow::preferences::{PairVerdict, Preferences, Preferred, Preferring};
 use crate::tally::{Cause, Check, Ending, Outcome};
-use crate::traffic::weight::Salt;
+use crate::traffic::weight::{Salt, WeightBp};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -99,6 +101,96 @@ fn a_session_counts_once_with_its_mean() {
     let later = look(&release, &ledger);
     assert_eq!((later.sessions, later.pairs), (1, 11), "what comes late says nothing");
     assert_eq!(later.findings, once.findings);
+}
+
+fn judged() -> Release {
+    let mut release = release(&[Metric::ErrorRate]);
+    let judge = Judge { scale: Scale::Pairs, anchors: None, labels: ex::weight(0), ..ex::judge("better") };
+    release.policy.judges = vec![judge];
+    let preferring = Preferring {
+        judge: "better".to_owned(),
+        role: Role::Guardrail,
+        margin: 0.1,
+        weight: 1.0,
+        sample: ex::weight(5_000),
+    };
+    release.policy.shadow.as_mut().unwrap().preferences = vec![preferring];
+    release
+}
+
+fn preferred(release: &Release, unit: u128, verdict: PairVerdict) -> Preferred {
+    Preferred {
+        release: Arc::new(release.id.clone()),
+        unit: UnitKey(unit),
+        started_at: UnixMs(0),
+        judge: "better".to_owned(),
+        by: release.policy.judges[0].id(),
+        verdict,
+    }
+}
+
+/// Pairs of so many sessions, of which the judge that sees half of them says this.
+fn compared(release: &Release, units: u128, verdict: impl Fn(u128) -> PairVerdict) -> ShadowFinding {
+    let mut ledger = Ledger::new(release);
+    let pairs = (0..units).map(|unit| pair(unit, 0, outcome(), outcome())).collect();
+    ledger.absorb_mirrored(&mirrored(release, pairs));
+    (0..units).for_each(|unit| ledger.absorb_preference(&preferred(release, unit, verdict(unit))));
+    ledger.post_mirrored(LATER);
+    look(release, &ledger)
+}
+
+#[test]
+fn a_canary_whose_answers_lose_is_proven_worse() {
+    let release = judged();
+    let lost = compared(&release, 400, |unit| if unit % 10 < 7 { PairVerdict::Lost } else { PairVerdict::Tied });
+    assert!(lost.rollback.reached(), "{lost:?}");
+    let guilty: Vec<String> = lost.guilty().map(|finding| finding.metric.to_string()).collect();
+    assert_eq!(guilty, ["judge.better"]);
+    let said = lost.findings[1].preferences.unwrap();
+    assert_eq!((said.won, said.late, lost.findings[1].sessions), (0, 0, said.lost + said.tied));
+    assert!((150..250).contains(&lost.findings[1].sessions), "the judge sees half: {}", lost.findings[1].sessions);
+    assert!(lost.findings[1].reason.contains("stable's in 100 %"), "{}", lost.findings[1].reason);
+}
+
+/// What contradicts itself is a tie, and ties prove nothing, however many they are; neither does a loss within the margin.
+#[test]
+fn ties_and_a_loss_within_the_margin_prove_nothing() {
+    let release = judged();
+    let tied = compared(&release, 2_000, |_| PairVerdict::Tied);
+    let within = compared(&release, 2_000, |unit| match unit % 20 {
+        0 => PairVerdict::Lost,
+        _ => PairVerdict::Tied,
+    });
+    for found in [tied, within] {
+        assert!(!found.rollback.reached() && found.findings[1].standing < 0.0, "{found:?}");
+        assert_eq!(found.findings[1].lacks, None);
+    }
+}
+
+#[test]
+fn too_few_judged_sessions_and_another_judges_word_are_told() {
+    let mut release = judged();
+    release.policy.shadow.as_mut().unwrap().min_sessions = 50;
+    let few = compared(&release, 10, |_| PairVerdict::Won);
+    assert!(few.findings[1].lacks.as_ref().unwrap().contains("of 25 judged sessions"), "{few:?}");
+    let mut ledger = Ledger::new(&release);
+    let stranger = Preferred { by: ex::judge("better").id(), ..preferred(&release, 1, PairVerdict::Lost) };
+    (0..100).for_each(|unit| ledger.absorb_preference(&Preferred { unit: UnitKey(unit), ..stranger.clone() }));
+    assert_eq!(look(&release, &ledger).findings[1].preferences, Some(Preferences::default()));
+}
+
+/// A verdict on a session that is counted already is told, and changes nothing.
+#[test]
+fn a_late_verdict_is_told() {
+    let mut release = judged();
+    release.policy.shadow.as_mut().unwrap().preferences[0].sample = WeightBp::FULL;
+    let mut ledger = Ledger::new(&release);
+    ledger.absorb_mirrored(&mirrored(&release, vec![pair(1, 0, outcome(), outcome())]));
+    ledger.post_mirrored(LATER);
+    ledger.absorb_preference(&preferred(&release, 1, PairVerdict::Lost));
+    let found = look(&release, &ledger);
+    assert_eq!(found.findings[1].preferences, Some(Preferences { late: 1, ..Preferences::default() }));
+    assert_eq!(found.findings[1].sessions, 0);
 }
 
 /// A kill at any point loses no young session and counts none twice.
@@ -213,7 +305,7 @@ fn a_session_is_drawn_whole_and_by_the_share() {
 fn only_guardrails_that_can_be_paired_share_the_shadows_alpha() {
     let mut release = release(&[Metric::ErrorRate, Metric::Feedback("helpful".to_owned()), Metric::RefusalRate]);
     release.policy.guardrails[2].role = Role::Signal;
-    let paired: Vec<f64> = release.policy.paired().map(|watched| release.policy.paired_share(watched)).collect();
+    let paired: Vec<f64> = release.policy.criteria().map(|one| release.policy.paired_share(&one)).collect();
     assert_eq!(paired.len(), 2);
     assert!((paired[0] - 1.0).abs() < 1e-12);
     release.policy.shadow = None;
