@@ -86,6 +86,11 @@ impl Refusal {
         self
     }
 
+    /// In words.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// What else its answer says.
     pub(crate) fn headers(&mut self) -> &mut HeaderMap {
         self.headers.get_or_insert_default()

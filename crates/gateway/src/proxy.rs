@@ -29,7 +29,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, p
             Surface::Turn => turn(gateway, admitted).await,
             Surface::Beside => Box::pin(passthrough::beside(gateway, admitted)).await,
             Surface::Feedback => feedback::take(gateway, &admitted),
-            Surface::Logs => feedback::otlp::take(gateway, &admitted),
+            Surface::Logs => Box::pin(feedback::otlp::take(gateway, &admitted)).await,
             Surface::Models => Ok(passthrough::models(gateway, &admitted.caller, dialect)),
             Surface::Socket => Box::pin(socket::open(gateway, admitted)).await,
             Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,

@@ -1,5 +1,6 @@
-//! `POST /v1/logs`: evaluations as OTLP logs (`gen_ai.evaluation.result`), in OTLP's JSON over HTTP. Each becomes an item of
-//! feedback like any other; log records of other events are left aside, and counted.
+//! `POST /v1/logs`: evaluations as OTLP logs (`gen_ai.evaluation.result`) over HTTP, in protobuf or JSON, packed by gzip or
+//! not. Each becomes an item of feedback like any other; log records of other events are left aside, and counted. The answer
+//! is in the form that the caller speaks, refusals too.
 //!
 //! | attribute | what it says |
 //! |---|---|
@@ -11,12 +12,17 @@
 //! | `feature_flag.result.variant` | the arm that the sender believes it was |
 //! | `gen_ai.response.id` | tells scores of one name and session apart; without it the record's span does |
 
+mod protobuf;
+mod unpack;
+
 use super::{Id, Item, Refused, Score, one};
 use crate::answer::{AnswerBody, Refusal, json};
 use crate::gateway::Gateway;
 use crate::phase::admit::Admitted;
+use bytes::Bytes;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
-use http::{Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -90,16 +96,98 @@ struct Partial {
     error_message: String,
 }
 
-/// Takes an export of logs.
-pub(crate) fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<AnswerBody>, Refusal> {
-    let form = admitted.parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |form| form.as_bytes());
-    if form.starts_with(b"application/x-protobuf") {
-        let message = "evaluations are taken as OTLP in JSON; set OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/json";
-        return Err(Refusal::new(Problem::PackedBody, message));
+/// In which form an export comes, and its answer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Protobuf,
+    Json,
+}
+
+/// What became of an export.
+struct Came {
+    refused: Vec<String>,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Self {
+        let form = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |form| form.as_bytes());
+        if form.starts_with(b"application/x-protobuf") { Self::Protobuf } else { Self::Json }
     }
-    let export: Export = serde_json::from_slice(&admitted.body).map_err(|error| {
-        Refusal::new(Problem::BadRequest, format!("this is no ExportLogsServiceRequest in JSON: {error}"))
-    })?;
+
+    fn read(self, body: &[u8]) -> Result<Export, Refusal> {
+        let bad =
+            |why: String| Refusal::new(Problem::BadRequest, format!("this is no ExportLogsServiceRequest: {why}"));
+        match self {
+            Self::Protobuf => protobuf::read(body).map_err(|error| bad(error.to_string())),
+            Self::Json => serde_json::from_slice(body).map_err(|error| bad(error.to_string())),
+        }
+    }
+
+    fn answer(self, came: &Came) -> Response<AnswerBody> {
+        let refused = came.refused.len() as u64;
+        let first = came.refused.first();
+        match self {
+            Self::Protobuf => binary(StatusCode::OK, protobuf::taken(refused, first.map(String::as_str))),
+            Self::Json => {
+                let told = |first: &String| Partial {
+                    rejected_log_records: refused.to_string(),
+                    error_message: first.clone(),
+                };
+                let taken = Taken { partial_success: first.map(told) };
+                json(StatusCode::OK, serde_json::to_vec(&taken).unwrap_or_default())
+            }
+        }
+    }
+}
+
+fn binary(status: StatusCode, body: Vec<u8>) -> Response<AnswerBody> {
+    let mut response = json(status, body);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    response
+}
+
+/// Takes an export of logs.
+pub(crate) async fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<AnswerBody>, Refusal> {
+    let form = Form::of(&admitted.parts.headers);
+    let came = match unpacked(gateway, admitted).await {
+        Ok(body) => form.read(&body).and_then(|export| all(gateway, admitted, export)),
+        Err(refusal) => Err(refusal),
+    };
+    match (came, form) {
+        (Ok(came), form) => Ok(form.answer(&came)),
+        (Err(refusal), Form::Json) => Err(refusal),
+        (Err(refusal), Form::Protobuf) => {
+            gateway.metrics.refused.add(1);
+            let message = protobuf::status(refusal.message());
+            let told = refusal.into_response(Dialect::Chat);
+            let mut response = binary(told.status(), message);
+            let again = told.headers().get(header::RETRY_AFTER);
+            response.headers_mut().extend(again.map(|again| (header::RETRY_AFTER, again.clone())));
+            Ok(response)
+        }
+    }
+}
+
+/// The body as it was before its exporter packed it. That is work, and is done beside.
+async fn unpacked(gateway: &Gateway, admitted: &Admitted) -> Result<Bytes, Refusal> {
+    let how = admitted.parts.headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |how| how.as_bytes());
+    if !how.eq_ignore_ascii_case(b"gzip") {
+        crate::phase::admit::must_be_plain(&admitted.parts.headers)?;
+        return Ok(admitted.body.clone());
+    }
+    let (packed, most) = (admitted.body.clone(), gateway.config.limits.body);
+    let inside = tokio::task::spawn_blocking(move || unpack::gzip(&packed, most)).await;
+    let inside = inside.map_err(|_| Refusal::new(Problem::Internal, "the body could not be unpacked"))?;
+    inside.map_err(|why| {
+        let problem = match why {
+            unpack::NotUnpacked::Broken => Problem::BadRequest,
+            unpack::NotUnpacked::TooLarge => Problem::TooLarge,
+        };
+        Refusal::new(problem, why.to_string())
+    })
+}
+
+fn all(gateway: &Gateway, admitted: &Admitted, export: Export) -> Result<Came, Refusal> {
     let scopes = export.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
     let records: Vec<Record> = scopes.flat_map(|scope| scope.log_records).collect();
     let max = gateway.config.limits.feedback;
@@ -123,10 +211,7 @@ pub(crate) fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<An
     }
     gateway.metrics.feedback_taken.add(accepted);
     gateway.metrics.feedback_refused.add(refused.len() as u64);
-    let partial_success = refused
-        .first()
-        .map(|first| Partial { rejected_log_records: refused.len().to_string(), error_message: first.clone() });
-    Ok(json(StatusCode::OK, serde_json::to_vec(&Taken { partial_success }).unwrap_or_default()))
+    Ok(Came { refused })
 }
 
 impl Record {

@@ -129,8 +129,9 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
         _ => Surface::Other,
     };
     match surface {
-        Surface::Turn | Surface::Beside | Surface::Feedback | Surface::Logs => must_be_plain(&parts.headers)?,
-        Surface::Models | Surface::Socket | Surface::Other => {}
+        Surface::Turn | Surface::Beside | Surface::Feedback => must_be_plain(&parts.headers)?,
+        // exporters pack theirs, and who takes logs unpacks them
+        Surface::Logs | Surface::Models | Surface::Socket | Surface::Other => {}
     }
     let dialect = dialect(parts.uri.path(), &parts.headers);
     let session = session.map(str::to_owned);

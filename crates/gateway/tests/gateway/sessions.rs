@@ -6,7 +6,15 @@ use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::Arm;
 use coalmine_core::traffic::table::{Reach, Revoked};
 use coalmine_gateway::config::{ClientKey, CustomerSource, RouteSettings, SessionSource};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use prost::Message as _;
 use std::collections::{BTreeSet, HashSet};
+use std::io::Write as _;
 use std::sync::Arc;
 
 fn said(turns: &[(&str, &str)]) -> String {
@@ -267,15 +275,62 @@ async fn evaluations_come_as_logs_and_an_arm_that_they_name_is_never_believed() 
     assert_eq!(again.iter().collect::<HashSet<_>>().len(), 3);
 
     assert!(world.metric("coalmine_feedback_mismatched_total 2") && world.metric("coalmine_feedback_ignored_total 2"));
-    let packed = [("content-type", "application/x-protobuf")];
-    let mut request = world.request("/v1/logs", &[], "x");
-    request.headers_mut().insert(packed[0].0, packed[0].1.parse().unwrap());
-    let refused = Answer::of(world.send(request).await).await;
-    assert_eq!(refused.status, 415);
-    assert!(refused.text().contains("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL=http/json"));
+    let refused = binary_logs(&world, b"x".to_vec(), None).await;
+    assert_eq!((refused.status, refused.header("content-type")), (400, "application/x-protobuf"));
+    assert_eq!(refused.body.unwrap()[0], 0x12, "a google.rpc.Status");
     let (status, _) =
         feedback(&world, serde_json::json!({"request_id": id, "name": "x", "value": 1, "arm": "left"})).await;
     assert_eq!(status, 422, "that is no arm");
+}
+
+async fn binary_logs(world: &World, body: Vec<u8>, encoding: Option<&'static str>) -> Answer {
+    let mut request = world.request("/v1/logs", &[], body);
+    request.headers_mut().insert("content-type", "application/x-protobuf".parse().unwrap());
+    if let Some(how) = encoding {
+        request.headers_mut().insert("content-encoding", how.parse().unwrap());
+    }
+    Answer::of(world.send(request).await).await
+}
+
+/// As most exporters send them: in protobuf, packed.
+#[tokio::test]
+async fn evaluations_come_in_protobuf_and_packed_and_a_bomb_does_not_burst() {
+    let world = World::new(vec![ok("s")], vec![ok("c")]).await;
+    world.release(10_000).await;
+    let id = world.chat("call-7", ASK).await.header("x-coalmine-request-id").to_owned();
+    let attribute = |key: &str, value: Any| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(value) }),
+        ..KeyValue::default()
+    };
+    let record = |id: &str| LogRecord {
+        event_name: "gen_ai.evaluation.result".to_owned(),
+        attributes: vec![
+            attribute("gen_ai.evaluation.name", Any::StringValue("helpful".to_owned())),
+            attribute("gen_ai.evaluation.score.value", Any::DoubleValue(0.25)),
+            attribute("coalmine.request_id", Any::StringValue(id.to_owned())),
+        ],
+        ..LogRecord::default()
+    };
+    let scope_logs = vec![ScopeLogs { log_records: vec![record(&id), record("forged")], ..ScopeLogs::default() }];
+    let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+    let body = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    for (body, encoding) in [(gzip(&body), Some("gzip")), (body, None)] {
+        let answer = binary_logs(&world, body, encoding).await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, "application/x-protobuf"));
+        let told = ExportLogsServiceResponse::decode(&answer.body.unwrap()[..]).unwrap().partial_success.unwrap();
+        assert_eq!(told.rejected_log_records, 1);
+        assert!(told.error_message.contains("request_id"));
+    }
+    assert_eq!(scores(&world, 2).await.iter().map(|score| score.value).collect::<Vec<_>>(), [0.25; 2]);
+    let bomb = binary_logs(&world, gzip(&vec![0; 20 << 20]), Some("gzip")).await;
+    assert_eq!(bomb.status, 413);
+    assert_eq!(binary_logs(&world, b"x".to_vec(), Some("br")).await.status, 415);
 }
 
 async fn feedback(world: &World, body: serde_json::Value) -> (u16, serde_json::Value) {
