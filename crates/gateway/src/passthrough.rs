@@ -18,14 +18,17 @@ use crate::phase::rewrite::{Outbound, answer_headers};
 use crate::phase::send::{is_encoded, shape};
 use crate::table::{Route, Snapshot};
 use crate::telemetry::trace::{Sampler, Trace};
-use crate::upstream::choice::Going;
-use crate::upstream::pool::Pool;
+use crate::upstream::choice::{As, Going, Picked};
+use crate::upstream::pool::{Pool, Trouble};
 use bytes::Bytes;
+use coalmine_core::id::UnitKey;
 use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::multipart;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, Patch};
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
@@ -123,14 +126,14 @@ pub(crate) async fn beside(gateway: &Arc<Gateway>, admitted: Admitted) -> Result
 }
 
 /// What is asked about a response by its id (`GET /v1/responses/{id}`, its cancelling and deleting): of the
-/// provider that holds it. `None` where that is not known.
-fn holder_of(gateway: &Gateway, snapshot: &Snapshot, admitted: &Admitted) -> Option<Arc<Pool>> {
+/// provider that holds it, under the session that got it. `None` where that is not known.
+fn holder_of(gateway: &Gateway, snapshot: &Snapshot, admitted: &Admitted) -> Option<(Arc<Pool>, UnitKey)> {
     let id = admitted.path.strip_prefix("/responses/")?.split(['/', '?']).next()?;
     let open = |route: &&Arc<Route>| admitted.caller.holder.may_use(route.name.as_str());
     snapshot.routes().filter(open).find_map(|route| {
         let keys = chain(gateway, route, &admitted.caller.scope).responses();
         match gateway.conversations.find(keys.of(id), admitted.received_at) {
-            Found::Unit(_, mark) => route.marked(mark).map(|prepared| prepared.pool.clone()),
+            Found::Unit(unit, mark) => Some((route.marked(mark)?.pool.clone(), unit)),
             Found::Ambiguous | Found::Unknown => None,
         }
     })
@@ -165,8 +168,8 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
         });
     }
     let whole = admitted.body.clone();
-    if let Some(pool) = holder_of(gateway, &snapshot, &admitted) {
-        return forward(gateway, pool, admitted, whole, Content::Any).await;
+    if let Some((pool, unit)) = holder_of(gateway, &snapshot, &admitted) {
+        return forward(gateway, pool, admitted, whole, Content::OfResponse(unit)).await;
     }
     let named = Named::of(&admitted.parts.headers, &whole)?;
     let in_query =
@@ -270,6 +273,8 @@ impl<'a> Named<'a> {
 enum Content<'a> {
     /// A turn of this model: its answer says what it used.
     Turn(&'a str),
+    /// About a response that this session got: it lies with whoever made it.
+    OfResponse(UnitKey),
     /// Anything.
     Any,
 }
@@ -284,14 +289,18 @@ async fn forward(
     let mut passing = begin(gateway, &pool, &mut admitted);
     passing.model = match content {
         Content::Turn(model) => Some(model.to_owned()),
-        Content::Any => None,
+        Content::OfResponse(_) | Content::Any => None,
     };
     let outbound = Outbound::new(admitted.parts.method, std::mem::take(&mut admitted.parts.headers), None);
     let request = outbound.request(&pool.manners, body);
     let now = Instant::now();
     let ends_at = now + pool.timeouts.total;
     let by = ends_at.min(now + pool.timeouts.first_byte);
-    let response = pool.send(request, &admitted.path, &mut Going::default(), by).await.map_err(|trouble| {
+    let sent = match content {
+        Content::OfResponse(unit) => ask_its_maker(&pool, request, &admitted.path, unit, by).await,
+        Content::Turn(_) | Content::Any => pool.send(request, &admitted.path, &mut Going::default(), by).await,
+    };
+    let response = sent.map_err(|trouble| {
         passing.refused = true;
         let message = format!("provider '{}' did not answer ({})", pool.name, trouble.as_str());
         Refusal::new(Problem::BadUpstream, message)
@@ -312,6 +321,31 @@ async fn forward(
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = headers;
     Ok(answer)
+}
+
+/// The address that the session knows; the others in their turn where that one does not know the response, for a try that
+/// went elsewhere, or a time at which it was away.
+async fn ask_its_maker(
+    pool: &Pool,
+    request: Request<Full<Bytes>>,
+    path: &str,
+    unit: UnitKey,
+    by: Instant,
+) -> Result<Response<Incoming>, Trouble> {
+    let first = pool.aim(&mut Going::of(Some(unit)));
+    let others = (0..pool.addresses.len()).filter(|at| *at != first.at);
+    let mut came = pool.send_to(first, request.clone(), path, by).await;
+    for at in others {
+        if came.as_ref().is_ok_and(|answer| answer.status() != StatusCode::NOT_FOUND) {
+            break;
+        }
+        let next = Picked { at, as_: As::LastResort };
+        let second = pool.send_to(next, request.clone(), path, by).await;
+        if second.is_ok() || came.is_err() {
+            came = second;
+        }
+    }
+    came
 }
 
 /// Whoever reads what an answer says of its tokens; nobody reads what is encoded.

@@ -122,6 +122,11 @@ impl Upstream {
         self.received.lock().unwrap().len()
     }
 
+    /// From now on.
+    pub fn does(&self, scripts: Vec<Vec<Step>>) {
+        *self.scripts.lock().unwrap() = scripts.into();
+    }
+
     pub fn has_scripts(&self) -> bool {
         !self.scripts.lock().unwrap().is_empty()
     }

@@ -4,6 +4,8 @@ use crate::support::*;
 use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
 use coalmine_gateway::config::{HealthCheck, Provider, RetryPolicy, Spread, Upstream as Address, Warm};
+use http::{Method, Request};
+use http_body_util::Full;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -170,4 +172,34 @@ async fn connections_are_open_before_anybody_comes() {
     assert!(first.head.starts_with("HEAD /v1/models"), "{}", first.head);
     assert_eq!(first.header("authorization"), Some("Bearer key-one"));
     assert_eq!(world.turns(1).await.len(), 1, "and none of it is a turn");
+}
+
+/// A response lies with the address that made it; another is asked only where that one does not know it.
+#[tokio::test]
+async fn t36_a_response_is_asked_for_at_the_address_that_made_it() {
+    let made = r#"{"id":"resp_1","object":"response","status":"completed","model":"m","output":[]}"#;
+    let addresses = [
+        Upstream::start(vec![json_answer(200, "", made)]).await,
+        Upstream::start(vec![json_answer(200, "", made)]).await,
+        Upstream::start(vec![json_answer(200, "", made)]).await,
+    ];
+    let urls: Vec<(&str, String)> = addresses.iter().map(|address| ("home", url(address))).collect();
+    let world = world(&urls, |_| {}).await;
+    let ask = r#"{"model":"support","input":"Hi"}"#;
+    let request = world.request("/v1/responses", &[("x-session-id", "s-7")], ask);
+    Answer::of(world.send(request).await).await;
+    let maker = addresses.iter().position(|address| address.count() == 1).unwrap();
+    for (method, path) in [(Method::GET, "resp_1"), (Method::POST, "resp_1/cancel"), (Method::DELETE, "resp_1")] {
+        let request = Request::builder().method(method).uri(format!("http://{}/v1/responses/{path}", world.address));
+        let answer = Answer::of(world.send(request.body(Full::default()).unwrap()).await).await;
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(addresses[maker].count(), 4, "all of them at its maker");
+    addresses[maker].does(vec![error(404, "")]);
+    let get = Request::get(format!("http://{}/v1/responses/resp_1", world.address));
+    assert_eq!(Answer::of(world.send(get.body(Full::default()).unwrap()).await).await.status, 200);
+    assert_eq!(addresses.iter().map(Upstream::count).sum::<usize>(), 6, "it does not know it, and the next one does");
+    addresses.iter().for_each(|address| address.does(vec![error(404, "")]));
+    let get = Request::get(format!("http://{}/v1/responses/resp_1", world.address));
+    assert_eq!(Answer::of(world.send(get.body(Full::default()).unwrap()).await).await.status, 404);
 }
