@@ -413,6 +413,16 @@ impl Exchange {
         }
     }
 
+    /// Lands it where the answer says that it is over, whether its body has ended or not: the client may go on from it
+    /// at once. Whether it did.
+    pub(crate) fn land_when_done(&mut self) -> bool {
+        let done = !self.landed && matches!(&self.watch, Watch::Reading(observer) if observer.is_done());
+        if done {
+            self.body_ended(BodyEnd::Whole);
+        }
+        done
+    }
+
     /// The answer's body ended: the request lands.
     pub(crate) fn body_ended(&mut self, end: BodyEnd) {
         let in_band = self.failure_in_band();

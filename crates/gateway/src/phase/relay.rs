@@ -238,6 +238,7 @@ pub(crate) async fn relay(answer: Answer, mut exchange: Exchange) -> Response<An
     for piece in held {
         relay.pass(piece);
     }
+    relay.exchange.land_when_done();
     if relay.pipe.as_ref().is_none_or(Pipe::is_over) {
         relay.end(BodyEnd::Whole);
     } else if !events {
@@ -288,6 +289,10 @@ impl Relay {
             Some(Ok(Came::Piece(piece))) => {
                 let over = pipe.is_over();
                 self.exchange.see(&piece);
+                if self.exchange.land_when_done() {
+                    // written before the client is told that it is over
+                    self.exchange.gateway.write(self.exchange.gateway.records());
+                }
                 if self.exchange.content_begun() {
                     pipe.clock.content_by = None;
                 }

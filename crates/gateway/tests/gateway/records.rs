@@ -1,6 +1,8 @@
 //! What an answer rests on is written before its bytes leave (ADR 22): a kill then loses nobody who has seen any of it.
 
 use crate::support::*;
+use coalmine_core::tally::Ending;
+use http_body_util::BodyExt;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -52,6 +54,29 @@ async fn a_streams_pin_is_written_before_its_head_and_its_end_before_it_is_over(
     go.notify_one();
     assert!(Answer::of(answer).await.text().ends_with(&done()));
     assert_eq!(written(&world), (1, 1));
+}
+
+/// Whoever has read that it is over may go on from it, whether the provider has closed the stream or not.
+#[tokio::test]
+async fn a_streams_end_is_written_before_its_client_hears_of_it() {
+    let script = vec![
+        write(STREAM_HEAD),
+        write(chunk([role(), delta("one"), finish(), usage()].concat())),
+        write(chunk(done())),
+        Step::Wait(Arc::default()),
+    ];
+    let world = World::new(vec![script], vec![]).await;
+    world.release(0).await;
+    let mut body = world.send(world.request(CHAT, &[], ASK_STREAM)).await.into_body();
+    let mut came = Vec::new();
+    while !came.ends_with(done().as_bytes()) {
+        let frame = soon("a piece", body.frame()).await.unwrap().unwrap();
+        came.extend_from_slice(&frame.into_data().unwrap());
+    }
+    assert_eq!(written(&world), (1, 1));
+    let turn = &world.turns(1).await[0];
+    assert_eq!((turn.outcome.ending, turn.outcome.usage.output), (Ending::Complete, Some(5)));
+    drop(body);
 }
 
 #[tokio::test]

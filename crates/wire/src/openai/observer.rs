@@ -240,6 +240,13 @@ impl Observer {
         self.answer.response_id.as_deref()
     }
 
+    /// Whether the stream has ended by its own word (`[DONE]`, `message_stop`, the event that ends a response): whatever
+    /// comes behind it nobody reads.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.stream && self.answer.done
+    }
+
     /// Whether the stream has said all: every choice has ended, or an error came. What still comes is
     /// usage and `[DONE]`.
     #[must_use]
