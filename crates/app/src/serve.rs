@@ -82,12 +82,15 @@ pub async fn run(args: &ServeArgs) -> Result<Exit> {
     let process = config::parse_process(&text, &args.config, &Machine)?;
     let scheme = if process.tls.is_some() { "https" } else { "http" };
     let folder = process.data_dir.clone();
+    let managed = Inherited::from_manager()?;
+    let served: Vec<SocketAddr> = [process.listen].into_iter().chain(process.admin_listen).collect();
+    managed.must_be_at(&served)?;
     let inherited = if args.take_over {
         // what is wrong with it should be told before anybody lets go of anything
         certificate::load(&process)?;
-        handover::take(&folder).await?
+        handover::take(&folder).await?.or(managed)
     } else {
-        Inherited::default()
+        managed
     };
     let mut server = Server::start_with(process.clone(), inherited).await?;
     tracing::info!(address = %server.address, "serving; point an OpenAI SDK's base_url at {scheme}://{}/v1", server.address);
@@ -327,7 +330,7 @@ impl Server {
         logs.pins.let_go();
         logs.conversations.let_go();
         let succession = tokio::select! {
-            succession = heir.release(left) => succession,
+            succession = heir.release(left, handover::HEIR_MAX) => succession,
             // whoever tells this process to end knows that another is there
             told = until_told() => told.map(|()| Succession::Serves)?,
         };

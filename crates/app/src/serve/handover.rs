@@ -13,13 +13,17 @@
 //!
 //! Store, pins and conversations have one owner at a time. The old process keeps the sockets until the new one serves;
 //! where that ends before it does (its end closes the Unix socket), the old one begins anew with them, and connections
-//! have waited in the kernel's queue meanwhile.
+//! have waited in the kernel's queue meanwhile. One that neither serves nor ends within [`HEIR_MAX`] is ended.
+//!
+//! A service manager may hold the sockets as well ([`Inherited::from_manager`], `sd_listen_fds(3)`).
 
 use anyhow::{Context, Result, bail};
+use listenfd::ListenFd;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+use rustix::process::{Pid, Signal};
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
@@ -30,12 +34,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::time::timeout;
 
 /// How long requests may take before the new process begins: it opens the store when they are over, or at the latest
 /// then. What streams for longer is finished by the old one, and not counted.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// So long connections that are idle stay open: whoever uses one then is answered, and told to close it.
 pub(super) const LINGER: Duration = Duration::from_millis(500);
+/// So long the new process may take from store and logs to serving; then it hangs, and is ended.
+pub(super) const HEIR_MAX: Duration = Duration::from_mins(1);
+/// So long it may take to be gone then.
+const GONE_MAX: Duration = Duration::from_secs(5);
 /// The listener and that of the management API.
 const SOCKETS_MAX: usize = 2;
 /// What is said with the sockets, and when store and logs are let go of.
@@ -64,6 +73,44 @@ pub(super) enum Succession {
 }
 
 impl Inherited {
+    /// Those that a service manager has opened for this process (`LISTEN_FDS`); none where there is no manager.
+    ///
+    /// # Errors
+    /// When one of them is no socket that listens.
+    pub(super) fn from_manager() -> Result<Self> {
+        let mut passed = ListenFd::from_env();
+        let mut listeners = Vec::new();
+        for at in 0..passed.len() {
+            let listener = passed.take_tcp_listener(at).with_context(|| format!("socket {at} of LISTEN_FDS"))?;
+            let listener = listener.with_context(|| format!("socket {at} of LISTEN_FDS is gone"))?;
+            // what this process starts is not to hold them
+            rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)?;
+            listeners.push(listener);
+        }
+        Ok(Self { listeners, giver: None, left_behind: 0 })
+    }
+
+    /// The same, with what a service manager has opened besides: for addresses that the other has not.
+    pub(super) fn or(mut self, managed: Self) -> Self {
+        self.listeners.extend(managed.listeners);
+        self
+    }
+
+    /// Whether all of them will be served: at another address whoever connects would wait for ever.
+    ///
+    /// # Errors
+    /// When one of them is at none of these.
+    pub(super) fn must_be_at(&self, served: &[SocketAddr]) -> Result<()> {
+        let addresses = self.listeners.iter().filter_map(|listener| listener.local_addr().ok());
+        match addresses.into_iter().find(|address| !served.contains(address)) {
+            Some(other) => bail!(
+                "LISTEN_FDS holds a socket at {other}, which is neither `listen` nor `admin_listen` of coalmine.yaml; \
+                 write the same address in both places"
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// This process's own, taken back.
     pub(super) fn own(sockets: Vec<OwnedFd>, left_behind: u64) -> Self {
         Self { listeners: sockets.into_iter().map(TcpListener::from).collect(), giver: None, left_behind }
@@ -93,7 +140,11 @@ pub(super) struct Offer {
 
 /// The process that takes over.
 #[derive(Debug)]
-pub(super) struct Heir(UnixStream);
+pub(super) struct Heir {
+    stream: UnixStream,
+    /// `None` where it cannot be told, or is this one.
+    pid: Option<Pid>,
+}
 
 fn door(folder: &Path) -> PathBuf {
     folder.join("handover.sock")
@@ -126,9 +177,11 @@ impl Offer {
 
     async fn next(&self) -> Result<Heir> {
         let (stream, _) = self.door.accept().await?;
-        if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
+        let peer = stream.peer_cred()?;
+        if peer.uid() != rustix::process::geteuid().as_raw() {
             bail!("a process of another user asked for it");
         }
+        let pid = peer.pid().and_then(Pid::from_raw).filter(|pid| *pid != rustix::process::getpid());
         let stream = stream.into_std()?;
         stream.set_nonblocking(false)?;
         let sockets: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
@@ -138,24 +191,34 @@ impl Offer {
             bail!("there are more sockets than can be sent");
         }
         sendmsg(&stream, &[IoSlice::new(HERE)], &mut control, SendFlags::NOSIGNAL)?;
-        Ok(Heir(stream))
+        Ok(Heir { stream, pid })
     }
 }
 
 impl Heir {
     /// Store and logs are the heir's from now on, and so many turns go on here unheard. Waits until it serves, or is
-    /// gone.
-    pub(super) async fn release(self, left_behind: u64) -> Succession {
-        self.told(left_behind).await.unwrap_or(Succession::Gone)
+    /// gone, which it is made to be where it does neither for `within`: two processes cannot own store and logs.
+    pub(super) async fn release(self, left_behind: u64, within: Duration) -> Succession {
+        self.told(left_behind, within).await.unwrap_or(Succession::Gone)
     }
 
-    async fn told(self, left_behind: u64) -> Result<Succession> {
-        self.0.set_nonblocking(true)?;
-        let mut stream = tokio::net::UnixStream::from_std(self.0)?;
+    async fn told(self, left_behind: u64, within: Duration) -> Result<Succession> {
+        self.stream.set_nonblocking(true)?;
+        let mut stream = tokio::net::UnixStream::from_std(self.stream)?;
         let mut message = vec![RELEASED];
         message.extend_from_slice(&left_behind.to_le_bytes());
         stream.write_all(&message).await?;
-        let said = stream.read_u8().await?;
+        let said = match timeout(within, stream.read_u8()).await {
+            Ok(said) => said?,
+            Err(_hangs) => {
+                tracing::error!(pid = ?self.pid, "the process that took over neither serves nor ends; it is ended");
+                if let Some(pid) = self.pid {
+                    // one that is gone already is what is wanted
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
+                }
+                timeout(GONE_MAX, stream.read_u8()).await??
+            }
+        };
         Ok(if said == SERVES { Succession::Serves } else { Succession::Gone })
     }
 }
@@ -215,7 +278,7 @@ mod tests {
         let taken = offer.taken().await;
         drop((listener, offer));
         let _waits = std::net::TcpStream::connect(address).unwrap();
-        let released = tokio::spawn(taken.release(3));
+        let released = tokio::spawn(taken.release(3, HEIR_MAX));
         let mut inherited = heir.await.unwrap().unwrap();
         assert_eq!(inherited.left_behind, 3);
         inherited.tell_served();
@@ -234,16 +297,30 @@ mod tests {
         let offer = Offer::open(folder.path(), own).unwrap();
         let path = folder.path().to_owned();
         let heir = tokio::spawn(async move { take(&path).await });
-        let released = tokio::spawn(offer.taken().await.release(0));
+        let released = tokio::spawn(offer.taken().await.release(0, HEIR_MAX));
         drop(heir.await.unwrap().unwrap());
         assert_eq!(released.await.unwrap(), Succession::Gone);
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
-        assert_eq!(Heir(ours).release(0).await, Succession::Gone, "before it was let have store and logs");
+        let gone = Heir { stream: ours, pid: None };
+        assert_eq!(gone.release(0, HEIR_MAX).await, Succession::Gone, "before it was let have store and logs");
         drop(listener);
         let mut again = Inherited::own(offer.sockets, 0);
         let _waits = std::net::TcpStream::connect(address).unwrap();
         again.take(address).unwrap().accept().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_heir_that_hangs_is_ended() {
+        let mut hangs = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let heir = Heir { stream: ours, pid: Pid::from_raw(i32::try_from(hangs.id()).unwrap()) };
+        let released = tokio::spawn(heir.release(0, Duration::ZERO));
+        let ended = tokio::task::spawn_blocking(move || hangs.wait()).await.unwrap().unwrap();
+        assert!(!ended.success(), "{ended}");
+        // its end closes what it held
+        drop(theirs);
+        assert_eq!(released.await.unwrap(), Succession::Gone);
     }
 
     #[tokio::test]
