@@ -9,6 +9,7 @@ mod keys;
 mod pins;
 mod plans;
 mod process;
+mod ready;
 mod replay;
 mod sentinels;
 mod shadow;
@@ -36,6 +37,8 @@ enum Job {
     Sentinels(sentinels::Args),
     /// A judge: a canary that it finds worse is rolled back; one that it cannot be asked about is held.
     Judge(judge::Args),
+    /// A canary that is cold, and then busy: nobody meets it before it is warm and has room.
+    Ready(ready::Args),
     /// A shadow: a canary that answers nobody is rolled back, hangs without harm, or is let on.
     Shadow(shadow::Args),
     /// Client keys and quotas: revoked at once, bounded, budgets over a kill, secrets in no file.
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
             Job::Faults(args) => faults::run(args).await,
             Job::Sentinels(args) => sentinels::run(args).await,
             Job::Judge(args) => judge::run(args).await,
+            Job::Ready(args) => ready::run(args).await,
             Job::Shadow(args) => shadow::run(args).await,
             Job::Keys(args) => keys::run(args).await,
             Job::Plans(args) => plans::run(args).await,

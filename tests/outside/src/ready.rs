@@ -1,0 +1,190 @@
+//! A canary whose server loads its model, and is busy then: nobody meets it before it is warm and has room.
+
+use crate::process::{Coalmine, free_port};
+use crate::upstream;
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use clap::Args as ClapArgs;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+
+/// Arguments of `outside ready`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// The binary under test.
+    #[arg(long, default_value = "target/release/coalmine")]
+    bin: PathBuf,
+}
+
+const PROMPT: &str = "Answer with one word: ready.";
+const RELEASE: &str = "release: support
+canary: { model: own/m-canary, params: { top_p: 1 } }
+stages:
+  - { weight: 50%, bake: 24h }
+guardrails:
+  - { metric: error_rate, margin: 5pp }
+";
+
+/// A model server, as far as it can be seen from outside.
+#[derive(Debug, Default)]
+struct Server {
+    /// It has no model yet, and says so.
+    loading: AtomicBool,
+    /// Requests that wait in its queue.
+    waiting: AtomicU64,
+    /// What it was asked, in its order.
+    asked: Mutex<Vec<Value>>,
+    refused: AtomicUsize,
+}
+
+impl Server {
+    async fn start() -> Result<(u16, Arc<Self>)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let server = Arc::new(Self::default());
+        let shared = server.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let shared = shared.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| shared.clone().answer(request));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await;
+                });
+            }
+        });
+        Ok((port, server))
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        if request.uri().path() == "/metrics" {
+            let waiting = self.waiting.load(Ordering::SeqCst);
+            let load = format!(
+                "vllm:num_requests_running{{model_name=\"m\"}} 1.0\nvllm:num_requests_waiting{{model_name=\"m\"}} {waiting}.0\nvllm:kv_cache_usage_perc{{model_name=\"m\"}} 0.1\n"
+            );
+            return Ok(Response::new(Full::new(Bytes::from(load))));
+        }
+        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if self.loading.load(Ordering::SeqCst) {
+            self.refused.fetch_add(1, Ordering::SeqCst);
+            let mut no =
+                Response::new(Full::new(Bytes::from_static(b"{\"error\":{\"message\":\"the model is loading\"}}")));
+            *no.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return Ok(no);
+        }
+        let said = json!({"id": "c", "object": "chat.completion", "created": 0, "model": asked["model"],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "ready"}}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}});
+        if let Ok(mut all) = self.asked.lock() {
+            all.push(asked);
+        }
+        let mut response = Response::new(Full::new(Bytes::from(said.to_string())));
+        response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    fn asked(&self) -> Vec<Value> {
+        self.asked.lock().map(|asked| asked.clone()).unwrap_or_default()
+    }
+}
+
+/// Runs it; fails at the first thing that does not hold.
+#[expect(clippy::print_stdout, reason = "the report is the product of this command")]
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+    let stable = upstream::spawn("stable").await?.port();
+    let (own, server) = Server::start().await?;
+    server.loading.store(true, Ordering::SeqCst);
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("release.yaml"), RELEASE)?;
+    let port = free_port()?;
+    let config = format!(
+        "listen: 127.0.0.1:{port}
+store: sqlite:coalmine.db
+api: {{ tokens: {{ tester: ${{COALMINE_TOKEN}} }} }}
+providers:
+  stable: {{ kind: openai, base_url: \"http://127.0.0.1:{stable}/v1\" }}
+  own:
+    kind: openai
+    base_url: \"http://127.0.0.1:{own}/v1\"
+    warm_up: {{ prompt: \"{PROMPT}\", tries: 1000, within: 5m, then: hold }}
+    capacity: {{ path: /metrics, every: 1s }}
+routes:
+  support: {{ stable: {{ model: stable/m-stable }} }}
+"
+    );
+    let coalmine = Coalmine::start(&binary, folder.path(), port, &config).await?;
+    coalmine.cli(&["start", "release.yaml"])?;
+    waits_for(&coalmine, "is being warmed up").await?;
+    customers(&coalmine, 30, "m-canary", 0).await?;
+    let refused = server.refused.load(Ordering::SeqCst);
+    ensure!(refused > 0, "it was not asked while it loaded");
+    server.waiting.store(7, Ordering::SeqCst);
+    server.loading.store(false, Ordering::SeqCst);
+    waits_for(&coalmine, "has no room").await?;
+    customers(&coalmine, 30, "m-canary", 0).await?;
+    let prompts = server.asked();
+    ensure!(prompts.len() >= 3, "{} prompts were answered", prompts.len());
+    for prompt in &prompts {
+        let messages = prompt["messages"].as_array().map_or(&[][..], Vec::as_slice);
+        let last = messages.last().map_or(&Value::Null, |last| &last["content"]);
+        ensure!(last == PROMPT && prompt["model"] == "m-canary" && prompt["top_p"] == 1, "of its own: {prompt}");
+    }
+    server.waiting.store(0, Ordering::SeqCst);
+    until(&coalmine, |release| release["state"]["is"] == "running").await?;
+    customers(&coalmine, 60, "m-canary", 10).await?;
+    println!(
+        "ok      nobody met the canary while it loaded ({refused} prompts refused), was warmed ({} prompts) and had no room; then it began",
+        prompts.len()
+    );
+    Ok(())
+}
+
+/// Until `explain` gives this reason for which it waits.
+async fn waits_for(coalmine: &Coalmine, why: &str) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let status = coalmine.cli(&["status"])?;
+        if status.contains(why) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < Duration::from_secs(60), "it does not say that it {why}: {status}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn until(coalmine: &Coalmine, is_so: impl Fn(&Value) -> bool) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let release = coalmine.http().get("/api/v1/releases/support-1").await?;
+        if is_so(&release) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < Duration::from_secs(180), "it does not come to it: {release}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// New customers; at least so many, or for 0 none, are answered by this model.
+async fn customers(coalmine: &Coalmine, count: usize, model: &str, least: usize) -> Result<()> {
+    let mut met = 0;
+    for number in 0..count {
+        let body = json!({"model": "support", "messages": [{"role": "user", "content": format!("I am {number}")}]});
+        let answer = coalmine.app().post("/v1/chat/completions", &body).await?;
+        met += usize::from(answer["model"] == model);
+    }
+    ensure!(if least == 0 { met == 0 } else { met >= least }, "{met} of {count} customers met it");
+    Ok(())
+}
