@@ -39,6 +39,7 @@ name!(/** A configured provider: `openai`. */ ProviderName);
 name!(/** A customer as the request names it, or as its API key is registered. */ CustomerId);
 name!(/** One gateway process; together with its epoch it makes intake idempotent. */ GatewayId);
 name!(/** A client key, by the name that its operator gave it: `acme-prod`. Never its secret. */ KeyName);
+name!(/** What is wrong with a route: `inc_4f2a91c3d0b7`. */ IncidentId);
 name!(/** Who asked for something: an operator's name, or `coalmine` for the loop itself. */ Actor);
 
 impl Default for TenantId {

@@ -11,6 +11,8 @@
 //! | [`judge`] | the model that scores sampled answers: what is pinned, what it has shown |
 //! | [`key`] | client keys, their quotas, and what was spent under them |
 //! | [`tally`] | what gateways report: turns, feedback, deltas |
+//! | [`drift`] | what answers behind a version, and whether it changed |
+//! | [`incident`] | what is wrong with a route outside of any release |
 //! | [`evidence`] | turns reduced to session numbers, sealed into exposure buckets |
 //! | [`analysis`] | sealed buckets to verdicts; cannot express traffic |
 //! | [`forecast`] | before the start: when the evidence will be there, what is harmed, what cannot be decided |
@@ -23,10 +25,12 @@
 
 pub mod analysis;
 pub mod cohort;
+pub mod drift;
 pub mod evidence;
 pub mod float;
 pub mod forecast;
 pub mod id;
+pub mod incident;
 pub mod invariant;
 pub mod judge;
 pub mod key;

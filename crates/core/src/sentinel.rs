@@ -5,6 +5,7 @@
 //! | here | the suite as a policy freezes it, and how many tries confirm a failure |
 //! | [`record`] | what the rounds have shown, per sentinel and arm |
 //! | [`schedule`] | which sentinel is due, and on which arms |
+//! | [`steady`] | those of a route, asked of its stable version with or without a release |
 //!
 //! # What confirms a failure
 //! One *try* asks `runs` times and passes with `need` right answers. Where the canary's first try fails, both arms
@@ -19,8 +20,10 @@
 
 pub mod record;
 pub mod schedule;
+pub mod steady;
 
-pub use record::{Outcome, Record, Records, Round, Tried, Tries};
+pub use record::{Outcome, Passes, Record, Records, Round, Tried, Tries};
+pub use steady::Steady;
 
 use crate::analysis::Alpha;
 use crate::release::policy::Policy;

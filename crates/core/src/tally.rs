@@ -290,6 +290,9 @@ pub struct AnsweredAs {
     /// `system_fingerprint`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Arc<str>>,
+    /// `service_tier`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Arc<str>>,
 }
 
 /// Who answered in the end.

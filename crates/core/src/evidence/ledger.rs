@@ -495,7 +495,7 @@ impl Ledger {
     fn count_request(&mut self, turn: &Turn, member: &Membership) {
         let cost = stated_amount(&Metric::CostPerSession, &turn.outcome);
         let alongside = if has_control(&self.weights, member.stratum) { Alongside::Control } else { Alongside::Nobody };
-        self.totals.names.note(member.arm, &turn.outcome);
+        self.totals.names.note(member.arm, &turn.outcome, turn.started_at);
         let Some(arm) = self.totals.arm_mut(member.arm) else { return };
         arm.cost_usd += cost.unwrap_or(0.0);
         if turn.part == TurnPart::Tail {

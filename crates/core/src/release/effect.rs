@@ -1,7 +1,7 @@
 //! Instructions to the world that follow a committed decision. Each is idempotent, and is retried
 //! from the outbox until done.
 
-use crate::id::{ReleaseId, RouteName};
+use crate::id::{IncidentId, ReleaseId, RouteName};
 use crate::release::state::RollbackCause;
 use crate::version::VersionId;
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,24 @@ pub enum Notice {
         /// Which.
         release: ReleaseId,
         /// In words with numbers.
+        what: String,
+    },
+    /// Something is wrong with a route, release or not.
+    IncidentOpened {
+        /// Which.
+        incident: IncidentId,
+        /// Of which route.
+        route: RouteName,
+        /// In words with numbers.
+        what: String,
+    },
+    /// It is over, by itself or by the word of somebody.
+    IncidentClosed {
+        /// Which.
+        incident: IncidentId,
+        /// Of which route.
+        route: RouteName,
+        /// What it was, and why it is over.
         what: String,
     },
 }

@@ -1,7 +1,8 @@
 //! What rounds of sentinels have shown: counts and outcomes, never a word of an answer.
 
 use crate::release::policy::Policy;
-use crate::sentinel::{Criticality, Sentinel, tries_to_confirm};
+use crate::sentinel::steady::Credit;
+use crate::sentinel::{Criticality, Sentinel, Sentinels, tries_to_confirm};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ pub struct Tried {
     pub stable: Tries,
     /// The canary's.
     pub canary: Tries,
+    /// What stable had shown before the release; counts in the first round only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credit: Option<Credit>,
 }
 
 /// The tries of one arm in one round.
@@ -135,7 +139,7 @@ impl Passes {
         self.tried.saturating_sub(self.passed)
     }
 
-    fn add(&mut self, tries: &Tries) {
+    pub(super) fn add(&mut self, tries: &Tries) {
         self.passed += u64::from(tries.passed);
         self.tried += u64::from(tries.known());
     }
@@ -178,11 +182,26 @@ pub fn outcome(sentinel: &Sentinel, tried: &Tried, confirm: Option<u32>) -> Outc
 }
 
 impl Records {
+    /// The same with what stable has shown before the release of the sentinels that were not asked in it yet.
+    #[must_use]
+    pub fn credited(&self, suite: &Sentinels, shown: impl Fn(&Sentinel) -> Option<Credit>) -> Self {
+        let mut credited = self.clone();
+        for sentinel in suite.sentinels.iter().filter(|sentinel| !self.of.contains_key(&sentinel.name)) {
+            if let Some(credit) = shown(sentinel) {
+                credited.of.insert(sentinel.name.clone(), Record::credited(credit));
+            }
+        }
+        credited
+    }
+
     /// Counts one round; sentinels that the policy does not have are left out.
     pub fn absorb(&mut self, policy: &Policy, attempt: u32, round: &Round) {
         let Some(suite) = &policy.sentinels else { return };
         for tried in &round.tried {
             let Some(sentinel) = suite.named(&tried.sentinel) else { continue };
+            if let Some(credit) = tried.credit {
+                self.of.entry(tried.sentinel.clone()).or_insert_with(|| Record::credited(credit));
+            }
             let confirm = tries_to_confirm(policy, attempt, sentinel, self.of.get(&tried.sentinel));
             let outcome = outcome(sentinel, tried, confirm);
             let latest = Latest {
@@ -197,6 +216,10 @@ impl Records {
 }
 
 impl Record {
+    fn credited(credit: Credit) -> Self {
+        Self { stable: credit.stable, passed_in_a_row: credit.passed_in_a_row, ..Self::default() }
+    }
+
     fn add(&mut self, sentinel: &Sentinel, qualify: u32, latest: Latest) {
         // Only a sentinel that stable passes can accuse anybody.
         let accuses = sentinel.criticality == Criticality::Critical && self.is_qualified(qualify);
@@ -230,7 +253,7 @@ mod tests {
     }
 
     fn round(stable: Tries, canary: Tries) -> Round {
-        Round { began_at: UnixMs(7), tried: vec![Tried { sentinel: REFUND.to_owned(), stable, canary }] }
+        Round { began_at: UnixMs(7), tried: vec![Tried { sentinel: REFUND.to_owned(), stable, canary, credit: None }] }
     }
 
     fn after(rounds: &[(Tries, Tries)]) -> Record {
@@ -278,6 +301,24 @@ mod tests {
         let failing = (tries(5, 0), tries(0, 5));
         assert_eq!(after(&[failing.clone(), failing.clone(), failing.clone()]).confirmed, None);
         assert!(after(&[failing.clone(), failing.clone(), failing.clone(), failing]).confirmed.is_some());
+    }
+
+    #[test]
+    fn what_qualified_on_steady_stable_accuses_from_the_first_round() {
+        let credit = Credit { passed_in_a_row: 40, stable: Passes { passed: 39, tried: 41 } };
+        let policy = policy();
+        let suite = policy.sentinels.as_ref().unwrap();
+        let known = Records::default().credited(suite, |_| Some(credit));
+        assert!(known.of[REFUND].is_qualified(3) && known.of[REFUND].latest.is_none());
+        let mut records = Records::default();
+        let mut first = round(tries(5, 0), tries(0, 5));
+        first.tried[0].credit = Some(credit);
+        records.absorb(&policy, 0, &first);
+        assert!(records.of[REFUND].confirmed.is_some());
+        assert_eq!(records.of[REFUND].stable, Passes { passed: 44, tried: 46 });
+        records.absorb(&policy, 0, &first);
+        assert_eq!(records.of[REFUND].stable.tried, 51, "it counts once");
+        assert_eq!(records.credited(suite, |_| Some(credit)), records, "what the release knows itself stands");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::sentinel::{Criticality, Sentinel};
 use crate::time::{SpanMs, UnixMs};
 
 /// A round that said nothing is tried again after this, or after the sentinel's own span where that is shorter.
-const AGAIN: SpanMs = SpanMs::minutes(1);
+pub(super) const AGAIN: SpanMs = SpanMs::minutes(1);
 
 /// A sentinel that is to be asked now.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +26,8 @@ pub enum Arms {
     Both,
     /// The canary, for the offline gate.
     Canary,
+    /// Stable alone, until it has passed or a failure is confirmed.
+    Steady,
 }
 
 /// The sentinels that are due now, in the order of the suite.
@@ -96,7 +98,7 @@ mod tests {
     }
 
     fn absorb(records: &mut Records, release: &Release, at: UnixMs, stable: Tries, canary: Tries) {
-        let tried = vec![Tried { sentinel: "refund".to_owned(), stable, canary }];
+        let tried = vec![Tried { sentinel: "refund".to_owned(), stable, canary, credit: None }];
         records.absorb(&release.policy, 0, &Round { began_at: at, tried });
     }
 

@@ -540,7 +540,11 @@ impl Exchange {
     /// What the answer says of itself, when it is the assigned version's own.
     fn describe(&self, outcome: &mut Outcome, seen: &Seen, price: Option<f64>) {
         let name = |name: &Option<String>| name.as_deref().map(Into::into);
-        outcome.answered_as = AnsweredAs { model: name(&seen.model), fingerprint: name(&seen.system_fingerprint) };
+        outcome.answered_as = AnsweredAs {
+            model: name(&seen.model),
+            fingerprint: name(&seen.system_fingerprint),
+            tier: name(&seen.service_tier),
+        };
         if let Some(usage) = seen.usage {
             outcome.usage = Usage {
                 input: usage.input_tokens,

@@ -42,7 +42,7 @@ impl Answer {
                 b"message" => event.message = Some(scanner.value()?),
                 b"content_block" => event.block = Some(scanner.value()?),
                 b"delta" => event.delta = Some(scanner.value()?),
-                b"usage" => self.told.scan(&mut scanner)?,
+                b"usage" => self.message_usage(&mut scanner)?,
                 b"error" => error = Some(scanner.value()?),
                 _ => {
                     scanner.skip()?;
@@ -120,7 +120,7 @@ impl Answer {
         while let Some(key) = scanner.next_member()? {
             match key.raw {
                 b"model" => name(&mut scanner, &mut self.model)?,
-                b"usage" => self.told.scan(&mut scanner)?,
+                b"usage" => self.message_usage(&mut scanner)?,
                 b"content" => blocks = Some(scanner.value()?),
                 b"stop_reason" => stop = scanner.string_or_skip()?,
                 _ => {
@@ -139,6 +139,25 @@ impl Answer {
         }
         let choice = self.only();
         choice.finish = stop.map(finish).or(choice.finish);
+        Ok(())
+    }
+
+    /// `usage`: tokens, and the tier that served.
+    fn message_usage(&mut self, scanner: &mut Scanner<'_>) -> Result<(), ScanError> {
+        let usage = scanner.value()?;
+        self.told.scan(&mut Scanner::new(usage))?;
+        let mut scanner = Scanner::new(usage);
+        if self.service_tier.is_some() || scanner.peek()? != Kind::Object {
+            return Ok(());
+        }
+        scanner.enter_object()?;
+        while let Some(key) = scanner.next_member()? {
+            if key.is("service_tier") {
+                name(&mut scanner, &mut self.service_tier)?;
+            } else {
+                scanner.skip()?;
+            }
+        }
         Ok(())
     }
 

@@ -40,6 +40,7 @@ pub(crate) struct Answer {
     /// The id that a later request may name this response by.
     pub(crate) response_id: Option<String>,
     system_fingerprint: Option<String>,
+    pub(crate) service_tier: Option<String>,
     pub(crate) error: Option<InBandError>,
     pub(crate) done: bool,
     /// A chunk, or the body, was read.
@@ -126,6 +127,7 @@ impl Answer {
             model: None,
             response_id: None,
             system_fingerprint: None,
+            service_tier: None,
             error: None,
             done: false,
             readable: false,
@@ -220,6 +222,7 @@ impl Answer {
                 b"usage" => self.usage = Usage::scan(&mut scanner)?.or(self.usage),
                 b"model" => name(&mut scanner, &mut self.model)?,
                 b"system_fingerprint" => name(&mut scanner, &mut self.system_fingerprint)?,
+                b"service_tier" => name(&mut scanner, &mut self.service_tier)?,
                 b"error" => self.error(&mut scanner)?,
                 b"object" => failed |= scanner.string_or_skip()?.is_some_and(|object| object.is("error")),
                 b"type" => name(&mut scanner, &mut fault.kind)?,
@@ -362,6 +365,8 @@ impl Answer {
             model: self.model,
             response_id: self.response_id,
             system_fingerprint: self.system_fingerprint,
+            // What is asked for is no tier that served.
+            service_tier: self.service_tier.filter(|tier| tier != "auto"),
             error: self.error,
             done: self.done,
             empty: self.choices.iter().all(Choice::is_empty),

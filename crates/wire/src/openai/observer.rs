@@ -133,6 +133,8 @@ pub struct Seen {
     pub response_id: Option<String>,
     /// `system_fingerprint`
     pub system_fingerprint: Option<String>,
+    /// `service_tier`, as it was served; of messages `usage.service_tier`.
+    pub service_tier: Option<String>,
     /// The error inside the answer.
     pub error: Option<InBandError>,
     /// Whether `[DONE]` came, or `message_stop`, or the event that ends a response.
@@ -283,6 +285,7 @@ impl fmt::Debug for Seen {
             .field("model", &self.model)
             .field("response_id", &self.response_id)
             .field("system_fingerprint", &self.system_fingerprint)
+            .field("service_tier", &self.service_tier)
             .field("error", &self.error)
             .field("done", &self.done)
             .field("empty", &self.empty)

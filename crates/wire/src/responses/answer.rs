@@ -77,6 +77,10 @@ impl Answer {
                 *into = Some(text.decode().into_owned());
             }
         }
+        // While it runs, a response repeats what was asked for; at its end it says what served.
+        if let Some(tier) = response.service_tier.filter(|tier| (1..=NAME_MAX_BYTES).contains(&tier.raw.len())) {
+            self.service_tier = Some(tier.decode().into_owned());
+        }
         if let Some(usage) = response.usage {
             self.usage = Usage::scan_responses(&mut Scanner::new(usage))?.or(self.usage);
         }

@@ -21,6 +21,7 @@ pub(super) struct Response<'a> {
     pub(super) is_response: bool,
     pub(super) id: Option<Text<'a>>,
     pub(super) model: Option<Text<'a>>,
+    pub(super) service_tier: Option<Text<'a>>,
     pub(super) status: Option<Text<'a>>,
     pub(super) output: Option<&'a [u8]>,
     pub(super) usage: Option<&'a [u8]>,
@@ -76,6 +77,7 @@ impl<'a> Response<'a> {
                 }
                 b"id" => response.id = scanner.string_or_skip()?,
                 b"model" => response.model = scanner.string_or_skip()?,
+                b"service_tier" => response.service_tier = scanner.string_or_skip()?,
                 b"status" => response.status = scanner.string_or_skip()?,
                 b"output" => {
                     response.is_response = true;

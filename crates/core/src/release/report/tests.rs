@@ -40,6 +40,8 @@ fn told(notice: &Notice) -> String {
         Notice::StableSick { what, .. } => format!("stable is sick, {what}"),
         Notice::Drift { what, .. } => format!("drift, {what}"),
         Notice::LostData { what, .. } => format!("lost data, {what}"),
+        Notice::IncidentOpened { what, .. } => format!("incident opened, {what}"),
+        Notice::IncidentClosed { what, .. } => format!("incident closed, {what}"),
     }
 }
 
