@@ -3,6 +3,7 @@
 //! the suite's own test compares the list with the functions.
 
 pub mod evidence;
+pub mod incidents;
 pub mod judges;
 pub mod keys;
 pub mod releases;
@@ -49,6 +50,11 @@ macro_rules! for_every_law {
             judges::a_judge_stays_pinned
             judges::what_a_judge_has_shown_comes_back
             judges::a_score_is_kept_under_its_judge
+            incidents::a_cause_opens_one_incident
+            incidents::a_subject_has_one_open_incident
+            incidents::incidents_come_back_whole
+            incidents::a_journal_of_an_incident_only_grows
+            incidents::incidents_are_their_tenants_own
             keys::a_key_comes_back_and_its_name_is_taken_once
             keys::of_two_changes_of_a_key_one_is_kept
             keys::a_day_of_spending_is_replaced_with_its_mark
@@ -77,6 +83,7 @@ mod tests {
             ("releases", include_str!("conformance/releases.rs")),
             ("evidence", include_str!("conformance/evidence.rs")),
             ("judges", include_str!("conformance/judges.rs")),
+            ("incidents", include_str!("conformance/incidents.rs")),
             ("keys", include_str!("conformance/keys.rs")),
         ];
         for (file, text) in files {

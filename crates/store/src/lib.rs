@@ -28,7 +28,8 @@ pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
-use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::id::{Actor, GatewayId, Generation, IncidentId, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::incident::Incident;
 use coalmine_core::key::{Day, Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
@@ -38,6 +39,9 @@ use coalmine_core::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// As many incidents are read at once.
+pub const INCIDENTS_MAX: usize = 1_000;
 
 /// A route as stored: its stable version wins over the file once the store knows the route.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +61,8 @@ pub struct RouteRow {
 pub struct Pending {
     /// Its number in the outbox.
     pub id: u64,
-    /// The release that wants it.
-    pub release: ReleaseId,
+    /// The release that wants it; `None`: an incident.
+    pub release: Option<ReleaseId>,
     /// What.
     pub effect: Effect,
     /// How often it was tried and failed.
@@ -183,6 +187,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// An effect was done (`Ok`: it leaves the outbox), or failed once more with this message.
     /// One that is not there any more is ignored.
     async fn settle_effect(&self, tenant: &TenantId, id: u64, outcome: Result<(), String>) -> Result<(), StoreError>;
+    /// Opens an incident, with its effects in one transaction. Where one of the same id is known, open or not, or one of
+    /// the same route and subject is open, that one is returned and nothing is written.
+    async fn open_incident(
+        &self,
+        tenant: &TenantId,
+        incident: &Incident,
+        effects: &[Effect],
+    ) -> Result<Incident, StoreError>;
+    /// Adds to an incident's journal, with its effects in one transaction. `IncidentChanged` where the known one does not
+    /// become `next` by more entries, `NotFound` where there is none.
+    async fn update_incident(&self, tenant: &TenantId, next: &Incident, effects: &[Effect]) -> Result<(), StoreError>;
+    /// The incidents, those that are open first, each newest first; at most [`INCIDENTS_MAX`].
+    async fn incidents(&self, tenant: &TenantId) -> Result<Vec<Incident>, StoreError>;
     /// Adds evidence, all of the batch or nothing. A release unknown to the store is no error: its
     /// evidence is kept under its name.
     async fn add_evidence(&self, tenant: &TenantId, batch: &EvidenceBatch) -> Result<(), StoreError>;
@@ -260,6 +277,12 @@ pub enum StoreError {
         /// Which.
         key: KeyName,
     },
+    /// Somebody else was faster: read the incidents again.
+    #[error("incident {incident} was changed meanwhile; look again and repeat")]
+    IncidentChanged {
+        /// Which.
+        incident: IncidentId,
+    },
     /// Another intake has counted further: read the evidence again.
     #[error(
         "gateway {gateway} (epoch {epoch}) is counted up to delta {found}, and delta {offered} was offered; read the evidence again"
@@ -302,6 +325,10 @@ impl StoreError {
 
     pub(crate) fn unknown_key(name: &KeyName) -> Self {
         Self::NotFound { what: format!("key {name}") }
+    }
+
+    pub(crate) fn unknown_incident(id: &IncidentId) -> Self {
+        Self::NotFound { what: format!("incident {id}") }
     }
 
     pub(crate) fn unknown_release(id: &ReleaseId) -> Self {

@@ -1,10 +1,11 @@
 //! The store in memory: the same semantics as the durable ones, for tests and the simulator, with
 //! faults on request.
 
-use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
+use crate::{EvidenceBatch, INCIDENTS_MAX, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
 use async_trait::async_trait;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::incident::Incident;
 use coalmine_core::key::{Day, Key, Payer, Spending, Used};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
@@ -120,6 +121,8 @@ struct Shelf {
     counted: BTreeMap<(GatewayId, u64), u64>,
     documents: BTreeMap<String, String>,
     keys: BTreeMap<KeyName, Key>,
+    /// In the order of opening.
+    incidents: Vec<Incident>,
     spending: BTreeMap<(Payer, Day), Used>,
 }
 
@@ -197,11 +200,7 @@ impl Shelf {
             return Err(filed.conflict(expected));
         }
         self.need_free_route(next)?;
-        for effect in effects {
-            self.effects += 1;
-            let (id, release, effect) = (self.effects, next.id.clone(), effect.clone());
-            self.outbox.push(Pending { id, release, effect, tries: 0, last_error: None });
-        }
+        self.want(Some(&next.id), effects);
         if let Some(filed) = self.releases.iter_mut().find(|filed| filed.release.id == next.id) {
             if next.generation != expected {
                 filed.changed_by = row.actor.clone();
@@ -225,6 +224,41 @@ impl Shelf {
             self.evidence.entry(change.release.clone()).or_default().add(change);
         }
         self.spending.extend(batch.spending.iter().map(|it| ((it.payer.clone(), it.day), it.used)));
+        Ok(())
+    }
+
+    fn want(&mut self, release: Option<&ReleaseId>, effects: &[Effect]) {
+        for effect in effects {
+            self.effects += 1;
+            let (id, release, effect) = (self.effects, release.cloned(), effect.clone());
+            self.outbox.push(Pending { id, release, effect, tries: 0, last_error: None });
+        }
+    }
+
+    fn open_incident(&mut self, incident: &Incident, effects: &[Effect]) -> Incident {
+        let subject = (&incident.route, incident.cause.subject());
+        let same =
+            |it: &&Incident| it.id == incident.id || (it.is_open() && (&it.route, it.cause.subject()) == subject);
+        let by_id = self.incidents.iter().find(|it| it.id == incident.id);
+        if let Some(known) = by_id.or_else(|| self.incidents.iter().find(same)) {
+            return known.clone();
+        }
+        self.incidents.push(incident.clone());
+        self.want(None, effects);
+        incident.clone()
+    }
+
+    fn update_incident(&mut self, next: &Incident, effects: &[Effect]) -> Result<(), StoreError> {
+        let known = self.incidents.iter_mut().find(|it| it.id == next.id);
+        let known = known.ok_or_else(|| StoreError::unknown_incident(&next.id))?;
+        if *known == *next && next.entries.len() > 1 {
+            return Ok(());
+        }
+        if !known.becomes(next) {
+            return Err(StoreError::IncidentChanged { incident: next.id.clone() });
+        }
+        known.clone_from(next);
+        self.want(None, effects);
         Ok(())
     }
 
@@ -395,6 +429,26 @@ impl Store for MemoryStore {
                 }
             }
             Ok(())
+        })
+    }
+
+    async fn open_incident(
+        &self,
+        tenant: &TenantId,
+        incident: &Incident,
+        effects: &[Effect],
+    ) -> Result<Incident, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.open_incident(incident, effects)))
+    }
+
+    async fn update_incident(&self, tenant: &TenantId, next: &Incident, effects: &[Effect]) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| shelf.update_incident(next, effects))
+    }
+
+    async fn incidents(&self, tenant: &TenantId) -> Result<Vec<Incident>, StoreError> {
+        self.call(tenant, |shelf| {
+            let (open, over): (Vec<_>, Vec<_>) = shelf.incidents.iter().rev().cloned().partition(Incident::is_open);
+            Ok(open.into_iter().chain(over).take(INCIDENTS_MAX).collect())
         })
     }
 

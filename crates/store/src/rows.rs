@@ -4,6 +4,7 @@
 
 use crate::StoreError;
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
+use coalmine_core::incident::Incident;
 use coalmine_core::key::Key;
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
@@ -42,6 +43,9 @@ impl Document for MirroredSession {
 }
 impl Document for SealedBucket {
     const WHAT: &'static str = "sealed bucket";
+}
+impl Document for Incident {
+    const WHAT: &'static str = "incident";
 }
 impl Document for Key {
     const WHAT: &'static str = "key";
@@ -115,6 +119,7 @@ mod tests {
         golden("session", &[sample::session()]);
         golden("mirrored_session", &sample::mirrored_sessions());
         golden("sealed_bucket", &sample::sealed_buckets());
+        golden("incident", &sample::incidents());
         golden("key", &sample::keys());
         golden("yardstick", &[sample::yardstick()]);
     }

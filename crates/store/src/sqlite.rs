@@ -16,6 +16,7 @@ mod write;
 use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
 use async_trait::async_trait;
 use coalmine_core::id::{GatewayId, Generation, ReleaseId, RouteName, TenantId};
+use coalmine_core::incident::Incident;
 use coalmine_core::key::{Day, Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
@@ -149,6 +150,26 @@ impl Store for SqliteStore {
     async fn settle_effect(&self, tenant: &TenantId, id: u64, outcome: Result<(), String>) -> Result<(), StoreError> {
         let tenant = tenant.clone();
         self.writer.ask("settling an effect", move |db| write::settle_effect(db, &tenant, id, &outcome)).await
+    }
+
+    async fn open_incident(
+        &self,
+        tenant: &TenantId,
+        incident: &Incident,
+        effects: &[Effect],
+    ) -> Result<Incident, StoreError> {
+        let (tenant, incident, effects) = (tenant.clone(), incident.clone(), effects.to_vec());
+        self.writer.ask("opening an incident", move |db| write::open_incident(db, &tenant, &incident, &effects)).await
+    }
+
+    async fn update_incident(&self, tenant: &TenantId, next: &Incident, effects: &[Effect]) -> Result<(), StoreError> {
+        let (tenant, next, effects) = (tenant.clone(), next.clone(), effects.to_vec());
+        self.writer.ask("changing an incident", move |db| write::update_incident(db, &tenant, &next, &effects)).await
+    }
+
+    async fn incidents(&self, tenant: &TenantId) -> Result<Vec<Incident>, StoreError> {
+        let tenant = tenant.clone();
+        self.reader().ask("reading incidents", move |db| read::incidents(db, &tenant)).await
     }
 
     async fn add_evidence(&self, tenant: &TenantId, batch: &EvidenceBatch) -> Result<(), StoreError> {

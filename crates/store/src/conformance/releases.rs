@@ -242,7 +242,9 @@ pub async fn the_outbox_is_in_order_and_retried(store: &impl Store) {
     let pending = store.outbox(&sample::tenant()).await.unwrap();
     let listed: Vec<_> = pending.iter().map(|it| it.effect.clone()).collect();
     assert_eq!(listed, effects);
-    assert!(pending.iter().all(|it| it.release == draft.id && it.tries == 0 && it.last_error.is_none()));
+    assert!(
+        pending.iter().all(|it| it.release.as_ref() == Some(&draft.id) && it.tries == 0 && it.last_error.is_none())
+    );
     assert!(pending.is_sorted_by(|a, b| a.id < b.id));
 
     for message in ["refused", "timed out"] {

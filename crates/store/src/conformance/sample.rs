@@ -4,10 +4,12 @@ use coalmine_core::analysis::{
     Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Readiness, Verdict,
 };
 use coalmine_core::cohort::Cohort;
+use coalmine_core::drift::NameKind;
 use coalmine_core::evidence::{
     Beyond, ByMetric, FirstSeen, LastSeen, SealedBucket, Session, Sums, TwoArms, Went, Yardstick,
 };
-use coalmine_core::id::{Actor, CustomerId, Generation, ReleaseId, RouteName, TenantId};
+use coalmine_core::id::{Actor, CustomerId, Generation, IncidentId, ReleaseId, RouteName, TenantId};
+use coalmine_core::incident::{Cause, Incident};
 use coalmine_core::judge::{Anchor, Anchors, FORM, Judge, Sampling, Scale};
 use coalmine_core::key::{FreshSecret, Key, Quota, Usd};
 use coalmine_core::metric::{Metric, Number};
@@ -460,7 +462,42 @@ pub fn effects_of_every_kind() -> Vec<Effect> {
     effects.extend(notices.map(Effect::Notify));
     let rolled_back = |why| Effect::Notify(Notice::RolledBack { release: release(), why });
     effects.extend(rollback_causes().into_iter().map(rolled_back));
+    let (incident, route) = (IncidentId::from("inc_4f2a91c3d0b7"), RouteName::from("support-agent"));
+    effects.extend([
+        Effect::Notify(Notice::IncidentOpened { incident: incident.clone(), route: route.clone(), what: text() }),
+        Effect::Notify(Notice::IncidentClosed { incident, route, what: text() }),
+    ]);
     effects
+}
+
+/// An incident of a sentinel whose failure was confirmed then.
+#[must_use]
+pub fn failing(since: u64) -> Incident {
+    let cause = Cause::Sentinel { sentinel: "refund window".to_owned(), since: UnixMs(since) };
+    Incident::open(&"support-agent".into(), cause, "it fails: 0/3 passed".to_owned(), UnixMs(since + 1))
+}
+
+/// Incidents about everything, in every state.
+#[must_use]
+pub fn incidents() -> Vec<Incident> {
+    let (ana, at) = (Actor::from("ana"), UnixMs(1_750_000_000_000));
+    let open = |cause| Incident::open(&"support-agent".into(), cause, "in words".to_owned(), at);
+    let name = |kind| Cause::Name {
+        requested: "openai/large".to_owned(),
+        kind,
+        was: "large-0805".to_owned(),
+        is: "large-1001".to_owned(),
+        since: at,
+    };
+    let known = |incident: Incident| incident.acknowledge(&ana, "looking", UnixMs(at.0 + 5)).unwrap_or(incident);
+    let over = |incident: Incident| incident.close(&Actor::coalmine(), "", UnixMs(at.0 + 9)).unwrap_or(incident);
+    vec![
+        open(name(NameKind::Model)),
+        known(open(name(NameKind::Fingerprint))),
+        over(open(name(NameKind::Tier))),
+        over(known(failing(at.0))),
+        open(Cause::Shutdown { model: "large".to_owned(), date: "2026-12-11".to_owned() }),
+    ]
 }
 
 /// Versions with every mode of prompt and tools.

@@ -16,6 +16,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "keys", sql: include_str!("migrations/0002_keys.sql") },
     Migration { name: "mirrored", sql: include_str!("migrations/0003_mirrored.sql") },
     Migration { name: "session_log", sql: include_str!("migrations/0004_session_log.sql") },
+    Migration { name: "incidents", sql: include_str!("migrations/0005_incidents.sql") },
 ];
 
 /// The schema of this build.

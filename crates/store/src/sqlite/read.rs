@@ -3,9 +3,12 @@
 use super::failure::Failure;
 use super::sessions;
 use crate::rows::{Document, decode};
-use crate::{Pending, ReleaseEvidence, RouteRow, StoreError};
+use crate::{INCIDENTS_MAX, Pending, ReleaseEvidence, RouteRow, StoreError};
 use coalmine_core::evidence::SealedBucket;
-use coalmine_core::id::{Actor, CustomerId, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
+use coalmine_core::id::{
+    Actor, CustomerId, GatewayId, Generation, IncidentId, KeyName, ReleaseId, RouteName, TenantId, UnitKey,
+};
+use coalmine_core::incident::Incident;
 use coalmine_core::key::{Day, Key, Payer, Spending, Usd, Used};
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
@@ -85,13 +88,30 @@ pub(super) fn outbox(db: &Connection, tenant: &TenantId) -> Result<Vec<Pending>,
     let query = "SELECT number, release, tries, last_error, document FROM outbox WHERE tenant = ?1 ORDER BY number";
     let read = |row: &Row<'_>| {
         let (number, release, tries, last_error) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-        Ok((unsigned(number), ReleaseId(release), tries, last_error, row.get::<_, String>(4)?))
+        let release = Some(ReleaseId(release)).filter(|release| !release.as_str().is_empty());
+        Ok((unsigned(number), release, tries, last_error, row.get::<_, String>(4)?))
     };
     let found = rows(db, query, params![tenant.as_str()], read)?;
     let pending = found.into_iter().map(|(id, release, tries, last_error, text)| {
         Ok(Pending { id, release, effect: decode(&text)?, tries, last_error })
     });
     pending.collect()
+}
+
+pub(super) fn incidents(db: &Connection, tenant: &TenantId) -> Result<Vec<Incident>, Failure> {
+    let query = "SELECT document FROM incidents WHERE tenant = ?1 ORDER BY is_open DESC, number DESC LIMIT ?2";
+    documents_of(db, query, params![tenant.as_str(), INCIDENTS_MAX as i64])
+}
+
+pub(super) fn incident(db: &Connection, tenant: &TenantId, id: &IncidentId) -> Result<Option<Incident>, Failure> {
+    let query = "SELECT document FROM incidents WHERE tenant = ?1 AND incident = ?2";
+    document_of(db, query, params![tenant.as_str(), id.as_str()])
+}
+
+/// The open one of the same subject.
+pub(super) fn open_incident(db: &Connection, tenant: &TenantId, like: &Incident) -> Result<Option<Incident>, Failure> {
+    let query = "SELECT document FROM incidents WHERE tenant = ?1 AND route = ?2 AND subject = ?3 AND is_open = 1";
+    document_of(db, query, params![tenant.as_str(), like.route.as_str(), like.cause.subject()])
 }
 
 /// In one transaction, so that its parts fit together.

@@ -5,7 +5,8 @@ use super::failure::Failure;
 use super::{read, sessions};
 use crate::rows::encode;
 use crate::{EvidenceBatch, ReleaseEvidence, RouteRow, Seeded, StoreError};
-use coalmine_core::id::{Generation, RouteName, TenantId};
+use coalmine_core::id::{Generation, ReleaseId, RouteName, TenantId};
+use coalmine_core::incident::Incident;
 use coalmine_core::key::{Day, Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
@@ -141,13 +142,7 @@ pub(super) fn commit_step(
         ],
     )?;
     insert_journal_row(&tx, next, row)?;
-    for effect in effects {
-        run(
-            &tx,
-            "INSERT INTO outbox (tenant, release, tries, document) VALUES (?1, ?2, 0, ?3)",
-            params![next.tenant.as_str(), next.id.as_str(), encode(effect)?],
-        )?;
-    }
+    insert_effects(&tx, &next.tenant, Some(&next.id), effects)?;
     tx.commit()?;
     Ok(())
 }
@@ -303,6 +298,58 @@ pub(super) fn update_key(
     Ok(())
 }
 
+pub(super) fn open_incident(
+    db: &mut Connection,
+    tenant: &TenantId,
+    incident: &Incident,
+    effects: &[Effect],
+) -> Result<Incident, Failure> {
+    let tx = begin(db)?;
+    let same = read::incident(&tx, tenant, &incident.id)?;
+    if let Some(known) = same.map_or_else(|| read::open_incident(&tx, tenant, incident), |known| Ok(Some(known)))? {
+        return Ok(known);
+    }
+    run(
+        &tx,
+        "INSERT INTO incidents (tenant, incident, route, subject, is_open, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            tenant.as_str(),
+            incident.id.as_str(),
+            incident.route.as_str(),
+            incident.cause.subject(),
+            incident.is_open(),
+            encode(incident)?
+        ],
+    )?;
+    insert_effects(&tx, tenant, None, effects)?;
+    tx.commit()?;
+    Ok(incident.clone())
+}
+
+pub(super) fn update_incident(
+    db: &mut Connection,
+    tenant: &TenantId,
+    next: &Incident,
+    effects: &[Effect],
+) -> Result<(), Failure> {
+    let tx = begin(db)?;
+    let known = read::incident(&tx, tenant, &next.id)?.ok_or_else(|| StoreError::unknown_incident(&next.id))?;
+    if known == *next && next.entries.len() > 1 {
+        return Ok(());
+    }
+    if !known.becomes(next) {
+        return Err(StoreError::IncidentChanged { incident: next.id.clone() }.into());
+    }
+    run(
+        &tx,
+        "UPDATE incidents SET is_open = ?3, document = ?4 WHERE tenant = ?1 AND incident = ?2",
+        params![tenant.as_str(), next.id.as_str(), next.is_open(), encode(next)?],
+    )?;
+    insert_effects(&tx, tenant, None, effects)?;
+    tx.commit()?;
+    Ok(())
+}
+
 pub(super) fn put_document(db: &mut Connection, tenant: &TenantId, name: &str, text: &str) -> Result<(), Failure> {
     let tx = begin(db)?;
     run(
@@ -331,6 +378,23 @@ fn insert_version(tx: &Transaction<'_>, tenant: &TenantId, version: &Version) ->
         params![tenant.as_str(), id.to_hex(), encode(version)?],
     )?;
     Ok(id)
+}
+
+/// Those of no release stand under an empty name.
+fn insert_effects(
+    tx: &Transaction<'_>,
+    tenant: &TenantId,
+    release: Option<&ReleaseId>,
+    effects: &[Effect],
+) -> Result<(), Failure> {
+    for effect in effects {
+        run(
+            tx,
+            "INSERT INTO outbox (tenant, release, tries, document) VALUES (?1, ?2, 0, ?3)",
+            params![tenant.as_str(), release.map_or("", ReleaseId::as_str), encode(effect)?],
+        )?;
+    }
+    Ok(())
 }
 
 fn insert_journal_row(tx: &Transaction<'_>, release: &Release, row: &JournalRow) -> Result<(), Failure> {
