@@ -5,7 +5,7 @@ use crate::types::{
     ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView,
     SiteView, StatusView, VersionView,
 };
-use crate::types::{JudgeQuestion, JudgedView, LabelBody, LabelView};
+use crate::types::{IncidentBody, IncidentView, JudgeQuestion, JudgedView, LabelBody, LabelView};
 use bytes::Bytes;
 use coalmine_core::forecast::Outlook;
 use http::{Method, Request, StatusCode, Uri, header};
@@ -272,6 +272,38 @@ impl Client {
     /// See [`ClientError`].
     pub async fn revoke_key(&self, name: &str) -> Result<KeyView, ClientError> {
         self.call::<(), _>(Method::POST, &format!("/api/v1/keys/{}/revoke", segment(name)), None).await
+    }
+
+    /// Incidents, those that are open first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn incidents(&self) -> Result<Vec<IncidentView>, ClientError> {
+        self.get("/api/v1/incidents").await
+    }
+
+    /// One incident.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn incident(&self, id: &str) -> Result<IncidentView, ClientError> {
+        self.get(&format!("/api/v1/incidents/{}", segment(id))).await
+    }
+
+    /// Says that somebody knows of it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn acknowledge_incident(&self, id: &str, body: &IncidentBody) -> Result<IncidentView, ClientError> {
+        self.call(Method::POST, &format!("/api/v1/incidents/{}/ack", segment(id)), Some(body)).await
+    }
+
+    /// Says that it is over.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn close_incident(&self, id: &str, body: &IncidentBody) -> Result<IncidentView, ClientError> {
+        self.call(Method::POST, &format!("/api/v1/incidents/{}/close", segment(id)), Some(body)).await
     }
 
     /// Rolls back every release that can be.

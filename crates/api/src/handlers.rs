@@ -2,6 +2,7 @@
 
 mod answer;
 mod exposition;
+mod incidents;
 mod judges;
 mod keys;
 mod operators;
@@ -66,6 +67,10 @@ pub fn router(api: Api) -> Router {
         .route("/keys/{name}/rotate", post(keys::rotate))
         .route("/keys/{name}/quota", put(keys::limit))
         .route("/keys/{name}/revoke", post(keys::revoke))
+        .route("/incidents", get(incidents::list))
+        .route("/incidents/{id}", get(incidents::one))
+        .route("/incidents/{id}/ack", post(incidents::acknowledge))
+        .route("/incidents/{id}/close", post(incidents::close))
         .route("/plan", post(releases::plan))
         .route("/releases", get(releases::list).post(releases::create))
         .route("/releases/{id}", get(releases::one))

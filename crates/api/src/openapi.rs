@@ -1,10 +1,10 @@
 //! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
 
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, IssuedView, JournalView, JudgeQuestion, JudgedView, KeyView, LabelBody,
-    LabelView, LoadView, NewKeyBody, NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem, QuotaView, RecordingView,
-    ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView, RulingView, SiteView, StatusView, TrafficView,
-    UpstreamView, VersionView, WarmView,
+    CommandBody, CommandOutcome, ExplainView, IncidentBody, IncidentStepView, IncidentView, IssuedView, JournalView,
+    JudgeQuestion, JudgedView, KeyView, LabelBody, LabelView, LoadView, NewKeyBody, NewRelease, PlanQuestion,
+    ProbeBody, ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody,
+    RouteView, RulingView, SiteView, StatusView, SteadyView, TrafficView, UpstreamView, VersionView, WarmView,
 };
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -16,6 +16,9 @@ use utoipa::{OpenApi, ToSchema};
         CommandBody,
         CommandOutcome,
         ExplainView,
+        IncidentBody,
+        IncidentStepView,
+        IncidentView,
         IssuedView,
         JournalView,
         JudgeQuestion,
@@ -39,6 +42,7 @@ use utoipa::{OpenApi, ToSchema};
         RulingView,
         SiteView,
         StatusView,
+        SteadyView,
         TrafficView,
         LoadView,
         UpstreamView,
@@ -124,6 +128,7 @@ fn operations() -> Vec<Operation> {
     ];
     all.extend(commands());
     all.extend(keys());
+    all.extend(incidents());
     all
 }
 
@@ -192,6 +197,25 @@ fn keys() -> Vec<Operation> {
         ),
         one("put", "/api/v1/keys/{name}/quota", "Give it another quota.", Some(name::<QuotaView>()), key()),
         one("post", "/api/v1/keys/{name}/revoke", "Revoke it now; works with the store away.", None, key()),
+    ]
+}
+
+/// What is known of steady routes, and done with it.
+fn incidents() -> Vec<Operation> {
+    let incident = name::<IncidentView>;
+    let step = |path, says| Operation {
+        method: "post",
+        path,
+        says,
+        takes: Some(name::<IncidentBody>()),
+        gives: Gives::One(incident()),
+    };
+    let get = |path, says, gives| Operation { method: "get", path, says, takes: None, gives };
+    vec![
+        get("/api/v1/incidents", "Incidents, those that are open first.", Gives::Many(incident())),
+        get("/api/v1/incidents/{id}", "One incident with its journal.", Gives::One(incident())),
+        step("/api/v1/incidents/{id}/ack", "Say that somebody knows of it."),
+        step("/api/v1/incidents/{id}/close", "Say that it is over."),
     ]
 }
 
@@ -273,6 +297,6 @@ mod tests {
         let operations = value["paths"].as_object().unwrap().values().flat_map(|p| p.as_object().unwrap().values());
         let ids: Vec<&str> = operations.map(|o| o["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
-        assert_eq!(ids.len(), 33);
+        assert_eq!(ids.len(), 37);
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod evidence;
+pub mod incident;
 pub mod journal;
 pub mod judge;
 pub mod key;
@@ -17,6 +18,7 @@ pub mod version;
 
 pub use error::Problem;
 pub use evidence::{CountsView, EvidenceView, FindingView, IntervalView, QualityView, SliceView, VerdictView};
+pub use incident::{IncidentBody, IncidentStepView, IncidentView, SteadyView};
 pub use journal::{JournalView, ReplayView};
 pub use judge::{CorrectedView, JudgeQuestion, JudgeView, JudgedView, LabelBody, LabelView};
 pub use key::{IssuedView, KeyView, NewKeyBody, QuotaView, RotateBody, SecretView, UsedView};

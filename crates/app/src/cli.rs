@@ -5,6 +5,7 @@ pub mod backtest;
 pub mod connect;
 pub mod explain;
 pub mod files;
+pub mod incidents;
 pub mod judge;
 pub mod key;
 pub mod operate;

@@ -9,6 +9,7 @@
 //! | `scalar`, `json` | the forms of single values |
 //! | `read` | typed access to what was checked |
 //! | [`process`], [`release`] | the two files as the process uses them |
+//! | [`route`] | the routes of the first |
 //! | [`telemetry`] | what is told of requests beside, with the environment's own words |
 //! | [`judge`] | judges with their anchors |
 //! | [`suite`] | suites of sentinels, in promptfoo's form |
@@ -22,6 +23,7 @@ pub mod key;
 pub mod process;
 pub mod reference;
 pub mod release;
+pub mod route;
 pub mod schema;
 pub mod secret;
 mod shadow;
@@ -44,8 +46,9 @@ mod zone;
 
 pub use fault::{At, Fault, Faults};
 pub use hooks::{Assessor, Webhook, WebhookFormat};
-pub use process::{Customer, Limits, Price, Process, Provider, ProviderKind, Route, TlsFiles, Upstream, parse_process};
+pub use process::{Customer, Limits, Price, Process, Provider, ProviderKind, TlsFiles, Upstream, parse_process};
 pub use release::{Background, ReleaseSpec, RouteBackground, parse_release};
+pub use route::Route;
 pub use scalar::{CustomerSource, SessionSource, StoreAddress};
 pub(crate) use scalar::{duration, money};
 pub use secret::{Machine, Secret, Surroundings};

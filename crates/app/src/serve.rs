@@ -420,6 +420,7 @@ fn settings(process: &Process) -> Settings {
     Settings {
         pin_idle: process.limits.session_idle,
         webhooks: site::webhooks(process),
+        sentinels: site::sentinels(process),
         wall_look_every: SpanMs(u64::try_from(site::beat(process).as_millis()).unwrap_or(1_000)),
         ..Settings::default()
     }

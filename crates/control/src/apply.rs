@@ -21,7 +21,7 @@ impl Control {
             }
         };
         let mut left = pending.len();
-        let mut stuck: BTreeSet<ReleaseId> = BTreeSet::new();
+        let mut stuck: BTreeSet<Option<ReleaseId>> = BTreeSet::new();
         for item in &pending {
             if stuck.contains(&item.release) {
                 continue;
@@ -30,7 +30,7 @@ impl Control {
                 Ok(Done::Yes) => left -= 1,
                 Ok(Done::ElsewhereLater) => {}
                 Err(error) => {
-                    tracing::warn!(release = %item.release, error = %chain(&error), "an effect is not done yet");
+                    tracing::warn!(release = ?item.release, error = %chain(&error), "an effect is not done yet");
                     stuck.insert(item.release.clone());
                 }
             }

@@ -1,6 +1,7 @@
 //! Why the control plane did not do it.
 
-use coalmine_core::id::{Actor, Generation, KeyName, ReleaseId, RouteName};
+use coalmine_core::id::{Actor, Generation, IncidentId, KeyName, ReleaseId, RouteName};
+use coalmine_core::incident::NotTaken;
 use coalmine_core::key::KeyRefused;
 use coalmine_core::release::decide::Refused;
 use coalmine_core::version::VersionId;
@@ -18,6 +19,15 @@ pub enum ControlError {
     /// Ask for another one.
     #[error("key {0} is not known; `coalmine key list` lists the keys")]
     UnknownKey(KeyName),
+    /// Ask for another one.
+    #[error("incident {0} is not known; `coalmine incidents list --all` lists them")]
+    UnknownIncident(IncidentId),
+    /// Look again and repeat: somebody else was faster.
+    #[error("incident {0} was changed meanwhile; look again and repeat")]
+    IncidentChanged(IncidentId),
+    /// The incident's state does not allow it.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
     /// Choose another name.
     #[error("there is a key {0} already; a name is taken once, also by a key that was revoked: choose another one")]
     KeyTaken(KeyName),
@@ -87,6 +97,7 @@ impl From<StoreError> for ControlError {
         match error {
             StoreError::Conflict { release, by, found, expected } => Self::Conflict { release, by, found, expected },
             StoreError::KeyTaken { key } => Self::KeyTaken(key),
+            StoreError::IncidentChanged { incident } => Self::IncidentChanged(incident),
             StoreError::KeyChanged { key } => Self::KeyChanged(key),
             StoreError::RouteBusy { route, running } => Self::RouteBusy { route, running },
             error @ StoreError::Unavailable { .. } => Self::StoreSilent(error),

@@ -7,10 +7,11 @@ use crate::lease::Standing;
 use crate::ports::Held;
 use crate::trail::Trail;
 use crate::view::{LastLook, StoreHealth};
-use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
+use coalmine_core::id::{Actor, Generation, IncidentId, ReleaseId, RouteName};
+use coalmine_core::incident::Incident;
 use coalmine_core::release::report::Report;
 use coalmine_core::release::state::{Release, State};
-use coalmine_core::sentinel::{Records, Round};
+use coalmine_core::sentinel::{Records, Round, Steady};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::version::{Version, VersionId};
 use coalmine_store::RouteRow;
@@ -45,6 +46,15 @@ pub(crate) struct Known {
     pub(crate) rounds: Vec<(ReleaseId, Round)>,
     /// Releases whose sentinels are being asked.
     pub(crate) asking: BTreeSet<ReleaseId>,
+    /// Incidents, open and of late.
+    pub(crate) incidents: BTreeMap<IncidentId, Incident>,
+    /// How the routes' own sentinels stand; nothing of a route before it was read.
+    pub(crate) steady: BTreeMap<RouteName, Steady>,
+    pub(crate) is_steady_read: bool,
+    /// Rounds of them that ended and are not counted yet, with the stable version that was asked.
+    pub(crate) steady_rounds: Vec<(RouteName, VersionId, Round)>,
+    /// Routes whose own sentinels are being asked.
+    pub(crate) steady_asking: BTreeSet<RouteName>,
 }
 
 /// A committed release and what is known around it.
@@ -90,6 +100,11 @@ impl Known {
             notices_lost: 0,
             rounds: Vec::new(),
             asking: BTreeSet::new(),
+            incidents: BTreeMap::new(),
+            steady: BTreeMap::new(),
+            is_steady_read: false,
+            steady_rounds: Vec::new(),
+            steady_asking: BTreeSet::new(),
         }
     }
 

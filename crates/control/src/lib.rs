@@ -9,6 +9,7 @@
 //! | `observe`, `watched` | deltas to stored evidence; ledger and books of one release |
 //! | `act`, `brake` | the way of a decision; the way of a rollback, which works without the store |
 //! | `apply`, `publish`, [`notify`] | one idempotent function per effect; tables; webhooks |
+//! | `drift`, `incidents` | what is seen of a steady stable, and what people are told of it |
 //! | `sentinels` | rounds of known-answer prompts, beside the loop |
 //! | [`intake`], [`gateways`] | what gateways report, counted once; who is alive and serves what |
 //! | [`keys`] | client keys and their table; what is used under them, summed |
@@ -25,9 +26,11 @@ mod apply;
 mod brake;
 pub mod clock;
 pub mod control;
+mod drift;
 pub mod error;
 mod foresee;
 pub mod gateways;
+mod incidents;
 pub mod intake;
 pub mod judges;
 pub mod keys;

@@ -26,6 +26,7 @@ impl Control {
         for release in releases {
             self.take_up(release).await?;
         }
+        self.load_incidents().await?;
         self.known().routes = routes.into_iter().map(|row| (row.route.clone(), row)).collect();
         Ok(())
     }

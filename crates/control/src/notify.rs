@@ -77,12 +77,12 @@ impl Control {
         let told = self.tell(errands, item, notice, now).await;
         let outcome = match told {
             Err(why) if item.tries + 1 >= TRIES_MAX => {
-                tracing::error!(release = %item.release, %why, "a notice was given up after {TRIES_MAX} tries");
+                tracing::error!(about = letter::id_of(notice), %why, "a notice was given up after {TRIES_MAX} tries");
                 self.known().notices_lost += 1;
                 Ok(())
             }
             Err(why) => {
-                tracing::warn!(release = %item.release, %why, tries = item.tries + 1, "a notice was not delivered yet");
+                tracing::warn!(about = letter::id_of(notice), %why, tries = item.tries + 1, "a notice was not delivered yet");
                 errands.next_try.insert(item.id, now + self.clock.of_wall(pause_after(item.tries)));
                 Err(why)
             }
@@ -98,9 +98,14 @@ impl Control {
         if self.settings.webhooks.is_empty() {
             return Ok(());
         }
-        let Some((release, analysis)) = self.behind(notice) else { return Ok(()) };
-        let delivery = format!("{}-{}", item.release, item.id);
-        let message = letter::message(notice, event, delivery, &release, analysis.as_deref(), now);
+        let delivery = format!("{}-{}", letter::id_of(notice), item.id);
+        let message = match letter::incident(notice, event, &delivery, now) {
+            Some(message) => message,
+            None => {
+                let Some((release, analysis)) = self.behind(notice) else { return Ok(()) };
+                letter::message(notice, event, delivery, &release, analysis.as_deref(), now)
+            }
+        };
         let mut failure = None;
         for (index, webhook) in self.settings.webhooks.iter().enumerate() {
             let wanted = webhook.on.is_empty() || webhook.on.contains(event);
@@ -131,7 +136,7 @@ impl Control {
     /// The release and the last look behind a notice.
     fn behind(&self, notice: &Notice) -> Option<(Release, Option<Arc<Analysis>>)> {
         let known = self.known();
-        let found = known.releases.get(letter::release_of(notice))?;
+        let found = known.releases.get(letter::release_of(notice)?)?;
         Some((found.release.clone(), found.look.as_ref().map(|look| Arc::clone(&look.analysis))))
     }
 }

@@ -49,7 +49,9 @@ impl Control {
         self.absorb_spending(desk, &deltas, now);
         let judged = self.take_judged();
         self.absorb_histories(desk, &deltas, &judged.scores);
+        self.absorb_names(desk, &deltas);
         self.absorb_rounds(desk);
+        self.absorb_steady();
         self.absorb_judges(desk, &judged);
         self.absorb_releases(desk, &deltas, &judged, now);
         desk.counted.extend(deltas.iter().map(|delta| (delta.gateway.clone(), delta.epoch, delta.sequence)));

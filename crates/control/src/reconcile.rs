@@ -7,6 +7,7 @@ use crate::observe::Saved;
 use crate::view::LastLook;
 use crate::watched::{Unsaved, Watched};
 use coalmine_core::analysis::{Analysis, Reporting};
+use coalmine_core::drift::StableNames;
 use coalmine_core::evidence::RouteHistory;
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
 use coalmine_core::key::{Day, Payer};
@@ -27,6 +28,12 @@ pub(crate) struct Desk {
     pub(crate) watched: BTreeMap<ReleaseId, Watched>,
     pub(crate) histories: BTreeMap<RouteName, RouteHistory>,
     pub(crate) histories_read: bool,
+    /// The names behind the routes' stable versions.
+    pub(crate) names: BTreeMap<RouteName, StableNames>,
+    /// Whether what an earlier process knew of names and sentinels is read.
+    pub(crate) watch_read: bool,
+    /// When announced ends were last looked at.
+    pub(crate) shutdowns_at: Option<UnixMs>,
     pub(crate) complete_to: UnixMs,
     pub(crate) counted: Vec<(GatewayId, u64, u64)>,
     pub(crate) unsaved: BTreeMap<ReleaseId, Unsaved>,
@@ -84,9 +91,11 @@ impl Control {
             self.retry_rollbacks().await;
             self.retry_revocations().await;
             self.read_documents(&mut desk).await;
+            self.read_watch(&mut desk).await;
             let saved = self.observe(&mut desk, now).await;
             self.settle_served(&mut desk, now).await;
             self.look_at_all(&desk, saved, now).await;
+            self.watch_stable(&mut desk, now).await;
             self.apply().await;
             self.keep_house(&mut desk, now).await;
         }
@@ -121,6 +130,8 @@ impl Control {
                 if matches!(before, Some(Standing::Follower { .. })) && !aside {
                     // Whoever decided before may have changed anything.
                     desk.watched.clear();
+                    desk.watch_read = false;
+                    self.known().is_steady_read = false;
                     self.mark_all_stale();
                 }
                 aside

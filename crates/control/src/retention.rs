@@ -12,6 +12,8 @@ use coalmine_core::id::{ReleaseId, RouteName};
 use coalmine_core::key::Day;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_store::{EvidenceBatch, ReleaseEvidence, StoreError};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 
 /// How often histories and trails are written, by the wall.
 const WALL_DOCUMENTS_EVERY: SpanMs = SpanMs::minutes(1);
@@ -28,6 +30,38 @@ impl Control {
     /// The hourly summaries of a route's stable traffic, as the loop has them.
     pub async fn route_history(&self, route: &RouteName) -> Option<RouteHistory> {
         self.desk.lock().await.histories.get(route).cloned()
+    }
+
+    /// Once, at the start and when this node takes over: what was known of names and sentinels.
+    pub(crate) async fn read_watch(&self, desk: &mut Desk) {
+        if desk.watch_read {
+            return;
+        }
+        let routes: Vec<RouteName> = self.known().routes.keys().cloned().collect();
+        let (mut all_names, mut all_steady) = (BTreeMap::new(), BTreeMap::new());
+        for route in routes {
+            let names = self.read_watched(&names_document(&route)).await;
+            let steady = self.read_watched(&steady_document(&route)).await;
+            let (Ok(names), Ok(steady)) = (names, steady) else { return };
+            all_names.extend(names.map(|names| (route.clone(), names)));
+            all_steady.extend(steady.map(|steady| (route, steady)));
+        }
+        (desk.names, desk.watch_read) = (all_names, true);
+        let mut known = self.known();
+        known.steady = all_steady;
+        // Whoever decided before has asked meanwhile.
+        known.steady_rounds.clear();
+        known.is_steady_read = true;
+    }
+
+    /// What cannot be read is begun anew; `Err` where the store does not answer.
+    async fn read_watched<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let found = self.ask("reading a document", self.store.document(&self.settings.tenant, name)).await;
+        let text = found.inspect_err(|error| tracing::warn!(%name, error = %chain(error), "it was not read"))?;
+        Ok(text.and_then(|text| {
+            let read = serde_json::from_str(&text);
+            read.inspect_err(|error| tracing::warn!(%name, %error, "it cannot be read and is begun anew")).ok()
+        }))
     }
 
     /// Once, at the start: a history that cannot be read is begun anew.
@@ -62,6 +96,9 @@ impl Control {
             if let Err(error) = self.write_documents(desk).await {
                 tracing::warn!(error = %chain(&error), "histories and trails are not written; tried again in a minute");
             }
+            if let Err(error) = self.load_incidents().await {
+                tracing::warn!(error = %chain(&error), "what other nodes did to incidents is not read");
+            }
         }
         if now.since(desk.retention_at) >= self.clock.of_wall(WALL_RETENTION_EVERY) {
             desk.retention_at = now;
@@ -82,8 +119,14 @@ impl Control {
         for (route, history) in &desk.histories {
             documents.push((history_document(route), serde_json::to_string(history)));
         }
+        for (route, names) in &desk.names {
+            documents.push((names_document(route), serde_json::to_string(names)));
+        }
         {
             let known = self.known();
+            for (route, steady) in known.steady.iter().filter(|_| desk.watch_read) {
+                documents.push((steady_document(route), serde_json::to_string(steady)));
+            }
             // Of a release that is over once more, so that its picture has its end.
             for (id, found) in &known.releases {
                 let is_over = !found.release.state.is_watched();
@@ -123,6 +166,14 @@ impl Control {
         }
         Ok(())
     }
+}
+
+fn names_document(route: &RouteName) -> String {
+    format!("names/{route}")
+}
+
+fn steady_document(route: &RouteName) -> String {
+    format!("sentinels/{route}")
 }
 
 fn history_document(route: &RouteName) -> String {

@@ -1,8 +1,9 @@
 //! What is configured about the control plane itself; a release's own criteria are in its policy.
 
-use coalmine_core::id::TenantId;
+use coalmine_core::id::{RouteName, TenantId};
+use coalmine_core::sentinel::Sentinels;
 use coalmine_core::time::SpanMs;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The settings. Spans named `wall_…` are the wall's, whatever the scale of the clock.
@@ -29,6 +30,8 @@ pub struct Settings {
     pub pin_idle: SpanMs,
     /// Who is told.
     pub webhooks: Vec<Webhook>,
+    /// The routes' own sentinels, which stable is asked with or without a release.
+    pub sentinels: BTreeMap<RouteName, Sentinels>,
 }
 
 impl Default for Settings {
@@ -44,6 +47,7 @@ impl Default for Settings {
             queued_turns_max: 500_000,
             pin_idle: SpanMs::hours(24),
             webhooks: Vec::new(),
+            sentinels: BTreeMap::new(),
         }
     }
 }

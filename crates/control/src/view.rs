@@ -204,6 +204,47 @@ pub struct KnownVersion {
     pub stable_of: Vec<RouteName>,
 }
 
+/// How one of a route's own sentinels stands on its stable version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SteadyStatus {
+    /// Its name.
+    pub name: String,
+    /// In a word.
+    pub state: SteadyState,
+    /// Rounds in a row that passed.
+    pub passed_in_a_row: u32,
+    /// When the newest round began.
+    pub asked_at: Option<UnixMs>,
+    /// What was not met in it, or what the trouble was.
+    pub fault: Option<String>,
+}
+
+/// How a sentinel stands on a steady stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SteadyState {
+    /// It was not asked yet.
+    Unasked,
+    /// Its failure means nothing yet.
+    Qualifying,
+    /// Its failure would open an incident.
+    Passing,
+    /// Its failure was confirmed, and is not over.
+    Failing,
+}
+
+impl SteadyState {
+    /// A word for programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unasked => "unasked",
+            Self::Qualifying => "qualifying",
+            Self::Passing => "passing",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// A route with its stable version and its unfinished release.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RouteStatus {

@@ -2,6 +2,7 @@
 //! Coalmine crate and knows only the binary, its HTTP surface and its files.
 
 mod client;
+mod drift;
 mod faults;
 mod handover;
 mod judge;
@@ -41,6 +42,8 @@ enum Job {
     Ready(ready::Args),
     /// A shadow: a canary that answers nobody is rolled back, hangs without harm, or is let on.
     Shadow(shadow::Args),
+    /// The drift watch: another model behind a steady stable, a sentinel that it fails, a swap behind both arms.
+    Drift(drift::Args),
     /// Client keys and quotas: revoked at once, bounded, budgets over a kill, secrets in no file.
     Keys(keys::Args),
     /// Plans from what a route has served, and a start that its plan refuses.
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
             Job::Judge(args) => judge::run(args).await,
             Job::Ready(args) => ready::run(args).await,
             Job::Shadow(args) => shadow::run(args).await,
+            Job::Drift(args) => drift::run(args).await,
             Job::Keys(args) => keys::run(args).await,
             Job::Plans(args) => plans::run(args).await,
             Job::Handover(args) => handover::run(args).await,

@@ -38,14 +38,18 @@ impl IntoResponse for Refusal {
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Self {
         let (status, code) = match &error {
-            ControlError::UnknownRelease(_) | ControlError::UnknownRoute(_) | ControlError::UnknownKey(_) => {
-                (StatusCode::NOT_FOUND, "not_found")
-            }
+            ControlError::UnknownRelease(_)
+            | ControlError::UnknownRoute(_)
+            | ControlError::UnknownKey(_)
+            | ControlError::UnknownIncident(_) => (StatusCode::NOT_FOUND, "not_found"),
             ControlError::Conflict { .. }
             | ControlError::RouteBusy { .. }
             | ControlError::KeyTaken(_)
-            | ControlError::KeyChanged(_) => (StatusCode::CONFLICT, "conflict"),
-            ControlError::Refused(_) | ControlError::KeyRefused(_) => (StatusCode::CONFLICT, "refused"),
+            | ControlError::KeyChanged(_)
+            | ControlError::IncidentChanged(_) => (StatusCode::CONFLICT, "conflict"),
+            ControlError::Refused(_) | ControlError::KeyRefused(_) | ControlError::NotTaken(_) => {
+                (StatusCode::CONFLICT, "refused")
+            }
             ControlError::SameVersion { .. } | ControlError::BadRelease(_) | ControlError::BadLabel(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
             }

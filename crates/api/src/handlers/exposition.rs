@@ -1,6 +1,7 @@
 //! In which text format `/metrics` is told: Prometheus' own, or OpenMetrics where the scraper would rather have it.
 
 use http::{HeaderMap, header};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// A text format of metrics.
@@ -54,6 +55,24 @@ impl Exposition {
         let _ = writeln!(page, "# HELP {family} {help}\n# TYPE {family} {kind}\n{name} {value}");
     }
 
+    /// Adds one number for each set of labels; where there is none, what it is.
+    pub(super) fn add_labelled<const N: usize>(
+        self,
+        page: &mut String,
+        name: &str,
+        help: &str,
+        labels: &[&str; N],
+        values: &BTreeMap<[&str; N], u64>,
+    ) {
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (of, value) in values {
+            let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let pairs: Vec<String> =
+                labels.iter().zip(of).map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+            let _ = writeln!(page, "{name}{{{}}} {value}", pairs.join(","));
+        }
+    }
+
     /// Ends a page.
     pub(super) fn end(self, page: &mut String) {
         match self {
@@ -92,6 +111,16 @@ mod tests {
             assert_eq!(asked(accept), exposition, "{accept}");
         }
         assert_eq!(Exposition::asked(&HeaderMap::new()), Exposition::Text);
+    }
+
+    #[test]
+    fn what_stands_in_a_label_cannot_end_it() {
+        let mut page = String::new();
+        let values = BTreeMap::from([(["a\"b\\c\n"], 2), (["plain"], 1)]);
+        Exposition::Text.add_labelled(&mut page, "coalmine_incidents", "Open.", &["route"], &values);
+        let told = "# HELP coalmine_incidents Open.\n# TYPE coalmine_incidents gauge\n\
+            coalmine_incidents{route=\"a\\\"b\\\\c\\n\"} 2\ncoalmine_incidents{route=\"plain\"} 1\n";
+        assert_eq!(page, told);
     }
 
     #[test]

@@ -90,5 +90,6 @@ fn view(api: &Api, route: &RouteStatus) -> Option<RouteView> {
         release: route.release.as_ref().map(ToString::to_string),
         generation: route.table_generation.0,
         traffic: (api.traffic)(&route.row.route),
+        sentinels: api.control.steady_sentinels(&route.row.route).into_iter().map(Into::into).collect(),
     })
 }

@@ -3,7 +3,7 @@
 use super::answer::Refusal;
 use super::exposition::Exposition;
 use super::operators::Operator;
-use super::{Api, releases, routes};
+use super::{Api, incidents, releases, routes};
 use crate::types::StatusView;
 use axum::Json;
 use axum::extract::State;
@@ -29,6 +29,7 @@ pub(super) async fn status(State(api): State<Api>, _: Operator) -> Result<Json<S
         releases: views,
         troubles: api.control.health().troubles(),
         upstreams: (api.upstreams)(),
+        incidents: api.control.incidents().iter().filter(|one| one.is_open()).map(Into::into).collect(),
     }))
 }
 
@@ -71,6 +72,7 @@ pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> impl 
     ] {
         exposition.add(&mut text, name, help, value);
     }
+    incidents::add_to(&mut text, exposition, &api.control.incidents());
     exposition.end(&mut text);
     ([(header::CONTENT_TYPE, exposition.content_type()), (header::VARY, "accept")], text)
 }

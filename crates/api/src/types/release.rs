@@ -1,6 +1,7 @@
 //! Routes and releases as people and programs see them.
 
 use super::evidence::{CountsView, FindingView, IntervalView, QualityView};
+use super::incident::{IncidentView, SteadyView};
 use super::journal::JournalView;
 use super::judge::JudgeView;
 use super::plan::{GuardrailView, PlanView};
@@ -32,6 +33,9 @@ pub struct RouteView {
     /// How its requests fared.
     #[serde(default)]
     pub traffic: TrafficView,
+    /// Its own sentinels, as stable answers them.
+    #[serde(default)]
+    pub sentinels: Vec<SteadyView>,
 }
 
 /// How the requests of a route fared on the gateway of this process, since it began.
@@ -304,6 +308,9 @@ pub struct StatusView {
     /// The addresses of all providers.
     #[serde(default)]
     pub upstreams: Vec<UpstreamView>,
+    /// The incidents that are not closed.
+    #[serde(default)]
+    pub incidents: Vec<IncidentView>,
 }
 
 impl From<Share> for ShareView {

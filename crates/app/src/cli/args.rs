@@ -90,6 +90,8 @@ pub enum Verb {
     Judge(JudgeArgs),
     /// List scored answers that wait for a human label, and label them.
     Label(LabelArgs),
+    /// List what is wrong with routes, release or not, and say that it is known or over.
+    Incidents(IncidentsArgs),
     /// Make, list, rotate, bound and revoke the keys that clients show.
     Key(KeyArgs),
     /// Run worlds of known truth in virtual time on the shipped decision loop.
@@ -422,6 +424,72 @@ pub enum LabelVerb {
         /// `pass` or `fail`, or 1 to 5.
         #[arg(value_name = "LABEL")]
         label: String,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+/// `coalmine incidents`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "An incident is opened where stable of a route answers under another model name, fingerprint or service \
+    tier, where it fails a sentinel of `routes.NAME.sentinels` that it used to pass, and 30 days before the announced \
+    end of its model. What is over closes by itself: the sentinel passes again, the name is what it was, the route asks \
+    for another model. An incident changes no traffic.\n\n\
+    Examples:\n  coalmine incidents list\n  coalmine incidents ack support-agent -m 'asked the provider'\n  \
+    coalmine incidents close inc_4f2a -m 'the October snapshot is fine'"
+)]
+pub struct IncidentsArgs {
+    /// What.
+    #[command(subcommand)]
+    pub what: IncidentsVerb,
+}
+
+/// What `coalmine incidents` can do.
+#[derive(Debug, Subcommand)]
+pub enum IncidentsVerb {
+    /// List those that are not closed, newest first.
+    List {
+        /// Those too that are closed.
+        #[arg(long)]
+        all: bool,
+        /// Of this route only.
+        #[arg(long, value_name = "ROUTE")]
+        route: Option<String>,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show one with its journal.
+    Show {
+        /// Its id, the first four of its digits or more, or the route that has one open.
+        #[arg(value_name = "INCIDENT")]
+        incident: String,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Say that you know of it; it stays open until it is over.
+    Ack {
+        /// Its id, the first four of its digits or more, or the route that has one open.
+        #[arg(value_name = "INCIDENT")]
+        incident: String,
+        /// Why; kept in its journal.
+        #[arg(long, short = 'm', default_value = "")]
+        note: String,
+        /// Where the server is.
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Say that it is over; its cause opens no other one before it begins anew.
+    Close {
+        /// Its id, the first four of its digits or more, or the route that has one open.
+        #[arg(value_name = "INCIDENT")]
+        incident: String,
+        /// Why; kept in its journal.
+        #[arg(long, short = 'm', default_value = "")]
+        note: String,
         /// Where the server is.
         #[command(flatten)]
         remote: Remote,

@@ -3,7 +3,7 @@
 use super::Exit;
 use super::args::StatusArgs;
 use super::paint::{Paint, Tone, span};
-use super::{connect, say, shutdowns};
+use super::{connect, incidents, say, shutdowns};
 use anyhow::Result;
 use coalmine_api::types::{
     FindingView, IntervalView, ReleaseView, RouteView, SentinelView, StageView, StatusView, UpstreamView, VerdictView,
@@ -57,6 +57,7 @@ pub fn status_text(status: &StatusView, paint: Paint) -> String {
     for trouble in &status.troubles {
         let _ = writeln!(text, "{} {trouble}", paint.tone(Tone::Bad, "trouble"));
     }
+    text.push_str(&incidents::open_text(&status.incidents, paint));
     let width = status.routes.iter().map(|r| r.route.len()).max().unwrap_or(5).max(5);
     let _ = writeln!(
         text,
@@ -66,6 +67,7 @@ pub fn status_text(status: &StatusView, paint: Paint) -> String {
     for route in &status.routes {
         let _ = writeln!(text, "{}", route_line(route, width));
         text.push_str(&traffic_line(route, paint));
+        text.push_str(&steady_line(route, paint));
     }
     if status.routes.is_empty() {
         let _ = writeln!(text, "no routes; add one under `routes:` in coalmine.yaml");
@@ -137,6 +139,18 @@ fn traffic_line(route: &RouteView, paint: Paint) -> String {
         return String::new();
     }
     format!("  {} {}\n", paint.tone(Tone::Dim, "requests since the start:"), told.join(", "))
+}
+
+/// How a route's own sentinels stand; those that fail are told as incidents.
+fn steady_line(route: &RouteView, paint: Paint) -> String {
+    if route.sentinels.is_empty() {
+        return String::new();
+    }
+    let count = |state: &str| route.sentinels.iter().filter(|sentinel| sentinel.state == state).count();
+    let others = [("failing", count("failing")), ("qualifying", count("qualifying")), ("unasked", count("unasked"))];
+    let others = others.iter().filter(|(_, count)| *count > 0).map(|(state, count)| format!(", {count} {state}"));
+    let (passing, all, others) = (count("passing"), route.sentinels.len(), others.collect::<String>());
+    format!("  {} {passing} of {all} pass on stable{others}\n", paint.tone(Tone::Dim, "sentinels:"))
 }
 
 /// One release, as text.
@@ -357,9 +371,10 @@ mod tests {
             release: None,
             generation: 1,
             traffic: TrafficView::default(),
+            sentinels: Vec::new(),
         };
         route.traffic.assigned = [("slot".to_owned(), 90)].into();
-        assert_eq!(traffic_line(&route, Paint::Plain), "");
+        assert_eq!(traffic_line(&route, Paint::Plain) + &steady_line(&route, Paint::Plain), "");
         route.traffic.assigned.insert("ineligible".to_owned(), 3);
         route.traffic.unproven = 1;
         let told =

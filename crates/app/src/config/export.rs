@@ -2,7 +2,8 @@
 //! Reading what was written gives the same again.
 
 use crate::config::hooks::{Assessor, Webhook, WebhookFormat};
-use crate::config::process::{Limits, Price, Process, Provider, ProviderKind, Route};
+use crate::config::process::{Limits, Price, Process, Provider, ProviderKind};
+use crate::config::route::Route;
 use crate::config::scalar::{CustomerSource, SessionSource, StoreAddress};
 use crate::config::secret::Secret;
 use crate::config::telemetry::{AccessLog, Telemetry};
@@ -34,7 +35,7 @@ pub fn export(process: &Process, stables: &BTreeMap<RouteName, Version>, folder:
     }
     out.line(0, "routes:");
     for (name, one) in &process.routes {
-        route(&mut out, name.as_str(), one, stables.get(name).unwrap_or(&one.stable));
+        route(&mut out, name.as_str(), one, stables.get(name).unwrap_or(&one.stable), folder);
     }
     people(&mut out, process);
     for (i, hook) in process.notify.iter().enumerate() {
@@ -274,7 +275,7 @@ fn wall(span: Duration) -> SpanMs {
     SpanMs(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn route(out: &mut Lines, name: &str, route: &Route, stable: &Version) {
+fn route(out: &mut Lines, name: &str, route: &Route, stable: &Version, folder: &Path) {
     out.line(1, format!("{}:", quoted(name)));
     out.line(2, format!("session: {}", list(route.session.iter().map(session_source))));
     if !route.customer.is_empty() {
@@ -282,6 +283,10 @@ fn route(out: &mut Lines, name: &str, route: &Route, stable: &Version) {
     }
     if !route.feedback.is_empty() {
         out.line(2, format!("feedback: {}", list(route.feedback.iter().map(|name| quoted(name)))));
+    }
+    if let Some(asked) = &route.sentinels {
+        let suite = quoted(&path(Path::new(&asked.suite), folder));
+        out.line(2, format!("sentinels: {{ suite: {suite}, qualify: {} }}", asked.qualify));
     }
     out.line(2, "stable:");
     version(out, stable);

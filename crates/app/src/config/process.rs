@@ -5,18 +5,18 @@ use crate::config::fault::{At, Complaint, Fault, Faults, dot, nearest};
 use crate::config::hooks::{Assessor, Webhook};
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::release::{Background, RouteBackground};
-use crate::config::scalar::{self, CustomerSource, SecretPlace, SessionSource, StoreAddress};
+use crate::config::route::{Asked, Route};
+use crate::config::scalar::{self, SecretPlace, StoreAddress};
 use crate::config::secret::{self, Origin, Secret, Surroundings};
 use crate::config::table::process::PROCESS;
 use crate::config::telemetry::{self, Telemetry};
 use crate::config::tree::{self, Value};
 use crate::config::upstream;
-use crate::config::version::{self, Answering, Place, listed};
+use crate::config::version::{Answering, Place, listed};
 use coalmine_core::id::{Actor, CustomerId, ProviderName, RouteName};
 use coalmine_core::key::{Quota, Usd};
 use coalmine_core::origin::Region;
 use coalmine_core::time::SpanMs;
-use coalmine_core::version::Version;
 use coalmine_gateway::client_address::TrustedProxies;
 use coalmine_gateway::config::{CapacityCheck, ChoicePolicy, HealthCheck, HedgePolicy, Warm, WarmUp};
 use coalmine_wire::dialect::Family;
@@ -188,19 +188,6 @@ pub struct Upstream {
     pub warm: Option<Warm>,
 }
 
-/// One route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Where a session's key is found, the first first.
-    pub session: Vec<SessionSource>,
-    /// Where a customer's name is found, the first first; after these, whose key it is.
-    pub customer: Vec<CustomerSource>,
-    /// Seeds a route that the store does not know.
-    pub stable: Version,
-    /// The scores that the application sends back; empty: any.
-    pub feedback: BTreeSet<String>,
-}
-
 /// One customer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Customer {
@@ -338,7 +325,7 @@ impl Process {
 }
 
 pub(super) struct Reader<'a> {
-    place: Place<'a>,
+    pub(super) place: Place<'a>,
 }
 
 impl Reader<'_> {
@@ -347,7 +334,9 @@ impl Reader<'_> {
         let providers = self.providers(fields);
         let names: BTreeSet<ProviderName> = fields.named("providers").iter().map(|(name, _)| (*name).into()).collect();
         let params = providers.iter().flatten().map(|(name, provider)| (name.clone(), provider.params())).collect();
-        let routes = self.routes(fields, &Answering { providers: &names, params: &params });
+        let answering = Answering { providers: &names, params: &params };
+        let named = fields.named("assessors").into_iter().map(|(name, _)| name.to_owned()).collect();
+        let routes = self.routes(fields, &Asked { answering: &answering, assessors: named });
         let customers = self.customers(fields);
         let cohorts = cohorts(fields, &customers);
         let client_keys = self.secrets(fields, "client_keys");
@@ -532,36 +521,6 @@ impl Reader<'_> {
                 None
             }
         }
-    }
-
-    fn routes(&self, fields: &Fields<'_>, providers: &Answering<'_>) -> Option<BTreeMap<RouteName, Route>> {
-        let named = fields.named("routes");
-        if named.is_empty() && fields.node("routes").is_some_and(|node| matches!(node.value.value, Value::Map(_))) {
-            let complaint =
-                Complaint::new("there is no route", "add one: `support-agent: { stable: { model: openai/gpt-4.1 } }`");
-            fields.fault("routes", complaint, None);
-        }
-        let one = |(name, route): (&str, Fields<'_>)| Some((name.into(), self.route(&route, providers)?));
-        named.into_iter().map(one).collect::<Vec<_>>().into_iter().collect()
-    }
-
-    fn route(&self, fields: &Fields<'_>, providers: &Answering<'_>) -> Option<Route> {
-        let session = fields.words("session").into_iter().filter_map(|text| scalar::session_source(text.value).ok());
-        let customer = fields.words("customer").into_iter().filter_map(|text| scalar::customer_source(text.value).ok());
-        let mut feedback = BTreeSet::new();
-        for Placed { value, at, path } in fields.words("feedback") {
-            if coalmine_core::metric::is_feedback_name(value) {
-                feedback.insert(value.to_owned());
-            } else {
-                let what = format!("{} cannot name a feedback", scalar::shown(value));
-                let complaint = Complaint::new(what, "write 1 to 64 of a-z, 0-9, `_`, `.`, `-`");
-                fields.reading.fault(at, &path, complaint, None);
-            }
-        }
-        // A version that does not stand was told of; one that is no mapping too.
-        let stable = fields.node("stable").and_then(|_| fields.section("stable"));
-        let stable = stable.and_then(|stable| version::whole(&stable, providers, self.place))?;
-        Some(Route { session: session.collect(), customer: customer.collect(), stable, feedback })
     }
 
     fn customers(&self, fields: &Fields<'_>) -> BTreeMap<CustomerId, Customer> {

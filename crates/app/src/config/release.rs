@@ -9,7 +9,7 @@ use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::shadow;
-use crate::config::suite::{Purpose, parse_suite};
+use crate::config::suite::{self, Purpose};
 use crate::config::table::release::RELEASE;
 use crate::config::tree::{self, Node, Value};
 use crate::config::version::{self, Answering, Place, listed};
@@ -308,31 +308,13 @@ impl Reader<'_> {
     }
 
     fn suite(&self, fields: &Fields<'_>, named: &Placed<&str>, purpose: Purpose) -> Option<Vec<Sentinel>> {
-        let complaint = match self.place.file(named.value) {
-            Err(complaint) => complaint,
-            Ok(text) => match parse_suite(&text, &self.place.folder.join(named.value), self.place.around) {
-                Ok(suite) if suite.unconfirmed().next().is_some() => {
-                    let count = suite.unconfirmed().count();
-                    let what = format!("{count} tests of {} have answers that nobody has confirmed", named.value);
-                    Complaint::new(what, "read them, mend what they assert, and remove `confirmed: no` of each")
-                }
-                Ok(suite) => match suite.unknown_assessor(&self.background.providers, &self.background.assessors) {
-                    None => return Some(suite.sentinels(purpose)),
-                    Some(complaint) => complaint,
-                },
-                Err(faults) => {
-                    let count = faults.faults.len();
-                    let noun = if count == 1 { "error" } else { "errors" };
-                    let first = faults.faults.first().map_or(String::new(), |fault| {
-                        format!(", the first in line {}: {}; {}", fault.at.line, fault.what, fault.mend)
-                    });
-                    let mend = format!("`coalmine sentinel check {}` tells all", named.value);
-                    Complaint::new(format!("the suite {} has {count} {noun}{first}", named.value), mend)
-                }
-            },
-        };
-        fields.reading.fault(named.at, &named.path, complaint, None);
-        None
+        match suite::load(self.place, named.value, &self.background.providers, &self.background.assessors) {
+            Ok(suite) => Some(suite.sentinels(purpose)),
+            Err(complaint) => {
+                fields.reading.fault(named.at, &named.path, complaint, None);
+                None
+            }
+        }
     }
 
     fn cohort(&self, fields: &Fields<'_>) -> Option<Cohort> {

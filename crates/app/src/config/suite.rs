@@ -21,6 +21,7 @@ use crate::config::secret::Surroundings;
 use crate::config::tree::{self, Entry, Node, Value};
 use crate::config::version::Place;
 use appeals::Assessors;
+use coalmine_core::id::ProviderName;
 use coalmine_core::sentinel::{Criticality, SENTINELS_MAX, Sentinel};
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::JsonText;
@@ -159,6 +160,32 @@ pub fn parse_suite(text: &str, file: &Path, around: &dyn Surroundings) -> Result
         Some(suite) if faults.is_empty() => Ok(suite),
         Some(_) | None => Err(Faults::new(file, faults)),
     }
+}
+
+/// Reads the suite that a file names, for whoever answers for it: each answer confirmed, everybody known who is asked
+/// about one.
+pub(crate) fn load(
+    place: Place<'_>,
+    named: &str,
+    providers: &BTreeSet<ProviderName>,
+    assessors: &BTreeSet<String>,
+) -> Result<Suite, Complaint> {
+    let text = place.file(named)?;
+    let suite = parse_suite(&text, &place.folder.join(named), place.around).map_err(|faults| {
+        let count = faults.faults.len();
+        let noun = if count == 1 { "error" } else { "errors" };
+        let first = faults.faults.first().map_or(String::new(), |fault| {
+            format!(", the first in line {}: {}; {}", fault.at.line, fault.what, fault.mend)
+        });
+        let mend = format!("`coalmine sentinel check {named}` tells all");
+        Complaint::new(format!("the suite {named} has {count} {noun}{first}"), mend)
+    })?;
+    let unconfirmed = suite.unconfirmed().count();
+    if unconfirmed > 0 {
+        let what = format!("{unconfirmed} tests of {named} have answers that nobody has confirmed");
+        return Err(Complaint::new(what, "read them, mend what they assert, and remove `confirmed: no` of each"));
+    }
+    suite.unknown_assessor(providers, assessors).map_or(Ok(suite), Err)
 }
 
 /// Reads one file.

@@ -6,8 +6,11 @@ use anyhow::{Context, Result, bail};
 use coalmine_api::types::{SiteRoute, SiteView};
 use coalmine_control::clock::SystemClock;
 use coalmine_control::settings::{Form, Secret, Webhook};
+use coalmine_core::id::RouteName;
+use coalmine_core::sentinel::Sentinels;
 use coalmine_core::time::UnixMs;
 use coalmine_gateway::config::SiteSecret;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -81,6 +84,12 @@ pub(super) fn webhooks(process: &Process) -> Vec<Webhook> {
         on: webhook.on.clone(),
     });
     told.collect()
+}
+
+/// What the routes' stables are asked by the clock.
+pub(super) fn sentinels(process: &Process) -> BTreeMap<RouteName, Sentinels> {
+    let asked = process.routes.iter().filter_map(|(name, route)| Some((name.clone(), route.sentinels.clone()?)));
+    asked.collect()
 }
 
 /// What a release file is read against.

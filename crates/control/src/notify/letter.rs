@@ -20,9 +20,13 @@ pub struct Message {
     pub delivery: String,
     /// `rolled_back`, `promoted`, …
     pub event: &'static str,
-    /// The release.
-    pub release: String,
-    /// Its route.
+    /// The release that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// The incident that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// The route.
     pub route: String,
     /// Milliseconds since 1970.
     pub at_ms: u64,
@@ -70,12 +74,23 @@ pub fn event_of(notice: &Notice) -> Option<&'static str> {
         Notice::StableSick { .. } => Some("stable_sick"),
         Notice::Drift { .. } => Some("drift"),
         Notice::LostData { .. } => Some("lost_data"),
+        Notice::IncidentOpened { .. } => Some("incident_opened"),
+        Notice::IncidentClosed { .. } => Some("incident_closed"),
     }
+}
+
+/// The id of what a notice is about.
+#[must_use]
+pub fn id_of(notice: &Notice) -> &str {
+    if let Notice::IncidentOpened { incident, .. } | Notice::IncidentClosed { incident, .. } = notice {
+        return incident.as_str();
+    }
+    release_of(notice).map_or("", ReleaseId::as_str)
 }
 
 /// The release that a notice is about.
 #[must_use]
-pub fn release_of(notice: &Notice) -> &ReleaseId {
+pub fn release_of(notice: &Notice) -> Option<&ReleaseId> {
     match notice {
         Notice::Started { release }
         | Notice::Advanced { release, .. }
@@ -87,11 +102,37 @@ pub fn release_of(notice: &Notice) -> &ReleaseId {
         | Notice::Undecided { release }
         | Notice::StableSick { release, .. }
         | Notice::Drift { release, .. }
-        | Notice::LostData { release, .. } => release,
+        | Notice::LostData { release, .. } => Some(release),
+        Notice::IncidentOpened { .. } | Notice::IncidentClosed { .. } => None,
     }
 }
 
-/// Writes the message. `analysis` is the look behind the notice, where there was one.
+/// Writes the message of an incident; `None` for a release's notice.
+#[must_use]
+pub fn incident(notice: &Notice, event: &'static str, delivery: &str, at: UnixMs) -> Option<Message> {
+    let (Notice::IncidentOpened { incident, route, what } | Notice::IncidentClosed { incident, route, what }) = notice
+    else {
+        return None;
+    };
+    Some(Message {
+        delivery: delivery.to_owned(),
+        event,
+        release: None,
+        incident: Some(incident.to_string()),
+        route: route.to_string(),
+        at_ms: at.0,
+        text: what.clone(),
+        metric: None,
+        canary: None,
+        control: None,
+        difference: None,
+        evidence: None,
+        n: None,
+        link: None,
+    })
+}
+
+/// Writes the message of a release. `analysis` is the look behind the notice, where there was one.
 #[must_use]
 pub fn message(
     notice: &Notice,
@@ -105,7 +146,8 @@ pub fn message(
     Message {
         delivery,
         event,
-        release: release.id.to_string(),
+        release: Some(release.id.to_string()),
+        incident: None,
         route: release.route.to_string(),
         at_ms: at.0,
         text: sentence(notice, release),
@@ -124,9 +166,9 @@ pub fn message(
 /// # Errors
 /// When a number cannot be written as JSON.
 pub fn letter(message: &Message, webhook: &Webhook, at: UnixMs) -> Result<Letter, serde_json::Error> {
-    let link = webhook.link_base.as_ref().map(|base| {
+    let link = webhook.link_base.as_ref().zip(message.release.as_ref()).map(|(base, release)| {
         let base = base.trim_end_matches('/');
-        format!("{base}/releases/{}", message.release)
+        format!("{base}/releases/{release}")
     });
     let body = match webhook.form {
         Form::Fields => serde_json::to_string(&Message { link, ..message.clone() })?,
@@ -171,7 +213,9 @@ fn about<'a>(notice: &Notice, analysis: Option<&'a Analysis>) -> Option<&'a Find
         | Notice::Undecided { .. }
         | Notice::StableSick { .. }
         | Notice::Drift { .. }
-        | Notice::LostData { .. } => None,
+        | Notice::LostData { .. }
+        | Notice::IncidentOpened { .. }
+        | Notice::IncidentClosed { .. } => None,
     };
     match named {
         Some(name) => findings.iter().find(|finding| finding.metric.to_string() == *name),
@@ -195,5 +239,6 @@ fn sentence(notice: &Notice, release: &Release) -> String {
         Notice::StableSick { what, .. } => format!("{id}: {what}"),
         Notice::Drift { what, .. } => format!("{id}: {what}"),
         Notice::LostData { what, .. } => format!("{id} lost data: {what}"),
+        Notice::IncidentOpened { what, .. } | Notice::IncidentClosed { what, .. } => what.clone(),
     }
 }

@@ -55,16 +55,27 @@ pub(super) async fn run(ports: &Ports, planned: &Planned, began_at: UnixMs) -> R
 
 async fn ask(stable_arm: Arm<'_>, canary_arm: Arm<'_>, asked: &Asked) -> Tried {
     let sentinel = &asked.sentinel;
-    let mut tried = Tried { sentinel: sentinel.name.clone(), stable: Tries::default(), canary: Tries::default() };
+    let mut tried = Tried {
+        sentinel: sentinel.name.clone(),
+        stable: Tries::default(),
+        canary: Tries::default(),
+        credit: asked.credit,
+    };
     let Ok(probe) = serde_json::from_str::<Probe>(&sentinel.probe.0) else {
-        note(&mut tried.canary, Try::Unknown("the sentinel cannot be read by this build".to_owned()));
+        let arm = if asked.arms == Arms::Steady { &mut tried.stable } else { &mut tried.canary };
+        note(arm, Try::Unknown("the sentinel cannot be read by this build".to_owned()));
         return tried;
     };
     match asked.arms {
         Arms::Stable => note(&mut tried.stable, stable_arm.attempt(sentinel, &probe).await),
         Arms::Canary => note(&mut tried.canary, canary_arm.attempt(sentinel, &probe).await),
+        Arms::Steady => {
+            while is_undecided(&tried.stable, asked.confirm) {
+                note(&mut tried.stable, stable_arm.attempt(sentinel, &probe).await);
+            }
+        }
         Arms::Both => {
-            while goes_on(&tried, asked.confirm) {
+            while is_undecided(&tried.canary, asked.confirm) && tried.stable.unknown < UNKNOWN_MAX {
                 if asked.canary_first == First::Canary {
                     note(&mut tried.canary, canary_arm.attempt(sentinel, &probe).await);
                     note(&mut tried.stable, stable_arm.attempt(sentinel, &probe).await);
@@ -78,11 +89,10 @@ async fn ask(stable_arm: Arm<'_>, canary_arm: Arm<'_>, asked: &Asked) -> Tried {
     tried
 }
 
-/// Whether another turn could change what the round says.
-fn goes_on(tried: &Tried, confirm: Option<u32>) -> bool {
+/// Whether another try could change what the round says of whoever is on trial.
+fn is_undecided(tries: &Tries, confirm: Option<u32>) -> bool {
     let enough = confirm.unwrap_or(TRIES_UNCONFIRMED);
-    let Tried { stable, canary, .. } = tried;
-    !canary.mostly_passed() && canary.known() < enough && canary.unknown < UNKNOWN_MAX && stable.unknown < UNKNOWN_MAX
+    !tries.mostly_passed() && tries.known() < enough && tries.unknown < UNKNOWN_MAX
 }
 
 fn note(tries: &mut Tries, tried: Try) {

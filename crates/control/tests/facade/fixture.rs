@@ -17,6 +17,7 @@ use coalmine_core::release::plan::{Gate, Plan, Stage};
 use coalmine_core::release::policy::{
     Ages, Budget, ControlArm, Guardrail, Margin, NoData, NoDataThen, OnRollback, OnUndecided, Policy, Role, Unit,
 };
+use coalmine_core::sentinel::Sentinels;
 use coalmine_core::tally::Delta;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::weight::{Salt, WeightBp};
@@ -36,26 +37,33 @@ pub(crate) struct Fixture {
     pub(crate) prober: Arc<Scripted>,
     pub(crate) readier: Arc<Told>,
     pub(crate) control: Arc<Control>,
+    watched: BTreeMap<RouteName, Sentinels>,
 }
 
 impl Fixture {
     /// A route with its stable version, on a fresh store.
     pub(crate) async fn new() -> Self {
+        Self::watching(None).await
+    }
+
+    /// The same with sentinels of its own.
+    pub(crate) async fn watching(suite: Option<Sentinels>) -> Self {
+        let watched: BTreeMap<RouteName, Sentinels> = suite.into_iter().map(|suite| (route(), suite)).collect();
         let store = MemoryStore::new();
         let clock = Arc::new(ManualClock::at(UnixMs(1_767_571_200_000)));
         let brake = Arc::new(FileBrake::default());
         let post = Arc::new(Postbox::default());
         let prober = Arc::new(Scripted::default());
         let readier = Arc::new(Told::default());
-        let control = open_with(Arc::new(store.clone()), &clock, &brake, &post, &prober, &readier).await;
+        let control = open_with(Arc::new(store.clone()), &clock, &brake, &post, &prober, &readier, &watched).await;
         control.seed_route(&route(), &version("stable-model")).await.unwrap();
-        Self { store, clock, brake, post, prober, readier, control }
+        Self { store, clock, brake, post, prober, readier, control, watched }
     }
 
     /// The same process, started again after a kill -9.
     pub(crate) async fn restart(self) -> Self {
-        let Self { store, clock, brake, post, prober, readier, .. } = &self;
-        let control = open_with(Arc::new(store.clone()), clock, brake, post, prober, readier).await;
+        let Self { store, clock, brake, post, prober, readier, watched, .. } = &self;
+        let control = open_with(Arc::new(store.clone()), clock, brake, post, prober, readier, watched).await;
         Self { control, ..self }
     }
 
@@ -111,7 +119,7 @@ pub(crate) async fn open(
     post: &Arc<Postbox>,
     prober: &Arc<Scripted>,
 ) -> Arc<Control> {
-    open_with(store, clock, brake, post, prober, &Arc::default()).await
+    open_with(store, clock, brake, post, prober, &Arc::default(), &BTreeMap::new()).await
 }
 
 async fn open_with(
@@ -121,6 +129,7 @@ async fn open_with(
     post: &Arc<Postbox>,
     prober: &Arc<Scripted>,
     readier: &Arc<Told>,
+    watched: &BTreeMap<RouteName, Sentinels>,
 ) -> Arc<Control> {
     let ports = Ports {
         random: Arc::new(Counting::default()),
@@ -140,7 +149,7 @@ async fn open_with(
     };
     // The second one is told of nothing that happens here.
     let deaf = Webhook { on: BTreeSet::from(["approval_wanted".to_owned()]), ..webhook.clone() };
-    let settings = Settings { webhooks: vec![webhook, deaf], ..Settings::default() };
+    let settings = Settings { webhooks: vec![webhook, deaf], sentinels: watched.clone(), ..Settings::default() };
     Control::open(store, Arc::<ManualClock>::clone(clock), settings, ports).await.unwrap()
 }
 

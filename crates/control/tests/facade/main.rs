@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod commands;
+mod drift;
 mod fixture;
 mod graded;
 mod isolation;

@@ -70,7 +70,7 @@ impl Scripted {
     }
 
     /// Who was asked since the last call, in order: `S` stable, `C` canary.
-    fn turns(&self) -> String {
+    pub(crate) fn turns(&self) -> String {
         std::mem::take(&mut *self.asked.lock().unwrap()).concat()
     }
 }
@@ -125,7 +125,7 @@ impl Scripted {
     }
 }
 
-fn refund(name: &str, criticality: Criticality) -> Sentinel {
+pub(crate) fn refund(name: &str, criticality: Criticality) -> Sentinel {
     let check = Check::Contains { values: vec!["30 days".to_owned()], quota: Quota::All, case: Case::Ignored };
     asserting(name, criticality, check)
 }

@@ -308,6 +308,26 @@ pub static ROUTE: Section = Section {
             Kind::List(&TEXT),
             "Names of the scores that the application sends back; where any is listed, a release can guard no other.",
         ),
+        Key::optional(
+            "sentinels",
+            Kind::Either(&[PATH, Kind::Section(&ROUTE_SENTINELS)]),
+            "Known-answer prompts that stable is asked by their clock, with or without a release: the drift watch. A suite's file, in promptfoo's form, or a mapping.",
+        ),
+    ],
+};
+
+/// A route's own sentinels.
+pub static ROUTE_SENTINELS: Section = Section {
+    name: "route sentinels",
+    doc: "Known-answer prompts for a steady stable. One that it used to pass and fails, confirmed, opens an incident.",
+    keys: &[
+        Key::required("suite", PATH, "The suite's file, in promptfoo's form, relative to this file's folder."),
+        Key::default(
+            "qualify",
+            COUNT,
+            "3",
+            "A failure means something only after so many passed rounds in a row, and is over after as many.",
+        ),
     ],
 };
 
@@ -412,7 +432,7 @@ pub static API: Section = Section {
 /// One webhook.
 pub static WEBHOOK: Section = Section {
     name: "webhook",
-    doc: "An address that is told of a release's turns.",
+    doc: "An address that is told of a release's turns, and of incidents.",
     keys: &[
         Key::required("url", SECRET, "The address, as a reference: whoever knows it can write to it."),
         Key::optional("secret", SECRET, "Signs the body: HMAC-SHA256 in `x-coalmine-signature`."),
@@ -420,7 +440,7 @@ pub static WEBHOOK: Section = Section {
         Key::default(
             "on",
             Kind::List(&Kind::Scalar(Scalar::OneOf(NOTICES))),
-            "[approval_wanted, paused, held, promoted, rolled_back, undecided, stable_sick, drift, lost_data]",
+            "[approval_wanted, paused, held, promoted, rolled_back, undecided, stable_sick, drift, lost_data, incident_opened, incident_closed]",
             "What it is told of.",
         ),
     ],
@@ -558,4 +578,6 @@ pub(crate) static NOTICES: &[Choice] = &[
     Choice::built("stable_sick", "stable itself is proven above an absolute limit"),
     Choice::built("drift", "another model answers than the evidence is about"),
     Choice::built("lost_data", "evidence is missing or void"),
+    Choice::built("incident_opened", "something is wrong with a route, release or not"),
+    Choice::built("incident_closed", "an incident is over"),
 ];

@@ -63,6 +63,7 @@ routes:
       tools: tools/support.json
       params: { temperature: 0.20, stop: [a, "1"], seed: 7 }
     feedback: [resolved]
+    sentinels: { suite: sentinels/support.yaml, qualify: 2 }
   summary:
     stable:
       model: vllm/meta-llama/Llama-3.3-70B
@@ -167,6 +168,9 @@ fn the_full_file_is_read() {
     let chain: Vec<String> =
         read.routes[&RouteName::from("summary")].stable.fallbacks.iter().map(ToString::to_string).collect();
     assert_eq!(chain, ["openai", "openai/gpt-4.1"]);
+    let asked = read.routes[&RouteName::from("support-agent")].sentinels.as_ref().unwrap();
+    assert_eq!((asked.suite.as_str(), asked.qualify, asked.gate.is_none()), ("etc/sentinels/support.yaml", 2, true));
+    assert!(!asked.sentinels.is_empty() && read.routes[&RouteName::from("summary")].sentinels.is_none());
     let version = &read.routes[&RouteName::from("support-agent")].stable;
     assert_eq!((version.provider.as_str(), version.model.as_str()), ("openai", "gpt-4.1"));
     assert_eq!(version.prompt.as_ref().unwrap().text, "You are patient.");
@@ -466,4 +470,29 @@ fn a_shadow_names_judges_of_pairs() {
     assert!(told("pairs", "{ judge: better, margin: 10% }", "error_rate").contains("percentage points"));
     assert!(told("pairs", "{ judge: better, margin: 100pp }", "error_rate").contains("no tolerance"));
     assert!(told("pairs", "{ judge: better, sample: 0% }", "error_rate").contains("above 0%"));
+}
+
+#[test]
+fn a_suite_of_a_route_is_read_where_it_stands_and_refused_by_name() {
+    let route = |sentinels: &str| {
+        format!(
+            "providers: {{ openai: {{ kind: openai }} }}\nroutes: {{ support: {{ stable: {{ model: openai/gpt-4.1 }}, sentinels: {sentinels} }} }}\n"
+        )
+    };
+    let read = process(&route("sentinels/support.yaml")).unwrap();
+    assert_eq!(read.routes[&RouteName::from("support")].sentinels.as_ref().unwrap().qualify, 3);
+    let flaky = "prompts: [\"{{q}}\"]\ntests:\n  - { description: coin, vars: { q: hi }, assert: [{ type: contains, value: a }], metadata: { canary: { flaky: 70% } } }\n";
+    let mut around = super::made();
+    around.files.insert("etc/flaky.yaml".into(), flaky.to_owned());
+    around.files.insert("etc/new.yaml".into(), flaky.replace("flaky: 70%", "confirmed: no"));
+    around.files.insert("etc/program.yaml".into(), flaky.replace("type: contains", "type: javascript"));
+    for (suite, told) in [
+        ("flaky.yaml", "coin is so flaky that not even 24 failed tries"),
+        ("new.yaml", "answers that nobody has confirmed"),
+        ("program.yaml", "`coalmine sentinel check program.yaml` tells all"),
+        ("missing.yaml", "missing.yaml"),
+    ] {
+        let faults = parse_process(&route(suite), Path::new("etc/coalmine.yaml"), &around).unwrap_err().to_string();
+        assert!(faults.contains("routes.support.sentinels") && faults.contains(told), "{suite}: {faults}");
+    }
 }
