@@ -363,7 +363,7 @@ fn another_dialect(route: &str, dialect: Dialect) -> Refusal {
     Refusal::new(Problem::NoRoute, format!("the route `{route}` is answered by a provider that speaks {dialect} only"))
 }
 
-fn no_route(snapshot: &Snapshot, caller: &Caller, model: &str) -> Refusal {
+pub(crate) fn no_route(snapshot: &Snapshot, caller: &Caller, model: &str) -> Refusal {
     let known = names(snapshot, caller);
     let known = if known.is_empty() { "there is none yet".to_owned() } else { known.join(", ") };
     let model: String = model.chars().take(100).collect();

@@ -91,7 +91,12 @@ pub(crate) async fn open(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Resu
         Some(model) if gateway.tables.load().route(&model).is_some() => {
             realtime(gateway, admitted, handshake, &model).await
         }
-        Some(_) | None => pass(gateway, admitted, handshake, model.as_deref().unwrap_or_default()).await,
+        // as of a turn: a model that is no route's is for a default provider that somebody named
+        Some(model) if gateway.config.default_provider.is_none() => {
+            Err(passthrough::no_route(&gateway.tables.load(), &admitted.caller, &model))
+        }
+        Some(model) => pass(gateway, admitted, handshake, &model).await,
+        None => pass(gateway, admitted, handshake, "").await,
     }
 }
 

@@ -72,6 +72,8 @@ pub(super) struct Tunnel {
     /// Whether the client has said or shown that it ends, and whether the provider has.
     client_ended: AtomicBool,
     provider_ended: AtomicBool,
+    /// Whether a side has said that it closes, so that the other is to answer that.
+    closing: AtomicBool,
     /// Whether something is on its way to the client, so that nothing can be said in between.
     in_a_frame: AtomicBool,
     _slot: Option<Arc<Slot>>,
@@ -169,6 +171,7 @@ impl Tunnel {
             timeouts,
             client_ended: AtomicBool::new(false),
             provider_ended: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             in_a_frame: AtomicBool::new(false),
             _slot: slot,
             _counted: Counted::new(gateway),
@@ -212,8 +215,9 @@ impl Tunnel {
             ended = &mut up => {
                 ended?;
                 let by = self.ended(By::Client);
-                // what nobody waits for any more need not be said to its end
-                let _ = timeout(GRACE, down).await;
+                // a client that is gone without a word waits for nothing
+                let grace = if self.closing.load(Ordering::Relaxed) { GRACE } else { Duration::ZERO };
+                let _ = timeout(grace, down).await;
                 by
             }
             () = &mut down => {
@@ -317,6 +321,7 @@ impl Tunnel {
             Sight::Pong(payload) => websocket::write(Frame::Pong, payload, mask, ready),
             Sight::Close(payload) => {
                 self.note_end(By::Client);
+                self.closing.store(true, Ordering::Relaxed);
                 websocket::write(Frame::Close, payload, mask, ready);
             }
         }
@@ -382,7 +387,10 @@ impl Tunnel {
                     dialog.of_provider(message);
                 }
             }
-            Sight::Close(_) => self.note_end(By::Provider),
+            Sight::Close(_) => {
+                self.note_end(By::Provider);
+                self.closing.store(true, Ordering::Relaxed);
+            }
             Sight::Message(Content::Binary, _) | Sight::TooLong | Sight::Ping(_) | Sight::Pong(_) => {}
         }
     }
