@@ -1,4 +1,4 @@
-//! A canary whose server loads its model, and is busy then: nobody meets it before it is warm and has room.
+//! A canary whose server is busy, and has then to load its model: nobody meets it before it has room and is warm.
 
 use crate::process::{Coalmine, free_port};
 use crate::upstream;
@@ -107,6 +107,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let stable = upstream::spawn("stable").await?.port();
     let (own, server) = Server::start().await?;
     server.loading.store(true, Ordering::SeqCst);
+    server.waiting.store(7, Ordering::SeqCst);
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("release.yaml"), RELEASE)?;
     let port = free_port()?;
@@ -127,14 +128,16 @@ routes:
     );
     let coalmine = Coalmine::start(&binary, folder.path(), port, &config).await?;
     coalmine.cli(&["start", "release.yaml"])?;
+    // a server without room is not even warmed
+    waits_for(&coalmine, "own is full").await?;
+    customers(&coalmine, 30, "m-canary", 0).await?;
+    server.waiting.store(0, Ordering::SeqCst);
     waits_for(&coalmine, "is being warmed up").await?;
     customers(&coalmine, 30, "m-canary", 0).await?;
     let refused = server.refused.load(Ordering::SeqCst);
     ensure!(refused > 0, "it was not asked while it loaded");
-    server.waiting.store(7, Ordering::SeqCst);
     server.loading.store(false, Ordering::SeqCst);
-    waits_for(&coalmine, "has no room").await?;
-    customers(&coalmine, 30, "m-canary", 0).await?;
+    until(&coalmine, |release| release["state"]["is"] == "running").await?;
     let prompts = server.asked();
     ensure!(prompts.len() >= 3, "{} prompts were answered", prompts.len());
     for prompt in &prompts {
@@ -142,11 +145,9 @@ routes:
         let last = messages.last().map_or(&Value::Null, |last| &last["content"]);
         ensure!(last == PROMPT && prompt["model"] == "m-canary" && prompt["top_p"] == 1, "of its own: {prompt}");
     }
-    server.waiting.store(0, Ordering::SeqCst);
-    until(&coalmine, |release| release["state"]["is"] == "running").await?;
     customers(&coalmine, 60, "m-canary", 10).await?;
     println!(
-        "ok      nobody met the canary while it loaded ({refused} prompts refused), was warmed ({} prompts) and had no room; then it began",
+        "ok      nobody met the canary while it had no room, loaded ({refused} prompts refused) and was warmed ({} prompts); then it began",
         prompts.len()
     );
     Ok(())
@@ -160,7 +161,7 @@ async fn waits_for(coalmine: &Coalmine, why: &str) -> Result<()> {
         if status.contains(why) {
             return Ok(());
         }
-        ensure!(began.elapsed() < Duration::from_secs(60), "it does not say that it {why}: {status}");
+        ensure!(began.elapsed() < Duration::from_secs(150), "it does not say that it {why}: {status}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
