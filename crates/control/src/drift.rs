@@ -33,7 +33,7 @@ const DAY: SpanMs = SpanMs::hours(24);
 
 /// What a route's stable version is, and what it asks for.
 #[derive(Debug, Clone)]
-struct InService {
+struct SteadyStable {
     stable: VersionId,
     /// Provider and model.
     requested: String,
@@ -48,7 +48,7 @@ impl Control {
         }
         let stables = self.in_service();
         for turn in deltas.iter().flat_map(|delta| &delta.turns) {
-            if let Some(InService { stable, requested, .. }) = stables.get(&*turn.route) {
+            if let Some(SteadyStable { stable, requested, .. }) = stables.get(&*turn.route) {
                 desk.names.entry(RouteName::clone(&turn.route)).or_default().absorb(turn, *stable, requested);
             }
         }
@@ -170,7 +170,7 @@ impl Control {
         if desk.shutdowns_at.is_some_and(|at| now.since(at) < SHUTDOWNS_EVERY) {
             return Ok(());
         }
-        for (route, InService { model, .. }) in self.in_service() {
+        for (route, SteadyStable { model, .. }) in self.in_service() {
             let Some(end) = shutdowns::of(&model) else { continue };
             if end.day > now.0 / DAY.0 + SHUTDOWN_NEAR_DAYS {
                 continue;
@@ -193,7 +193,7 @@ impl Control {
     async fn close_moot(&self, now: UnixMs) -> Result<(), ControlError> {
         let stables = self.in_service();
         for open in self.open_incidents_of_all() {
-            let Some(InService { requested, model, .. }) = stables.get(&open.route) else { continue };
+            let Some(SteadyStable { requested, model, .. }) = stables.get(&open.route) else { continue };
             let moot = match &open.cause {
                 Cause::Name { requested: about, .. } => about != requested,
                 Cause::Shutdown { model: about, .. } => shutdowns::of(model).is_none_or(|end| end.model != about),
@@ -252,12 +252,12 @@ impl Control {
         failing
     }
 
-    fn in_service(&self) -> BTreeMap<RouteName, InService> {
+    fn in_service(&self) -> BTreeMap<RouteName, SteadyStable> {
         let known = self.known();
         let of_route = known.routes.values().filter_map(|row| {
             let version = known.versions.get(&row.stable)?;
             let (requested, model) = (format!("{}/{}", version.provider, version.model), version.model.clone());
-            Some((row.route.clone(), InService { stable: row.stable, requested, model }))
+            Some((row.route.clone(), SteadyStable { stable: row.stable, requested, model }))
         });
         of_route.collect()
     }

@@ -180,6 +180,33 @@ fn the_full_file_is_read() {
     let summary = &read.routes[&RouteName::from("summary")].stable;
     assert_eq!(summary.model, "meta-llama/Llama-3.3-70B");
     assert_eq!(summary.prompt.as_ref().unwrap().mode, PromptMode::Append);
+    assert_eq!(read.providers[&ProviderName::from("openai")].choice, ChoicePolicy::default());
+    assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
+    assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
+    assert_eq!(read.assessors["kindness"].url.expose(), "https://hooks.example/T0/B0/hush");
+    assert!(read.assessors["kindness"].token.is_some() && !format!("{:?}", read.assessors).contains("hush"));
+    assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));
+    assert_eq!((read.limits.session_idle, read.limits.bodies_bytes), (SpanMs::hours(2), 64 << 20));
+    assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
+    let networks: Vec<String> = read.trusted_proxies.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);
+    assert_eq!(read.trusted_proxies.header, AddressHeader::Forwarded);
+    assert_eq!(read.time_scale, 60.0);
+    let tls = read.tls.as_ref().unwrap();
+    assert_eq!((&*tls.certificate, &*tls.key), (Path::new("etc/tls/site.pem"), Path::new("/run/site.key")));
+    let otlp = read.telemetry.otlp.as_ref().unwrap();
+    assert_eq!(otlp.traces_url().as_deref(), Some("http://10.0.0.9:4318/v1/traces"));
+    assert_eq!((otlp.metrics_url(), otlp.sample(), otlp.timeout()), (None, 0.125, SpanMs::secs(3)));
+    assert_eq!(otlp.headers()[0].1.expose(), "hush-alice");
+    assert_eq!(read.telemetry.access_log, Some(AccessLog::File("etc/var/access.jsonl".into())));
+    assert!(read.require_key);
+    assert_eq!((read.quota.requests_per_minute, read.quota.per_day), (Some(600), Some(Usd::from_dollars(40.0))));
+    assert_eq!(read.customers[&CustomerId::from("acme")].quota.per_month, Some(Usd::from_dollars(99.5)));
+}
+
+#[test]
+fn a_provider_with_all_its_keys_is_read() {
+    let read = process(FULL).unwrap();
     let vllm = &read.providers[&ProviderName::from("vllm")];
     assert_eq!(vllm.upstreams[0].url, "http://10.0.0.5:8000/v1");
     let warm = Warm { connections: 4, every: Duration::from_secs(4) };
@@ -206,28 +233,6 @@ fn the_full_file_is_read() {
     let capacity = vllm.capacity.as_ref().unwrap();
     assert_eq!((&*capacity.path, capacity.most.bp(), capacity.slots), ("/load", 7_000, Some(256)));
     assert_eq!((capacity.every, capacity.within), (Duration::from_secs(4), Duration::from_secs(3)));
-    assert_eq!(read.providers[&ProviderName::from("openai")].choice, ChoicePolicy::default());
-    assert_eq!(read.cohorts["europe"], BTreeSet::from([CustomerId::from("globex")]));
-    assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
-    assert_eq!(read.assessors["kindness"].url.expose(), "https://hooks.example/T0/B0/hush");
-    assert!(read.assessors["kindness"].token.is_some() && !format!("{:?}", read.assessors).contains("hush"));
-    assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));
-    assert_eq!((read.limits.session_idle, read.limits.bodies_bytes), (SpanMs::hours(2), 64 << 20));
-    assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
-    let networks: Vec<String> = read.trusted_proxies.networks.iter().map(ToString::to_string).collect();
-    assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);
-    assert_eq!(read.trusted_proxies.header, AddressHeader::Forwarded);
-    assert_eq!(read.time_scale, 60.0);
-    let tls = read.tls.as_ref().unwrap();
-    assert_eq!((&*tls.certificate, &*tls.key), (Path::new("etc/tls/site.pem"), Path::new("/run/site.key")));
-    let otlp = read.telemetry.otlp.as_ref().unwrap();
-    assert_eq!(otlp.traces_url().as_deref(), Some("http://10.0.0.9:4318/v1/traces"));
-    assert_eq!((otlp.metrics_url(), otlp.sample(), otlp.timeout()), (None, 0.125, SpanMs::secs(3)));
-    assert_eq!(otlp.headers()[0].1.expose(), "hush-alice");
-    assert_eq!(read.telemetry.access_log, Some(AccessLog::File("etc/var/access.jsonl".into())));
-    assert!(read.require_key);
-    assert_eq!((read.quota.requests_per_minute, read.quota.per_day), (Some(600), Some(Usd::from_dollars(40.0))));
-    assert_eq!(read.customers[&CustomerId::from("acme")].quota.per_month, Some(Usd::from_dollars(99.5)));
 }
 
 #[test]
