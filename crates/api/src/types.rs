@@ -29,7 +29,7 @@ pub use release::{
     ReleaseView, ReportView, RouteView, ShareView, StateView, StatusView, TrafficView,
 };
 pub use sentinel::{ProbeBody, ProbeView, RulingView, SentinelView, TriesView};
-pub use shadow::{PairedView, ShadowView};
+pub use shadow::{PairedIntervalView, PairedView, PreferencesView, ShadowView};
 pub use site::{SiteRoute, SiteView};
 pub use upstream::{LoadView, UpstreamView, WarmView};
 pub use version::{ChangeView, VersionView};

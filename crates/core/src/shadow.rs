@@ -5,6 +5,7 @@
 pub mod pair;
 pub mod preferences;
 pub mod record;
+pub mod spread;
 pub mod young;
 
 use crate::id::UnitKey;

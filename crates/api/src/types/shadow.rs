@@ -1,9 +1,10 @@
 //! What a shadow has shown of a canary that nobody was exposed to.
 
-use crate::types::EvidenceView;
+use crate::types::{EvidenceView, IntervalView};
 use coalmine_core::analysis::{PairedFinding, ShadowFinding};
 use coalmine_core::release::policy::Role;
 use coalmine_core::shadow::preferences::Preferences;
+use coalmine_core::shadow::spread::{Measure, PairedInterval};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -51,6 +52,8 @@ pub struct PairedView {
     pub canary: Option<f64>,
     /// The paired difference of these means, canary − stable.
     pub difference: Option<f64>,
+    /// What is excluded of the paired difference: 95 %, at any number of looks, each by itself.
+    pub interval: Option<PairedIntervalView>,
     /// Evidence against the canary, its maximum, against the line.
     pub rollback: EvidenceView,
     /// What a judge of pairs has said.
@@ -59,6 +62,17 @@ pub struct PairedView {
     pub lacks: Option<String>,
     /// A sentence with numbers.
     pub reason: String,
+}
+
+/// A paired difference with its interval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PairedIntervalView {
+    /// `share`: by how much the canary's share is above stable's. `ratio`: how many times as long or as much, the geometric
+    /// mean over the sessions, each held within 1/8 and 8. `losses`: by how much the share of the pairs that the canary
+    /// loses is above the share that it wins.
+    pub measure: String,
+    /// In its unit.
+    pub interval: IntervalView,
 }
 
 /// Pairs by a judge's verdict, asked in both orders.
@@ -108,11 +122,23 @@ impl From<&PairedFinding> for PairedView {
             stable: finding.stable,
             canary: finding.canary,
             difference: finding.difference,
+            interval: finding.interval.map(Into::into),
             rollback: finding.rollback.into(),
             preferences: finding.preferences.map(Into::into),
             lacks: finding.lacks.clone(),
             reason: finding.reason.clone(),
         }
+    }
+}
+
+impl From<PairedInterval> for PairedIntervalView {
+    fn from(PairedInterval { measure, interval }: PairedInterval) -> Self {
+        let measure = match measure {
+            Measure::Share => "share",
+            Measure::Ratio => "ratio",
+            Measure::Losses => "losses",
+        };
+        Self { measure: measure.to_owned(), interval: interval.into() }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Exit;
 use super::args::ExplainArgs;
 use super::paint::{Paint, Tone, span, sparkline};
-use super::status::{interval, power, release_text, sentinel_line, verdict_word};
+use super::status::{interval, paired_interval, power, release_text, sentinel_line, verdict_word};
 use super::{connect, picture, say};
 use anyhow::{Context, Result};
 use coalmine_api::types::{
@@ -244,11 +244,12 @@ fn paired_text(finding: &PairedView, paint: Paint) -> String {
     let proven = finding.rollback.log >= finding.rollback.line;
     let (word, tone) = if proven { ("worse", Tone::Bad) } else { ("not proven worse", Tone::Dim) };
     let difference = finding.difference.map(|difference| format!("canary − stable {difference:+.4}, "));
+    let excluded = finding.interval.as_ref().map_or(String::new(), |told| format!("    {}\n", paired_interval(told)));
     let lacks = finding.lacks.as_ref().map_or(String::new(), |lacks| format!("    waits for {lacks}\n"));
     let late = finding.preferences.filter(|said| said.late > 0);
     let late = late.map_or(String::new(), |said| format!(", {} verdicts too late", said.late));
     format!(
-        "  {} {} ({})\n    {}{late}\n    {}evidence {} of {}\n{lacks}",
+        "  {} {} ({})\n    {}{late}\n{excluded}    {}evidence {} of {}\n{lacks}",
         paint.tone(Tone::Strong, &finding.metric),
         paint.tone(tone, word),
         finding.role.replace('_', " "),

@@ -6,7 +6,8 @@ use super::paint::{Paint, Tone, span};
 use super::{connect, incidents, say, shutdowns};
 use anyhow::Result;
 use coalmine_api::types::{
-    FindingView, IntervalView, ReleaseView, RouteView, SentinelView, StageView, StatusView, UpstreamView, VerdictView,
+    FindingView, IntervalView, PairedIntervalView, ReleaseView, RouteView, SentinelView, StageView, StatusView,
+    UpstreamView, VerdictView,
 };
 use std::fmt::Write as _;
 
@@ -283,12 +284,25 @@ pub fn findings_table(findings: &[FindingView], paint: Paint) -> String {
     text
 }
 
-/// `shadow: 61 of 100 mirrored sessions, worst error_rate +0.0312`; nothing once it is over.
+/// A paired difference with its bounds, as a sentence: `1.23 (1.10 to 1.38) times stable's, 95 % at any look`.
+#[must_use]
+pub fn paired_interval(told: &PairedIntervalView) -> String {
+    let bounds = match told.measure.as_str() {
+        "ratio" => format!("{} times stable's", interval(told.interval, |v| format!("{v:.2}"))),
+        "losses" => {
+            format!("loses more than it wins by {} of the pairs", interval(told.interval, |v| format!("{v:+.3}")))
+        }
+        _ => format!("{} more than stable's", interval(told.interval, |v| format!("{v:+.4}"))),
+    };
+    format!("{bounds}, 95 % at any number of looks")
+}
+
+/// `shadow: 61 of 100 mirrored sessions, worst error_rate +0.0312 (-0.0100 to +0.0700) more than stable's, …`; nothing once it is over.
 fn shadow_line(r: &ReleaseView) -> String {
     let Some(shadow) = r.shadow.as_ref().filter(|_| r.state.is == "shadow") else { return String::new() };
     let worst = shadow.findings.iter().max_by(|a, b| a.rollback.log.total_cmp(&b.rollback.log));
-    let worst = worst.and_then(|finding| Some((&finding.metric, finding.difference?)));
-    let worst = worst.map_or(String::new(), |(metric, difference)| format!(", worst {metric} {difference:+.4}"));
+    let worst = worst.and_then(|finding| Some((&finding.metric, finding.interval.as_ref()?)));
+    let worst = worst.map_or(String::new(), |(metric, told)| format!(", worst {metric} {}", paired_interval(told)));
     format!("  shadow: {} of {} mirrored sessions{worst}\n", shadow.sessions, shadow.need)
 }
 
@@ -353,6 +367,16 @@ pub fn power(log: f64) -> String {
 mod tests {
     use super::*;
     use coalmine_api::types::TrafficView;
+
+    #[test]
+    fn a_paired_difference_is_told_in_its_own_terms() {
+        let bounds = IntervalView { low: Some(1.1), point: Some(1.23), high: Some(1.38) };
+        let told =
+            |measure: &str| paired_interval(&PairedIntervalView { measure: measure.to_owned(), interval: bounds });
+        assert_eq!(told("ratio"), "1.23 (1.10 to 1.38) times stable's, 95 % at any number of looks");
+        assert_eq!(told("share"), "+1.2300 (+1.1000 to +1.3800) more than stable's, 95 % at any number of looks");
+        assert!(told("losses").starts_with("loses more than it wins by +1.230 (+1.100 to +1.380) of the pairs"));
+    }
 
     #[test]
     fn what_is_out_of_the_ordinary_of_a_route_is_told() {

@@ -9,6 +9,7 @@ use crate::release::words;
 use crate::shadow::pair::Lost;
 use crate::shadow::preferences::{Preferences, Preferring};
 use crate::shadow::record::Tested;
+use crate::shadow::spread::PairedInterval;
 use crate::shadow::{By, Criterion};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,9 @@ pub struct PairedFinding {
     pub canary: Option<f64>,
     /// The paired difference, canary − stable, of these means.
     pub difference: Option<f64>,
+    /// What is excluded of the paired difference: 95 %, at any number of looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<PairedInterval>,
     /// Evidence against the canary (the latched maximum, weighted) against the line.
     pub rollback: Evidence,
     /// log of the same evidence as it stands now.
@@ -116,6 +120,7 @@ fn found(criterion: &Criterion<'_>, tested: Option<&Tested>, weight: f64, line: 
         stable: means.map(|(stable, _)| stable),
         canary: means.map(|(_, canary)| canary),
         difference: means.map(|(stable, canary)| canary - stable),
+        interval: tested.and_then(|tested| tested.spread.interval(&criterion.metric)),
         rollback: Evidence { log: process.map_or(0.0, |process| process.peak().max(0.0)) + weight, line },
         standing: process.map_or(0.0, |process| process.log_e()) + weight,
         preferences: None,

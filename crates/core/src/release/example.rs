@@ -265,6 +265,7 @@ pub(crate) fn mirrored(analysis: Analysis, standing: f64, peak: f64) -> Analysis
         stable: Some(0.01),
         canary: Some(0.08),
         difference: Some(0.07),
+        interval: None,
         rollback,
         standing,
         preferences: None,

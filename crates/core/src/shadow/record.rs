@@ -3,10 +3,13 @@
 //!
 //! Sessions that are still young are rows of their own ([`crate::shadow::young`]).
 
+use crate::id::UnitKey;
 use crate::metric::Metric;
 use crate::release::policy::Policy;
+use crate::shadow::By;
 use crate::shadow::pair::{Lost, Mirrored};
 use crate::shadow::preferences::{Preferences, Preferred};
+use crate::shadow::spread::Spread;
 use crate::shadow::young::{MirroredSession, Young};
 use crate::time::{SpanMs, UnixMs};
 use coalmine_stats::betting::Side;
@@ -48,6 +51,9 @@ pub struct Tested {
     pub canary: f64,
     /// Sessions with a value of both, over which the sums go.
     pub both: u64,
+    /// How their differences are spread; of a judge, what it said of each session.
+    #[serde(default, skip_serializing_if = "Spread::is_empty")]
+    pub spread: Spread,
     /// The evidence against the canary.
     pub process: Limit,
 }
@@ -90,14 +96,14 @@ impl Record {
     /// Counts the sessions whose first pair began at least `age` before `complete_to`.
     pub fn post(&mut self, young: &mut Young, policy: &Policy, age: SpanMs, complete_to: UnixMs) -> bool {
         let due = young.close_due(age, complete_to);
-        for (_, session) in &due {
+        for (unit, session) in &due {
             self.sessions += 1;
-            self.post_session(policy, session);
+            self.post_session(policy, *unit, session);
         }
         !due.is_empty()
     }
 
-    fn post_session(&mut self, policy: &Policy, session: &MirroredSession) {
+    fn post_session(&mut self, policy: &Policy, unit: UnitKey, session: &MirroredSession) {
         for criterion in policy.criteria() {
             let Some(sums) = session.of.get(&criterion.metric) else { continue };
             let bound = Bound { side: Side::Rollback, ..Bound::at_most(criterion.bound) };
@@ -111,6 +117,7 @@ impl Record {
                         stable: 0.0,
                         canary: 0.0,
                         both: 0,
+                        spread: Spread::default(),
                         process,
                     })
                 }
@@ -118,10 +125,15 @@ impl Record {
             if tested.process.seal(&[sums.mean_x()], &[1]).is_ok() {
                 tested.sessions += 1;
             }
+            match criterion.by {
+                By::Outcomes(_) => {}
+                By::Preference(_) => tested.spread.add_place(&criterion.metric, unit, sums.mean_x()),
+            }
             if let Some((stable, canary)) = sums.means() {
                 tested.both += 1;
                 tested.stable += stable;
                 tested.canary += canary;
+                tested.spread.add(&criterion.metric, unit, stable, canary);
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::release::policy::{Margin, Role};
 use crate::release::state::Release;
 use crate::shadow::pair::{Loss, Pair};
 use crate::shadow::preferences::{PairVerdict, Preferences, Preferred, Preferring};
+use crate::shadow::spread::Measure;
 use crate::tally::{Cause, Check, Ending, Outcome};
 use crate::traffic::weight::{Salt, WeightBp};
 use proptest::prelude::*;
@@ -69,6 +70,9 @@ fn a_canary_that_fails_where_stable_answers_is_proven_worse_in_few_sessions() {
         (errors.sessions, errors.stable, errors.canary, errors.difference),
         (40, Some(0.0), Some(1.0), Some(1.0))
     );
+    let told = errors.interval.unwrap();
+    assert_eq!((told.measure, told.interval.point, told.interval.high), (Measure::Share, 1.0, 1.0));
+    assert!(told.interval.low > 0.6, "{told:?}");
     assert!(errors.reason.contains("100 % of the canary's answers against 0 %"), "{}", errors.reason);
     assert!(!shown(&release, pairs(5)).rollback.reached());
 }
@@ -149,6 +153,9 @@ fn a_canary_whose_answers_lose_is_proven_worse() {
     let said = lost.findings[1].preferences.unwrap();
     assert_eq!((said.won, said.late, lost.findings[1].sessions), (0, 0, said.lost + said.tied));
     assert!((150..250).contains(&lost.findings[1].sessions), "the judge sees half: {}", lost.findings[1].sessions);
+    let told = lost.findings[1].interval.unwrap();
+    assert_eq!(told.measure, Measure::Losses);
+    assert!(told.interval.low > 0.45 && told.interval.low < 0.7 && told.interval.high < 0.9, "{told:?}");
     assert!(lost.findings[1].reason.contains("stable's in 100 %"), "{}", lost.findings[1].reason);
 }
 
