@@ -157,6 +157,14 @@ fn one_provider_and_one_route_are_enough() {
 }
 
 #[test]
+fn the_suite_of_a_steady_stable_is_read() {
+    let read = process(FULL).unwrap();
+    let asked = read.routes[&RouteName::from("support-agent")].sentinels.as_ref().unwrap();
+    assert_eq!((asked.suite.as_str(), asked.qualify, asked.gate.is_none()), ("etc/sentinels/support.yaml", 2, true));
+    assert!(!asked.sentinels.is_empty() && read.routes[&RouteName::from("summary")].sentinels.is_none());
+}
+
+#[test]
 fn the_full_file_is_read() {
     let read = process(FULL).unwrap();
     let openai = &read.providers[&ProviderName::from("openai")];
@@ -168,9 +176,6 @@ fn the_full_file_is_read() {
     let chain: Vec<String> =
         read.routes[&RouteName::from("summary")].stable.fallbacks.iter().map(ToString::to_string).collect();
     assert_eq!(chain, ["openai", "openai/gpt-4.1"]);
-    let asked = read.routes[&RouteName::from("support-agent")].sentinels.as_ref().unwrap();
-    assert_eq!((asked.suite.as_str(), asked.qualify, asked.gate.is_none()), ("etc/sentinels/support.yaml", 2, true));
-    assert!(!asked.sentinels.is_empty() && read.routes[&RouteName::from("summary")].sentinels.is_none());
     let version = &read.routes[&RouteName::from("support-agent")].stable;
     assert_eq!((version.provider.as_str(), version.model.as_str()), ("openai", "gpt-4.1"));
     assert_eq!(version.prompt.as_ref().unwrap().text, "You are patient.");
