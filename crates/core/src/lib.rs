@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`id`], [`time`], [`float`] | names of things, instants and spans, floats that survive JSON |
 //! | [`version`] | the immutable, content-hashed bundle that is released, and its diff |
+//! | [`capture`] | captured answers: whose are kept, and what is known of one beside its text |
 //! | [`cohort`] | which customers a stage is cut to |
 //! | [`traffic`] | weights, slots, pins, the routing table, and [`traffic::assign`] |
 //! | [`metric`] | what is measured: name, kind, direction, unit |
@@ -24,6 +25,7 @@
 //! The way of a decision is [`release::decide::decide`], on one screen.
 
 pub mod analysis;
+pub mod capture;
 pub mod cohort;
 pub mod drift;
 pub mod evidence;

@@ -2,6 +2,7 @@
 //! tests run them all with [`crate::for_every_law`]; a law left out of that list is never run, so
 //! the suite's own test compares the list with the functions.
 
+pub mod captures;
 pub mod evidence;
 pub mod incidents;
 pub mod judges;
@@ -60,6 +61,11 @@ macro_rules! for_every_law {
             keys::a_day_of_spending_is_replaced_with_its_mark
             keys::keys_and_spending_are_their_tenants_own
             keys::spending_of_long_ago_is_forgotten
+            captures::a_capture_comes_back_sealed_and_once
+            captures::the_newest_of_each_arm_stay
+            captures::captures_are_deleted_by_id_release_and_age
+            captures::a_use_is_noted_once_and_forgotten_in_time
+            captures::captures_are_their_tenants_own
         }
     };
     ($empty:expr; $($file:ident :: $law:ident)*) => {
@@ -85,6 +91,7 @@ mod tests {
             ("judges", include_str!("conformance/judges.rs")),
             ("incidents", include_str!("conformance/incidents.rs")),
             ("keys", include_str!("conformance/keys.rs")),
+            ("captures", include_str!("conformance/captures.rs")),
         ];
         for (file, text) in files {
             for line in text.lines().filter_map(|line| line.strip_prefix("pub async fn ")) {

@@ -27,6 +27,7 @@ pub use pins::EmbeddedPins;
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse};
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::id::{Actor, GatewayId, Generation, IncidentId, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
 use coalmine_core::incident::Incident;
@@ -35,6 +36,7 @@ use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
 use coalmine_core::shadow::young::MirroredSession;
+use coalmine_core::time::UnixMs;
 use coalmine_core::version::{Version, VersionId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -137,6 +139,32 @@ impl ReleaseEvidence {
     }
 }
 
+/// A captured answer as stored: its text is sealed, and the store has no key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CaptureRow {
+    /// What is known of it without the key.
+    pub head: CaptureHead,
+    /// Nonce, ciphertext and tag.
+    pub sealed: Vec<u8>,
+}
+
+impl std::fmt::Debug for CaptureRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CaptureRow").field("head", &self.head).field("bytes", &self.sealed.len()).finish()
+    }
+}
+
+/// Which captured answers are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaptureCut {
+    /// This one.
+    One(CaptureId),
+    /// All of a release.
+    Release(ReleaseId),
+    /// Those whose time is over.
+    ExpiredBy(UnixMs),
+}
+
 /// The store. Every method is safe to call again with the same arguments after an error: where the
 /// first call did happen and only its answer was lost, the second one says `Ok` and changes nothing.
 /// (Only [`Store::next_table_generation`] then hands out another number, which is harmless.)
@@ -217,6 +245,21 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn spending(&self, tenant: &TenantId, since: Day) -> Result<Vec<Spending>, StoreError>;
     /// Forgets what payers used before this day.
     async fn forget_spending(&self, tenant: &TenantId, before: Day) -> Result<(), StoreError>;
+    /// Keeps captured answers; one that is known by its id stays as it is. Then of each arm of their routes the newest
+    /// `rows_max` stay, and how many gave way is returned.
+    async fn put_captures(&self, tenant: &TenantId, rows: &[CaptureRow], rows_max: u64) -> Result<u64, StoreError>;
+    /// What is known of the captured answers of a release, the newest first.
+    async fn capture_heads(&self, tenant: &TenantId, release: &ReleaseId) -> Result<Vec<CaptureHead>, StoreError>;
+    /// One captured answer.
+    async fn capture(&self, tenant: &TenantId, id: CaptureId) -> Result<Option<CaptureRow>, StoreError>;
+    /// Deletes captured answers; returns how many.
+    async fn delete_captures(&self, tenant: &TenantId, which: &CaptureCut) -> Result<u64, StoreError>;
+    /// Notes what was done with captured texts; one that is known by its id stays as it is.
+    async fn note_capture_use(&self, tenant: &TenantId, used: &CaptureUse) -> Result<(), StoreError>;
+    /// What was done with captured texts since, the newest first.
+    async fn capture_uses(&self, tenant: &TenantId, since: UnixMs) -> Result<Vec<CaptureUse>, StoreError>;
+    /// Forgets what was done with captured texts before.
+    async fn forget_capture_uses(&self, tenant: &TenantId, before: UnixMs) -> Result<(), StoreError>;
     /// A small document by name (route history, notification marks); `None` when unknown.
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError>;
     /// Replaces a small document.

@@ -1,8 +1,9 @@
 //! The store in memory: the same semantics as the durable ones, for tests and the simulator, with
 //! faults on request.
 
-use crate::{EvidenceBatch, INCIDENTS_MAX, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
+use crate::{CaptureCut, CaptureRow, EvidenceBatch, INCIDENTS_MAX, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
 use async_trait::async_trait;
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse};
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
 use coalmine_core::incident::Incident;
@@ -11,6 +12,7 @@ use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
 use coalmine_core::shadow::young::MirroredSession;
+use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::Stratum;
 use coalmine_core::version::{Version, VersionId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,6 +126,8 @@ struct Shelf {
     /// In the order of opening.
     incidents: Vec<Incident>,
     spending: BTreeMap<(Payer, Day), Used>,
+    captures: BTreeMap<CaptureId, CaptureRow>,
+    capture_uses: BTreeMap<u64, CaptureUse>,
 }
 
 /// A release with its journal.
@@ -280,6 +284,37 @@ impl Shelf {
         }
         known.clone_from(key);
         Ok(())
+    }
+}
+
+impl Shelf {
+    fn put_captures(&mut self, rows: &[CaptureRow], rows_max: u64) -> u64 {
+        for row in rows {
+            self.captures.entry(row.head.id).or_insert_with(|| row.clone());
+        }
+        let groups: BTreeSet<_> = rows.iter().map(|row| (row.head.route.clone(), row.head.arm)).collect();
+        let mut gone = 0;
+        for (route, arm) in groups {
+            let heads = self.captures.values().map(|row| &row.head);
+            let mut of_group: Vec<_> =
+                heads.filter(|head| head.route == route && head.arm == arm).map(|head| (head.at, head.id)).collect();
+            of_group.sort_unstable_by(|a, b| b.cmp(a));
+            for (_, id) in of_group.into_iter().skip(usize::try_from(rows_max).unwrap_or(usize::MAX)) {
+                self.captures.remove(&id);
+                gone += 1;
+            }
+        }
+        gone
+    }
+
+    fn delete_captures(&mut self, which: &CaptureCut) -> u64 {
+        let before = self.captures.len();
+        self.captures.retain(|id, row| match which {
+            CaptureCut::One(one) => id != one,
+            CaptureCut::Release(release) => row.head.release != *release,
+            CaptureCut::ExpiredBy(now) => row.head.expires_at > *now,
+        });
+        (before - self.captures.len()) as u64
     }
 }
 
@@ -491,6 +526,49 @@ impl Store for MemoryStore {
     async fn forget_spending(&self, tenant: &TenantId, before: Day) -> Result<(), StoreError> {
         self.call(tenant, |shelf| {
             shelf.spending.retain(|(_, day), _| *day >= before);
+            Ok(())
+        })
+    }
+
+    async fn put_captures(&self, tenant: &TenantId, rows: &[CaptureRow], rows_max: u64) -> Result<u64, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.put_captures(rows, rows_max)))
+    }
+
+    async fn capture_heads(&self, tenant: &TenantId, release: &ReleaseId) -> Result<Vec<CaptureHead>, StoreError> {
+        self.call(tenant, |shelf| {
+            let of_release = shelf.captures.values().map(|row| &row.head).filter(|head| head.release == *release);
+            let mut heads: Vec<CaptureHead> = of_release.cloned().collect();
+            heads.sort_by_key(|head| std::cmp::Reverse((head.at, head.id)));
+            Ok(heads)
+        })
+    }
+
+    async fn capture(&self, tenant: &TenantId, id: CaptureId) -> Result<Option<CaptureRow>, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.captures.get(&id).cloned()))
+    }
+
+    async fn delete_captures(&self, tenant: &TenantId, which: &CaptureCut) -> Result<u64, StoreError> {
+        self.call(tenant, |shelf| Ok(shelf.delete_captures(which)))
+    }
+
+    async fn note_capture_use(&self, tenant: &TenantId, used: &CaptureUse) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| {
+            shelf.capture_uses.entry(used.id).or_insert_with(|| used.clone());
+            Ok(())
+        })
+    }
+
+    async fn capture_uses(&self, tenant: &TenantId, since: UnixMs) -> Result<Vec<CaptureUse>, StoreError> {
+        self.call(tenant, |shelf| {
+            let mut uses: Vec<CaptureUse> = shelf.capture_uses.values().filter(|it| it.at >= since).cloned().collect();
+            uses.sort_by_key(|it| std::cmp::Reverse((it.at, it.id)));
+            Ok(uses)
+        })
+    }
+
+    async fn forget_capture_uses(&self, tenant: &TenantId, before: UnixMs) -> Result<(), StoreError> {
+        self.call(tenant, |shelf| {
+            shelf.capture_uses.retain(|_, it| it.at >= before);
             Ok(())
         })
     }

@@ -3,6 +3,7 @@
 //! change of shape breaks them, and then needs a new number and a reader for the old one.
 
 use crate::StoreError;
+use coalmine_core::capture::{CaptureHead, CaptureUse};
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::incident::Incident;
 use coalmine_core::key::Key;
@@ -49,6 +50,12 @@ impl Document for Incident {
 }
 impl Document for Key {
     const WHAT: &'static str = "key";
+}
+impl Document for CaptureHead {
+    const WHAT: &'static str = "capture";
+}
+impl Document for CaptureUse {
+    const WHAT: &'static str = "use of captures";
 }
 impl Document for Yardstick {
     const WHAT: &'static str = "yardstick";
@@ -121,6 +128,8 @@ mod tests {
         golden("sealed_bucket", &sample::sealed_buckets());
         golden("incident", &sample::incidents());
         golden("key", &sample::keys());
+        golden("capture", &[sample::capture(1, 7).head]);
+        golden("capture_use", &sample::capture_uses());
         golden("yardstick", &[sample::yardstick()]);
     }
 

@@ -4,6 +4,7 @@
 //! full, missing or replaced makes calls fail with [`StoreError::Unavailable`] and nothing else; they
 //! succeed again, without a restart, when the cause is gone.
 
+mod captures;
 mod failure;
 #[cfg(test)]
 mod faults;
@@ -13,14 +14,16 @@ mod read;
 mod sessions;
 mod write;
 
-use crate::{EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
+use crate::{CaptureCut, CaptureRow, EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
 use async_trait::async_trait;
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse};
 use coalmine_core::id::{GatewayId, Generation, ReleaseId, RouteName, TenantId};
 use coalmine_core::incident::Incident;
 use coalmine_core::key::{Day, Key, Spending};
 use coalmine_core::release::effect::Effect;
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
+use coalmine_core::time::UnixMs;
 use coalmine_core::version::{Version, VersionId};
 use link::{Access, Desk, StoreFile};
 use std::path::Path;
@@ -210,6 +213,41 @@ impl Store for SqliteStore {
     async fn forget_spending(&self, tenant: &TenantId, before: Day) -> Result<(), StoreError> {
         let tenant = tenant.clone();
         self.writer.ask("forgetting what was spent", move |db| write::forget_spending(db, &tenant, before)).await
+    }
+
+    async fn put_captures(&self, tenant: &TenantId, rows: &[CaptureRow], rows_max: u64) -> Result<u64, StoreError> {
+        let (tenant, rows) = (tenant.clone(), rows.to_vec());
+        self.writer.ask("keeping captures", move |db| captures::put(db, &tenant, &rows, rows_max)).await
+    }
+
+    async fn capture_heads(&self, tenant: &TenantId, release: &ReleaseId) -> Result<Vec<CaptureHead>, StoreError> {
+        let (tenant, release) = (tenant.clone(), release.clone());
+        self.reader().ask("listing captures", move |db| captures::heads(db, &tenant, &release)).await
+    }
+
+    async fn capture(&self, tenant: &TenantId, id: CaptureId) -> Result<Option<CaptureRow>, StoreError> {
+        let tenant = tenant.clone();
+        self.reader().ask("reading a capture", move |db| captures::one(db, &tenant, id)).await
+    }
+
+    async fn delete_captures(&self, tenant: &TenantId, which: &CaptureCut) -> Result<u64, StoreError> {
+        let (tenant, which) = (tenant.clone(), which.clone());
+        self.writer.ask("deleting captures", move |db| captures::delete(db, &tenant, &which)).await
+    }
+
+    async fn note_capture_use(&self, tenant: &TenantId, used: &CaptureUse) -> Result<(), StoreError> {
+        let (tenant, used) = (tenant.clone(), used.clone());
+        self.writer.ask("noting a use of captures", move |db| captures::note_use(db, &tenant, &used)).await
+    }
+
+    async fn capture_uses(&self, tenant: &TenantId, since: UnixMs) -> Result<Vec<CaptureUse>, StoreError> {
+        let tenant = tenant.clone();
+        self.reader().ask("reading uses of captures", move |db| captures::uses(db, &tenant, since)).await
+    }
+
+    async fn forget_capture_uses(&self, tenant: &TenantId, before: UnixMs) -> Result<(), StoreError> {
+        let tenant = tenant.clone();
+        self.writer.ask("forgetting uses of captures", move |db| captures::forget_uses(db, &tenant, before)).await
     }
 
     async fn document(&self, tenant: &TenantId, name: &str) -> Result<Option<String>, StoreError> {

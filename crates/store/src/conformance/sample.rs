@@ -1,8 +1,10 @@
 //! Rows to store: small ones for the laws, and lists with every variant for the golden files.
 
+use crate::CaptureRow;
 use coalmine_core::analysis::{
     Analysis, ArmCounts, Climb, Evidence, Finding, Interval, LimitFinding, Quality, Readiness, Verdict,
 };
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse, Did};
 use coalmine_core::cohort::Cohort;
 use coalmine_core::drift::NameKind;
 use coalmine_core::evidence::{
@@ -631,4 +633,35 @@ pub fn keys() -> Vec<Key> {
     };
     let revoked = Key { name: "revoked".into(), ..key() }.revoke("ben".into(), UnixMs(7));
     vec![key(), rotated, bounded, revoked]
+}
+
+/// A captured answer: even numbers are the canary's.
+#[must_use]
+pub fn capture(number: u128, at: u64) -> CaptureRow {
+    let head = CaptureHead {
+        id: CaptureId(number),
+        route: "support-agent".into(),
+        release: "support-agent-1".into(),
+        arm: if number.is_multiple_of(2) { Arm::Canary } else { Arm::Control },
+        version: stable().id(),
+        at: UnixMs(at),
+        expires_at: UnixMs(at + 100),
+        item: u64::MAX,
+        key_id: "0a1b2c3d".to_owned(),
+    };
+    CaptureRow { head, sealed: vec![0, 159, 146, 150, 255] }
+}
+
+/// Every kind of use of captured texts.
+#[must_use]
+pub fn capture_uses() -> Vec<CaptureUse> {
+    let uses = Did::ALL.into_iter().zip(1..).map(|(did, id)| CaptureUse {
+        id,
+        at: UnixMs(id * 10),
+        actor: "ana".into(),
+        release: "support-agent-1".into(),
+        did,
+        answers: 2,
+    });
+    uses.collect()
 }

@@ -17,6 +17,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "mirrored", sql: include_str!("migrations/0003_mirrored.sql") },
     Migration { name: "session_log", sql: include_str!("migrations/0004_session_log.sql") },
     Migration { name: "incidents", sql: include_str!("migrations/0005_incidents.sql") },
+    Migration { name: "captures", sql: include_str!("migrations/0006_captures.sql") },
 ];
 
 /// The schema of this build.

@@ -216,7 +216,7 @@ fn unsigned(stored: i64) -> u64 {
     stored.cast_unsigned()
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     db: &Connection,
     query: &str,
     key: impl Params,
@@ -239,7 +239,7 @@ fn document_of<T: Document>(db: &Connection, query: &str, key: impl Params) -> R
     Ok(text.as_deref().map(decode).transpose()?)
 }
 
-fn documents_of<T: Document>(db: &Connection, query: &str, key: impl Params) -> Result<Vec<T>, Failure> {
+pub(super) fn documents_of<T: Document>(db: &Connection, query: &str, key: impl Params) -> Result<Vec<T>, Failure> {
     let texts: Vec<String> = rows(db, query, key, |row| row.get(0))?;
     texts.iter().map(|text| Ok(decode(text)?)).collect()
 }

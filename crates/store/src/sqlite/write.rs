@@ -361,7 +361,7 @@ pub(super) fn put_document(db: &mut Connection, tenant: &TenantId, name: &str, t
     Ok(())
 }
 
-fn begin(db: &mut Connection) -> Result<Transaction<'_>, Failure> {
+pub(super) fn begin(db: &mut Connection) -> Result<Transaction<'_>, Failure> {
     Ok(db.transaction_with_behavior(TransactionBehavior::Immediate)?)
 }
 
