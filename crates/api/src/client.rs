@@ -1,5 +1,6 @@
 //! A typed client of the management API: what the CLI uses, and what other programs may.
 
+use crate::types::{CaptureTextView, CaptureUseView, CapturesView, SideBySideView};
 use crate::types::{
     CommandBody, CommandOutcome, ExplainView, IssuedView, KeyView, NewKeyBody, NewRelease, PlanQuestion, ProbeBody,
     ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody, RouteView,
@@ -226,6 +227,54 @@ impl Client {
         self.call(Method::POST, &format!("/api/v1/releases/{}/labels", segment(release)), Some(body)).await
     }
 
+    /// What is captured of a release, without its texts.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn captures(&self, release: &str) -> Result<CapturesView, ClientError> {
+        self.get(&format!("/api/v1/releases/{}/captures", segment(release))).await
+    }
+
+    /// Answers of both arms to like prompts.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn capture_pairs(&self, release: &str, most: usize) -> Result<SideBySideView, ClientError> {
+        self.get(&format!("/api/v1/releases/{}/captures/pairs?limit={most}", segment(release))).await
+    }
+
+    /// One captured answer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn capture(&self, id: &str) -> Result<CaptureTextView, ClientError> {
+        self.get(&format!("/api/v1/captures/{}", segment(id))).await
+    }
+
+    /// Who read and deleted captured answers.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn capture_uses(&self) -> Result<Vec<CaptureUseView>, ClientError> {
+        self.get("/api/v1/captures/uses").await
+    }
+
+    /// Deletes one captured answer; how many it were.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete_capture(&self, id: &str) -> Result<u64, ClientError> {
+        self.call::<(), _>(Method::DELETE, &format!("/api/v1/captures/{}", segment(id)), None).await
+    }
+
+    /// Deletes all captured answers of a release; how many it were.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete_captures(&self, release: &str) -> Result<u64, ClientError> {
+        self.call::<(), _>(Method::DELETE, &format!("/api/v1/releases/{}/captures", segment(release)), None).await
+    }
+
     /// All client keys, by name.
     ///
     /// # Errors
@@ -365,7 +414,7 @@ impl Client {
 }
 
 /// A path segment with everything but unreserved characters percent-encoded.
-fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {

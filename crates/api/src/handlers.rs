@@ -1,6 +1,7 @@
 //! The management API's handlers: thin, each one call of the control plane and a translation.
 
 mod answer;
+mod captures;
 mod exposition;
 mod incidents;
 mod judges;
@@ -15,6 +16,7 @@ pub use answer::Refusal;
 pub use exposition::Exposition;
 pub use operators::{Operator, Operators};
 
+use crate::pages::Pages;
 use crate::types::{SiteView, TrafficView, UpstreamView};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -42,6 +44,8 @@ pub struct Api {
     pub traffic: Arc<dyn Fn(&RouteName) -> TrafficView + Send + Sync>,
     /// The addresses of all providers.
     pub upstreams: Arc<dyn Fn() -> Vec<UpstreamView> + Send + Sync>,
+    /// What the pages for people need.
+    pub pages: Arc<Pages>,
     /// Whether the data plane is ready: it serves a table and does not drain.
     pub serving: Arc<dyn Fn() -> bool + Send + Sync>,
 }
@@ -52,7 +56,7 @@ impl fmt::Debug for Api {
     }
 }
 
-/// Everything that is not the data plane: `/api`, `/healthz`, `/readyz`, `/metrics`.
+/// Everything that is not the data plane: `/api`, `/ui`, `/healthz`, `/readyz`, `/metrics`.
 pub fn router(api: Api) -> Router {
     let v1 = Router::new()
         .route("/status", get(system::status))
@@ -75,6 +79,10 @@ pub fn router(api: Api) -> Router {
         .route("/releases", get(releases::list).post(releases::create))
         .route("/releases/{id}", get(releases::one))
         .route("/releases/{id}/labels", get(judges::labels).post(judges::label))
+        .route("/releases/{id}/captures", get(captures::list).delete(captures::delete_all))
+        .route("/releases/{id}/captures/pairs", get(captures::pairs))
+        .route("/captures/uses", get(captures::uses))
+        .route("/captures/{id}", get(captures::one).delete(captures::delete))
         .route("/judge", post(judges::judge))
         .route("/releases/{id}/explain", get(releases::explain))
         .route("/releases/{id}/journal", get(releases::journal))
@@ -84,6 +92,7 @@ pub fn router(api: Api) -> Router {
         .route("/rollback-all", post(releases::rollback_all));
     Router::new()
         .nest("/api/v1", v1)
+        .merge(crate::pages::router())
         .route("/api/openapi.json", get(system::openapi))
         .route("/healthz", get(system::healthz))
         .route("/readyz", get(system::readyz))

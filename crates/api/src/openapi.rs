@@ -1,5 +1,6 @@
 //! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
 
+use crate::types::{CaptureTextView, CaptureUseView, CapturesView, SideBySideView};
 use crate::types::{
     CommandBody, CommandOutcome, ExplainView, IncidentBody, IncidentStepView, IncidentView, IssuedView, JournalView,
     JudgeQuestion, JudgedView, KeyView, LabelBody, LabelView, LoadView, NewKeyBody, NewRelease, PlanQuestion,
@@ -13,6 +14,9 @@ use utoipa::{OpenApi, ToSchema};
 #[openapi(
     info(title = "Coalmine management API", description = "Routes, versions and releases: create, command, explain."),
     components(schemas(
+        CaptureTextView,
+        CaptureUseView,
+        CapturesView,
         CommandBody,
         CommandOutcome,
         ExplainView,
@@ -40,6 +44,7 @@ use utoipa::{OpenApi, ToSchema};
         RotateBody,
         RouteView,
         RulingView,
+        SideBySideView,
         SiteView,
         StatusView,
         SteadyView,
@@ -129,6 +134,7 @@ fn operations() -> Vec<Operation> {
     all.extend(commands());
     all.extend(keys());
     all.extend(incidents());
+    all.extend(captures());
     all
 }
 
@@ -149,6 +155,41 @@ fn commands() -> Vec<Operation> {
             "Roll back every release that exposes its canary.",
             Gives::Many(name::<CommandOutcome>()),
         ),
+    ]
+}
+
+/// What is done with captured answers.
+fn captures() -> Vec<Operation> {
+    let one = |method, path, says, gives| Operation { method, path, says, takes: None, gives: Gives::One(gives) };
+    let whole = || "Count".to_owned();
+    vec![
+        one(
+            "get",
+            "/api/v1/releases/{id}/captures",
+            "What is captured of a release, without its texts, and what was dropped.",
+            name::<CapturesView>(),
+        ),
+        one("delete", "/api/v1/releases/{id}/captures", "Delete all captured answers of a release.", whole()),
+        one(
+            "get",
+            "/api/v1/releases/{id}/captures/pairs",
+            "Answers of both arms to like prompts, for operators who may read them; `?limit=` up to 100, `?skip=`. It is noted.",
+            name::<SideBySideView>(),
+        ),
+        one(
+            "get",
+            "/api/v1/captures/{id}",
+            "One captured answer, for operators who may read it. It is noted.",
+            name::<CaptureTextView>(),
+        ),
+        one("delete", "/api/v1/captures/{id}", "Delete one captured answer.", whole()),
+        Operation {
+            method: "get",
+            path: "/api/v1/captures/uses",
+            says: "Who read and deleted captured answers, the newest first.",
+            takes: None,
+            gives: Gives::Many(name::<CaptureUseView>()),
+        },
     ]
 }
 
@@ -232,6 +273,8 @@ pub fn document() -> String {
     document["components"]["schemas"]["Version"] =
         json!({"type": "object", "description": "A whole version: provider, model, prompt, tools, params."});
     document["components"]["schemas"]["Outlook"] = json!({"type": "object", "description": "A forecast: traffic, stages, guardrails, promotion, harm, causes, tripwires, hazards, advice. Spans are milliseconds from the start of the release."});
+    document["components"]["schemas"]["Count"] =
+        json!({"type": "integer", "minimum": 0, "description": "How many it were."});
     document["components"]["securitySchemes"] = json!({"token": {"type": "http", "scheme": "bearer"}});
     document["security"] = json!([{"token": []}]);
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
@@ -297,6 +340,6 @@ mod tests {
         let operations = value["paths"].as_object().unwrap().values().flat_map(|p| p.as_object().unwrap().values());
         let ids: Vec<&str> = operations.map(|o| o["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
-        assert_eq!(ids.len(), 37);
+        assert_eq!(ids.len(), 43);
     }
 }

@@ -1,6 +1,7 @@
 //! The documents of the management API. Twins of the domain's types, written by hand, so that the
 //! domain can change without the API changing by accident.
 
+pub mod capture;
 pub mod error;
 pub mod evidence;
 pub mod incident;
@@ -16,6 +17,10 @@ pub mod site;
 pub mod upstream;
 pub mod version;
 
+pub use capture::{
+    AnswerPairView, CaptureCountsView, CaptureTextView, CaptureUseView, CaptureView, CapturesView, LineView, RuleView,
+    SideBySideView,
+};
 pub use error::Problem;
 pub use evidence::{CountsView, EvidenceView, FindingView, IntervalView, QualityView, SliceView, VerdictView};
 pub use incident::{IncidentBody, IncidentStepView, IncidentView, SteadyView};

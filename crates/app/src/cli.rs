@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod backtest;
+pub mod captures;
 pub mod connect;
 pub mod explain;
 pub mod files;

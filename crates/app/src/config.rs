@@ -31,10 +31,12 @@ pub mod suite;
 pub mod table;
 pub mod telemetry;
 
+mod capture;
 mod check;
 mod guardrails;
 pub mod hooks;
 mod json;
+mod limits;
 mod read;
 mod scalar;
 #[cfg(test)]
@@ -44,9 +46,11 @@ mod upstream;
 mod version;
 mod zone;
 
+pub use capture::Capture;
 pub use fault::{At, Fault, Faults};
 pub use hooks::{Assessor, Webhook, WebhookFormat};
-pub use process::{Customer, Limits, Price, Process, Provider, ProviderKind, TlsFiles, Upstream, parse_process};
+pub use limits::Limits;
+pub use process::{Customer, Price, Process, Provider, ProviderKind, TlsFiles, Upstream, parse_process};
 pub use release::{Background, ReleaseSpec, RouteBackground, parse_release};
 pub use route::Route;
 pub use scalar::{CustomerSource, SessionSource, StoreAddress};

@@ -53,6 +53,7 @@ async fn dispatch(verb: Verb) -> anyhow::Result<Exit> {
         Verb::Judge(args) => cli::judge::run(&args.what).await,
         Verb::Label(args) => cli::judge::label(&args.what).await,
         Verb::Incidents(args) => cli::incidents::run(&args.what).await,
+        Verb::Captures(args) => cli::captures::run(&args.what).await,
         Verb::Key(args) => cli::key::run(&args.what).await,
         Verb::Simulate(args) => cli::simulate::run(&args).await,
         Verb::Backtest(args) => cli::backtest::run(&args).await,

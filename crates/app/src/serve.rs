@@ -232,7 +232,7 @@ impl Server {
             readier: Arc::new(GatewayReadier(Arc::clone(&gateway))),
             assessors: Arc::new(SiteAssessors::new(Arc::clone(&gateway), &process.assessors)),
         };
-        let control = Control::open(store, clock, settings(&process), ports).await.context("opening the store")?;
+        let control = Control::open(store, clock, settings(&process)?, ports).await.context("opening the store")?;
         seed(&process, &control).await?;
         gateway.install_keys(&control.key_table().borrow().clone());
         gateway.install(&control.table().borrow().clone()).await.context("serving the first table")?;
@@ -246,7 +246,7 @@ impl Server {
         logs: Logs,
         mut inherited: Inherited,
     ) -> Result<Self> {
-        gateway.judge_by(Arc::new(Samples::new(Arc::clone(&control))));
+        gateway.sample_to(Arc::new(Samples::new(Arc::clone(&control))));
         let running = gateway.start(
             Arc::new(Tables::new(Arc::clone(&control), gateway::name())),
             Arc::new(Takes::new(Arc::clone(&control))),
@@ -270,6 +270,7 @@ impl Server {
                 let gateway = Arc::clone(&gateway);
                 Arc::new(move || gateway.upstreams().into_iter().map(gateway::upstream_view).collect())
             },
+            pages: Arc::new(site::pages(&process)),
             serving: {
                 let gateway = Arc::clone(&gateway);
                 Arc::new(move || gateway.is_ready())
@@ -416,14 +417,15 @@ fn open_conversations(process: &Process, now: UnixMs) -> Result<(ConversationLog
     Ok(ConversationLog::open(&process.data_dir, process.limits.session_idle, CONVERSATIONS_MAX, now)?)
 }
 
-fn settings(process: &Process) -> Settings {
-    Settings {
+fn settings(process: &Process) -> Result<Settings> {
+    Ok(Settings {
         pin_idle: process.limits.session_idle,
         webhooks: site::webhooks(process),
         sentinels: site::sentinels(process),
         wall_look_every: SpanMs(u64::try_from(site::beat(process).as_millis()).unwrap_or(1_000)),
+        captures: site::captures(process)?,
         ..Settings::default()
-    }
+    })
 }
 
 fn operators(process: &Process) -> Operators {

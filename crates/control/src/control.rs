@@ -1,5 +1,6 @@
 //! The facade: one [`Control`], shared by the management API, the app and the loop.
 
+use crate::captures::Rack;
 use crate::clock::Clock;
 use crate::error::ControlError;
 use crate::gateways::Patience;
@@ -55,6 +56,10 @@ pub struct Control {
     pub(crate) bench: Mutex<Bench>,
     /// Rung when something waits, or a judge is free.
     pub(crate) judge_bell: Notify,
+    /// What waits to be captured; held for moments, never over an await.
+    pub(crate) rack: Mutex<Rack>,
+    /// Rung when something waits there.
+    pub(crate) capture_bell: Notify,
     pub(crate) table: watch::Sender<Arc<RoutingTable>>,
     pub(crate) key_table: watch::Sender<Arc<KeyTable>>,
 }
@@ -85,6 +90,8 @@ impl Control {
             errands: tokio::sync::Mutex::default(),
             bench: Mutex::default(),
             judge_bell: Notify::new(),
+            rack: Mutex::default(),
+            capture_bell: Notify::new(),
             table: watch::Sender::new(Arc::default()),
             key_table: watch::Sender::new(Arc::default()),
         };

@@ -78,6 +78,18 @@ pub enum ControlError {
     /// Label another answer, or with another value.
     #[error("the label is not taken: {0}")]
     BadLabel(String),
+    /// Switch it on.
+    #[error("nothing is captured here: `capture` does not stand in coalmine.yaml")]
+    NoCapture,
+    /// Ask one who may.
+    #[error("{0} may not read captured texts; `capture.readers` in coalmine.yaml names who may")]
+    MayNotRead(Actor),
+    /// Ask for another one.
+    #[error("there is no capture {0}; it may have expired. `coalmine captures list RELEASE` lists what there is")]
+    UnknownCapture(String),
+    /// Bring the key, or give it up.
+    #[error("the capture cannot be opened")]
+    Sealed(#[source] crate::captures::seal::SealError),
     /// State the traffic.
     #[error(transparent)]
     TooLittle(#[from] coalmine_core::forecast::TooLittle),

@@ -328,6 +328,9 @@ impl Control {
         let (now, arm) = (self.clock.now(), sample.member.arm);
         let item = labels::item_of(sample);
         let item = Some(item).filter(|item| wants_label(&salt, judge, sample.unit) && record.item(*item).is_none());
+        if item.is_some() {
+            self.capture_to_label(sample);
+        }
         let mut bench = self.bench();
         bench.remember(judge, matter, value);
         if let (Some(item), Some(id)) = (item, &sample.request_id) {

@@ -19,11 +19,13 @@
 //! | `foresee` | before the start: what the route's own traffic says of a release |
 //! | [`replay`] | whether the journal, decided anew, gives the same decisions |
 //! | [`judges`] | sampled answers, put to a pinned model beside the loop |
+//! | [`captures`] | sampled answers, redacted and sealed, for people to read side by side |
 //! | [`lease`] | one writer at a time |
 
 mod act;
 mod apply;
 mod brake;
+pub mod captures;
 pub mod clock;
 pub mod control;
 mod drift;

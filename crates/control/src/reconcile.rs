@@ -58,6 +58,7 @@ impl Control {
         let notices = tokio::spawn(Arc::clone(&self).run_notices());
         let sentinels = tokio::spawn(Arc::clone(&self).run_sentinels());
         let judges = tokio::spawn(Arc::clone(&self).run_judges());
+        let captures = tokio::spawn(Arc::clone(&self).run_captures());
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -73,6 +74,7 @@ impl Control {
         notices.abort();
         sentinels.abort();
         judges.abort();
+        captures.abort();
     }
 
     /// One round: what `run` does once a second, and the simulator at each step.

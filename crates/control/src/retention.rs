@@ -2,7 +2,7 @@
 //!
 //! Journals and sealed buckets are kept for good: they are the record. Sessions are forgotten once they
 //! have posted their last number; those of a release that is over, with it. What was spent on a day is kept for
-//! more than a year.
+//! more than a year, and so is who read what was captured; a captured answer until its time is over.
 
 use crate::control::Control;
 use crate::error::chain;
@@ -99,12 +99,16 @@ impl Control {
             if let Err(error) = self.load_incidents().await {
                 tracing::warn!(error = %chain(&error), "what other nodes did to incidents is not read");
             }
+            self.expire_captures().await;
         }
         if now.since(desk.retention_at) >= self.clock.of_wall(WALL_RETENTION_EVERY) {
             desk.retention_at = now;
             self.known().gateways.forget_silent(now, self.clock.of_wall(WALL_GATEWAY_GONE));
             if let Err(error) = self.forget_sessions(desk).await {
                 tracing::warn!(error = %chain(&error), "sessions of finished releases are not forgotten yet");
+            }
+            if let Err(error) = self.forget_capture_uses().await {
+                tracing::warn!(error = %chain(&error), "who read captures long ago is not forgotten yet");
             }
             let oldest = Day(Day::of(now).0.saturating_sub(SPENDING_DAYS));
             let forget = self.store.forget_spending(&self.settings.tenant, oldest);

@@ -1,5 +1,6 @@
 //! What is configured about the control plane itself; a release's own criteria are in its policy.
 
+use crate::captures::CaptureSettings;
 use coalmine_core::id::{RouteName, TenantId};
 use coalmine_core::sentinel::Sentinels;
 use coalmine_core::time::SpanMs;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub webhooks: Vec<Webhook>,
     /// The routes' own sentinels, which stable is asked with or without a release.
     pub sentinels: BTreeMap<RouteName, Sentinels>,
+    /// What is captured; `None`: nothing.
+    pub captures: Option<CaptureSettings>,
 }
 
 impl Default for Settings {
@@ -48,6 +51,7 @@ impl Default for Settings {
             pin_idle: SpanMs::hours(24),
             webhooks: Vec::new(),
             sentinels: BTreeMap::new(),
+            captures: None,
         }
     }
 }

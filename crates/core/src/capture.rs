@@ -25,6 +25,9 @@ pub struct CaptureRule {
 /// Whether the answers of a session are captured: by a keyed hash of its unit, whatever its arm and whatever is said.
 #[must_use]
 pub fn is_drawn(share: WeightBp, route: &RouteName, unit: UnitKey) -> bool {
+    if share.is_zero() {
+        return false;
+    }
     let mut hasher = blake3::Hasher::new_derive_key("coalmine capture draw 1");
     hasher.update(&unit.0.to_le_bytes()).update(route.as_str().as_bytes());
     let mut low = [0; 8];

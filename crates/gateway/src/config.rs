@@ -561,6 +561,8 @@ pub struct RouteSettings {
     pub customers: Vec<CustomerSource>,
     /// Names that feedback may have; empty: any.
     pub feedback: BTreeSet<String>,
+    /// The share of a release's sessions whose answers are captured.
+    pub capture: WeightBp,
 }
 
 impl Default for RouteSettings {
@@ -571,6 +573,7 @@ impl Default for RouteSettings {
             sessions: vec![header, SessionSource::Path, body, SessionSource::Conversation],
             customers: Vec::new(),
             feedback: BTreeSet::new(),
+            capture: WeightBp::ZERO,
         }
     }
 }

@@ -141,8 +141,8 @@ impl Gateway {
         self.conversations.restore(records);
     }
 
-    /// Says where sampled answers go to be judged. Without it none is kept.
-    pub fn judge_by(&self, sink: Arc<dyn SampleSink>) {
+    /// Says where sampled answers go to be judged and captured. Without it none is kept.
+    pub fn sample_to(&self, sink: Arc<dyn SampleSink>) {
         self.judged.lead_to(sink);
     }
 

@@ -1,8 +1,8 @@
-//! Answers on their way to a judge. Which sessions are judged is drawn from their unit alone, before anything is
-//! answered; the answer is read beside the stream as always, and its text goes on only after the request has ended, in
-//! memory, and never to a log.
+//! Answers on their way to a judge, and to be captured. Which sessions are is drawn from their unit alone, before
+//! anything is answered; the answer is read beside the stream as always, and its text goes on only after the request has
+//! ended, in memory, and never to a log.
 
-use crate::ports::SampleSink;
+use crate::ports::{SampleSink, Wanted};
 use bytes::Bytes;
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::judge::{PairSample, Sample};
@@ -17,13 +17,14 @@ use std::sync::{Arc, OnceLock};
 /// Answers whose request is being read at once; further ones are lost, and counted.
 const AT_ONCE: usize = 64;
 
-/// What is kept of a request whose answer will be judged.
+/// What is kept of a request whose answer is wanted.
 pub(crate) struct Kept {
     pub(crate) body: Bytes,
     pub(crate) dialect: Dialect,
     pub(crate) unit: UnitKey,
     pub(crate) member: Membership,
     pub(crate) started_at: UnixMs,
+    pub(crate) wanted: Wanted,
 }
 
 /// Both answers to a request of a shadow.
@@ -43,7 +44,7 @@ impl fmt::Debug for Kept {
     }
 }
 
-/// The way to the judge.
+/// The way to those who want it.
 #[derive(Debug, Default)]
 pub(crate) struct Way {
     sink: OnceLock<Arc<dyn SampleSink>>,
@@ -73,13 +74,16 @@ impl Way {
     /// Sends an answer on; its request is read beside whoever calls.
     pub(crate) fn send(&self, kept: Kept, answer: String, turn: u64, request_id: Option<String>) {
         let Some(sink) = self.sink.get().map(Arc::clone) else { return };
-        let Some((runtime, under_way)) = self.set_out() else { return sink.lost(kept.unit, &kept.member) };
+        let Some((runtime, under_way)) = self.set_out() else {
+            return sink.lost(kept.unit, &kept.member, kept.wanted);
+        };
         runtime.spawn_blocking(move || {
             let _under_way = under_way;
-            let Kept { body, dialect, unit, member, started_at } = kept;
+            let Kept { body, dialect, unit, member, started_at, wanted } = kept;
             let conversation = transcript::of_request(dialect, &body);
             let answer = transcript::of_answer(&answer);
-            sink.offer(Sample { unit, member, turn, request_id, started_at, conversation, answer });
+            let sample = Sample { unit, member, turn, request_id, started_at, conversation, answer };
+            sink.offer(sample, wanted);
         });
     }
 

@@ -57,16 +57,52 @@ pub trait TallySink: Send + Sync + fmt::Debug + 'static {
     fn deliver(&self, delta: Arc<Delta>) -> Boxed<'_, Result<(), SinkError>>;
 }
 
-/// Where sampled answers go to be judged. No call may wait: all come from the end of a request.
+/// Where sampled answers go to be judged and captured. No call may wait: all come from the end of a request.
 pub trait SampleSink: Send + Sync + fmt::Debug + 'static {
     /// Takes one answer.
-    fn offer(&self, sample: Sample);
+    fn offer(&self, sample: Sample, wanted: Wanted);
     /// One answer of this session found no room on its way.
-    fn lost(&self, unit: UnitKey, member: &Membership);
+    fn lost(&self, unit: UnitKey, member: &Membership, wanted: Wanted);
     /// Takes both answers to one request of a shadow.
     fn offer_pair(&self, pair: PairSample);
     /// One pair of this session found no room on its way.
     fn lost_pair(&self, release: &ReleaseId, unit: UnitKey);
+}
+
+/// What a sampled answer is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// A judge.
+    ToJudge,
+    /// Whoever reads answers side by side.
+    ToCapture,
+    /// Both.
+    ForBoth,
+}
+
+impl Wanted {
+    /// By whether a judge wants it, and whether it is captured; `None`: by nobody.
+    #[must_use]
+    pub const fn of(judged: bool, captured: bool) -> Option<Self> {
+        match (judged, captured) {
+            (true, true) => Some(Self::ForBoth),
+            (true, false) => Some(Self::ToJudge),
+            (false, true) => Some(Self::ToCapture),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether a judge wants it.
+    #[must_use]
+    pub const fn is_judged(self) -> bool {
+        matches!(self, Self::ToJudge | Self::ForBoth)
+    }
+
+    /// Whether it is captured.
+    #[must_use]
+    pub const fn is_captured(self) -> bool {
+        matches!(self, Self::ToCapture | Self::ForBoth)
+    }
 }
 
 /// The delta was not taken; it will be offered again.

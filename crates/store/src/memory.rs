@@ -36,6 +36,11 @@ impl MemoryStore {
         self.with(|inner| inner.faults.fail_next = calls);
     }
 
+    /// The next `calls` calls do what they are asked; the one after them fails as with [`Self::fail_next`].
+    pub fn fail_after(&self, calls: u32) {
+        self.with(|inner| inner.faults.fail_after = Some(calls));
+    }
+
     /// The next `calls` calls do what they are asked, and then fail with [`StoreError::Unavailable`]:
     /// the answer is lost after the commit.
     pub fn lose_next_answers(&self, calls: u32) {
@@ -82,6 +87,7 @@ struct Inner {
 struct Faults {
     down: bool,
     fail_next: u32,
+    fail_after: Option<u32>,
     lose_next: u32,
 }
 
@@ -89,6 +95,12 @@ impl Faults {
     fn before(&mut self) -> Result<(), StoreError> {
         if self.down {
             return Err(injected("was made unavailable"));
+        }
+        if let Some(left) = self.fail_after.take() {
+            if left == 0 {
+                return Err(injected("was told to fail after others"));
+            }
+            self.fail_after = Some(left - 1);
         }
         if self.fail_next > 0 {
             self.fail_next -= 1;

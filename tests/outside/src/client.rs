@@ -50,6 +50,21 @@ impl Http {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer> {
+        let Some(value) = body else { return self.exchange(method, path, headers, Bytes::new()).await };
+        let mut headers = headers.to_vec();
+        headers.push(("content-type", "application/json"));
+        self.exchange(method, path, &headers, Bytes::from(serde_json::to_vec(value)?)).await
+    }
+
+    /// One exchange, as a browser's form would make it.
+    pub(crate) async fn submit(&self, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Result<Answer> {
+        let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("cookie", cookie)];
+        self.exchange(Method::POST, path, &headers, Bytes::from(fields.join("&"))).await
+    }
+
+    async fn exchange(&self, method: Method, path: &str, headers: &[(&str, &str)], bytes: Bytes) -> Result<Answer> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -57,13 +72,6 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let bytes = match body {
-            Some(value) => {
-                request = request.header(header::CONTENT_TYPE, "application/json");
-                Bytes::from(serde_json::to_vec(value)?)
-            }
-            None => Bytes::new(),
-        };
         let response =
             self.inner.request(request.body(Full::new(bytes))?).await.with_context(|| format!("calling {path}"))?;
         let (parts, body) = response.into_parts();
@@ -91,6 +99,11 @@ impl Answer {
             bail!("{what}: {} {}", self.status, String::from_utf8_lossy(&self.body));
         }
         serde_json::from_slice(&self.body).with_context(|| format!("{what}: not JSON"))
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// A header as text, empty when absent.

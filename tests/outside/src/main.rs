@@ -1,6 +1,7 @@
 //! What stands outside of Coalmine in its black-box tests: clients, upstreams, truth. It imports no
 //! Coalmine crate and knows only the binary, its HTTP surface and its files.
 
+mod captures;
 mod client;
 mod drift;
 mod faults;
@@ -40,6 +41,8 @@ enum Job {
     Judge(judge::Args),
     /// A canary that is cold, and then busy: nobody meets it before it is warm and has room.
     Ready(ready::Args),
+    /// Captures: texts are redacted and sealed, read by readers alone, side by side, and labelled on a page.
+    Captures(captures::Args),
     /// A shadow: a canary that answers nobody is rolled back, hangs without harm, or is let on.
     Shadow(shadow::Args),
     /// The drift watch: another model behind a steady stable, a sentinel that it fails, a swap behind both arms.
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
             Job::Sentinels(args) => sentinels::run(args).await,
             Job::Judge(args) => judge::run(args).await,
             Job::Ready(args) => ready::run(args).await,
+            Job::Captures(args) => captures::run(args).await,
             Job::Shadow(args) => shadow::run(args).await,
             Job::Drift(args) => drift::run(args).await,
             Job::Keys(args) => keys::run(args).await,

@@ -41,15 +41,19 @@ impl From<ControlError> for Refusal {
             ControlError::UnknownRelease(_)
             | ControlError::UnknownRoute(_)
             | ControlError::UnknownKey(_)
-            | ControlError::UnknownIncident(_) => (StatusCode::NOT_FOUND, "not_found"),
+            | ControlError::UnknownIncident(_)
+            | ControlError::UnknownCapture(_) => (StatusCode::NOT_FOUND, "not_found"),
+            ControlError::MayNotRead(_) => (StatusCode::FORBIDDEN, "forbidden"),
             ControlError::Conflict { .. }
             | ControlError::RouteBusy { .. }
             | ControlError::KeyTaken(_)
             | ControlError::KeyChanged(_)
             | ControlError::IncidentChanged(_) => (StatusCode::CONFLICT, "conflict"),
-            ControlError::Refused(_) | ControlError::KeyRefused(_) | ControlError::NotTaken(_) => {
-                (StatusCode::CONFLICT, "refused")
-            }
+            ControlError::Refused(_)
+            | ControlError::KeyRefused(_)
+            | ControlError::NotTaken(_)
+            | ControlError::NoCapture
+            | ControlError::Sealed(_) => (StatusCode::CONFLICT, "refused"),
             ControlError::SameVersion { .. } | ControlError::BadRelease(_) | ControlError::BadLabel(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
             }

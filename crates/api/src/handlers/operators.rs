@@ -33,7 +33,7 @@ impl Operators {
     }
 
     /// Who holds `token`. `blake3::Hash` compares in constant time.
-    fn holder(&self, token: Option<&str>) -> Option<Actor> {
+    pub(crate) fn holder(&self, token: Option<&str>) -> Option<Actor> {
         if self.by_hash.is_empty() {
             return Some(Actor::from("local"));
         }

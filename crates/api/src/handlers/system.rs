@@ -57,6 +57,7 @@ pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> impl 
     let exposition = Exposition::asked(&headers);
     let mut text = (api.counters)(exposition);
     let health = api.control.health();
+    let captures = api.control.capture_counts();
     let store_up = match health.store {
         StoreHealth::Answers => 1,
         StoreHealth::Silent { .. } => 0,
@@ -69,6 +70,9 @@ pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> impl 
         ("coalmine_releases_failing", "Releases whose last look failed.", health.failing.len() as u64),
         ("coalmine_deltas_lost_total", "Deltas lost with a gateway process.", health.lost_deltas),
         ("coalmine_notices_lost_total", "Notices given up after too many tries.", health.notices_lost),
+        ("coalmine_captures_total", "Answers captured.", captures.kept),
+        ("coalmine_captures_dropped_total", "Answers sampled and never captured.", captures.dropped()),
+        ("coalmine_captures_evicted_total", "Captured answers given up for newer ones.", captures.evicted),
     ] {
         exposition.add(&mut text, name, help, value);
     }

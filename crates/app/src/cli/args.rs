@@ -92,6 +92,8 @@ pub enum Verb {
     Label(LabelArgs),
     /// List what is wrong with routes, release or not, and say that it is known or over.
     Incidents(IncidentsArgs),
+    /// List captured answers, read those of both versions side by side, and delete them.
+    Captures(super::captures::CapturesArgs),
     /// Make, list, rotate, bound and revoke the keys that clients show.
     Key(KeyArgs),
     /// Run worlds of known truth in virtual time on the shipped decision loop.

@@ -1,8 +1,10 @@
 //! The present as a `coalmine.yaml`: the process's own file with the versions that the store has.
 //! Reading what was written gives the same again.
 
+use crate::config::capture::Capture;
 use crate::config::hooks::{Assessor, Webhook, WebhookFormat};
-use crate::config::process::{Limits, Price, Process, Provider, ProviderKind};
+use crate::config::limits::Limits;
+use crate::config::process::{Price, Process, Provider, ProviderKind};
 use crate::config::route::Route;
 use crate::config::scalar::{CustomerSource, SessionSource, StoreAddress};
 use crate::config::secret::Secret;
@@ -45,6 +47,9 @@ pub fn export(process: &Process, stables: &BTreeMap<RouteName, Version>, folder:
         webhook(&mut out, hook);
     }
     assessors(&mut out, &process.assessors);
+    if let Some(one) = &process.capture {
+        capture(&mut out, one);
+    }
     prices(&mut out, &process.prices);
     limits(&mut out, &process.limits);
     out.text
@@ -281,6 +286,16 @@ fn route(out: &mut Lines, name: &str, route: &Route, stable: &Version, folder: &
     if !route.customer.is_empty() {
         out.line(2, format!("customer: {}", list(route.customer.iter().map(customer_source))));
     }
+    if let Some(rule) = &route.capture {
+        let share = f64::from(rule.sample.bp()) / 100.0;
+        out.line(
+            2,
+            format!(
+                "capture: {{ sample: {share}%, keep: {}, text: {}B, rows: {} }}",
+                rule.keep, rule.text_max_bytes, rule.rows_max
+            ),
+        );
+    }
     if !route.feedback.is_empty() {
         out.line(2, format!("feedback: {}", list(route.feedback.iter().map(|name| quoted(name)))));
     }
@@ -438,6 +453,25 @@ fn prices(out: &mut Lines, prices: &BTreeMap<String, Price>) {
         let known = parts.into_iter().filter_map(|(key, usd)| usd.map(|usd| format!("{key}: ${usd}")));
         let text = known.collect::<Vec<_>>().join(", ");
         out.line(1, format!("{}: {{ {text} }}", quoted(model)));
+    }
+}
+
+fn capture(out: &mut Lines, capture: &Capture) {
+    out.line(0, "capture:");
+    out.line(1, format!("key: {}", quoted(capture.key.reference())));
+    if !capture.earlier_keys.is_empty() {
+        let keys = capture.earlier_keys.iter().map(|key| quoted(key.reference()));
+        out.line(1, format!("earlier_keys: {}", list(keys)));
+    }
+    out.line(1, format!("readers: {}", list(capture.readers.iter().map(|name| quoted(name)))));
+    if let Some(webhook) = &capture.webhook {
+        out.line(1, format!("webhook: {}", quoted(webhook)));
+    }
+    for (i, (name, form)) in capture.patterns.iter().enumerate() {
+        if i == 0 {
+            out.line(1, "patterns:");
+        }
+        out.line(2, format!("{}: {}", quoted(name), quoted(form)));
     }
 }
 

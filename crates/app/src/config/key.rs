@@ -142,11 +142,6 @@ impl Key {
         Self { name, kind, need: Need::Default(default), doc }
     }
 
-    /// A key of the format whose capability is not there yet.
-    pub(crate) const fn not_built(name: &'static str, mend: &'static str, doc: &'static str) -> Self {
-        Self { name, kind: Kind::Json, need: Need::NotBuilt(mend), doc }
-    }
-
     /// Whether it can be used today.
     pub(crate) fn is_built(&self) -> bool {
         !matches!(self.need, Need::NotBuilt(_))

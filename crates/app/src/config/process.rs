@@ -1,8 +1,10 @@
 //! `coalmine.yaml` as the process uses it.
 
+use crate::config::capture::Capture;
 use crate::config::check::check;
 use crate::config::fault::{At, Complaint, Fault, Faults, dot, nearest};
 use crate::config::hooks::{Assessor, Webhook};
+use crate::config::limits::{self, Limits};
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::release::{Background, RouteBackground};
 use crate::config::route::{Asked, Route};
@@ -61,6 +63,8 @@ pub struct Process {
     pub notify: Vec<Webhook>,
     /// Webhooks that suites of sentinels may ask about an answer.
     pub assessors: BTreeMap<String, Assessor>,
+    /// How answers are captured, where a route says that they are.
+    pub capture: Option<Capture>,
     /// Prices over the shipped ones, by the provider's own name of the model.
     pub prices: BTreeMap<String, Price>,
     /// Whose word on a client's address is taken.
@@ -222,39 +226,6 @@ pub struct Price {
     pub image_output_usd: Option<f64>,
 }
 
-/// Bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The largest request body.
-    pub body_bytes: usize,
-    /// All request bodies that are held at once.
-    pub bodies_bytes: usize,
-    /// Client connections at a time.
-    pub connections: usize,
-    /// A client's time to send the head of a request.
-    pub header_timeout: SpanMs,
-    /// A client's time to send the body.
-    pub body_timeout: SpanMs,
-    /// Time to connect to an upstream.
-    pub connect_timeout: SpanMs,
-    /// An upstream's time until its answer begins.
-    pub first_byte_timeout: SpanMs,
-    /// The same where the request asks for thinking.
-    pub thinking_timeout: SpanMs,
-    /// An upstream's longest silence inside an answer.
-    pub idle_timeout: SpanMs,
-    /// A request's time in all.
-    pub total_timeout: SpanMs,
-    /// How long a canary's answer is held back while it has no content, so that stable can take over.
-    pub rescue_hold: SpanMs,
-    /// After so long a silence inside a stream the client is sent a comment; zero: never.
-    pub keep_alive: SpanMs,
-    /// Time that running requests have when the process ends.
-    pub drain: SpanMs,
-    /// A session that is silent for longer loses its pin.
-    pub session_idle: SpanMs,
-}
-
 /// Reads `coalmine.yaml`. `file` names it in errors, and its folder is where relative paths start;
 /// nothing but `around` is read.
 ///
@@ -348,7 +319,7 @@ impl Reader<'_> {
         let prices =
             fields.named("prices").into_iter().map(|(name, price)| Some((name.to_owned(), self::price(&price)?)));
         let prices = prices.collect::<Option<BTreeMap<_, _>>>();
-        let limits = fields.section("limits").and_then(|limits| self::limits(&limits));
+        let limits = fields.section("limits").and_then(|limits| limits::limits(&limits));
         let default_provider = default_provider(fields, &names);
         let listen = fields.text("listen").and_then(|text| scalar::address(text.value).ok());
         let admin_listen = fields.text("admin_listen").and_then(|text| scalar::address(text.value).ok());
@@ -358,6 +329,7 @@ impl Reader<'_> {
             fields.fault("admin_listen", complaint, None);
         }
         one_holder_each(fields, &customers, &client_keys, &api_tokens);
+        let capture = self.capture(fields, &api_tokens);
         Some(Process {
             listen: listen?,
             admin_listen,
@@ -378,6 +350,7 @@ impl Reader<'_> {
             api_tokens: api_tokens.into_iter().map(|(name, token)| (Actor(name), token)).collect(),
             notify: notify?,
             assessors: assessors?,
+            capture: capture?,
             prices: prices?,
             trusted_proxies: upstream::trusted_proxies(fields)?,
             limits: limits?,
@@ -709,30 +682,5 @@ fn price(fields: &Fields<'_>) -> Option<Price> {
         audio_output_usd: fields.money("audio_output"),
         image_input_usd: fields.money("image_input"),
         image_output_usd: fields.money("image_output"),
-    })
-}
-
-fn limits(fields: &Fields<'_>) -> Option<Limits> {
-    let body_bytes = scalar::bytes(fields.text("body")?.value).ok()?;
-    let bodies_bytes = scalar::bytes(fields.text("bodies")?.value).ok()?;
-    if bodies_bytes < body_bytes {
-        let complaint = Complaint::new("one body of the size `body` would never find room", "write at least `body`");
-        fields.fault("bodies", complaint, None);
-    }
-    Some(Limits {
-        body_bytes,
-        bodies_bytes,
-        connections: usize::try_from(fields.integer("connections")?).ok()?,
-        header_timeout: fields.duration("header_timeout")?,
-        body_timeout: fields.duration("body_timeout")?,
-        connect_timeout: fields.duration("connect_timeout")?,
-        first_byte_timeout: fields.duration("first_byte_timeout")?,
-        thinking_timeout: fields.duration("thinking_timeout")?,
-        idle_timeout: fields.duration("idle_timeout")?,
-        total_timeout: fields.duration("total_timeout")?,
-        rescue_hold: fields.duration("rescue_hold")?,
-        keep_alive: fields.duration("keep_alive")?,
-        drain: fields.duration("drain")?,
-        session_idle: fields.duration("session_idle")?,
     })
 }

@@ -1,5 +1,6 @@
 //! The routes of `coalmine.yaml`.
 
+use crate::config::capture;
 use crate::config::fault::Complaint;
 use crate::config::process::Reader;
 use crate::config::read::{Fields, Placed};
@@ -7,6 +8,7 @@ use crate::config::scalar::{self, CustomerSource, SessionSource};
 use crate::config::suite::{self, Purpose};
 use crate::config::tree::Value;
 use crate::config::version::{self, Answering};
+use coalmine_core::capture::CaptureRule;
 use coalmine_core::id::RouteName;
 use coalmine_core::sentinel::steady::tries_as_stated;
 use coalmine_core::sentinel::{Sentinels, TRIES_MAX};
@@ -29,6 +31,8 @@ pub struct Route {
     pub feedback: BTreeSet<String>,
     /// What stable is asked by the clock, with or without a release.
     pub sentinels: Option<Sentinels>,
+    /// What is captured of it.
+    pub capture: Option<CaptureRule>,
 }
 
 /// Who may be asked about an answer.
@@ -66,7 +70,8 @@ impl Reader<'_> {
         // A version that does not stand was told of; one that is no mapping too.
         let stable = fields.node("stable").and_then(|_| fields.section("stable"));
         let stable = stable.and_then(|stable| version::whole(&stable, asked.answering, self.place))?;
-        Some(Route { session: session.collect(), customer: customer.collect(), stable, feedback, sentinels })
+        let (session, customer) = (session.collect(), customer.collect());
+        Some(Route { session, customer, stable, feedback, sentinels, capture: capture::rule(fields)? })
     }
 
     /// What stable is asked by the clock; a suite that cannot be read was told of.

@@ -2,6 +2,7 @@
 //! Schemas, `docs/configuration.md`, `docs/not-built-yet.md` and `coalmine config keys` are made
 //! from it: a key is added, documented or given a default here and nowhere else.
 
+pub mod capture;
 pub mod judge;
 pub mod process;
 pub mod release;

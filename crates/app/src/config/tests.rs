@@ -34,7 +34,7 @@ const JUDGE: &str = "model: openai/gpt-4.1-mini-2025-04-14\nparams: { seed: 7 }\
 const ANCHORS: &str = "anchors:\n  - { question: When?, answer: At nine., label: pass }\n  - { question: When?, answer: Maybe., label: fail }\n";
 const TOOLS: &str = r#"[{"type":"function","function":{"name":"look_up","parameters":{"type":"object"}}}]"#;
 
-fn made() -> Made {
+pub(crate) fn made() -> Made {
     let file = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());
     let var = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     Made {
@@ -59,6 +59,8 @@ fn made() -> Made {
             var("ACME_KEY", "hush-acme"),
             var("MOBILE_KEY", "hush-mobile"),
             var("VLLM_URL", "http://10.0.0.5:8000/v1/"),
+            var("CAPTURE_KEY", &"5a".repeat(32)),
+            var("EARLIER_CAPTURE_KEY", &"a5".repeat(32)),
             var("EMPTY", ""),
         ]),
     }

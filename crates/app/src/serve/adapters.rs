@@ -17,7 +17,7 @@ use coalmine_core::traffic::weight::WeightBp;
 use coalmine_gateway::listen::Side;
 use coalmine_gateway::pins::MemoryPins;
 use coalmine_gateway::ports::{
-    Boxed, FollowLog, PinError, PinLog, PinStore, SampleSink, SinkError, TableSource, TallySink,
+    Boxed, FollowLog, PinError, PinLog, PinStore, SampleSink, SinkError, TableSource, TallySink, Wanted,
 };
 use coalmine_gateway::{BoxError, Gateway};
 use coalmine_store::ceiling::{CeilingError, Ceilings};
@@ -122,7 +122,7 @@ impl TallySink for Takes {
     }
 }
 
-/// The judges' bench, as the gateway hands sampled answers to it.
+/// The judges' bench and the rack of captures, as the gateway hands sampled answers to them.
 pub(super) struct Samples {
     control: Arc<Control>,
 }
@@ -140,12 +140,24 @@ impl Samples {
 }
 
 impl SampleSink for Samples {
-    fn offer(&self, sample: Sample) {
-        self.control.offer_sample(sample);
+    fn offer(&self, sample: Sample, wanted: Wanted) {
+        match wanted {
+            Wanted::ToJudge => self.control.offer_sample(sample),
+            Wanted::ToCapture => self.control.offer_capture(sample),
+            Wanted::ForBoth => {
+                self.control.offer_capture(sample.clone());
+                self.control.offer_sample(sample);
+            }
+        }
     }
 
-    fn lost(&self, unit: UnitKey, member: &Membership) {
-        self.control.lose_sample(unit, member);
+    fn lost(&self, unit: UnitKey, member: &Membership, wanted: Wanted) {
+        if wanted.is_captured() {
+            self.control.lose_capture();
+        }
+        if wanted.is_judged() {
+            self.control.lose_sample(unit, member);
+        }
     }
 
     fn offer_pair(&self, pair: PairSample) {

@@ -5,6 +5,7 @@ use crate::config::{self, CustomerSource, Process, SessionSource};
 use coalmine_api::types::{LoadView, TrafficView, UpstreamView, WarmView};
 use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::weight::WeightBp;
 use coalmine_gateway::config::{
     AnswerHeaders, Betas, ClientKey, Config, Credential, KeyNeed, Limits, LogTarget, Otlp, Overrides, Provider,
     ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Telemetry, Timeouts, Upstream,
@@ -150,6 +151,7 @@ fn settings(route: &config::Route) -> RouteSettings {
         sessions: route.session.iter().map(session).collect(),
         customers: route.customer.iter().map(customer).collect(),
         feedback: route.feedback.clone(),
+        capture: route.capture.map_or(WeightBp::ZERO, |rule| rule.sample),
     }
 }
 

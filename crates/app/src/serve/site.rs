@@ -3,10 +3,14 @@
 
 use crate::config::{Process, WebhookFormat};
 use anyhow::{Context, Result, bail};
+use coalmine_api::pages::{Https, Pages};
 use coalmine_api::types::{SiteRoute, SiteView};
+use coalmine_control::captures::CaptureSettings;
+use coalmine_control::captures::redact::Redactor;
+use coalmine_control::captures::seal::{KeyRing, SealKey};
 use coalmine_control::clock::SystemClock;
 use coalmine_control::settings::{Form, Secret, Webhook};
-use coalmine_core::id::RouteName;
+use coalmine_core::id::{Actor, RouteName};
 use coalmine_core::sentinel::Sentinels;
 use coalmine_core::time::UnixMs;
 use coalmine_gateway::config::SiteSecret;
@@ -90,6 +94,31 @@ pub(super) fn webhooks(process: &Process) -> Vec<Webhook> {
 pub(super) fn sentinels(process: &Process) -> BTreeMap<RouteName, Sentinels> {
     let asked = process.routes.iter().filter_map(|(name, route)| Some((name.clone(), route.sentinels.clone()?)));
     asked.collect()
+}
+
+/// What is captured, and how.
+pub(super) fn captures(process: &Process) -> Result<Option<CaptureSettings>> {
+    let Some(written) = &process.capture else { return Ok(None) };
+    let key = |secret: &crate::config::Secret| {
+        SealKey::read(secret.expose()).with_context(|| format!("{} is no key of 64 hex digits", secret.reference()))
+    };
+    let earlier = written.earlier_keys.iter().map(key).collect::<Result<Vec<_>>>()?;
+    let patterns = written.patterns.iter().map(|(name, form)| (name.as_str(), form.as_str()));
+    let rules = process.routes.iter().filter_map(|(name, route)| Some((name.clone(), route.capture?)));
+    Ok(Some(CaptureSettings {
+        rules: rules.collect(),
+        keys: KeyRing::new(key(&written.key)?, earlier),
+        redactor: Redactor::new(patterns)?,
+        webhook: written.webhook.clone(),
+        readers: written.readers.iter().map(|name| Actor(name.clone())).collect(),
+    }))
+}
+
+/// What the pages for people need: a key that ends with the process, and whether browsers come by HTTPS.
+pub(super) fn pages(process: &Process) -> Pages {
+    let by_proxy = process.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
+    let own = process.tls.is_some() && process.admin_listen.is_none();
+    Pages::new(rand::random(), if by_proxy || own { Https::Yes } else { Https::No })
 }
 
 /// What a release file is read against.

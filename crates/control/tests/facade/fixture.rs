@@ -4,6 +4,7 @@ use crate::ready::Told;
 use crate::sentinels::Scripted;
 use async_trait::async_trait;
 use coalmine_control::Control;
+use coalmine_control::captures::CaptureSettings;
 use coalmine_control::clock::{Clock, ManualClock};
 use coalmine_control::ports::{Brake, BrakeError, Held, Letter, NoCensus, Ports, Post, PostError, RandomSource};
 use coalmine_control::settings::{Form, Secret, Settings, Webhook};
@@ -29,6 +30,9 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) const ROUTE: &str = "support";
 
+/// The routes' own sentinels, and what is captured.
+type Watched = (BTreeMap<RouteName, Sentinels>, Option<CaptureSettings>);
+
 pub(crate) struct Fixture {
     pub(crate) store: MemoryStore,
     pub(crate) clock: Arc<ManualClock>,
@@ -37,7 +41,7 @@ pub(crate) struct Fixture {
     pub(crate) prober: Arc<Scripted>,
     pub(crate) readier: Arc<Told>,
     pub(crate) control: Arc<Control>,
-    watched: BTreeMap<RouteName, Sentinels>,
+    watched: Watched,
 }
 
 impl Fixture {
@@ -48,7 +52,15 @@ impl Fixture {
 
     /// The same with sentinels of its own.
     pub(crate) async fn watching(suite: Option<Sentinels>) -> Self {
-        let watched: BTreeMap<RouteName, Sentinels> = suite.into_iter().map(|suite| (route(), suite)).collect();
+        Self::with((suite.into_iter().map(|suite| (route(), suite)).collect(), None)).await
+    }
+
+    /// The same, where answers are captured.
+    pub(crate) async fn capturing(captures: Option<CaptureSettings>) -> Self {
+        Self::with((BTreeMap::new(), captures)).await
+    }
+
+    async fn with(watched: Watched) -> Self {
         let store = MemoryStore::new();
         let clock = Arc::new(ManualClock::at(UnixMs(1_767_571_200_000)));
         let brake = Arc::new(FileBrake::default());
@@ -119,7 +131,7 @@ pub(crate) async fn open(
     post: &Arc<Postbox>,
     prober: &Arc<Scripted>,
 ) -> Arc<Control> {
-    open_with(store, clock, brake, post, prober, &Arc::default(), &BTreeMap::new()).await
+    open_with(store, clock, brake, post, prober, &Arc::default(), &(BTreeMap::new(), None)).await
 }
 
 async fn open_with(
@@ -129,7 +141,7 @@ async fn open_with(
     post: &Arc<Postbox>,
     prober: &Arc<Scripted>,
     readier: &Arc<Told>,
-    watched: &BTreeMap<RouteName, Sentinels>,
+    watched: &Watched,
 ) -> Arc<Control> {
     let ports = Ports {
         random: Arc::new(Counting::default()),
@@ -149,7 +161,7 @@ async fn open_with(
     };
     // The second one is told of nothing that happens here.
     let deaf = Webhook { on: BTreeSet::from(["approval_wanted".to_owned()]), ..webhook.clone() };
-    let settings = Settings { webhooks: vec![webhook, deaf], sentinels: watched.clone(), ..Settings::default() };
+    let settings = Settings { webhooks: vec![webhook, deaf], sentinels: watched.0.clone(), captures: watched.1.clone(), ..Settings::default() };
     Control::open(store, Arc::<ManualClock>::clone(clock), settings, ports).await.unwrap()
 }
 

@@ -1,6 +1,7 @@
 //! The facade on a store that can fail, a clock that is moved by hand, and ports that remember.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+mod captures;
 mod commands;
 mod drift;
 mod fixture;

@@ -9,6 +9,7 @@ use crate::gateway::Gateway;
 use crate::judged::Kept;
 use crate::phase::hedge::Hedged;
 use crate::phase::notice::{Watched, notice};
+use crate::ports::Wanted;
 use crate::request_id::RequestId;
 use crate::table::{Prepared, Route};
 use crate::tally::{Departure, Flight};
@@ -16,6 +17,7 @@ use crate::telemetry::finished::Finished;
 use crate::telemetry::trace::Trace;
 use crate::upstream::choice::Going;
 use bytes::Bytes;
+use coalmine_core::capture::is_drawn;
 use coalmine_core::id::{CustomerId, UnitKey};
 use coalmine_core::origin::{Origin, Transport};
 use coalmine_core::tally::{
@@ -23,7 +25,7 @@ use coalmine_core::tally::{
 };
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity};
-use coalmine_core::traffic::pin::Arm;
+use coalmine_core::traffic::pin::{Arm, Membership};
 use coalmine_core::traffic::table::Exposed;
 use coalmine_core::version::VersionId;
 use coalmine_wire::conversation::{ConversationHash, ResponseKey, Trail};
@@ -72,7 +74,7 @@ pub(crate) struct Exchange {
     /// What it is charged to besides: the leave of its socket.
     line: Option<Arc<Permit>>,
     hedge: Hedged,
-    /// Where the answer is to be judged.
+    /// Where the answer is to be judged or captured.
     kept: Option<Box<Kept>>,
     side: Side,
     /// Where the request has a twin: told what became of it.
@@ -207,7 +209,7 @@ impl Exchange {
         let judged_after = release.map_or(gateway.config.judged_after, |release| release.judged_after);
         let tools_declared = if prepared.declares_tools(chat) { Presence::Present } else { Presence::Absent };
         let transport = if chat.stream { Transport::Stream } else { Transport::Body };
-        let kept = kept(gateway, release, unit, &assignment, chat, body, started_at);
+        let kept = kept(gateway, route, unit, &assignment, chat, body, started_at);
         let departure = Departure {
             route: route.name.clone(),
             unit,
@@ -495,7 +497,7 @@ impl Exchange {
         self.gateway.tally.land(&self.flight, outcome, now);
     }
 
-    /// To the judge, where the session is drawn and the version itself has answered to the end.
+    /// To whoever wants it, where the session is drawn and the version itself has answered to the end.
     fn hand_over(&mut self, ending: Ending, seen: &mut Seen) {
         if let Some((kept, answer)) = self.kept.take().filter(|_| ending == Ending::Complete).zip(seen.text.take()) {
             self.gateway.judged.send(*kept, answer, self.flight.turn_number(), self.request_id.clone());
@@ -633,22 +635,23 @@ impl Drop for Exchange {
     }
 }
 
-/// What a judge will need of it, where its session is drawn.
+/// What whoever wants the answer will need of it, where its session is drawn.
 fn kept(
     gateway: &Gateway,
-    release: Option<&Exposed>,
+    route: &Route,
     unit: Option<UnitKey>,
     assignment: &Assignment,
     chat: &ChatRequest<'_>,
     body: &Bytes,
     started_at: UnixMs,
 ) -> Option<Box<Kept>> {
-    let judged = |exposed: &&Exposed| !exposed.judged.is_empty() && gateway.judged.is_open();
     // what is asked of a realtime session is not in its upgrade
-    let is_read = chat.dialect != Dialect::Realtime;
-    let (release, unit) = release.filter(judged).filter(|_| is_read).zip(unit)?;
-    let member = assignment.member.as_ref().filter(|member| release.is_judged(unit, member, started_at))?;
-    Some(Box::new(Kept { body: body.clone(), dialect: chat.dialect, unit, member: member.clone(), started_at }))
+    let is_read = chat.dialect != Dialect::Realtime && gateway.judged.is_open();
+    let (release, member) = route.table.release.as_ref().filter(|_| is_read).zip(assignment.member.as_ref())?;
+    let unit = unit?;
+    let wanted = wanted(route, release, unit, member, started_at)?;
+    let (dialect, member, body) = (chat.dialect, member.clone(), body.clone());
+    Some(Box::new(Kept { body, dialect, unit, member, started_at, wanted }))
 }
 
 fn request_id(gateway: &Gateway, flight: &Flight) -> Option<String> {
@@ -662,6 +665,16 @@ fn request_id(gateway: &Gateway, flight: &Flight) -> Option<String> {
         turn: flight.turn_number(),
     };
     Some(id.seal(&gateway.keys.request_id))
+}
+
+/// Who wants the answer to this request, by its session alone.
+fn wanted(route: &Route, release: &Exposed, unit: UnitKey, member: &Membership, started_at: UnixMs) -> Option<Wanted> {
+    let compared = match member.arm {
+        Arm::Control | Arm::Canary => true,
+        Arm::Stable => false,
+    };
+    let captured = compared && *member.release == *release.id && is_drawn(route.settings.capture, &route.name, unit);
+    Wanted::of(release.is_judged(unit, member, started_at), captured)
 }
 
 /// How an answer comes.

@@ -158,7 +158,7 @@ async fn only_known_keys_are_let_in_and_name_their_customer() {
         config.client_keys = vec![ClientKey { hash, customer: Some("acme".into()) }];
         let by_header = CustomerSource::Header("x-customer".to_owned());
         let sessions = vec![SessionSource::Header("x-session-id".to_owned())];
-        let settings = RouteSettings { sessions, customers: vec![by_header], feedback: BTreeSet::new() };
+        let settings = RouteSettings { sessions, customers: vec![by_header], ..RouteSettings::default() };
         config.routes.insert("support".into(), settings);
     })
     .await;

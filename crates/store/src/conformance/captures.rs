@@ -40,7 +40,11 @@ pub async fn the_newest_of_each_arm_stay(store: &impl Store) {
     let control: Vec<CaptureRow> = [1, 3, 5, 7].map(|number| sample::capture(number, 10 + number as u64)).to_vec();
     assert_eq!(store.put_captures(&tenant, &control, 2).await.unwrap(), 2);
     assert_eq!(ids(store, &tenant).await, [7, 5, 2, 100]);
-    assert_eq!(store.put_captures(&tenant, &[sample::capture(9, 5)], 2).await.unwrap(), 1, "an old one gives way at once");
+    assert_eq!(
+        store.put_captures(&tenant, &[sample::capture(9, 5)], 2).await.unwrap(),
+        1,
+        "an old one gives way at once"
+    );
     assert_eq!(ids(store, &tenant).await, [7, 5, 2, 100]);
 }
 
@@ -84,7 +88,9 @@ pub async fn captures_are_their_tenants_own(store: &impl Store) {
     store.note_capture_use(&ours, &sample::capture_uses()[0]).await.unwrap();
     assert!(ids(store, &theirs).await.is_empty());
     assert_eq!(store.capture(&theirs, CaptureId(1)).await.unwrap(), None);
-    for which in [CaptureCut::One(CaptureId(1)), CaptureCut::Release(release()), CaptureCut::ExpiredBy(UnixMs(u64::MAX))] {
+    for which in
+        [CaptureCut::One(CaptureId(1)), CaptureCut::Release(release()), CaptureCut::ExpiredBy(UnixMs(u64::MAX))]
+    {
         assert_eq!(store.delete_captures(&theirs, &which).await.unwrap(), 0);
     }
     store.forget_capture_uses(&theirs, UnixMs(u64::MAX)).await.unwrap();

@@ -48,8 +48,7 @@ pub(super) fn put(db: &mut Connection, tenant: &TenantId, rows: &[CaptureRow], r
 }
 
 pub(super) fn heads(db: &Connection, tenant: &TenantId, release: &ReleaseId) -> Result<Vec<CaptureHead>, Failure> {
-    let query =
-        "SELECT document FROM captures WHERE tenant = ?1 AND release = ?2 ORDER BY at DESC, capture DESC";
+    let query = "SELECT document FROM captures WHERE tenant = ?1 AND release = ?2 ORDER BY at DESC, capture DESC";
     documents_of(db, query, params![tenant.as_str(), release.as_str()])
 }
 

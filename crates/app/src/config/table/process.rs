@@ -1,5 +1,6 @@
 //! The keys of `coalmine.yaml`.
 
+use super::capture::{CAPTURE, ROUTE_CAPTURE};
 use super::upstream::{BREAKER, CAPACITY, HEALTH, HEDGE, NEAREST, OUTLIERS, SPREADS, UPSTREAM, WARM_UP};
 use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SHARE, SWITCH, TEXT};
 use crate::config::key::{Choice, Key, Kind, Scalar, Section};
@@ -68,6 +69,11 @@ pub static PROCESS: Section = Section {
             "assessors",
             Kind::Map("NAME", &Kind::Section(&GRADER)),
             "Webhooks that suites of sentinels may ask about an answer, by the names that they are given there.",
+        ),
+        Key::optional(
+            "capture",
+            Kind::Section(&CAPTURE),
+            "How answers are sealed and redacted, and who may read them, where a route captures any.",
         ),
         Key::optional(
             "prices",
@@ -288,10 +294,10 @@ pub static ROUTE: Section = Section {
             "[header:x-session-id, path, body:metadata.session_id, conversation]",
             "Where a session's key is found; the first that is present.",
         ),
-        Key::not_built(
+        Key::optional(
             "capture",
-            "remove it; answers are kept nowhere, look into your own logs by the request's id",
-            "Sampled, redacted and encrypted answers of both versions, to be read side by side.",
+            Kind::Section(&ROUTE_CAPTURE),
+            "Keeps sampled answers of both versions of a release, redacted and sealed, to be read side by side; without it none.",
         ),
         Key::optional(
             "customer",

@@ -26,7 +26,7 @@ impl Surroundings for Ready {
     }
 
     fn env(&self, name: &str) -> Option<String> {
-        Some(format!("secret-of-{name}"))
+        Some(if name.ends_with("CAPTURE_KEY") { "5a".repeat(32) } else { format!("secret-of-{name}") })
     }
 }
 
@@ -107,6 +107,7 @@ fn every_example_of_the_documentation_is_read() {
         *read.entry(what).or_default() += 1;
     }
     let least = BTreeMap::from([
+        ("capture.md", 1),
         ("keys.md", 1),
         ("telemetry.md", 1),
         ("upstreams.md", 2),

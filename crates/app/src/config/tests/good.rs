@@ -64,6 +64,7 @@ routes:
       params: { temperature: 0.20, stop: [a, "1"], seed: 7 }
     feedback: [resolved]
     sentinels: { suite: sentinels/support.yaml, qualify: 2 }
+    capture: { sample: 12.5%, keep: 36h, text: 8KB, rows: 250 }
   summary:
     stable:
       model: vllm/meta-llama/Llama-3.3-70B
@@ -85,6 +86,12 @@ api: { tokens: { alice: ${ALICE_TOKEN} } }
 notify:
   - { url: file:secrets/hook, format: slack, on: [rolled_back] }
 assessors: { kindness: { url: file:secrets/hook, token: "${ALICE_TOKEN}" } }
+capture:
+  key: ${CAPTURE_KEY}
+  earlier_keys: [${EARLIER_CAPTURE_KEY}]
+  readers: [alice]
+  patterns: { order: 'ORD-[0-9]{6}' }
+  webhook: kindness
 prices:
   gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
 limits: { body: 1MB, bodies: 64MB, session_idle: 2h }

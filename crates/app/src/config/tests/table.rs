@@ -141,7 +141,7 @@ fn the_shipped_examples_are_read() {
 fn what_is_not_built_is_listed_with_its_mend() {
     let listed = table::not_built();
     assert!(listed.iter().all(|one| !one.mend.is_empty() && !one.doc.is_empty()));
-    for key in ["routes.NAME.capture", "unit: customer", "store: postgres://"] {
+    for key in ["unit: customer", "store: postgres://"] {
         assert!(listed.iter().any(|one| one.key == key), "{key}");
     }
     assert!(scalar::store("postgres://db").is_err());
