@@ -39,13 +39,13 @@ pub async fn the_newest_of_each_arm_stay(store: &impl Store) {
     store.put_captures(&tenant, &[sample::capture(2, 1), elsewhere], 2).await.unwrap();
     let control: Vec<CaptureRow> = [1, 3, 5, 7].map(|number| sample::capture(number, 10 + number as u64)).to_vec();
     assert_eq!(store.put_captures(&tenant, &control, 2).await.unwrap(), 2);
-    assert_eq!(ids(store, &tenant).await, [7, 5, 2, 100]);
+    assert_eq!(ids(store, &tenant).await, [7, 5, 100, 2]);
     assert_eq!(
         store.put_captures(&tenant, &[sample::capture(9, 5)], 2).await.unwrap(),
         1,
         "an old one gives way at once"
     );
-    assert_eq!(ids(store, &tenant).await, [7, 5, 2, 100]);
+    assert_eq!(ids(store, &tenant).await, [7, 5, 100, 2]);
 }
 
 /// Each way takes its own, and says how many.

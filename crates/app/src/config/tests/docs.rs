@@ -26,7 +26,11 @@ impl Surroundings for Ready {
     }
 
     fn env(&self, name: &str) -> Option<String> {
-        Some(if name.ends_with("CAPTURE_KEY") { "5a".repeat(32) } else { format!("secret-of-{name}") })
+        Some(match name {
+            name if name.ends_with("CAPTURE_KEY") => "5a".repeat(32),
+            name if name.ends_with("_URL") => "https://hooks.example/".to_owned(),
+            name => format!("secret-of-{name}"),
+        })
     }
 }
 
