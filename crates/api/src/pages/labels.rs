@@ -96,6 +96,9 @@ async fn question(
                 button(page, step, step, step);
             }
         }
+        Some(Scale::Pairs) => {
+            page.raw("<p>A judge of pairs is not labelled an answer at a time.</p>");
+        }
         Some(Scale::Binary) | None => {
             button(page, "pass", "y", "pass (y)");
             button(page, "fail", "n", "fail (n)");
@@ -141,7 +144,7 @@ fn goodness(scale: Scale, label: &str) -> Option<f64> {
     match (scale, label) {
         (Scale::Binary, "pass") => Some(1.0),
         (Scale::Binary, "fail") => Some(0.0),
-        (Scale::Binary, _) => None,
+        (Scale::Binary | Scale::Pairs, _) => None,
         (Scale::Five, step) => scale.goodness(step.parse().ok()?),
     }
 }

@@ -14,7 +14,7 @@ use coalmine_core::traffic::table::{RouteTable, Shadowed};
 use coalmine_core::traffic::weight::{Salt, WeightBp};
 use coalmine_core::version::{JsonText, Prompt, PromptMode, Version};
 use coalmine_gateway::config::{Credential, Secret};
-use coalmine_gateway::ports::SampleSink;
+use coalmine_gateway::ports::{SampleSink, Wanted};
 use coalmine_wire::prices::{Price, Rate};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
@@ -280,11 +280,11 @@ struct Reader {
 }
 
 impl SampleSink for Reader {
-    fn offer(&self, sample: Sample) {
+    fn offer(&self, sample: Sample, _wanted: Wanted) {
         panic!("nobody is exposed: {sample:?}");
     }
 
-    fn lost(&self, unit: UnitKey, _member: &Membership) {
+    fn lost(&self, unit: UnitKey, _member: &Membership, _wanted: Wanted) {
         panic!("{unit:?}");
     }
 
@@ -315,7 +315,7 @@ async fn both_answers_go_to_the_judge_of_a_drawn_session() {
     let (stable, canary) = (said("stable"), said("canary"));
     let world = world(vec![ok(&stable)], vec![ok(&canary)], read).await;
     let reader = Arc::new(Reader::default());
-    world.gateway.judge_by(reader.clone());
+    world.gateway.sample_to(reader.clone());
     for session in 0..20 {
         world.chat(&format!("s-{session}"), ASK).await;
     }
@@ -351,7 +351,7 @@ async fn a_failed_copy_goes_to_no_judge() {
     let read = Shadow { preferences: vec![preferring], ..shadow() };
     let world = world(vec![ok("from stable")], vec![error(500, "")], read).await;
     let reader = Arc::new(Reader::default());
-    world.gateway.judge_by(reader.clone());
+    world.gateway.sample_to(reader.clone());
     world.chat("s-1", ASK).await;
     assert_eq!(world.pairs(1).await.len(), 1);
     assert!(reader.pairs.lock().unwrap().is_empty());
