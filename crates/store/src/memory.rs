@@ -1,7 +1,9 @@
 //! The store in memory: the same semantics as the durable ones, for tests and the simulator, with
 //! faults on request.
 
-use crate::{CaptureCut, CaptureRow, EvidenceBatch, INCIDENTS_MAX, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
+use crate::{
+    CaptureCut, CaptureRow, EvidenceBatch, INCIDENTS_MAX, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError,
+};
 use async_trait::async_trait;
 use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse};
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};

@@ -161,7 +161,12 @@ async fn open_with(
     };
     // The second one is told of nothing that happens here.
     let deaf = Webhook { on: BTreeSet::from(["approval_wanted".to_owned()]), ..webhook.clone() };
-    let settings = Settings { webhooks: vec![webhook, deaf], sentinels: watched.0.clone(), captures: watched.1.clone(), ..Settings::default() };
+    let settings = Settings {
+        webhooks: vec![webhook, deaf],
+        sentinels: watched.0.clone(),
+        captures: watched.1.clone(),
+        ..Settings::default()
+    };
     Control::open(store, Arc::<ManualClock>::clone(clock), settings, ports).await.unwrap()
 }
 
