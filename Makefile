@@ -12,7 +12,7 @@ help:
 	@echo "make docs       the book and the crates' docs"
 	@echo "make replay     recorded generations, DATA=<folder>; JSON=1 for a machine"
 	@echo "make backtest   recorded generations through a policy, DATA=<folder>; RUNS=200 splits and orders"
-	@echo "make promise    false rollback, false promotion, detection; FULL=1, JSON=1, RELEASES=n"
+	@echo "make promise    false rollback, false promotion, detection; FULL=1, JSON=1, RELEASES=n, ONLY=sentinels"
 	@echo "make accidents  what is decided where the evidence fails; JSON=1 for a machine"
 
 demo:
@@ -46,7 +46,7 @@ backtest:
 	@DATA="$(DATA)" RUNS="$(RUNS)" scripts/backtest.sh
 
 promise:
-	@FULL="$(FULL)" JSON="$(JSON)" RELEASES="$(RELEASES)" scripts/promise.sh
+	@FULL="$(FULL)" JSON="$(JSON)" RELEASES="$(RELEASES)" ONLY="$(ONLY)" scripts/promise.sh
 
 accidents:
 	@JSON="$(JSON)" scripts/accidents.sh

@@ -5,7 +5,7 @@ use crate::report::{Ended, SimOutcome};
 use crate::script::{Scenario, ScriptError};
 use coalmine_core::release::policy::NoDataThen;
 use coalmine_core::release::state::{CauseKind, Cover};
-use coalmine_stats::rivals::fixed_sample::wilson;
+use coalmine_stats::rivals::fixed_sample::{clopper_pearson, wilson};
 use std::collections::BTreeMap;
 
 /// The same version twice, at the hardest: any proven harm rolls back, and two limits sit on or just above the truth.
@@ -85,6 +85,18 @@ pub fn on_the_margin() -> Result<Scenario, ScriptError> {
     Scenario::parse(ON_THE_MARGIN)
 }
 
+/// Of two hundred sentinels that either version gets wrong one time in fifty, asked for 24 hours, this share of healthy
+/// canaries may be rolled back.
+pub const FLAKY_BOUND: f64 = 0.005;
+
+/// That world.
+///
+/// # Errors
+/// None, unless the shipped text is wrong.
+pub fn flaky_sentinels() -> Result<Scenario, ScriptError> {
+    Scenario::parse(crate::shipped::named("sentinel_flaky").unwrap_or_default())
+}
+
 /// How many releases ended in which way.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Count {
@@ -111,7 +123,7 @@ pub struct Held {
     pub releases: u64,
     /// The stated rate.
     pub rate: f64,
-    /// Wilson's 95 % interval of the share, one-sided bounds at 97.5 % each.
+    /// The 95 % interval of the share (Wilson's, or Clopper's and Pearson's), one-sided bounds at 97.5 % each.
     pub interval: (f64, f64),
 }
 
@@ -124,6 +136,12 @@ impl Held {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.interval.0 > self.rate
+    }
+
+    /// Whether the whole interval lies below the rate: so many releases show it.
+    #[must_use]
+    pub fn is_shown(&self) -> bool {
+        self.interval.1 < self.rate
     }
 
     /// The share.
@@ -159,6 +177,13 @@ impl Count {
         Held::new(self.rolled_back.values().sum(), self.releases, rate)
     }
 
+    /// Rolled back by sentinels, against the bound on that: with the exact interval, for none is expected.
+    #[must_use]
+    pub fn by_sentinels(&self, rate: f64) -> Held {
+        let count = self.rolled_back.get(&CauseKind::Sentinel).copied().unwrap_or(0);
+        Held { count, releases: self.releases, rate, interval: clopper_pearson(count, self.releases, 0.05) }
+    }
+
     /// Promoted, against `rate`.
     #[must_use]
     pub fn promotions(&self, rate: f64) -> Held {
@@ -177,6 +202,18 @@ mod tests {
         assert!(Held::new(12, 100, 0.05).is_broken());
         assert!(!Held::new(110, 2_000, 0.05).is_broken());
         assert!(Held::new(125, 2_000, 0.05).is_broken());
+    }
+
+    #[test]
+    fn a_thousand_releases_without_a_rollback_show_half_a_percent_and_seven_hundred_do_not() {
+        let none = |releases| Count { releases, ..Count::default() }.by_sentinels(FLAKY_BOUND);
+        assert!(none(1_000).is_shown() && !none(700).is_shown() && !none(700).is_broken());
+        let one =
+            Count { releases: 1_000, rolled_back: BTreeMap::from([(CauseKind::Sentinel, 1)]), ..Count::default() };
+        assert!(!one.by_sentinels(FLAKY_BOUND).is_shown());
+        let sentinels = flaky_sentinels().unwrap().policy.sentinels.unwrap();
+        assert_eq!(sentinels.critical().count(), 200);
+        assert!(sentinels.critical().all(|sentinel| (sentinel.flaky - 0.02).abs() < 1e-12));
     }
 
     #[test]
