@@ -30,8 +30,9 @@ pub use key::{IssuedView, KeyView, NewKeyBody, QuotaView, RotateBody, SecretView
 pub use plan::{GuardrailView, NewRelease, PlanQuestion, PlanView, StageView};
 pub use recording::RecordingView;
 pub use release::{
-    CommandBody, CommandOutcome, EtaView, EvidencePoint, EvidenceTrack, ExplainView, GatewayView, ReleaseSummary,
-    ReleaseView, ReportView, RouteView, ShareView, StateView, StatusView, TrafficView,
+    ArmCostsView, CommandBody, CommandOutcome, CostsView, EtaView, EvidencePoint, EvidenceTrack, ExplainView,
+    GatewayView, PriceView, PricesView, ReleaseSummary, ReleaseView, ReportView, RouteView, ShareView, StateView,
+    StatusView, TrafficView,
 };
 pub use sentinel::{ProbeBody, ProbeView, RulingView, SentinelView, TriesView};
 pub use shadow::{PairedIntervalView, PairedView, PreferencesView, ShadowView};

@@ -14,6 +14,7 @@ pub mod paint;
 pub mod picture;
 pub mod plan;
 mod plan_text;
+mod prices;
 pub mod sentinel;
 pub mod shutdowns;
 pub mod simulate;

@@ -37,6 +37,7 @@ mod guardrails;
 pub mod hooks;
 mod json;
 mod limits;
+mod prices;
 mod read;
 mod scalar;
 #[cfg(test)]
@@ -50,7 +51,7 @@ pub use capture::Capture;
 pub use fault::{At, Fault, Faults};
 pub use hooks::{Assessor, Webhook, WebhookFormat};
 pub use limits::Limits;
-pub use process::{Customer, Price, Process, Provider, ProviderKind, TlsFiles, Upstream, parse_process};
+pub use process::{Customer, Process, Provider, ProviderKind, TlsFiles, Upstream, parse_process};
 pub use release::{Background, ReleaseSpec, RouteBackground, parse_release};
 pub use route::Route;
 pub use scalar::{CustomerSource, SessionSource, StoreAddress};

@@ -422,6 +422,7 @@ fn settings(process: &Process) -> Result<Settings> {
         pin_idle: process.limits.session_idle,
         webhooks: site::webhooks(process),
         sentinels: site::sentinels(process),
+        prices: Some(Arc::new(gateway::prices(process))),
         wall_look_every: SpanMs(u64::try_from(site::beat(process).as_millis()).unwrap_or(1_000)),
         captures: site::captures(process)?,
         ..Settings::default()

@@ -9,6 +9,7 @@ use crate::judges::bench::Bench;
 use crate::known::{Known, KnownRelease};
 use crate::notify::Errands;
 use crate::ports::Ports;
+use crate::prices;
 use crate::reconcile::Desk;
 use crate::replay::{Replay, replay};
 use crate::settings::Settings;
@@ -21,6 +22,7 @@ use crate::watched::Watched;
 use coalmine_core::id::{Actor, GatewayId, Generation, ReleaseId, RouteName};
 use coalmine_core::key::KeyTable;
 use coalmine_core::metric::Metric;
+use coalmine_core::price::PriceSnapshot;
 use coalmine_core::release::check::check;
 use coalmine_core::release::decide::permit;
 use coalmine_core::release::event::{Command, Event};
@@ -33,6 +35,7 @@ use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::table::RoutingTable;
 use coalmine_core::version::{Version, VersionDiff, VersionId};
 use coalmine_store::{Seeded, Store, StoreError};
+use coalmine_wire::prices::Prices;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -195,8 +198,10 @@ impl Control {
         }
         let diff = stable.diff(&new.canary);
         self.register_version(new.canary.clone()).await?;
-        let carried = self.carried(&new, row.stable, canary).await?;
-        let release = self.draft(new, &row.stable, canary, row.releases, carried);
+        let taken = |list: &Arc<Prices>| Arc::new(prices::take(list, [&*stable, &new.canary], self.clock.now()));
+        let prices = self.settings.prices.as_ref().map(taken);
+        let carried = self.carried(&new, row.stable, canary, prices.as_deref()).await?;
+        let release = Release { prices, ..self.draft(new, &row.stable, canary, row.releases, carried) };
         let report = Report { headline: format!("created by {actor}"), ..Report::default() };
         let first = JournalRow {
             release: release.id.clone(),
@@ -318,6 +323,7 @@ impl Control {
             gateways: known.gateways.status(now, patience),
             store: known.store.clone(),
             looked_at: known.looked_at,
+            prices: release.prices.as_ref().map(|kept| prices::beside(kept, self.settings.prices.as_deref())),
             now,
             release,
         })
@@ -442,12 +448,18 @@ impl Control {
         new: &NewRelease,
         stable: VersionId,
         canary: VersionId,
+        prices: Option<&PriceSnapshot>,
     ) -> Result<BTreeMap<Metric, f64>, ControlError> {
         let tries = self.tries(&new.route, canary);
         let Some(last) = tries.iter().max_by_key(|release| release.created_at) else { return Ok(BTreeMap::new()) };
         let call = self.store.evidence(&self.settings.tenant, &last.id);
         let evidence = self.ask("reading the evidence of the last try", call).await?;
-        Ok(Watched::restore(last, evidence)?.carry(last, stable, &new.policy))
+        let mut carried = Watched::restore(last, evidence)?.carry(last, stable, &new.policy);
+        if last.prices.as_deref().map(|last| &last.models) != prices.map(|now| &now.models) {
+            // What was proven of other costs proves nothing here.
+            carried.iter_mut().filter(|(metric, _)| metric.is_of_cost()).for_each(|(_, log)| *log = log.min(0.0));
+        }
+        Ok(carried)
     }
 
     fn draft(
@@ -474,6 +486,7 @@ impl Control {
             started_at: None,
             promoted_at: None,
             revoked_at: None,
+            prices: None,
             drifts: Vec::new(),
             open: BTreeSet::new(),
             state: State::Draft,

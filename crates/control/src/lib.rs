@@ -4,6 +4,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`control`] | the facade that API, app and loop share |
+//! | [`prices`] | what a release keeps of the price list |
 //! | [`clock`], [`ports`], [`settings`] | the only reader of time; what is needed of the world; what is configured |
 //! | `reconcile` | the loop, on one screen |
 //! | `observe`, `watched` | deltas to stored evidence; ledger and books of one release |
@@ -42,6 +43,7 @@ mod load;
 pub mod notify;
 mod observe;
 pub mod ports;
+pub mod prices;
 mod publish;
 mod ready;
 mod reconcile;

@@ -90,6 +90,9 @@ impl Control {
             match restored {
                 Ok(Ok(watched)) => {
                     self.bench().take_up(&release.id, watched.judges());
+                    if let Some(found) = self.known().releases.get_mut(&release.id) {
+                        found.sentinels = None;
+                    }
                     desk.watched.insert(release.id.clone(), watched);
                 }
                 Ok(Err(error)) => self.fail(&release.id, chain(&error)),
@@ -126,11 +129,14 @@ impl Control {
         let mut rounds = self.take_rounds();
         for release in self.unfinished().iter().filter(|release| release.policy.sentinels.is_some()) {
             let Some(watched) = desk.watched.get_mut(&release.id) else { continue };
+            let before = rounds.len();
             for (_, round) in rounds.iter().filter(|(of, _)| *of == release.id) {
                 watched.absorb_round(release, round);
             }
             rounds.retain(|(of, _)| *of != release.id);
-            if let Some(found) = self.known().releases.get_mut(&release.id) {
+            if let Some(found) = self.known().releases.get_mut(&release.id)
+                && (rounds.len() < before || found.sentinels.is_none())
+            {
                 found.sentinels = Some(watched.sentinels().clone());
             }
         }

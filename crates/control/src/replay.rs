@@ -82,6 +82,7 @@ fn as_created(release: &Release) -> Release {
         promoted_at: None,
         revoked_at: None,
         drifts: Vec::new(),
+        prices: None,
         open: BTreeSet::new(),
         ..release.clone()
     }

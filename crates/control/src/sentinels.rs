@@ -6,12 +6,14 @@
 //! [`Prober`], outside of all traffic: no session, no tally, no budget.
 
 pub mod grade;
+pub(crate) mod purse;
 mod round;
 
 use crate::control::Control;
 use crate::known::Known;
 use crate::lease::Standing;
 use crate::ports::{Probed, Prober};
+use crate::sentinels::purse::Purse;
 use coalmine_core::id::{ReleaseId, RouteName};
 use coalmine_core::release::state::Release;
 use coalmine_core::sentinel::schedule::{Arms, due};
@@ -32,6 +34,7 @@ pub(crate) struct Planned {
     /// Stable again where there is none.
     canary: Arc<Version>,
     asked: Vec<Asked>,
+    purse: Purse,
 }
 
 /// Whose sentinels are asked.
@@ -124,7 +127,9 @@ impl Control {
                 .collect();
             if !asked.is_empty() {
                 let (stable, canary) = (Arc::clone(stable), Arc::clone(canary));
-                planned.push(Planned { of: Whose::Release(id.clone()), stable, canary, asked });
+                let judging = policy.sentinels.as_ref().map(|suite| suite.judging).unwrap_or_default();
+                let purse = Purse::of(judging, records.spent, now);
+                planned.push(Planned { of: Whose::Release(id.clone()), stable, canary, asked, purse });
             }
         }
         planned
@@ -150,7 +155,8 @@ impl Control {
             let asked: Vec<Asked> = asked.collect();
             let of = Whose::Route(route.clone(), version);
             let (stable, canary) = (Arc::clone(stable), Arc::clone(stable));
-            (!asked.is_empty()).then_some(Planned { of, stable, canary, asked })
+            let purse = Purse::of(suite.judging, steady.spent, now);
+            (!asked.is_empty()).then_some(Planned { of, stable, canary, asked, purse })
         });
         planned.collect()
     }
@@ -160,7 +166,9 @@ impl Control {
     pub async fn rulings(&self, probe: &str, answered: &Probed, tools: Option<&str>, wall_limit: Duration) -> Rulings {
         let around = Around { latency_ms: answered.latency_ms, cost_usd: answered.cost_usd, tools };
         match (serde_json::from_str::<Probe>(probe), Answer::read(&answered.body)) {
-            (Ok(probe), Some(answer)) => grade::rulings(&self.ports, &probe, &answer, around, wall_limit).await,
+            (Ok(probe), Some(answer)) => {
+                grade::rulings(&self.ports, &Purse::unbounded(), &probe, &answer, around, wall_limit).await
+            }
             (Ok(_) | Err(_), _) => Rulings::new(),
         }
     }

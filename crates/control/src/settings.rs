@@ -4,8 +4,10 @@ use crate::captures::CaptureSettings;
 use coalmine_core::id::{RouteName, TenantId};
 use coalmine_core::sentinel::Sentinels;
 use coalmine_core::time::SpanMs;
+use coalmine_wire::prices::Prices;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// The settings. Spans named `wall_…` are the wall's, whatever the scale of the clock.
 #[derive(Debug, Clone)]
@@ -35,6 +37,9 @@ pub struct Settings {
     pub sentinels: BTreeMap<RouteName, Sentinels>,
     /// What is captured; `None`: nothing.
     pub captures: Option<CaptureSettings>,
+    /// What models cost now: a release keeps what its versions cost when it was created. `None`: nobody knows here, and
+    /// gateways go by their own list.
+    pub prices: Option<Arc<Prices>>,
 }
 
 impl Default for Settings {
@@ -52,6 +57,7 @@ impl Default for Settings {
             webhooks: Vec::new(),
             sentinels: BTreeMap::new(),
             captures: None,
+            prices: None,
         }
     }
 }

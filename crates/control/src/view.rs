@@ -2,6 +2,7 @@
 
 use crate::gateways::{GatewayStatus, Propagation};
 use crate::lease::Standing;
+use crate::prices::FrozenPrices;
 use coalmine_core::analysis::Analysis;
 use coalmine_core::evidence::{SealedBucket, Yardstick};
 use coalmine_core::id::{Actor, Generation, ReleaseId, RouteName};
@@ -122,6 +123,8 @@ pub struct ReleaseStatus {
     pub store: StoreHealth,
     /// When the loop last looked at it; a loop that stands still is seen here.
     pub looked_at: Option<UnixMs>,
+    /// What its versions cost in it, where it keeps that.
+    pub prices: Option<FrozenPrices>,
     /// Now, by the process clock.
     pub now: UnixMs,
 }

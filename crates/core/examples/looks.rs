@@ -163,6 +163,7 @@ fn release(metrics: &[Metric]) -> Release {
         promoted_at: None,
         revoked_at: None,
         drifts: Vec::new(),
+        prices: None,
         open: BTreeSet::new(),
         state: State::Running { stage: 0, entered_at: UnixMs(0) },
         generation: Generation(1),

@@ -13,6 +13,8 @@ mod judges;
 pub mod look;
 mod proof;
 mod quality;
+#[cfg(test)]
+mod ratio_tests;
 mod sentinels;
 mod shadow;
 #[cfg(test)]
@@ -56,6 +58,9 @@ pub struct Analysis {
     pub harmed: Interval,
     /// Excess cost so far in US dollars; `None` without prices.
     pub extra_cost_usd: Option<Interval>,
+    /// What both arms have cost; `None` while no cost is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub costs: Option<Costs>,
     /// What a ramp may rise by; `None` where the plan has none, or nothing is posted yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub climb: Option<Climb>,
@@ -76,6 +81,32 @@ pub struct Analysis {
     /// What the canary's upstreams say to being given more; asked only when all else is there.
     #[serde(default, skip_serializing_if = "Readiness::is_silent")]
     pub readiness: Readiness,
+}
+
+/// What both arms have cost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Costs {
+    /// The control.
+    pub control: ArmCosts,
+    /// The canary.
+    pub canary: ArmCosts,
+}
+
+/// What the requests of one arm have cost, those after the ages included; in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct ArmCosts {
+    /// In all, where known.
+    pub usd: f64,
+    /// Requests whose cost is unknown; below they are taken to cost what the others do.
+    pub unknown: u64,
+    /// Tasks that feedback says were done.
+    pub tasks_done: f64,
+    /// For one request.
+    pub per_request: Option<f64>,
+    /// For one session.
+    pub per_session: Option<f64>,
+    /// For one task done.
+    pub per_task: Option<f64>,
 }
 
 /// Whether the upstreams of the canary can be given more: warm, and with room. It is no evidence.

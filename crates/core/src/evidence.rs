@@ -57,6 +57,9 @@ pub struct Yardstick {
     /// Stable's quantile in characters, per metric of a length.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub length: BTreeMap<Metric, f64>,
+    /// Stable's price of one request, or of one task done, per ratio.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub price: BTreeMap<Metric, f64>,
     /// The origins whose sessions are kept apart, by stable's past; none where there is one kind of session only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apart: Vec<Origin>,
@@ -171,7 +174,7 @@ pub struct Sums {
     /// The first exposed request's badness; `None` while unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<f64>,
-    /// Badness summed over the requests that count for X2 and whose badness is known.
+    /// Badness summed over the requests that count for X2 and whose badness is known; of a ratio, the tasks done.
     #[serde(skip_serializing_if = "is_zero")]
     pub session: f64,
     /// How many those are.
@@ -180,7 +183,7 @@ pub struct Sums {
     /// Requests that count for X2 and whose badness is unknown: they count as the centre.
     #[serde(skip_serializing_if = "is_none")]
     pub session_unknown: u32,
-    /// The amount, or the scores, summed over the whole age.
+    /// The amount, or the scores, summed over the whole age; of a ratio, the cost.
     #[serde(skip_serializing_if = "is_zero")]
     pub whole: f64,
     /// How many went into `whole`.

@@ -6,6 +6,7 @@
 //! | [`id`], [`time`], [`float`] | names of things, instants and spans, floats that survive JSON |
 //! | [`version`] | the immutable, content-hashed bundle that is released, and its diff |
 //! | [`capture`] | captured answers: whose are kept, and what is known of one beside its text |
+//! | [`price`] | what versions cost, as a release keeps it |
 //! | [`cohort`] | which customers a stage is cut to |
 //! | [`traffic`] | weights, slots, pins, the routing table, and [`traffic::assign`] |
 //! | [`metric`] | what is measured: name, kind, direction, unit |
@@ -38,6 +39,7 @@ pub mod judge;
 pub mod key;
 pub mod metric;
 pub mod origin;
+pub mod price;
 pub mod release;
 pub mod sentinel;
 pub mod shadow;

@@ -24,6 +24,10 @@ pub enum Metric {
     LatencyP99,
     /// US dollars of a session in its first `ages.whole`.
     CostPerSession,
+    /// What the sessions cost over the requests that they have, in their first `ages.whole`.
+    CostPerRequest,
+    /// What the sessions cost over the tasks that they got done ([`TASK_DONE`]), in their first `ages.whole`.
+    CostPerTask,
     /// Tokens that the version wrote in a session in its first `ages.whole`.
     OutputTokens,
     /// Tokens that the version read in a session in its first `ages.whole`.
@@ -96,6 +100,9 @@ pub mod noticed {
     pub const ALL: [&str; 3] = [TOOL_USE, REASK, CLIENT_RETRY];
 }
 
+/// The name of the feedback that says whether a task was done, 0..=1; a session may have several.
+pub const TASK_DONE: &str = "task_done";
+
 /// Which way is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +127,9 @@ pub enum Kind {
     Amount,
     /// A score in 0..=1 that arrives later; a session counts with its mean, in 41 classes.
     Score,
+    /// What sessions cost over what they have of something: a session counts with its cost less what stable pays for as
+    /// much (a frozen price, times one plus the margin for the canary), in 41 classes around one half.
+    Ratio,
 }
 
 /// What is fixed of a metric.
@@ -137,6 +147,8 @@ struct Facts {
     amount: Option<Amount>,
     /// Of a length: stable's quantile that it is held against.
     length: Option<f64>,
+    /// Of a ratio: what it is the price of.
+    per: Option<Per>,
 }
 
 /// Until when a time is taken.
@@ -144,6 +156,15 @@ struct Facts {
 enum Moment {
     FirstContent,
     End,
+}
+
+/// What a ratio is the price of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Per {
+    /// A request.
+    Request,
+    /// A task that was done.
+    Task,
 }
 
 /// What is summed over a session.
@@ -192,7 +213,7 @@ impl Number {
 
 impl Metric {
     /// Every built-in metric, in the order in which they are listed to people.
-    pub const BUILT_IN: [Self; 32] = [
+    pub const BUILT_IN: [Self; 34] = [
         Self::ErrorRate,
         Self::TtftP95,
         Self::LatencyP95,
@@ -201,6 +222,8 @@ impl Metric {
         Self::LatencyP50,
         Self::LatencyP99,
         Self::CostPerSession,
+        Self::CostPerRequest,
+        Self::CostPerTask,
         Self::OutputTokens,
         Self::InputTokens,
         Self::ToolCalls,
@@ -238,6 +261,8 @@ impl Metric {
             Self::LatencyP50 => Facts::time("latency_p50", Moment::End, 0.5),
             Self::LatencyP99 => Facts::time("latency_p99", Moment::End, 0.99),
             Self::CostPerSession => Facts::amount("cost_per_session", Amount::Cost, 0.1),
+            Self::CostPerRequest => Facts::ratio("cost_per_request", Per::Request),
+            Self::CostPerTask => Facts::ratio("cost_per_task", Per::Task),
             Self::OutputTokens => Facts::amount("output_tokens", Amount::OutputTokens, 0.05),
             Self::InputTokens => Facts::amount("input_tokens", Amount::InputTokens, 0.05),
             Self::ToolCalls => Facts::amount("tool_calls", Amount::ToolCalls, 0.05),
@@ -295,6 +320,12 @@ impl Metric {
         matches!(self.facts().time, Some((Moment::FirstContent, _)))
     }
 
+    /// What a ratio is the price of; `None` where it is none.
+    #[must_use]
+    pub const fn per(&self) -> Option<Per> {
+        self.facts().per
+    }
+
     /// The quantile of stable's answers that the length of an answer is held against; `None` for what is no length.
     #[must_use]
     pub const fn length_quantile(&self) -> Option<f64> {
@@ -337,6 +368,18 @@ impl Metric {
         if let Self::Judge(name) = self { Some(name) } else { None }
     }
 
+    /// Whether its numbers are made of prices.
+    #[must_use]
+    pub fn is_of_cost(&self) -> bool {
+        self.facts().amount == Some(Amount::Cost) || self.per().is_some()
+    }
+
+    /// The name of the feedback without which there is nothing of it.
+    #[must_use]
+    pub fn needs_feedback(&self) -> Option<&str> {
+        self.feedback().or((self.per() == Some(Per::Task)).then_some(TASK_DONE))
+    }
+
     /// Whether its numbers come later than the turns that they are about.
     #[must_use]
     pub const fn is_late(&self) -> bool {
@@ -374,6 +417,7 @@ impl Facts {
             time: None,
             amount: None,
             length: None,
+            per: None,
         }
     }
 
@@ -397,6 +441,12 @@ impl Facts {
     const fn amount(name: &'static str, amount: Amount, severity: f64) -> Self {
         let mut facts = Self::new(name, Kind::Amount, Number::WHOLE, severity);
         facts.amount = Some(amount);
+        facts
+    }
+
+    const fn ratio(name: &'static str, per: Per) -> Self {
+        let mut facts = Self::new(name, Kind::Ratio, Number::WHOLE, 0.1);
+        facts.per = Some(per);
         facts
     }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | here | the suite as a policy freezes it, and how many tries confirm a failure |
 //! | [`record`] | what the rounds have shown, per sentinel and arm |
+//! | [`purse`] | what judging their answers may cost in a day |
 //! | [`schedule`] | which sentinel is due, and on which arms |
 //! | [`steady`] | those of a route, asked of its stable version with or without a release |
 //!
@@ -18,10 +19,12 @@
 //! of a try, or what stable itself has shown where that is more. Tries at temperature 0 are not independent, so p^k
 //! alone is no bound: hence the turns with stable, stable's own rate, and the qualifying rounds.
 
+pub mod purse;
 pub mod record;
 pub mod schedule;
 pub mod steady;
 
+pub use purse::{Asked, Judging, Spent};
 pub use record::{Outcome, Passes, Record, Records, Round, Tried, Tries};
 pub use steady::Steady;
 
@@ -53,6 +56,9 @@ pub struct Sentinels {
     pub sentinels: Arc<[Sentinel]>,
     /// A sentinel is critical only after so many rounds in a row that stable passed.
     pub qualify: u32,
+    /// What models may be asked about answers in a day.
+    #[serde(default, skip_serializing_if = "Judging::is_unbounded")]
+    pub judging: Judging,
     /// The bar that the canary must clear before any traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<OfflineGate>,

@@ -106,6 +106,8 @@ pub const fn is_paired(metric: &Metric) -> bool {
         | Metric::CacheHit
         | Metric::Abandoned
         | Metric::NotContinued
+        | Metric::CostPerRequest
+        | Metric::CostPerTask
         | Metric::CostAboveCap
         | Metric::OutputTokensAboveCap
         | Metric::InputTokensAboveCap
@@ -160,7 +162,7 @@ impl Guardrail {
             Kind::Rate | Kind::Score => {
                 (self.rollback.ratio + self.rollback.shift).min(1.0 + self.rollback.ratio) / (1.0 + self.rollback.ratio)
             }
-            Kind::Exceedance | Kind::Amount => 0.5,
+            Kind::Exceedance | Kind::Amount | Kind::Ratio => 0.5,
         }
     }
 }

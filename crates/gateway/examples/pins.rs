@@ -120,6 +120,7 @@ fn table() -> RouteTable {
         release: Some(release),
         revoked: Vec::new(),
         shadow: None,
+        prices: None,
     }
 }
 

@@ -12,13 +12,16 @@ use crate::upstream::pool::Pool;
 use crate::upstream::rescue::RescueBudget;
 use arc_swap::ArcSwap;
 use coalmine_core::id::{Generation, ProviderName, ReleaseId, RouteName};
+use coalmine_core::price::PriceSnapshot;
 use coalmine_core::traffic::pin::Arm;
 use coalmine_core::traffic::table::{Exposed, RouteTable, RoutingTable};
 use coalmine_core::traffic::weight::WeightBp;
-use coalmine_core::version::{Version, VersionId};
+use coalmine_core::version::{JsonText, Version, VersionId};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{self, ChatRequest, Patch, PatchError, ProviderState, asks_to_think};
+use coalmine_wire::prices::{Price, Prices, Quote};
 use coalmine_wire::translate;
+use coalmine_wire::usage::Usage;
 use http::HeaderValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -39,6 +42,8 @@ pub(crate) struct Route {
     pub(crate) rescue: Option<Arc<RescueBudget>>,
     pub(crate) series: Arc<RouteSeries>,
     pub(crate) release_header: Option<HeaderValue>,
+    /// The prices of the release under way, by model; `None` where it had none.
+    frozen: HashMap<String, Option<Price>>,
     prepared: HashMap<VersionId, Arc<Prepared>>,
 }
 
@@ -119,6 +124,14 @@ impl Route {
     /// A version of it; `None` when it could not be prepared (told when the table came).
     pub(crate) fn prepared(&self, version: VersionId) -> Option<&Arc<Prepared>> {
         self.prepared.get(&version)
+    }
+
+    /// What a request to a model cost: by the prices of the release under way, else by the list.
+    pub(crate) fn cost_usd(&self, list: &Prices, model: &str, usage: &Usage) -> Option<f64> {
+        match self.frozen.get(model) {
+            Some(price) => price.as_ref()?.cost_usd(usage),
+            None => list.cost_usd(model, usage),
+        }
     }
 
     /// The version of which this much is known, or a fallback of one.
@@ -303,6 +316,7 @@ impl Parts {
             ceiling,
             rescue,
             release_header: release.and_then(|id| HeaderValue::from_str(id).ok()),
+            frozen: table.prices.as_deref().map(frozen).unwrap_or_default(),
             prepared: table
                 .versions
                 .iter()
@@ -364,6 +378,12 @@ impl Parts {
             series,
         })
     }
+}
+
+/// The prices that a release keeps; what cannot be read is no price.
+fn frozen(prices: &PriceSnapshot) -> HashMap<String, Option<Price>> {
+    let read = |kept: &Option<JsonText>| Some(Quote::read(&kept.as_ref()?.0)?.price);
+    prices.models.iter().map(|(model, kept)| (model.clone(), read(kept))).collect()
 }
 
 /// Whether `new` may send a session to a version that `old` would not have sent it to, other than by

@@ -381,7 +381,7 @@ fn guardrail(metric: &str, role: Role, rest: &[&str]) -> Result<Guardrail, Strin
     let mut guardrail = Guardrail::with_defaults(metric, role);
     let margin = |value: f64, kind: Kind| match kind {
         Kind::Rate | Kind::Score => Margin { ratio: 1.0, shift: value },
-        Kind::Exceedance | Kind::Amount => Margin { ratio: 1.0 + value, shift: 0.0 },
+        Kind::Exceedance | Kind::Amount | Kind::Ratio => Margin { ratio: 1.0 + value, shift: 0.0 },
     };
     let mut rest = rest;
     while let [key, value, more @ ..] = rest {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{ProbeTrouble, Probed, Prober, Question};
 use coalmine_core::release::policy::Policy;
-use coalmine_core::sentinel::{Criticality, Sentinel, Sentinels};
+use coalmine_core::sentinel::{Criticality, Judging, Sentinel, Sentinels};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::version::JsonText;
 use serde_json::{Value, json};
@@ -43,8 +43,13 @@ pub(crate) fn add(policy: &mut Policy, names: &[String], facts: &[&str]) -> Resu
     let before = policy.sentinels.take();
     let all: Vec<Sentinel> =
         before.iter().flat_map(|before| before.sentinels.iter().cloned()).chain(names.iter().map(sentinel)).collect();
-    policy.sentinels =
-        Some(Sentinels { suite: "the world's".to_owned(), sentinels: all.into(), qualify: 3, gate: None });
+    policy.sentinels = Some(Sentinels {
+        suite: "the world's".to_owned(),
+        sentinels: all.into(),
+        qualify: 3,
+        judging: Judging::default(),
+        gate: None,
+    });
     Ok(())
 }
 
@@ -76,9 +81,7 @@ impl Prober for Providers {
             return Err(ProbeTrouble::Provider("no answer".to_owned()));
         }
         let truth = self.world.truth(side, Some(age));
-        let asked: Value = serde_json::from_str(&question.body).unwrap_or_default();
-        let chances = asked["messages"][0]["content"].as_str().unwrap_or_default();
-        let (stable, canary) = chances.split_once(' ').unwrap_or_default();
+        let (stable, canary) = chances(&question.body).unwrap_or_default();
         let chance = match side {
             Side::Stable | Side::Both => stable,
             Side::Canary => canary,
@@ -87,8 +90,17 @@ impl Prober for Providers {
         if luck.uniform() < truth.error {
             return Err(ProbeTrouble::Provider("status 503".to_owned()));
         }
-        let text = if luck.uniform() < chance.parse().unwrap_or(1.0) { "right" } else { "wrong" };
-        let body = json!({ "choices": [{ "finish_reason": "stop", "message": { "content": text } }] });
-        Ok(Probed { body: body.to_string().into_bytes(), latency_ms: 100.0, cost_usd: None })
+        let body = if luck.uniform() < chance.parse().unwrap_or(1.0) { RIGHT } else { WRONG };
+        Ok(Probed { body: body.as_bytes().to_vec(), latency_ms: 100.0, cost_usd: None })
     }
+}
+
+const RIGHT: &str = r#"{"choices":[{"finish_reason":"stop","message":{"content":"right"}}]}"#;
+const WRONG: &str = r#"{"choices":[{"finish_reason":"stop","message":{"content":"wrong"}}]}"#;
+
+/// How likely stable and the canary answer a question of [`probe`]. Found and not parsed: a day of two hundred sentinels
+/// asks sixty thousand.
+fn chances(body: &str) -> Option<(&str, &str)> {
+    let (_, rest) = body.split_once(r#""content":""#)?;
+    rest.split_once('"')?.0.split_once(' ')
 }

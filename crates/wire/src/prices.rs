@@ -3,52 +3,73 @@
 //! others sets them over the table.
 
 use crate::usage::Usage;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Prices by model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prices {
-    models: BTreeMap<String, Price>,
+    models: BTreeMap<String, Quote>,
+}
+
+/// The price of a model, and when it was that.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quote {
+    /// The price.
+    #[serde(flatten)]
+    pub price: Price,
+    /// The day on which it stood where it is from (`2026-10-10`); `None` where nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
 }
 
 /// The price of a model, in US dollars per million tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Price {
     /// The usual rate.
     #[serde(flatten)]
     pub rate: Rate,
     /// What holds for a whole request instead, where its input is long.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub long: Option<LongInput>,
 }
 
 /// US dollars per million tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
     /// Tokens read.
     pub input_usd: f64,
     /// Tokens read from the provider's cache; `None` where they cost what others cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_input_usd: Option<f64>,
     /// Tokens read that are written into the provider's cache; `None` where they cost what others cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_usd: Option<f64>,
     /// The same where they are kept for an hour; `None` where they cost what others written there cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_write_1h_usd: Option<f64>,
     /// Tokens written.
     pub output_usd: f64,
     /// Tokens of hidden reasoning; `None` where they cost what others written cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_usd: Option<f64>,
     /// Tokens of sound that are read; without a price a request that has any has no cost that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_input_usd: Option<f64>,
     /// Tokens of sound that are written; the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_output_usd: Option<f64>,
     /// Tokens of pictures that are read; `None` where they cost what others cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image_input_usd: Option<f64>,
     /// Tokens of pictures that are written; without a price there is no cost that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image_output_usd: Option<f64>,
 }
 
 /// The rate of requests with a long input.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LongInput {
     /// It holds where more tokens than this are read.
     pub above_input_tokens: u64,
@@ -68,7 +89,7 @@ struct Table {
 struct Entry {
     model: String,
     #[serde(flatten)]
-    price: Price,
+    quote: Quote,
 }
 
 impl Prices {
@@ -77,13 +98,13 @@ impl Prices {
     pub fn shipped() -> Self {
         // A test reads every entry; a table that did not parse would be no data, never a wrong price.
         let models = serde_json::from_str::<Table>(SHIPPED).map_or(Vec::new(), |table| table.models);
-        Self { models: models.into_iter().map(|entry| (entry.model, entry.price)).collect() }
+        Self { models: models.into_iter().map(|entry| (entry.model, entry.quote)).collect() }
     }
 
     /// Sets the price of a model over whatever is known of it.
     #[must_use]
-    pub fn with(mut self, model: &str, price: Price) -> Self {
-        self.models.insert(model.to_owned(), price);
+    pub fn with(mut self, model: &str, quote: impl Into<Quote>) -> Self {
+        self.models.insert(model.to_owned(), quote.into());
         self
     }
 
@@ -91,11 +112,11 @@ impl Prices {
     /// (`gpt-4.1-2025-04-14`, `claude-sonnet-4-5-20250929`, `gemini-2.5-pro-latest`), with or without
     /// the name of who serves it before a slash (`openai/gpt-4.1`).
     #[must_use]
-    pub fn of(&self, model: &str) -> Option<Price> {
+    pub fn of(&self, model: &str) -> Option<&Quote> {
         let mut name = model;
         loop {
-            if let Some(price) = self.models.get(name).or_else(|| self.models.get(undated(name))) {
-                return Some(*price);
+            if let Some(quote) = self.models.get(name).or_else(|| self.models.get(undated(name))) {
+                return Some(quote);
             }
             name = name.split_once('/')?.1;
         }
@@ -104,9 +125,70 @@ impl Prices {
     /// What a request cost; `None` where price or usage is not known, never 0 for that.
     #[must_use]
     pub fn cost_usd(&self, model: &str, usage: &Usage) -> Option<f64> {
-        let price = self.of(model)?;
+        self.of(model)?.price.cost_usd(usage)
+    }
+}
+
+impl Quote {
+    /// As it is kept: [`Self::read`] reads it back.
+    #[must_use]
+    pub fn written(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// What [`Self::written`] wrote; `None` for what is no price.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+impl From<Price> for Quote {
+    fn from(price: Price) -> Self {
+        Self { price, date: None }
+    }
+}
+
+/// `$2 read ($0.5 from the cache), $8 written; above 200000 tokens read: $4 read, $18 written`, of a million tokens.
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.rate)?;
+        match &self.long {
+            Some(long) => write!(f, "; above {} tokens read: {}", long.above_input_tokens, long.rate),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = |parts: &[(&str, Option<f64>)]| {
+            let known = parts.iter().filter_map(|(what, usd)| usd.map(|usd| format!("${usd} {what}")));
+            let known: Vec<String> = known.collect();
+            if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) }
+        };
+        let read = [
+            ("from the cache", self.cached_input_usd),
+            ("into it", self.cache_write_usd),
+            ("into it for an hour", self.cache_write_1h_usd),
+            ("of sound", self.audio_input_usd),
+            ("of pictures", self.image_input_usd),
+        ];
+        let written = [
+            ("of reasoning", self.reasoning_usd),
+            ("of sound", self.audio_output_usd),
+            ("of pictures", self.image_output_usd),
+        ];
+        write!(f, "${} read{}, ${} written{}", self.input_usd, parts(&read), self.output_usd, parts(&written))
+    }
+}
+
+impl Price {
+    /// What a request cost; `None` where its usage, or a price that it needs, is not known.
+    #[must_use]
+    pub fn cost_usd(&self, usage: &Usage) -> Option<f64> {
         let (input, output) = (usage.input_tokens?, usage.output_tokens?);
-        let rate = price.long.filter(|long| input > long.above_input_tokens).map_or(price.rate, |long| long.rate);
+        let rate = self.long.filter(|long| input > long.above_input_tokens).map_or(self.rate, |long| long.rate);
         let cached = usage.cached_tokens.unwrap_or(0).min(input);
         let written = usage.cache_written_tokens.unwrap_or(0).min(input - cached);
         let hour = usage.cache_written_1h_tokens.unwrap_or(0).min(written);
@@ -259,9 +341,25 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_is_kept_whole_and_says_what_it_is() {
+        let shipped = Prices::shipped();
+        let long = shipped.of("gemini-2.5-pro").unwrap();
+        for quote in shipped.models.values() {
+            assert_eq!(Quote::read(&quote.written()).as_ref(), Some(quote));
+            assert!(quote.date.is_some());
+        }
+        assert!(long.price.to_string().contains("; above 200000 tokens read: $"), "{}", long.price);
+        let rate = Rate { input_usd: 2.0, cached_input_usd: Some(0.5), output_usd: 8.0, ..Rate::default() };
+        let own = Quote::from(Price { rate, long: None });
+        assert_eq!(own.price.to_string(), "$2 read ($0.5 from the cache), $8 written");
+        assert_eq!(Quote::read(&own.written()), Some(own));
+        assert_eq!(Quote::read("{}"), None);
+    }
+
+    #[test]
     fn snapshots_and_prefixes_find_their_model_and_strangers_find_none() {
         let prices = Prices::shipped();
-        let of = |model: &str| prices.of(model).map(|price| price.rate.input_usd);
+        let of = |model: &str| prices.of(model).map(|quote| quote.price.rate.input_usd);
         for (alias, model) in [
             ("gpt-4.1-2025-04-14", "gpt-4.1"),
             ("openai/gpt-4.1-mini", "gpt-4.1-mini"),

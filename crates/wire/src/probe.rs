@@ -327,6 +327,16 @@ impl Probe {
         Judgement { verdict, faults: if verdict == Verdict::Unknown { unknown } else { faults } }
     }
 
+    /// Whether a model may have to be asked about its answers: a judge, or one that embeds.
+    #[must_use]
+    pub fn asks_models(&self) -> bool {
+        let of_model = |appeal: &Appeal| match appeal {
+            Appeal::Graded { .. } | Appeal::Similar { .. } => true,
+            Appeal::Webhook { .. } => false,
+        };
+        self.assertions.iter().filter_map(|assertion| assertion.check.appeal()).any(of_model)
+    }
+
     /// Who must be asked about an answer, by the assertion's place; nobody where its own text decides.
     #[must_use]
     pub fn appeals(&self, answer: &Answer, around: Around<'_>) -> Vec<(usize, &Appeal)> {

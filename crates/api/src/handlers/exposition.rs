@@ -66,10 +66,21 @@ impl Exposition {
     ) {
         let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
         for (of, value) in values {
-            let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
             let pairs: Vec<String> =
                 labels.iter().zip(of).map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
             let _ = writeln!(page, "{name}{{{}}} {value}", pairs.join(","));
+        }
+    }
+
+    /// Adds a gauge of several numbers, each with its labels.
+    pub(super) fn add_gauge(self, page: &mut String, name: &str, help: &str, samples: &[(Vec<(&str, &str)>, f64)]) {
+        if samples.is_empty() {
+            return;
+        }
+        let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for (labels, value) in samples {
+            let labels: Vec<String> = labels.iter().map(|(label, of)| format!("{label}=\"{}\"", escaped(of))).collect();
+            let _ = writeln!(page, "{name}{{{}}} {value}", labels.join(","));
         }
     }
 
@@ -80,6 +91,10 @@ impl Exposition {
             Self::OpenMetrics => page.push_str("# EOF\n"),
         }
     }
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -121,6 +136,18 @@ mod tests {
         let told = "# HELP coalmine_incidents Open.\n# TYPE coalmine_incidents gauge\n\
             coalmine_incidents{route=\"a\\\"b\\\\c\\n\"} 2\ncoalmine_incidents{route=\"plain\"} 1\n";
         assert_eq!(page, told);
+    }
+
+    #[test]
+    fn a_gauge_has_its_labels() {
+        let mut page = String::new();
+        let sample = (vec![("release", "a\"b"), ("arm", "canary")], 0.25);
+        Exposition::Text.add_gauge(&mut page, "coalmine_x", "X.", &[sample]);
+        Exposition::Text.add_gauge(&mut page, "coalmine_y", "Y.", &[]);
+        assert_eq!(
+            page,
+            "# HELP coalmine_x X.\n# TYPE coalmine_x gauge\ncoalmine_x{release=\"a\\\"b\",arm=\"canary\"} 0.25\n"
+        );
     }
 
     #[test]

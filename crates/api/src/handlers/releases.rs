@@ -128,6 +128,7 @@ pub(super) async fn explain(
     {
         release.findings = analysis.findings.iter().map(FindingView::from).collect();
         release.shadow = analysis.shadow.as_ref().map(Into::into);
+        release.costs = analysis.costs.map(Into::into);
         release.judges = analysis.judges.iter().map(Into::into).collect();
         release.sentinels = analysis.sentinels.iter().map(Into::into).collect();
     }
@@ -336,6 +337,8 @@ fn view(api: &Api, s: &ReleaseStatus) -> ReleaseView {
         harmed: analysis.map(|a| a.harmed.into()),
         extra_cost_usd: analysis.and_then(|a| a.extra_cost_usd).map(Into::into),
         quality: analysis.map(|a| (&a.quality).into()),
+        costs: analysis.and_then(|a| a.costs).map(Into::into),
+        prices: s.prices.as_ref().map(Into::into),
         live_canary_sessions: s.live_on_canary,
         served: s.propagation.as_ref().is_none_or(|p| p.waiting.is_empty() && !p.served.is_empty()),
         gateways: s.gateways.iter().map(|g| gateway(g, &release.route)).collect(),

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use coalmine_control::view::StoreHealth;
+use coalmine_core::analysis::Costs;
 use coalmine_core::id::ReleaseId;
 use http::{HeaderMap, StatusCode, Uri, header};
 use std::collections::BTreeSet;
@@ -77,8 +78,31 @@ pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> impl 
         exposition.add(&mut text, name, help, value);
     }
     incidents::add_to(&mut text, exposition, &api.control.incidents());
+    costs(&api, exposition, &mut text);
     exposition.end(&mut text);
     ([(header::CONTENT_TYPE, exposition.content_type()), (header::VARY, "accept")], text)
+}
+
+/// What requests, sessions and tasks have cost in the releases that are looked at.
+fn costs(api: &Api, exposition: Exposition, page: &mut String) {
+    let looked: Vec<(String, Costs)> = api
+        .control
+        .releases()
+        .iter()
+        .filter(|release| release.state.is_watched())
+        .filter_map(|release| Some((release.id.to_string(), api.control.status(&release.id)?.look?.analysis.costs?)))
+        .collect();
+    let mut samples = Vec::new();
+    for (release, costs) in &looked {
+        for (arm, of) in [("control", costs.control), ("canary", costs.canary)] {
+            let each = [("request", of.per_request), ("session", of.per_session), ("task", of.per_task)];
+            let known = each.into_iter().filter_map(|(per, usd)| Some((per, usd?)));
+            samples
+                .extend(known.map(|(per, usd)| (vec![("release", release.as_str()), ("arm", arm), ("per", per)], usd)));
+        }
+    }
+    let help = "US dollars for one request, session or task done, by the prices that the release keeps.";
+    exposition.add_gauge(page, "coalmine_release_cost_usd", help, &samples);
 }
 
 pub(super) async fn openapi() -> impl IntoResponse {

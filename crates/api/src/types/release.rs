@@ -9,7 +9,9 @@ use super::sentinel::SentinelView;
 use super::shadow::ShadowView;
 use super::upstream::UpstreamView;
 use super::version::{ChangeView, VersionView};
+use coalmine_control::prices::{FrozenPrice, FrozenPrices, Now};
 use coalmine_core::analysis::alpha::Share;
+use coalmine_core::analysis::{ArmCosts, Costs};
 use coalmine_core::release::report::{Report, Waiting};
 use coalmine_core::release::state::{Drift, PauseCause, RollbackCause, State};
 use serde::{Deserialize, Serialize};
@@ -154,6 +156,12 @@ pub struct ReleaseView {
     pub extra_cost_usd: Option<IntervalView>,
     /// The state of the evidence.
     pub quality: Option<QualityView>,
+    /// What both arms have cost; `null` while no cost is known.
+    #[serde(default)]
+    pub costs: Option<CostsView>,
+    /// What its versions cost in it, from its beginning to its end; `null` where it keeps no prices.
+    #[serde(default)]
+    pub prices: Option<PricesView>,
     /// Live sessions still held to the canary.
     pub live_canary_sessions: u64,
     /// Whether every live gateway serves the last table.
@@ -162,6 +170,92 @@ pub struct ReleaseView {
     pub gateways: Vec<GatewayView>,
     /// What is wrong with Coalmine itself (store away, loop stopped), empty when well.
     pub troubles: Vec<String>,
+}
+
+/// What both arms have cost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CostsView {
+    /// The control.
+    pub control: ArmCostsView,
+    /// The canary.
+    pub canary: ArmCostsView,
+}
+
+/// What the requests of one arm have cost, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ArmCostsView {
+    /// In all, where known.
+    pub usd: f64,
+    /// Requests whose cost is unknown; below they are taken to cost what the others do.
+    pub unknown: u64,
+    /// Tasks that feedback `task_done` says were done.
+    pub tasks_done: f64,
+    /// For one request.
+    pub per_request: Option<f64>,
+    /// For one session.
+    pub per_session: Option<f64>,
+    /// For one task done.
+    pub per_task: Option<f64>,
+}
+
+impl From<Costs> for CostsView {
+    fn from(costs: Costs) -> Self {
+        Self { control: costs.control.into(), canary: costs.canary.into() }
+    }
+}
+
+impl From<ArmCosts> for ArmCostsView {
+    fn from(of: ArmCosts) -> Self {
+        let ArmCosts { usd, unknown, tasks_done, per_request, per_session, per_task } = of;
+        Self { usd, unknown, tasks_done, per_request, per_session, per_task }
+    }
+}
+
+/// The prices that a release goes by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PricesView {
+    /// When they were taken, in milliseconds since 1970.
+    pub taken_at_ms: u64,
+    /// By model.
+    pub models: Vec<PriceView>,
+}
+
+/// The price of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PriceView {
+    /// The model as a version asks for it.
+    pub model: String,
+    /// US dollars for a million tokens, in words; `null`: there was no price, so its cost is unknown.
+    pub price: Option<String>,
+    /// The day on which it stood where it is from; `null` where nobody said.
+    pub as_of: Option<String>,
+    /// Whether the price list says something else now, which changes nothing for this release.
+    pub changed: bool,
+    /// What the list says now; `null` where it says nothing.
+    pub now: Option<String>,
+}
+
+impl From<&FrozenPrices> for PricesView {
+    fn from(prices: &FrozenPrices) -> Self {
+        Self { taken_at_ms: prices.taken_at.0, models: prices.models.iter().map(Into::into).collect() }
+    }
+}
+
+impl From<&FrozenPrice> for PriceView {
+    fn from(of: &FrozenPrice) -> Self {
+        let price = of.quote.as_ref().map(|quote| quote.price.to_string());
+        let now = match &of.now {
+            Now::Same => price.clone(),
+            Now::Changed(now) => now.as_ref().map(|quote| quote.price.to_string()),
+        };
+        Self {
+            model: of.model.clone(),
+            as_of: of.quote.as_ref().and_then(|quote| quote.date.clone()),
+            changed: of.now != Now::Same,
+            price,
+            now,
+        }
+    }
 }
 
 /// Another model answered under the same name.

@@ -3,6 +3,7 @@
 use super::Exit;
 use super::args::ExplainArgs;
 use super::paint::{Paint, Tone, span, sparkline};
+use super::prices::prices_text;
 use super::status::{interval, paired_interval, power, release_text, sentinel_line, verdict_word};
 use super::{connect, picture, say};
 use anyhow::{Context, Result};
@@ -76,6 +77,7 @@ pub fn explain_text(e: &ExplainView, paint: Paint) -> String {
         let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "SHADOW"));
         text.push_str(&shadow_text(shadow, paint));
     }
+    text.push_str(&e.release.prices.as_ref().map_or(String::new(), |kept| prices_text(kept, paint)));
     if !e.release.drifts.is_empty() {
         let _ = writeln!(text, "\n{}", paint.tone(Tone::Strong, "DRIFTS"));
         for drift in &e.release.drifts {

@@ -198,7 +198,7 @@ fn margins(explained: &ExplainView, metric: &str) -> Vec<(&'static str, f64)> {
     let is_difference = match metric.parse::<Metric>().map(|metric| metric.kind()) {
         Ok(Kind::Rate | Kind::Score) => guardrail.promote_ratio == 1.0 && guardrail.rollback_ratio == 1.0,
         Ok(Kind::Exceedance) => true,
-        Ok(Kind::Amount) | Err(_) => false,
+        Ok(Kind::Amount | Kind::Ratio) | Err(_) => false,
     };
     if !is_difference {
         return Vec::new();

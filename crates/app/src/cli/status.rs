@@ -3,7 +3,7 @@
 use super::Exit;
 use super::args::StatusArgs;
 use super::paint::{Paint, Tone, span};
-use super::{connect, incidents, say, shutdowns};
+use super::{connect, incidents, prices, say, shutdowns};
 use anyhow::Result;
 use coalmine_api::types::{
     FindingView, IntervalView, PairedIntervalView, ReleaseView, RouteView, SentinelView, StageView, StatusView,
@@ -180,6 +180,7 @@ pub fn release_text(r: &ReleaseView, paint: Paint) -> String {
         "  sessions exposed: {} canary, {} control{harmed}; live on the canary: {}",
         r.exposed.canary, r.exposed.control, r.live_canary_sessions
     );
+    text.push_str(&r.costs.as_ref().map_or(String::new(), |costs| prices::costs_text(costs, paint)));
     if let Some(dropped) = r.quality.as_ref().map(|quality| quality.dropped).filter(|dropped| *dropped > 0) {
         let _ =
             writeln!(text, "  {} {dropped} turns were dropped and are in no estimate", paint.tone(Tone::Warn, "mind"));
@@ -198,6 +199,7 @@ pub fn release_text(r: &ReleaseView, paint: Paint) -> String {
     for warning in &r.report.warnings {
         let _ = writeln!(text, "  {} {warning}", paint.tone(Tone::Warn, "mind"));
     }
+    text.push_str(&r.prices.as_ref().map_or(String::new(), |kept| prices::changed_text(kept, paint)));
     for trouble in &r.troubles {
         let _ = writeln!(text, "  {} {trouble}", paint.tone(Tone::Bad, "trouble"));
     }

@@ -4,7 +4,7 @@
 use crate::config::capture::Capture;
 use crate::config::hooks::{Assessor, Webhook, WebhookFormat};
 use crate::config::limits::Limits;
-use crate::config::process::{Price, Process, Provider, ProviderKind};
+use crate::config::process::{Process, Provider, ProviderKind};
 use crate::config::route::Route;
 use crate::config::scalar::{CustomerSource, SessionSource, StoreAddress};
 use crate::config::secret::Secret;
@@ -17,6 +17,7 @@ use coalmine_gateway::config::{
     BreakerPolicy, CapacityCheck, ChoicePolicy, HealthCheck, HedgePolicy, Nearest, OutlierPolicy, Spread, Unwarmed,
     WarmUp,
 };
+use coalmine_wire::prices::Quote;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -433,26 +434,13 @@ fn assessors(out: &mut Lines, assessors: &BTreeMap<String, Assessor>) {
     }
 }
 
-fn prices(out: &mut Lines, prices: &BTreeMap<String, Price>) {
+fn prices(out: &mut Lines, prices: &BTreeMap<String, Quote>) {
     if prices.is_empty() {
         return;
     }
     out.line(0, "prices:");
-    for (model, price) in prices {
-        let parts = [
-            ("input", Some(price.input_usd)),
-            ("cached_input", price.cached_input_usd),
-            ("cache_write", price.cache_write_usd),
-            ("output", Some(price.output_usd)),
-            ("reasoning", price.reasoning_usd),
-            ("audio_input", price.audio_input_usd),
-            ("audio_output", price.audio_output_usd),
-            ("image_input", price.image_input_usd),
-            ("image_output", price.image_output_usd),
-        ];
-        let known = parts.into_iter().filter_map(|(key, usd)| usd.map(|usd| format!("{key}: ${usd}")));
-        let text = known.collect::<Vec<_>>().join(", ");
-        out.line(1, format!("{}: {{ {text} }}", quoted(model)));
+    for (model, quote) in prices {
+        out.line(1, format!("{}: {}", quoted(model), crate::config::prices::written(quote)));
     }
 }
 

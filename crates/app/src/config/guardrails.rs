@@ -109,7 +109,7 @@ fn sample(fields: &Fields<'_>) -> Option<Sampling> {
 
 /// A route that lists its feedback has no other.
 fn known_feedback(fields: &Fields<'_>, metric: &Metric, route: Option<&RouteBackground>) {
-    let (Some(name), Some(route)) = (metric.feedback(), route) else { return };
+    let (Some(name), Some(route)) = (metric.needs_feedback(), route) else { return };
     if route.feedback.is_empty() || route.feedback.contains(name) || noticed::ALL.contains(&name) {
         return;
     }
@@ -125,7 +125,7 @@ fn margin(fields: &Fields<'_>, key: &'static str, metric: &Metric, stated: Toler
     match (metric.kind(), stated) {
         (_, Tolerance::Zero) => Some(Margin::NONE),
         (Kind::Rate | Kind::Score, Tolerance::Points(shift)) => Some(Margin { shift, ..Margin::NONE }),
-        (Kind::Exceedance | Kind::Amount, Tolerance::Relative(part)) => {
+        (Kind::Exceedance | Kind::Amount | Kind::Ratio, Tolerance::Relative(part)) => {
             Some(Margin { ratio: 1.0 + part, ..Margin::NONE })
         }
         (Kind::Rate | Kind::Score, Tolerance::Relative(part)) => {
@@ -134,7 +134,7 @@ fn margin(fields: &Fields<'_>, key: &'static str, metric: &Metric, stated: Toler
             fields.fault(key, Complaint::new(what, format!("write percentage points, such as `{points}pp`")), None);
             None
         }
-        (Kind::Exceedance | Kind::Amount, Tolerance::Points(points)) => {
+        (Kind::Exceedance | Kind::Amount | Kind::Ratio, Tolerance::Points(points)) => {
             let what = format!("`{metric}` is not a share: percentage points do not apply");
             let percent = trim(points * 100.0);
             fields.fault(
@@ -170,14 +170,14 @@ fn limit(fields: &Fields<'_>, metric: &Metric) -> Option<f64> {
             let higher = metric.direction() == Direction::HigherIsBetter;
             return Some(if higher { trim(1.0 - share) } else { share });
         }
-        (Metric::CostPerSession, _, Bound::Usd(usd)) => return Some(usd),
+        (Metric::CostPerSession, _, Bound::Usd(usd)) | (_, Kind::Ratio, Bound::Usd(usd)) => return Some(usd),
         (_, Kind::Amount, Bound::Plain(amount)) if *metric != Metric::CostPerSession => return Some(amount),
         // Milliseconds far below 2^53.
         #[expect(clippy::cast_precision_loss, reason = "at most ten years in milliseconds")]
         (_, Kind::Exceedance, Bound::Duration(span)) => return Some(span.0 as f64),
         (_, Kind::Rate | Kind::Score, _) => "a share such as 2%",
         (_, Kind::Exceedance, _) => "a duration such as 1.5s",
-        (Metric::CostPerSession, _, _) => "US dollars such as $0.20",
+        (Metric::CostPerSession, _, _) | (_, Kind::Ratio, _) => "US dollars such as $0.20",
         (_, Kind::Amount, _) => "a number",
     };
     let what = format!("the bound of `{metric}` is not {expected}");

@@ -5,6 +5,7 @@ use crate::config::check::check;
 use crate::config::fault::{At, Complaint, Fault, Faults, dot, nearest};
 use crate::config::hooks::{Assessor, Webhook};
 use crate::config::limits::{self, Limits};
+use crate::config::prices;
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::release::{Background, RouteBackground};
 use crate::config::route::{Asked, Route};
@@ -23,6 +24,7 @@ use coalmine_gateway::client_address::TrustedProxies;
 use coalmine_gateway::config::{CapacityCheck, ChoicePolicy, HealthCheck, HedgePolicy, Warm, WarmUp};
 use coalmine_wire::dialect::Family;
 use coalmine_wire::params::{self, OwnHost};
+use coalmine_wire::prices::Quote;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -66,7 +68,7 @@ pub struct Process {
     /// How answers are captured, where a route says that they are.
     pub capture: Option<Capture>,
     /// Prices over the shipped ones, by the provider's own name of the model.
-    pub prices: BTreeMap<String, Price>,
+    pub prices: BTreeMap<String, Quote>,
     /// Whose word on a client's address is taken.
     pub trusted_proxies: TrustedProxies,
     /// Bounds.
@@ -203,29 +205,6 @@ pub struct Customer {
     pub quota: Quota,
 }
 
-/// US dollars for a million tokens.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Price {
-    /// Tokens read.
-    pub input_usd: f64,
-    /// Tokens read from the provider's cache; `None`: as others.
-    pub cached_input_usd: Option<f64>,
-    /// Tokens written into the provider's cache; `None`: as others read.
-    pub cache_write_usd: Option<f64>,
-    /// Tokens written.
-    pub output_usd: f64,
-    /// Tokens of hidden reasoning; `None`: as others written.
-    pub reasoning_usd: Option<f64>,
-    /// Tokens of sound read; `None`: not known.
-    pub audio_input_usd: Option<f64>,
-    /// Tokens of sound written; `None`: not known.
-    pub audio_output_usd: Option<f64>,
-    /// Tokens of pictures read; `None`: as others.
-    pub image_input_usd: Option<f64>,
-    /// Tokens of pictures written; `None`: not known.
-    pub image_output_usd: Option<f64>,
-}
-
 /// Reads `coalmine.yaml`. `file` names it in errors, and its folder is where relative paths start;
 /// nothing but `around` is read.
 ///
@@ -317,7 +296,7 @@ impl Reader<'_> {
             fields.named("assessors").into_iter().map(|(name, one)| Some((name.to_owned(), self.assessor(&one)?)));
         let assessors = assessors.collect::<Vec<Option<_>>>().into_iter().collect::<Option<BTreeMap<_, _>>>();
         let prices =
-            fields.named("prices").into_iter().map(|(name, price)| Some((name.to_owned(), self::price(&price)?)));
+            fields.named("prices").into_iter().map(|(name, price)| Some((name.to_owned(), prices::read(&price)?)));
         let prices = prices.collect::<Option<BTreeMap<_, _>>>();
         let limits = fields.section("limits").and_then(|limits| limits::limits(&limits));
         let default_provider = default_provider(fields, &names);
@@ -669,18 +648,4 @@ fn provider_timeouts(fields: &Fields<'_>) -> ProviderTimeouts {
         idle: times.duration("idle"),
         total: times.duration("total"),
     }
-}
-
-fn price(fields: &Fields<'_>) -> Option<Price> {
-    Some(Price {
-        input_usd: fields.money("input")?,
-        cached_input_usd: fields.money("cached_input"),
-        cache_write_usd: fields.money("cache_write"),
-        output_usd: fields.money("output")?,
-        reasoning_usd: fields.money("reasoning"),
-        audio_input_usd: fields.money("audio_input"),
-        audio_output_usd: fields.money("audio_output"),
-        image_input_usd: fields.money("image_input"),
-        image_output_usd: fields.money("image_output"),
-    })
 }

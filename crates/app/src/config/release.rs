@@ -22,7 +22,7 @@ use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
     Acknowledged, Ages, Budget, FreezeWindow, OnRollback, OnUndecided, Policy, Tripwire,
 };
-use coalmine_core::sentinel::{OfflineGate, Sentinel, Sentinels};
+use coalmine_core::sentinel::{Judging, OfflineGate, Sentinel, Sentinels};
 use coalmine_core::shadow::Shadow;
 use coalmine_core::tally::Presence;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -35,6 +35,8 @@ use std::path::Path;
 
 /// Rounds that a sentinel qualifies in, where the file does not say.
 const QUALIFY: u32 = 3;
+/// Questions about answers in a day, where a release says nothing.
+const CALLS: u64 = 2_000;
 
 /// What a release file is read against: the routes as they are now, and the names it may use.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -265,6 +267,7 @@ impl Reader<'_> {
         };
         let suite = named.as_ref().map_or(String::new(), |named| named.value.to_owned());
         let mut all = named.and_then(|named| self.suite(fields, &named, Purpose::Sentinels)).unwrap_or_default();
+        let judging = judging(section.as_ref());
         let qualify = section.and_then(|section| section.integer("qualify"));
         let gate = gate.and_then(|_| fields.section("gate")).and_then(|gate| {
             let named = gate.text("suite")?;
@@ -272,7 +275,7 @@ impl Reader<'_> {
             Some(OfflineGate { suite: named.value.to_owned(), pass_share: gate.share("pass")?.share() })
         });
         let qualify = qualify.and_then(|rounds| u32::try_from(rounds).ok()).unwrap_or(QUALIFY);
-        Some(Sentinels { suite, sentinels: all.into(), qualify, gate })
+        Some(Sentinels { suite, sentinels: all.into(), qualify, judging, gate })
     }
 
     /// The judges that are watched, each read from its file: pinned as they are now.
@@ -465,4 +468,12 @@ fn on_rollback(fields: &Fields<'_>) -> OnRollback {
         section.fault("drain", Complaint::new(what, mend), None);
     }
     OnRollback::MoveNextTurn
+}
+
+/// What judging answers may cost in a day, by the section of the sentinels.
+pub(super) fn judging(section: Option<&Fields<'_>>) -> Judging {
+    Judging {
+        usd_per_day: section.and_then(|section| section.money("budget")),
+        calls_per_day: section.and_then(|section| section.integer("calls")).or(Some(CALLS)),
+    }
 }

@@ -4,6 +4,7 @@ use crate::config::capture;
 use crate::config::fault::Complaint;
 use crate::config::process::Reader;
 use crate::config::read::{Fields, Placed};
+use crate::config::release::judging;
 use crate::config::scalar::{self, CustomerSource, SessionSource};
 use crate::config::suite::{self, Purpose};
 use crate::config::tree::Value;
@@ -84,11 +85,12 @@ impl Reader<'_> {
         let named = section.as_ref().map_or_else(|| fields.text("sentinels"), |section| section.text("suite"))?;
         let qualify = section.as_ref().and_then(|section| section.integer("qualify"));
         let qualify = qualify.and_then(|rounds| u32::try_from(rounds).ok()).unwrap_or(QUALIFY);
+        let judging = judging(section.as_ref());
         let read = suite::load(self.place, named.value, asked.answering.providers, &asked.assessors);
         let read = read.and_then(|suite| {
             let sentinels = suite.sentinels(Purpose::Sentinels).into();
             let suite = self.place.folder.join(named.value).display().to_string();
-            let all = Sentinels { suite, sentinels, qualify, gate: None };
+            let all = Sentinels { suite, sentinels, qualify, judging, gate: None };
             match all.sentinels.iter().find(|sentinel| tries_as_stated(&all, sentinel).is_none()) {
                 Some(flaky) => Err(Complaint::new(
                     format!(

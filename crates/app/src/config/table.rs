@@ -4,6 +4,7 @@
 
 pub mod capture;
 pub mod judge;
+pub mod price;
 pub mod process;
 pub mod release;
 pub mod upstream;

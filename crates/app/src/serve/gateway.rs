@@ -11,7 +11,7 @@ use coalmine_gateway::config::{
     ProviderKind, RetryPolicy, RouteSettings, Secret, SiteSecret, StreamUsage, Telemetry, Timeouts, Upstream,
 };
 use coalmine_gateway::{Exposition, Traffic, UpstreamState};
-use coalmine_wire::prices::{Price, Prices, Rate};
+use coalmine_wire::prices::Prices;
 use std::time::Duration;
 
 /// The name of the one gateway of this process.
@@ -180,22 +180,6 @@ fn limits(written: &config::Limits) -> Limits {
 }
 
 /// The shipped table, with the file's own prices over it.
-fn prices(process: &Process) -> Prices {
-    let mut prices = Prices::shipped();
-    for (model, price) in &process.prices {
-        let rate = Rate {
-            input_usd: price.input_usd,
-            cached_input_usd: price.cached_input_usd,
-            cache_write_usd: price.cache_write_usd,
-            cache_write_1h_usd: None,
-            output_usd: price.output_usd,
-            reasoning_usd: price.reasoning_usd,
-            audio_input_usd: price.audio_input_usd,
-            audio_output_usd: price.audio_output_usd,
-            image_input_usd: price.image_input_usd,
-            image_output_usd: price.image_output_usd,
-        };
-        prices = prices.with(model, Price { rate, long: None });
-    }
-    prices
+pub(super) fn prices(process: &Process) -> Prices {
+    process.prices.iter().fold(Prices::shipped(), |prices, (model, quote)| prices.with(model, quote.clone()))
 }

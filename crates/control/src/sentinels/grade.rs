@@ -3,6 +3,7 @@
 
 use crate::judges::ask::{Scoring, Unanswered, rate};
 use crate::ports::Ports;
+use crate::sentinels::purse::Purse;
 use coalmine_core::judge::Scale;
 use coalmine_core::version::{JsonText, Version};
 use coalmine_wire::dialect::Dialect;
@@ -18,8 +19,9 @@ use std::time::Duration;
 const READINGS: u32 = 2;
 
 /// What each that must be asked says. Nobody is asked where the answer itself decides.
-pub async fn rulings(
+pub(crate) async fn rulings(
     ports: &Ports,
+    purse: &Purse,
     probe: &Probe,
     answer: &Answer,
     around: Around<'_>,
@@ -27,7 +29,8 @@ pub async fn rulings(
 ) -> Rulings {
     let mut rulings = Rulings::new();
     for (place, appeal) in probe.appeals(answer, around) {
-        let ruling = match tokio::time::timeout(wall_limit, put(ports, probe, answer, appeal, wall_limit)).await {
+        let ruling = match tokio::time::timeout(wall_limit, put(ports, purse, probe, answer, appeal, wall_limit)).await
+        {
             Ok(Ok(ruling)) => ruling,
             Ok(Err(why)) => Ruling::Unknown(why),
             Err(_late) => Ruling::Unknown(format!("no answer within {} s", wall_limit.as_secs())),
@@ -39,6 +42,7 @@ pub async fn rulings(
 
 async fn put(
     ports: &Ports,
+    purse: &Purse,
     probe: &Probe,
     answer: &Answer,
     appeal: &Appeal,
@@ -59,6 +63,7 @@ async fn put(
             let by = by.as_ref().ok_or_else(unpinned)?;
             let texts: Vec<&str> = std::iter::once(&answer.text).chain(values).map(String::as_str).collect();
             let body = appeal::embeddings_body(by, &texts);
+            purse.take()?;
             let said = ports.assessors.embed(&by.provider, body, wall_limit).await;
             let said = said.map_err(|trouble| trouble.to_string())?;
             let ruling = appeal::similar(&said, texts.len(), *threshold);
@@ -73,14 +78,20 @@ async fn put(
             for criterion in criteria {
                 let rubric = grading.rubric(criterion);
                 let scoring = Scoring { version: Arc::clone(&judge), rubric: &rubric, scale, wall_limit };
-                scores.push(score(ports, &scoring, &conversation, &spoken).await?);
+                scores.push(score(ports, purse, &scoring, &conversation, &spoken).await?);
             }
             Ok(appeal::graded(&scores, *threshold))
         }
     }
 }
 
-async fn score(ports: &Ports, scoring: &Scoring<'_>, conversation: &str, spoken: &str) -> Result<f64, String> {
+async fn score(
+    ports: &Ports,
+    purse: &Purse,
+    scoring: &Scoring<'_>,
+    conversation: &str,
+    spoken: &str,
+) -> Result<f64, String> {
     let tag = || {
         let mut tag = [0; 8];
         tag.copy_from_slice(&ports.random.secret()[..8]);
@@ -88,9 +99,16 @@ async fn score(ports: &Ports, scoring: &Scoring<'_>, conversation: &str, spoken:
     };
     let mut last = String::new();
     for _ in 0..READINGS {
+        purse.take()?;
         match rate(&*ports.prober, scoring, conversation, spoken, tag).await {
-            Ok(answered) => return Ok(answered.value),
-            Err(error @ Unanswered::Unreadable { .. }) => last = error.to_string(),
+            Ok(answered) => {
+                purse.pay(answered.usd);
+                return Ok(answered.value);
+            }
+            Err(error @ Unanswered::Unreadable { usd }) => {
+                purse.pay(usd);
+                last = error.to_string();
+            }
             Err(error @ (Unanswered::Trouble(_) | Unanswered::Refused(_))) => return Err(error.to_string()),
         }
     }

@@ -1,5 +1,6 @@
 //! One round: tries by turns, until each sentinel has passed, is confirmed to fail, or cannot be told.
 
+use super::purse::Purse;
 use super::{Asked, First, Planned, grade};
 use crate::ports::{Ports, ProbeTrouble, Question};
 use coalmine_core::sentinel::schedule::Arms;
@@ -36,6 +37,7 @@ enum Try {
 /// Whom a try asks.
 struct Arm<'a> {
     ports: &'a Ports,
+    purse: &'a Purse,
     version: &'a Arc<Version>,
     until: Instant,
 }
@@ -45,12 +47,13 @@ pub(super) async fn run(ports: &Ports, planned: &Planned, began_at: UnixMs) -> R
     let until = Instant::now() + WALL_ROUND;
     let mut asking = Vec::with_capacity(planned.asked.len());
     for asked in &planned.asked {
-        let stable = Arm { ports, version: &planned.stable, until };
-        let canary = Arm { ports, version: &planned.canary, until };
+        let purse = &planned.purse;
+        let stable = Arm { ports, purse, version: &planned.stable, until };
+        let canary = Arm { ports, purse, version: &planned.canary, until };
         asking.push(ask(stable, canary, asked));
     }
     let tried = stream::iter(asking).buffered(AT_ONCE).collect().await;
-    Round { began_at, tried }
+    Round { began_at, tried, asked: planned.purse.asked() }
 }
 
 async fn ask(stable_arm: Arm<'_>, canary_arm: Arm<'_>, asked: &Asked) -> Tried {
@@ -144,6 +147,10 @@ impl Arm<'_> {
         if left.is_zero() {
             return Try::Unknown(format!("the round took longer than {} s", WALL_ROUND.as_secs()));
         }
+        // Nobody is asked for an answer that could not be judged.
+        if let Some(why) = self.purse.empty().filter(|_| probe.asks_models()) {
+            return Try::Unknown(why);
+        }
         let question = Question {
             version: Arc::clone(self.version),
             body: probe.request("sentinel"),
@@ -157,7 +164,8 @@ impl Arm<'_> {
                     return Try::Failed("the answer is no chat completion".to_owned());
                 };
                 let left = self.until.saturating_duration_since(Instant::now());
-                let rulings = grade::rulings(self.ports, probe, &answer, around, left.min(WALL_ANSWER)).await;
+                let rulings =
+                    grade::rulings(self.ports, self.purse, probe, &answer, around, left.min(WALL_ANSWER)).await;
                 let judged = probe.judge(&answer, around, &rulings);
                 match judged.verdict {
                     Verdict::Passed => Try::Passed,

@@ -17,7 +17,13 @@ use std::sync::Arc;
 
 fn suite() -> Sentinels {
     let sentinels = vec![refund("refund", Criticality::Critical)].into();
-    Sentinels { suite: "sentinels/support.yaml".to_owned(), sentinels, qualify: 3, gate: None }
+    Sentinels {
+        suite: "sentinels/support.yaml".to_owned(),
+        sentinels,
+        qualify: 3,
+        judging: coalmine_core::sentinel::Judging::default(),
+        gate: None,
+    }
 }
 
 /// Answers of stable to requests outside of any release, one a second, and a look after each.

@@ -25,6 +25,7 @@ use coalmine_core::traffic::weight::{Salt, WeightBp};
 use coalmine_core::version::Version;
 use coalmine_store::Store;
 use coalmine_store::memory::MemoryStore;
+use coalmine_wire::prices::Prices;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -76,6 +77,16 @@ impl Fixture {
     pub(crate) async fn restart(self) -> Self {
         let Self { store, clock, brake, post, prober, readier, watched, .. } = &self;
         let control = open_with(Arc::new(store.clone()), clock, brake, post, prober, readier, watched).await;
+        Self { control, ..self }
+    }
+
+    /// Another process on the same store, whose price list is this.
+    pub(crate) async fn with_prices(self, prices: Prices) -> Self {
+        let Self { store, clock, brake, post, prober, readier, .. } = &self;
+        let settings = Settings { prices: Some(Arc::new(prices)), ..settings(&self.watched) };
+        let ports = ports(brake, post, prober, readier);
+        let clock = Arc::<ManualClock>::clone(clock);
+        let control = Control::open(Arc::new(store.clone()), clock, settings, ports).await.unwrap();
         Self { control, ..self }
     }
 
@@ -143,7 +154,13 @@ async fn open_with(
     readier: &Arc<Told>,
     watched: &Watched,
 ) -> Arc<Control> {
-    let ports = Ports {
+    Control::open(store, Arc::<ManualClock>::clone(clock), settings(watched), ports(brake, post, prober, readier))
+        .await
+        .unwrap()
+}
+
+fn ports(brake: &Arc<FileBrake>, post: &Arc<Postbox>, prober: &Arc<Scripted>, readier: &Arc<Told>) -> Ports {
+    Ports {
         random: Arc::new(Counting::default()),
         brake: Arc::<FileBrake>::clone(brake),
         pins: Arc::new(NoCensus),
@@ -151,7 +168,10 @@ async fn open_with(
         prober: Arc::<Scripted>::clone(prober),
         readier: Arc::<Told>::clone(readier),
         assessors: Arc::<Scripted>::clone(prober),
-    };
+    }
+}
+
+fn settings(watched: &BTreeMap<RouteName, Sentinels>) -> Settings {
     let webhook = Webhook {
         url: Secret::new("https://hooks.example/T0/secret"),
         secret: Some(Secret::new("whsec")),

@@ -1,9 +1,10 @@
 //! Sentinels that a judge, an embeddings endpoint or a webhook decides: obeyed where they speak, unknown where they do not.
 
 use crate::fixture::Fixture;
-use crate::sentinels::{Says, asserting, pass, started, state, why};
+use crate::sentinels::{Says, asserting, pass, started, started_within, state, why};
 use coalmine_core::release::state::State;
-use coalmine_core::sentinel::{Criticality, OfflineGate};
+use coalmine_core::sentinel::{Criticality, Judging, OfflineGate};
+use coalmine_core::time::SpanMs;
 use coalmine_wire::probe::{Appeal, Check, Grading, Pinned};
 use std::collections::BTreeMap;
 
@@ -70,4 +71,36 @@ async fn they_decide_the_offline_gate_too() {
     fixture.prober.set("canary-model", None);
     pass(&fixture, 900).await;
     assert_ne!(state(&fixture, &id), State::Preflight);
+}
+
+/// A judge that has used up its day says nothing of anybody: the release waits, and nobody is asked for answers that could
+/// not be judged. A kill does not fill the purse again, and the next day does.
+#[tokio::test]
+async fn a_spent_budget_is_insufficient_data_and_never_a_failure() {
+    let [_, (_, graded), _] = appeals();
+    for judging in [
+        Judging { calls_per_day: Some(4), usd_per_day: None },
+        Judging { calls_per_day: None, usd_per_day: Some(0.0035) },
+    ] {
+        let fixture = Fixture::new().await;
+        fixture.prober.set("canary-model", Some(Says::Wrong));
+        let sentinels = vec![asserting("refund", Criticality::Critical, Check::Appeal(graded.clone()))];
+        let id = started_within(&fixture, sentinels, None, judging).await;
+        pass(&fixture, 120).await;
+        assert_eq!(fixture.prober.questions().len(), 4, "three to qualify, and one of the round of both: {judging:?}");
+        assert_eq!(state(&fixture, &id), State::Preflight, "held, and nobody is accused");
+        let analysis = fixture.control.explain(&id).await.unwrap().analysis.unwrap();
+        let told = &analysis.sentinels[0].reason;
+        assert!(told.starts_with("insufficient data: the day's"), "{told}");
+
+        let fixture = fixture.restart().await;
+        let _ = fixture.prober.turns();
+        pass(&fixture, 300).await;
+        assert_eq!(fixture.prober.questions().len(), 0, "the day stays spent: {judging:?}");
+        assert_eq!(fixture.prober.turns(), "", "and no answers are asked for");
+        fixture.clock.pass(SpanMs::hours(24));
+        pass(&fixture, 60).await;
+        assert!(!fixture.prober.questions().is_empty(), "a new day");
+        assert!(matches!(state(&fixture, &id), State::Preflight), "four questions confirm nothing");
+    }
 }

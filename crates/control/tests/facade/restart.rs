@@ -3,10 +3,12 @@
 use crate::fixture::{FileBrake, Fixture, Postbox, alice, new_release, open, rollback, route, version};
 use crate::sentinels::Scripted;
 use coalmine_control::clock::{Clock, ManualClock};
+use coalmine_control::prices::Now;
 use coalmine_core::release::event::Command;
 use coalmine_core::release::state::State;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_store::sqlite::SqliteStore;
+use coalmine_wire::prices::{Price, Prices, Rate};
 use std::sync::Arc;
 
 /// Two lives of the same history, one of them killed and reopened after every step, end alike.
@@ -136,4 +138,36 @@ async fn a_tampered_record_is_told() {
         last.decision = decision;
     }
     assert!(told(&release, &other), "another decision");
+}
+
+/// Another price list, another process, another node: the release goes by the prices that it was created under, and
+/// the difference is told.
+#[tokio::test]
+async fn a_release_keeps_its_prices_whatever_the_list_says_later() {
+    let price = |usd: f64| Price { rate: Rate { output_usd: usd, ..Rate::default() }, long: None };
+    let list = |usd| Prices::default().with("stable-model", price(usd)).with("canary-model", price(2.0));
+    let fixture = Fixture::new().await.with_prices(list(1.0)).await;
+    let id = fixture.started().await;
+    let kept = fixture.control.release(&id).unwrap().prices.unwrap();
+    assert_eq!(kept.models.len(), 2);
+    let served = |fixture: &Fixture| fixture.control.table().borrow().routes[&route()].prices.clone();
+    assert_eq!(served(&fixture), Some(kept.clone()));
+    let changed = |fixture: &Fixture| {
+        let told = fixture.control.status(&id).unwrap().prices.unwrap().models.into_iter();
+        told.filter(|one| one.now != Now::Same).map(|one| one.model).collect::<Vec<_>>()
+    };
+    assert!(changed(&fixture).is_empty());
+
+    let fixture = fixture.with_prices(list(5.0)).await;
+    assert_eq!(fixture.control.release(&id).unwrap().prices, Some(kept.clone()), "it survives the process");
+    assert_eq!(served(&fixture), Some(kept));
+    assert_eq!(changed(&fixture), ["stable-model"]);
+
+    fixture.control.command(&id, rollback("enough"), alice(), None).await.unwrap();
+    fixture.clock.pass(SpanMs::secs(31));
+    fixture.control.tick().await;
+    assert_eq!(served(&fixture), None, "nothing is compared any more");
+    let next = fixture.created("canary-model").await;
+    let fresh = fixture.control.release(&next).unwrap().prices.unwrap();
+    assert!(fresh.models["stable-model"].as_ref().unwrap().0.contains("\"output_usd\":5.0"), "{fresh:?}");
 }

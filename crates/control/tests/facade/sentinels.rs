@@ -6,7 +6,7 @@ use coalmine_control::ports::{AssessorTrouble, Assessors, ProbeTrouble, Probed, 
 use coalmine_core::id::ReleaseId;
 use coalmine_core::release::event::Command;
 use coalmine_core::release::state::{RollbackCause, State};
-use coalmine_core::sentinel::{Criticality, OfflineGate, Sentinel, Sentinels};
+use coalmine_core::sentinel::{Criticality, Judging, OfflineGate, Sentinel, Sentinels};
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::JsonText;
 use coalmine_wire::probe::{Assertion, Case, Check, Message, Probe, Quota};
@@ -159,9 +159,19 @@ pub(crate) fn asserting(name: &str, criticality: Criticality, check: Check) -> S
 
 /// A started release with these sentinels.
 pub(crate) async fn started(fixture: &Fixture, sentinels: Vec<Sentinel>, gate: Option<OfflineGate>) -> ReleaseId {
+    started_within(fixture, sentinels, gate, Judging::default()).await
+}
+
+/// The same, where judging may cost no more than this in a day.
+pub(crate) async fn started_within(
+    fixture: &Fixture,
+    sentinels: Vec<Sentinel>,
+    gate: Option<OfflineGate>,
+    judging: Judging,
+) -> ReleaseId {
     let mut new = new_release("canary-model");
     let suite = "sentinels/support.yaml".to_owned();
-    new.policy.sentinels = Some(Sentinels { suite, sentinels: sentinels.into(), qualify: 3, gate });
+    new.policy.sentinels = Some(Sentinels { suite, sentinels: sentinels.into(), qualify: 3, judging, gate });
     let id = fixture.control.create_release(new, alice()).await.unwrap().release.id;
     let outcome = fixture.control.command(&id, Command::Start, alice(), None).await.unwrap();
     assert_eq!(outcome.release.state, State::Preflight);

@@ -2,6 +2,7 @@
 
 use crate::evidence::Yardstick;
 use crate::evidence::classes;
+use crate::evidence::yardstick::CAP_MEANS;
 use crate::metric::{Kind, Metric};
 use crate::release::plan::Plan;
 use crate::release::policy::{ControlArm, Guardrail, Margin};
@@ -84,6 +85,8 @@ pub(crate) fn limit(guardrail: &Guardrail, yardstick: &Yardstick) -> Option<Resu
         Kind::Rate | Kind::Score => limit,
         // The share beyond the limit's own threshold.
         Kind::Exceedance => 1.0 - guardrail.metric.quantile().unwrap_or(0.95),
+        // The cost is no more than the limit for each.
+        Kind::Ratio => 0.5,
         Kind::Amount => match yardstick.cap.get(&guardrail.metric) {
             Some(cap) => limit / cap,
             None => return Some(Err(BadDesign("the amount has no cap: stable's was never known"))),
@@ -98,6 +101,8 @@ pub(crate) fn limit(guardrail: &Guardrail, yardstick: &Yardstick) -> Option<Resu
 pub(crate) fn halves(guardrail: &Guardrail) -> (f64, f64) {
     match guardrail.metric.kind() {
         Kind::Exceedance => (1.5, guardrail.promote.shift),
+        // A session at stable's price costs an eighth of the cap, and numbers are a half of that.
+        Kind::Ratio => (1.0, (guardrail.promote.ratio - 1.0) / (2.0 * CAP_MEANS)),
         Kind::Rate | Kind::Amount | Kind::Score => null(&guardrail.metric, guardrail.promote),
     }
 }
@@ -107,10 +112,10 @@ pub(crate) fn clip(centre: f64) -> f64 {
     (0.5 * centre).max(0.05)
 }
 
-/// The null's ratio and shift. A quantile metric has its ratio in the canary's threshold already.
+/// The null's ratio and shift. A quantile metric has its ratio in the canary's threshold already, a ratio in its price.
 fn null(metric: &Metric, margin: Margin) -> (f64, f64) {
     match metric.kind() {
-        Kind::Exceedance => (1.0, margin.shift),
+        Kind::Exceedance | Kind::Ratio => (1.0, margin.shift),
         Kind::Rate | Kind::Amount | Kind::Score => (margin.ratio, margin.shift),
     }
 }
@@ -121,12 +126,29 @@ fn no_difference(guardrail: &Guardrail, centre: f64) -> Result<Forecast, BadDesi
         Kind::Rate | Kind::Score => Forecast::yes_no(centre, centre),
         // Beyond a wider threshold there are fewer: a tail of t⁻⁴ lies between a lognormal's and a light one.
         Kind::Exceedance => Forecast::yes_no(centre, centre * guardrail.promote.ratio.powi(-4)),
+        Kind::Ratio => {
+            let values = classes::values(Kind::Ratio);
+            let lower = (guardrail.promote.ratio - 1.0) / (2.0 * CAP_MEANS);
+            Forecast::new(values, &spread(values, 0.0), &spread(values, lower))
+        }
         Kind::Amount => {
             let values = classes::values(Kind::Amount);
             let chances = exponential(values, centre);
             Forecast::new(values, &chances, &chances)
         }
     }
+}
+
+/// Chances per class of a ratio's number around one half: as far from it as an exponential cost is from its mean, and
+/// `lower` by so much on the mean.
+fn spread(values: &[f64], lower: f64) -> Vec<f64> {
+    let reach = values.iter().position(|value| *value >= 0.5 + 1.0 / (2.0 * CAP_MEANS)).unwrap_or(values.len() - 1);
+    let width = 2.0 * (values[reach] - 0.5);
+    let upper = (0.5 - lower / width).clamp(0.0, 1.0);
+    let mut chances = vec![0.0; values.len()];
+    chances[reach] += upper;
+    chances[values.len() - 1 - reach] += 1.0 - upper;
+    chances
 }
 
 /// Chances per class of an exponential amount with this mean, cut at the cap.

@@ -6,6 +6,7 @@ use crate::analysis::look::Look;
 use crate::analysis::words;
 use crate::analysis::{ArmCounts, Evidence, Finding, Interval, SliceFinding, Verdict};
 use crate::evidence::Yardstick;
+use crate::evidence::totals::ArmTotals;
 use crate::metric::{Kind, Metric, Number};
 use crate::origin::Slice;
 use crate::release::policy::{ControlArm, Guardrail};
@@ -117,7 +118,7 @@ impl Reading<'_> {
     fn missing(&self, sealed: ArmCounts) -> ArmCounts {
         let metric = &self.guardrail.metric;
         let of_every_session = match metric.kind() {
-            Kind::Exceedance | Kind::Amount => true,
+            Kind::Exceedance | Kind::Amount | Kind::Ratio => true,
             Kind::Rate | Kind::Score => false,
         };
         let totals = Some(self.look.ledger.totals()).filter(|_| of_every_session);
@@ -219,6 +220,11 @@ impl Reading<'_> {
             let quantile = metric.quantile()?;
             return canary.quantile(quantile).zip(control.quantile(quantile));
         }
+        if let Some(per) = metric.per() {
+            let totals = self.look.ledger.totals();
+            let price = |arm: &ArmTotals| arm.price(per);
+            return price(&totals.canary).zip(price(&totals.control));
+        }
         let (canary, control) = self.watch.last()?.seen.means()?;
         words::own(metric, canary, self.yardstick).zip(words::own(metric, control, self.yardstick))
     }
@@ -229,7 +235,7 @@ impl Reading<'_> {
         let metric = &self.guardrail.metric;
         let shown = |badness: f64| match metric.kind() {
             Kind::Exceedance => Some(badness),
-            Kind::Rate | Kind::Amount | Kind::Score => words::own(metric, badness, self.yardstick),
+            Kind::Rate | Kind::Amount | Kind::Score | Kind::Ratio => words::own(metric, badness, self.yardstick),
         };
         let finding = |(slice, seen): (&Slice, &Seen)| {
             let (canary, control) = seen.means().unzip();
@@ -328,7 +334,7 @@ impl Reading<'_> {
         let metric = &self.guardrail.metric;
         let shown = |badness: f64| match metric.kind() {
             Kind::Exceedance => Some(words::percent(badness)),
-            Kind::Rate | Kind::Amount | Kind::Score => {
+            Kind::Rate | Kind::Amount | Kind::Score | Kind::Ratio => {
                 words::own(metric, badness, self.yardstick).map(|own| words::value(metric, own))
             }
         };

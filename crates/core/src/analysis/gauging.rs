@@ -7,7 +7,7 @@ use crate::analysis::epochs::{Epochs, GiveUp};
 use crate::analysis::proof::{Proof, by_bucket};
 use crate::analysis::{Alpha, ArmCounts, Evidence, Interval};
 use crate::evidence::{SealedBucket, TwoArms, Yardstick, classes};
-use crate::metric::{Metric, Number};
+use crate::metric::{Metric, Number, Per, TASK_DONE};
 use crate::origin::Slice;
 use crate::release::policy::{Guardrail, Policy, Role, Unit};
 use crate::release::state::Drift;
@@ -455,7 +455,7 @@ fn ladder(guardrail: &Guardrail, plan: &Planned, promote: Option<Design>) -> Opt
     use crate::metric::Kind;
     let counts_sessions = match guardrail.metric.kind() {
         Kind::Rate | Kind::Exceedance | Kind::Score => true,
-        Kind::Amount => false,
+        Kind::Amount | Kind::Ratio => false,
     };
     let asked = plan.has_ramp() && guardrail.role == Role::Guardrail && counts_sessions;
     let design = promote.filter(|_| asked)?;
@@ -506,6 +506,14 @@ fn unmeasured(metric: &Metric, yardstick: &Yardstick) -> Option<String> {
         Kind::Amount if !yardstick.cap.contains_key(metric) => Some(
             "stable's amount was unknown when the yardstick was frozen (a price is missing, or usage is)".to_owned(),
         ),
-        Kind::Rate | Kind::Exceedance | Kind::Amount | Kind::Score => None,
+        Kind::Ratio if !yardstick.price.contains_key(metric) => Some(match metric.per() {
+            Some(Per::Task) => format!(
+                "stable had shown no cost of a task when the yardstick was frozen: send feedback `{TASK_DONE}` for a day before, and see that its model has a price"
+            ),
+            Some(Per::Request) | None => {
+                "stable's cost was unknown when the yardstick was frozen (a price is missing, or usage is)".to_owned()
+            }
+        }),
+        Kind::Rate | Kind::Exceedance | Kind::Amount | Kind::Score | Kind::Ratio => None,
     }
 }

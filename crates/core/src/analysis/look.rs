@@ -5,7 +5,7 @@ use crate::analysis::judges;
 use crate::analysis::quality;
 use crate::analysis::sentinels;
 use crate::analysis::shadow;
-use crate::analysis::{Analysis, ArmCounts, Books, Evidence, Finding, Interval, LimitFinding, Readiness};
+use crate::analysis::{Analysis, ArmCounts, Books, Costs, Evidence, Finding, Interval, LimitFinding, Readiness};
 use crate::evidence::Ledger;
 use crate::metric::{Kind, Metric};
 use crate::release::policy::{Role, Tripwire};
@@ -73,6 +73,7 @@ pub fn analyse(
         exposed: ledger.totals().exposed_in_all(),
         harmed: harmed(&look),
         extra_cost_usd: extra_cost(&look),
+        costs: costs(&look),
         climb: books.and_then(Books::climb),
         drifts: books.map_or(release.drifts.len(), Books::drifts),
         quality: quality::quality(&look),
@@ -138,7 +139,7 @@ fn harmed(look: &Look<'_>) -> Interval {
     let watches = look.books.map(Books::watches).unwrap_or_default();
     let counts_sessions = |kind: Kind| match kind {
         Kind::Rate | Kind::Exceedance | Kind::Score => true,
-        Kind::Amount => false,
+        Kind::Amount | Kind::Ratio => false,
     };
     let numbers = watches
         .iter()
@@ -152,4 +153,12 @@ fn harmed(look: &Look<'_>) -> Interval {
 fn extra_cost(look: &Look<'_>) -> Option<Interval> {
     let cap = *look.ledger.yardstick()?.cap.get(&Metric::CostPerSession)?;
     look.books?.cost()?.last()?.excess(cap)
+}
+
+/// What both arms have cost, over all that they had.
+fn costs(look: &Look<'_>) -> Option<Costs> {
+    let totals = look.ledger.totals();
+    let sessions = totals.exposed_in_all();
+    let costs = Costs { control: totals.control.costs(sessions.control), canary: totals.canary.costs(sessions.canary) };
+    (costs.control.per_request.is_some() || costs.canary.per_request.is_some()).then_some(costs)
 }

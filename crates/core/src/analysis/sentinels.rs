@@ -2,6 +2,7 @@
 
 use crate::analysis::look::Look;
 use crate::analysis::{SentinelFinding, SentinelVerdict, Standing};
+use crate::sentinel::purse::INSUFFICIENT;
 use crate::sentinel::record::{Latest, Outcome, Record};
 use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries, tries_to_confirm};
 use crate::time::SpanMs;
@@ -85,21 +86,31 @@ impl<'a> Reading<'a> {
             let age = self.look.now.since(round.began_at).rounded();
             return format!("its newest round is {age} old, and it is due every {}", self.sentinel.every);
         }
-        let both = format!("{} passed on stable, {} on canary", of(&round.stable), of(&round.canary));
+        let both = || {
+            let Latest { stable, canary, .. } = round;
+            let (s, c) = (stable.known(), canary.known());
+            format!("{}/{s} passed on stable, {}/{c} on canary", stable.passed, canary.passed)
+        };
         match round.outcome {
             Outcome::StablePassed | Outcome::StableFailed => self.qualifying(standing, round),
             Outcome::Passed if standing == Standing::Gate => format!("{} passed on canary", of(&round.canary)),
             Outcome::CanaryFailed if standing == Standing::Gate => {
                 format!("{} passed on canary{}", of(&round.canary), fault(&round.canary))
             }
-            Outcome::Passed => both,
-            Outcome::CanaryFailed => format!("{both}{}", fault(&round.canary)),
+            Outcome::Passed => both(),
+            Outcome::CanaryFailed => format!("{}{}", both(), fault(&round.canary)),
             Outcome::BothFailed => {
-                format!("{both}: an outage of what both depend on, or drift; nobody is accused{}", fault(&round.stable))
+                let fault = fault(&round.stable);
+                format!("{}: an outage of what both depend on, or drift; nobody is accused{fault}", both())
             }
-            Outcome::Unclear => format!("{both}: not passed, and {}{}", self.unconfirmed(), fault(&round.canary)),
+            Outcome::Unclear => {
+                format!("{}: not passed, and {}{}", both(), self.unconfirmed(), fault(&round.canary))
+            }
             Outcome::Unknown => {
                 let trouble = round.canary.fault.as_ref().or(round.stable.fault.as_ref());
+                if let Some(spent) = trouble.filter(|trouble| trouble.starts_with(INSUFFICIENT)) {
+                    return spent.clone();
+                }
                 format!("providers were in trouble, which says nothing of the answer{}", because(trouble))
             }
         }

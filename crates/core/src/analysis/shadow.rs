@@ -173,7 +173,7 @@ fn reason(watched: &Guardrail, sessions: u64, tested: Option<&Tested>) -> String
             words::number(stable),
             words::number(by.ratio)
         ),
-        Kind::Amount => format!(
+        Kind::Amount | Kind::Ratio => format!(
             "{} a request against {} of stable for the same requests, {sessions} sessions; counted is who has more than \
              {} times as much",
             words::number(canary),

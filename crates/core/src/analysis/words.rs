@@ -33,6 +33,8 @@ pub(super) fn n(counts: ArmCounts) -> String {
 pub(super) fn own(metric: &Metric, badness: f64, yardstick: &Yardstick) -> Option<f64> {
     match (metric.kind(), metric.direction()) {
         (Kind::Amount, _) => yardstick.cap.get(metric).map(|cap| badness * cap),
+        // Above or below what stable pays, per session.
+        (Kind::Ratio, _) => yardstick.cap.get(metric).map(|cap| (badness - 0.5) * 2.0 * cap),
         (Kind::Rate | Kind::Score | Kind::Exceedance, Direction::HigherIsBetter) => Some(1.0 - badness),
         (Kind::Rate | Kind::Score | Kind::Exceedance, Direction::LowerIsBetter) => Some(badness),
     }
@@ -42,7 +44,7 @@ pub(super) fn own(metric: &Metric, badness: f64, yardstick: &Yardstick) -> Optio
 pub(super) fn value(metric: &Metric, own: f64) -> String {
     match (metric.kind(), metric) {
         (Kind::Exceedance, _) => format!("{} ms", number(own)),
-        (Kind::Amount, Metric::CostPerSession) => format!("${}", number(own)),
+        (Kind::Amount, Metric::CostPerSession) | (Kind::Ratio, _) => format!("${}", number(own)),
         (Kind::Amount, metric) => format!("{} {}", number(own), unit(metric)),
         (Kind::Rate | Kind::Score, _) => percent(own),
     }
@@ -68,7 +70,9 @@ pub(super) fn tolerated(metric: &Metric, margin: Margin) -> Option<String> {
     let ratio = (margin.ratio > 1.0).then(|| format!("+{}", percent(margin.ratio - 1.0)));
     let shift = (margin.shift > 0.0).then(|| match metric.kind() {
         Kind::Amount => format!("{sign}{} of the cap", percent(margin.shift)),
-        Kind::Rate | Kind::Score | Kind::Exceedance => format!("{sign}{} pp", number(100.0 * margin.shift)),
+        Kind::Rate | Kind::Score | Kind::Exceedance | Kind::Ratio => {
+            format!("{sign}{} pp", number(100.0 * margin.shift))
+        }
     });
     match (ratio, shift) {
         (None, None) => None,
@@ -81,6 +85,7 @@ pub(super) fn tolerated(metric: &Metric, margin: Margin) -> Option<String> {
 pub(super) fn worse_by(metric: &Metric, difference: Interval, yardstick: &Yardstick) -> Option<String> {
     let (scale, unit) = match (metric.kind(), metric) {
         (Kind::Amount, _) => (*yardstick.cap.get(metric)?, format!(" {}", unit(metric))),
+        (Kind::Ratio, _) => (2.0 * yardstick.cap.get(metric)?, " USD a session at the tolerated price".to_owned()),
         (Kind::Rate | Kind::Score | Kind::Exceedance, _) => (100.0, " pp".to_owned()),
     };
     let sign = if difference.point < 0.0 { -1.0 } else { 1.0 };

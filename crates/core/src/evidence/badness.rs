@@ -73,6 +73,8 @@ pub fn reading(metric: &Metric, outcome: &Outcome, threshold: Option<f64>) -> Re
         | Metric::Abandoned
         | Metric::NotContinued
         | Metric::CostPerSession
+        | Metric::CostPerRequest
+        | Metric::CostPerTask
         | Metric::OutputTokens
         | Metric::InputTokens
         | Metric::ToolCalls
@@ -91,18 +93,23 @@ pub fn reading(metric: &Metric, outcome: &Outcome, threshold: Option<f64>) -> Re
 #[must_use]
 pub fn amount(metric: &Metric, outcome: &Outcome) -> Option<f64> {
     let stated = stated_amount(metric, outcome);
+    let is_summed = match metric.kind() {
+        Kind::Amount | Kind::Ratio => true,
+        Kind::Rate | Kind::Exceedance | Kind::Score => false,
+    };
     let nothing_delivered = outcome.ttft_ms.is_none()
         && match outcome.ending {
             Ending::Failed(_) | Ending::ClientError | Ending::GatewayError => true,
             Ending::Complete | Ending::Running | Ending::Cancelled(_) => false,
         };
-    stated.or(if nothing_delivered && metric.kind() == Kind::Amount { Some(0.0) } else { None })
+    stated.or(if nothing_delivered && is_summed { Some(0.0) } else { None })
 }
 
 /// The amount as the outcome states it; `None` where it does not, or states no usable number.
 #[must_use]
 pub fn stated_amount(metric: &Metric, outcome: &Outcome) -> Option<f64> {
-    let stated = match metric.amount()? {
+    let summed = metric.amount().or(metric.per().map(|_| Amount::Cost));
+    let stated = match summed? {
         Amount::Cost => outcome.cost_usd,
         Amount::OutputTokens => outcome.usage.output.map(|tokens| tokens as f64),
         Amount::InputTokens => outcome.usage.input.map(|tokens| tokens as f64),

@@ -29,7 +29,7 @@ static AMOUNT_VALUES: LazyLock<Vec<f64>> = LazyLock::new(|| {
 #[must_use]
 pub fn values(kind: Kind) -> &'static [f64] {
     match kind {
-        Kind::Rate | Kind::Exceedance | Kind::Score => &SHARE_VALUES,
+        Kind::Rate | Kind::Exceedance | Kind::Score | Kind::Ratio => &SHARE_VALUES,
         Kind::Amount => &AMOUNT_VALUES,
     }
 }
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn classes_ascend_from_nothing_to_everything() {
-        for kind in [Kind::Rate, Kind::Exceedance, Kind::Score, Kind::Amount] {
+        for kind in [Kind::Rate, Kind::Exceedance, Kind::Score, Kind::Amount, Kind::Ratio] {
             let values = values(kind);
             assert!(values.windows(2).all(|pair| pair[0] < pair[1]), "{kind:?}");
             assert_eq!(values.first().copied().unwrap().to_bits(), 0.0_f64.to_bits());

@@ -5,7 +5,7 @@ use crate::evidence::yardstick::watched;
 use crate::evidence::{Session, Sums, Went, Yardstick};
 use crate::id::UnitKey;
 use crate::judge::Sampling;
-use crate::metric::{Kind, Metric, Number};
+use crate::metric::{Kind, Metric, Number, Per};
 use crate::release::policy::{ControlArm, Policy};
 use crate::tally::{Outcome, Presence};
 use crate::time::SpanMs;
@@ -30,7 +30,7 @@ pub(super) struct Gauge {
     spans: Spans,
 }
 
-/// The thresholds of a quantile metric in milliseconds; none for the others.
+/// The thresholds of a quantile metric in milliseconds, or the prices of a ratio; none for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Spans {
     control: Option<f64>,
@@ -69,6 +69,15 @@ impl Gauge {
             spans.canary = widened(promote);
             spans.rollback = if rollback.to_bits() == promote.to_bits() { None } else { widened(rollback) };
             spans.limit = guardrail.and_then(|g| g.limit).map(|limit_ms| limit_ms.min(latest));
+        }
+        if metric.kind() == Kind::Ratio {
+            let widened = |ratio: f64| yardstick.price.get(&metric).map(|price| price * ratio);
+            let promote = guardrail.map_or(1.0, |g| g.promote.ratio);
+            let rollback = guardrail.map_or(1.0, |g| g.rollback.ratio);
+            spans.control = widened(1.0);
+            spans.canary = widened(promote);
+            spans.rollback = if rollback.to_bits() == promote.to_bits() { None } else { widened(rollback) };
+            spans.limit = guardrail.and_then(|g| g.limit);
         }
         if let Some(chars) = yardstick.length.get(&metric).copied() {
             (spans.control, spans.canary) = (Some(chars), Some(chars));
@@ -126,6 +135,8 @@ impl Gauge {
             | Metric::LatencyP50
             | Metric::LatencyP99
             | Metric::CostPerSession
+            | Metric::CostPerRequest
+            | Metric::CostPerTask
             | Metric::OutputTokens
             | Metric::InputTokens
             | Metric::ToolCalls
@@ -187,9 +198,32 @@ impl Gauge {
             }
             // Who gave no thumbs-down by this age gave none.
             (Number::Whole, Kind::Rate) => Some(sums.whole.min(1.0)),
+            (Number::Whole, Kind::Ratio) => self.net(self.spans.control, sums, owed),
             (Number::Whole, Kind::Exceedance | Kind::Score) => {
                 (sums.whole_n > 0).then(|| 1.0 - sums.whole / f64::from(sums.whole_n))
             }
+        }
+    }
+
+    /// A ratio's number: what the session cost, less `price` for each request or task that it has, as a part of the cap
+    /// around one half. `None` where a part of the cost is unknown.
+    fn net(&self, price: Option<f64>, sums: &Sums, owed: u32) -> Option<f64> {
+        let (price, cap) = (price?, self.cap?);
+        let count = match self.metric.per()? {
+            Per::Request => f64::from(owed),
+            Per::Task => sums.session,
+        };
+        let known = owed > 0 && sums.whole_n == owed;
+        known.then(|| (0.5 + (sums.whole - price * count) / (2.0 * cap)).clamp(0.0, 1.0))
+    }
+
+    /// A ratio's numbers, each against a price of its own: the main one, rollback's and the limit's.
+    pub(super) fn nets(&self, arm: Arm, sums: &Sums, owed: u32) -> [Option<Option<f64>>; 3] {
+        let net = |price: Option<f64>| self.net(price, sums, owed);
+        let own = |price: Option<f64>| price.map(|price| net(Some(price)));
+        match arm {
+            Arm::Stable | Arm::Control => [Some(net(self.spans.control)), None, own(self.spans.limit)],
+            Arm::Canary => [Some(net(self.spans.canary)), own(self.spans.rollback), own(self.spans.limit)],
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
 use crate::evidence::{ByMetric, Half, LastSeen, SealedBucket, Session, Yardstick, badness};
 use crate::id::{ReleaseId, UnitKey};
 use crate::judge::{Happened, Judge, Sampling};
-use crate::metric::{Kind, Metric, Number};
+use crate::metric::{Kind, Metric, Number, TASK_DONE};
 use crate::origin::{Origin, Slice};
 use crate::release::policy::{Ages, ControlArm, Policy, Unit};
 use crate::release::state::Release;
@@ -172,6 +172,7 @@ impl Ledger {
 
     /// Takes one late score; harmless when repeated under the same idempotency key.
     pub fn absorb_feedback(&mut self, feedback: &Feedback) -> Absorbed {
+        self.count_task(feedback);
         let watched = self.watched_of(feedback);
         let ours = |member: &&Membership| !watched.is_empty() && self.is_ours(member);
         let Some(member) = feedback.member.as_ref().filter(ours) else {
@@ -210,11 +211,29 @@ impl Ledger {
         for metric in in_time {
             let is_thumbs_down = matches!(metric, Metric::ThumbsDown(_));
             let sums = session.sums.get_or_default(&metric);
+            if metric.per().is_some() {
+                sums.session += feedback.value;
+                sums.session_n += 1;
+                continue;
+            }
             sums.whole += if is_thumbs_down { f64::from(u8::from(feedback.value < 0.5)) } else { feedback.value };
             sums.whole_n += 1;
         }
         self.unsaved.sessions.insert(feedback.unit);
         Absorbed::Counted
+    }
+
+    /// Counts a task of the release's sessions, watched or not.
+    fn count_task(&mut self, feedback: &Feedback) {
+        let member = feedback.member.as_ref().filter(|member| self.is_ours(member));
+        if feedback.judge.is_none()
+            && feedback.name == TASK_DONE
+            && (0.0..=1.0).contains(&feedback.value)
+            && let Some(arm) = member.and_then(|member| self.totals.arm_mut(member.arm))
+        {
+            arm.tasks_done += feedback.value;
+            self.unsaved.totals = Some(());
+        }
     }
 
     /// Counts turns of this release that a gateway threw away.
@@ -352,6 +371,9 @@ impl Ledger {
     fn watched_of(&self, feedback: &Feedback) -> Vec<Metric> {
         let named = |made: fn(String) -> Metric| made(feedback.name.clone());
         let made = match feedback.judge {
+            None if feedback.name == TASK_DONE => {
+                vec![named(Metric::Feedback), named(Metric::ThumbsDown), Metric::CostPerTask]
+            }
             None => vec![named(Metric::Feedback), named(Metric::ThumbsDown)],
             Some(id) => {
                 let arm = feedback.member.as_ref().map_or(Arm::Stable, |member| member.arm);
@@ -687,7 +709,8 @@ fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows:
             continue;
         }
         let sums = session.sums.get_or_default(&gauge.metric);
-        if windows.whole && gauge.metric.kind() == Kind::Amount {
+        let is_summed = matches!(gauge.metric.kind(), Kind::Amount | Kind::Ratio);
+        if windows.whole && is_summed {
             match turn.part {
                 TurnPart::Judged => sums.whole += stated_amount(&gauge.metric, outcome).unwrap_or(0.0),
                 TurnPart::Whole | TurnPart::Tail => {
@@ -698,7 +721,7 @@ fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows:
                 }
             }
         }
-        if turn.part == TurnPart::Tail || gauge.metric.kind() == Kind::Amount {
+        if turn.part == TurnPart::Tail || is_summed {
             continue;
         }
         let readings = gauge.read(session.arm, outcome);

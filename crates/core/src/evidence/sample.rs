@@ -148,6 +148,7 @@ pub(crate) fn release(weight_bp: u16, guardrails: Vec<Guardrail>) -> Release {
         promoted_at: None,
         revoked_at: None,
         drifts: Vec::new(),
+        prices: None,
         open: std::collections::BTreeSet::new(),
         state: State::Running { stage: 0, entered_at: UnixMs(0) },
         generation: Generation(1),

@@ -131,6 +131,10 @@ fn add(
         classes::class(kind, own.unwrap_or_else(|| gauge.number(number, sums, session.owed)), dice)
     };
     let sums = session.sums.get(gauge.source()).copied().unwrap_or_default();
+    if kind == Kind::Ratio {
+        let classes = gauge.nets(session.arm, &sums, session.owed).map(|net| Some(classes::class(kind, net?, dice)));
+        return add_ratio(arms, session, classes, unit, salt);
+    }
     match session.arm {
         Arm::Stable => {}
         Arm::Control => {
@@ -152,6 +156,32 @@ fn add(
             if let Some(sums) = beyond.limit {
                 bump(&mut arms.canary_limit, kind, class(&sums));
             }
+        }
+    }
+}
+
+/// A session's classes under a ratio: against the price of the test, of rollback's own, and of the limit.
+fn add_ratio(arms: &mut TwoArms, session: &Session, classes: [Option<usize>; 3], unit: UnitKey, salt: &Salt) {
+    let [main, rollback, limit] = classes;
+    let add = |counts: &mut Vec<u64>, class: Option<usize>| {
+        if let Some(class) = class {
+            bump(counts, Kind::Ratio, class);
+        }
+    };
+    match session.arm {
+        Arm::Stable => {}
+        Arm::Control => {
+            add(&mut arms.control, main);
+            add(&mut arms.control_limit, limit);
+            let alone = || Half::of(salt, &unit.0.to_le_bytes());
+            if session.first_seen.half.unwrap_or_else(alone) == Half::One {
+                add(&mut arms.control_half, main);
+            }
+        }
+        Arm::Canary => {
+            add(&mut arms.canary, main);
+            add(&mut arms.canary_rollback, rollback);
+            add(&mut arms.canary_limit, limit);
         }
     }
 }

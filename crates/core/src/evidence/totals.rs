@@ -1,6 +1,6 @@
 //! Running totals of a release that are in no bucket; kept with it, as one JSON document.
 
-use crate::analysis::ArmCounts;
+use crate::analysis::{ArmCosts, ArmCounts};
 use crate::evidence::TwoArms;
 use crate::evidence::heavy::Heavy;
 use crate::evidence::names::Names;
@@ -9,7 +9,7 @@ use crate::evidence::runs::Runs;
 use crate::evidence::summary::{Following, LogHistogram, Summary};
 use crate::id::UnitKey;
 use crate::judge::JudgeRecords;
-use crate::metric::{Metric, Number};
+use crate::metric::{Metric, Number, Per};
 use crate::origin::Slice;
 use crate::sentinel::Records;
 use crate::shadow::record::Record as ShadowRecord;
@@ -126,10 +126,17 @@ pub struct ArmTotals {
     pub cost_usd: f64,
     /// Requests whose cost is unknown.
     pub cost_unknown: u64,
+    /// Tasks that feedback says were done, in parts.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub tasks_done: f64,
     /// Milliseconds to the first content.
     pub ttft_ms: LogHistogram,
     /// Milliseconds to the end.
     pub latency_ms: LogHistogram,
+}
+
+fn is_none(tasks: &f64) -> bool {
+    tasks.to_bits() == 0
 }
 
 /// Times of requests.
@@ -139,6 +146,39 @@ pub struct Times {
     pub ttft_ms: LogHistogram,
     /// Milliseconds to the end.
     pub latency_ms: LogHistogram,
+}
+
+impl ArmTotals {
+    /// What one request, or one task done, has cost on average: requests whose cost is unknown are taken to cost what the
+    /// others do. `None` where there was none, or no cost is known.
+    #[must_use]
+    pub fn price(&self, per: Per) -> Option<f64> {
+        let all = self.requests as f64;
+        match per {
+            Per::Request => self.over(all),
+            Per::Task => self.over(self.tasks_done),
+        }
+    }
+
+    /// The cost over so many of something.
+    fn over(&self, count: f64) -> Option<f64> {
+        let priced = self.requests.saturating_sub(self.cost_unknown) as f64;
+        let usd = self.cost_usd * self.requests as f64 / priced;
+        (priced > 0.0 && count > 0.0).then(|| usd / count)
+    }
+
+    /// What it has cost, for `sessions` sessions.
+    #[must_use]
+    pub fn costs(&self, sessions: u64) -> ArmCosts {
+        ArmCosts {
+            usd: self.cost_usd,
+            unknown: self.cost_unknown,
+            tasks_done: self.tasks_done,
+            per_request: self.price(Per::Request),
+            per_session: self.over(sessions as f64),
+            per_task: self.price(Per::Task),
+        }
+    }
 }
 
 impl Totals {

@@ -3,7 +3,7 @@
 
 use crate::evidence::Yardstick;
 use crate::evidence::summary::Summary;
-use crate::metric::{Kind, Metric};
+use crate::metric::{Kind, Metric, Per, TASK_DONE};
 use crate::release::policy::Policy;
 use crate::time::UnixMs;
 
@@ -21,7 +21,7 @@ const ENOUGH_REQUESTS: u64 = 300;
 /// Sessions that are enough for it, where amounts are watched.
 const ENOUGH_SESSIONS: u64 = 30;
 /// The cap of an amount, in means.
-const CAP_MEANS: f64 = 8.0;
+pub(crate) const CAP_MEANS: f64 = 8.0;
 
 /// Every metric whose numbers a release needs: those of the policy, and the cost where it is budgeted.
 #[must_use]
@@ -40,7 +40,7 @@ pub fn watched(policy: &Policy) -> Vec<Metric> {
 /// Whether a history says enough.
 #[must_use]
 pub fn is_enough(summary: &Summary, watched: &[Metric]) -> bool {
-    let amounts = watched.iter().any(|metric| metric.kind() == Kind::Amount);
+    let amounts = watched.iter().any(|metric| matches!(metric.kind(), Kind::Amount | Kind::Ratio));
     // Outside of a release nobody measures lengths.
     let lengths = watched.iter().any(|metric| metric.length_quantile().is_some());
     let measured = !lengths || summary.chars.len() >= ENOUGH_REQUESTS;
@@ -72,6 +72,13 @@ pub fn freeze(summary: &Summary, source: Source, watched: &[Metric], frozen_at: 
                 }
                 yardstick.centre.insert(metric.clone(), 1.0 - quantile);
             }
+            Kind::Ratio => {
+                yardstick.centre.insert(metric.clone(), 0.5);
+                if let Some((cap, price)) = cap_and_price(summary, source, metric) {
+                    yardstick.cap.insert(metric.clone(), cap);
+                    yardstick.price.insert(metric.clone(), price);
+                }
+            }
             Kind::Amount => {
                 if let Some((cap, centre)) = cap_and_centre(summary, source, metric) {
                     yardstick.cap.insert(metric.clone(), cap);
@@ -101,12 +108,30 @@ fn cap_and_centre(summary: &Summary, source: Source, metric: &Metric) -> Option<
     (cap.is_finite() && cap > 0.0).then(|| (cap, (mean / cap).clamp(1e-4, 1.0 - 1e-4)))
 }
 
+/// The cap of a session's cost, and what stable pays for one request or one task.
+fn cap_and_price(summary: &Summary, source: Source, metric: &Metric) -> Option<(f64, f64)> {
+    let (cap, _) = cap_and_centre(summary, source, &Metric::CostPerSession)?;
+    let costs = summary.amounts.get(&Metric::CostPerSession)?;
+    let per_session = costs.sum / costs.histogram.len() as f64;
+    let sessions = summary.arrivals.max(summary.sessions) as f64;
+    let count = match metric.per()? {
+        Per::Request => summary.requests as f64,
+        Per::Task => {
+            let told = summary.rates.get(&Metric::Feedback(TASK_DONE.to_owned()))?;
+            told.known as f64 - told.bad
+        }
+    };
+    let price = per_session * sessions / count;
+    (price.is_finite() && price > 0.0).then_some((cap, price))
+}
+
 /// A first guess where stable has shown nothing of it yet.
 pub(crate) fn usual(metric: &Metric) -> f64 {
     match (metric.kind(), metric) {
         (Kind::Exceedance, metric) => 1.0 - metric.quantile().unwrap_or(0.95),
         (Kind::Amount, _) => 1.0 / CAP_MEANS,
         (Kind::Score, _) => 0.3,
+        (Kind::Ratio, _) => 0.5,
         // The cap is stable's p99.9 at least.
         (Kind::Rate, metric) if metric.tail_of().is_some() => 0.001,
         (Kind::Rate, Metric::LongAnswer | Metric::ShortAnswer | Metric::Abandoned) => 0.05,

@@ -176,7 +176,7 @@ impl Ahead<'_> {
         let turns = match guardrail.metric.kind() {
             Kind::Score => 1.0,
             Kind::Rate if guardrail.metric.is_of_session() => 1.0,
-            Kind::Rate | Kind::Exceedance | Kind::Amount => self.traffic.turns,
+            Kind::Rate | Kind::Exceedance | Kind::Amount | Kind::Ratio => self.traffic.turns,
         };
         let each = any_bad(worse.plain - worse.control, turns, self.traffic.cluster);
         let cap = track.yardstick.cap.get(&guardrail.metric).copied().unwrap_or(0.0);
@@ -187,7 +187,9 @@ impl Ahead<'_> {
             what: regression.says(guardrail, self.traffic),
             found,
             exposed,
-            harmed: (guardrail.metric.kind() != Kind::Amount).then(|| exposed.map(|n| n * each)).flatten(),
+            harmed: (!matches!(guardrail.metric.kind(), Kind::Amount | Kind::Ratio))
+                .then(|| exposed.map(|n| n * each))
+                .flatten(),
             extra_usd: usd.zip(exposed).map(|(usd, n)| usd * n),
         }
     }

@@ -219,7 +219,7 @@ impl Seen<'_> {
     fn oldest(&self) -> SpanMs {
         let ages = self.ahead.policy.ages;
         let late = self.ahead.tracks.iter().any(|track| match track.guardrail.metric.kind() {
-            Kind::Amount | Kind::Score => track.guardrail.role == Role::Guardrail,
+            Kind::Amount | Kind::Score | Kind::Ratio => track.guardrail.role == Role::Guardrail,
             Kind::Rate | Kind::Exceedance => false,
         });
         if late { ages.whole } else { ages.session }
@@ -236,6 +236,7 @@ impl Seen<'_> {
                 .times(&guardrail.metric)
                 .quantile(guardrail.metric.quantile().unwrap_or(0.95))
                 .map_or(f64::INFINITY, |p95| limit / p95),
+            Kind::Ratio => track.yardstick.price.get(&guardrail.metric).map_or(f64::INFINITY, |price| limit / price),
             Kind::Amount => {
                 let cap = track.yardstick.cap.get(&guardrail.metric).copied().unwrap_or(f64::INFINITY);
                 let mean = cap * track.yardstick.centre.get(&guardrail.metric).copied().unwrap_or(1.0);
@@ -397,7 +398,7 @@ fn options(seen: &Seen<'_>, track: &Track<'_>) -> Vec<String> {
     if let Some((factor, at)) = margin(seen, track) {
         let stated = match track.guardrail.metric.kind() {
             Kind::Rate | Kind::Score => format!("{}pp", number(100.0 * track.guardrail.promote.shift * factor)),
-            Kind::Exceedance | Kind::Amount => {
+            Kind::Exceedance | Kind::Amount | Kind::Ratio => {
                 format!("{}%", number(100.0 * (track.guardrail.promote.ratio - 1.0) * factor))
             }
         };
@@ -432,7 +433,7 @@ fn margin(seen: &Seen<'_>, track: &Track<'_>) -> Option<(f64, SpanMs)> {
 fn pairs(seen: &Seen<'_>, track: &Track<'_>) -> Option<String> {
     match track.guardrail.metric.kind() {
         Kind::Rate | Kind::Score => {}
-        Kind::Exceedance | Kind::Amount => return None,
+        Kind::Exceedance | Kind::Amount | Kind::Ratio => return None,
     }
     let shift = |margin: Margin, stable: f64| (margin.shift + (margin.ratio - 1.0) * stable) / 2.0;
     let needed = |side: Side, margin: Margin, line: f64, regression: Regression| {

@@ -2,7 +2,7 @@
 
 use crate::evidence::Yardstick;
 use crate::forecast::traffic::Traffic;
-use crate::metric::{Direction, Kind};
+use crate::metric::{Direction, Kind, Metric};
 use crate::release::defaults;
 use crate::release::policy::{Guardrail, Margin};
 use crate::release::words::number;
@@ -66,6 +66,12 @@ impl Regression {
                     plain: above(tau),
                 }
             }
+            Kind::Ratio => {
+                let factor = self.factor(guardrail);
+                let mean = session_mean(traffic, yardstick, metric);
+                let above = |price: f64| (0.5 + (factor - price) * mean).clamp(0.0, 1.0);
+                Worse { control: 0.5, canary: above(widened.ratio), factor, plain: above(1.0) }
+            }
             Kind::Amount => {
                 let factor = self.factor(guardrail);
                 let centre = yardstick.centre.get(metric).copied().unwrap_or(0.0);
@@ -87,7 +93,7 @@ impl Regression {
                 let percent = |share: f64| number(100.0 * own(share));
                 format!("{} → {} %", percent(worse.control), percent(worse.canary))
             }
-            Kind::Exceedance | Kind::Amount => match self {
+            Kind::Exceedance | Kind::Amount | Kind::Ratio => match self {
                 Self::None => "as stable".to_owned(),
                 Self::Margin => format!("+{} %", number(100.0 * (self.factor(guardrail) - 1.0))),
                 Self::Times(factor) => format!("x{}", number(factor)),
@@ -104,6 +110,13 @@ impl Regression {
             Self::Outage => 100.0,
         }
     }
+}
+
+/// Stable's mean cost of a session in a ratio's numbers, which span twice the cap.
+pub(super) fn session_mean(traffic: &Traffic, yardstick: &Yardstick, metric: &Metric) -> f64 {
+    let costs = traffic.summary.amounts.get(&Metric::CostPerSession);
+    let mean = costs.map_or(0.0, |costs| costs.sum / costs.histogram.len().max(1) as f64);
+    yardstick.cap.get(metric).map_or(0.0, |cap| mean / (2.0 * cap))
 }
 
 /// The margin as a regression to be seen; twice as much where it is itself the line that must be exceeded.

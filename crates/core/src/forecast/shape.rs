@@ -3,7 +3,7 @@
 use crate::evidence::Yardstick;
 use crate::evidence::classes;
 use crate::evidence::summary::LogHistogram;
-use crate::forecast::regression::Worse;
+use crate::forecast::regression::{Worse, session_mean};
 use crate::forecast::traffic::Traffic;
 use crate::metric::{Kind, Metric, Number};
 
@@ -40,6 +40,17 @@ pub(super) fn shapes(
         Kind::Score => {
             let shape = |p: f64| session(Kind::Score, p, 1.0, 1.0);
             Some(Shapes { control: shape(worse.control), canary: shape(worse.canary), present: sampled })
+        }
+        Kind::Ratio => {
+            let cap = *yardstick.cap.get(metric)?;
+            let seen = &traffic.summary.amounts.get(&Metric::CostPerSession)?.histogram;
+            let mean = session_mean(traffic, yardstick, metric);
+            let paid = |worse: f64| mean + (0.5 - worse);
+            Some(Shapes {
+                control: nets(seen, cap, 1.0, mean),
+                canary: nets(seen, cap, worse.factor, paid(worse.canary) + mean * (worse.factor - 1.0)),
+                present: sampled,
+            })
         }
         Kind::Amount => {
             let cap = *yardstick.cap.get(metric)?;
@@ -127,6 +138,20 @@ fn amounts(seen: &LogHistogram, cap: f64, factor: f64) -> Vec<f64> {
     add(&mut chances, values, 0.0, seen.zeros as f64 / all);
     for (amount, count) in seen.middles() {
         add(&mut chances, values, (factor * amount / cap).min(1.0), count as f64 / all);
+    }
+    chances
+}
+
+/// Chances per class of a ratio's numbers: costs that are `factor` times what was seen, less what is `paid` for the usual
+/// number of tasks or requests. How these vary beside the cost nobody knows before.
+fn nets(seen: &LogHistogram, cap: f64, factor: f64, paid: f64) -> Vec<f64> {
+    let values = classes::values(Kind::Ratio);
+    let mut chances = vec![0.0; values.len()];
+    let all = seen.len().max(1) as f64;
+    let at = |cost: f64| (0.5 + factor * cost / (2.0 * cap) - paid).clamp(0.0, 1.0);
+    add(&mut chances, values, at(0.0), seen.zeros as f64 / all);
+    for (cost, count) in seen.middles() {
+        add(&mut chances, values, at(cost), count as f64 / all);
     }
     chances
 }

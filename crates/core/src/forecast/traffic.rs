@@ -154,7 +154,7 @@ impl Traffic {
         }
         match metric.kind() {
             Kind::Score => self.summary.requests as f64 / self.turns,
-            Kind::Rate | Kind::Exceedance | Kind::Amount => self.summary.requests as f64,
+            Kind::Rate | Kind::Exceedance | Kind::Amount | Kind::Ratio => self.summary.requests as f64,
         }
     }
 
@@ -175,6 +175,7 @@ impl Traffic {
                 of(self.summary.rates.get(metric).map_or(0, |share| share.known), self.readings(metric))
             }
             Kind::Exceedance => of(self.times(metric).len(), self.summary.requests as f64),
+            Kind::Ratio => self.present(&Metric::CostPerSession),
             Kind::Amount => {
                 let known = self.summary.amounts.get(metric).map_or(0, |amounts| amounts.histogram.len());
                 of(known, self.summary.sessions as f64)

@@ -517,7 +517,7 @@ impl Margin {
 fn usual_margin(metric: &Metric) -> &'static str {
     match metric.kind() {
         Kind::Rate | Kind::Score => "0.5pp or 1pp",
-        Kind::Exceedance | Kind::Amount => "10%",
+        Kind::Exceedance | Kind::Amount | Kind::Ratio => "10%",
     }
 }
 

@@ -67,7 +67,7 @@ impl Guardrail {
 #[must_use]
 pub const fn margin(metric: &Metric) -> Margin {
     match metric.kind() {
-        Kind::Exceedance | Kind::Amount => Margin { ratio: 1.1, shift: 0.0 },
+        Kind::Exceedance | Kind::Amount | Kind::Ratio => Margin { ratio: 1.1, shift: 0.0 },
         Kind::Rate | Kind::Score => Margin { ratio: 1.0, shift: defaults(metric).shift },
     }
 }
@@ -78,7 +78,7 @@ pub const fn margin(metric: &Metric) -> Margin {
 pub const fn rollback_margin(metric: &Metric, promote: Margin) -> Margin {
     match metric.kind() {
         Kind::Rate | Kind::Score => Margin { shift: promote.shift / 2.0, ..promote },
-        Kind::Exceedance | Kind::Amount => promote,
+        Kind::Exceedance | Kind::Amount | Kind::Ratio => promote,
     }
 }
 
@@ -154,6 +154,8 @@ const fn defaults(metric: &Metric) -> Defaults {
         | Metric::LatencyP50
         | Metric::LatencyP99
         | Metric::InputTokens
+        | Metric::CostPerRequest
+        | Metric::CostPerTask
         | Metric::ToolCalls
         | Metric::ClientAbort
         | Metric::ThumbsDown(_) => Defaults::of(Watched::Named, 0.01, NoDataThen::Hold),

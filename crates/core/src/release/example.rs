@@ -15,7 +15,7 @@ use crate::release::policy::{
     Role, Tripwire, Unit,
 };
 use crate::release::state::{Release, State};
-use crate::sentinel::{Criticality, Sentinel, Sentinels, Tries};
+use crate::sentinel::{Criticality, Judging, Sentinel, Sentinels, Tries};
 use crate::shadow::Shadow;
 use crate::shadow::pair::Lost;
 use crate::time::{SpanMs, UnixMs};
@@ -142,7 +142,13 @@ pub(crate) fn judge(name: &str) -> Judge {
 
 /// A suite that is critical after three rounds on stable.
 pub(crate) fn suite(sentinels: Vec<Sentinel>) -> Sentinels {
-    Sentinels { suite: "sentinels/support.yaml".to_owned(), sentinels: sentinels.into(), qualify: 3, gate: None }
+    Sentinels {
+        suite: "sentinels/support.yaml".to_owned(),
+        sentinels: sentinels.into(),
+        qualify: 3,
+        judging: Judging::default(),
+        gate: None,
+    }
 }
 
 pub(crate) fn tries(passed: u32, failed: u32) -> Tries {
@@ -179,6 +185,7 @@ pub(crate) fn release() -> Release {
         promoted_at: None,
         revoked_at: None,
         drifts: Vec::new(),
+        prices: None,
         open: BTreeSet::new(),
         state: State::Draft,
         generation: Generation(1),
@@ -245,6 +252,7 @@ pub(crate) fn seen(stage: usize, verdict: Verdict) -> Analysis {
         exposed: ArmCounts { control: 5_000, canary: 260 },
         harmed: Interval { low: -3.0, point: 0.4, high: 4.0 },
         extra_cost_usd: Some(Interval { low: -1.0, point: 0.2, high: 2.0 }),
+        costs: None,
         climb: None,
         drifts: 0,
         quality: Quality::default(),

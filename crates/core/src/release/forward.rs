@@ -231,7 +231,7 @@ fn is_proven(finding: &Finding) -> bool {
 fn is_blind(finding: &Finding) -> bool {
     let mostly = finding.missing.canary > finding.n.canary || finding.missing.control > finding.n.control;
     match finding.metric.kind() {
-        Kind::Exceedance | Kind::Amount => mostly,
+        Kind::Exceedance | Kind::Amount | Kind::Ratio => mostly,
         Kind::Rate | Kind::Score => false,
     }
 }

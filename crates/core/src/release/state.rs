@@ -2,6 +2,7 @@
 
 use crate::id::{Actor, Generation, ReleaseId, RouteName, TenantId};
 use crate::metric::Metric;
+use crate::price::PriceSnapshot;
 use crate::release::plan::Plan;
 use crate::release::policy::Policy;
 use crate::release::words;
@@ -11,6 +12,7 @@ use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::VersionId;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// One attempt to move a route from stable to canary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ pub struct Release {
     /// one's is multiplied on (`statistics.md`, section 9, rule 3).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub carried: BTreeMap<Metric, f64>,
+    /// What its versions cost, as it was then; `None` in releases of an older make, and where nobody knows prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Arc<PriceSnapshot>>,
     /// When it was created.
     pub created_at: UnixMs,
     /// When exposure began.

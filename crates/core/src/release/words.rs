@@ -56,7 +56,7 @@ pub fn limit(metric: &Metric, badness: f64) -> String {
         (_, Kind::Rate | Kind::Score, Direction::HigherIsBetter) => format!("at least {}", percent(1.0 - badness)),
         (_, Kind::Rate | Kind::Score, Direction::LowerIsBetter) => format!("at most {}", percent(badness)),
         (_, Kind::Exceedance, _) => format!("at most {} ms", number(badness)),
-        (Metric::CostPerSession, Kind::Amount, _) => format!("at most ${}", number(badness)),
+        (Metric::CostPerSession, Kind::Amount, _) | (_, Kind::Ratio, _) => format!("at most ${}", number(badness)),
         (_, Kind::Amount, _) => format!("at most {}", number(badness)),
     }
 }

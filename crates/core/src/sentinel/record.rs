@@ -2,7 +2,7 @@
 
 use crate::release::policy::Policy;
 use crate::sentinel::steady::Credit;
-use crate::sentinel::{Criticality, Sentinel, Sentinels, tries_to_confirm};
+use crate::sentinel::{Asked, Criticality, Sentinel, Sentinels, Spent, tries_to_confirm};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ pub struct Round {
     pub began_at: UnixMs,
     /// What each sentinel that was due has shown.
     pub tried: Vec<Tried>,
+    /// What others were asked about the answers.
+    #[serde(default, skip_serializing_if = "Asked::is_none")]
+    pub asked: Asked,
 }
 
 /// One sentinel in one round.
@@ -51,6 +54,9 @@ pub struct Records {
     /// By the sentinel's name.
     #[serde(default)]
     pub of: BTreeMap<String, Record>,
+    /// What the day has cost in questions about answers.
+    #[serde(default, skip_serializing_if = "Spent::is_none")]
+    pub spent: Spent,
 }
 
 /// What rounds have shown of one sentinel.
@@ -197,6 +203,7 @@ impl Records {
     /// Counts one round; sentinels that the policy does not have are left out.
     pub fn absorb(&mut self, policy: &Policy, attempt: u32, round: &Round) {
         let Some(suite) = &policy.sentinels else { return };
+        self.spent.add(&round.asked, round.began_at);
         for tried in &round.tried {
             let Some(sentinel) = suite.named(&tried.sentinel) else { continue };
             if let Some(credit) = tried.credit {
@@ -253,7 +260,11 @@ mod tests {
     }
 
     fn round(stable: Tries, canary: Tries) -> Round {
-        Round { began_at: UnixMs(7), tried: vec![Tried { sentinel: REFUND.to_owned(), stable, canary, credit: None }] }
+        Round {
+            began_at: UnixMs(7),
+            tried: vec![Tried { sentinel: REFUND.to_owned(), stable, canary, credit: None }],
+            asked: Asked::default(),
+        }
     }
 
     fn after(rounds: &[(Tries, Tries)]) -> Record {

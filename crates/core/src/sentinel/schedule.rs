@@ -99,7 +99,7 @@ mod tests {
 
     fn absorb(records: &mut Records, release: &Release, at: UnixMs, stable: Tries, canary: Tries) {
         let tried = vec![Tried { sentinel: "refund".to_owned(), stable, canary, credit: None }];
-        records.absorb(&release.policy, 0, &Round { began_at: at, tried });
+        records.absorb(&release.policy, 0, &Round { began_at: at, tried, asked: crate::sentinel::Asked::default() });
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! p^k · Σ (a year / every) ≤ 1. It is over after so many passed rounds in a row as qualify.
 
 use crate::id::RouteName;
+use crate::sentinel::purse::Spent;
 use crate::sentinel::record::{Passes, Round, Tries};
 use crate::sentinel::schedule::{AGAIN, Arms, Due};
 use crate::sentinel::{Criticality, STATED_WEIGHT, Sentinel, Sentinels, TRIES_MAX, TRIES_MIN};
@@ -25,6 +26,9 @@ const FRESH_ROUNDS: u64 = 3;
 pub struct Steady {
     #[serde(default)]
     of: BTreeMap<String, Standing>,
+    /// What the day has cost in questions about answers.
+    #[serde(default, skip_serializing_if = "Spent::is_none")]
+    pub spent: Spent,
 }
 
 /// How one of them stands.
@@ -104,6 +108,7 @@ impl Steady {
 
     /// Counts one round that this version was asked; sentinels that the suite does not have any more are forgotten.
     pub fn absorb(&mut self, suite: &Sentinels, version: VersionId, round: &Round) {
+        self.spent.add(&round.asked, round.began_at);
         self.of.retain(|name, _| suite.named(name).is_some());
         for tried in &round.tried {
             let Some(sentinel) = suite.named(&tried.sentinel) else { continue };
@@ -218,7 +223,7 @@ mod tests {
 
     fn round(at: UnixMs, tries: Tries) -> Round {
         let tried = Tried { sentinel: "s0".to_owned(), stable: tries, canary: Tries::default(), credit: None };
-        Round { began_at: at, tried: vec![tried] }
+        Round { began_at: at, tried: vec![tried], asked: crate::sentinel::Asked::default() }
     }
 
     fn at(minutes: u64) -> UnixMs {

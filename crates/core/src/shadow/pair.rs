@@ -161,6 +161,7 @@ impl Pair {
                 };
                 Some(Compared { x, stable, canary })
             }
+            Kind::Ratio => None,
             Kind::Amount => {
                 let of = |outcome| stated_amount(&watched.metric, outcome);
                 let (stable, canary) = (of(&self.stable)?, of(&self.canary)?);

@@ -3,6 +3,7 @@
 use crate::cohort::Cohort;
 use crate::id::{CustomerId, Generation, ReleaseId, RouteName, UnitKey};
 use crate::judge::Sampling;
+use crate::price::PriceSnapshot;
 use crate::release::policy::OnRollback;
 use crate::release::state::{Release, State};
 use crate::shadow::Shadow;
@@ -39,6 +40,9 @@ pub struct RouteTable {
     /// The release that mirrors requests before it exposes anybody, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadowed>,
+    /// What answers cost while one of the two releases is under way; `None`: by the list that the gateway has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Arc<PriceSnapshot>>,
 }
 
 /// A release in its shadow as a gateway sees it: whose requests are mirrored, and within which bounds.
@@ -213,13 +217,18 @@ pub fn build(
     let needed = versions_needed(facts, now).into_iter();
     let held = needed.map(|id| versions.get(&id).map(|v| (id, Arc::clone(v))).ok_or_else(|| missing(id)));
     let stable = stable_of(facts);
+    let release = facts.releases.iter().find_map(exposed).or_else(|| held_back(facts, stable));
+    let is_compared =
+        |one: &&Release| release.as_ref().is_some_and(|exposed| *exposed.id == one.id) || is_shadowed(one);
+    let compared = facts.releases.iter().find(is_compared);
     Ok(RouteTable {
         route: facts.route.clone(),
         generation,
         stable,
         versions: held.collect::<Result<_, _>>()?,
-        release: facts.releases.iter().find_map(exposed).or_else(|| held_back(facts, stable)),
+        release,
         shadow: facts.releases.iter().find_map(shadowed),
+        prices: compared.and_then(|release| release.prices.clone()),
         revoked: facts
             .releases
             .iter()
@@ -281,9 +290,15 @@ fn exposed(release: &Release) -> Option<Exposed> {
     as_exposed(release)
 }
 
+fn is_shadowed(release: &Release) -> bool {
+    matches!(&release.state, State::Shadow { .. })
+}
+
 /// The release that is in its shadow.
 fn shadowed(release: &Release) -> Option<Shadowed> {
-    let State::Shadow { .. } = &release.state else { return None };
+    if !is_shadowed(release) {
+        return None;
+    }
     let (id, canary, salt) = (Arc::new(release.id.clone()), release.canary, release.salt);
     release.policy.shadow.clone().map(|shadow| Shadowed { id, canary, salt, shadow })
 }

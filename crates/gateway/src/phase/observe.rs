@@ -463,8 +463,12 @@ impl Exchange {
             let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
             self.remember(named, self.answering, now);
             self.remember(seen.conversation, self.prepared.id, now);
-            let price = seen.usage.as_ref().and_then(|usage| self.price(usage));
-            self.charge(seen.usage.as_ref(), price, now);
+            let list = &self.gateway.config.prices;
+            let of_now =
+                seen.usage.as_ref().and_then(|usage| self.price(usage, |model, usage| list.cost_usd(model, usage)));
+            let by_release = |model: &str, usage: &coalmine_wire::usage::Usage| self.route.cost_usd(list, model, usage);
+            let price = seen.usage.as_ref().and_then(|usage| self.price(usage, by_release));
+            self.charge(seen.usage.as_ref(), of_now, now);
             match self.flight.served_by() {
                 ServedBy::Assigned => {
                     self.describe(&mut outcome, &seen, price);
@@ -527,16 +531,21 @@ impl Exchange {
         (self.hedge == Hedged::Cancelled).then_some(read)
     }
 
-    /// What an answer costs, by the price of whoever gave it.
-    fn price(&self, usage: &coalmine_wire::usage::Usage) -> Option<f64> {
+    /// What an answer costs, by the price of whoever gave it: payers pay what holds now, a release compares by what held
+    /// when it was created.
+    fn price(
+        &self,
+        usage: &coalmine_wire::usage::Usage,
+        cost_usd: impl Fn(&str, &coalmine_wire::usage::Usage) -> Option<f64>,
+    ) -> Option<f64> {
         let by = match self.flight.served_by() {
             ServedBy::Assigned => Some(&self.prepared),
             ServedBy::Rescue => self.route.prepared(self.route.table.stable),
             ServedBy::Fallback => self.prepared.fallbacks.iter().find(|fallback| fallback.id == self.answering),
         };
-        let (prices, model) = (&self.gateway.config.prices, &by?.version.model);
-        let price = prices.cost_usd(model, usage)?;
-        Some(price + self.read_in_vain(usage).and_then(|usage| prices.cost_usd(model, &usage)).unwrap_or(0.0))
+        let model = by?.version.model.as_str();
+        let price = cost_usd(model, usage)?;
+        Some(price + self.read_in_vain(usage).and_then(|usage| cost_usd(model, &usage)).unwrap_or(0.0))
     }
 
     /// What the answer says of itself, when it is the assigned version's own.

@@ -9,6 +9,7 @@ mod control;
 mod hedge;
 mod hostile;
 mod messages;
+mod prices;
 mod probe;
 mod quotas;
 mod records;

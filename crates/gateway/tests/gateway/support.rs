@@ -379,6 +379,7 @@ pub fn route(generation: u64, weight: Option<u16>) -> RouteTable {
         }),
         revoked: Vec::new(),
         shadow: None,
+        prices: None,
     }
 }
 

@@ -181,7 +181,7 @@ impl Known {
         match metric.kind() {
             Kind::Rate | Kind::Exceedance | Kind::Score => {}
             // An amount harms no session.
-            Kind::Amount => return None,
+            Kind::Amount | Kind::Ratio => return None,
         }
         let tau_ms = yardstick.tau_ms.get(metric).copied();
         let of_stable: Vec<Option<f64>> = data.stable.iter().map(|session| session.number(metric, tau_ms)).collect();

@@ -150,6 +150,8 @@ impl Data {
             | Metric::Repetition
             | Metric::LanguageMismatch
             | Metric::CacheHit => turns.any(|outcome| matches!(reading(metric, outcome, None), Reading::Is(_))),
+            // What a recording is mixed from has no tasks, and pairs of sums are not laid on each other.
+            Metric::CostPerRequest | Metric::CostPerTask => false,
             Metric::CostPerSession | Metric::OutputTokens | Metric::InputTokens | Metric::ToolCalls => {
                 turns.any(|outcome| stated_amount(metric, outcome).is_some())
             }
@@ -190,6 +192,7 @@ impl Session {
                 }
                 Some(sum)
             }
+            Kind::Ratio => None,
             Kind::Score => {
                 let Metric::Feedback(name) = metric else { return None };
                 mean(self.scores.iter().filter(|score| score.name == *name).map(|score| 1.0 - score.value))

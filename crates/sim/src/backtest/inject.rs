@@ -86,7 +86,7 @@ impl Injection {
             return Err(fail(format!("the observations do not record {}", self.metric)));
         }
         match self.metric.kind() {
-            Kind::Amount | Kind::Exceedance => Ok(match self.change {
+            Kind::Amount | Kind::Exceedance | Kind::Ratio => Ok(match self.change {
                 Change::Times(by) => Dose::Scale(&self.metric, by, 0.0),
                 Change::Shift(by) => Dose::Scale(&self.metric, 1.0, by),
             }),
@@ -104,7 +104,7 @@ impl Injection {
     pub(crate) fn factor(&self) -> Option<f64> {
         match (self.metric.kind(), self.change) {
             (Kind::Amount, Change::Times(by)) => Some(by),
-            (Kind::Amount | Kind::Rate | Kind::Score | Kind::Exceedance, _) => None,
+            (Kind::Amount | Kind::Rate | Kind::Score | Kind::Exceedance | Kind::Ratio, _) => None,
         }
     }
 
@@ -236,6 +236,8 @@ fn spoil(metric: &Metric, outcome: &mut Outcome) {
         | Metric::LatencyP50
         | Metric::LatencyP99
         | Metric::CostPerSession
+        | Metric::CostPerRequest
+        | Metric::CostPerTask
         | Metric::OutputTokens
         | Metric::InputTokens
         | Metric::ToolCalls
@@ -274,6 +276,8 @@ fn mend(metric: &Metric, outcome: &mut Outcome) {
         | Metric::LatencyP50
         | Metric::LatencyP99
         | Metric::CostPerSession
+        | Metric::CostPerRequest
+        | Metric::CostPerTask
         | Metric::OutputTokens
         | Metric::InputTokens
         | Metric::ToolCalls
@@ -302,7 +306,9 @@ fn scale(metric: &Metric, outcome: &mut Outcome, times: f64, plus: f64) {
             outcome.latency_ms += outcome.ttft_ms.unwrap_or(0.0) - before_ms.unwrap_or(0.0);
         }
         Metric::LatencyP50 | Metric::LatencyP95 | Metric::LatencyP99 => outcome.latency_ms = change(outcome.latency_ms),
-        Metric::CostPerSession => outcome.cost_usd = outcome.cost_usd.map(change),
+        Metric::CostPerSession | Metric::CostPerRequest | Metric::CostPerTask => {
+            outcome.cost_usd = outcome.cost_usd.map(change);
+        }
         Metric::OutputTokens => outcome.usage.output = outcome.usage.output.map(|n| change(n as f64).round() as u64),
         Metric::InputTokens => outcome.usage.input = outcome.usage.input.map(|n| change(n as f64).round() as u64),
         Metric::ToolCalls => outcome.tool_calls = change(f64::from(outcome.tool_calls)).round() as u32,
@@ -358,7 +364,7 @@ fn change_of(metric: &Metric, text: &str) -> Result<Change, String> {
             let digits = digits.ok_or_else(|| format!("`{text}` is no change of a time; write `+200ms` or `x1.5`"))?;
             Ok(Change::Shift(number(digits, "before ms")?))
         }
-        Kind::Amount => Err(format!("`{text}` is no change of an amount; write `x1.2`")),
+        Kind::Amount | Kind::Ratio => Err(format!("`{text}` is no change of an amount; write `x1.2`")),
     }
 }
 

@@ -183,7 +183,7 @@ impl Watch {
             let number = session.number(&self.metric, self.tau_ms.map(|tau| tau * widened))?;
             match self.metric.kind() {
                 Kind::Amount => Some((number / self.cap?).min(1.0)),
-                Kind::Rate | Kind::Exceedance | Kind::Score => Some(number),
+                Kind::Rate | Kind::Exceedance | Kind::Score | Kind::Ratio => Some(number),
             }
         };
         let (widened, ratio, _) = null(&self.metric, margin);
@@ -195,7 +195,7 @@ impl Watch {
 /// The canary's threshold in τ, and r and m of the null: a quantile metric is compared at ratio 1 and shift 0.
 fn null(metric: &Metric, margin: Margin) -> (f64, f64, f64) {
     match metric.kind() {
-        Kind::Exceedance => (margin.ratio, 1.0, 0.0),
+        Kind::Exceedance | Kind::Ratio => (margin.ratio, 1.0, 0.0),
         Kind::Rate | Kind::Score | Kind::Amount => (1.0, margin.ratio, margin.shift),
     }
 }

@@ -150,6 +150,7 @@ impl<'a> PastBench<'a> {
                 let factor = injection.factor().ok_or_else(|| refuse("write `x1.2`"))?;
                 Ok(Change::Dose(Dose::Scale(&injection.metric, factor, 0.0)))
             }
+            Kind::Ratio => Err(refuse("no change of a ratio can be laid on what the store keeps")),
             Kind::Exceedance => Err(refuse("the store keeps how many requests were late, not how late they were")),
         }
     }

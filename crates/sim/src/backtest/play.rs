@@ -387,6 +387,7 @@ pub(crate) fn draft(policed: &Policed, created_at: UnixMs, luck: &mut Luck) -> R
         promoted_at: None,
         revoked_at: None,
         drifts: Vec::new(),
+        prices: None,
         open: BTreeSet::new(),
         state: State::Draft,
         generation: Generation(0),

@@ -85,6 +85,7 @@ pub fn release(route: &RouteName, attempt: u32) -> Release {
         promoted_at: None,
         revoked_at: None,
         drifts: Vec::new(),
+        prices: None,
         open: BTreeSet::new(),
         state: State::Draft,
         generation: Generation(1),
@@ -228,6 +229,7 @@ fn watched_by_sentinels(started: &Release, now: UnixMs) -> Release {
         suite: "sentinels/support.yaml".to_owned(),
         sentinels: all.map(|(name, criticality)| sentinel(name, criticality)).into(),
         qualify: 3,
+        judging: coalmine_core::sentinel::Judging::default(),
         gate: Some(OfflineGate { suite: "evals/offline.yaml".to_owned(), pass_share: 0.9 }),
     });
     release
@@ -353,6 +355,7 @@ pub fn analysis() -> Analysis {
         exposed: ArmCounts { control: 5_000, canary: 260 },
         harmed: Interval { low: 0.0, point: 3.5, high: 9.0 },
         extra_cost_usd: None,
+        costs: None,
         climb: Some(Climb { worst: 0.08, limited_by: Some(Metric::ErrorRate), units_per_minute: 812.5 }),
         drifts: 1,
         quality: Quality {
@@ -597,6 +600,7 @@ pub fn sealed(number: Number, bucket: u64) -> SealedBucket {
 #[must_use]
 pub fn yardstick() -> Yardstick {
     Yardstick {
+        price: BTreeMap::new(),
         frozen_at: UnixMs(1_750_000_000_000),
         tau_ms: BTreeMap::from([(Metric::TtftP95, 812.5)]),
         cap: BTreeMap::from([(Metric::CostPerSession, 0.4)]),

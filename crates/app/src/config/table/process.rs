@@ -1,6 +1,7 @@
 //! The keys of `coalmine.yaml`.
 
 use super::capture::{CAPTURE, ROUTE_CAPTURE};
+use super::price::PRICE;
 use super::upstream::{BREAKER, CAPACITY, HEALTH, HEDGE, NEAREST, OUTLIERS, SPREADS, UPSTREAM, WARM_UP};
 use super::{COUNT, DURATION, MONEY, NAME, PATH, SECRET, SHARE, SWITCH, TEXT};
 use crate::config::key::{Choice, Key, Kind, Scalar, Section};
@@ -334,6 +335,12 @@ pub static ROUTE_SENTINELS: Section = Section {
             "3",
             "A failure means something only after so many passed rounds in a row, and is over after as many.",
         ),
+        Key::optional(
+            "budget",
+            MONEY,
+            "What judging answers may cost on a day of UTC; then such sentinels are unknown.",
+        ),
+        Key::default("calls", COUNT, "2000", "How often models may be asked about answers on a day of UTC."),
     ],
 };
 
@@ -459,35 +466,6 @@ pub static GRADER: Section = Section {
     keys: &[
         Key::required("url", SECRET, "The address, as a reference: it may hold a secret."),
         Key::optional("token", SECRET, "Sent as `authorization: Bearer …`."),
-    ],
-};
-
-/// One price.
-pub static PRICE: Section = Section {
-    name: "price",
-    doc: "US dollars for a million tokens.",
-    keys: &[
-        Key::required("input", MONEY, "Tokens read."),
-        Key::optional("cached_input", MONEY, "Tokens read from the provider's cache; without it, as `input`."),
-        Key::optional("cache_write", MONEY, "Tokens written into the provider's cache; without it, as `input`."),
-        Key::required("output", MONEY, "Tokens written, reasoning included."),
-        Key::optional("reasoning", MONEY, "Tokens of hidden reasoning; without it, as `output`."),
-        Key::optional(
-            "audio_input",
-            MONEY,
-            "Tokens of sound read; without it, what requests with sound cost is unknown.",
-        ),
-        Key::optional("audio_output", MONEY, "Tokens of sound written; the same."),
-        Key::optional(
-            "image_input",
-            MONEY,
-            "Tokens of pictures read, where they are told apart; without it, as `input`.",
-        ),
-        Key::optional(
-            "image_output",
-            MONEY,
-            "Tokens of pictures written; without it, what such requests cost is unknown.",
-        ),
     ],
 };
 

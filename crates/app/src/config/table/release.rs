@@ -370,6 +370,12 @@ pub static SENTINELS: Section = Section {
             "3",
             "A sentinel is critical only after so many rounds in a row that stable passed.",
         ),
+        Key::optional(
+            "budget",
+            MONEY,
+            "What judging answers may cost on a day of UTC; then such sentinels are unknown.",
+        ),
+        Key::default("calls", COUNT, "2000", "How often models may be asked about answers on a day of UTC."),
     ],
 };
 

@@ -94,6 +94,9 @@ capture:
   webhook: kindness
 prices:
   gpt-4.1: { input: $2, cached_input: $0.50, output: $8 }
+  house-model:
+    { input: $1, cache_write: $1.25, cache_write_1h: $2, output: $4, reasoning: $5, audio_input: $40, as_of: "2026-11-30",
+      long: { above: 200000, input: $2, output: $6 } }
 limits: { body: 1MB, bodies: 64MB, session_idle: 2h }
 region: eu-west
 trusted_proxies: [10.0.0.0/8, "fd00::/8", 192.0.2.7]
@@ -197,7 +200,10 @@ fn the_full_file_is_read() {
     assert_eq!(read.notify[0].url.expose(), "https://hooks.example/T0/B0/hush");
     assert_eq!(read.assessors["kindness"].url.expose(), "https://hooks.example/T0/B0/hush");
     assert!(read.assessors["kindness"].token.is_some() && !format!("{:?}", read.assessors).contains("hush"));
-    assert_eq!(read.prices["gpt-4.1"].cached_input_usd, Some(0.5));
+    assert_eq!(read.prices["gpt-4.1"].price.rate.cached_input_usd, Some(0.5));
+    let house = &read.prices["house-model"];
+    assert_eq!((house.date.as_deref(), house.price.rate.cache_write_1h_usd), (Some("2026-11-30"), Some(2.0)));
+    assert_eq!(house.price.long.map(|long| (long.above_input_tokens, long.rate.output_usd)), Some((200_000, 6.0)));
     assert_eq!((read.limits.session_idle, read.limits.bodies_bytes), (SpanMs::hours(2), 64 << 20));
     assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
     let networks: Vec<String> = read.trusted_proxies.networks.iter().map(ToString::to_string).collect();

@@ -48,6 +48,7 @@ fn table(weights_bp: &[u16]) -> RouteTable {
         }),
         revoked: Vec::new(),
         shadow: None,
+        prices: None,
     }
 }
 
