@@ -96,7 +96,10 @@ mod tests {
             per_session: Some(0.004),
             per_task: Some(0.3),
         };
-        insta::assert_snapshot!(costs_text(&CostsView { control: none, canary }, Paint::Plain), @"");
+        insta::assert_snapshot!(costs_text(&CostsView { control: none, canary }, Paint::Plain), @r"
+        cost: canary $0.00123 a request, $0.004 a session, $0.3 a task done; control unknown
+        cost: the cost of 3 canary and 0 control requests is unknown; they are taken to cost what the others do
+        ");
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn ports(brake: &Arc<FileBrake>, post: &Arc<Postbox>, prober: &Arc<Scripted>, re
     }
 }
 
-fn settings(watched: &BTreeMap<RouteName, Sentinels>) -> Settings {
+fn settings(watched: &Watched) -> Settings {
     let webhook = Webhook {
         url: Secret::new("https://hooks.example/T0/secret"),
         secret: Some(Secret::new("whsec")),
@@ -181,13 +181,12 @@ fn settings(watched: &BTreeMap<RouteName, Sentinels>) -> Settings {
     };
     // The second one is told of nothing that happens here.
     let deaf = Webhook { on: BTreeSet::from(["approval_wanted".to_owned()]), ..webhook.clone() };
-    let settings = Settings {
+    Settings {
         webhooks: vec![webhook, deaf],
         sentinels: watched.0.clone(),
         captures: watched.1.clone(),
         ..Settings::default()
-    };
-    Control::open(store, Arc::<ManualClock>::clone(clock), settings, ports).await.unwrap()
+    }
 }
 
 pub(crate) fn route() -> RouteName {

@@ -336,6 +336,6 @@ mod tests {
         let text = serde_json::to_string(&steady).unwrap();
         assert_eq!(serde_json::from_str::<Steady>(&text).unwrap(), steady);
         steady.absorb(&suite(0), canary_version(), &round(at(70), tried(1, 0)));
-        assert_eq!(steady, Steady::default(), "the suite has it no more");
+        assert!(steady.of.is_empty(), "the suite has it no more");
     }
 }

@@ -54,7 +54,7 @@ impl Measure {
         }
         match metric.kind() {
             Kind::Rate | Kind::Score => Self::Share,
-            Kind::Exceedance | Kind::Amount => Self::Ratio,
+            Kind::Exceedance | Kind::Amount | Kind::Ratio => Self::Ratio,
         }
     }
 
