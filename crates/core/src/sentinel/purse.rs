@@ -84,6 +84,10 @@ impl Spent {
 
     /// Adds what a round has asked.
     pub fn add(&mut self, more: &Asked, now: UnixMs) {
+        // what asked nothing leaves no mark: it is not written either
+        if more.is_none() {
+            return;
+        }
         let asked = self.on(now);
         *self = Self {
             day: Day::of(now),
