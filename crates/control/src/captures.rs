@@ -22,7 +22,7 @@ pub mod text;
 use crate::control::Control;
 use crate::error::chain;
 use crate::judges::labels::item_of;
-use coalmine_core::capture::{CaptureHead, CaptureId, CaptureRule};
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureRule, is_drawn};
 use coalmine_core::id::{Actor, RouteName};
 use coalmine_core::judge::Sample;
 use coalmine_core::traffic::pin::Arm;
@@ -147,9 +147,11 @@ impl Control {
         self.rack.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An answer that waits for a label is captured too where its route captures, or nobody could read what to label.
+    /// An answer that waits for a label is captured too where its route captures, or nobody could read what to label;
+    /// those of a drawn session are on their way already.
     pub(crate) fn capture_to_label(&self, sample: &Arc<Sample>) {
-        if self.rule_of(sample).is_some() {
+        let Some((head, rule)) = self.head_of(sample) else { return };
+        if !is_drawn(rule.sample, &head.route, sample.unit) {
             self.offer_capture(Sample::clone(sample));
         }
     }
