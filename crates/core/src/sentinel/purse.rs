@@ -84,8 +84,8 @@ impl Spent {
 
     /// Adds what a round has asked.
     pub fn add(&mut self, more: &Asked, now: UnixMs) {
-        // what asked nothing leaves no mark: it is not written either
-        if more.is_none() {
+        // Nothing leaves no mark, for it is not written either. What a call costs is told apart from the call.
+        if *more == Asked::default() {
             return;
         }
         let asked = self.on(now);
@@ -111,6 +111,17 @@ mod tests {
     use super::*;
 
     const DAY: u64 = 86_400_000;
+
+    #[test]
+    fn what_a_call_costs_is_added_when_it_is_known_and_nothing_leaves_no_mark() {
+        let at = UnixMs(3 * DAY);
+        let mut spent = Spent::default();
+        spent.add(&Asked::default(), at);
+        assert_eq!(spent, Spent::default());
+        spent.add(&Asked { calls: 1, ..Asked::default() }, at);
+        spent.add(&Asked { usd: 0.25, ..Asked::default() }, at);
+        assert_eq!(spent.on(at), Asked { calls: 1, usd: 0.25, unpriced: 0 });
+    }
 
     #[test]
     fn a_day_ends_at_its_bound_and_the_next_begins_with_nothing() {
