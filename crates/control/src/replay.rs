@@ -82,7 +82,6 @@ fn as_created(release: &Release) -> Release {
         promoted_at: None,
         revoked_at: None,
         drifts: Vec::new(),
-        prices: None,
         open: BTreeSet::new(),
         ..release.clone()
     }

@@ -170,4 +170,5 @@ async fn a_release_keeps_its_prices_whatever_the_list_says_later() {
     let next = fixture.created("canary-model").await;
     let fresh = fixture.control.release(&next).unwrap().prices.unwrap();
     assert!(fresh.models["stable-model"].as_ref().unwrap().0.contains("\"output_usd\":5.0"), "{fresh:?}");
+    assert_eq!(fixture.control.replay(&id).await.unwrap().differences, [], "the record has them too");
 }
