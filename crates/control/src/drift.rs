@@ -18,7 +18,7 @@ use coalmine_core::incident::{Cause, Incident};
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::sentinel::Sentinel;
 use coalmine_core::sentinel::steady::Asked;
-use coalmine_core::tally::Delta;
+use coalmine_core::tally::{Delta, Turn};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::version::VersionId;
 use coalmine_wire::shutdowns;
@@ -41,13 +41,16 @@ struct SteadyStable {
 }
 
 impl Control {
-    /// The names of this round's answers. Nothing is followed before what was known is read.
+    /// The names of this round's answers, in the order in which these began. Nothing is followed before what was known
+    /// is read.
     pub(crate) fn absorb_names(&self, desk: &mut Desk, deltas: &[Arc<Delta>]) {
         if !desk.watch_read {
             return;
         }
         let stables = self.in_service();
-        for turn in deltas.iter().flat_map(|delta| &delta.turns) {
+        let mut turns: Vec<&Turn> = deltas.iter().flat_map(|delta| &delta.turns).collect();
+        turns.sort_by_key(|turn| turn.started_at);
+        for turn in turns {
             if let Some(SteadyStable { stable, requested, .. }) = stables.get(&*turn.route) {
                 desk.names.entry(RouteName::clone(&turn.route)).or_default().absorb(turn, *stable, requested);
             }

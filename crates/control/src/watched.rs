@@ -37,7 +37,9 @@ pub(crate) struct Share<'a> {
 }
 
 impl<'a> Share<'a> {
-    /// Deals a round of deltas out to the releases that they name.
+    /// Deals a round of deltas out to the releases that they name. A gateway reports turns in no order, and several
+    /// gateways report one after the other: they are counted in the order in which they began, for a row of names is
+    /// broken by one of before.
     pub(crate) fn deal(deltas: &'a [Arc<Delta>], judged: &'a Judged) -> BTreeMap<&'a ReleaseId, Self> {
         let mut shares: BTreeMap<&ReleaseId, Self> = BTreeMap::new();
         for preferred in &judged.preferred {
@@ -68,6 +70,7 @@ impl<'a> Share<'a> {
                 }
             }
         }
+        shares.values_mut().for_each(|share| share.turns.sort_by_key(|turn| turn.started_at));
         shares
     }
 }

@@ -39,38 +39,46 @@ impl<'a> Answers<'a> {
     }
 
     async fn come(&mut self, named: [&str; 3], seconds: u64) {
-        let [model, fingerprint, tier] = named.map(|name| Some(name.into()));
-        let answered_as = AnsweredAs { model, fingerprint, tier };
         for _ in 0..seconds {
             self.fixture.clock.pass(SpanMs::secs(1));
-            self.sequence += 1;
-            let now = self.fixture.control.now();
-            let turn = Turn {
-                route: Arc::new(route()),
-                unit: Some(UnitKey(u128::from(self.sequence))),
-                customer: None,
-                version: version("stable-model").id(),
-                member: None,
-                origin: None,
-                started_at: now,
-                part: TurnPart::Whole,
-                outcome: Outcome { answered_as: answered_as.clone(), ..outcome() },
-            };
-            let delta = Delta {
-                gateway: self.gateway.into(),
-                epoch: 1,
-                sequence: self.sequence,
-                complete_to: now,
-                turns: vec![turn],
-                feedback: Vec::new(),
-                dropped: Vec::new(),
-                serving: BTreeMap::new(),
-                mirrored: Vec::new(),
-                spending: Vec::new(),
-            };
-            self.fixture.control.intake(Arc::new(delta)).unwrap();
-            self.fixture.control.tick().await;
+            let turn = answered(named, self.fixture.control.now(), self.sequence);
+            self.report(vec![turn]).await;
         }
+    }
+
+    /// All of it in one delta, and a look.
+    async fn report(&mut self, turns: Vec<Turn>) {
+        self.sequence += 1;
+        let delta = Delta {
+            gateway: self.gateway.into(),
+            epoch: 1,
+            sequence: self.sequence,
+            complete_to: self.fixture.control.now(),
+            turns,
+            feedback: Vec::new(),
+            dropped: Vec::new(),
+            serving: BTreeMap::new(),
+            mirrored: Vec::new(),
+            spending: Vec::new(),
+        };
+        self.fixture.control.intake(Arc::new(delta)).unwrap();
+        self.fixture.control.tick().await;
+    }
+}
+
+/// Stable's answer under these names to a request outside of any release.
+fn answered(named: [&str; 3], started_at: UnixMs, unit: u64) -> Turn {
+    let [model, fingerprint, tier] = named.map(|name| Some(name.into()));
+    Turn {
+        route: Arc::new(route()),
+        unit: Some(UnitKey(u128::from(unit))),
+        customer: None,
+        version: version("stable-model").id(),
+        member: None,
+        origin: None,
+        started_at,
+        part: TurnPart::Whole,
+        outcome: Outcome { answered_as: AnsweredAs { model, fingerprint, tier }, ..outcome() },
     }
 }
 
@@ -116,6 +124,23 @@ async fn another_model_behind_a_steady_stable_is_one_incident_over_kills() {
     answers.come(NEW, 100).await;
     assert_eq!(only(&fixture), opened, "also where what was known of names was lost with the process");
     assert_eq!(letters(&fixture).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_delta_in_no_order_hides_no_change() {
+    let fixture = Fixture::new().await;
+    fixture.clock.pass(SpanMs::secs(20));
+    let now = fixture.control.now();
+    let turns: Vec<Turn> = (0..160)
+        .map(|i| {
+            // a gateway gathers its turns in parts, which it reports one after the other
+            let tenth = (i * 7) % 160;
+            let named = if tenth < 80 { OLD } else { NEW };
+            answered(named, now - SpanMs(16_000) + SpanMs(tenth * 100), tenth)
+        })
+        .collect();
+    Answers::of(&fixture, "g").report(turns).await;
+    assert_eq!(states(&fixture), [("model".to_owned(), Step::Opened)]);
 }
 
 #[tokio::test]
