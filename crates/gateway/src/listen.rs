@@ -147,9 +147,8 @@ async fn speak(
         }
     };
     // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
-    let service = service_fn(|request: Request<Incoming>| {
+    let service = service_fn(|mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
-        let mut request = request;
         if socket::is_asked(request.headers()) {
             request.extensions_mut().insert(slot.clone());
         }

@@ -20,9 +20,10 @@ mod tunnel;
 use crate::answer::{AnswerBody, Refusal};
 use crate::gateway::Gateway;
 use crate::listen::Slot;
-use crate::passthrough;
+use crate::passthrough::{self, Passing};
 use crate::phase::admit::Admitted;
 use crate::phase::identify::identify;
+use crate::phase::observe::Exchange;
 use crate::phase::relay::{Pace, Pipe, tell};
 use crate::phase::rewrite::{Outbound, answer_headers};
 use bytes::Bytes;
@@ -118,7 +119,7 @@ async fn realtime(
     let chat = chat.map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
     let whose = identify(gateway, route, &chat, &admitted);
     let mut line = Line::begin(gateway, route, &whose, &chat, &mut admitted)?;
-    let mut exchange = line.turn(&chat, &asked, admitted.received_at, &whose);
+    let mut exchange = line.turn(&chat, &asked, admitted.received_at, Some(&whose));
     let outbound = outbound(&mut admitted, Dialect::Realtime);
     let ask = Ask { outbound: &outbound, chat: &chat, protocols: &handshake.protocols, path: &admitted.path };
     let open = match connect(&mut exchange, ask).await {
@@ -154,18 +155,24 @@ async fn realtime(
 /// The provider's own answer, which is no agreement.
 async fn refused(
     gateway: &Arc<Gateway>,
-    mut exchange: crate::phase::observe::Exchange,
+    mut exchange: Exchange,
     answer: Response<Incoming>,
     pace: Pace,
 ) -> Response<AnswerBody> {
-    let (parts, body) = answer.into_parts();
-    let mut response = Response::new(AnswerBody::Pipe(Box::new(Pipe::new(body, pace, None))));
-    *response.status_mut() = parts.status;
-    *response.headers_mut() = answer_headers(parts.headers);
-    exchange.note_client_status(parts.status.as_u16());
+    let mut response = piped(answer, pace, None);
+    exchange.note_client_status(response.status().as_u16());
     tell(response.headers_mut(), &exchange);
     exchange.end_unanswered();
     gateway.written(gateway.records()).await;
+    response
+}
+
+/// An answer that is no agreement, as it comes.
+fn piped(answer: Response<Incoming>, pace: Pace, passing: Option<Box<Passing>>) -> Response<AnswerBody> {
+    let (parts, body) = answer.into_parts();
+    let mut response = Response::new(AnswerBody::Pipe(Box::new(Pipe::new(body, pace, passing))));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = answer_headers(parts.headers);
     response
 }
 
@@ -189,11 +196,7 @@ async fn pass(
         })?;
     passing.status = answer.status().as_u16();
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let (parts, body) = answer.into_parts();
-        let mut response = Response::new(AnswerBody::Pipe(Box::new(Pipe::new(body, pace, Some(passing)))));
-        *response.status_mut() = parts.status;
-        *response.headers_mut() = answer_headers(parts.headers);
-        return Ok(response);
+        return Ok(piped(answer, pace, Some(passing)));
     }
     let (parts, io) = connect::switched(answer);
     let response = handshake.agree(parts);

@@ -463,12 +463,8 @@ impl Exchange {
             let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
             self.remember(named, self.answering, now);
             self.remember(seen.conversation, self.prepared.id, now);
-            let list = &self.gateway.config.prices;
-            let of_now =
-                seen.usage.as_ref().and_then(|usage| self.price(usage, |model, usage| list.cost_usd(model, usage)));
-            let by_release = |model: &str, usage: &coalmine_wire::usage::Usage| self.route.cost_usd(list, model, usage);
-            let price = seen.usage.as_ref().and_then(|usage| self.price(usage, by_release));
-            self.charge(seen.usage.as_ref(), of_now, now);
+            let (now_usd, price) = seen.usage.as_ref().map_or((None, None), |usage| self.prices(usage));
+            self.charge(seen.usage.as_ref(), now_usd, now);
             match self.flight.served_by() {
                 ServedBy::Assigned => {
                     self.describe(&mut outcome, &seen, price);
@@ -531,8 +527,15 @@ impl Exchange {
         (self.hedge == Hedged::Cancelled).then_some(read)
     }
 
-    /// What an answer costs, by the price of whoever gave it: payers pay what holds now, a release compares by what held
-    /// when it was created.
+    /// What an answer costs: payers pay what holds now, a release compares by what held when it was created.
+    fn prices(&self, usage: &coalmine_wire::usage::Usage) -> (Option<f64>, Option<f64>) {
+        let list = &self.gateway.config.prices;
+        let of_now = self.price(usage, |model, usage| list.cost_usd(model, usage));
+        let of_release = self.price(usage, |model, usage| self.route.cost_usd(list, model, usage));
+        (of_now, of_release)
+    }
+
+    /// What an answer costs, by the price of whoever gave it.
     fn price(
         &self,
         usage: &coalmine_wire::usage::Usage,

@@ -4,7 +4,6 @@
 
 use super::line::Line;
 use super::tunnel::{By, Cut};
-use crate::phase::identify::Identified;
 use crate::phase::observe::{BodyEnd, Contract, Exchange, StreamOrBody};
 use bytes::Bytes;
 use coalmine_core::tally::{CancelPoint, Ending};
@@ -12,6 +11,7 @@ use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Fill, ResponseFormat};
 use coalmine_wire::realtime::{self, Asks, ClientEvent, Happened, ServerEvent};
+use http::HeaderMap;
 
 /// Turns under way at a time; what comes on top is passed and not counted.
 const TURNS_MAX: usize = 32;
@@ -125,14 +125,15 @@ impl Dialog {
             return Err(Cut::new(POLICY, why));
         }
         self.line.may_go_on().map_err(|why| Cut::new(POLICY, why))?;
-        let exchange = self.line.turn_of(&chat, &body, self.now(), None);
+        let exchange = self.line.turn(&chat, &body, self.now(), None);
         Ok(self.take_up(exchange, &chat, event.lane.as_deref()))
     }
 
     /// A response is asked for, and counted by this exchange.
     pub(super) fn take_up(&mut self, mut exchange: Exchange, chat: &ChatRequest<'_>, lane: Option<&str>) -> Onward {
         let prepared = self.line.prepared.clone();
-        exchange.notice(chat, &Line::no_headers());
+        // nothing of theirs comes in headers
+        exchange.notice(chat, &HeaderMap::new());
         exchange.flight.note_status(101);
         exchange.note_client_status(101);
         let patch = prepared.patch(Dialect::Responses).ok();
@@ -146,7 +147,7 @@ impl Dialog {
 
     fn begin_realtime(&mut self, asked: &Bytes, at: UnixMs, asked_by: Option<&str>) {
         let Ok(chat) = ChatRequest::read_as(Dialect::Realtime, asked) else { return };
-        let mut exchange = self.line.turn_of(&chat, asked, at, None::<&Identified>);
+        let mut exchange = self.line.turn(&chat, asked, at, None);
         exchange.flight.note_status(101);
         exchange.note_client_status(101);
         let contract = Contract { tools: None, format: ResponseFormat::Text };

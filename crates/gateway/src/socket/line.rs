@@ -17,7 +17,6 @@ use coalmine_core::traffic::assign::{Assignment, Identity, PinChange};
 use coalmine_core::traffic::pin::Arm;
 use coalmine_wire::openai::ChatRequest;
 use coalmine_wire::openai::errors::Problem;
-use http::HeaderMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -76,13 +75,8 @@ impl Line {
         })
     }
 
-    /// A response is asked for on it.
-    pub(super) fn turn(&self, chat: &ChatRequest<'_>, body: &Bytes, at: UnixMs, of: &Identified) -> Exchange {
-        self.turn_of(chat, body, at, Some(of))
-    }
-
-    /// The same; `of` says what the answer will be found by.
-    pub(super) fn turn_of(
+    /// A response is asked for on it; `of` says what the answer will be found by.
+    pub(super) fn turn(
         &self,
         chat: &ChatRequest<'_>,
         body: &Bytes,
@@ -112,11 +106,6 @@ impl Line {
                 body,
             },
         )
-    }
-
-    /// What its turns are noticed by: nothing of theirs comes in headers.
-    pub(super) fn no_headers() -> HeaderMap {
-        HeaderMap::new()
     }
 
     /// Whether one more turn may begin.

@@ -125,7 +125,7 @@ async fn begin(
     admitted.caller.must_be_let_use(&chat.model)?;
     let whose = identify(gateway, route, &chat, &admitted);
     let mut line = Line::begin(gateway, route, &whose, &chat, &mut admitted)?;
-    let mut exchange = line.turn(&chat, &body, admitted.received_at, &whose);
+    let mut exchange = line.turn(&chat, &body, admitted.received_at, Some(&whose));
     let outbound = outbound(&mut admitted, Dialect::Responses);
     let ask = Ask { outbound: &outbound, chat: &chat, protocols, path: &admitted.path };
     let open = match connect(&mut exchange, ask).await {
@@ -144,7 +144,7 @@ async fn begin(
     if let Some((other, arm)) = open.other {
         exchange.end_unanswered();
         line.goes_on_with(other, arm);
-        exchange = line.turn(&chat, &body, admitted.received_at, &whose);
+        exchange = line.turn(&chat, &body, admitted.received_at, Some(&whose));
     }
     let Ok(provider) = open.io.await else {
         exchange.decide(coalmine_core::tally::Ending::Failed(coalmine_core::tally::Cause::Broken));

@@ -2,7 +2,7 @@
 
 use crate::json::{Kind, ScanError, Scanner, Text};
 use crate::openai::answer::{Answer, name};
-use crate::openai::{Finish, InBandError};
+use crate::responses::answer::{error_of, finish};
 use crate::usage::Usage;
 
 /// Ids of responses are kept up to this length.
@@ -91,44 +91,14 @@ impl Answer {
         if let Some(usage) = response.usage {
             self.usage = Usage::scan_realtime(&mut Scanner::new(usage))?.or(self.usage);
         }
+        let status = response.status.map_or(&b""[..], |status| status.raw);
+        if status == b"failed" {
+            self.error = Some(error_of(response.error.unwrap_or(b"{}"))?);
+        }
         let choice = self.only();
-        let called = choice.calls.count() > 0;
-        let finish = match response.status.map_or(&b""[..], |status| status.raw) {
-            b"completed" if called => Finish::ToolCalls,
-            b"completed" => Finish::Stop,
-            b"incomplete" => match response.reason.map_or(&b""[..], |reason| reason.raw) {
-                b"max_output_tokens" => Finish::Length,
-                b"content_filter" => Finish::ContentFilter,
-                _ => Finish::Other,
-            },
-            b"failed" => {
-                self.error = Some(failure(response.error.unwrap_or(b"{}"))?);
-                Finish::Other
-            }
-            _ => Finish::Other,
-        };
-        self.only().finish = Some(finish);
+        choice.finish = Some(finish(status, response.reason, choice.calls.count() > 0));
         Ok(())
     }
-}
-
-fn failure(error: &[u8]) -> Result<InBandError, ScanError> {
-    let mut told = InBandError::default();
-    let mut scanner = Scanner::new(error);
-    if scanner.peek()? != Kind::Object {
-        return Ok(told);
-    }
-    scanner.enter_object()?;
-    while let Some(key) = scanner.next_member()? {
-        match key.raw {
-            b"type" => name(&mut scanner, &mut told.kind)?,
-            b"code" => name(&mut scanner, &mut told.code)?,
-            _ => {
-                scanner.skip()?;
-            }
-        }
-    }
-    Ok(told)
 }
 
 impl<'a> Event<'a> {

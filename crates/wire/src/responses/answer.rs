@@ -114,14 +114,9 @@ impl Answer {
         }
         let choice = self.only();
         let called = choice.calls.count() > 0;
-        let finish = match response.status.map_or(&b""[..], |status| status.raw) {
-            b"completed" if called => Finish::ToolCalls,
-            b"completed" => Finish::Stop,
-            b"incomplete" => match response.reason.map_or(&b""[..], |reason| reason.raw) {
-                b"max_output_tokens" => Finish::Length,
-                b"content_filter" => Finish::ContentFilter,
-                _ => Finish::Other,
-            },
+        let status = response.status.map_or(&b""[..], |status| status.raw);
+        let finish = match status {
+            b"completed" | b"incomplete" => finish(status, response.reason, called),
             b"queued" | b"in_progress" => {
                 // It goes on without this request: what it will be is asked for later.
                 choice.sound = true;
@@ -139,21 +134,7 @@ impl Answer {
     }
 
     fn response_error(&mut self, error: &[u8]) -> Result<(), ScanError> {
-        let mut told = InBandError::default();
-        if error.starts_with(b"{") {
-            let mut scanner = Scanner::new(error);
-            scanner.enter_object()?;
-            while let Some(key) = scanner.next_member()? {
-                match key.raw {
-                    b"type" => name(&mut scanner, &mut told.kind)?,
-                    b"code" => name(&mut scanner, &mut told.code)?,
-                    _ => {
-                        scanner.skip()?;
-                    }
-                }
-            }
-        }
-        self.error.get_or_insert(told);
+        self.error.get_or_insert(error_of(error)?);
         Ok(())
     }
 
@@ -243,4 +224,35 @@ impl Answer {
         }
         Ok(())
     }
+}
+
+/// How a response ended by its status, and by why it is incomplete.
+pub(crate) fn finish(status: &[u8], reason: Option<Text<'_>>, called: bool) -> Finish {
+    match (status, reason.map_or(&b""[..], |reason| reason.raw)) {
+        (b"completed", _) if called => Finish::ToolCalls,
+        (b"completed", _) => Finish::Stop,
+        (b"incomplete", b"max_output_tokens") => Finish::Length,
+        (b"incomplete", b"content_filter") => Finish::ContentFilter,
+        _ => Finish::Other,
+    }
+}
+
+/// What an error says of itself; what is no object says nothing.
+pub(crate) fn error_of(error: &[u8]) -> Result<InBandError, ScanError> {
+    let mut told = InBandError::default();
+    if !error.starts_with(b"{") {
+        return Ok(told);
+    }
+    let mut scanner = Scanner::new(error);
+    scanner.enter_object()?;
+    while let Some(key) = scanner.next_member()? {
+        match key.raw {
+            b"type" => name(&mut scanner, &mut told.kind)?,
+            b"code" => name(&mut scanner, &mut told.code)?,
+            _ => {
+                scanner.skip()?;
+            }
+        }
+    }
+    Ok(told)
 }
