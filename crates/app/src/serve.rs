@@ -35,7 +35,7 @@ use coalmine_store::pins::EmbeddedPins;
 use coalmine_store::sqlite::SqliteStore;
 use handover::{Heir, Inherited, Offer, Succession};
 use prober::GatewayProber;
-use readier::GatewayReadier;
+use readier::{GatewayHerald, GatewayReadier};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -230,6 +230,7 @@ impl Server {
             post: Arc::new(post::HttpPost::new()),
             prober: Arc::new(GatewayProber::new(Arc::clone(&gateway))),
             readier: Arc::new(GatewayReadier(Arc::clone(&gateway))),
+            herald: Arc::new(GatewayHerald(Arc::clone(&gateway))),
             assessors: Arc::new(SiteAssessors::new(Arc::clone(&gateway), &process.assessors)),
         };
         let control = Control::open(store, clock, settings(&process)?, ports).await.context("opening the store")?;

@@ -100,6 +100,7 @@ impl Control {
             release = %seen.id, generation = %step.next.generation, state = step.next.state.word(), by = %actor,
             "{}", step.report.headline
         );
+        self.ports.herald.decided(step, actor, now);
         self.known().put(step.next.clone(), actor.clone(), step.report.clone());
         Ok(())
     }

@@ -6,6 +6,7 @@ use coalmine_core::analysis::Readiness;
 use coalmine_core::id::{Actor, KeyName, ReleaseId};
 use coalmine_core::key::Revocation;
 use coalmine_core::release::event::Event;
+use coalmine_core::release::report::Step;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::weight::Salt;
 use coalmine_core::version::{Version, VersionId};
@@ -31,6 +32,8 @@ pub struct Ports {
     pub readier: Arc<dyn Readier>,
     /// Asks others about an answer.
     pub assessors: Arc<dyn Assessors>,
+    /// Tells machines what was decided.
+    pub herald: Arc<dyn Herald>,
 }
 
 /// Random bytes.
@@ -311,6 +314,20 @@ impl Assessors for NoAssessors {
     }
 }
 
+/// Hears of every step of a release once it is committed, beside the journal; no call waits.
+pub trait Herald: Send + Sync + fmt::Debug + 'static {
+    /// This was committed.
+    fn decided(&self, step: &Step, by: &Actor, at: UnixMs);
+}
+
+/// Nobody hears of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoHerald;
+
+impl Herald for NoHerald {
+    fn decided(&self, _step: &Step, _by: &Actor, _at: UnixMs) {}
+}
+
 impl Ports {
     /// Without gateways, files and webhooks: what the simulator and most tests need.
     #[must_use]
@@ -323,6 +340,7 @@ impl Ports {
             prober: Arc::new(NoProber),
             readier: Arc::new(AlwaysReady),
             assessors: Arc::new(NoAssessors),
+            herald: Arc::new(NoHerald),
         }
     }
 }

@@ -128,7 +128,7 @@ impl fmt::Debug for Secret {
 pub struct Telemetry {
     /// Where the access log goes.
     pub access_log: Option<LogTarget>,
-    /// Who is told of spans and metrics.
+    /// Who is told of spans, metrics and decisions.
     pub otlp: Option<Otlp>,
 }
 
@@ -148,6 +148,8 @@ pub struct Otlp {
     pub traces: Option<String>,
     /// Where metrics are posted, path included; `None`: nowhere.
     pub metrics: Option<String>,
+    /// Where decisions on releases are posted as events, path included; `None`: nowhere.
+    pub decisions: Option<String>,
     /// Sent with every message.
     pub headers: Vec<(String, Secret)>,
     /// The share of the requests without a `traceparent` that begin a trace, 0 to 1; those with one do as it says.

@@ -1,23 +1,29 @@
 //! What leaves beside `/metrics`: the access log and OTLP. A request that is over is laid into bounded baskets
-//! and nothing more; lines, spans and sums are made of it on threads of their own.
+//! and nothing more, and so is what is decided of a release; lines, spans and sums are made of it on threads of their own.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `trace` | the trace that a request is part of, and whether it is sampled |
 //! | `finished` | what is laid down of a request |
+//! | `decided` | what is laid down of a decision |
 //! | `basket` | the bounded queue |
 //! | `access_log` | one line of JSON per request, and who writes it |
-//! | `otlp` | spans and metrics by the OpenTelemetry conventions, and who posts them |
+//! | `otlp` | spans, metrics and events by the OpenTelemetry conventions, and who posts them |
 
 pub(crate) mod access_log;
 pub(crate) mod basket;
+pub(crate) mod decided;
 pub(crate) mod finished;
 pub(crate) mod otlp;
 pub(crate) mod trace;
 
 use crate::config;
+use crate::gateway::Gateway;
 use access_log::AccessLog;
+use coalmine_core::id::Actor;
+use coalmine_core::release::report::Step;
 use coalmine_core::time::UnixMs;
+use decided::Decided;
 use finished::{Finished, Passed, Refused};
 use http::HeaderMap;
 use otlp::Otlp;
@@ -95,10 +101,13 @@ impl Telemetry {
         }
         if let Some(otlp) = &self.otlp {
             let (turns, told) = (otlp.dropped(), &otlp.counts);
+            let (taken, lost) = otlp.decisions();
             counts.extend([
                 ("coalmine_otlp_turns_dropped_total", "Turns that a full queue kept from the collector.", turns),
                 ("coalmine_otlp_spans_total", "Spans that the collector took.", told.spans.get()),
                 ("coalmine_otlp_spans_dropped_total", "Spans lost: queue full or not taken.", told.spans_dropped.get()),
+                ("coalmine_otlp_decisions_total", "Decisions that the collector took.", taken),
+                ("coalmine_otlp_decisions_dropped_total", "Decisions lost: queue full or not taken.", lost),
                 ("coalmine_otlp_failures_total", "Messages that the collector did not take.", told.failures.get()),
             ]);
         }
@@ -121,6 +130,15 @@ impl Tellers {
         let (log, otlp) = (self.log.map(access_log::Writer::end), self.otlp.map(otlp::Exporter::end));
         for ended in [log, otlp].into_iter().flatten() {
             let _ = tokio::time::timeout(Duration::from_secs(3), ended).await;
+        }
+    }
+}
+
+impl Gateway {
+    /// A step of a release is committed: the collector is told, where there is one. Nothing waits for it.
+    pub fn tell_decided(&self, step: &Step, by: &Actor, at: UnixMs) {
+        if let Some(otlp) = &self.telemetry.otlp {
+            Decided::of(step, by, at).into_iter().for_each(|decided| otlp.note_decided(decided));
         }
     }
 }

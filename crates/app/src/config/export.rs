@@ -180,6 +180,7 @@ fn telemetry(out: &mut Lines, telemetry: &Telemetry, folder: &Path) {
     }
     out.line(2, format!("traces: {}", switch(otlp.traces)));
     out.line(2, format!("metrics: {}", switch(otlp.metrics)));
+    out.line(2, format!("decisions: {}", switch(otlp.decisions)));
     if let Some(share) = otlp.sample {
         out.line(2, format!("sample: {}%", f64::from(share.bp()) / 100.0));
     }

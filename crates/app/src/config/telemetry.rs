@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub struct Telemetry {
     /// Where the access log goes.
     pub access_log: Option<AccessLog>,
-    /// Who is told of spans and metrics.
+    /// Who is told of spans, metrics and decisions.
     pub otlp: Option<Otlp>,
 }
 
@@ -39,6 +39,8 @@ pub struct Otlp {
     pub traces: bool,
     /// Whether metrics are told.
     pub metrics: bool,
+    /// Whether decisions on releases are told.
+    pub decisions: bool,
     /// The share of the requests without a `traceparent` that begin a trace.
     pub sample: Option<WeightBp>,
     /// How often metrics are posted.
@@ -56,6 +58,8 @@ pub struct Environment {
     traces: String,
     /// Where metrics are posted, path included.
     metrics: String,
+    /// Where records of logs are posted, path included.
+    logs: String,
     headers: Vec<(String, Secret)>,
     sample: f64,
     metrics_every: SpanMs,
@@ -75,6 +79,12 @@ impl Otlp {
     #[must_use]
     pub fn metrics_url(&self) -> Option<String> {
         self.metrics.then(|| self.url("/v1/metrics", &self.environment.metrics))
+    }
+
+    /// Where decisions are posted.
+    #[must_use]
+    pub fn decisions_url(&self) -> Option<String> {
+        self.decisions.then(|| self.url("/v1/logs", &self.environment.logs))
     }
 
     fn url(&self, path: &str, or: &str) -> String {
@@ -128,7 +138,8 @@ pub(super) fn access_log(fields: &Fields<'_>, folder: &Path) -> Option<AccessLog
 pub(super) fn otlp(fields: &Fields<'_>, headers: BTreeMap<String, Secret>, around: &dyn Surroundings) -> Option<Otlp> {
     let endpoint = fields.node("endpoint").and_then(scalar_text).map(|text| text.value.to_owned());
     let environment = Environment::read(around);
-    if endpoint.is_none() && [&environment.traces, &environment.metrics].iter().any(|url| scalar::url(url).is_err()) {
+    let theirs = [&environment.traces, &environment.metrics, &environment.logs];
+    if endpoint.is_none() && theirs.iter().any(|url| scalar::url(url).is_err()) {
         let what = "the collector's address, as the environment has it, is no http address";
         let mend = "write `endpoint` here, or mend OTEL_EXPORTER_OTLP_ENDPOINT";
         fields.fault("endpoint", Complaint::new(what, mend), None);
@@ -139,6 +150,7 @@ pub(super) fn otlp(fields: &Fields<'_>, headers: BTreeMap<String, Secret>, aroun
         headers,
         traces: fields.switch("traces")?,
         metrics: fields.switch("metrics")?,
+        decisions: fields.switch("decisions")?,
         sample: fields.share("sample"),
         metrics_every: fields.duration("metrics_every"),
         timeout: fields.duration("timeout"),
@@ -155,6 +167,7 @@ impl Environment {
         Self {
             traces: env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").unwrap_or_else(|| format!("{base}/v1/traces")),
             metrics: env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT").unwrap_or_else(|| format!("{base}/v1/metrics")),
+            logs: env("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT").unwrap_or_else(|| format!("{base}/v1/logs")),
             headers: headers_of(env("OTEL_EXPORTER_OTLP_HEADERS")),
             sample: share_of(env("OTEL_TRACES_SAMPLER").as_deref(), env("OTEL_TRACES_SAMPLER_ARG").as_deref()),
             metrics_every: span("OTEL_METRIC_EXPORT_INTERVAL", 60_000),

@@ -85,6 +85,7 @@ fn telemetry(process: &Process) -> Telemetry {
     let otlp = process.telemetry.otlp.as_ref().map(|written| Otlp {
         traces: written.traces_url(),
         metrics: written.metrics_url(),
+        decisions: written.decisions_url(),
         headers: written.headers().into_iter().map(|(name, value)| (name, Secret::new(value.expose()))).collect(),
         sample: written.sample(),
         metrics_every: Duration::from_millis(written.metrics_every().0),

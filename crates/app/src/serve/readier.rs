@@ -1,7 +1,10 @@
-//! The gateway's upstreams, as the control plane asks whether they are ready.
+//! The gateway, as the control plane asks whether its upstreams are ready, and has it tell what was decided.
 
-use coalmine_control::ports::{Raise, RaisedTo, Readier};
+use coalmine_control::ports::{Herald, Raise, RaisedTo, Readier};
 use coalmine_core::analysis::Readiness;
+use coalmine_core::id::Actor;
+use coalmine_core::release::report::Step;
+use coalmine_core::time::UnixMs;
 use coalmine_core::version::Version;
 use coalmine_gateway::{Gateway, Raised};
 use std::fmt;
@@ -27,5 +30,20 @@ impl Readier for GatewayReadier {
             RaisedTo::More => None,
         };
         self.0.readiness(&Raised { release: &raise.release, version: &raise.version, stage, growth: raise.growth })
+    }
+}
+
+/// Tells the collector of this process's gateway.
+pub(super) struct GatewayHerald(pub(super) Arc<Gateway>);
+
+impl fmt::Debug for GatewayHerald {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GatewayHerald")
+    }
+}
+
+impl Herald for GatewayHerald {
+    fn decided(&self, step: &Step, by: &Actor, at: UnixMs) {
+        self.0.tell_decided(step, by, at);
     }
 }

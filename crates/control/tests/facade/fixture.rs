@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use coalmine_control::Control;
 use coalmine_control::captures::CaptureSettings;
 use coalmine_control::clock::{Clock, ManualClock};
-use coalmine_control::ports::{Brake, BrakeError, Held, Letter, NoCensus, Ports, Post, PostError, RandomSource};
+use coalmine_control::ports::{Brake, BrakeError, Held, Letter, NoCensus, NoHerald, Ports, Post, PostError, RandomSource};
 use coalmine_control::settings::{Form, Secret, Settings, Webhook};
 use coalmine_control::view::NewRelease;
 use coalmine_core::cohort::Cohort;
@@ -168,6 +168,7 @@ fn ports(brake: &Arc<FileBrake>, post: &Arc<Postbox>, prober: &Arc<Scripted>, re
         prober: Arc::<Scripted>::clone(prober),
         readier: Arc::<Told>::clone(readier),
         assessors: Arc::<Scripted>::clone(prober),
+        herald: Arc::new(NoHerald),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Spans and metrics to an OpenTelemetry collector (OTLP over HTTP, in JSON), by the conventions for generative AI,
-//! with the arm of a release as the result of a feature flag.
+//! with the arm of a release as the result of a feature flag; and the decisions on releases, as events.
 //!
 //! One thread of its own gathers what is over, sums it, and posts. A collector that is slow or away fills a bounded
 //! queue, and what finds no room is counted; requests never wait for it.
 
+mod decisions;
 mod encode;
 mod post;
 mod spans;
@@ -13,8 +14,10 @@ use crate::config;
 use crate::metrics::Counter;
 use crate::sync::lock;
 use crate::telemetry::basket::Basket;
+use crate::telemetry::decided::Decided;
 use crate::telemetry::finished::Finished;
 use coalmine_core::time::UnixMs;
+use decisions::{Decisions, Posted, post_as_they_come};
 use encode::{KeyValue, Resource};
 use http::Uri;
 use post::{Courier, Patience};
@@ -46,6 +49,7 @@ pub(crate) struct Otlp {
     sums: Mutex<Sums>,
     spans: Mutex<VecDeque<Arc<Finished>>>,
     spans_came: Notify,
+    decisions: Decisions,
     pub(crate) counts: Counts,
 }
 
@@ -72,6 +76,7 @@ impl Otlp {
             sums: Mutex::default(),
             spans: Mutex::default(),
             spans_came: Notify::new(),
+            decisions: Decisions::default(),
             counts: Counts::default(),
             config,
         }
@@ -83,6 +88,18 @@ impl Otlp {
         if sampled || self.config.metrics.is_some() {
             self.basket.lay(finished);
         }
+    }
+
+    /// Lays down what was decided of a release.
+    pub(crate) fn note_decided(&self, decided: Decided) {
+        if self.config.decisions.is_some() {
+            self.decisions.lay(decided);
+        }
+    }
+
+    /// Decisions that the collector took, and those that were lost.
+    pub(crate) fn decisions(&self) -> (u64, u64) {
+        (self.decisions.taken.get(), self.decisions.dropped.get())
     }
 
     /// Turns that found no room: neither in the metrics nor among the spans.
@@ -168,14 +185,19 @@ impl Exporter {
 async fn export(otlp: &Otlp, stopped: watch::Receiver<bool>) {
     let courier = Courier::new(&otlp.config);
     let (traces, metrics) = (uri(otlp.config.traces.as_deref()), uri(otlp.config.metrics.as_deref()));
+    let decisions = uri(otlp.config.decisions.as_deref());
     tokio::join!(
         gather(otlp, stopped.clone()),
         post_spans(otlp, &courier, traces.as_ref(), stopped.clone()),
-        post_metrics(otlp, &courier, metrics.as_ref(), stopped),
+        post_metrics(otlp, &courier, metrics.as_ref(), stopped.clone()),
+        post_as_they_come(otlp, &courier, decisions.as_ref(), stopped),
     );
     // what was over when the gateway ended
     otlp.gather(&mut Vec::new());
     let left = async {
+        if let Some(decisions) = &decisions {
+            while decisions::post(otlp, &courier, decisions, Patience::None).await == Posted::All {}
+        }
         if let Some(traces) = &traces {
             while post_batch(otlp, &courier, traces, Patience::None).await == Batch::Posted {}
         }

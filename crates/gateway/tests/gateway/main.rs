@@ -6,6 +6,7 @@ mod cancel;
 mod capacity;
 mod chain;
 mod control;
+mod decisions;
 mod hedge;
 mod hostile;
 mod messages;

@@ -49,6 +49,7 @@ async fn t28_what_is_written_down_names_neither_keys_nor_words() {
         config.telemetry.otlp = Some(Otlp {
             traces: Some(format!("http://{posted}/v1/traces")),
             metrics: Some(format!("http://{posted}/v1/metrics")),
+            decisions: None,
             headers: vec![("authorization".to_owned(), Secret::new("key-of-the-collector"))],
             sample: 1.0,
             metrics_every: Duration::from_mins(1),

@@ -19,6 +19,7 @@ fn collector(collector: &Upstream, change: impl FnOnce(&mut Otlp)) -> impl FnOnc
     let mut otlp = Otlp {
         traces: Some(format!("{base}/v1/traces")),
         metrics: None,
+        decisions: None,
         headers: vec![("api-key".to_owned(), Secret::new("key-of-the-collector"))],
         sample: 1.0,
         metrics_every: Duration::from_millis(20),

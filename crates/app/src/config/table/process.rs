@@ -131,19 +131,19 @@ pub static TELEMETRY: Section = Section {
             "off",
             "A line of JSON per request: `off`, `stderr`, or a file, relative to this file's folder.",
         ),
-        Key::optional("otlp", Kind::Section(&OTLP), "An OpenTelemetry collector that is told of traces and metrics."),
+        Key::optional("otlp", Kind::Section(&OTLP), "An OpenTelemetry collector that is told of traces, metrics and decisions."),
     ],
 };
 
 /// A collector.
 pub static OTLP: Section = Section {
     name: "otlp",
-    doc: "Where traces and metrics go, as OTLP over HTTP in JSON. What is not written here is taken from the standard `OTEL_…` variables of the environment.",
+    doc: "Where traces, metrics and decisions go, as OTLP over HTTP in JSON. What is not written here is taken from the standard `OTEL_…` variables of the environment.",
     keys: &[
         Key::optional(
             "endpoint",
             Kind::Scalar(Scalar::Url),
-            "The collector's base, to which `/v1/traces` and `/v1/metrics` are added; without it `OTEL_EXPORTER_OTLP_ENDPOINT`, or `http://localhost:4318`.",
+            "The collector's base, to which `/v1/traces`, `/v1/metrics` and `/v1/logs` are added; without it `OTEL_EXPORTER_OTLP_ENDPOINT`, or `http://localhost:4318`.",
         ),
         Key::optional(
             "headers",
@@ -152,6 +152,7 @@ pub static OTLP: Section = Section {
         ),
         Key::default("traces", SWITCH, "on", "Whether spans are told."),
         Key::default("metrics", SWITCH, "on", "Whether metrics are told."),
+        Key::default("decisions", SWITCH, "on", "Whether decisions on releases are told, as events (records of a log)."),
         Key::optional(
             "sample",
             SHARE,

@@ -106,7 +106,7 @@ public_url: https://coalmine.example/
 override_header: on
 telemetry:
   access_log: var/access.jsonl
-  otlp: { endpoint: "http://10.0.0.9:4318/", headers: { api-key: ${ALICE_TOKEN} }, traces: on, metrics: off, sample: 12.5%, metrics_every: 15s, timeout: 3s }
+  otlp: { endpoint: "http://10.0.0.9:4318/", headers: { api-key: ${ALICE_TOKEN} }, traces: on, metrics: off, decisions: off, sample: 12.5%, metrics_every: 15s, timeout: 3s }
 time_scale: 60
 "#;
 
@@ -214,7 +214,8 @@ fn the_full_file_is_read() {
     assert_eq!((&*tls.certificate, &*tls.key), (Path::new("etc/tls/site.pem"), Path::new("/run/site.key")));
     let otlp = read.telemetry.otlp.as_ref().unwrap();
     assert_eq!(otlp.traces_url().as_deref(), Some("http://10.0.0.9:4318/v1/traces"));
-    assert_eq!((otlp.metrics_url(), otlp.sample(), otlp.timeout()), (None, 0.125, SpanMs::secs(3)));
+    assert_eq!((otlp.metrics_url(), otlp.decisions_url()), (None, None));
+    assert_eq!((otlp.sample(), otlp.timeout()), (0.125, SpanMs::secs(3)));
     assert_eq!(otlp.headers()[0].1.expose(), "hush-alice");
     assert_eq!(read.telemetry.access_log, Some(AccessLog::File("etc/var/access.jsonl".into())));
     assert!(read.require_key);
@@ -260,10 +261,12 @@ fn the_environment_fills_in_what_is_not_written_of_a_collector() {
     let read = |around: &super::Made| parse_process(&text, Path::new("etc/coalmine.yaml"), around);
     let otlp = read(&around).unwrap().telemetry.otlp.unwrap();
     assert_eq!(otlp.traces_url().unwrap(), "http://localhost:4318/v1/traces");
+    assert_eq!(otlp.decisions_url().unwrap(), "http://localhost:4318/v1/logs");
     assert_eq!((otlp.sample(), otlp.metrics_every()), (1.0, SpanMs::secs(60)));
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector/base/"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://metrics/own"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://logs/own"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hush%2D"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
     ] {
@@ -273,6 +276,7 @@ fn the_environment_fills_in_what_is_not_written_of_a_collector() {
     let otlp = read_anew.telemetry.otlp.as_ref().unwrap();
     assert_eq!(otlp.traces_url().unwrap(), "https://collector/base/v1/traces");
     assert_eq!(otlp.metrics_url().unwrap(), "https://metrics/own");
+    assert_eq!(otlp.decisions_url().unwrap(), "https://logs/own");
     assert_eq!((otlp.headers()[0].1.expose(), otlp.metrics_every()), ("hush-", SpanMs::secs(5)));
     assert!(!format!("{read_anew:?}").contains("hush-"));
     around.env.insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "localhost:4318".to_owned());

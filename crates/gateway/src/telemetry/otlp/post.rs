@@ -60,6 +60,7 @@ struct Answer {
 struct Partial {
     rejected_spans: Number,
     rejected_data_points: Number,
+    rejected_log_records: Number,
 }
 
 /// A number of 64 bits is a text in JSON; some write it plainly.
@@ -126,8 +127,8 @@ impl Courier {
         Self { client: Client::builder(TokioExecutor::new()).build(connector), headers, timeout: config.timeout }
     }
 
-    /// Posts until it is taken, refused, or the patience is over. Returns how many spans or points the collector
-    /// did not want of it.
+    /// Posts until it is taken, refused, or the patience is over. Returns how many spans, points or records the
+    /// collector did not want of it.
     pub(super) async fn deliver(&self, to: &Uri, body: Bytes, patience: Patience) -> Result<u64, PostError> {
         let until = Instant::now() + patience.time();
         let mut pause = PAUSE_FIRST;
@@ -175,8 +176,9 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Tried {
     match status.as_u16() {
         200..=299 => {
             let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
-            let Partial { rejected_spans, rejected_data_points } = answer.partial_success;
-            Tried::Taken { rejected: rejected_spans.get() + rejected_data_points.get() }
+            let Partial { rejected_spans, rejected_data_points, rejected_log_records } = answer.partial_success;
+            let rejected = rejected_spans.get().saturating_add(rejected_data_points.get());
+            Tried::Taken { rejected: rejected.saturating_add(rejected_log_records.get()) }
         }
         429 | 502..=504 => {
             let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok());
@@ -207,6 +209,7 @@ mod tests {
         assert_eq!(judged(200, None, "{}"), "taken, 0 rejected");
         assert_eq!(judged(200, None, r#"{"partialSuccess":{"rejectedSpans":"3"}}"#), "taken, 3 rejected");
         assert_eq!(judged(200, None, r#"{"partialSuccess":{"rejectedDataPoints":2}}"#), "taken, 2 rejected");
+        assert_eq!(judged(200, None, r#"{"partialSuccess":{"rejectedLogRecords":"1"}}"#), "taken, 1 rejected");
         assert_eq!(judged(202, None, "no JSON"), "taken, 0 rejected");
         for status in [429, 502, 503, 504] {
             assert_eq!(judged(status, None, ""), "later, None");
