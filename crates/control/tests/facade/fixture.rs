@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use coalmine_control::Control;
 use coalmine_control::captures::CaptureSettings;
 use coalmine_control::clock::{Clock, ManualClock};
-use coalmine_control::ports::{Brake, BrakeError, Held, Letter, NoCensus, NoHerald, Ports, Post, PostError, RandomSource};
+use coalmine_control::ports::{
+    Brake, BrakeError, Held, Letter, NoCensus, NoHerald, Ports, Post, PostError, RandomSource,
+};
 use coalmine_control::settings::{Form, Secret, Settings, Webhook};
 use coalmine_control::view::NewRelease;
 use coalmine_core::cohort::Cohort;

@@ -76,13 +76,7 @@ impl Line {
     }
 
     /// A response is asked for on it; `of` says what the answer will be found by.
-    pub(super) fn turn(
-        &self,
-        chat: &ChatRequest<'_>,
-        body: &Bytes,
-        at: UnixMs,
-        of: Option<&Identified>,
-    ) -> Exchange {
+    pub(super) fn turn(&self, chat: &ChatRequest<'_>, body: &Bytes, at: UnixMs, of: Option<&Identified>) -> Exchange {
         if let Identity::Session(unit) = self.identity {
             self.gateway.pins.touch(unit, at);
         }

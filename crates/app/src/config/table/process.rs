@@ -131,7 +131,11 @@ pub static TELEMETRY: Section = Section {
             "off",
             "A line of JSON per request: `off`, `stderr`, or a file, relative to this file's folder.",
         ),
-        Key::optional("otlp", Kind::Section(&OTLP), "An OpenTelemetry collector that is told of traces, metrics and decisions."),
+        Key::optional(
+            "otlp",
+            Kind::Section(&OTLP),
+            "An OpenTelemetry collector that is told of traces, metrics and decisions.",
+        ),
     ],
 };
 
@@ -152,7 +156,12 @@ pub static OTLP: Section = Section {
         ),
         Key::default("traces", SWITCH, "on", "Whether spans are told."),
         Key::default("metrics", SWITCH, "on", "Whether metrics are told."),
-        Key::default("decisions", SWITCH, "on", "Whether decisions on releases are told, as events (records of a log)."),
+        Key::default(
+            "decisions",
+            SWITCH,
+            "on",
+            "Whether decisions on releases are told, as events (records of a log).",
+        ),
         Key::optional(
             "sample",
             SHARE,
