@@ -90,13 +90,19 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// base64url without padding (RFC 4648, section 5).
 fn encode(bytes: &[u8], text: &mut String) {
-    for three in bytes.chunks(3) {
-        let mut group = [0; 4];
-        group[1..=three.len()].copy_from_slice(three);
-        let bits = u32::from_be_bytes(group);
-        for n in 0..=three.len() {
-            text.push(char::from(ALPHABET[(bits >> (18 - 6 * n)) as usize & 63]));
+    let digit = |bits: u32| char::from(ALPHABET[bits as usize & 63]);
+    let (groups, rest) = bytes.as_chunks::<3>();
+    for [one, two, three] in groups {
+        let bits = u32::from_be_bytes([0, *one, *two, *three]);
+        text.extend([digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)]);
+    }
+    match rest {
+        [one] => text.extend([digit(u32::from(*one) >> 2), digit(u32::from(*one) << 4)]),
+        [one, two] => {
+            let bits = u32::from_be_bytes([0, 0, *one, *two]);
+            text.extend([digit(bits >> 10), digit(bits >> 4), digit(bits << 2)]);
         }
+        _ => {}
     }
 }
 

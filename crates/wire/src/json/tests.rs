@@ -192,3 +192,33 @@ fn the_last_of_duplicates_counts() {
     assert_eq!(member(br#"{"a":1"#, "a"), None);
     assert_eq!(member(b"[1]", "a"), None);
 }
+
+#[test]
+fn several_members_are_found_as_each_alone() {
+    for object in [r#"{"a":1,"b":[2],"a":3}"#, r#"{"\u0061":1}"#, "{}", "[1]", r#"{"a":1,"b"#, ""] {
+        let both = members(object.as_bytes(), ["b", "a", "c"]);
+        let each = ["b", "a", "c"].map(|key| member(object.as_bytes(), key));
+        assert_eq!(both, each, "{object}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_start_is_the_texts_own(text in "[a\"\\\\\n\u{1}é我😀]{0,60}", bytes_max in 0_usize..90, ascii: bool) {
+        let mut written = Vec::new();
+        quote(&text, &mut written);
+        if ascii {
+            let escaped = String::from_utf8(written).unwrap();
+            let units = |each: char| each.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+            written = escaped.chars().map(|each| if each.is_ascii() { each.to_string() } else { units(each) }).collect::<String>().into_bytes();
+        }
+        let whole = Scanner::new(&written).string().unwrap();
+        let start = whole.start(bytes_max);
+        prop_assert!(start.raw.len() <= bytes_max && whole.raw.len().min(bytes_max) < start.raw.len() + 6);
+        let decoded = start.decode();
+        // Half a pair may end it.
+        let sure = decoded.strip_suffix('\u{FFFD}').unwrap_or(&decoded);
+        prop_assert!(text.starts_with(sure), "{:?} of {:?}", decoded, text);
+        prop_assert!(sure.len() == decoded.len() || ascii);
+    }
+}

@@ -2,7 +2,7 @@
 //! calls, and whether the user asks the same again. One pass over the messages, in any dialect of conversations.
 
 use crate::dialect::Dialect;
-use crate::json;
+use crate::json::{self, Scanner};
 use crate::openai::ChatRequest;
 use crate::openai::patch::items;
 use crate::outcome::{LOOKED_AT_BYTES, Spoken};
@@ -94,26 +94,27 @@ impl Past {
 
 impl<'a> Reading<'a> {
     fn chat(&mut self, message: &'a [u8]) {
-        let content = json::member(message, "content");
-        match string(message, "role").as_deref() {
+        let [role, content, calls, answers] = json::members(message, ["role", "content", "tool_calls", "tool_call_id"]);
+        match role.and_then(json::text).as_deref() {
             Some("user") => self.user(content),
             Some("assistant") => {
                 self.assistant();
-                for called in items(json::member(message, "tool_calls").unwrap_or(b"[]")) {
+                for called in items(calls.unwrap_or(b"[]")) {
                     let function = json::member(called, "function").unwrap_or(b"{}");
-                    self.called(string(function, "name"), string(function, "arguments"));
+                    let [name, arguments] = json::members(function, ["name", "arguments"]);
+                    self.called(name.and_then(json::text), arguments.and_then(json::text));
                 }
             }
-            Some("tool") => self.result(string(message, "tool_call_id"), content, false),
+            Some("tool") => self.result(answers.and_then(json::text), content, false),
             _ => {}
         }
     }
 
     fn message(&mut self, message: &'a [u8]) {
-        let content = json::member(message, "content");
+        let [role, content] = json::members(message, ["role", "content"]);
         let blocks = items(content.unwrap_or(b"[]"));
         let is = |block: &[u8], kind: &str| string(block, "type").is_some_and(|own| own == kind);
-        match string(message, "role").as_deref() {
+        match role.and_then(json::text).as_deref() {
             Some("user") if blocks.iter().any(|block| is(block, "tool_result")) => {
                 for block in blocks.into_iter().filter(|block| is(block, "tool_result")) {
                     let failed = json::member(block, "is_error") == Some(b"true");
@@ -220,11 +221,20 @@ fn signs<'a>(texts: &'a [Cow<'_, str>]) -> impl Iterator<Item = char> + 'a {
 }
 
 /// The language of a content.
-fn spoken(content: &[u8]) -> Option<Spoken> {
+fn spoken<'a>(content: &'a [u8]) -> Option<Spoken> {
+    // Who escapes what is not ASCII writes three times the bytes: what is looked at begins in so much.
+    let begins = |text: &'a [u8]| Some(Scanner::new(text).string().ok()?.start(LOOKED_AT_BYTES * 3).decode());
+    if let Some(text) = begins(content) {
+        return Spoken::of(&text);
+    }
     let mut start = String::new();
-    for text in texts(content) {
+    for part in items(content) {
+        let Some(text) = json::member(part, "text").and_then(begins) else { continue };
         start.push_str(&text[..text.floor_char_boundary(LOOKED_AT_BYTES)]);
         start.push('\n');
+        if start.len() > LOOKED_AT_BYTES {
+            break;
+        }
     }
     Spoken::of(&start)
 }

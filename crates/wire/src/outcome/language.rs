@@ -3,8 +3,6 @@
 //! `data/languages.json`.
 
 use serde::Deserialize;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 /// So much of a text is looked at.
@@ -55,27 +53,50 @@ struct Words {
     words: Vec<String>,
 }
 
-/// Which languages have a small word, as a set of bits.
+/// Which languages have a small word, as a set of bits. Open addressing, for a few instructions a word: every word of
+/// every request and answer is looked for.
 struct Table {
     languages: &'static [Words],
-    of_word: HashMap<u128, u32, BuildHasherDefault<Short>>,
+    slots: Box<[(u128, u32); SLOTS]>,
 }
+
+/// More than five for each small word.
+const SLOTS: usize = 4096;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // A test reads the table. It lives as long as the process.
     let languages: &'static [Words] = Box::leak(
         serde_json::from_str::<Vec<Words>>(include_str!("../../data/languages.json")).unwrap_or_default().into(),
     );
-    let mut of_word: HashMap<u128, u32, _> = HashMap::default();
+    let mut table = Table { languages, slots: Box::new([(0, 0); SLOTS]) };
     for (bit, language) in languages.iter().enumerate().take(32) {
         for word in &language.words {
             let mut small = Word::default();
             small.push(word.as_bytes());
-            *of_word.entry(small.key()).or_default() |= 1 << bit;
+            let slot = table.slot(small.key());
+            table.slots[slot].0 = small.key();
+            table.slots[slot].1 |= 1 << bit;
         }
     }
-    Table { languages, of_word }
+    table
 });
+
+impl Table {
+    /// The languages that have the word with this key.
+    fn of_word(&self, key: u128) -> u32 {
+        self.slots[self.slot(key)].1
+    }
+
+    /// Where a key is, or would be. There are always free slots.
+    fn slot(&self, key: u128) -> usize {
+        let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29);
+        let mut slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize;
+        while self.slots[slot].0 != key && self.slots[slot].0 != 0 {
+            slot = (slot + 1) % SLOTS;
+        }
+        slot
+    }
+}
 
 impl Spoken {
     /// Tells the language of a text's beginning; `None` where it is too short, or of several scripts.
@@ -83,7 +104,11 @@ impl Spoken {
     pub fn of(text: &str) -> Option<Self> {
         let text = &text[..text.floor_char_boundary(LOOKED_AT_BYTES)];
         let mut letters = Letters::default();
-        text.split("```").step_by(2).for_each(|prose| letters.read(prose));
+        if memchr::memchr(b'`', text.as_bytes()).is_some() {
+            text.split("```").step_by(2).for_each(|prose| letters.read(prose));
+        } else {
+            letters.read(text);
+        }
         letters.verdict()
     }
 
@@ -110,35 +135,22 @@ impl Word {
         self.len = end;
     }
 
+    /// Letters of ASCII, in any case.
+    fn push_ascii(&mut self, letters: &[u8]) {
+        let end = self.len + letters.len();
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.iter_mut().zip(letters).for_each(|(own, letter)| *own = letter | 0x20);
+        }
+        self.len = end;
+    }
+
     /// The word as a number; that of a word that is too long is no small word's.
     fn key(&self) -> u128 {
-        if self.len > WORD_MAX_BYTES { 0 } else { u128::from_le_bytes(self.bytes) }
-    }
-
-    fn begin(&mut self) {
-        *self = Self::default();
-    }
-}
-
-/// Mixes the one number that it is given: all keys are this file's own.
-#[derive(Debug, Default)]
-struct Short(u64);
-
-impl Hasher for Short {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        match self.len {
+            0..WORD_MAX_BYTES => u128::from_le_bytes(self.bytes) & ((1 << (8 * self.len)) - 1),
+            WORD_MAX_BYTES => u128::from_le_bytes(self.bytes),
+            _ => 0,
         }
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        let (low, high) = (key as u64, (key >> 64) as u64);
-        let mixed = (low ^ high.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
     }
 }
 
@@ -154,20 +166,30 @@ struct Letters {
 
 impl Letters {
     fn read(&mut self, text: &str) {
+        let bytes = text.as_bytes();
         let mut word = Word::default();
-        for each in text.chars() {
-            if each.is_ascii_alphabetic() {
-                self.count[Script::Latin as usize] += 1;
-                word.push(&[each.to_ascii_lowercase() as u8]);
-            } else if !each.is_ascii() && (each.is_alphabetic() || is_mark(each)) {
-                self.letter(each);
-                each.to_lowercase().for_each(|lower| word.push(lower.encode_utf8(&mut [0; 4]).as_bytes()));
-            } else if word.len > 0 {
-                self.word(&word);
-                word.begin();
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if byte.is_ascii_alphabetic() {
+                let run = letters_of_ascii(&bytes[at..]);
+                self.count[Script::Latin as usize] += run.len() as u32;
+                word.push_ascii(run);
+                at += run.len();
+            } else if byte.is_ascii() {
+                self.end(&mut word);
+                at += 1;
+            } else {
+                let Some(each) = text.get(at..).and_then(|rest| rest.chars().next()) else { return };
+                at += each.len_utf8();
+                if each.is_alphabetic() || is_mark(each) {
+                    self.letter(each);
+                    each.to_lowercase().for_each(|lower| word.push(lower.encode_utf8(&mut [0; 4]).as_bytes()));
+                } else {
+                    self.end(&mut word);
+                }
             }
         }
-        self.word(&word);
+        self.end(&mut word);
     }
 
     fn letter(&mut self, each: char) {
@@ -185,8 +207,15 @@ impl Letters {
         self.kana += u32::from(matches!(each, '\u{3040}'..='\u{30FF}'));
     }
 
-    fn word(&mut self, word: &Word) {
-        let Some(mut languages) = TABLE.of_word.get(&word.key()).copied() else { return };
+    fn end(&mut self, word: &mut Word) {
+        if word.len == 0 {
+            return;
+        }
+        let mut languages = TABLE.of_word(word.key());
+        word.len = 0;
+        if languages == 0 {
+            return;
+        }
         let worth = WORD / languages.count_ones().clamp(1, WORD);
         while languages != 0 {
             self.words[languages.trailing_zeros() as usize] += worth;
@@ -210,14 +239,17 @@ impl Letters {
             return Some(if self.kana > 0 { "ja" } else { "zh" });
         }
         let of_script = TABLE.languages.iter().zip(self.words).filter(|(language, _)| language.script == script);
-        let mut ranked: Vec<(u32, &'static str)> =
-            of_script.map(|(language, worth)| (worth, language.language.as_str())).collect();
-        ranked.sort_unstable_by(|one, other| other.cmp(one));
-        let (best, language) = *ranked.first()?;
-        let second = ranked.get(1).map_or(0, |(worth, _)| *worth);
+        let (mut best, mut second, mut language) = (0, 0, None);
+        for (of, worth) in of_script {
+            if worth >= best {
+                (second, best, language) = (best, worth, Some(of.language.as_str()));
+            } else {
+                second = second.max(worth);
+            }
+        }
         // Of a known language a fifth of the letters and more are those of small words, with gaps: a twentieth will do.
         let enough = best >= WORDS_MIN && best * 20 >= letters * WORD / 5;
-        (enough && best * 2 >= second * 3).then_some(language)
+        language.filter(|_| enough && best * 2 >= second * 3)
     }
 }
 
@@ -251,6 +283,12 @@ impl Script {
             _ => Self::Other,
         }
     }
+}
+
+/// The letters at the start of a text.
+fn letters_of_ascii(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(text.len());
+    &text[..end]
 }
 
 /// Vowels that are written on letters.
@@ -385,12 +423,13 @@ mod tests {
                 let mut word = Word::default();
                 small.chars().for_each(|each| word.push(each.encode_utf8(&mut [0; 4]).as_bytes()));
                 assert!(word.len <= WORD_MAX_BYTES, "`{small}` is longer than is looked for");
-                assert!(TABLE.of_word[&word.key()] & (1 << bit) != 0, "`{small}`");
+                assert!(TABLE.of_word(word.key()) & (1 << bit) != 0, "`{small}`");
             }
         }
         let mut long = Word::default();
         long.push(b"antidisestablishmentarianism");
-        assert!(!TABLE.of_word.contains_key(&long.key()) && !TABLE.of_word.contains_key(&Word::default().key()));
+        assert_eq!((TABLE.of_word(long.key()), TABLE.of_word(Word::default().key())), (0, 0));
+        assert!(TABLE.slots.iter().filter(|(key, _)| *key != 0).count() * 5 < SLOTS, "it is sparse");
     }
 
     #[test]

@@ -46,73 +46,106 @@ struct Phrases {
     at_end: Vec<String>,
 }
 
-/// The phrases, and what makes looking for them cheap where there are none, which is nearly always.
+/// How many bytes of a sentence are looked at before any phrase is.
+const BEGINS_BYTES: usize = 4;
+
+/// The phrases, and what makes looking for them cheap where there are none, which is nearly always: by the first, second,
+/// third and fourth byte of a sentence, in which languages a phrase has that byte there, as a set of bits.
 #[derive(Debug)]
-struct Language {
-    phrases: Phrases,
-    /// By the first byte of a sentence: whether any of its phrases begins with it.
-    begins: [bool; 256],
-    /// By the second byte, likewise.
-    goes_on: [bool; 256],
+struct Table {
+    languages: Vec<Phrases>,
+    begins: [[u8; 256]; BEGINS_BYTES],
 }
 
-static LANGUAGES: LazyLock<Vec<Language>> = LazyLock::new(|| {
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // A test reads the table.
-    let table: Vec<Phrases> = serde_json::from_str(include_str!("../../data/refusals.json")).unwrap_or_default();
-    table.into_iter().map(Language::of).collect()
+    Table::of(serde_json::from_str(include_str!("../../data/refusals.json")).unwrap_or_default())
 });
 
 /// Whether the opening of an answer reads as a refusal, in English, German, French, Spanish,
 /// Portuguese, Italian, Chinese or Japanese.
 #[must_use]
 pub fn reads_as_refusal(head: &str) -> bool {
-    sentences(head)
-        .take(SENTENCES)
-        .map(plain)
-        .any(|sentence| LANGUAGES.iter().any(|language| language.refuses(&sentence)))
+    sentences(head).take(SENTENCES).map(plain).any(|sentence| TABLE.refuses(&sentence))
 }
 
-impl Language {
-    fn of(phrases: Phrases) -> Self {
-        let (mut begins, mut goes_on) = ([false; 256], [false; 256]);
-        for phrase in phrases.before.iter().chain(&phrases.wont).chain(&phrases.alone) {
-            if let Some(first) = phrase.as_bytes().first() {
-                begins[usize::from(*first)] = true;
-            }
-            match phrase.as_bytes().get(1) {
-                Some(second) => goes_on[usize::from(*second)] = true,
-                // anything may follow
-                None => goes_on = [true; 256],
+impl Table {
+    fn of(languages: Vec<Phrases>) -> Self {
+        let mut begins = [[0; 256]; BEGINS_BYTES];
+        for (bit, language) in languages.iter().enumerate().take(8) {
+            for phrase in language.before.iter().chain(&language.wont).chain(&language.alone) {
+                let mut bytes = phrase.bytes();
+                for place in &mut begins {
+                    match bytes.next() {
+                        Some(byte) => place[usize::from(byte)] |= 1 << bit,
+                        // anything may follow
+                        None => place.iter_mut().for_each(|languages| *languages |= 1 << bit),
+                    }
+                }
             }
         }
-        Self { phrases, begins, goes_on }
+        Self { languages, begins }
     }
 
     fn refuses(&self, sentence: &str) -> bool {
-        if !self.phrases.at_end.is_empty() && !sentence.is_ascii() {
+        let ascii = sentence.is_ascii();
+        let mut languages = self.begins(first_word(sentence));
+        if !ascii {
+            let ends = |(_, language): &(usize, &Phrases)| !language.at_end.is_empty();
+            languages |= self.languages.iter().enumerate().filter(ends).fold(0, |all, (bit, _)| all | 1 << bit);
+        }
+        while languages != 0 {
+            let bit = languages.trailing_zeros();
+            if self
+                .languages
+                .get(bit as usize)
+                .is_some_and(|language| language.refuses(sentence, |rest| self.begins(rest) >> bit & 1 == 1))
+            {
+                return true;
+            }
+            languages &= languages - 1;
+        }
+        false
+    }
+
+    /// The languages of which a phrase may be the beginning of a text.
+    fn begins(&self, rest: &str) -> u8 {
+        if rest.is_empty() {
+            return 0;
+        }
+        self.begins
+            .iter()
+            .zip(rest.bytes())
+            .fold(u8::MAX, |languages, (place, byte)| languages & place[usize::from(byte)])
+    }
+}
+
+/// A text from its first letter or digit on.
+fn first_word(text: &str) -> &str {
+    text.trim_start_matches(|each: char| !each.is_alphanumeric())
+}
+
+impl Phrases {
+    fn refuses(&self, sentence: &str, may_begin: impl Fn(&str) -> bool) -> bool {
+        if !self.at_end.is_empty() && !sentence.is_ascii() {
             let mut clauses = sentence.split('、').map(|clause| clause.trim_end_matches('が'));
-            if clauses.any(|clause| self.phrases.at_end.iter().any(|end| clause.ends_with(end.as_str()))) {
+            if clauses.any(|clause| self.at_end.iter().any(|end| clause.ends_with(end.as_str()))) {
                 return true;
             }
         }
         let mut rest = sentence;
         loop {
-            rest = rest.trim_start_matches(|each: char| !each.is_alphanumeric());
-            let may_begin = match rest.as_bytes() {
-                [] => false,
-                [first] => self.begins[usize::from(*first)],
-                [first, second, ..] => self.begins[usize::from(*first)] && self.goes_on[usize::from(*second)],
-            };
-            if !may_begin {
+            rest = first_word(rest);
+            if !may_begin(rest) {
                 return false;
             }
-            if self.phrases.alone.iter().any(|alone| behind(rest, alone).is_some()) {
+            if self.alone.iter().any(|alone| behind(rest, alone).is_some()) {
                 return true;
             }
-            if self.phrases.wont.iter().filter_map(|wont| behind(rest, wont)).any(|rest| self.acts(rest)) {
+            if self.wont.iter().filter_map(|wont| behind(rest, wont)).any(|rest| self.acts(rest)) {
                 return true;
             }
-            match self.phrases.before.iter().filter_map(|before| behind(rest, before)).min_by_key(|rest| rest.len()) {
+            match self.before.iter().filter_map(|before| behind(rest, before)).min_by_key(|rest| rest.len()) {
                 Some(behind) => rest = behind,
                 None => return false,
             }
@@ -122,11 +155,11 @@ impl Language {
     /// Whether one of the acts follows.
     fn acts(&self, mut rest: &str) -> bool {
         rest = rest.trim_start();
-        while let Some(next) = self.phrases.between.iter().find_map(|between| behind(rest, between)) {
+        while let Some(next) = self.between.iter().find_map(|between| behind(rest, between)) {
             rest = next.trim_start();
         }
-        self.phrases.act.iter().any(|act| {
-            let near = &rest[..rest.floor_char_boundary(self.phrases.gap_bytes + act.len())];
+        self.act.iter().any(|act| {
+            let near = &rest[..rest.floor_char_boundary(self.gap_bytes + act.len())];
             near.match_indices(act.as_str()).any(|(at, _)| {
                 // At the start of a word, where the language has words.
                 at == 0 || !near[..at].ends_with(|each: char| each.is_alphanumeric() && each < IDEOGRAPHS)
@@ -232,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_phrases_are_there_in_eight_languages() {
-        assert_eq!(LANGUAGES.len(), 8);
+        assert_eq!(TABLE.languages.len(), 8, "a bit for each");
     }
 
     #[test]

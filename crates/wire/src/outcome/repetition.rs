@@ -14,13 +14,13 @@ const ROUNDS: u32 = 4;
 /// And so many words at least.
 const WORDS_MIN: u32 = 24;
 /// By length of a round: so many words on end are enough. The first round is repeated by those that follow it.
-const ENOUGH: [u32; ROUND_MAX_WORDS] = {
-    let mut enough = [WORDS_MIN; ROUND_MAX_WORDS];
+const ENOUGH: [i32; ROUND_MAX_WORDS] = {
+    let mut enough = [WORDS_MIN as i32; ROUND_MAX_WORDS];
     let (mut at, mut round) = (0, 0);
     while at < ROUND_MAX_WORDS {
         round += ROUNDS - 1;
         if round > WORDS_MIN {
-            enough[at] = round;
+            enough[at] = round as i32;
         }
         at += 1;
     }
@@ -34,6 +34,8 @@ const LINE_TIMES: usize = 5;
 const LINES: usize = 32;
 /// Scripts from here on write no spaces: each sign is a word.
 const IDEOGRAPHS: char = '\u{2E80}';
+/// The last words lie in so many, written from the end to the start, so that they are moved but once in a while.
+const WORDS_KEPT: usize = 8 * ROUND_MAX_WORDS;
 /// FNV-1a, 32 bits.
 const BASIS: u32 = 0x811c_9dc5;
 const PRIME: u32 = 0x0100_0193;
@@ -45,10 +47,12 @@ pub(crate) struct Repetition {
     /// Whether it holds more than digits.
     lettered: bool,
     words: usize,
-    /// The last words, the latest first; 0 where none has come.
-    last: [u32; ROUND_MAX_WORDS],
-    /// By length of a round: how many words on end were those of a round before.
-    runs: [u32; ROUND_MAX_WORDS],
+    /// From `latest` on the last words, the latest first; 0 where none has come.
+    last: [u32; WORDS_KEPT],
+    latest: usize,
+    /// By length of a round: how many words on end were those of a round before. With a sign, for two numbers of that
+    /// kind are compared by one instruction on every machine.
+    runs: [i32; ROUND_MAX_WORDS],
     line: u32,
     line_words: u32,
     lines: [u32; LINES],
@@ -62,7 +66,8 @@ impl Default for Repetition {
             word: BASIS,
             lettered: false,
             words: 0,
-            last: [0; ROUND_MAX_WORDS],
+            last: [0; WORDS_KEPT],
+            latest: WORDS_KEPT - ROUND_MAX_WORDS,
             runs: [0; ROUND_MAX_WORDS],
             line: BASIS,
             line_words: 0,
@@ -79,23 +84,43 @@ impl Repetition {
         if self.found {
             return;
         }
-        for each in piece.chars() {
-            if each.is_ascii_alphabetic() {
-                self.word = mixed(self.word, each);
-                self.lettered = true;
-            } else if each.is_ascii_digit() {
-                self.word = mixed(self.word, each);
-            } else if each.is_alphanumeric() {
-                self.word = mixed(self.word, each);
-                self.lettered = true;
-                if each >= IDEOGRAPHS {
-                    self.end_word();
+        let bytes = piece.as_bytes();
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if !byte.is_ascii() {
+                let Some(each) = piece.get(at..).and_then(|rest| rest.chars().next()) else { return };
+                at += each.len_utf8();
+                self.sign(each);
+                continue;
+            }
+            at += 1;
+            match SIGNS[usize::from(byte)] {
+                Sign::Letter => {
+                    self.word = mixed(self.word, u32::from(byte));
+                    self.lettered = true;
                 }
-            } else {
-                self.end_word();
-                if matches!(each, '\n' | '.' | '!' | '?' | '。' | '！' | '？') {
+                Sign::Digit => self.word = mixed(self.word, u32::from(byte)),
+                Sign::Between => self.end_word(),
+                Sign::LineEnd => {
+                    self.end_word();
                     self.end_line();
                 }
+            }
+        }
+    }
+
+    /// A sign that is none of ASCII.
+    fn sign(&mut self, each: char) {
+        if each.is_alphanumeric() {
+            self.word = mixed(self.word, u32::from(each));
+            self.lettered = true;
+            if each >= IDEOGRAPHS {
+                self.end_word();
+            }
+        } else {
+            self.end_word();
+            if matches!(each, '。' | '！' | '？') {
+                self.end_line();
             }
         }
     }
@@ -112,12 +137,20 @@ impl Repetition {
         }
         let word = word.max(1);
         // All lengths at once: without branches this is a few instructions.
-        for ((run, before), enough) in self.runs.iter_mut().zip(&self.last).zip(&ENOUGH) {
-            *run = if *before == word { run.saturating_add(1) } else { 0 };
-            self.found |= *run >= *enough;
+        let last = self.last[self.latest..].first_chunk::<ROUND_MAX_WORDS>();
+        let mut found = false;
+        for ((run, before), enough) in self.runs.iter_mut().zip(last.unwrap_or(&[0; _])).zip(&ENOUGH) {
+            // No text has as many words as would wrap.
+            *run = if *before == word { run.wrapping_add(1) } else { 0 };
+            found |= *run >= *enough;
         }
-        self.last.copy_within(..ROUND_MAX_WORDS - 1, 1);
-        self.last[0] = word;
+        self.found |= found;
+        if self.latest == 0 {
+            self.last.copy_within(..ROUND_MAX_WORDS, WORDS_KEPT - ROUND_MAX_WORDS);
+            self.latest = WORDS_KEPT - ROUND_MAX_WORDS;
+        }
+        self.latest -= 1;
+        self.last[self.latest] = word;
         self.words += 1;
         self.line = (self.line ^ word).wrapping_mul(PRIME);
         self.line_words += 1;
@@ -142,8 +175,34 @@ impl fmt::Debug for Repetition {
     }
 }
 
-fn mixed(hash: u32, each: char) -> u32 {
-    (hash ^ u32::from(each)).wrapping_mul(PRIME)
+/// What a sign of ASCII is to words and lines.
+#[derive(Clone, Copy)]
+enum Sign {
+    Letter,
+    Digit,
+    Between,
+    LineEnd,
+}
+
+const SIGNS: [Sign; 128] = {
+    let mut signs = [Sign::Between; 128];
+    let mut at = 0;
+    while at < signs.len() {
+        let byte = at as u8;
+        if byte.is_ascii_alphabetic() {
+            signs[at] = Sign::Letter;
+        } else if byte.is_ascii_digit() {
+            signs[at] = Sign::Digit;
+        } else if matches!(byte, b'\n' | b'.' | b'!' | b'?') {
+            signs[at] = Sign::LineEnd;
+        }
+        at += 1;
+    }
+    signs
+};
+
+fn mixed(hash: u32, each: u32) -> u32 {
+    (hash ^ each).wrapping_mul(PRIME)
 }
 
 #[cfg(test)]
@@ -186,7 +245,28 @@ mod tests {
         }
     }
 
+    /// As the definition says it, word by word.
+    fn goes_round(text: &str) -> bool {
+        let words: Vec<&str> = text.split(|each: char| !each.is_alphanumeric()).collect();
+        let words: Vec<&str> = words.into_iter().filter(|word| word.chars().any(char::is_alphabetic)).collect();
+        (1..=ROUND_MAX_WORDS).any(|round| {
+            let same = words.iter().zip(words.iter().skip(round)).map(|(before, word)| before == word);
+            let mut run = 0;
+            let enough = (round * (ROUNDS as usize - 1)).max(WORDS_MIN as usize);
+            same.into_iter().any(|same| {
+                run = if same { run + 1 } else { 0 };
+                run >= enough
+            })
+        })
+    }
+
     proptest! {
+        #[test]
+        fn rounds_are_those_of_the_definition(round in "([ab]{1,3}[ ,:]{1,2}){1,17}", times in 1_usize..40, before in "([ab]{1,2} ){0,200}") {
+            let text = format!("{before}{}", round.repeat(times));
+            prop_assert_eq!(repeats(&text), goes_round(&text), "{}", text);
+        }
+
         #[test]
         fn however_it_is_cut_it_is_the_same(text in "([ab]{1,2}[ .\n]|我|1){0,80}", cuts in prop::collection::vec(0_usize..200, 0..6)) {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| text.floor_char_boundary(cut)).collect();
