@@ -4,13 +4,12 @@
 use super::failure::Failure;
 use super::read::rows;
 use super::write::run;
-use crate::rows::{decode, encode};
+use crate::rows::{decode, encode_into};
 use crate::{ReleaseEvidence, StoreError};
 use coalmine_core::evidence::Session;
 use coalmine_core::id::{ReleaseId, TenantId, UnitKey};
 use rusqlite::{Connection, Transaction, params};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// A log below is not folded for its length alone.
@@ -34,32 +33,44 @@ struct Held {
 /// One row's lines, as they are made.
 #[derive(Debug, Default)]
 struct Lines {
-    text: String,
+    text: Vec<u8>,
     written: u64,
     forgotten: u64,
 }
 
 impl Lines {
     fn unit(&mut self, unit: UnitKey) {
-        // writing to a string never fails
-        let _ = write!(self.text, "{:0UNIT_DIGITS$x}", unit.0);
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble & 15)];
+        self.text.extend(unit.0.to_be_bytes().into_iter().flat_map(|byte| [digit(byte >> 4), digit(byte)]));
     }
 
-    fn session(&mut self, unit: UnitKey, document: &str) {
+    fn session(&mut self, unit: UnitKey, session: &Session) -> Result<(), StoreError> {
         self.unit(unit);
-        self.text.push(' ');
-        self.text.push_str(document);
-        self.text.push('\n');
+        self.text.push(b' ');
+        encode_into(session, &mut self.text)?;
+        self.text.push(b'\n');
+        self.written += 1;
+        Ok(())
+    }
+
+    /// One that is written already.
+    fn again(&mut self, unit: UnitKey, document: &str) {
+        self.unit(unit);
+        self.text.push(b' ');
+        self.text.extend_from_slice(document.as_bytes());
+        self.text.push(b'\n');
         self.written += 1;
     }
 
     fn forget(&mut self, unit: UnitKey) {
         self.unit(unit);
-        self.text.push('\n');
+        self.text.push(b'\n');
         self.forgotten += 1;
     }
 
     fn put(&self, tx: &Transaction<'_>, tenant: &str, release: &str, folded: Folded) -> Result<(), Failure> {
+        // JSON and digits: it is text.
+        let text = str::from_utf8(&self.text).map_err(|_| torn(""))?;
         run(
             tx,
             "INSERT INTO session_log (tenant, release, folded, written, forgotten, bytes, document)
@@ -70,8 +81,8 @@ impl Lines {
                 folded as i64,
                 self.written.cast_signed(),
                 self.forgotten.cast_signed(),
-                (self.text.len() as u64).cast_signed(),
-                self.text
+                (text.len() as u64).cast_signed(),
+                text
             ],
         )
     }
@@ -92,7 +103,7 @@ pub(super) fn add(tx: &Transaction<'_>, tenant: &TenantId, change: &ReleaseEvide
     let (tenant, release) = (tenant.as_str(), change.release.as_str());
     let mut lines = Lines::default();
     for (unit, session) in &change.sessions {
-        lines.session(*unit, &encode(&**session)?);
+        lines.session(*unit, session)?;
     }
     change.forgotten.iter().for_each(|unit| lines.forget(*unit));
     lines.put(tx, tenant, release, Folded::No)?;
@@ -144,7 +155,7 @@ fn fold(tx: &Transaction<'_>, tenant: &str, release: &str) -> Result<(), Failure
     run(tx, "DELETE FROM session_log WHERE tenant = ?1 AND release = ?2", params![tenant, release])?;
     let mut lines = Lines::default();
     for (unit, document) in live(&texts)? {
-        lines.session(unit, document);
+        lines.again(unit, document);
         if lines.text.len() >= FOLDED_BYTES_MAX {
             std::mem::take(&mut lines).put(tx, tenant, release, Folded::Yes)?;
         }
@@ -273,7 +284,7 @@ mod tests {
         )
         .unwrap();
         for unit in [3_u128, 200 << 100] {
-            let document = encode(&Session { requests: 4, ..sample::session() }).unwrap();
+            let document = crate::rows::encode(&Session { requests: 4, ..sample::session() }).unwrap();
             let (tenant, release) = (sample::tenant(), release());
             let values = params![tenant.as_str(), release.as_str(), unit.to_be_bytes(), document];
             db.execute("INSERT INTO sessions VALUES (?1, ?2, ?3, ?4)", values).unwrap();

@@ -1,4 +1,4 @@
-//! Reading a request in any dialect: one pass over the bytes, one allocation.
+//! Reading a request in any dialect: one pass over the bytes, two allocations.
 
 use crate::dialect::Dialect;
 use crate::json::{self, Kind, ScanError, Scanner, Span, Text};
@@ -11,6 +11,8 @@ use std::fmt;
 pub struct ChatRequest<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) members: Vec<Member<'a>>,
+    /// Where each of its `messages` stands.
+    messages: Vec<Span>,
     /// The dialect that it is written in.
     pub dialect: Dialect,
     /// The value of `model`: the name of a route.
@@ -171,6 +173,7 @@ impl<'a> ChatRequest<'a> {
         }
         let mut members = Vec::with_capacity(16);
         let mut turns = Turns::default();
+        let mut spans = Vec::new();
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
             let kind = scanner.peek()?;
@@ -178,7 +181,8 @@ impl<'a> ChatRequest<'a> {
             if dialect == Dialect::Responses && key.is("input") {
                 turns = if kind == Kind::Array { turns_of_items(&mut scanner)? } else { Turns::default() };
             } else if key.is("messages") {
-                turns = if kind == Kind::Array { messages(&mut scanner)? } else { Turns::default() };
+                spans.clear();
+                turns = if kind == Kind::Array { messages(&mut scanner, &mut spans)? } else { Turns::default() };
             }
             if scanner.at() == value_start {
                 scanner.skip()?;
@@ -187,7 +191,9 @@ impl<'a> ChatRequest<'a> {
             members.push(Member { key, value });
         }
         scanner.end()?;
-        Self::of(dialect, body, members, &turns)
+        let mut request = Self::of(dialect, body, members, &turns)?;
+        request.messages = spans;
+        Ok(request)
     }
 
     /// Reads the settings of a realtime session, which need not name their model.
@@ -199,6 +205,7 @@ impl<'a> ChatRequest<'a> {
         let mut session = Self {
             body,
             members: members(body, Span { start: 0, end }),
+            messages: Vec::new(),
             dialect: Dialect::Realtime,
             model: Cow::Borrowed(""),
             stream: true,
@@ -219,8 +226,16 @@ impl<'a> ChatRequest<'a> {
         };
         let opening = if begun { Opening::Continued } else { Opening::First };
         let provider_state = turns.state;
-        let mut request =
-            Self { body, members, dialect, model: Cow::Borrowed(""), stream: false, opening, provider_state };
+        let mut request = Self {
+            body,
+            members,
+            messages: Vec::new(),
+            dialect,
+            model: Cow::Borrowed(""),
+            stream: false,
+            opening,
+            provider_state,
+        };
         let model = request.value("model").ok_or(ReadError::NoModel)?;
         request.model = json::text(model).filter(|model| !model.is_empty()).ok_or(ReadError::BadModel)?;
         request.stream = request.value("stream") == Some(b"true");
@@ -376,15 +391,8 @@ impl<'a> ChatRequest<'a> {
     }
 
     /// The messages in their order.
-    pub fn messages(&self) -> impl Iterator<Item = Message<'a>> + use<'a> {
-        let messages = self.value("messages").unwrap_or(b"[]");
-        let mut scanner = Scanner::new(messages);
-        let mut open = scanner.enter_array().is_ok();
-        std::iter::from_fn(move || {
-            open = open && scanner.next_item().unwrap_or(false);
-            let json = open.then(|| scanner.skip().ok()).flatten()?.of(messages);
-            Some(Message { json })
-        })
+    pub fn messages(&self) -> impl Iterator<Item = Message<'a>> {
+        self.messages.iter().map(|span| Message { json: span.of(self.body) })
     }
 }
 
@@ -405,17 +413,20 @@ impl fmt::Debug for ChatRequest<'_> {
     }
 }
 
-/// Walks the array of messages, the scanner standing before it.
-fn messages(scanner: &mut Scanner<'_>) -> Result<Turns, ScanError> {
+/// Walks the array of messages, the scanner standing before it, and notes where each stands.
+fn messages(scanner: &mut Scanner<'_>, spans: &mut Vec<Span>) -> Result<Turns, ScanError> {
     let mut turns = Turns::default();
     scanner.enter_array()?;
     while scanner.next_item()? {
         turns.earlier = turns.assistant;
-        if scanner.peek()? == Kind::Object {
+        let kind = scanner.peek()?;
+        let start = scanner.at();
+        if kind == Kind::Object {
             message(scanner, &mut turns)?;
         } else {
             scanner.skip()?;
         }
+        spans.push(Span { start, end: scanner.at() });
     }
     Ok(turns)
 }

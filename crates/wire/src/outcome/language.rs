@@ -53,11 +53,21 @@ struct Words {
     words: Vec<String>,
 }
 
-/// Which languages have a small word, as a set of bits. Open addressing, for a few instructions a word: every word of
-/// every request and answer is looked for.
+/// The small words. Open addressing, for a few instructions a word: every word of every request and answer is looked
+/// for.
 struct Table {
     languages: &'static [Words],
-    slots: Box<[(u128, u32); SLOTS]>,
+    slots: Box<[Small; SLOTS]>,
+}
+
+/// A small word; a free slot has no languages.
+#[derive(Clone, Copy, Default)]
+struct Small {
+    key: u128,
+    /// Which languages have it, as a set of bits.
+    languages: u32,
+    /// What it counts for each of them.
+    worth: u32,
 }
 
 /// More than five for each small word.
@@ -68,30 +78,30 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let languages: &'static [Words] = Box::leak(
         serde_json::from_str::<Vec<Words>>(include_str!("../../data/languages.json")).unwrap_or_default().into(),
     );
-    let mut table = Table { languages, slots: Box::new([(0, 0); SLOTS]) };
+    let mut table = Table { languages, slots: Box::new([Small::default(); SLOTS]) };
     for (bit, language) in languages.iter().enumerate().take(32) {
         for word in &language.words {
-            let mut small = Word::default();
-            small.push(word.as_bytes());
-            let slot = table.slot(small.key());
-            table.slots[slot].0 = small.key();
-            table.slots[slot].1 |= 1 << bit;
+            let key = Word::of(word).key();
+            let slot = table.slot(key);
+            let small = &mut table.slots[slot];
+            small.key = key;
+            small.languages |= 1 << bit;
+            small.worth = WORD / small.languages.count_ones().clamp(1, WORD);
         }
     }
     table
 });
 
 impl Table {
-    /// The languages that have the word with this key.
-    fn of_word(&self, key: u128) -> u32 {
-        self.slots[self.slot(key)].1
+    fn word(&self, key: u128) -> Small {
+        self.slots[self.slot(key)]
     }
 
     /// Where a key is, or would be. There are always free slots.
     fn slot(&self, key: u128) -> usize {
         let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29);
         let mut slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize;
-        while self.slots[slot].0 != key && self.slots[slot].0 != 0 {
+        while self.slots[slot].key != key && self.slots[slot].languages != 0 {
             slot = (slot + 1) % SLOTS;
         }
         slot
@@ -120,38 +130,62 @@ impl Spoken {
 }
 
 /// A word in lower case as it is read.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Word {
-    bytes: [u8; WORD_MAX_BYTES],
+    bits: u128,
     len: usize,
 }
 
 impl Word {
-    fn push(&mut self, letter: &[u8]) {
-        let end = self.len + letter.len();
-        if let Some(room) = self.bytes.get_mut(self.len..end) {
-            room.copy_from_slice(letter);
-        }
-        self.len = end;
+    fn of(lower: &str) -> Self {
+        let mut word = Self::default();
+        lower.chars().for_each(|each| word.push_lower(each));
+        word
     }
 
-    /// Letters of ASCII, in any case.
-    fn push_ascii(&mut self, letters: &[u8]) {
-        let end = self.len + letters.len();
-        if let Some(room) = self.bytes.get_mut(self.len..end) {
-            room.iter_mut().zip(letters).for_each(|(own, letter)| *own = letter | 0x20);
+    fn push_lower(&mut self, lower: char) {
+        let mut bytes = [0; 8];
+        let len = lower.encode_utf8(&mut bytes).len();
+        self.push(u64::from_le_bytes(bytes), len);
+    }
+
+    /// So many bytes; the others of the eight are 0.
+    fn push(&mut self, bytes: u64, len: usize) {
+        if self.len + len <= WORD_MAX_BYTES {
+            self.bits |= u128::from(bytes) << (8 * self.len);
         }
-        self.len = end;
+        self.len += len;
     }
 
     /// The word as a number; that of a word that is too long is no small word's.
-    fn key(&self) -> u128 {
-        match self.len {
-            0..WORD_MAX_BYTES => u128::from_le_bytes(self.bytes) & ((1 << (8 * self.len)) - 1),
-            WORD_MAX_BYTES => u128::from_le_bytes(self.bytes),
-            _ => 0,
-        }
+    fn key(self) -> u128 {
+        if self.len > WORD_MAX_BYTES { 0 } else { self.bits }
     }
+}
+
+/// The letters of ASCII at the start of eight bytes: how many, and what they are in lower case.
+fn letters_of_ascii(eight: u64) -> (usize, u64) {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let lower = eight | (ONES * 0x20);
+    // Of each byte the highest bit, with no carry into the next.
+    let plain = lower & !HIGH;
+    let from_a = plain + ONES * u64::from(0x80 - b'a');
+    let past_z = plain + ONES * u64::from(0x7F - b'z');
+    let letters = from_a & !past_z & !eight & HIGH;
+    let len = (letters ^ HIGH).trailing_zeros() as usize / 8;
+    let mask = if len == 8 { u64::MAX } else { (1 << (8 * len)) - 1 };
+    (len, lower & mask)
+}
+
+/// The next eight bytes, with 0 behind the end.
+fn eight(bytes: &[u8]) -> u64 {
+    let eight = bytes.first_chunk::<8>().copied();
+    u64::from_le_bytes(eight.unwrap_or_else(|| {
+        let mut short = [0; 8];
+        short[..bytes.len()].copy_from_slice(bytes);
+        short
+    }))
 }
 
 /// What has been read of a text.
@@ -166,30 +200,40 @@ struct Letters {
 
 impl Letters {
     fn read(&mut self, text: &str) {
+        let table = &*TABLE;
         let bytes = text.as_bytes();
-        let mut word = Word::default();
+        let (mut word, mut latin) = (Word::default(), 0);
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            if byte.is_ascii_alphabetic() {
-                let run = letters_of_ascii(&bytes[at..]);
-                self.count[Script::Latin as usize] += run.len() as u32;
-                word.push_ascii(run);
-                at += run.len();
-            } else if byte.is_ascii() {
-                self.end(&mut word);
-                at += 1;
-            } else {
-                let Some(each) = text.get(at..).and_then(|rest| rest.chars().next()) else { return };
-                at += each.len_utf8();
-                if each.is_alphabetic() || is_mark(each) {
-                    self.letter(each);
-                    each.to_lowercase().for_each(|lower| word.push(lower.encode_utf8(&mut [0; 4]).as_bytes()));
-                } else {
-                    self.end(&mut word);
+        while at < bytes.len() {
+            let (len, lower) = letters_of_ascii(eight(&bytes[at..]));
+            if len > 0 {
+                latin += len;
+                word.push(lower, len);
+                at += len;
+                if len == 8 {
+                    continue;
+                }
+            }
+            match bytes.get(at) {
+                None => break,
+                Some(byte) if byte.is_ascii() => {
+                    self.end(&mut word, table);
+                    at += 1;
+                }
+                Some(_) => {
+                    let Some(each) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
+                    at += each.len_utf8();
+                    if each.is_alphabetic() || is_mark(each) {
+                        self.letter(each);
+                        each.to_lowercase().for_each(|lower| word.push_lower(lower));
+                    } else {
+                        self.end(&mut word, table);
+                    }
                 }
             }
         }
-        self.end(&mut word);
+        self.end(&mut word, table);
+        self.count[Script::Latin as usize] += latin as u32;
     }
 
     fn letter(&mut self, each: char) {
@@ -207,16 +251,12 @@ impl Letters {
         self.kana += u32::from(matches!(each, '\u{3040}'..='\u{30FF}'));
     }
 
-    fn end(&mut self, word: &mut Word) {
+    fn end(&mut self, word: &mut Word, table: &Table) {
+        let word = std::mem::take(word);
         if word.len == 0 {
             return;
         }
-        let mut languages = TABLE.of_word(word.key());
-        word.len = 0;
-        if languages == 0 {
-            return;
-        }
-        let worth = WORD / languages.count_ones().clamp(1, WORD);
+        let Small { mut languages, worth, .. } = table.word(word.key());
         while languages != 0 {
             self.words[languages.trailing_zeros() as usize] += worth;
             languages &= languages - 1;
@@ -285,12 +325,6 @@ impl Script {
     }
 }
 
-/// The letters at the start of a text.
-fn letters_of_ascii(text: &[u8]) -> &[u8] {
-    let end = text.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(text.len());
-    &text[..end]
-}
-
 /// Vowels that are written on letters.
 fn is_mark(each: char) -> bool {
     matches!(each, '\u{0300}'..='\u{036F}' | '\u{064B}'..='\u{065F}' | '\u{0900}'..='\u{0903}' | '\u{093A}'..='\u{094F}' | '\u{0E31}'..='\u{0E4E}')
@@ -299,6 +333,7 @@ fn is_mark(each: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// The same two sentences in each.
     const SAID: [(&str, &str); 24] = [
@@ -420,16 +455,40 @@ mod tests {
     fn every_small_word_of_the_table_is_found() {
         for (bit, language) in TABLE.languages.iter().enumerate() {
             for small in &language.words {
-                let mut word = Word::default();
-                small.chars().for_each(|each| word.push(each.encode_utf8(&mut [0; 4]).as_bytes()));
+                let word = Word::of(small);
                 assert!(word.len <= WORD_MAX_BYTES, "`{small}` is longer than is looked for");
-                assert!(TABLE.of_word(word.key()) & (1 << bit) != 0, "`{small}`");
+                assert!(TABLE.word(word.key()).languages & (1 << bit) != 0, "`{small}`");
             }
         }
-        let mut long = Word::default();
-        long.push(b"antidisestablishmentarianism");
-        assert_eq!((TABLE.of_word(long.key()), TABLE.of_word(Word::default().key())), (0, 0));
-        assert!(TABLE.slots.iter().filter(|(key, _)| *key != 0).count() * 5 < SLOTS, "it is sparse");
+        for none in ["", "antidisestablishmentarianism"] {
+            assert_eq!(TABLE.word(Word::of(none).key()).languages, 0);
+        }
+        assert!(TABLE.slots.iter().filter(|slot| slot.languages != 0).count() * 5 < SLOTS, "it is sparse");
+    }
+
+    proptest! {
+        #[test]
+        fn words_are_those_between_what_is_no_letter(text in "[a-zA-Z@\\[`{0-9éÉß我ー ]{0,40}") {
+            let mut letters = Letters::default();
+            letters.read(&text);
+            let own = |each: char| each.is_alphabetic() || is_mark(each);
+            let latin = text.chars().filter(|each| own(*each) && Script::of(*each) == Script::Latin).count();
+            prop_assert_eq!(letters.count[Script::Latin as usize] as usize, latin);
+            let mut worth = [0; 32];
+            for word in text.split(|each| !own(each)).filter(|word| !word.is_empty()) {
+                let small = TABLE.word(Word::of(&word.to_lowercase()).key());
+                (0..32).filter(|bit| small.languages >> bit & 1 == 1).for_each(|bit| worth[bit] += small.worth);
+            }
+            prop_assert_eq!(letters.words, worth);
+        }
+
+        #[test]
+        fn eight_bytes_begin_with_so_many_letters(bytes: [u8; 8]) {
+            let len = bytes.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+            let lower: Vec<u8> = bytes[..len].iter().map(u8::to_ascii_lowercase).chain([0; 8]).take(8).collect();
+            prop_assert_eq!(letters_of_ascii(u64::from_le_bytes(bytes)).0, len);
+            prop_assert_eq!(letters_of_ascii(u64::from_le_bytes(bytes)).1.to_le_bytes().to_vec(), lower);
+        }
     }
 
     #[test]
