@@ -66,7 +66,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
     };
     let reason = assignment.reason;
     let trace = gateway.telemetry.trace(&admitted.parts.headers);
-    let mut exchange = Exchange::begin(
+    let mut exchange = Box::new(Exchange::begin(
         gateway,
         &chat,
         Begun {
@@ -85,7 +85,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
             trace,
             body: &body,
         },
-    );
+    ));
     let original =
         Original { chat: &chat, headers: &admitted.parts.headers, body: &body, path: &admitted.path, reason };
     shadow::mirror(&mut exchange, original);

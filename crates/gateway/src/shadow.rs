@@ -171,7 +171,7 @@ impl Copied {
             body: &body,
         };
         let (tell, outcome) = oneshot::channel();
-        let mut exchange = Exchange::aside(&gateway, &chat, begun, Twin { tell, text });
+        let mut exchange = Box::new(Exchange::aside(&gateway, &chat, begun, Twin { tell, text }));
         exchange.notice(&chat, &headers);
         let outbound = Outbound::new(Method::POST, headers.clone(), Some(dialect));
         match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path: &path }).await {

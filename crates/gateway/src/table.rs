@@ -44,7 +44,8 @@ pub(crate) struct Route {
     pub(crate) release_header: Option<HeaderValue>,
     /// The prices of the release under way, by model; `None` where it had none.
     frozen: HashMap<String, Option<Price>>,
-    prepared: HashMap<VersionId, Arc<Prepared>>,
+    /// Few, and asked for by every step of a request: looking through them is cheaper than hashing.
+    prepared: Vec<Arc<Prepared>>,
 }
 
 /// A version, ready to be put into requests.
@@ -123,7 +124,7 @@ impl Snapshot {
 impl Route {
     /// A version of it; `None` when it could not be prepared (told when the table came).
     pub(crate) fn prepared(&self, version: VersionId) -> Option<&Arc<Prepared>> {
-        self.prepared.get(&version)
+        self.prepared.iter().find(|prepared| prepared.id == version)
     }
 
     /// What a request to a model cost: by the prices of the release under way, else by the list.
@@ -136,7 +137,7 @@ impl Route {
 
     /// The version of which this much is known, or a fallback of one.
     pub(crate) fn marked(&self, mark: VersionMark) -> Option<&Arc<Prepared>> {
-        let all = || self.prepared.values();
+        let all = || self.prepared.iter();
         let fallbacks = all().flat_map(|prepared| &prepared.fallbacks);
         all().chain(fallbacks).find(|prepared| VersionMark::of(prepared.id) == mark)
     }
@@ -320,7 +321,7 @@ impl Parts {
             prepared: table
                 .versions
                 .iter()
-                .filter_map(|(id, version)| Some((*id, Arc::new(self.prepare(*id, version, &table.route, &series)?))))
+                .filter_map(|(id, version)| self.prepare(*id, version, &table.route, &series).map(Arc::new))
                 .collect(),
             series,
             table: table.clone(),

@@ -184,7 +184,7 @@ pub struct Relay {
     /// `None` once it is over.
     pipe: Option<Pipe>,
     passage: Passage,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     /// The last bytes that went on.
     tail: Tail,
     /// To be told to the client after what is ready: the answer broke.
@@ -211,7 +211,7 @@ impl Tail {
 }
 
 /// The answer to the client, its body observed.
-pub(crate) async fn relay(answer: Answer, mut exchange: Exchange) -> Response<AnswerBody> {
+pub(crate) async fn relay(answer: Answer, mut exchange: Box<Exchange>) -> Response<AnswerBody> {
     let Answer { parts, held, body, passage, pace } = answer;
     let mut response = Response::new(AnswerBody::Whole(None));
     *response.status_mut() = parts.status;

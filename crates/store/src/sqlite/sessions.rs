@@ -16,8 +16,8 @@ use std::sync::Arc;
 const BYTES_MIN: u64 = 1 << 20;
 /// Rows that are not folded, at most.
 const ROWS_MAX: u64 = 1_024;
-/// A folded row is no longer than this, but for its last session.
-const FOLDED_BYTES_MAX: usize = 4 << 20;
+/// A row is no longer than this, but for its last session: it is written from one piece of memory, which is used again.
+const ROW_BYTES_MAX: usize = 1 << 20;
 /// Hexadecimal digits of a unit.
 const UNIT_DIGITS: usize = 32;
 
@@ -68,9 +68,26 @@ impl Lines {
         self.forgotten += 1;
     }
 
-    fn put(&self, tx: &Transaction<'_>, tenant: &str, release: &str, folded: Folded) -> Result<(), Failure> {
+    /// Writes a row once it is long enough.
+    fn put_if_long(
+        &mut self,
+        tx: &Transaction<'_>,
+        tenant: &str,
+        release: &str,
+        folded: Folded,
+    ) -> Result<(), Failure> {
+        if self.text.len() < ROW_BYTES_MAX {
+            return Ok(());
+        }
+        self.put(tx, tenant, release, folded)
+    }
+
+    fn put(&mut self, tx: &Transaction<'_>, tenant: &str, release: &str, folded: Folded) -> Result<(), Failure> {
         // JSON and digits: it is text.
         let text = str::from_utf8(&self.text).map_err(|_| torn(""))?;
+        if text.is_empty() {
+            return Ok(());
+        }
         run(
             tx,
             "INSERT INTO session_log (tenant, release, folded, written, forgotten, bytes, document)
@@ -84,7 +101,10 @@ impl Lines {
                 (text.len() as u64).cast_signed(),
                 text
             ],
-        )
+        )?;
+        self.text.clear();
+        (self.written, self.forgotten) = (0, 0);
+        Ok(())
     }
 }
 
@@ -104,6 +124,7 @@ pub(super) fn add(tx: &Transaction<'_>, tenant: &TenantId, change: &ReleaseEvide
     let mut lines = Lines::default();
     for (unit, session) in &change.sessions {
         lines.session(*unit, session)?;
+        lines.put_if_long(tx, tenant, release, Folded::No)?;
     }
     change.forgotten.iter().for_each(|unit| lines.forget(*unit));
     lines.put(tx, tenant, release, Folded::No)?;
@@ -156,11 +177,9 @@ fn fold(tx: &Transaction<'_>, tenant: &str, release: &str) -> Result<(), Failure
     let mut lines = Lines::default();
     for (unit, document) in live(&texts)? {
         lines.again(unit, document);
-        if lines.text.len() >= FOLDED_BYTES_MAX {
-            std::mem::take(&mut lines).put(tx, tenant, release, Folded::Yes)?;
-        }
+        lines.put_if_long(tx, tenant, release, Folded::Yes)?;
     }
-    if lines.written > 0 { lines.put(tx, tenant, release, Folded::Yes) } else { Ok(()) }
+    lines.put(tx, tenant, release, Folded::Yes)
 }
 
 fn texts(db: &Connection, tenant: &str, release: &str) -> Result<Vec<String>, Failure> {
@@ -259,7 +278,7 @@ mod tests {
         }
         let [log, folded] = all(&db);
         assert_eq!((log.rows, folded.written), (0, 12_000));
-        assert!(folded.rows > 1 && folded.bytes / folded.rows <= FOLDED_BYTES_MAX as u64 + 4_096, "{folded:?}");
+        assert!(folded.rows > 1 && folded.bytes / folded.rows <= ROW_BYTES_MAX as u64 + 4_096, "{folded:?}");
         assert_eq!(found(&db).iter().filter(|(_, requests)| *requests == 2).count(), 12_000);
     }
 
