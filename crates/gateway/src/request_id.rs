@@ -90,18 +90,18 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// base64url without padding (RFC 4648, section 5).
 fn encode(bytes: &[u8], text: &mut String) {
-    let digit = |bits: u32| char::from(ALPHABET[bits as usize & 63]);
+    let digit = |bits: u32| ALPHABET[bits as usize & 63];
+    let mut group = |bits: u32, digits: usize| {
+        let four = [digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)];
+        text.push_str(str::from_utf8(&four[..digits]).unwrap_or_default());
+    };
     let (groups, rest) = bytes.as_chunks::<3>();
     for [one, two, three] in groups {
-        let bits = u32::from_be_bytes([0, *one, *two, *three]);
-        text.extend([digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)]);
+        group(u32::from_be_bytes([0, *one, *two, *three]), 4);
     }
     match rest {
-        [one] => text.extend([digit(u32::from(*one) >> 2), digit(u32::from(*one) << 4)]),
-        [one, two] => {
-            let bits = u32::from_be_bytes([0, 0, *one, *two]);
-            text.extend([digit(bits >> 10), digit(bits >> 4), digit(bits << 2)]);
-        }
+        [one] => group(u32::from_be_bytes([0, *one, 0, 0]), 2),
+        [one, two] => group(u32::from_be_bytes([0, *one, *two, 0]), 3),
         _ => {}
     }
 }

@@ -7,14 +7,14 @@
 //! client libraries add or leave out (`refusal: null`, `annotations`), nor whether a text is a string or
 //! an array of text parts.
 //!
-//! The hash is SipHash-2-4 with 128 bits (Aumasson and Bernstein, INDOCRYPT 2012) over frames: the bytes that frame
+//! The hash is SipHash-1-3 with 128 bits (Aumasson and Bernstein, INDOCRYPT 2012) over frames: the bytes that frame
 //! are none that UTF-8 text can hold, so two different conversations never have the same encoding. It runs over every
 //! byte of every request and answer, and its whole state is copied at each turn: 72 bytes here (ADR 22).
 
 use crate::dialect::Dialect;
 use crate::json::{self, Kind, Scanner, Span, Text, Unescape};
 use crate::openai::ChatRequest;
-use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use std::fmt;
 use std::hash::Hasher as _;
 
@@ -24,7 +24,7 @@ pub struct ConversationHash(pub u128);
 
 /// A keyed hash under way.
 #[derive(Clone, Copy)]
-struct Keyed(SipHasher24);
+struct Keyed(SipHasher13);
 
 /// Hashes conversations of one scope: those of one API key on one route, say.
 #[derive(Clone)]
@@ -331,7 +331,7 @@ impl Answering {
 
 impl Keyed {
     fn new(key: &[u8; 16]) -> Self {
-        Self(SipHasher24::new_with_key(key))
+        Self(SipHasher13::new_with_key(key))
     }
 
     fn update(&mut self, bytes: &[u8]) {

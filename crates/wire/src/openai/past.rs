@@ -5,7 +5,7 @@ use crate::dialect::Dialect;
 use crate::json::{self, Scanner};
 use crate::openai::ChatRequest;
 use crate::openai::patch::items;
-use crate::outcome::{LOOKED_AT_BYTES, Spoken};
+use crate::outcome::Spoken;
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -20,6 +20,8 @@ const ASKED_MIN_SIGNS: u32 = 16;
 /// The language of what the user says is looked for in so many of his last messages, if they are not longer than this.
 const SPOKEN_IN: usize = 3;
 const SPOKEN_MAX_BYTES: usize = 64 << 10;
+/// So much of such a message is looked at: some forty words.
+const SPOKEN_BYTES: usize = 256;
 /// How results begin that are an error in words.
 const ERROR_WORDS: [&str; 5] = ["error:", "error executing", "an error occurred", "exception:", "traceback ("];
 
@@ -223,16 +225,16 @@ fn signs<'a>(texts: &'a [Cow<'_, str>]) -> impl Iterator<Item = char> + 'a {
 /// The language of a content.
 fn spoken<'a>(content: &'a [u8]) -> Option<Spoken> {
     // Who escapes what is not ASCII writes three times the bytes: what is looked at begins in so much.
-    let begins = |text: &'a [u8]| Some(Scanner::new(text).string().ok()?.start(LOOKED_AT_BYTES * 3).decode());
+    let begins = |text: &'a [u8]| Some(Scanner::new(text).string().ok()?.start(SPOKEN_BYTES * 3).decode());
     if let Some(text) = begins(content) {
-        return Spoken::of(&text);
+        return Spoken::of(&text[..text.floor_char_boundary(SPOKEN_BYTES)]);
     }
     let mut start = String::new();
     for part in items(content) {
         let Some(text) = json::member(part, "text").and_then(begins) else { continue };
-        start.push_str(&text[..text.floor_char_boundary(LOOKED_AT_BYTES)]);
+        start.push_str(&text[..text.floor_char_boundary(SPOKEN_BYTES)]);
         start.push('\n');
-        if start.len() > LOOKED_AT_BYTES {
+        if start.len() > SPOKEN_BYTES {
             break;
         }
     }

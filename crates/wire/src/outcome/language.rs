@@ -6,7 +6,7 @@ use serde::Deserialize;
 use std::sync::LazyLock;
 
 /// So much of a text is looked at.
-pub(crate) const LOOKED_AT_BYTES: usize = 512;
+const LOOKED_AT_BYTES: usize = 512;
 /// A script holds a text from so many parts in ten on.
 const MOSTLY: u32 = 7;
 /// A text has so many letters at least; a sign of scripts without spaces counts for three.

@@ -10,7 +10,6 @@ mod schema;
 mod tools;
 
 pub(crate) use fence::inside_fence;
-pub(crate) use language::LOOKED_AT_BYTES;
 pub use language::Spoken;
 pub use opening::FirstWords;
 pub use refusal::{HEAD_MAX_BYTES, Refusal, reads_as_refusal};

@@ -189,9 +189,33 @@ fn plain(head: &str) -> String {
 
 /// The sentences of a text, without what ends them.
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    let sentences = text.split(['.', '!', '?', '\n', '。', '！', '？']).map(str::trim);
-    sentences.filter(|sentence| !sentence.is_empty())
+    let mut rest = text;
+    let next = move || {
+        let whole = Some(rest).filter(|rest| !rest.is_empty())?;
+        // Nearly all bytes end none: they are passed over without being read as characters.
+        let ends = whole.bytes().enumerate().filter(|(_, byte)| ENDS[usize::from(*byte)]);
+        let end = ends.into_iter().find_map(|(at, _)| {
+            let sign = whole[at..].chars().next()?;
+            matches!(sign, '.' | '!' | '?' | '\n' | '。' | '！' | '？').then_some((at, at + sign.len_utf8()))
+        });
+        let (end, behind) = end.unwrap_or((whole.len(), whole.len()));
+        rest = &whole[behind..];
+        Some(whole[..end].trim())
+    };
+    std::iter::from_fn(next).filter(|sentence| !sentence.is_empty())
 }
+
+/// The first bytes of what ends a sentence.
+const ENDS: [bool; 256] = {
+    let mut ends = [false; 256];
+    let first = [b'.', b'!', b'?', b'\n', 0xE3, 0xEF];
+    let mut at = 0;
+    while at < first.len() {
+        ends[first[at] as usize] = true;
+        at += 1;
+    }
+    ends
+};
 
 #[cfg(test)]
 mod tests {
@@ -261,6 +285,15 @@ mod tests {
         ] {
             assert!(!reads_as_refusal(head), "{head}");
         }
+    }
+
+    #[test]
+    fn sentences_end_with_their_signs() {
+        let text = "One. Two!  Three?\nけっこうです。「はい」！Ｆ fünf…, six? .. \n seven";
+        let split = text.split(['.', '!', '?', '\n', '。', '！', '？']).map(str::trim);
+        let wanted: Vec<&str> = split.filter(|sentence| !sentence.is_empty()).collect();
+        assert_eq!(sentences(text).collect::<Vec<_>>(), wanted);
+        assert_eq!(sentences("..!").count(), 0);
     }
 
     #[test]
