@@ -1,5 +1,5 @@
 # Thin: what each target does is in scripts/ and xtask/.
-.PHONY: help demo test lint release bench fuzz soak docs replay backtest promise accidents
+.PHONY: help demo test lint release bench instructions fuzz soak docs replay backtest promise accidents
 
 help:
 	@echo "make demo       two releases on simulated customers: one rolled back, one promoted"
@@ -7,6 +7,7 @@ help:
 	@echo "make lint       format, clippy, tidy, generated files, licences, docs"
 	@echo "make release    the fastest binary, built by what a minute of clients showed of it: target/release/coalmine"
 	@echo "make bench      against the direct path, nginx and the bare floor, in one run"
+	@echo "make instructions  what a request costs in instructions of the processor, and where"
 	@echo "make fuzz       each fuzz target for FUZZ_SECONDS (60)"
 	@echo "make soak       MINUTES (30) of hostile clients and a sick upstream: nothing lost, nothing rising"
 	@echo "make docs       the book and the crates' docs"
@@ -29,6 +30,9 @@ release:
 
 bench:
 	@scripts/bench.sh
+
+instructions:
+	@scripts/instructions.sh
 
 fuzz:
 	@scripts/fuzz.sh

@@ -3,8 +3,12 @@
 use crate::json::{Kind, Scanner};
 use crate::sse::{Boundary, Event};
 use bytes::{Bytes, BytesMut};
-use memchr::memmem;
+use memchr::memmem::Finder;
 use std::fmt;
+use std::sync::LazyLock;
+
+/// Built once: that costs as much as looking through an event.
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""usage""#));
 
 /// An event longer than this is passed on unseen.
 pub const HOLD_MAX_BYTES: usize = 64 << 10;
@@ -98,10 +102,10 @@ fn some(bytes: Bytes, pass: &mut impl FnMut(Bytes)) {
 /// Whether an event is a chunk with `choices: []` and an object as `usage`, and no error.
 fn usage_only(event: &[u8]) -> bool {
     // Nearly every event is cleared by a look: it has no usage, or `"usage":null`.
-    let Some(usage) = memmem::find(event, br#""usage""#) else { return false };
+    let Some(usage) = USAGE.find(event) else { return false };
     let behind = &event[usage + br#""usage""#.len()..];
     let value = behind.iter().find(|byte| !matches!(byte, b' ' | b':' | b'\t' | b'\n' | b'\r'));
-    let null = value == Some(&b'n') && memmem::find(behind, br#""usage""#).is_none();
+    let null = value == Some(&b'n') && USAGE.find(behind).is_none();
     if null || event.len() > HOLD_MAX_BYTES {
         return false;
     }
