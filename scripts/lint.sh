@@ -7,6 +7,8 @@ say "format"
 cargo fmt --all --check
 say "clippy"
 cargo clippy --workspace --all-targets --quiet -- -D warnings
+# What is built on demand only.
+cargo clippy --package coalmine-store --features conformance --all-targets --quiet -- -D warnings
 say "tidy"
 cargo xtask tidy
 say "generated files"

@@ -51,7 +51,7 @@ async fn evidence(dir: &Path) -> Result<()> {
     let began = Instant::now();
     for sequence in 0..count / batch {
         let units = sequence * batch..(sequence + 1) * batch;
-        let sessions = units.map(|unit| (UnitKey(u128::from(unit) << 64), sample::session())).collect();
+        let sessions = units.map(|unit| (UnitKey(u128::from(unit) << 64), Arc::new(sample::session()))).collect();
         let change = ReleaseEvidence { sessions, ..ReleaseEvidence::empty("support-agent-1".into()) };
         let counted = vec![("gw".into(), 1, sequence + 1)];
         store

@@ -1,5 +1,6 @@
 //! What leaves beside: a collector that reads with OpenTelemetry's own types, and the access log.
 
+use crate::messages;
 use crate::support::*;
 use coalmine_gateway::Exposition;
 use coalmine_gateway::config::{Config, LogTarget, Otlp, Secret};
@@ -97,6 +98,37 @@ async fn a_turn_is_a_span_of_the_clients_trace_with_its_arm() {
     assert_eq!(told.remove("gen_ai.conversation.id").as_deref(), Some(answer.header("x-coalmine-session")));
     assert_eq!(told.remove("coalmine.version").as_deref(), Some(answer.header("x-coalmine-version")));
     insta::assert_json_snapshot!(told);
+}
+
+#[tokio::test]
+async fn how_an_answer_was_served_is_on_its_span_where_it_says_so() {
+    let named = completion("c").replacen(
+        r#""model":"m""#,
+        r#""model":"m","system_fingerprint":"fp_1","service_tier":"priority""#,
+        1,
+    );
+    let theirs = Upstream::start(vec![taken()]).await;
+    let world = World::with(vec![json_answer(200, "", &named)], vec![], collector(&theirs, |_| {})).await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    ask(&world, Some(PARENT), ASK).await;
+    let told = attributes(&spans(&arrivals(&theirs, 1).await[0])[0].attributes);
+    assert_eq!(told["openai.response.service_tier"], "priority");
+    assert_eq!(told["openai.response.system_fingerprint"], "fp_1");
+
+    let named = messages::message("s").replacen(r#""usage":{"#, r#""usage":{"service_tier":"standard","#, 1);
+    let theirs = Upstream::start(vec![taken()]).await;
+    let told = collector(&theirs, |_| {});
+    let world = World::with(vec![json_answer(200, "", &named)], vec![], |config| {
+        messages::anthropic(config);
+        told(config);
+    });
+    let world = world.await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    let headers = [("traceparent", PARENT)];
+    world.send(world.request("/v1/messages", &headers, messages::ASK.to_owned())).await;
+    let told = attributes(&spans(&arrivals(&theirs, 1).await[0])[0].attributes);
+    assert_eq!(told["coalmine.response.service_tier"], "standard");
+    assert!(!told.keys().any(|name| name.starts_with("openai.")), "{told:?}");
 }
 
 #[tokio::test]

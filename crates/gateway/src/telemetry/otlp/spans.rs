@@ -7,7 +7,7 @@ use crate::telemetry::access_log::blame;
 use crate::telemetry::finished::Finished;
 use bytes::Bytes;
 use coalmine_core::origin::Transport;
-use coalmine_core::tally::{Blame, Ending, ServedBy};
+use coalmine_core::tally::{AnsweredAs, Blame, Ending, ServedBy};
 use coalmine_wire::dialect::{Dialect, Family};
 use std::sync::Arc;
 
@@ -69,6 +69,7 @@ fn attributes(finished: &Finished) -> Vec<KeyValue> {
     if let Some(ttft_ms) = outcome.ttft_ms.filter(|_| stream) {
         all.push(KeyValue::double("gen_ai.response.time_to_first_chunk", ttft_ms / 1e3));
     }
+    all.extend(names(finished));
     all.push(KeyValue::text("client.address", finished.client.to_string()));
     all.push(KeyValue::int("http.response.status_code", u64::from(finished.client_status)));
     all.push(KeyValue::text("feature_flag.version", finished.table.to_string()));
@@ -97,6 +98,18 @@ fn attributes(finished: &Finished) -> Vec<KeyValue> {
         all.push(KeyValue::text("coalmine.key", key.as_str()));
     }
     all
+}
+
+/// What the answer says of how it was made. The conventions have names of it for one family only; metrics have none, for
+/// a provider may give each answer a fingerprint of its own.
+fn names(finished: &Finished) -> impl Iterator<Item = KeyValue> {
+    let AnsweredAs { model: _, fingerprint, tier } = &finished.outcome.answered_as;
+    let (of_tier, of_fingerprint) = match finished.prepared.pool.manners.dialect.family() {
+        Family::OpenAi => ("openai.response.service_tier", "openai.response.system_fingerprint"),
+        Family::Anthropic => ("coalmine.response.service_tier", "coalmine.response.system_fingerprint"),
+    };
+    let named = [(of_tier, tier), (of_fingerprint, fingerprint)];
+    named.into_iter().filter_map(|(name, value)| Some(KeyValue::text(name, value.as_deref()?)))
 }
 
 /// What spans and metrics say alike: few values each.
