@@ -235,6 +235,14 @@ impl Client {
         self.get(&format!("/api/v1/releases/{}/captures", segment(release))).await
     }
 
+    /// What is captured of a route without a release, without its texts.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn captures_of_route(&self, route: &str) -> Result<CapturesView, ClientError> {
+        self.get(&format!("/api/v1/routes/{}/captures", segment(route))).await
+    }
+
     /// Answers of both arms to like prompts.
     ///
     /// # Errors
@@ -273,6 +281,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn delete_captures(&self, release: &str) -> Result<u64, ClientError> {
         self.call::<(), _>(Method::DELETE, &format!("/api/v1/releases/{}/captures", segment(release)), None).await
+    }
+
+    /// Deletes all captured answers of a route without a release; how many.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn delete_captures_of_route(&self, route: &str) -> Result<u64, ClientError> {
+        self.call::<(), _>(Method::DELETE, &format!("/api/v1/routes/{}/captures", segment(route)), None).await
     }
 
     /// All client keys, by name.

@@ -64,6 +64,7 @@ pub fn router(api: Api) -> Router {
         .route("/routes", get(routes::list))
         .route("/routes/{route}", get(routes::one))
         .route("/routes/{route}/probe", post(probe::probe))
+        .route("/routes/{route}/captures", get(captures::list_of_route).delete(captures::delete_of_route))
         .route("/versions", get(routes::versions).post(routes::register))
         .route("/versions/{id}", get(routes::version))
         .route("/keys", get(keys::list).post(keys::create))

@@ -178,6 +178,18 @@ fn captures() -> Vec<Operation> {
         ),
         one(
             "get",
+            "/api/v1/routes/{route}/captures",
+            "What is captured of a route while no release exposes anybody, without its texts.",
+            name::<CapturesView>(),
+        ),
+        one(
+            "delete",
+            "/api/v1/routes/{route}/captures",
+            "Delete all captured answers of a route without a release.",
+            whole(),
+        ),
+        one(
+            "get",
             "/api/v1/captures/{id}",
             "One captured answer, for operators who may read it. It is noted.",
             name::<CaptureTextView>(),

@@ -22,7 +22,7 @@ pub mod text;
 use crate::control::Control;
 use crate::error::chain;
 use crate::judges::labels::item_of;
-use coalmine_core::capture::{CaptureHead, CaptureId, CaptureRule, is_drawn};
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureRule, SteadySample, is_drawn};
 use coalmine_core::id::{Actor, RouteName};
 use coalmine_core::judge::Sample;
 use coalmine_core::traffic::pin::Arm;
@@ -31,6 +31,7 @@ use redact::Redactor;
 use seal::{KeyRing, SealError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use text::{Raw, Text};
@@ -66,7 +67,9 @@ pub struct CaptureCounts {
     pub kept: u64,
     /// Lost, for too many waited.
     pub full: u64,
-    /// Lost, for the webhook that redacts gave no text back.
+    /// Lost, for their release is not known here, or their route captures nothing here.
+    pub unplaced: u64,
+    /// Lost, for they could not be redacted, or the webhook that redacts gave no text back.
     pub not_redacted: u64,
     /// Lost, for the store did not take them.
     pub not_stored: u64,
@@ -80,14 +83,14 @@ impl CaptureCounts {
     /// Sampled, and never kept.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
-        self.full + self.not_redacted + self.not_stored
+        self.full + self.unplaced + self.not_redacted + self.not_stored
     }
 }
 
 /// What waits to be captured.
 #[derive(Debug, Default)]
 pub(crate) struct Rack {
-    waiting: VecDeque<Sample>,
+    waiting: VecDeque<Taken>,
     bytes: usize,
     pub(crate) counts: CaptureCounts,
 }
@@ -98,15 +101,43 @@ struct Texts {
     texts: Vec<String>,
 }
 
-/// A sample with what is known of it beside its text.
+/// An answer that is to be captured.
+#[derive(Debug)]
+enum Taken {
+    /// Of an arm of a release.
+    Compared(Sample),
+    /// Of a route without one.
+    Steady(SteadySample),
+}
+
+/// What is known of an answer beside its text.
+type Known = (CaptureHead, CaptureRule);
+
+/// An answer that may be stored, once it is sealed.
 struct Found {
     head: CaptureHead,
     rule: CaptureRule,
     text: Text,
 }
 
+impl Taken {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Compared(sample) => sample.bytes(),
+            Self::Steady(sample) => sample.bytes(),
+        }
+    }
+
+    fn raw(&self) -> Raw {
+        match self {
+            Self::Compared(Sample { conversation, answer, .. }) => Raw::of(conversation, answer),
+            Self::Steady(SteadySample { conversation, answer, .. }) => Raw::of(conversation, answer),
+        }
+    }
+}
+
 impl Rack {
-    fn wait(&mut self, sample: Sample) {
+    fn wait(&mut self, sample: Taken) {
         let bytes = sample.bytes();
         if self.waiting.len() >= WAITING_MAX || self.bytes + bytes > WAITING_MAX_BYTES {
             self.counts.full += 1;
@@ -116,9 +147,9 @@ impl Rack {
         self.waiting.push_back(sample);
     }
 
-    fn take(&mut self, most: usize) -> Vec<Sample> {
-        let taken: Vec<Sample> = self.waiting.drain(..most.min(self.waiting.len())).collect();
-        self.bytes -= taken.iter().map(Sample::bytes).sum::<usize>();
+    fn take(&mut self, most: usize) -> Vec<Taken> {
+        let taken: Vec<Taken> = self.waiting.drain(..most.min(self.waiting.len())).collect();
+        self.bytes -= taken.iter().map(Taken::bytes).sum::<usize>();
         taken
     }
 }
@@ -126,6 +157,15 @@ impl Rack {
 impl Control {
     /// Takes a sampled answer that is to be captured. Never waits for anything but a lock.
     pub fn offer_capture(&self, sample: Sample) {
+        self.hang(Taken::Compared(sample));
+    }
+
+    /// The same of a route without a release.
+    pub fn offer_steady_capture(&self, sample: SteadySample) {
+        self.hang(Taken::Steady(sample));
+    }
+
+    fn hang(&self, sample: Taken) {
         if self.settings.captures.is_some() {
             self.rack().wait(sample);
             self.capture_bell.notify_one();
@@ -175,23 +215,24 @@ impl Control {
         }
     }
 
-    async fn capture(&self, samples: Vec<Sample>) {
+    async fn capture(&self, samples: Vec<Taken>) {
         let Some(settings) = self.settings.captures.clone() else { return };
-        let found = samples.into_iter().filter_map(|sample| Some((self.head_of(&sample)?, sample))).collect::<Vec<_>>();
-        let redactor = settings.redactor.clone();
-        let redacting = tokio::task::spawn_blocking(move || {
-            let each = found.into_iter().map(|((head, rule), sample)| Found {
-                head,
-                rule,
-                text: Raw::of(&sample).redacted(&redactor),
-            });
-            each.collect::<Vec<_>>()
-        });
-        let Ok(found) = redacting.await else {
-            // What could not be redacted is not kept; which of them it was is not known.
-            self.rack().counts.not_redacted += 1;
-            return tracing::error!("captured answers could not be redacted, and are lost");
-        };
+        let mut placed = Vec::new();
+        for sample in samples {
+            match self.known_of(&sample) {
+                Some(known) => placed.push((known, sample)),
+                None => self.rack().counts.unplaced += 1,
+            }
+        }
+        let (all, redactor) = (placed.len() as u64, settings.redactor.clone());
+        let redacting = tokio::task::spawn_blocking(move || redacted(placed, |raw| raw.redacted(&redactor)));
+        let found = redacting.await.unwrap_or_default();
+        let lost = all - found.len() as u64;
+        if lost > 0 {
+            // What could not be redacted is not kept.
+            self.rack().counts.not_redacted += lost;
+            tracing::error!(lost, "captured answers could not be redacted, and are lost");
+        }
         let mut by_route: BTreeMap<RouteName, (CaptureRule, Vec<CaptureRow>)> = BTreeMap::new();
         for Found { head, rule, text } in found {
             let Some(text) = self.redacted_by_webhook(&settings, text).await else {
@@ -253,32 +294,50 @@ impl Control {
         }
     }
 
-    fn rule_of(&self, sample: &Sample) -> Option<CaptureRule> {
-        let settings = self.settings.captures.as_ref()?;
-        let known = self.known();
-        let route = &known.releases.get(&*sample.member.release)?.release.route;
-        settings.rules.get(route).copied()
+    fn known_of(&self, sample: &Taken) -> Option<Known> {
+        match sample {
+            Taken::Compared(sample) => self.head_of(sample),
+            Taken::Steady(sample) => self.steady_head_of(sample),
+        }
     }
 
-    fn head_of(&self, sample: &Sample) -> Option<(CaptureHead, CaptureRule)> {
+    fn head_of(&self, sample: &Sample) -> Option<Known> {
         let settings = self.settings.captures.as_ref()?;
-        let rule = self.rule_of(sample)?;
         let known = self.known();
         let release = &known.releases.get(&*sample.member.release)?.release;
+        let rule = *settings.rules.get(&release.route)?;
         let version = match sample.member.arm {
             Arm::Stable => return None,
             Arm::Control => release.stable,
             Arm::Canary => release.canary,
         };
         let head = CaptureHead {
-            id: CaptureId::of(&release.id, sample.unit, sample.turn),
+            id: CaptureId::of(&release.id.clone().into(), sample.unit, sample.turn),
             route: release.route.clone(),
-            release: release.id.clone(),
+            release: Some(release.id.clone()),
             arm: sample.member.arm,
             version,
             at: sample.started_at,
             expires_at: sample.started_at + rule.keep,
-            item: item_of(sample),
+            item: item_of(sample.request_id.as_deref(), sample.turn),
+            key_id: settings.keys.current().to_owned(),
+        };
+        Some((head, rule))
+    }
+
+    fn steady_head_of(&self, sample: &SteadySample) -> Option<Known> {
+        let settings = self.settings.captures.as_ref()?;
+        let rule = *settings.rules.get(&*sample.route)?;
+        let route = RouteName::clone(&sample.route);
+        let head = CaptureHead {
+            id: CaptureId::of(&route.clone().into(), sample.unit, sample.turn),
+            route,
+            release: None,
+            arm: Arm::Stable,
+            version: sample.version,
+            at: sample.started_at,
+            expires_at: sample.started_at + rule.keep,
+            item: item_of(sample.request_id.as_deref(), sample.turn),
             key_id: settings.keys.current().to_owned(),
         };
         Some((head, rule))
@@ -311,12 +370,23 @@ impl From<SealError> for crate::ControlError {
     }
 }
 
+/// What could be redacted: a text that a pattern fails at is lost, and no other with it.
+fn redacted(placed: Vec<(Known, Taken)>, redact: impl Fn(Raw) -> Text) -> Vec<Found> {
+    let each = placed.into_iter().filter_map(|((head, rule), sample)| {
+        let text = std::panic::catch_unwind(AssertUnwindSafe(|| redact(sample.raw()))).ok()?;
+        Some(Found { head, rule, text })
+    });
+    each.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use coalmine_core::id::UnitKey;
-    use coalmine_core::time::UnixMs;
+    use coalmine_core::time::{SpanMs, UnixMs};
     use coalmine_core::traffic::pin::{Membership, Stratum};
+    use coalmine_core::traffic::weight::WeightBp;
+    use coalmine_core::version::VersionId;
 
     fn sample(bytes: usize) -> Sample {
         let member = Membership {
@@ -339,11 +409,37 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_in_number_and_bytes_and_the_rest_is_counted() {
         let mut rack = Rack::default();
-        (0..WAITING_MAX + 3).for_each(|_| rack.wait(sample(1)));
+        (0..WAITING_MAX + 3).for_each(|_| rack.wait(Taken::Compared(sample(1))));
         assert_eq!((rack.waiting.len(), rack.counts.full), (WAITING_MAX, 3));
         assert_eq!(rack.take(usize::MAX).len(), WAITING_MAX);
         assert_eq!(rack.bytes, 0);
-        (0..5).for_each(|_| rack.wait(sample(WAITING_MAX_BYTES / 4)));
+        (0..5).for_each(|_| rack.wait(Taken::Compared(sample(WAITING_MAX_BYTES / 4))));
         assert_eq!((rack.waiting.len(), rack.counts.full), (4, 4));
+    }
+
+    #[test]
+    fn a_text_that_cannot_be_redacted_is_lost_and_no_other_with_it() {
+        let rule = CaptureRule { sample: WeightBp::FULL, keep: SpanMs::hours(1), text_max_bytes: 100, rows_max: 10 };
+        let placed = (1..=3).map(|number| {
+            let head = CaptureHead {
+                id: CaptureId(number),
+                route: "support".into(),
+                release: None,
+                arm: Arm::Stable,
+                version: VersionId([1; 32]),
+                at: UnixMs(1),
+                expires_at: UnixMs(2),
+                item: 0,
+                key_id: String::new(),
+            };
+            ((head, rule), Taken::Compared(sample(usize::try_from(number).unwrap())))
+        });
+        let redactor = Redactor::new([]).unwrap();
+        let found = redacted(placed.collect(), |raw| {
+            let text = raw.redacted(&redactor);
+            assert_ne!(text.answer, "xx", "a pattern fails");
+            text
+        });
+        assert_eq!(found.iter().map(|found| found.head.id.0).collect::<Vec<_>>(), [1, 3]);
     }
 }

@@ -1,8 +1,10 @@
-//! The drift watch: what is seen of a route's stable version, release or not, and what people are told of it.
+//! The drift watch: what is seen of a route's stable version, release or not, and of a release's canary, and what people
+//! are told of it.
 //!
 //! | part | what is seen | rule |
 //! |---|---|---|
 //! | names | model, fingerprint and service tier of answers | [`coalmine_core::drift::followed`] |
+//! | names behind a canary | the same of a running release's canary, which its evidence follows | [`coalmine_core::evidence`] |
 //! | sentinels | known-answer prompts that stable is asked by the clock | [`coalmine_core::sentinel::steady`] |
 //! | shutdowns | announced ends of the model that stable asks for | [`coalmine_wire::shutdowns`] |
 //!
@@ -12,10 +14,11 @@ use crate::control::Control;
 use crate::error::{ControlError, chain};
 use crate::reconcile::Desk;
 use crate::view::{SteadyState, SteadyStatus};
-use coalmine_core::drift::{Change, Drifted, Way};
+use coalmine_core::drift::{Change, Drifted, NameKind, Way};
 use coalmine_core::id::{Actor, ReleaseId, RouteName};
 use coalmine_core::incident::{Cause, Incident};
 use coalmine_core::release::event::{Command, Event};
+use coalmine_core::release::state::State;
 use coalmine_core::sentinel::Sentinel;
 use coalmine_core::sentinel::steady::Asked;
 use coalmine_core::tally::{Delta, Turn};
@@ -76,6 +79,7 @@ impl Control {
         }
         let told = async {
             self.tell_names(desk, now).await?;
+            self.tell_canaries(desk, now).await?;
             self.tell_sentinels(now).await?;
             self.tell_shutdowns(desk, now).await?;
             self.close_moot(now).await
@@ -118,6 +122,61 @@ impl Control {
             (None, Way::New | Way::Back) => {}
         }
         self.open_incident(route, cause, drifted.describe(route, requested), now).await
+    }
+
+    /// What answers behind the canary of a running release changed. What stable's own incident says already is told once.
+    async fn tell_canaries(&self, desk: &Desk, now: UnixMs) -> Result<(), ControlError> {
+        for (id, watched) in &desk.watched {
+            let Some((route, requested)) = self.exposed_canary(id) else { continue };
+            for drifted in watched.canary_drifted() {
+                self.tell_canary(&route, id, &requested, drifted, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_canary(
+        &self,
+        route: &RouteName,
+        release: &ReleaseId,
+        requested: &str,
+        drifted: &Drifted,
+        now: UnixMs,
+    ) -> Result<(), ControlError> {
+        let Drifted { kind, change: Change { was, is, way }, at } = drifted.clone();
+        let what = drifted.describe_canary(release, requested);
+        let told = (requested.to_owned(), kind, is.clone());
+        let (release, requested) = (release.clone(), requested.to_owned());
+        let cause = Cause::CanaryName { release, requested, kind, was, is: is.clone(), since: at };
+        let id = Incident::id_of(route, &cause);
+        let all = self.open_incidents(route);
+        let open = all.iter().find(|open| open.cause.subject() == cause.subject());
+        if let Some(stable) = all.iter().find(|open| of_stable(&open.cause).is_some_and(|stable| stable == told)) {
+            return match open {
+                Some(open) => self.end_incident(open, &format!("stable's too: {}", stable.id), now).await,
+                None => Ok(()),
+            };
+        }
+        match (open, way) {
+            (Some(open), Way::New) if open.id == id => return Ok(()),
+            (Some(open), Way::New) => self.end_incident(open, &format!("it is {is} by now"), now).await?,
+            (Some(open), Way::Back) => return self.end_incident(open, &format!("it is {is} again"), now).await,
+            (None, Way::New) => {}
+            (None, Way::Back) => return Ok(()),
+        }
+        self.open_incident(route, cause, what, now).await
+    }
+
+    /// The route of a release that goes on, and the provider and model that its canary asks for. One that is being rolled
+    /// back exposes nobody any more.
+    fn exposed_canary(&self, id: &ReleaseId) -> Option<(RouteName, String)> {
+        let known = self.known();
+        let release = &known.releases.get(id)?.release;
+        if release.state.is_over() || matches!(release.state, State::RollingBack { .. }) {
+            return None;
+        }
+        let canary = known.versions.get(&release.canary)?;
+        Some((release.route.clone(), format!("{}/{}", canary.provider, canary.model)))
     }
 
     async fn tell_sentinels(&self, now: UnixMs) -> Result<(), ControlError> {
@@ -192,15 +251,21 @@ impl Control {
         Ok(())
     }
 
-    /// What is about a model that no stable asks for any more is over.
+    /// What is about a model that no stable asks for any more is over, and what is about a canary with its release.
     async fn close_moot(&self, now: UnixMs) -> Result<(), ControlError> {
         let stables = self.in_service();
         for open in self.open_incidents_of_all() {
+            if let Cause::CanaryName { release, .. } = &open.cause {
+                if self.exposed_canary(release).is_none() {
+                    self.end_incident(&open, &format!("release {release} is over"), now).await?;
+                }
+                continue;
+            }
             let Some(SteadyStable { requested, model, .. }) = stables.get(&open.route) else { continue };
             let moot = match &open.cause {
                 Cause::Name { requested: about, .. } => about != requested,
                 Cause::Shutdown { model: about, .. } => shutdowns::of(model).is_none_or(|end| end.model != about),
-                Cause::Sentinel { .. } => false,
+                Cause::Sentinel { .. } | Cause::CanaryName { .. } => false,
             };
             if moot {
                 self.end_incident(&open, &format!("stable asks for {requested} by now"), now).await?;
@@ -267,8 +332,13 @@ impl Control {
 }
 
 fn leads_to(cause: &Cause, names: &str) -> bool {
+    of_stable(cause).is_some_and(|(_, _, is)| is == names)
+}
+
+/// What stable asks for, which name changed, and to what; `None` for other causes.
+fn of_stable(cause: &Cause) -> Option<(String, NameKind, String)> {
     match cause {
-        Cause::Name { is, .. } => is == names,
-        Cause::Sentinel { .. } | Cause::Shutdown { .. } => false,
+        Cause::Name { requested, kind, is, .. } => Some((requested.clone(), *kind, is.clone())),
+        Cause::CanaryName { .. } | Cause::Sentinel { .. } | Cause::Shutdown { .. } => None,
     }
 }

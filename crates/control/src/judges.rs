@@ -326,7 +326,7 @@ impl Control {
             return;
         };
         let (now, arm) = (self.clock.now(), sample.member.arm);
-        let item = labels::item_of(sample);
+        let item = labels::item_of(sample.request_id.as_deref(), sample.turn);
         let item = Some(item).filter(|item| wants_label(&salt, judge, sample.unit) && record.item(*item).is_none());
         if item.is_some() {
             self.capture_to_label(sample);

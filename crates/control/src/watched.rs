@@ -2,6 +2,7 @@
 
 use crate::observe::Judged;
 use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
+use coalmine_core::drift::Drifted;
 use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, SealedBucket, Totals};
 use coalmine_core::id::{Actor, ReleaseId, UnitKey};
 use coalmine_core::judge::{Happened, Judge, JudgeRecords};
@@ -155,6 +156,11 @@ impl Watched {
     pub(crate) fn drift(&self, release: &Release) -> Option<String> {
         let noted = release.drifts.iter().filter(|drift| drift.by == Actor::coalmine()).count();
         self.ledger.totals().names.changes.get(noted).cloned()
+    }
+
+    /// The last changes of the names behind the canary.
+    pub(crate) fn canary_drifted(&self) -> impl Iterator<Item = &Drifted> {
+        self.ledger.totals().names.canary_drifted.values()
     }
 
     /// The promotion evidence that the next try of the same canary starts from.

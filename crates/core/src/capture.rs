@@ -8,11 +8,12 @@ use crate::traffic::weight::WeightBp;
 use crate::version::VersionId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 
 /// What is captured of one route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CaptureRule {
-    /// The share of a release's sessions, the same in both arms.
+    /// The share of sessions; of a release's the same in both arms.
     pub sample: WeightBp,
     /// After so long it is deleted.
     pub keep: SpanMs,
@@ -35,16 +36,93 @@ pub fn is_drawn(share: WeightBp, route: &RouteName, unit: UnitKey) -> bool {
     (u128::from(u64::from_le_bytes(low)) * 10_000) >> 64 < u128::from(share.bp())
 }
 
+/// Whose answers: those of a release's two arms, or those that a route gave while no release exposed anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CaptureScope {
+    /// Of this release.
+    Release {
+        /// Its id.
+        release: ReleaseId,
+    },
+    /// Of this route without a release.
+    Steady {
+        /// Its name.
+        route: RouteName,
+    },
+}
+
+impl From<ReleaseId> for CaptureScope {
+    fn from(release: ReleaseId) -> Self {
+        Self::Release { release }
+    }
+}
+
+impl From<RouteName> for CaptureScope {
+    fn from(route: RouteName) -> Self {
+        Self::Steady { route }
+    }
+}
+
+impl fmt::Display for CaptureScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Release { release } => release.fmt(f),
+            Self::Steady { route } => write!(f, "route {route}"),
+        }
+    }
+}
+
+/// An answer of a route without a release, on its way to be captured. It lives in memory only: it has no stored form, and
+/// shows nothing of its texts.
+#[derive(Clone, PartialEq)]
+pub struct SteadySample {
+    /// The route.
+    pub route: Arc<RouteName>,
+    /// Who answered.
+    pub version: VersionId,
+    /// The session.
+    pub unit: UnitKey,
+    /// Tells turns of a session apart.
+    pub turn: u64,
+    /// What the client was told as the request's id.
+    pub request_id: Option<String>,
+    /// When the request began.
+    pub started_at: UnixMs,
+    /// What was said before the answer, as of a [`crate::judge::Sample`].
+    pub conversation: String,
+    /// The answer.
+    pub answer: String,
+}
+
+impl SteadySample {
+    /// The bytes of its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.answer.len() + self.conversation.len()
+    }
+}
+
+impl fmt::Debug for SteadySample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SteadySample").field("unit", &self.unit).field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
+
 /// One captured answer, shown as `cap_` and 32 hex digits. The same answer has the same one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaptureId(pub u128);
 
 impl CaptureId {
-    /// The id of a session's turn in a release.
+    /// The id of a session's turn in a release, or on a route without one.
     #[must_use]
-    pub fn of(release: &ReleaseId, unit: UnitKey, turn: u64) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("coalmine capture id 1");
-        hasher.update(&unit.0.to_le_bytes()).update(&turn.to_le_bytes()).update(release.as_str().as_bytes());
+    pub fn of(scope: &CaptureScope, unit: UnitKey, turn: u64) -> Self {
+        let (kind, name) = match scope {
+            CaptureScope::Release { release } => ("coalmine capture id 1", release.as_str()),
+            CaptureScope::Steady { route } => ("coalmine steady capture id 1", route.as_str()),
+        };
+        let mut hasher = blake3::Hasher::new_derive_key(kind);
+        hasher.update(&unit.0.to_le_bytes()).update(&turn.to_le_bytes()).update(name.as_bytes());
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self(u128::from_le_bytes(bytes))
@@ -91,8 +169,9 @@ pub struct CaptureHead {
     pub id: CaptureId,
     /// Of which route.
     pub route: RouteName,
-    /// In which release.
-    pub release: ReleaseId,
+    /// In which release; `None` where none exposed anybody, and the arm is stable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseId>,
     /// Of which arm.
     pub arm: Arm,
     /// By which version.
@@ -107,6 +186,14 @@ pub struct CaptureHead {
     pub key_id: String,
 }
 
+impl CaptureHead {
+    /// Whose answers it is one of.
+    #[must_use]
+    pub fn scope(&self) -> CaptureScope {
+        self.release.clone().map_or_else(|| self.route.clone().into(), Into::into)
+    }
+}
+
 /// What people did with captured texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureUse {
@@ -116,8 +203,9 @@ pub struct CaptureUse {
     pub at: UnixMs,
     /// Who.
     pub actor: Actor,
-    /// Of which release.
-    pub release: ReleaseId,
+    /// Of whose answers.
+    #[serde(flatten)]
+    pub of: CaptureScope,
     /// What.
     pub did: Did,
     /// How many answers it was.
@@ -179,8 +267,9 @@ mod tests {
 
     #[test]
     fn an_id_is_written_and_read_and_tells_turns_apart() {
-        let release = ReleaseId::from("support-1");
+        let release = CaptureScope::from(ReleaseId::from("support-1"));
         let id = CaptureId::of(&release, UnitKey(1), 1);
+        assert_ne!(id, CaptureId::of(&RouteName::from("support-1").into(), UnitKey(1), 1), "a route is no release");
         assert_eq!(CaptureId::read(&id.to_string()), Some(id));
         assert_ne!(id, CaptureId::of(&release, UnitKey(1), 2));
         assert_ne!(id, CaptureId::of(&release, UnitKey(2), 1));

@@ -12,7 +12,7 @@ pub mod followed;
 
 pub use followed::{Change, Followed, NameKind, Way};
 
-use crate::id::RouteName;
+use crate::id::{ReleaseId, RouteName};
 use crate::tally::{AnsweredAs, ServedBy, Turn};
 use crate::time::UnixMs;
 use crate::version::VersionId;
@@ -109,8 +109,18 @@ impl Drifted {
     /// In words, for a route and what it asks for.
     #[must_use]
     pub fn describe(&self, route: &RouteName, requested: &str) -> String {
+        self.described(&format!("stable of {route}"), requested)
+    }
+
+    /// The same of a release's canary.
+    #[must_use]
+    pub fn describe_canary(&self, release: &ReleaseId, requested: &str) -> String {
+        self.described(&format!("the canary of {release}"), requested)
+    }
+
+    fn described(&self, of: &str, requested: &str) -> String {
         let Change { was, is, .. } = &self.change;
-        format!("{} for stable of {route} ({requested}) was {was}, and is {is}", self.kind.phrase())
+        format!("{} for {of} ({requested}) was {was}, and is {is}", self.kind.phrase())
     }
 }
 

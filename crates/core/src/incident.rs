@@ -1,11 +1,11 @@
-//! Incidents: what is wrong with a route outside of any release, until it is not, or somebody closes it.
+//! Incidents: what is wrong with what a route asks of its providers, until it is not, or somebody closes it.
 //!
 //! An incident is its own journal: the entries are only ever added to, and its state is the fold of them. It is opened
 //! once for each cause, whoever decides and however often: its id is made of its route, of what it is about and of what
 //! began it, and of one subject only one is open at a time.
 
 use crate::drift::NameKind;
-use crate::id::{Actor, IncidentId, RouteName};
+use crate::id::{Actor, IncidentId, ReleaseId, RouteName};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,21 @@ pub enum Cause {
     /// Answers of stable come under another name.
     Name {
         /// Provider and model that stable asks for.
+        requested: String,
+        /// Which name.
+        kind: NameKind,
+        /// The names before.
+        was: String,
+        /// The names now.
+        is: String,
+        /// When that was seen.
+        since: UnixMs,
+    },
+    /// Answers of a release's canary come under another name.
+    CanaryName {
+        /// The release that exposes it.
+        release: ReleaseId,
+        /// Provider and model that the canary asks for.
         requested: String,
         /// Which name.
         kind: NameKind,
@@ -120,6 +135,11 @@ impl Cause {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Name { kind, .. } => kind.word(),
+            Self::CanaryName { kind, .. } => match kind {
+                NameKind::Model => "canary_model",
+                NameKind::Fingerprint => "canary_fingerprint",
+                NameKind::Tier => "canary_service_tier",
+            },
             Self::Sentinel { .. } => "sentinel",
             Self::Shutdown { .. } => "shutdown",
         }
@@ -130,6 +150,7 @@ impl Cause {
     pub fn subject(&self) -> String {
         match self {
             Self::Name { requested, .. } => format!("{}/{requested}", self.word()),
+            Self::CanaryName { release, .. } => format!("{}/{release}", self.word()),
             Self::Sentinel { sentinel, .. } => format!("sentinel/{sentinel}"),
             Self::Shutdown { model, .. } => format!("shutdown/{model}"),
         }
@@ -138,7 +159,9 @@ impl Cause {
     /// What began it: with route and subject, the same cause.
     fn beginning(&self) -> String {
         match self {
-            Self::Name { since, .. } | Self::Sentinel { since, .. } => since.0.to_string(),
+            Self::Name { since, .. } | Self::CanaryName { since, .. } | Self::Sentinel { since, .. } => {
+                since.0.to_string()
+            }
             Self::Shutdown { date, .. } => date.clone(),
         }
     }

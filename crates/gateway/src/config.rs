@@ -563,7 +563,7 @@ pub struct RouteSettings {
     pub customers: Vec<CustomerSource>,
     /// Names that feedback may have; empty: any.
     pub feedback: BTreeSet<String>,
-    /// The share of a release's sessions whose answers are captured.
+    /// The share of sessions whose answers are captured.
     pub capture: WeightBp,
 }
 

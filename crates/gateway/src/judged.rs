@@ -4,10 +4,12 @@
 
 use crate::ports::{SampleSink, Wanted};
 use bytes::Bytes;
-use coalmine_core::id::{ReleaseId, UnitKey};
+use coalmine_core::capture::SteadySample;
+use coalmine_core::id::{ReleaseId, RouteName, UnitKey};
 use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::Membership;
+use coalmine_core::version::VersionId;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::judge::transcript;
 use std::fmt;
@@ -22,9 +24,16 @@ pub(crate) struct Kept {
     pub(crate) body: Bytes,
     pub(crate) dialect: Dialect,
     pub(crate) unit: UnitKey,
-    pub(crate) member: Membership,
     pub(crate) started_at: UnixMs,
-    pub(crate) wanted: Wanted,
+    pub(crate) of: Whose,
+}
+
+/// Whose answer is wanted.
+pub(crate) enum Whose {
+    /// One of a release's arms'.
+    Compared { member: Membership, wanted: Wanted },
+    /// That of a route without a release.
+    Steady { route: Arc<RouteName>, version: VersionId },
 }
 
 /// Both answers to a request of a shadow.
@@ -75,15 +84,31 @@ impl Way {
     pub(crate) fn send(&self, kept: Kept, answer: String, turn: u64, request_id: Option<String>) {
         let Some(sink) = self.sink.get().map(Arc::clone) else { return };
         let Some((runtime, under_way)) = self.set_out() else {
-            return sink.lost(kept.unit, &kept.member, kept.wanted);
+            return match kept.of {
+                Whose::Compared { member, wanted } => sink.lost(kept.unit, &member, wanted),
+                Whose::Steady { .. } => sink.lost_steady(),
+            };
         };
         runtime.spawn_blocking(move || {
             let _under_way = under_way;
-            let Kept { body, dialect, unit, member, started_at, wanted } = kept;
+            let Kept { body, dialect, unit, started_at, of } = kept;
             let conversation = transcript::of_request(dialect, &body);
             let answer = transcript::of_answer(&answer);
-            let sample = Sample { unit, member, turn, request_id, started_at, conversation, answer };
-            sink.offer(sample, wanted);
+            match of {
+                Whose::Compared { member, wanted } => {
+                    sink.offer(Sample { unit, member, turn, request_id, started_at, conversation, answer }, wanted);
+                }
+                Whose::Steady { route, version } => sink.offer_steady(SteadySample {
+                    route,
+                    version,
+                    unit,
+                    turn,
+                    request_id,
+                    started_at,
+                    conversation,
+                    answer,
+                }),
+            }
         });
     }
 

@@ -2,6 +2,7 @@
 //! where gateways run apart.
 
 use crate::config::Secret;
+use coalmine_core::capture::SteadySample;
 use coalmine_core::id::{Generation, ReleaseId, RouteName, UnitKey};
 use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::key::KeyTable;
@@ -63,6 +64,10 @@ pub trait SampleSink: Send + Sync + fmt::Debug + 'static {
     fn offer(&self, sample: Sample, wanted: Wanted);
     /// One answer of this session found no room on its way.
     fn lost(&self, unit: UnitKey, member: &Membership, wanted: Wanted);
+    /// Takes one answer of a route without a release, to be captured.
+    fn offer_steady(&self, sample: SteadySample);
+    /// One of these found no room on its way.
+    fn lost_steady(&self);
     /// Takes both answers to one request of a shadow.
     fn offer_pair(&self, pair: PairSample);
     /// One pair of this session found no room on its way.

@@ -64,6 +64,7 @@ macro_rules! for_every_law {
             captures::a_capture_comes_back_sealed_and_once
             captures::the_newest_of_each_arm_stay
             captures::captures_are_deleted_by_id_release_and_age
+            captures::a_route_without_a_release_has_captures_of_its_own
             captures::a_use_is_noted_once_and_forgotten_in_time
             captures::captures_are_their_tenants_own
         }

@@ -27,7 +27,7 @@ pub use pins::EmbeddedPins;
 pub use sqlite::SqliteStore;
 
 use async_trait::async_trait;
-use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse};
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureScope, CaptureUse};
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::id::{Actor, GatewayId, Generation, IncidentId, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
 use coalmine_core::incident::Incident;
@@ -159,8 +159,8 @@ impl std::fmt::Debug for CaptureRow {
 pub enum CaptureCut {
     /// This one.
     One(CaptureId),
-    /// All of a release.
-    Release(ReleaseId),
+    /// All of these.
+    Of(CaptureScope),
     /// Those whose time is over.
     ExpiredBy(UnixMs),
 }
@@ -248,8 +248,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Keeps captured answers; one that is known by its id stays as it is. Then of each arm of their routes the newest
     /// `rows_max` stay, and how many gave way is returned.
     async fn put_captures(&self, tenant: &TenantId, rows: &[CaptureRow], rows_max: u64) -> Result<u64, StoreError>;
-    /// What is known of the captured answers of a release, the newest first.
-    async fn capture_heads(&self, tenant: &TenantId, release: &ReleaseId) -> Result<Vec<CaptureHead>, StoreError>;
+    /// What is known of the captured answers of a release, or of a route without one, the newest first.
+    async fn capture_heads(&self, tenant: &TenantId, scope: &CaptureScope) -> Result<Vec<CaptureHead>, StoreError>;
     /// One captured answer.
     async fn capture(&self, tenant: &TenantId, id: CaptureId) -> Result<Option<CaptureRow>, StoreError>;
     /// Deletes captured answers; returns how many.

@@ -5,7 +5,7 @@ use crate::{
     CaptureCut, CaptureRow, EvidenceBatch, INCIDENTS_MAX, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError,
 };
 use async_trait::async_trait;
-use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse};
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureScope, CaptureUse};
 use coalmine_core::evidence::{SealedBucket, Session, Yardstick};
 use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, TenantId, UnitKey};
 use coalmine_core::incident::Incident;
@@ -325,7 +325,7 @@ impl Shelf {
         let before = self.captures.len();
         self.captures.retain(|id, row| match which {
             CaptureCut::One(one) => id != one,
-            CaptureCut::Release(release) => row.head.release != *release,
+            CaptureCut::Of(scope) => row.head.scope() != *scope,
             CaptureCut::ExpiredBy(now) => row.head.expires_at > *now,
         });
         (before - self.captures.len()) as u64
@@ -548,10 +548,10 @@ impl Store for MemoryStore {
         self.call(tenant, |shelf| Ok(shelf.put_captures(rows, rows_max)))
     }
 
-    async fn capture_heads(&self, tenant: &TenantId, release: &ReleaseId) -> Result<Vec<CaptureHead>, StoreError> {
+    async fn capture_heads(&self, tenant: &TenantId, scope: &CaptureScope) -> Result<Vec<CaptureHead>, StoreError> {
         self.call(tenant, |shelf| {
-            let of_release = shelf.captures.values().map(|row| &row.head).filter(|head| head.release == *release);
-            let mut heads: Vec<CaptureHead> = of_release.cloned().collect();
+            let of_scope = shelf.captures.values().map(|row| &row.head).filter(|head| head.scope() == *scope);
+            let mut heads: Vec<CaptureHead> = of_scope.cloned().collect();
             heads.sort_by_key(|head| std::cmp::Reverse((head.at, head.id)));
             Ok(heads)
         })

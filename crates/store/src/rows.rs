@@ -136,7 +136,7 @@ mod tests {
         golden("sealed_bucket", &sample::sealed_buckets());
         golden("incident", &sample::incidents());
         golden("key", &sample::keys());
-        golden("capture", &[sample::capture(1, 7).head]);
+        golden("capture", &[sample::capture(1, 7).head, sample::steady_capture(2, 8).head]);
         golden("capture_use", &sample::capture_uses());
         golden("yardstick", &[sample::yardstick()]);
     }

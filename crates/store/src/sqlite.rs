@@ -16,7 +16,7 @@ mod write;
 
 use crate::{CaptureCut, CaptureRow, EvidenceBatch, Pending, ReleaseEvidence, RouteRow, Seeded, Store, StoreError};
 use async_trait::async_trait;
-use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse};
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureScope, CaptureUse};
 use coalmine_core::id::{GatewayId, Generation, ReleaseId, RouteName, TenantId};
 use coalmine_core::incident::Incident;
 use coalmine_core::key::{Day, Key, Spending};
@@ -220,9 +220,9 @@ impl Store for SqliteStore {
         self.writer.ask("keeping captures", move |db| captures::put(db, &tenant, &rows, rows_max)).await
     }
 
-    async fn capture_heads(&self, tenant: &TenantId, release: &ReleaseId) -> Result<Vec<CaptureHead>, StoreError> {
-        let (tenant, release) = (tenant.clone(), release.clone());
-        self.reader().ask("listing captures", move |db| captures::heads(db, &tenant, &release)).await
+    async fn capture_heads(&self, tenant: &TenantId, scope: &CaptureScope) -> Result<Vec<CaptureHead>, StoreError> {
+        let (tenant, scope) = (tenant.clone(), scope.clone());
+        self.reader().ask("listing captures", move |db| captures::heads(db, &tenant, &scope)).await
     }
 
     async fn capture(&self, tenant: &TenantId, id: CaptureId) -> Result<Option<CaptureRow>, StoreError> {

@@ -49,6 +49,7 @@ struct World {
 pub(crate) async fn run(args: Args) -> Result<()> {
     let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
     let mut world = World::new(&binary).await?;
+    world.without_a_release().await?;
     world.coalmine.cli(&["start", "release.yaml"])?;
     world.captured().await?;
     world.side_by_side().await?;
@@ -108,6 +109,33 @@ impl World {
 
     async fn list(&self) -> Result<Value> {
         self.coalmine.http().get("/api/v1/releases/support-1/captures").await
+    }
+
+    /// What stable answers before any release, and the route's.
+    async fn without_a_release(&mut self) -> Result<()> {
+        self.customers(2).await?;
+        let until = Instant::now() + Duration::from_secs(20);
+        let listed = loop {
+            let listed = self.coalmine.cli(&["captures", "list", "--route", "support"])?;
+            if listed.starts_with("20") && listed.contains("2 answers of stable without a release") {
+                break listed;
+            }
+            ensure!(Instant::now() < until, "stable's answers are not captured within 20 s: {listed}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let id = listed.split_whitespace().find(|word| word.starts_with("cap_")).unwrap_or_default();
+        let shown = self.coalmine.cli(&["captures", "show", id])?;
+        ensure!(
+            shown.contains("route support  stable") && shown.contains("zebra of m-stable, call [phone]"),
+            "{shown}"
+        );
+        ensure!(!HUSHED.iter().any(|word| shown.contains(word)), "{shown}");
+        let gone = self.coalmine.cli(&["captures", "delete", id])?;
+        ensure!(gone.starts_with("1 deleted"), "{gone}");
+        let gone = self.coalmine.cli(&["captures", "delete", "--route", "support"])?;
+        ensure!(gone.starts_with("1 deleted"), "{gone}");
+        print(&listed);
+        Ok(())
     }
 
     /// Some of both arms.

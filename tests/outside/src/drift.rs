@@ -46,6 +46,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
 #[derive(Debug, Clone)]
 struct Truth {
     snapshot: &'static str,
+    /// What the canary's model is instead.
+    of_canary: Option<&'static str>,
     days: u32,
 }
 
@@ -58,7 +60,7 @@ struct World {
 
 impl World {
     async fn new(binary: &Path) -> Result<Self> {
-        let truth = Arc::new(Mutex::new(Truth { snapshot: "0805", days: 30 }));
+        let truth = Arc::new(Mutex::new(Truth { snapshot: "0805", of_canary: None, days: 30 }));
         let says = Arc::clone(&truth);
         let provider = upstream::spawn_answering(move |asked| (StatusCode::OK, answer(asked, &says))).await?.port();
         let letters: Arc<Mutex<Vec<Value>>> = Arc::default();
@@ -149,7 +151,8 @@ notify:
 
 /// As the model of that snapshot, on one of two machines, which take turns.
 fn answer(asked: &Value, says: &Mutex<Truth>) -> Value {
-    let Truth { snapshot, days } = says.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Truth { snapshot, of_canary, days } = says.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let snapshot = of_canary.filter(|_| asked["model"] == "m-canary").unwrap_or(snapshot);
     let machine = asked.to_string().len() % 2;
     json!({
         "id": "chatcmpl-outside", "object": "chat.completion", "created": 0,
@@ -223,16 +226,20 @@ async fn in_the_middle_of_a_release(binary: &Path) -> Result<()> {
     world.coalmine.cli(&["start", "release.yaml"])?;
     let by_canary = world.customers(200).await?;
     ensure!(by_canary > 60, "half of the customers are on the canary, {by_canary} of 200");
+    behind_the_canary_alone(&world).await?;
     world.set(|truth| truth.snapshot = "1001");
     world.until("model", "open").await?;
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         world.customers(20).await?;
         let release = world.release().await?;
-        if release["drifts"].as_array().is_some_and(|drifts| drifts.len() >= 2) {
+        if release["drifts"].as_array().is_some_and(|drifts| drifts.len() >= 4) {
             break;
         }
-        ensure!(Instant::now() < until, "the release is told of both arms within 60 s: {release}");
+        ensure!(
+            Instant::now() < until,
+            "the release is told of both arms, and of the canary before, within 60 s: {release}"
+        );
     }
     world.letters.lock().unwrap_or_else(PoisonError::into_inner).iter().try_for_each(|letter| {
         ensure!(letter["event"] != "rolled_back", "nobody is rolled back: {letter}");
@@ -243,6 +250,33 @@ async fn in_the_middle_of_a_release(binary: &Path) -> Result<()> {
     let by_canary = world.customers(100).await?;
     ensure!(by_canary > 20, "and the canary still answers, {by_canary} of 100");
     print(&format!("a swap behind both arms: {}", release["drifts"]));
+    world.coalmine.cli(&["rollback", "support", "-m", "enough"])?;
+    let over = world.until("canary_model", "closed").await?;
+    ensure!(over["journal"][1]["by"] == "coalmine", "what is about the canary ends with its release: {over}");
+    Ok(())
+}
+
+/// Another model behind the canary's name alone is an incident until the former one is back.
+async fn behind_the_canary_alone(world: &World) -> Result<()> {
+    world.set(|truth| truth.of_canary = Some("0901"));
+    let opened = world.until("canary_model", "open").await?;
+    let what = opened["what"].as_str().unwrap_or_default();
+    ensure!(
+        what.starts_with("the model that answers for the canary of support-1")
+            && what.ends_with("was m-canary-0805, and is m-canary-0901"),
+        "{opened}"
+    );
+    world.letter("incident_opened", &opened["id"]).await?;
+    ensure!(world.incidents()?.len() == 1, "stable has none: {:?}", world.incidents()?);
+    let release = world.release().await?;
+    ensure!(release["state"]["is"] == "running", "it moves nobody: {release}");
+    let status = world.coalmine.cli(&["status"])?;
+    ensure!(status.contains(what), "status begins with it: {status}");
+    world.set(|truth| truth.of_canary = None);
+    let over = world.until("canary_model", "closed").await?;
+    ensure!(over["id"] == opened["id"], "{over}");
+    world.letter("incident_closed", &opened["id"]).await?;
+    print(&format!("behind the canary alone: {what}; {}", over["journal"][1]["note"]));
     Ok(())
 }
 

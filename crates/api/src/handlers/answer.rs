@@ -21,6 +21,16 @@ impl Refusal {
         Self { status, problem }
     }
 
+    /// Its status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What it says.
+    pub(crate) fn message(&self) -> &str {
+        &self.problem.message
+    }
+
     /// The same with everything that is wrong.
     #[must_use]
     pub fn with_details(mut self, details: Vec<String>) -> Self {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use coalmine_control::ControlError;
 use coalmine_control::captures::read::Window;
 use coalmine_core::capture::CaptureId;
-use coalmine_core::id::ReleaseId;
+use coalmine_core::id::{ReleaseId, RouteName};
 use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +32,15 @@ pub(super) async fn list(
     _: Operator,
     Path(id): Path<String>,
 ) -> Result<Json<CapturesView>, Refusal> {
-    Ok(Json(api.control.captured(&ReleaseId(id)).await?.into()))
+    Ok(Json(api.control.captured(&ReleaseId(id).into()).await?.into()))
+}
+
+pub(super) async fn list_of_route(
+    State(api): State<Api>,
+    _: Operator,
+    Path(route): Path<String>,
+) -> Result<Json<CapturesView>, Refusal> {
+    Ok(Json(api.control.captured(&RouteName::from(route.as_str()).into()).await?.into()))
 }
 
 pub(super) async fn pairs(
@@ -67,7 +75,15 @@ pub(super) async fn delete_all(
     Operator(actor): Operator,
     Path(id): Path<String>,
 ) -> Result<Json<u64>, Refusal> {
-    Ok(Json(api.control.delete_captures_of(&ReleaseId(id), &actor).await?))
+    Ok(Json(api.control.delete_captures_of(&ReleaseId(id).into(), &actor).await?))
+}
+
+pub(super) async fn delete_of_route(
+    State(api): State<Api>,
+    Operator(actor): Operator,
+    Path(route): Path<String>,
+) -> Result<Json<u64>, Refusal> {
+    Ok(Json(api.control.delete_captures_of(&RouteName::from(route.as_str()).into(), &actor).await?))
 }
 
 pub(super) async fn uses(State(api): State<Api>, _: Operator) -> Result<Json<Vec<CaptureUseView>>, Refusal> {

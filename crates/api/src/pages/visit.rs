@@ -10,7 +10,7 @@ use axum::extract::{Form, FromRequestParts, Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use coalmine_core::id::Actor;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -119,7 +119,9 @@ impl FromRequestParts<Api> for Visitor {
             return Ok(Self { actor, by_cookie: false });
         }
         let actor = cookie(&parts.headers).and_then(|cookie| api.pages.holder(cookie));
-        let back = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        // What was sent with a form is lost: there is nothing to go back to.
+        let asked = parts.uri.path_and_query().filter(|_| parts.method == Method::GET);
+        let back = asked.map_or("/ui/", http::uri::PathAndQuery::as_str);
         let actor = actor.ok_or_else(|| Redirect::to(&format!("/ui/login?to={}", segment(back))).into_response())?;
         Ok(Self { actor, by_cookie: true })
     }
@@ -152,15 +154,20 @@ pub(super) async fn ask(Query(To { to }): Query<To>) -> Response {
 }
 
 fn form(to: &str, status: StatusCode) -> Response {
-    let mut page = Page::to_stranger("Log in", status);
+    let mut page = Page::to_stranger("Sign in to Coalmine", status);
+    page.raw("<p class=\"note\">With the token of the command line (<code>COALMINE_TOKEN</code>). Whose it is says ");
+    page.raw("<code>api.tokens</code> in coalmine.yaml.</p>");
     if status != StatusCode::OK {
-        page.raw("<p class=\"bad\">The token is not one of `tokens` in coalmine.yaml.</p>");
+        page.raw("<p class=\"bad\" id=\"wrong\" role=\"alert\">This token is not known here.</p>");
     }
-    page.raw("<form method=\"post\" action=\"/ui/login\"><label>Your token <input type=\"password\" name=\"token\" ");
+    page.raw("<form class=\"sign-in\" method=\"post\" action=\"/ui/login\"><label for=\"token\">Token</label>");
     page.raw(
-        "autocomplete=\"current-password\" autofocus required></label><input type=\"hidden\" name=\"to\" value=\"",
+        "<input id=\"token\" type=\"password\" name=\"token\" autocomplete=\"current-password\" autofocus required",
     );
-    page.text(to).raw("\"><button>Log in</button></form>");
+    if status != StatusCode::OK {
+        page.raw(" aria-invalid=\"true\" aria-describedby=\"wrong\"");
+    }
+    page.raw("><input type=\"hidden\" name=\"to\" value=\"").text(to).raw("\"><button>Sign in</button></form>");
     page.answer()
 }
 

@@ -3,11 +3,11 @@
 use coalmine_control::captures::CaptureCounts;
 use coalmine_control::captures::pairs::{AnswerPair, Opened};
 use coalmine_control::captures::read::{Captured, SideBySide};
-use coalmine_core::capture::{CaptureHead, CaptureRule, CaptureUse};
+use coalmine_core::capture::{CaptureHead, CaptureRule, CaptureScope, CaptureUse};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What is captured of a release, without its texts.
+/// What is captured of a release, or of a route without one, without its texts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CapturesView {
     /// What its route captures now; absent: nothing.
@@ -21,7 +21,7 @@ pub struct CapturesView {
 /// What a route captures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RuleView {
-    /// The share of a release's sessions, in hundredths of a percent.
+    /// The share of sessions, in hundredths of a percent.
     pub sample_bp: u16,
     /// So long an answer is kept.
     pub keep_ms: u64,
@@ -38,6 +38,8 @@ pub struct CaptureCountsView {
     pub kept: u64,
     /// Lost, for too many waited.
     pub full: u64,
+    /// Lost, for their release is not known here, or their route captures nothing here.
+    pub unplaced: u64,
     /// Lost, for they could not be redacted.
     pub not_redacted: u64,
     /// Lost, for the store did not take them.
@@ -55,9 +57,10 @@ pub struct CaptureView {
     pub id: String,
     /// Its route.
     pub route: String,
-    /// Its release.
-    pub release: String,
-    /// `control` or `canary`.
+    /// Its release; absent where it was given while none exposed anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// `control` or `canary`; without a release `stable`.
     pub arm: String,
     /// Who answered.
     pub version: String,
@@ -127,7 +130,11 @@ pub struct CaptureUseView {
     /// Who.
     pub actor: String,
     /// Of which release.
-    pub release: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Of which route without a release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     /// `read pairs`, `read one`, `read to label`, `deleted`.
     pub did: String,
     /// How many answers it was.
@@ -147,8 +154,8 @@ impl From<CaptureRule> for RuleView {
 
 impl From<CaptureCounts> for CaptureCountsView {
     fn from(counts: CaptureCounts) -> Self {
-        let CaptureCounts { kept, full, not_redacted, not_stored, evicted, expired } = counts;
-        Self { kept, full, not_redacted, not_stored, evicted, expired }
+        let CaptureCounts { kept, full, unplaced, not_redacted, not_stored, evicted, expired } = counts;
+        Self { kept, full, unplaced, not_redacted, not_stored, evicted, expired }
     }
 }
 
@@ -157,7 +164,7 @@ impl From<&CaptureHead> for CaptureView {
         Self {
             id: head.id.to_string(),
             route: head.route.to_string(),
-            release: head.release.to_string(),
+            release: head.release.as_ref().map(ToString::to_string),
             arm: head.arm.as_str().to_owned(),
             version: head.version.to_string(),
             at_ms: head.at.0,
@@ -211,10 +218,15 @@ impl From<SideBySide> for SideBySideView {
 
 impl From<CaptureUse> for CaptureUseView {
     fn from(used: CaptureUse) -> Self {
+        let (release, route) = match used.of {
+            CaptureScope::Release { release } => (Some(release.0), None),
+            CaptureScope::Steady { route } => (None, Some(route.to_string())),
+        };
         Self {
             at_ms: used.at.0,
             actor: used.actor.0,
-            release: used.release.0,
+            release,
+            route,
             did: used.did.as_str().to_owned(),
             answers: used.answers,
         }

@@ -14,7 +14,7 @@ pub struct IncidentView {
     pub route: String,
     /// `open`, `acknowledged` or `closed`.
     pub state: String,
-    /// `model`, `fingerprint`, `service_tier`, `sentinel` or `shutdown`.
+    /// `model`, `fingerprint` or `service_tier` of stable, the same with `canary_` before it, `sentinel` or `shutdown`.
     pub kind: String,
     /// What it is about within its route: of one subject only one incident is open.
     pub subject: String,

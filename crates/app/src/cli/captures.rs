@@ -19,7 +19,8 @@ const SIDE: usize = 56;
     after_help = "Answers are captured where a route has `capture: { sample: 5% }` and the file says under which key and \
     for whom. Texts are shown to the operators of `capture.readers` only, and it is noted who read what.\n\n\
     Examples:\n  coalmine captures pairs support-agent-7        both versions' answers to like prompts\n  \
-    coalmine captures list support-agent-7 --json\n  coalmine captures delete support-agent-7 --all"
+    coalmine captures list support-agent-7 --json\n  coalmine captures delete support-agent-7 --all\n  \
+    coalmine captures list --route support-agent       what stable answered without a release"
 )]
 pub struct CapturesArgs {
     /// What.
@@ -30,11 +31,14 @@ pub struct CapturesArgs {
 /// What `coalmine captures` can do.
 #[derive(Debug, Subcommand)]
 pub enum CapturesVerb {
-    /// What is kept of a release, without its texts, and what was dropped.
+    /// What is kept of a release, or of a route without one, without its texts, and what was dropped.
     List {
         /// The release.
-        #[arg(value_name = "RELEASE")]
-        release: String,
+        #[arg(value_name = "RELEASE", required_unless_present = "route", conflicts_with = "route")]
+        release: Option<String>,
+        /// What stable of this route answered while no release exposed anybody.
+        #[arg(long, value_name = "ROUTE")]
+        route: Option<String>,
         /// Where the server is.
         #[command(flatten)]
         remote: Remote,
@@ -60,14 +64,17 @@ pub enum CapturesVerb {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Delete one captured answer, or with --all those of a release.
+    /// Delete one captured answer, with --all those of a release, or with --route those of a route without one.
     Delete {
         /// `cap_…`; with --all the release.
-        #[arg(value_name = "CAPTURE")]
-        what: String,
+        #[arg(value_name = "CAPTURE", required_unless_present = "route", conflicts_with = "route")]
+        what: Option<String>,
         /// All of the release that is named.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "route")]
         all: bool,
+        /// All that stable of this route answered while no release exposed anybody.
+        #[arg(long, value_name = "ROUTE")]
+        route: Option<String>,
         /// Where the server is.
         #[command(flatten)]
         remote: Remote,
@@ -86,8 +93,12 @@ pub enum CapturesVerb {
 /// When the server does not answer, or refuses.
 pub async fn run(verb: &CapturesVerb) -> Result<Exit> {
     match verb {
-        CapturesVerb::List { release, remote } => {
-            let found = connect::client(remote)?.captures(release).await?;
+        CapturesVerb::List { release, route, remote } => {
+            let client = connect::client(remote)?;
+            let found = match route {
+                Some(route) => client.captures_of_route(route).await?,
+                None => client.captures(release.as_deref().unwrap_or_default()).await?,
+            };
             if remote.json { connect::print_json(&found)? } else { say(&list_text(&found)) }
         }
         CapturesVerb::Pairs { release, limit, remote } => {
@@ -98,9 +109,14 @@ pub async fn run(verb: &CapturesVerb) -> Result<Exit> {
             let found = connect::client(remote)?.capture(capture).await?;
             if remote.json { connect::print_json(&found)? } else { say(&one_text(&found, Paint::detect())) }
         }
-        CapturesVerb::Delete { what, all, remote } => {
+        CapturesVerb::Delete { what, all, route, remote } => {
             let client = connect::client(remote)?;
-            let gone = if *all { client.delete_captures(what).await? } else { client.delete_capture(what).await? };
+            let named = what.as_deref().unwrap_or_default();
+            let gone = match route {
+                Some(route) => client.delete_captures_of_route(route).await?,
+                None if *all => client.delete_captures(named).await?,
+                None => client.delete_capture(named).await?,
+            };
             if remote.json { connect::print_json(&gone)? } else { say(&format!("{gone} deleted\n")) }
         }
         CapturesVerb::Uses { remote } => {
@@ -110,13 +126,19 @@ pub async fn run(verb: &CapturesVerb) -> Result<Exit> {
             } else {
                 for one in &uses {
                     let (at, actor) = (utc(one.at_ms), clean(&one.actor));
-                    say(&format!("{at}  {actor:<16} {:<14} {:>4} of {}\n", one.did, one.answers, one.release));
+                    let of = scope(one.release.as_deref(), one.route.as_deref());
+                    say(&format!("{at}  {actor:<16} {:<14} {:>4} of {of}\n", one.did, one.answers));
                 }
                 say(&format!("{} uses\n", uses.len()));
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// Whose answers, for people.
+fn scope(release: Option<&str>, route: Option<&str>) -> String {
+    release.map_or_else(|| format!("route {}", route.unwrap_or_default()), str::to_owned)
 }
 
 fn list_text(found: &CapturesView) -> String {
@@ -126,7 +148,11 @@ fn list_text(found: &CapturesView) -> String {
         let _ = writeln!(text, "{at}  {:<8} {}  until {until}  key {}", one.arm, one.id, one.key_id);
     }
     let of = |arm: &str| found.captures.iter().filter(|one| one.arm == arm).count();
-    let _ = writeln!(text, "{} answers: {} control, {} canary", found.captures.len(), of("control"), of("canary"));
+    let (all, stable) = (found.captures.len(), of("stable"));
+    let _ = match stable {
+        0 => writeln!(text, "{all} answers: {} control, {} canary", of("control"), of("canary")),
+        _ => writeln!(text, "{all} answers of stable without a release"),
+    };
     let _ = match &found.rule {
         Some(rule) => writeln!(
             text,
@@ -140,10 +166,11 @@ fn list_text(found: &CapturesView) -> String {
     let counts = &found.counts;
     let _ = writeln!(
         text,
-        "since the start, all routes: {} kept; lost {} (queue full {}, not redacted {}, not stored {}); {} gave way to newer ones, {} expired",
+        "since the start, all routes: {} kept; lost {} (queue full {}, release unknown {}, not redacted {}, not stored {}); {} gave way to newer ones, {} expired",
         counts.kept,
-        counts.full + counts.not_redacted + counts.not_stored,
+        counts.full + counts.unplaced + counts.not_redacted + counts.not_stored,
         counts.full,
+        counts.unplaced,
         counts.not_redacted,
         counts.not_stored,
         counts.evicted,
@@ -196,7 +223,8 @@ fn side(one: &CaptureTextView) -> Vec<String> {
 
 fn one_text(one: &CaptureTextView, paint: Paint) -> String {
     let capture = &one.capture;
-    let head = format!("{}  {}  {}  version {}", utc(capture.at_ms), capture.release, capture.arm, capture.version);
+    let of = scope(capture.release.as_deref(), Some(&capture.route));
+    let head = format!("{}  {of}  {}  version {}", utc(capture.at_ms), capture.arm, capture.version);
     let mut text = format!("{}\n", paint.tone(Tone::Strong, &head));
     for LineView { who, said } in &one.conversation {
         let _ = writeln!(text, "{who}: {}", wrapped(said, 2 * SIDE).join("\n"));
@@ -248,7 +276,7 @@ mod tests {
             capture: CaptureView {
                 id: format!("cap_{arm}"),
                 route: "support".to_owned(),
-                release: "support-1".to_owned(),
+                release: Some("support-1".to_owned()),
                 arm: arm.to_owned(),
                 version: "v_1".to_owned(),
                 at_ms: 0,

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use coalmine_control::Control;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{Brake, BrakeError, Held, LivePins, PinCensus};
+use coalmine_core::capture::SteadySample;
 use coalmine_core::id::{Actor, GatewayId, Generation, KeyName, ReleaseId, RouteName, UnitKey};
 use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::key::{KeyTable, Revocation};
@@ -158,6 +159,14 @@ impl SampleSink for Samples {
         if wanted.is_judged() {
             self.control.lose_sample(unit, member);
         }
+    }
+
+    fn offer_steady(&self, sample: SteadySample) {
+        self.control.offer_steady_capture(sample);
+    }
+
+    fn lost_steady(&self) {
+        self.control.lose_capture();
     }
 
     fn offer_pair(&self, pair: PairSample) {

@@ -184,7 +184,7 @@ mod tests {
         let head = CaptureHead {
             id: CaptureId(number),
             route: "support".into(),
-            release: "support-1".into(),
+            release: Some("support-1".into()),
             arm,
             version: VersionId([1; 32]),
             at: UnixMs(1),

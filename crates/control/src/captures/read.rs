@@ -7,8 +7,8 @@ use super::text::Text;
 use super::{CaptureCounts, CaptureSettings};
 use crate::control::Control;
 use crate::error::ControlError;
-use coalmine_core::capture::{CaptureHead, CaptureId, CaptureRule, CaptureUse, Did};
-use coalmine_core::id::{Actor, ReleaseId};
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureRule, CaptureScope, CaptureUse, Did};
+use coalmine_core::id::{Actor, ReleaseId, RouteName};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::Arm;
 use coalmine_store::{CaptureCut, CaptureRow, StoreError};
@@ -18,7 +18,7 @@ const COMPARED_MAX: usize = 300;
 /// So long it is known who read what.
 const USES_KEPT: SpanMs = SpanMs::hours(400 * 24);
 
-/// What is captured of a release.
+/// What is captured of a release, or of a route without one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Captured {
     /// What is captured of its route; `None`: nothing, now.
@@ -54,13 +54,13 @@ pub struct Window {
 }
 
 impl Control {
-    /// What is captured of a release, without its texts.
+    /// What is captured of a release, or of a route without one, without its texts.
     ///
     /// # Errors
-    /// When there is no such release, or the store does not answer.
-    pub async fn captured(&self, release: &ReleaseId) -> Result<Captured, ControlError> {
-        let route = self.release(release).ok_or_else(|| ControlError::UnknownRelease(release.clone()))?.route;
-        let heads = self.live_heads(release).await?;
+    /// When there is no such release or route, or the store does not answer.
+    pub async fn captured(&self, scope: &CaptureScope) -> Result<Captured, ControlError> {
+        let route = self.route_of(scope)?;
+        let heads = self.live_heads(scope).await?;
         let rule = self.settings.captures.as_ref().and_then(|settings| settings.rules.get(&route).copied());
         Ok(Captured { rule, counts: self.capture_counts(), heads })
     }
@@ -76,10 +76,9 @@ impl Control {
         actor: &Actor,
     ) -> Result<SideBySide, ControlError> {
         let settings = self.readable_by(actor)?;
-        if self.release(release).is_none() {
-            return Err(ControlError::UnknownRelease(release.clone()));
-        }
-        let heads = self.live_heads(release).await?;
+        let scope = CaptureScope::from(release.clone());
+        self.route_of(&scope)?;
+        let heads = self.live_heads(&scope).await?;
         let mut rows = Vec::new();
         for arm in [Arm::Control, Arm::Canary] {
             for head in heads.iter().filter(|head| head.arm == arm).take(COMPARED_MAX) {
@@ -99,7 +98,7 @@ impl Control {
             SideBySide { pairs, found, control, canary, unopened }
         });
         let found = pairing.await.unwrap_or_default();
-        self.note_use(release, actor, Did::ReadPairs, 2 * found.pairs.len() as u64).await?;
+        self.note_use(&scope, actor, Did::ReadPairs, 2 * found.pairs.len() as u64).await?;
         Ok(found)
     }
 
@@ -112,8 +111,33 @@ impl Control {
         let unknown = || ControlError::UnknownCapture(id.to_string());
         let row = self.row(id).await?.ok_or_else(unknown)?;
         let opened = open(&settings, &self.settings.tenant, row)?;
-        self.note_use(&opened.head.release, actor, Did::ReadOne, 1).await?;
+        self.note_use(&opened.head.scope(), actor, Did::ReadOne, 1).await?;
         Ok(opened)
+    }
+
+    /// An answer of a route without a release, with its text: so many are newer. And how many there are.
+    ///
+    /// # Errors
+    /// When this operator may not read, there is no such route, or the store does not answer.
+    pub async fn steady_text(
+        &self,
+        route: &RouteName,
+        at: usize,
+        actor: &Actor,
+    ) -> Result<(Option<Result<Opened, SealError>>, usize), ControlError> {
+        let settings = self.readable_by(actor)?;
+        let scope = CaptureScope::from(route.clone());
+        self.route_of(&scope)?;
+        let heads = self.live_heads(&scope).await?;
+        let row = match heads.get(at) {
+            Some(head) => self.row(head.id).await?,
+            None => None,
+        };
+        let opened = row.map(|row| open(&settings, &self.settings.tenant, row));
+        if let Some(Ok(opened)) = &opened {
+            self.note_use(&opened.head.scope(), actor, Did::ReadOne, 1).await?;
+        }
+        Ok((opened, heads.len()))
     }
 
     /// The text of an answer that waits for a label, by its item; `None` where it was not captured, or this operator
@@ -130,12 +154,13 @@ impl Control {
         let (Ok(settings), Ok(item)) = (self.readable_by(actor), u64::from_str_radix(item, 16)) else {
             return Ok(None);
         };
-        let Some(head) = self.live_heads(release).await?.into_iter().find(|head| head.item == item) else {
+        let scope = CaptureScope::from(release.clone());
+        let Some(head) = self.live_heads(&scope).await?.into_iter().find(|head| head.item == item) else {
             return Ok(None);
         };
         let Some(row) = self.row(head.id).await? else { return Ok(None) };
         let Ok(opened) = open(&settings, &self.settings.tenant, row) else { return Ok(None) };
-        self.note_use(release, actor, Did::ReadToLabel, 1).await?;
+        self.note_use(&scope, actor, Did::ReadToLabel, 1).await?;
         Ok(Some(opened.text))
     }
 
@@ -146,18 +171,16 @@ impl Control {
     pub async fn delete_capture(&self, id: CaptureId, actor: &Actor) -> Result<u64, ControlError> {
         let unknown = || ControlError::UnknownCapture(id.to_string());
         let found = self.row(id).await?.ok_or_else(unknown)?;
-        self.cut(&found.head.release, CaptureCut::One(id), actor).await
+        self.cut(&found.head.scope(), CaptureCut::One(id), actor).await
     }
 
-    /// Deletes all captured answers of a release; how many.
+    /// Deletes all captured answers of a release, or of a route without one; how many.
     ///
     /// # Errors
-    /// When there is no such release, or the store does not answer.
-    pub async fn delete_captures_of(&self, release: &ReleaseId, actor: &Actor) -> Result<u64, ControlError> {
-        if self.release(release).is_none() {
-            return Err(ControlError::UnknownRelease(release.clone()));
-        }
-        self.cut(release, CaptureCut::Release(release.clone()), actor).await
+    /// When there is no such release or route, or the store does not answer.
+    pub async fn delete_captures_of(&self, scope: &CaptureScope, actor: &Actor) -> Result<u64, ControlError> {
+        self.route_of(scope)?;
+        self.cut(scope, CaptureCut::Of(scope.clone()), actor).await
     }
 
     /// Who read and deleted captured texts, the newest first.
@@ -167,6 +190,12 @@ impl Control {
     pub async fn capture_uses(&self) -> Result<Vec<CaptureUse>, ControlError> {
         let uses = self.store.capture_uses(&self.settings.tenant, UnixMs(0));
         Ok(self.ask("reading uses of captures", uses).await?)
+    }
+
+    /// The routes that capture.
+    #[must_use]
+    pub fn captured_routes(&self) -> Vec<RouteName> {
+        self.settings.captures.iter().flat_map(|settings| settings.rules.keys().cloned()).collect()
     }
 
     /// Whether this operator may read what was captured.
@@ -186,9 +215,23 @@ impl Control {
         if settings.lets_read(actor) { Ok(settings.clone()) } else { Err(ControlError::MayNotRead(actor.clone())) }
     }
 
-    async fn live_heads(&self, release: &ReleaseId) -> Result<Vec<CaptureHead>, StoreError> {
+    fn route_of(&self, scope: &CaptureScope) -> Result<RouteName, ControlError> {
+        let known = self.known();
+        match scope {
+            CaptureScope::Release { release } => {
+                let found = known.releases.get(release).map(|found| found.release.route.clone());
+                found.ok_or_else(|| ControlError::UnknownRelease(release.clone()))
+            }
+            CaptureScope::Steady { route } => {
+                let found = known.routes.get(route).map(|row| row.route.clone());
+                found.ok_or_else(|| ControlError::UnknownRoute(route.clone()))
+            }
+        }
+    }
+
+    async fn live_heads(&self, scope: &CaptureScope) -> Result<Vec<CaptureHead>, StoreError> {
         let now = self.clock.now();
-        let heads = self.store.capture_heads(&self.settings.tenant, release);
+        let heads = self.store.capture_heads(&self.settings.tenant, scope);
         let mut heads = self.ask("listing captures", heads).await?;
         heads.retain(|head| head.expires_at > now);
         Ok(heads)
@@ -200,26 +243,26 @@ impl Control {
         Ok(row.filter(|row| row.head.expires_at > now))
     }
 
-    async fn cut(&self, release: &ReleaseId, which: CaptureCut, actor: &Actor) -> Result<u64, ControlError> {
+    async fn cut(&self, scope: &CaptureScope, which: CaptureCut, actor: &Actor) -> Result<u64, ControlError> {
         let delete = self.store.delete_captures(&self.settings.tenant, &which);
         let gone = self.ask("deleting captures", delete).await?;
-        self.note_use(release, actor, Did::Deleted, gone).await?;
+        self.note_use(scope, actor, Did::Deleted, gone).await?;
         Ok(gone)
     }
 
-    async fn note_use(&self, release: &ReleaseId, actor: &Actor, did: Did, answers: u64) -> Result<(), StoreError> {
+    async fn note_use(&self, of: &CaptureScope, actor: &Actor, did: Did, answers: u64) -> Result<(), StoreError> {
         let mut id = [0; 8];
         id.copy_from_slice(&self.ports.random.secret()[..8]);
         let used = CaptureUse {
             id: u64::from_le_bytes(id),
             at: self.clock.now(),
             actor: actor.clone(),
-            release: release.clone(),
+            of: of.clone(),
             did,
             answers,
         };
         self.ask("noting a use of captures", self.store.note_capture_use(&self.settings.tenant, &used)).await?;
-        tracing::info!(%release, by = %actor, did = did.as_str(), answers, "captured answers");
+        tracing::info!(%of, by = %actor, did = did.as_str(), answers, "captured answers");
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! is known of the row (tenant, route, release, arm, id) bound to it, so that a row in another one's place does not open.
 
 use coalmine_core::capture::CaptureHead;
-use coalmine_core::id::TenantId;
+use coalmine_core::id::{ReleaseId, TenantId};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt;
@@ -119,7 +119,7 @@ fn bound(tenant: &TenantId, head: &CaptureHead) -> Vec<u8> {
     for part in [
         tenant.as_str().as_bytes(),
         head.route.as_str().as_bytes(),
-        head.release.as_str().as_bytes(),
+        head.release.as_ref().map_or("", ReleaseId::as_str).as_bytes(),
         head.arm.as_str().as_bytes(),
         &head.version.0,
         head.key_id.as_bytes(),
@@ -148,7 +148,7 @@ mod tests {
         CaptureHead {
             id: CaptureId(7),
             route: "support".into(),
-            release: "support-1".into(),
+            release: Some("support-1".into()),
             arm: Arm::Canary,
             version: VersionId([1; 32]),
             at: UnixMs(1),
@@ -178,7 +178,8 @@ mod tests {
             CaptureHead { id: CaptureId(8), ..head.clone() },
             CaptureHead { arm: Arm::Control, ..head.clone() },
             CaptureHead { route: "support2".into(), ..head.clone() },
-            CaptureHead { release: "support-2".into(), ..head.clone() },
+            CaptureHead { release: Some("support-2".into()), ..head.clone() },
+            CaptureHead { release: None, ..head.clone() },
             CaptureHead { key_id: key('b').id().to_owned(), ..head.clone() },
         ];
         for other in others {

@@ -1,7 +1,6 @@
 //! The text of a capture: what is sealed, and what comes out again. It is versioned as stored rows are.
 
 use super::redact::Redactor;
-use coalmine_core::judge::Sample;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -44,9 +43,9 @@ impl fmt::Debug for Text {
 
 impl Raw {
     /// The texts of a sample.
-    pub(crate) fn of(sample: &Sample) -> Self {
-        let conversation = serde_json::from_str(&sample.conversation).unwrap_or_default();
-        Self(Text { v: FORM, conversation, answer: sample.answer.clone(), redacted: 0 })
+    pub(crate) fn of(conversation: &str, answer: &str) -> Self {
+        let conversation = serde_json::from_str(conversation).unwrap_or_default();
+        Self(Text { v: FORM, conversation, answer: answer.to_owned(), redacted: 0 })
     }
 
     /// Without what the patterns find. Only then is it cut: a number that was cut is no number to a pattern.

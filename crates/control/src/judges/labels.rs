@@ -5,7 +5,7 @@
 use crate::control::Control;
 use crate::error::ControlError;
 use coalmine_core::id::ReleaseId;
-use coalmine_core::judge::{Happened, Item, Judge, Sample};
+use coalmine_core::judge::{Happened, Item, Judge};
 use coalmine_core::time::UnixMs;
 
 /// One answer that a person may label.
@@ -24,8 +24,8 @@ pub struct Labelling {
 }
 
 /// By which an answer is found again: a hash of its request's id.
-pub(crate) fn item_of(sample: &Sample) -> u64 {
-    sample.request_id.as_deref().map_or(sample.turn, hash)
+pub(crate) fn item_of(request_id: Option<&str>, turn: u64) -> u64 {
+    request_id.map_or(turn, hash)
 }
 
 fn hash(request_id: &str) -> u64 {

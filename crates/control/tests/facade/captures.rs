@@ -1,14 +1,14 @@
 //! Captured answers on the shipped loop: what reaches the store is sealed and redacted, only readers read and each
 //! reading is noted, and what cannot be kept is counted and harms nothing.
 
-use crate::fixture::{Fixture, alice, bob, route};
+use crate::fixture::{Fixture, alice, bob, route, version};
 use coalmine_control::ControlError;
 use coalmine_control::captures::CaptureSettings;
 use coalmine_control::captures::read::Window;
 use coalmine_control::captures::redact::Redactor;
 use coalmine_control::captures::seal::{KeyRing, SealKey};
-use coalmine_core::capture::{CaptureRule, Did};
-use coalmine_core::id::{ReleaseId, TenantId, UnitKey};
+use coalmine_core::capture::{CaptureRule, CaptureScope, Did, SteadySample};
+use coalmine_core::id::{ReleaseId, RouteName, TenantId, UnitKey};
 use coalmine_core::judge::Sample;
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::pin::{Arm, Membership, Stratum};
@@ -72,8 +72,9 @@ async fn what_reaches_the_store_is_sealed_and_redacted_and_comes_back_side_by_si
         ],
     )
     .await;
-    let captured = fixture.control.captured(&id).await.unwrap();
-    assert_eq!((captured.heads.len(), captured.counts.kept, captured.counts.dropped()), (3, 3, 0));
+    let captured = fixture.control.captured(&id.clone().into()).await.unwrap();
+    let counts = captured.counts;
+    assert_eq!((captured.heads.len(), counts.kept, counts.unplaced, counts.dropped()), (3, 3, 1, 1));
     for head in &captured.heads {
         let row = fixture.store.capture(&TenantId::default(), head.id).await.unwrap().unwrap();
         let stored = String::from_utf8_lossy(&row.sealed).into_owned() + &format!("{row:?}");
@@ -95,7 +96,7 @@ async fn what_reaches_the_store_is_sealed_and_redacted_and_comes_back_side_by_si
 async fn only_readers_read_and_every_reading_and_deletion_is_noted() {
     let (fixture, id) = capturing().await;
     take(&fixture, [sample(&fixture, &id, 1, Arm::Control, "a"), sample(&fixture, &id, 2, Arm::Canary, "a")]).await;
-    let one = fixture.control.captured(&id).await.unwrap().heads[0].id;
+    let one = fixture.control.captured(&id.clone().into()).await.unwrap().heads[0].id;
     let refused = fixture.control.side_by_side(&id, ALL, &bob()).await;
     assert!(matches!(refused, Err(ControlError::MayNotRead(_))), "{refused:?}");
     let refused = fixture.control.captured_text(one, &bob()).await;
@@ -109,7 +110,7 @@ async fn only_readers_read_and_every_reading_and_deletion_is_noted() {
     assert_eq!(fixture.control.delete_capture(one, &bob()).await.unwrap(), 1, "any operator deletes");
     assert!(matches!(fixture.control.captured_text(one, &alice()).await, Err(ControlError::UnknownCapture(_))));
     fixture.clock.pass(SpanMs::secs(1));
-    assert_eq!(fixture.control.delete_captures_of(&id, &bob()).await.unwrap(), 1);
+    assert_eq!(fixture.control.delete_captures_of(&id.clone().into(), &bob()).await.unwrap(), 1);
     let uses = fixture.control.capture_uses().await.unwrap();
     let uses: Vec<_> = uses.iter().map(|it| (it.actor.as_str(), it.did, it.answers)).collect();
     let (alice, bob) = ("alice", "bob");
@@ -123,7 +124,7 @@ async fn only_readers_read_and_every_reading_and_deletion_is_noted() {
 async fn nothing_is_read_where_the_reading_cannot_be_noted() {
     let (fixture, id) = capturing().await;
     take(&fixture, [sample(&fixture, &id, 1, Arm::Control, "a")]).await;
-    let one = fixture.control.captured(&id).await.unwrap().heads[0].id;
+    let one = fixture.control.captured(&id.clone().into()).await.unwrap().heads[0].id;
     assert!(fixture.control.captured_text(one, &alice()).await.is_ok());
     // The row is read, and then the store is gone.
     fixture.store.fail_after(1);
@@ -143,7 +144,7 @@ async fn a_store_or_webhook_that_is_away_costs_captures_which_are_counted() {
     let id = fixture.started().await;
     fixture.prober.answer_call(Some(r#"{"texts":["[name] asks","[name] is told"]}"#));
     take(&fixture, [sample(&fixture, &id, 1, Arm::Control, "Ann asks")]).await;
-    let heads = fixture.control.captured(&id).await.unwrap().heads;
+    let heads = fixture.control.captured(&id.clone().into()).await.unwrap().heads;
     let text = fixture.control.captured_text(heads[0].id, &alice()).await.unwrap().text;
     assert_eq!((text.asked(), text.answer.as_str()), ("[name] asks", "[name] is told"));
     for said in [None, Some(r#"{"texts":["one"]}"#), Some("no JSON")] {
@@ -152,7 +153,11 @@ async fn a_store_or_webhook_that_is_away_costs_captures_which_are_counted() {
     }
     let counts = fixture.control.capture_counts();
     assert_eq!((counts.kept, counts.not_redacted, counts.dropped()), (1, 3, 3));
-    assert_eq!(fixture.control.captured(&id).await.unwrap().heads.len(), 1, "nothing that it has not seen is kept");
+    assert_eq!(
+        fixture.control.captured(&id.clone().into()).await.unwrap().heads.len(),
+        1,
+        "nothing that it has not seen is kept"
+    );
 }
 
 #[tokio::test]
@@ -161,12 +166,15 @@ async fn what_is_old_is_gone_and_what_is_too_much_gives_way() {
     let many = (0..60).map(|number| sample(&fixture, &id, number, Arm::Control, "a"));
     let many: Vec<Sample> = many.chain([sample(&fixture, &id, 99, Arm::Canary, "a")]).collect();
     take(&fixture, many).await;
-    let captured = fixture.control.captured(&id).await.unwrap();
+    let captured = fixture.control.captured(&id.clone().into()).await.unwrap();
     assert_eq!((captured.heads.len(), captured.counts.evicted), (51, 10), "one arm does not push the other out");
     fixture.clock.pass(SpanMs::hours(1));
-    assert!(fixture.control.captured(&id).await.unwrap().heads.is_empty(), "not shown at once");
+    assert!(fixture.control.captured(&id.clone().into()).await.unwrap().heads.is_empty(), "not shown at once");
     fixture.control.tick().await;
-    assert!(fixture.store.capture_heads(&TenantId::default(), &id).await.unwrap().is_empty(), "and deleted soon");
+    assert!(
+        fixture.store.capture_heads(&TenantId::default(), &id.clone().into()).await.unwrap().is_empty(),
+        "and deleted soon"
+    );
     assert_eq!(fixture.control.capture_counts().expired, 51);
 }
 
@@ -175,20 +183,61 @@ async fn without_its_rule_nothing_is_captured_and_nobody_reads() {
     let fixture = Fixture::new().await;
     let id = fixture.started().await;
     take(&fixture, [sample(&fixture, &id, 1, Arm::Control, "a")]).await;
-    assert!(fixture.control.captured(&id).await.unwrap().heads.is_empty());
+    assert!(fixture.control.captured(&id.clone().into()).await.unwrap().heads.is_empty());
     assert!(matches!(fixture.control.side_by_side(&id, ALL, &alice()).await, Err(ControlError::NoCapture)));
+    let stranger = ReleaseId::from("support-99");
     let elsewhere = CaptureSettings { rules: BTreeMap::new(), ..settings(KeyRing::new(key('a'), vec![])) };
     let fixture = Fixture::capturing(Some(elsewhere)).await;
     let id = fixture.started().await;
-    take(&fixture, [sample(&fixture, &id, 1, Arm::Control, "a")]).await;
-    assert!(fixture.control.captured(&id).await.unwrap().heads.is_empty());
+    let lost = [sample(&fixture, &id, 1, Arm::Control, "a"), sample(&fixture, &stranger, 2, Arm::Canary, "a")];
+    take(&fixture, lost).await;
+    assert!(fixture.control.captured(&id.clone().into()).await.unwrap().heads.is_empty());
+    let counts = fixture.control.capture_counts();
+    assert_eq!((counts.unplaced, counts.dropped()), (2, 2), "what is lost is counted");
+}
+
+#[tokio::test]
+async fn without_a_release_what_stable_answered_is_captured_and_is_the_routes() {
+    let fixture = Fixture::capturing(Some(settings(KeyRing::new(key('a'), vec![])))).await;
+    let steady = |number: u64, route: &str, asked: &str| SteadySample {
+        route: Arc::new(RouteName::from(route)),
+        version: version("stable-model").id(),
+        unit: UnitKey(u128::from(number)),
+        turn: 1,
+        request_id: Some(format!("cmr_{number}")),
+        started_at: fixture.control.now() + SpanMs::secs(number),
+        conversation: format!(r#"[{{"who":"user","said":"{asked}"}}]"#),
+        answer: "write to ann@example.com".to_owned(),
+    };
+    for sample in [steady(1, "support", "Where is my zebra?"), steady(2, "support", "Why?"), steady(3, "nowhere", "a")]
+    {
+        fixture.control.offer_steady_capture(sample);
+    }
+    fixture.control.capture_waiting().await;
+    let id = fixture.started().await;
+    let of_route = CaptureScope::from(route());
+    let captured = fixture.control.captured(&of_route).await.unwrap();
+    assert_eq!((captured.heads.len(), captured.counts.kept, captured.counts.unplaced), (2, 2, 1));
+    assert!(captured.heads.iter().all(|head| head.arm == Arm::Stable && head.release.is_none()));
+    assert!(fixture.control.captured(&id.into()).await.unwrap().heads.is_empty(), "no release has it");
+    let (opened, found) = fixture.control.steady_text(&route(), 1, &alice()).await.unwrap();
+    let text = opened.unwrap().unwrap().text;
+    assert_eq!((text.asked(), text.answer.as_str(), found), ("Where is my [animal]?", "write to [mail]", 2));
+    let (none, found) = fixture.control.steady_text(&route(), 2, &alice()).await.unwrap();
+    assert!(none.is_none() && found == 2);
+    assert!(matches!(fixture.control.steady_text(&route(), 0, &bob()).await, Err(ControlError::MayNotRead(_))));
+    let uses = fixture.control.capture_uses().await.unwrap();
+    assert_eq!(uses.iter().map(|it| (&it.of, it.did)).collect::<Vec<_>>(), [(&of_route, Did::ReadOne)]);
+    assert_eq!(fixture.control.delete_captures_of(&of_route, &bob()).await.unwrap(), 2);
+    let unknown = fixture.control.captured(&RouteName::from("nowhere").into()).await;
+    assert!(matches!(unknown, Err(ControlError::UnknownRoute(_))), "{unknown:?}");
 }
 
 #[tokio::test]
 async fn an_answer_that_waits_for_a_label_can_be_read_by_its_item_and_says_nothing_of_its_arm() {
     let (fixture, id) = capturing().await;
     take(&fixture, [sample(&fixture, &id, 7, Arm::Canary, "Why?")]).await;
-    let item = format!("{:016x}", fixture.control.captured(&id).await.unwrap().heads[0].item);
+    let item = format!("{:016x}", fixture.control.captured(&id.clone().into()).await.unwrap().heads[0].item);
     let text = fixture.control.text_to_label(&id, &item, &alice()).await.unwrap().unwrap();
     assert_eq!(text.asked(), "Why?");
     assert!(fixture.control.text_to_label(&id, &item, &bob()).await.unwrap().is_none());

@@ -1,17 +1,18 @@
 //! The drift watch on the shipped loop: incidents of a steady route, opened once, closed when they are over.
 
-use crate::fixture::{Fixture, alice, bob, route, version};
+use crate::fixture::{Fixture, alice, bob, rollback, route, version};
 use crate::judges::outcome;
 use crate::sentinels::{Says, pass, refund, started};
 use coalmine_control::ControlError;
 use coalmine_control::view::SteadyState;
 use coalmine_core::drift::NameKind;
-use coalmine_core::id::{IncidentId, RouteName, UnitKey};
+use coalmine_core::id::{IncidentId, ReleaseId, RouteName, UnitKey};
 use coalmine_core::incident::{Cause, Incident, Step};
 use coalmine_core::release::state::State;
 use coalmine_core::sentinel::{Criticality, Sentinels};
 use coalmine_core::tally::{AnsweredAs, Delta, Outcome, Turn, TurnPart};
 use coalmine_core::time::{SpanMs, UnixMs};
+use coalmine_core::traffic::pin::{Arm, Membership, Stratum};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -299,4 +300,54 @@ async fn the_announced_end_of_a_model_is_one_incident_until_stable_asks_for_anot
     fixture.clock.advance_to(midnight(0));
     fixture.control.tick().await;
     assert!(!only(&fixture).is_open(), "it is told once");
+}
+
+/// An answer of a release's canary under this name.
+fn of_canary(fixture: &Fixture, id: &ReleaseId, model: &str, unit: u64) -> Turn {
+    let now = fixture.control.now();
+    let release = Arc::new(id.clone());
+    let member = Membership { release, arm: Arm::Canary, stratum: Stratum(0), exposed_at: now };
+    let canary = fixture.control.release(id).unwrap().canary;
+    Turn { version: canary, member: Some(member), ..answered([model, "fp_a", "default"], now, unit) }
+}
+
+#[tokio::test]
+async fn another_model_behind_the_canary_alone_is_one_incident_that_ends_with_it_or_with_the_release() {
+    let fixture = Fixture::new().await;
+    let id = fixture.started().await;
+    let mut answers = Answers::of(&fixture, "g");
+    let mut come = async |model: &str, seconds: u64| {
+        for _ in 0..seconds {
+            fixture.clock.pass(SpanMs::secs(1));
+            let unit = answers.sequence;
+            let stable = answered(OLD, fixture.control.now(), 1_000_000 + unit);
+            answers.report(vec![stable, of_canary(&fixture, &id, model, unit)]).await;
+        }
+    };
+    come("small-1", 75).await;
+    assert_eq!(fixture.control.incidents(), []);
+    come("small-2", 30).await;
+    let opened = only(&fixture);
+    let what =
+        format!("the model that answers for the canary of {id} (openai/canary-model) was small-1, and is small-2");
+    assert_eq!((opened.what.as_str(), opened.cause.word()), (what.as_str(), "canary_model"));
+    assert_eq!(letters(&fixture).await.iter().filter(|event| *event == "incident_opened").count(), 1);
+    let release = fixture.control.release(&id).unwrap();
+    assert_eq!(release.drifts.len(), 1, "and it is a drift of the release");
+    assert!(matches!(release.state, State::Running { .. }), "which moves nothing");
+    come("small-2", 100).await;
+    assert_eq!(only(&fixture), opened, "it is told once");
+    come("small-1", 30).await;
+    let over = only(&fixture);
+    assert_eq!((over.state(), over.entries[1].note.as_str()), (Step::Closed, "it is small-1 again"));
+    come("small-3", 30).await;
+    assert_eq!(states(&fixture)[0], ("canary_model".to_owned(), Step::Opened), "a third is news");
+    fixture.control.command(&id, rollback("enough"), alice(), None).await.unwrap();
+    for _ in 0..5 {
+        fixture.clock.pass(SpanMs::secs(1));
+        fixture.control.tick().await;
+    }
+    assert!(fixture.control.incidents().iter().all(|incident| !incident.is_open()), "it is over with the release");
+    let last = &fixture.control.incidents()[0];
+    assert_eq!(last.entries[1].note, format!("release {id} is over"));
 }

@@ -2,12 +2,13 @@
 //! name is a drift, not a regression of the canary. When a change is one is said in [`crate::drift::followed`].
 
 use crate::drift::followed::RUN;
-use crate::drift::{Answered, NameKind};
+use crate::drift::{Answered, Drifted, NameKind};
 use crate::release::state::DRIFTS_MAX;
 use crate::tally::{Outcome, ServedBy};
 use crate::time::UnixMs;
 use crate::traffic::pin::Arm;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The names of both arms, kept with the totals of a release.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Names {
     canary: Answered,
     /// The changes that were seen, in words; at most [`DRIFTS_MAX`].
     pub changes: Vec<String>,
+    /// The last change behind the canary of each kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub canary_drifted: BTreeMap<NameKind, Drifted>,
 }
 
 impl Names {
@@ -33,6 +37,9 @@ impl Names {
         if self.changes.len() < DRIFTS_MAX {
             self.changes.push(told(kind, who, &change.was, &change.is));
         }
+        if arm == Arm::Canary {
+            self.canary_drifted.insert(kind, Drifted { kind, change, at });
+        }
     }
 }
 
@@ -47,6 +54,7 @@ fn told(kind: NameKind, who: &str, was: &str, is: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drift::{Change, Way};
     use crate::evidence::sample::outcome;
     use crate::tally::AnsweredAs;
     use crate::time::SpanMs;
@@ -90,6 +98,25 @@ mod tests {
         let told =
             "the service tier that answers carry for the canary was priority, and is default in every answer of 10m";
         assert_eq!(heard.0.changes, [told]);
+    }
+
+    #[test]
+    fn the_last_change_behind_the_canary_is_known_and_whether_it_is_the_way_back() {
+        let mut heard = Heard::default();
+        heard.answer(Arm::Control, ["large", "fp_a", "default"], 60);
+        heard.answer(Arm::Canary, ["small-1", "fp_a", "default"], 60);
+        heard.answer(Arm::Control, ["huge", "fp_a", "default"], 60);
+        assert!(heard.0.canary_drifted.is_empty(), "that was stable");
+        heard.answer(Arm::Canary, ["small-2", "fp_a", "default"], 30);
+        let last = |heard: &Heard| {
+            let Drifted { change: Change { was, is, way }, .. } = heard.0.canary_drifted[&NameKind::Model].clone();
+            (was, is, way)
+        };
+        assert_eq!(last(&heard), ("small-1".to_owned(), "small-2".to_owned(), Way::New));
+        heard.answer(Arm::Canary, ["small-1", "fp_a", "default"], 30);
+        assert_eq!(last(&heard), ("small-2".to_owned(), "small-1".to_owned(), Way::Back));
+        let again: Names = serde_json::from_str(&serde_json::to_string(&heard.0).unwrap()).unwrap();
+        assert_eq!(again, heard.0);
     }
 
     #[test]

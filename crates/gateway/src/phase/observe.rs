@@ -6,7 +6,7 @@ use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
-use crate::judged::Kept;
+use crate::judged::{Kept, Whose};
 use crate::phase::hedge::Hedged;
 use crate::phase::notice::{Watched, notice};
 use crate::ports::Wanted;
@@ -659,11 +659,19 @@ fn kept(
 ) -> Option<Box<Kept>> {
     // what is asked of a realtime session is not in its upgrade
     let is_read = chat.dialect != Dialect::Realtime && gateway.judged.is_open();
-    let (release, member) = route.table.release.as_ref().filter(|_| is_read).zip(assignment.member.as_ref())?;
-    let unit = unit?;
-    let wanted = wanted(route, release, unit, member, started_at)?;
-    let (dialect, member, body) = (chat.dialect, member.clone(), body.clone());
-    Some(Box::new(Kept { body, dialect, unit, member, started_at, wanted }))
+    let unit = unit.filter(|_| is_read)?;
+    let of = match (&route.table.release, &assignment.member) {
+        (Some(release), Some(member)) => {
+            let wanted = wanted(route, release, unit, member, started_at)?;
+            Whose::Compared { member: member.clone(), wanted }
+        }
+        (Some(_), None) => return None,
+        (None, _) => {
+            let drawn = is_drawn(route.settings.capture, &route.name, unit);
+            drawn.then(|| Whose::Steady { route: route.name.clone(), version: assignment.version })?
+        }
+    };
+    Some(Box::new(Kept { body: body.clone(), dialect: chat.dialect, unit, started_at, of }))
 }
 
 fn request_id(gateway: &Gateway, flight: &Flight) -> Option<String> {

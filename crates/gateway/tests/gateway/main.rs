@@ -4,6 +4,7 @@
 mod blame;
 mod cancel;
 mod capacity;
+mod captures;
 mod chain;
 mod control;
 mod decisions;

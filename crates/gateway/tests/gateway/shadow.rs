@@ -1,6 +1,7 @@
 //! The shadow: a canary that answers nobody, whatever it does.
 
 use crate::support::*;
+use coalmine_core::capture::SteadySample;
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::release::policy::Role;
@@ -286,6 +287,14 @@ impl SampleSink for Reader {
 
     fn lost(&self, unit: UnitKey, _member: &Membership, _wanted: Wanted) {
         panic!("{unit:?}");
+    }
+
+    fn offer_steady(&self, sample: SteadySample) {
+        panic!("nothing is captured: {sample:?}");
+    }
+
+    fn lost_steady(&self) {
+        panic!("nothing is captured");
     }
 
     fn offer_pair(&self, pair: PairSample) {

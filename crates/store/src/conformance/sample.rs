@@ -502,6 +502,14 @@ pub fn incidents() -> Vec<Incident> {
         over(open(name(NameKind::Tier))),
         over(known(failing(at.0))),
         open(Cause::Shutdown { model: "large".to_owned(), date: "2026-12-11".to_owned() }),
+        open(Cause::CanaryName {
+            release: "support-agent-1".into(),
+            requested: "openai/small".to_owned(),
+            kind: NameKind::Tier,
+            was: "priority".to_owned(),
+            is: "default".to_owned(),
+            since: at,
+        }),
     ]
 }
 
@@ -645,7 +653,7 @@ pub fn capture(number: u128, at: u64) -> CaptureRow {
     let head = CaptureHead {
         id: CaptureId(number),
         route: "support-agent".into(),
-        release: "support-agent-1".into(),
+        release: Some("support-agent-1".into()),
         arm: if number.is_multiple_of(2) { Arm::Canary } else { Arm::Control },
         version: stable().id(),
         at: UnixMs(at),
@@ -663,9 +671,24 @@ pub fn capture_uses() -> Vec<CaptureUse> {
         id,
         at: UnixMs(id * 10),
         actor: "ana".into(),
-        release: "support-agent-1".into(),
+        of: ReleaseId::from("support-agent-1").into(),
         did,
         answers: 2,
     });
-    uses.collect()
+    let of_route = CaptureUse {
+        id: 9,
+        at: UnixMs(9),
+        actor: "ana".into(),
+        of: RouteName::from("support-agent").into(),
+        did: Did::ReadOne,
+        answers: 1,
+    };
+    [of_route].into_iter().chain(uses).collect()
+}
+
+/// A captured answer of the route without a release.
+#[must_use]
+pub fn steady_capture(number: u128, at: u64) -> CaptureRow {
+    let row = capture(number, at);
+    CaptureRow { head: CaptureHead { release: None, arm: Arm::Stable, ..row.head }, ..row }
 }

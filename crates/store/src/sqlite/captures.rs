@@ -5,12 +5,15 @@ use super::read::{documents_of, one as one_row};
 use super::write::{begin, run};
 use crate::rows::{decode, encode};
 use crate::{CaptureCut, CaptureRow};
-use coalmine_core::capture::{CaptureHead, CaptureId, CaptureUse};
+use coalmine_core::capture::{CaptureHead, CaptureId, CaptureScope, CaptureUse};
 use coalmine_core::id::{ReleaseId, RouteName, TenantId};
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::Arm;
 use rusqlite::{Connection, params};
 use std::collections::BTreeSet;
+
+/// What the column says of an answer that was given in no release.
+const NO_RELEASE: &str = "";
 
 pub(super) fn put(db: &mut Connection, tenant: &TenantId, rows: &[CaptureRow], rows_max: u64) -> Result<u64, Failure> {
     let tx = begin(db)?;
@@ -24,7 +27,7 @@ pub(super) fn put(db: &mut Connection, tenant: &TenantId, rows: &[CaptureRow], r
                 tenant.as_str(),
                 head.id.to_string(),
                 head.route.as_str(),
-                head.release.as_str(),
+                head.release.as_ref().map_or(NO_RELEASE, ReleaseId::as_str),
                 head.arm.as_str(),
                 stored(head.at),
                 stored(head.expires_at),
@@ -47,9 +50,19 @@ pub(super) fn put(db: &mut Connection, tenant: &TenantId, rows: &[CaptureRow], r
     Ok(gone)
 }
 
-pub(super) fn heads(db: &Connection, tenant: &TenantId, release: &ReleaseId) -> Result<Vec<CaptureHead>, Failure> {
-    let query = "SELECT document FROM captures WHERE tenant = ?1 AND release = ?2 ORDER BY at DESC, capture DESC";
-    documents_of(db, query, params![tenant.as_str(), release.as_str()])
+pub(super) fn heads(db: &Connection, tenant: &TenantId, scope: &CaptureScope) -> Result<Vec<CaptureHead>, Failure> {
+    match scope {
+        CaptureScope::Release { release } => {
+            let query =
+                "SELECT document FROM captures WHERE tenant = ?1 AND release = ?2 ORDER BY at DESC, capture DESC";
+            documents_of(db, query, params![tenant.as_str(), release.as_str()])
+        }
+        CaptureScope::Steady { route } => {
+            let query = "SELECT document FROM captures WHERE tenant = ?1 AND route = ?2 AND arm = ?3 AND release = ?4
+                         ORDER BY at DESC, capture DESC";
+            documents_of(db, query, params![tenant.as_str(), route.as_str(), Arm::Stable.as_str(), NO_RELEASE])
+        }
+    }
 }
 
 pub(super) fn one(db: &Connection, tenant: &TenantId, id: CaptureId) -> Result<Option<CaptureRow>, Failure> {
@@ -67,9 +80,13 @@ pub(super) fn delete(db: &mut Connection, tenant: &TenantId, which: &CaptureCut)
         CaptureCut::One(id) => {
             tx.execute("DELETE FROM captures WHERE tenant = ?1 AND capture = ?2", params![of, id.to_string()])?
         }
-        CaptureCut::Release(release) => {
+        CaptureCut::Of(CaptureScope::Release { release }) => {
             tx.execute("DELETE FROM captures WHERE tenant = ?1 AND release = ?2", params![of, release.as_str()])?
         }
+        CaptureCut::Of(CaptureScope::Steady { route }) => tx.execute(
+            "DELETE FROM captures WHERE tenant = ?1 AND route = ?2 AND release = ?3",
+            params![of, route.as_str(), NO_RELEASE],
+        )?,
         CaptureCut::ExpiredBy(now) => {
             tx.execute("DELETE FROM captures WHERE tenant = ?1 AND expires_at <= ?2", params![of, stored(*now)])?
         }

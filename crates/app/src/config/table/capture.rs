@@ -8,7 +8,11 @@ pub static ROUTE_CAPTURE: Section = Section {
     name: "capture of a route",
     doc: "Which answers of a running release are kept; how, the file's own `capture` says.",
     keys: &[
-        Key::required("sample", SHARE, "The share of a release's sessions, drawn by a hash, the same in both arms."),
+        Key::required(
+            "sample",
+            SHARE,
+            "The share of sessions, drawn by a hash: of a release's the same in both arms, without one of those that stable answers.",
+        ),
         Key::default("keep", DURATION, "7d", "After so long a captured answer is deleted."),
         Key::default(
             "text",
