@@ -10,9 +10,9 @@ need npm npm
 home=tests/browser
 omit=()
 for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do
-  if command -v "$name" >/dev/null; then omit=(--omit=optional) && break; fi
+  if command -v "$name" >/dev/null; then omit=(--omit=dev) && break; fi
 done
-[ -z "${BROWSER_BIN:-}" ] || omit=(--omit=optional)
+[ -z "${BROWSER_BIN:-}" ] || omit=(--omit=dev)
 # A browser that is there already, ours or the machine's, is not brought again.
 stamp=$home/node_modules/.stamp
 wanted="$(sha256sum <$home/package-lock.json) ${omit[*]:-with a browser}"

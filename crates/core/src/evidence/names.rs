@@ -107,7 +107,7 @@ mod tests {
         heard.answer(Arm::Canary, ["small-1", "fp_a", "default"], 60);
         heard.answer(Arm::Control, ["huge", "fp_a", "default"], 60);
         assert!(heard.0.canary_drifted.is_empty(), "that was stable");
-        heard.answer(Arm::Canary, ["small-2", "fp_a", "default"], 30);
+        heard.answer(Arm::Canary, ["small-2", "fp_a", "default"], 100);
         let last = |heard: &Heard| {
             let Drifted { change: Change { was, is, way }, .. } = heard.0.canary_drifted[&NameKind::Model].clone();
             (was, is, way)
