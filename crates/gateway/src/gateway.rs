@@ -38,6 +38,8 @@ use tokio::time::Instant;
 
 /// How often one of the pins' shards is swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// Records come thick where they come within so many microseconds of one another.
+const THICK_US: u64 = 200;
 /// The longest pause between two tries to make pins durable for a raise that waits.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -69,6 +71,9 @@ pub struct Gateway {
     draining: AtomicBool,
     /// In milliseconds.
     linger: AtomicU64,
+    began: Instant,
+    /// When records were written last, in microseconds since it began.
+    written_at: AtomicU64,
 }
 
 /// One key for each use of the site's secret.
@@ -130,6 +135,8 @@ impl Gateway {
             runtime: OnceLock::new(),
             draining: AtomicBool::new(false),
             linger: AtomicU64::new(0),
+            began: Instant::now(),
+            written_at: AtomicU64::new(0),
             config,
             clock,
             pins,
@@ -229,6 +236,7 @@ impl Gateway {
 
     /// Writes what is not written of these.
     pub(crate) fn write(&self, records: Records) {
+        self.written_at.store(self.age_us(), Ordering::Relaxed);
         if !self.pins.is_written(records.pins) {
             self.pins.write();
         }
@@ -237,13 +245,20 @@ impl Gateway {
         }
     }
 
-    /// Resolves when these are written. Others that are ready to go on leave theirs first, so that one call writes
-    /// them all.
+    fn age_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Resolves when these are written. Where records come thick, others that are ready to go on leave theirs first, so that
+    /// one call writes them all; where they do not, giving way would cost more than it saves: it wakes another thread.
     pub(crate) async fn written(&self, records: Records) {
         if self.pins.is_written(records.pins) && self.conversations.is_written(records.conversations) {
             return;
         }
-        tokio::task::yield_now().await;
+        let since_us = self.age_us().saturating_sub(self.written_at.load(Ordering::Relaxed));
+        if since_us < THICK_US {
+            tokio::task::yield_now().await;
+        }
         self.write(records);
     }
 
