@@ -35,7 +35,7 @@ pub use release::{
     StatusView, TrafficView,
 };
 pub use sentinel::{ProbeBody, ProbeView, RulingView, SentinelView, TriesView};
-pub use shadow::{PairedIntervalView, PairedView, PreferencesView, ShadowView};
+pub use shadow::{CosinesView, PairedIntervalView, PairedView, PreferencesView, ShadowView, SimilarityView};
 pub use site::{SiteRoute, SiteView};
 pub use upstream::{LoadView, UpstreamView, WarmView};
 pub use version::{ChangeView, VersionView};

@@ -25,7 +25,7 @@ pub use alpha::Alpha;
 pub use books::Books;
 pub use judges::JudgeFinding;
 pub use look::{Reporting, analyse};
-pub use shadow::{PairedFinding, ShadowFinding};
+pub use shadow::{PairedFinding, ShadowFinding, SimilarityFinding};
 
 use crate::metric::{Metric, Number};
 use crate::release::policy::Role;

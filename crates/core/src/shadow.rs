@@ -5,6 +5,7 @@
 pub mod pair;
 pub mod preferences;
 pub mod record;
+pub mod similarity;
 pub mod spread;
 pub mod young;
 
@@ -12,6 +13,7 @@ use crate::id::UnitKey;
 use crate::metric::{Kind, Metric};
 use crate::release::policy::{Guardrail, Policy, Role};
 use crate::shadow::preferences::Preferring;
+use crate::shadow::similarity::Similarity;
 use crate::time::SpanMs;
 use crate::traffic::weight::{Salt, WeightBp};
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,9 @@ pub struct Shadow {
     /// The judges that compare its pairs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preferences: Vec<Preferring>,
+    /// By whose embeddings the two answers are held together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<Similarity>,
 }
 
 /// One thing that the pairs of a shadow are tested for.

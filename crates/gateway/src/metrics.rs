@@ -13,6 +13,7 @@ use crate::telemetry::trace::Trace;
 use crate::upstream::pool::Trouble;
 use coalmine_core::id::{ProviderName, RouteName};
 use coalmine_core::shadow::pair::Loss;
+use coalmine_core::shadow::similarity::Cosine;
 use coalmine_core::tally::{CancelPoint, Cause, Ending, Outcome};
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::Reason;
@@ -177,6 +178,8 @@ pub(crate) struct RouteSeries {
     /// Of these, compared with their originals.
     pub(crate) compared: Counter,
     lost_of_shadow: [Counter; Loss::ALL.len()],
+    /// Cosines of pairs: known, and unknown.
+    likened: [Counter; 2],
     versions: Mutex<BTreeMap<(VersionId, Arm), Arc<VersionSeries>>>,
 }
 
@@ -230,6 +233,14 @@ impl RouteSeries {
     /// Requests of drawn sessions that were not compared, by why.
     pub(crate) const fn lost_of_shadow(&self, loss: Loss) -> &Counter {
         &self.lost_of_shadow[loss as usize]
+    }
+
+    /// Pairs held together by embeddings, by whether they gave a number.
+    pub(crate) const fn likened(&self, cosine: Cosine) -> &Counter {
+        match cosine {
+            Cosine::Known(_) => &self.likened[0],
+            Cosine::Unknown => &self.likened[1],
+        }
     }
 
     /// The series of a version in one arm, made when it is first asked for.
@@ -439,6 +450,13 @@ impl Metrics {
         for (route, series) in &routes {
             for (loss, counter) in Loss::ALL.iter().zip(&series.lost_of_shadow) {
                 page.sample(lost, &[("route", route.as_str()), ("why", loss.word())], counter.get());
+            }
+        }
+        let likened = "coalmine_shadow_similarity_total";
+        page.head(likened, "counter", "Answers of a shadow held together by embeddings.");
+        for (route, series) in &routes {
+            for (came, counter) in ["known", "unknown"].iter().zip(&series.likened) {
+                page.sample(likened, &[("route", route.as_str()), ("came", came)], counter.get());
             }
         }
     }

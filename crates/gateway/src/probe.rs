@@ -7,9 +7,10 @@ use crate::upstream::choice::Going;
 use crate::upstream::pool::Pool;
 use bytes::Bytes;
 use coalmine_core::id::ProviderName;
-use coalmine_core::version::Version;
+use coalmine_core::version::{JsonText, Version};
 use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, PatchError, ReadError};
+use coalmine_wire::probe::appeal::{Pinned, cosines, embeddings_body};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use std::time::Duration;
@@ -27,6 +28,15 @@ pub struct Probed {
     pub latency_ms: f64,
     /// By the price table.
     pub cost_usd: Option<f64>,
+}
+
+/// How near texts are to each other.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Nearness {
+    /// The cosines of the first with each of the others.
+    pub(crate) cosines: Vec<f64>,
+    /// By the price table.
+    pub(crate) cost_usd: Option<f64>,
 }
 
 /// There is no answer.
@@ -90,6 +100,18 @@ impl Gateway {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         exchange(pool, Dialect::Embeddings, headers, body, limit).await
+    }
+
+    /// Asks for the embeddings of some texts, of one model: how near the first is to each of the others.
+    pub(crate) async fn nearness(&self, by: &Version, texts: &[&str], limit: Duration) -> Result<Nearness, ProbeError> {
+        let json = |(name, json): (&String, &JsonText)| Some((name.clone(), serde_json::from_str(&json.0).ok()?));
+        let params = by.params.iter().filter_map(json).collect();
+        let pinned = Pinned { provider: by.provider.to_string(), model: by.model.clone(), params };
+        let body = Bytes::from(embeddings_body(&pinned, texts));
+        let said = self.embed(&by.provider, body, limit).await?;
+        let unlike = || ProbeError::Trouble("its answer holds no embeddings that can be compared".to_owned());
+        let cosines = cosines(&said, texts.len()).ok_or_else(unlike)?;
+        Ok(Nearness { cosines, cost_usd: self.cost(by, Dialect::Embeddings, &said) })
     }
 
     fn cost(&self, version: &Version, dialect: Dialect, body: &Bytes) -> Option<f64> {

@@ -9,6 +9,8 @@
 //! conversation. A copy is not asked where asking could act: a tool that the provider runs, a conversation that it
 //! keeps, a key that is the client's own.
 
+mod similarity;
+
 use crate::admission::Holder;
 use crate::gateway::Gateway;
 use crate::judged::Read;
@@ -22,6 +24,7 @@ use crate::upstream::credential::Authorization;
 use bytes::Bytes;
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::shadow::pair::{Loss, Lost, Mirrored, Pair};
+use coalmine_core::shadow::similarity::Likeness;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity, PinChange, Reason};
 use coalmine_core::traffic::pin::Arm;
@@ -55,7 +58,10 @@ struct Side {
     day: u64,
     spent_usd: f64,
     pairs: Vec<Pair>,
+    likenesses: Vec<Likeness>,
     lost: Lost,
+    /// The last embeddings were not to be had.
+    is_troubled: bool,
 }
 
 /// Leave to have one copy under way, until it is dropped.
@@ -110,7 +116,8 @@ pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
         Err(loss) => return route.series.lost_of_shadow(loss).add(1),
     };
     let (tell, stable) = oneshot::channel();
-    let is_read = gateway.judged.is_open() && shadowed.is_read(unit);
+    let is_judged = gateway.judged.is_open() && shadowed.is_judged(unit);
+    let is_read = is_judged || shadowed.likened(unit).is_some();
     let text = if is_read { KeepText::Yes } else { KeepText::No };
     exchange.tell_pair(Twin { tell, text });
     route.series.mirrored.add(1);
@@ -135,19 +142,50 @@ pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
 }
 
 impl Copied {
-    async fn run(self) {
-        let Self { gateway, route, canary, unit, dialect, headers, body, path, started_at, holder, .. } = self;
-        let Self { ticket, stable, text, .. } = self;
-        let lose = |loss| {
-            route.series.lost_of_shadow(loss).add(1);
-            gateway.shadows.lose(&ticket.id, loss);
-        };
-        let Ok(chat) = ChatRequest::read_as(dialect, &body) else { return lose(Loss::Unfit) };
-        if !may_be_asked(&route, &canary, &chat) {
-            return lose(Loss::Unfit);
+    async fn run(mut self) {
+        let body = self.body.clone();
+        let Ok(chat) = ChatRequest::read_as(self.dialect, &body) else { return self.lose(Loss::Unfit) };
+        if !self.may_be_asked(&self.canary, &chat) {
+            return self.lose(Loss::Unfit);
         }
+        let Some(canary) = self.ask(&self.canary, &chat).await else { return };
+        let Ok(stable) = (&mut self.stable).await else { return };
+        let Self { unit, started_at, .. } = self;
+        let pair = Pair { unit, started_at, stable: stable.outcome, canary: canary.outcome };
+        let is_void = pair.is_void();
+        if let Err(loss) = self.gateway.shadows.keep(&self.ticket.id, pair) {
+            return self.lose(loss);
+        }
+        self.route.series.compared.add(1);
+        if let Some((stable, canary)) = stable.text.zip(canary.text).filter(|_| !is_void) {
+            self.read(&chat, stable, canary).await;
+        }
+    }
+
+    /// Hands both answers to whoever reads them.
+    async fn read(&self, chat: &ChatRequest<'_>, stable: String, canary: String) {
+        let Some(shadowed) = self.shadowed() else { return };
+        let Self { gateway, unit, started_at, dialect, .. } = self;
+        if shadowed.is_judged(*unit) {
+            let (release, body) = (Arc::clone(&self.ticket.id), self.body.clone());
+            let (stable, canary) = (stable.clone(), canary.clone());
+            let (unit, started_at, dialect) = (*unit, *started_at, *dialect);
+            gateway.judged.send_pair(Read { release, unit, started_at, dialect, body, stable, canary });
+        }
+        let Some(by) = shadowed.likened(*unit) else { return };
+        let Some(likeness) = self.measure(chat, by, &stable, &canary).await else { return };
+        for cosine in [Some(likeness.canary), likeness.again].into_iter().flatten() {
+            self.route.series.likened(cosine).add(1);
+        }
+        if let Err(loss) = gateway.shadows.keep_likeness(&self.ticket.id, likeness) {
+            self.lose(loss);
+        }
+    }
+
+    /// Puts the request to a version, for nobody; `None` where nothing is told of it any more.
+    async fn ask(&self, version: &Arc<Prepared>, chat: &ChatRequest<'_>) -> Option<Told> {
         let assignment = Assignment {
-            version: canary.id,
+            version: version.id,
             // of no arm: nobody counts it as one
             arm: Arm::Stable,
             member: None,
@@ -155,63 +193,71 @@ impl Copied {
             pin: PinChange::None,
         };
         let begun = Begun {
-            route: &route,
-            prepared: &canary,
-            identity: Identity::Session(unit),
+            route: &self.route,
+            prepared: version,
+            identity: Identity::Session(self.unit),
             customer: None,
             trail: None,
             responses: None,
             assignment,
-            started_at: gateway.clock.now(),
+            started_at: self.gateway.clock.now(),
             permit: None,
             line: None,
-            holder,
+            holder: self.holder.clone(),
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             trace: None,
-            body: &body,
+            body: &self.body,
         };
         let (tell, outcome) = oneshot::channel();
-        let mut exchange = Box::new(Exchange::aside(&gateway, &chat, begun, Twin { tell, text }));
-        exchange.notice(&chat, &headers);
-        let outbound = Outbound::new(Method::POST, headers.clone(), Some(dialect));
-        match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path: &path }).await {
+        let mut exchange = Box::new(Exchange::aside(&self.gateway, chat, begun, Twin { tell, text: self.text }));
+        exchange.notice(chat, &self.headers);
+        let outbound = Outbound::new(Method::POST, self.headers.clone(), Some(self.dialect));
+        let question = Question { outbound: &outbound, chat, body: &self.body, path: &self.path };
+        match send(&mut exchange, question).await {
             Ok(answer) => {
                 let mut thrown_away = relay(answer, exchange).await.into_body();
                 while let Some(Ok(_)) = thrown_away.frame().await {}
             }
             Err(_refusal) => exchange.end_unanswered(),
         }
-        let Ok(canary) = outcome.await else { return };
-        gateway.shadows.note_cost(&ticket.id, canary.outcome.cost_usd);
-        let Ok(stable) = stable.await else { return };
-        let pair = Pair { unit, started_at, stable: stable.outcome, canary: canary.outcome };
-        if let Err(loss) = gateway.shadows.keep(&ticket.id, pair) {
-            return lose(loss);
-        }
-        route.series.compared.add(1);
-        if let Some((stable, canary)) = stable.text.zip(canary.text) {
-            let release = Arc::clone(&ticket.id);
-            gateway.judged.send_pair(Read { release, unit, started_at, dialect, body, stable, canary });
-        }
+        let told = outcome.await.ok()?;
+        self.gateway.shadows.note_cost(&self.ticket.id, told.outcome.cost_usd);
+        Some(told)
     }
-}
 
-/// Whether asking the canary this does nothing but give an answer.
-fn may_be_asked(route: &Route, canary: &Prepared, chat: &ChatRequest<'_>) -> bool {
-    let same_provider = route.prepared(route.table.stable).is_some_and(|stable| stable.pool.name == canary.pool.name);
-    let readable = match chat.provider_state {
-        None => true,
-        Some(ProviderState::File) => same_provider,
-        Some(
-            ProviderState::Conversation
-            | ProviderState::Sealed
-            | ProviderState::Audio
-            | ProviderState::Container
-            | ProviderState::PreviousResponse,
-        ) => false,
-    };
-    let own_key = !matches!(canary.pool.manners.authorization, Authorization::Client);
-    readable && own_key && !canary.has_tools_run && !chat.has_tools_run() && canary.can_be_asked(chat)
+    fn shadowed(&self) -> Option<&Shadowed> {
+        self.route.table.shadow.as_ref()
+    }
+
+    /// Whether the day's budget bears another question.
+    fn has_budget(&self) -> bool {
+        let usd_per_day = self.shadowed().map_or(0.0, |shadowed| shadowed.shadow.usd_per_day);
+        self.gateway.shadows.has_budget(&self.ticket.id, usd_per_day)
+    }
+
+    fn lose(&self, loss: Loss) {
+        self.route.series.lost_of_shadow(loss).add(1);
+        self.gateway.shadows.lose(&self.ticket.id, loss);
+    }
+
+    /// Whether asking a version this does nothing but give an answer.
+    fn may_be_asked(&self, version: &Prepared, chat: &ChatRequest<'_>) -> bool {
+        let stable = self.route.prepared(self.route.table.stable);
+        let same_provider = stable.is_some_and(|stable| stable.pool.name == version.pool.name);
+        let readable = match chat.provider_state {
+            None => true,
+            Some(ProviderState::File) => same_provider,
+            Some(
+                ProviderState::Conversation
+                | ProviderState::Sealed
+                | ProviderState::Audio
+                | ProviderState::Container
+                | ProviderState::PreviousResponse,
+            ) => false,
+        };
+        let own_key = !matches!(version.pool.manners.authorization, Authorization::Client);
+        readable && own_key && !version.has_tools_run && !chat.has_tools_run() && version.can_be_asked(chat)
+    }
 }
 
 impl Shadows {
@@ -252,6 +298,34 @@ impl Shadows {
         }
     }
 
+    /// Whether a copy that is under way may ask once more.
+    fn has_budget(&self, id: &ReleaseId, usd_per_day: f64) -> bool {
+        lock(&self.of).get(id).is_some_and(|side| side.spent_usd < usd_per_day)
+    }
+
+    /// Says once when embeddings begin to fail, and when they come again.
+    fn note_embeddings(&self, id: &ReleaseId, trouble: Option<&str>) {
+        let Some(was) =
+            lock(&self.of).get_mut(id).map(|side| std::mem::replace(&mut side.is_troubled, trouble.is_some()))
+        else {
+            return;
+        };
+        match trouble {
+            Some(why) if !was => tracing::warn!(release = %id, why, "no embeddings for the pairs of the shadow"),
+            None if was => tracing::info!(release = %id, "embeddings for the pairs of the shadow come again"),
+            Some(_) | None => {}
+        }
+    }
+
+    fn keep_likeness(&self, id: &ReleaseId, likeness: Likeness) -> Result<(), Loss> {
+        let mut of = lock(&self.of);
+        let Some(side) = of.get_mut(id).filter(|side| side.likenesses.len() < self.pairs_max) else {
+            return Err(Loss::Queue);
+        };
+        side.likenesses.push(likeness);
+        Ok(())
+    }
+
     fn keep(&self, id: &ReleaseId, pair: Pair) -> Result<(), Loss> {
         let mut of = lock(&self.of);
         let Some(side) = of.get_mut(id).filter(|side| side.pairs.len() < self.pairs_max) else {
@@ -272,8 +346,9 @@ impl Shadows {
         let mut taken = Vec::new();
         for side in of.values_mut() {
             let (pairs, lost) = (std::mem::take(&mut side.pairs), std::mem::take(&mut side.lost));
-            if !pairs.is_empty() || lost.sum() > 0 {
-                taken.push(Mirrored { release: side.id.clone(), pairs, lost });
+            let likenesses = std::mem::take(&mut side.likenesses);
+            if !pairs.is_empty() || !likenesses.is_empty() || lost.sum() > 0 {
+                taken.push(Mirrored { release: side.id.clone(), pairs, lost, likenesses });
             }
         }
         of.retain(|_, side| side.under_way > 0 || side.day == now.0 / DAY_MS);
@@ -283,7 +358,16 @@ impl Shadows {
 
 impl Side {
     fn new(id: &Arc<ReleaseId>) -> Self {
-        Self { id: id.clone(), under_way: 0, day: 0, spent_usd: 0.0, pairs: Vec::new(), lost: Lost::default() }
+        Self {
+            id: id.clone(),
+            under_way: 0,
+            day: 0,
+            spent_usd: 0.0,
+            pairs: Vec::new(),
+            likenesses: Vec::new(),
+            lost: Lost::default(),
+            is_troubled: false,
+        }
     }
 }
 
@@ -311,6 +395,7 @@ mod tests {
             in_flight,
             usd_per_day,
             preferences: Vec::new(),
+            similarity: None,
         };
         Shadowed { id: Arc::new("r-1".into()), canary: VersionId([2; 32]), salt: Salt([7; 32]), shadow }
     }

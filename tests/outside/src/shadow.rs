@@ -26,7 +26,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     hanging(&binary).await?;
     good(&binary).await?;
     killed(&binary).await?;
-    pairs::run(&binary).await
+    pairs::run(&binary).await?;
+    similarity::run(&binary).await
 }
 
 const RELEASE: &str = "release: support
@@ -231,6 +232,7 @@ async fn good(binary: &Path) -> Result<()> {
 }
 
 mod pairs;
+mod similarity;
 
 #[expect(clippy::print_stdout, reason = "a report for whoever ran it")]
 fn print(text: &str) {

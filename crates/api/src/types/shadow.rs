@@ -1,9 +1,10 @@
 //! What a shadow has shown of a canary that nobody was exposed to.
 
 use crate::types::{EvidenceView, IntervalView};
-use coalmine_core::analysis::{PairedFinding, ShadowFinding};
+use coalmine_core::analysis::{PairedFinding, ShadowFinding, SimilarityFinding};
 use coalmine_core::release::policy::Role;
 use coalmine_core::shadow::preferences::Preferences;
+use coalmine_core::shadow::similarity::Told;
 use coalmine_core::shadow::spread::{Measure, PairedInterval};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -35,6 +36,48 @@ pub struct ShadowView {
     pub rollback: EvidenceView,
     /// Per metric that can be compared in pairs.
     pub findings: Vec<PairedView>,
+    /// How near the answers are to stable's, by embeddings; it tests nothing and rolls nothing back.
+    pub similarity: Option<SimilarityView>,
+}
+
+/// How near the canary's answers are to stable's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SimilarityView {
+    /// By whose embeddings.
+    pub model: String,
+    /// Pairs that were measured, of sessions counted or young.
+    pub pairs: u64,
+    /// Measurements without a number, for whoever was asked was in trouble or the day's budget was spent.
+    pub unknown: u64,
+    /// Measurements that came when their session was counted already.
+    pub late: u64,
+    /// The canary's answers against stable's.
+    pub canary: Option<CosinesView>,
+    /// Stable's second answers against its first: how far one version is from itself.
+    pub stable_again: Option<CosinesView>,
+    /// What the first stage waits for, where the release says so: this cosine or a greater one,
+    pub min: Option<f64>,
+    /// of so much of the measured sessions.
+    pub share: Option<f64>,
+    /// Sessions that have it.
+    pub met: u64,
+    /// Why the bar is not cleared yet.
+    pub lacks: Option<String>,
+}
+
+/// How the sessions' mean cosines are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CosinesView {
+    /// Sessions.
+    pub sessions: u64,
+    /// The mean over them.
+    pub mean: f64,
+    /// A tenth of them is below, to a hundredth.
+    pub p10: f64,
+    /// Half of them.
+    pub p50: f64,
+    /// Nine tenths of them.
+    pub p90: f64,
 }
 
 /// One metric over pairs.
@@ -104,7 +147,31 @@ impl From<&ShadowFinding> for ShadowView {
             cost_unknown: finding.cost_unknown,
             rollback: finding.rollback.into(),
             findings: finding.findings.iter().map(Into::into).collect(),
+            similarity: finding.similarity.as_ref().map(Into::into),
         }
+    }
+}
+
+impl From<&SimilarityFinding> for SimilarityView {
+    fn from(finding: &SimilarityFinding) -> Self {
+        Self {
+            model: finding.model.clone(),
+            pairs: finding.pairs,
+            unknown: finding.unknown,
+            late: finding.late,
+            canary: finding.canary.map(Into::into),
+            stable_again: finding.again.map(Into::into),
+            min: finding.bar.map(|bar| bar.min),
+            share: finding.bar.map(|bar| bar.share.share()),
+            met: finding.met,
+            lacks: finding.lacks.clone(),
+        }
+    }
+}
+
+impl From<Told> for CosinesView {
+    fn from(Told { sessions, mean, p10, p50, p90 }: Told) -> Self {
+        Self { sessions, mean, p10, p50, p90 }
     }
 }
 

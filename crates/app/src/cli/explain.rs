@@ -8,7 +8,8 @@ use super::status::{interval, paired_interval, power, release_text, sentinel_lin
 use super::{connect, picture, say};
 use anyhow::{Context, Result};
 use coalmine_api::types::{
-    CountsView, EtaView, EvidenceTrack, ExplainView, FindingView, JudgeView, PairedView, ShadowView, ShareView,
+    CosinesView, CountsView, EtaView, EvidenceTrack, ExplainView, FindingView, JudgeView, PairedView, ShadowView,
+    ShareView, SimilarityView,
 };
 use coalmine_api::when::utc;
 use std::fmt::Write as _;
@@ -239,6 +240,34 @@ fn shadow_text(shadow: &ShadowView, paint: Paint) -> String {
         );
     }
     shadow.findings.iter().for_each(|finding| text.push_str(&paired_text(finding, paint)));
+    text.extend(shadow.similarity.iter().map(|similarity| similarity_text(similarity, paint)));
+    text
+}
+
+/// How near the answers are, beside how near stable's own are to each other.
+fn similarity_text(seen: &SimilarityView, paint: Paint) -> String {
+    let mut text =
+        format!("  {} by {} (told; it rolls nothing back)\n", paint.tone(Tone::Strong, "similarity"), seen.model);
+    let spread = |whose: &str, told: &CosinesView| {
+        format!(
+            "    {whose} {:.2} near on the mean, p10 {:.2}, p50 {:.2}, p90 {:.2}, {} sessions\n",
+            told.mean, told.p10, told.p50, told.p90, told.sessions
+        )
+    };
+    match &seen.canary {
+        Some(told) => text.push_str(&spread("the canary's answers are to stable's", told)),
+        None => text.push_str("    no session is measured yet\n"),
+    }
+    text.extend(seen.stable_again.iter().map(|told| spread("stable's second answers are to its first", told)));
+    if let Some((min, share)) = seen.min.zip(seen.share) {
+        let _ =
+            writeln!(text, "    {} sessions are {min} near or nearer, {} of them are wanted", seen.met, percent(share));
+    }
+    if seen.unknown + seen.late > 0 {
+        let (mind, SimilarityView { unknown, late, .. }) = (paint.tone(Tone::Warn, "mind"), seen);
+        let _ = writeln!(text, "    {mind} {unknown} measurements unknown, {late} too late; neither counts");
+    }
+    text.extend(seen.lacks.iter().map(|lacks| format!("    waits for {lacks}\n")));
     text
 }
 

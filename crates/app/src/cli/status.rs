@@ -305,7 +305,9 @@ fn shadow_line(r: &ReleaseView) -> String {
     let worst = shadow.findings.iter().max_by(|a, b| a.rollback.log.total_cmp(&b.rollback.log));
     let worst = worst.and_then(|finding| Some((&finding.metric, finding.interval.as_ref()?)));
     let worst = worst.map_or(String::new(), |(metric, told)| format!(", worst {metric} {}", paired_interval(told)));
-    format!("  shadow: {} of {} mirrored sessions{worst}\n", shadow.sessions, shadow.need)
+    let near = shadow.similarity.as_ref().and_then(|seen| seen.canary.as_ref());
+    let near = near.map_or(String::new(), |told| format!(", answers {:.2} near to stable's", told.mean));
+    format!("  shadow: {} of {} mirrored sessions{worst}{near}\n", shadow.sessions, shadow.need)
 }
 
 /// How the sentinels stand: those that did not pass by name, the others by their number.

@@ -225,7 +225,7 @@ impl Reader<'_> {
         let mut read = Stages { complete: true, ..Stages::default() };
         for (index, stage) in fields.sections("stages").iter().enumerate() {
             if stage.node("shadow").is_some() {
-                read.shadow = shadow::read(stage, index);
+                read.shadow = shadow::read(stage, index, &self.background.providers);
                 read.complete &= read.shadow.is_some();
                 continue;
             }
@@ -364,6 +364,10 @@ fn ramped(fields: &Fields<'_>, stage: Stage) -> Vec<Stage> {
 /// The core's key as the file has it: what could not be read was not counted by the core, and a
 /// bound of what more is better of is `min` here.
 fn in_file(root: &Node, key: &str, stages: &Stages, watched: &Watched) -> String {
+    // Of a shadow, which is the first stage.
+    if key.starts_with("similarity.") {
+        return format!("stages[0].{key}");
+    }
     let Some((list, rest)) = key.split_once('[') else { return key.to_owned() };
     let Some((index, rest)) = rest.split_once(']') else { return key.to_owned() };
     let index: usize = index.parse().unwrap_or(usize::MAX);

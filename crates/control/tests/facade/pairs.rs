@@ -56,6 +56,7 @@ async fn shadowed(fixture: &Fixture, judge: Judge) -> ReleaseId {
         in_flight: 16,
         usd_per_day: 20.0,
         preferences: vec![preferring],
+        similarity: None,
     });
     new.policy.judges = vec![judge];
     let id = fixture.control.create_release(new, alice()).await.unwrap().release.id;
@@ -106,7 +107,7 @@ impl Traffic {
                 feedback: Vec::new(),
                 dropped: Vec::new(),
                 serving: BTreeMap::from([(route(), fixture.generation())]),
-                mirrored: vec![Mirrored { release, pairs, lost: Lost::default() }],
+                mirrored: vec![Mirrored { release, pairs, lost: Lost::default(), likenesses: Vec::new() }],
                 spending: Vec::new(),
             };
             fixture.control.intake(Arc::new(delta)).unwrap();

@@ -9,6 +9,7 @@ use crate::release::words;
 use crate::shadow::pair::Lost;
 use crate::shadow::preferences::{Preferences, Preferring};
 use crate::shadow::record::Tested;
+use crate::shadow::similarity::{Bar, Likenesses, Similarity, Told};
 use crate::shadow::spread::PairedInterval;
 use crate::shadow::{By, Criterion};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,32 @@ pub struct ShadowFinding {
     pub rollback: Evidence,
     /// Per watched metric that can be compared in pairs, in the order of the policy.
     pub findings: Vec<PairedFinding>,
+    /// How near the answers are to stable's; it tests nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similarity: Option<SimilarityFinding>,
+}
+
+/// How near the canary's answers are to stable's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SimilarityFinding {
+    /// By whose embeddings.
+    pub model: String,
+    /// Pairs that were measured, of sessions counted or young.
+    pub pairs: u64,
+    /// Measurements without a number: whoever was asked was in trouble.
+    pub unknown: u64,
+    /// Measurements that came when their session was counted already.
+    pub late: u64,
+    /// The canary's answers against stable's, by sessions.
+    pub canary: Option<Told>,
+    /// Stable's second answers against its first.
+    pub again: Option<Told>,
+    /// What the first stage waits for, where the release says so.
+    pub bar: Option<Bar>,
+    /// Sessions at the bar or nearer.
+    pub met: u64,
+    /// Why the bar is not cleared yet, in words; `None`: it is, or there is none.
+    pub lacks: Option<String>,
 }
 
 /// One metric over pairs.
@@ -106,6 +133,7 @@ pub(super) fn finding(look: &Look<'_>) -> Option<ShadowFinding> {
         cost_unknown: record.cost_unknown,
         rollback: Evidence { log, line },
         findings,
+        similarity: shadow.similarity.as_ref().map(|own| similarity(own, shadow.min_sessions, &record.likenesses)),
     })
 }
 
@@ -152,6 +180,39 @@ fn preferred(look: &Look<'_>, preferring: &Preferring, min_sessions: u64, found:
         ),
     };
     PairedFinding { lacks: held.or_else(few), reason, preferences: Some(counts), ..found }
+}
+
+/// What was measured, and whether it clears the bar.
+fn similarity(own: &Similarity, min_sessions: u64, seen: &Likenesses) -> SimilarityFinding {
+    SimilarityFinding {
+        model: format!("{}/{}", own.version.provider, own.version.model),
+        pairs: seen.pairs,
+        unknown: seen.unknown,
+        late: seen.late,
+        canary: seen.canary.told(),
+        again: seen.again.told(),
+        bar: own.bar,
+        met: seen.met,
+        lacks: own.bar.and_then(|bar| short_of(bar, own.need(min_sessions), seen)),
+    }
+}
+
+/// Why a bar is not cleared. It is compared with the share that was seen, and has no part in the bound.
+fn short_of(bar: Bar, need: u64, seen: &Likenesses) -> Option<String> {
+    let sessions = seen.canary.sessions;
+    if sessions < need {
+        let unknown = if seen.unknown == 0 { String::new() } else { format!(", {} unknown", seen.unknown) };
+        return Some(format!("{sessions} of {need} measured sessions{unknown}"));
+    }
+    let is_short = u128::from(seen.met) * 10_000 < u128::from(sessions) * u128::from(bar.share.bp());
+    is_short.then(|| {
+        format!(
+            "{} of {sessions} sessions are {} near to stable's or nearer, {} are wanted",
+            words::percent(seen.met as f64 / sessions as f64),
+            words::number(bar.min),
+            words::percent(bar.share.share())
+        )
+    })
 }
 
 fn reason(watched: &Guardrail, sessions: u64, tested: Option<&Tested>) -> String {

@@ -136,6 +136,12 @@ pub enum Fault {
     /// A margin that leaves nothing to prove.
     #[error("a margin of {0} of the pairs is no tolerance; write at least 0pp and less than 100pp, such as 10pp")]
     PairMargin(f64),
+    /// A cosine that every answer has, or none.
+    #[error("{0} is no cosine to ask for; write more than -1 and at most 1, such as 0.8")]
+    Cosine(f64),
+    /// A bar that everything clears.
+    #[error("a bar that no session must clear says nothing; write a share such as 90%, or remove `min` and `share`")]
+    BarOfNone,
     /// A judge that can never score.
     #[error("judge {name}: {what}")]
     Judge {
@@ -323,6 +329,7 @@ impl Policy {
         self.check_sentinels(&mut misfits);
         self.check_judges(&mut misfits);
         self.check_preferences(&mut misfits);
+        self.check_similarity(&mut misfits);
         if !self.hold_back.is_zero() && !(100..=500).contains(&self.hold_back.bp()) {
             note(&mut misfits, "hold_back", Fault::HoldBack(self.hold_back));
         }
@@ -419,6 +426,22 @@ impl Policy {
             }
             if sample.is_zero() {
                 note(misfits, at("sample"), Fault::PairsOfNone);
+            }
+        }
+    }
+
+    /// The embeddings by which a shadow holds answers together.
+    fn check_similarity(&self, misfits: &mut Vec<Misfit>) {
+        let Some(similarity) = self.shadow.as_ref().and_then(|shadow| shadow.similarity.as_ref()) else { return };
+        if similarity.sample.is_zero() {
+            note(misfits, "similarity.sample", Fault::PairsOfNone);
+        }
+        if let Some(bar) = similarity.bar {
+            if !(bar.min > -1.0 && bar.min <= 1.0) {
+                note(misfits, "similarity.min", Fault::Cosine(bar.min));
+            }
+            if bar.share.is_zero() {
+                note(misfits, "similarity.share", Fault::BarOfNone);
             }
         }
     }

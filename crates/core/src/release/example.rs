@@ -97,6 +97,7 @@ pub(crate) fn shadow() -> Shadow {
         in_flight: 16,
         usd_per_day: 20.0,
         preferences: Vec::new(),
+        similarity: None,
     }
 }
 
@@ -291,6 +292,7 @@ pub(crate) fn mirrored(analysis: Analysis, standing: f64, peak: f64) -> Analysis
         cost_unknown: 0,
         rollback,
         findings: vec![errors],
+        similarity: None,
     };
     Analysis { shadow: Some(shadow), ..analysis }
 }

@@ -55,6 +55,7 @@ fn missing(release: &Release, analysis: &Analysis, since: UnixMs, now: UnixMs) -
         }
     }
     missing.extend(analysis.shadow.iter().flat_map(|seen| &seen.findings).filter_map(objection));
+    missing.extend(analysis.shadow.iter().filter_map(unlike));
     missing.extend(preflight::unpassed(release, analysis));
     missing.extend(release.policy.frozen_until(now).map(|until| Waiting::Freeze { until }));
     missing.extend(preflight::unready(analysis));
@@ -76,6 +77,12 @@ fn objection(finding: &PairedFinding) -> Option<Waiting> {
         waits(format!("{}; evidence against it stands at {evidence}", finding.reason))
     });
     said.or_else(lacks)
+}
+
+/// A declared bar that is not cleared is waited for; it never rolls back.
+fn unlike(seen: &ShadowFinding) -> Option<Waiting> {
+    let why = seen.similarity.as_ref()?.lacks.clone()?;
+    Some(Waiting::Guardrail { metric: "similarity".to_owned(), why })
 }
 
 fn warnings(analysis: &Analysis) -> Vec<String> {

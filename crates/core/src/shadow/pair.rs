@@ -4,6 +4,7 @@ use crate::evidence::badness::{reading, stated_amount};
 use crate::id::{ReleaseId, UnitKey};
 use crate::metric::{Kind, Metric};
 use crate::release::policy::Guardrail;
+use crate::shadow::similarity::Likeness;
 use crate::tally::{Blame, Cause, Ending, Outcome};
 use crate::time::UnixMs;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ pub struct Mirrored {
     pub pairs: Vec<Pair>,
     /// Requests of drawn sessions that were not mirrored or not compared.
     pub lost: Lost,
+    /// How near the answers of some of them are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub likenesses: Vec<Likeness>,
 }
 
 /// One request, put to both. Neither says a word of what was asked or answered.

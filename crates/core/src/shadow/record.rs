@@ -9,6 +9,7 @@ use crate::release::policy::Policy;
 use crate::shadow::By;
 use crate::shadow::pair::{Lost, Mirrored};
 use crate::shadow::preferences::{Preferences, Preferred};
+use crate::shadow::similarity::Likenesses;
 use crate::shadow::spread::Spread;
 use crate::shadow::young::{MirroredSession, Young};
 use crate::time::{SpanMs, UnixMs};
@@ -38,6 +39,9 @@ pub struct Record {
     /// What judges of pairs have said, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub preferences: BTreeMap<String, Preferences>,
+    /// How near its answers are to stable's.
+    #[serde(default, skip_serializing_if = "Likenesses::is_empty")]
+    pub likenesses: Likenesses,
 }
 
 /// What pairs have shown in one metric.
@@ -81,6 +85,19 @@ impl Record {
                 self.lost.queue += 1;
             }
         }
+        if policy.shadow.as_ref().is_some_and(|shadow| shadow.similarity.is_some()) {
+            self.absorb_likenesses(young, mirrored);
+        }
+    }
+
+    fn absorb_likenesses(&mut self, young: &mut Young, mirrored: &Mirrored) {
+        for likeness in &mirrored.likenesses {
+            if young.liken(likeness) {
+                self.likenesses.note(likeness);
+            } else {
+                self.likenesses.late += 1;
+            }
+        }
     }
 
     /// Counts one verdict of a judge of pairs; it waits in `young` as its pair does.
@@ -98,6 +115,10 @@ impl Record {
         let due = young.close_due(age, complete_to);
         for (unit, session) in &due {
             self.sessions += 1;
+            if let Some(sums) = &session.likeness {
+                let similarity = policy.shadow.as_ref().and_then(|shadow| shadow.similarity.as_ref());
+                self.likenesses.post(similarity.and_then(|similarity| similarity.bar), sums);
+            }
             self.post_session(policy, *unit, session);
         }
         !due.is_empty()

@@ -6,6 +6,7 @@ use crate::metric::Metric;
 use crate::release::policy::Policy;
 use crate::shadow::pair::{Compared, Pair};
 use crate::shadow::preferences::Preferred;
+use crate::shadow::similarity::{Likeness, LikenessSums};
 use crate::time::{SpanMs, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,6 +27,9 @@ pub struct MirroredSession {
     /// By metric.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub of: BTreeMap<Metric, Sums>,
+    /// How near its answers are, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likeness: Option<LikenessSums>,
 }
 
 /// What its pairs have shown in one metric.
@@ -74,7 +78,7 @@ impl Young {
     pub fn take_changes(&mut self) -> Rows {
         let counted = |unit: &UnitKey| {
             let first_at = *self.counted.get(unit)?;
-            Some(MirroredSession { first_at, is_counted: true, of: BTreeMap::new() })
+            Some(MirroredSession { first_at, is_counted: true, of: BTreeMap::new(), likeness: None })
         };
         let row = |unit: &UnitKey| Some((*unit, Arc::new(self.open.get(unit).cloned().or_else(|| counted(unit))?)));
         let rows = self.changed.iter().filter_map(row).collect();
@@ -100,13 +104,20 @@ impl Young {
         true
     }
 
+    /// Whether there was room for what was measured of a pair, and its session is not counted yet.
+    pub(super) fn liken(&mut self, likeness: &Likeness) -> bool {
+        let Some(open) = self.open(likeness.unit, likeness.started_at) else { return false };
+        open.likeness.get_or_insert_default().add(likeness);
+        true
+    }
+
     /// The sums of a session that is not counted yet; `None` where it is, or there is no room.
     fn open(&mut self, unit: UnitKey, started_at: UnixMs) -> Option<&mut MirroredSession> {
         if self.counted.contains_key(&unit) || (self.open.len() >= OPEN_MAX && !self.open.contains_key(&unit)) {
             return None;
         }
         self.changed.insert(unit);
-        let fresh = || MirroredSession { first_at: started_at, is_counted: false, of: BTreeMap::new() };
+        let fresh = || MirroredSession { first_at: started_at, is_counted: false, of: BTreeMap::new(), likeness: None };
         let open = self.open.entry(unit).or_insert_with(fresh);
         open.first_at = open.first_at.min(started_at);
         Some(open)

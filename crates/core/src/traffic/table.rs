@@ -7,6 +7,7 @@ use crate::price::PriceSnapshot;
 use crate::release::policy::OnRollback;
 use crate::release::state::{Release, State};
 use crate::shadow::Shadow;
+use crate::shadow::similarity::Similarity;
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Pin, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
@@ -139,10 +140,16 @@ impl Shadowed {
         Shadow::includes(self.shadow.share, &self.salt, unit)
     }
 
-    /// Whether anybody reads the answers of a session's pairs.
+    /// Whether a judge reads the answers of a session's pairs.
     #[must_use]
-    pub fn is_read(&self, unit: UnitKey) -> bool {
+    pub fn is_judged(&self, unit: UnitKey) -> bool {
         self.shadow.preferences.iter().any(|preferring| preferring.includes(&self.salt, unit))
+    }
+
+    /// By what the answers of a session's pairs are held together.
+    #[must_use]
+    pub fn likened(&self, unit: UnitKey) -> Option<&Similarity> {
+        self.shadow.similarity.as_ref().filter(|similarity| similarity.includes(&self.salt, unit))
     }
 }
 

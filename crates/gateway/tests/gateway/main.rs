@@ -19,6 +19,7 @@ mod renewal;
 mod secrecy;
 mod sessions;
 mod shadow;
+mod similarity;
 mod sockets;
 mod support;
 mod surfaces;

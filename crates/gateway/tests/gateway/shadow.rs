@@ -20,7 +20,7 @@ use coalmine_wire::prices::{Price, Rate};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 
-fn shadow() -> Shadow {
+pub fn shadow() -> Shadow {
     Shadow {
         share: WeightBp::FULL,
         length: SpanMs::hours(2),
@@ -28,11 +28,12 @@ fn shadow() -> Shadow {
         in_flight: 4,
         usd_per_day: 1.0,
         preferences: Vec::new(),
+        similarity: None,
     }
 }
 
 /// Stable alone is served; the canary, which brings its own prompt, is in its shadow.
-fn shadowed(shadow: Shadow) -> RouteTable {
+pub fn shadowed(shadow: Shadow) -> RouteTable {
     let prompt = Prompt { text: "You are the canary.".to_owned(), mode: PromptMode::Replace };
     let canary = Version { prompt: Some(prompt), ..version("two", "model-c") };
     let mut table = route(1, None);
@@ -50,7 +51,7 @@ async fn world(stable: Vec<Vec<Step>>, canary: Vec<Vec<Step>>, shadow: Shadow) -
 
 impl World {
     /// What was mirrored, once there are so many pairs.
-    async fn pairs(&self, count: usize) -> Vec<Pair> {
+    pub async fn pairs(&self, count: usize) -> Vec<Pair> {
         soon("the pairs", async {
             loop {
                 let (pairs, _) = self.mirrored();
@@ -329,7 +330,7 @@ async fn both_answers_go_to_the_judge_of_a_drawn_session() {
         world.chat(&format!("s-{session}"), ASK).await;
     }
     let pairs = world.pairs(20).await;
-    let drawn: Vec<_> = pairs.iter().filter(|pair| drawn_of.is_read(pair.unit)).collect();
+    let drawn: Vec<_> = pairs.iter().filter(|pair| drawn_of.is_judged(pair.unit)).collect();
     assert!((2..=18).contains(&drawn.len()), "{}", drawn.len());
     soon("the texts", async {
         while reader.pairs.lock().unwrap().len() < drawn.len() {
@@ -338,7 +339,7 @@ async fn both_answers_go_to_the_judge_of_a_drawn_session() {
     })
     .await;
     for sample in reader.pairs.lock().unwrap().iter() {
-        assert!(drawn_of.is_read(sample.unit) && *sample.release == *drawn_of.id);
+        assert!(drawn_of.is_judged(sample.unit) && *sample.release == *drawn_of.id);
         assert_eq!((&sample.stable, &sample.canary), (&stable, &canary));
         assert!(sample.conversation.starts_with(r#"[{"said":""#), "{}", sample.conversation);
         assert!(!format!("{sample:?}").contains("zebra"));

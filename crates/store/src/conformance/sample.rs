@@ -26,6 +26,7 @@ use coalmine_core::release::policy::{
 use coalmine_core::release::report::{Decision, JournalRow, Report, Waiting};
 use coalmine_core::release::state::{Condition, Drift, PauseCause, Release, Resume, RollbackCause, State};
 use coalmine_core::sentinel::{Criticality, OfflineGate, Sentinel, Sentinels};
+use coalmine_core::shadow::similarity::{CosineSum, LikenessSums};
 use coalmine_core::shadow::young::{self, MirroredSession};
 use coalmine_core::tally::Presence;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -578,9 +579,12 @@ pub fn mirrored_sessions() -> Vec<MirroredSession> {
         first_at: UnixMs(1_750_000_000_000),
         is_counted: false,
         of: BTreeMap::from([(Metric::LatencyP95, sums), (Metric::ErrorRate, young::Sums::default())]),
+        likeness: None,
     };
     let counted = MirroredSession { is_counted: true, of: BTreeMap::new(), ..young.clone() };
-    vec![young, counted]
+    let likeness = LikenessSums { canary: CosineSum { of: 2, sum: 1.75 }, again: CosineSum { of: 1, sum: 0.9375 } };
+    let measured = MirroredSession { likeness: Some(likeness), ..young.clone() };
+    vec![young, counted, measured]
 }
 
 /// A sealed bucket of every number.

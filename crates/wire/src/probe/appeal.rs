@@ -164,15 +164,21 @@ pub fn embeddings_body(by: &Pinned, texts: &[&str]) -> String {
 /// does not hold so many vectors of one length.
 #[must_use]
 pub fn similar(body: &[u8], texts: usize, threshold: f64) -> Option<Ruling> {
-    let vectors = vectors(body, texts)?;
-    let (own, others) = vectors.split_first()?;
-    let cosines: Option<Vec<f64>> = others.iter().map(|other| cosine(own, other)).collect();
-    let nearest = cosines?.into_iter().reduce(f64::max)?;
+    let nearest = cosines(body, texts)?.into_iter().reduce(f64::max)?;
     Some(if nearest >= threshold - 1e-9 {
         Ruling::Holds
     } else {
         Ruling::HoldsNot(format!("{nearest:.2} near, at least {threshold} is wanted"))
     })
+}
+
+/// The cosines of the first embedding with each of the others. `None` where the answer does not hold so many vectors of
+/// one length.
+#[must_use]
+pub fn cosines(body: &[u8], texts: usize) -> Option<Vec<f64>> {
+    let vectors = vectors(body, texts)?;
+    let (own, others) = vectors.split_first()?;
+    others.iter().map(|other| cosine(own, other)).collect()
 }
 
 fn vectors(body: &[u8], texts: usize) -> Option<Vec<Vec<f64>>> {

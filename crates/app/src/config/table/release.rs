@@ -207,6 +207,11 @@ pub static STAGE: Section = Section {
             "Of a shadow: who compares the two answers, beside the guardrails that can be compared.",
         ),
         Key::optional(
+            "similarity",
+            Kind::Section(&SIMILARITY),
+            "Of a shadow: how near the two answers are, by an embeddings endpoint. It is told, and rolls nothing back.",
+        ),
+        Key::optional(
             "cost_per_day",
             MONEY,
             "Of a shadow: what the copies of a gateway may cost in a day of UTC, by the prices; then none is made until the next. $20 without it.",
@@ -236,6 +241,37 @@ pub static PAIRS: Section = Section {
             "weight",
             Kind::Scalar(Scalar::Number),
             "Its share of the shadow's part of the error rate, against the guardrails'. Without it by severity.",
+        ),
+    ],
+};
+
+/// The embeddings by which the answers of a shadow are held together.
+pub static SIMILARITY: Section = Section {
+    name: "similarity",
+    doc: "The cosine of the embeddings of stable's and the canary's answer to the same request. Different is not worse: it is told, and can keep the first stage waiting.",
+    keys: &[
+        Key::required(
+            "model",
+            Kind::Scalar(Scalar::Model),
+            "Provider and embedding model; the provider speaks OpenAI's dialect.",
+        ),
+        Key::optional("params", Kind::Map("NAME", &Kind::Json), "Sent with each question, such as `dimensions`."),
+        Key::default("sample", SHARE, "100%", "The share of the mirrored sessions that are measured."),
+        Key::default(
+            "baseline",
+            SHARE,
+            "10%",
+            "The share of these whose requests stable is asked a second time, so that its answers are measured against themselves.",
+        ),
+        Key::optional(
+            "min",
+            Kind::Scalar(Scalar::Number),
+            "A bar: the least cosine of a session, the mean over its pairs. The first stage waits until `share` of them have it.",
+        ),
+        Key::optional(
+            "share",
+            SHARE,
+            "With `min`: the share of the measured sessions that must have it; 90% without it.",
         ),
     ],
 };

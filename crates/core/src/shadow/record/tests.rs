@@ -10,8 +10,10 @@ use crate::judge::{Judge, Scale};
 use crate::release::example as ex;
 use crate::release::policy::{Margin, Role};
 use crate::release::state::Release;
+use crate::shadow::Shadow;
 use crate::shadow::pair::{Loss, Pair};
 use crate::shadow::preferences::{PairVerdict, Preferences, Preferred, Preferring};
+use crate::shadow::similarity::{Bar, Cosine, Likeness, Similarity};
 use crate::shadow::spread::Measure;
 use crate::tally::{Cause, Check, Ending, Outcome};
 use crate::traffic::weight::{Salt, WeightBp};
@@ -39,7 +41,7 @@ fn pair(unit: u128, at: u64, stable: Outcome, canary: Outcome) -> Pair {
 }
 
 fn mirrored(release: &Release, pairs: Vec<Pair>) -> Mirrored {
-    Mirrored { release: Arc::new(release.id.clone()), pairs, lost: Lost::default() }
+    Mirrored { release: Arc::new(release.id.clone()), pairs, lost: Lost::default(), likenesses: Vec::new() }
 }
 
 /// All sessions old enough to be counted.
@@ -55,6 +57,62 @@ fn shown(release: &Release, pairs: Vec<Pair>) -> ShadowFinding {
     ledger.absorb_mirrored(&mirrored(release, pairs));
     ledger.post_mirrored(LATER);
     look(release, &ledger)
+}
+
+/// Sessions of which so many are near, and what is said of them.
+fn likened(release: &Release, near: u128, far: u128) -> ShadowFinding {
+    let mut ledger = Ledger::new(release);
+    let of = |unit, canary, again| Likeness { unit: UnitKey(unit), started_at: UnixMs(0), canary, again };
+    let cosine = |unit| Cosine::of(Some(if unit < near { 0.9 } else { 0.4 }));
+    let mut likenesses: Vec<Likeness> = (0..near + far).map(|unit| of(unit, cosine(unit), None)).collect();
+    likenesses.push(of(0, Cosine::Unknown, Some(Cosine::of(Some(0.97)))));
+    let pairs = (0..near + far).map(|unit| pair(unit, 0, outcome(), outcome())).collect();
+    ledger.absorb_mirrored(&Mirrored { likenesses, ..mirrored(release, pairs) });
+    ledger.post_mirrored(LATER);
+    look(release, &ledger)
+}
+
+fn with_similarity(bar: Option<Bar>) -> Release {
+    let mut release = release(&[Metric::ErrorRate]);
+    let version = crate::release::example::judge("any").version;
+    let similarity = Similarity { version, sample: WeightBp::FULL, baseline: WeightBp::FULL, bar };
+    release.policy.shadow = Some(Shadow { min_sessions: 50, similarity: Some(similarity), ..ex::shadow() });
+    release
+}
+
+/// Different is not worse: however far the answers are, nothing is against the canary; a declared bar waits.
+#[test]
+fn answers_that_differ_are_told_and_at_most_waited_for() {
+    let bar = Bar { min: 0.8, share: WeightBp::new(9_000).unwrap() };
+    let far = likened(&with_similarity(None), 0, 60);
+    let seen = far.similarity.as_ref().unwrap();
+    assert_eq!((seen.canary.unwrap().p50, seen.pairs, seen.unknown, seen.lacks.as_ref()), (0.4, 60, 1, None));
+    assert_eq!((seen.again.unwrap().sessions, seen.again.unwrap().p50), (1, 0.97));
+    assert!(!far.rollback.reached() && far.findings.len() == 1, "it is no criterion");
+    let lacks = |near, far| likened(&with_similarity(Some(bar)), near, far).similarity.unwrap().lacks;
+    assert_eq!(lacks(54, 6), None, "90 % of 60 clear it");
+    let short = lacks(53, 7).unwrap();
+    assert!(short.starts_with("88.3 % of 60 sessions are 0.8 near"), "{short}");
+    assert_eq!(lacks(49, 0).unwrap(), "49 of 50 measured sessions, 1 unknown");
+    assert!(!likened(&with_similarity(Some(bar)), 0, 60).rollback.reached());
+}
+
+/// What comes when its session is counted says nothing, and a release that does not ask is told nothing.
+#[test]
+fn a_late_likeness_is_counted_as_late() {
+    let release = with_similarity(None);
+    let mut ledger = Ledger::new(&release);
+    let one = |at| Likeness { unit: UnitKey(1), started_at: UnixMs(at), canary: Cosine::of(Some(0.5)), again: None };
+    let batch = |at, release: &Release| Mirrored { likenesses: vec![one(at)], ..mirrored(release, Vec::new()) };
+    ledger.absorb_mirrored(&batch(0, &release));
+    ledger.post_mirrored(LATER);
+    ledger.absorb_mirrored(&batch(9, &release));
+    let seen = look(&release, &ledger).similarity.unwrap();
+    assert_eq!((seen.pairs, seen.late, seen.canary.unwrap().sessions), (1, 1, 1));
+    let plain = super::tests::release(&[Metric::ErrorRate]);
+    let mut ledger = Ledger::new(&plain);
+    ledger.absorb_mirrored(&batch(0, &plain));
+    assert_eq!(look(&plain, &ledger).similarity, None);
 }
 
 #[test]
