@@ -474,7 +474,7 @@ pub(super) fn with_pairs(scale: &str, pairs: &str, guardrail: &str) -> Result<Re
     let judge = format!("model: openai/m-1\nscale: {scale}\nrubric: Be right.\n");
     around.files.insert("etc/judges/better.yaml".into(), judge);
     let text = format!(
-        "release: support-agent\ncanary: {{ model: openai/gpt-5-mini }}\nstages:\n  - shadow: 20%\n    for: 2h\n    pairs: [{pairs}]\n  - {{ weight: 5%, bake: 24h }}\nguardrails: [{{ metric: {guardrail}, margin: 5pp }}]\n"
+        "release: support-agent\ncanary: {{ model: openai/gpt-5-mini }}\nstages:\n  - shadow: 20%\n    for: 2h\n    pairs: [{pairs}]\n    similarity: {{ model: openai/e, params: {{ dimensions: 8 }}, sample: 50%, baseline: 5%, min: 0.8, share: 95% }}\n  - {{ weight: 5%, bake: 24h }}\nguardrails: [{{ metric: {guardrail}, margin: 5pp }}]\n"
     );
     parse_release(&text, Path::new("etc/support.yaml"), &background(), &around)
 }
