@@ -38,7 +38,7 @@ pub struct Shadow {
     pub preferences: Vec<Preferring>,
     /// By whose embeddings the two answers are held together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub similarity: Option<Similarity>,
+    pub similarity: Option<Box<Similarity>>,
 }
 
 /// One thing that the pairs of a shadow are tested for.

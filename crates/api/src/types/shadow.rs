@@ -147,7 +147,7 @@ impl From<&ShadowFinding> for ShadowView {
             cost_unknown: finding.cost_unknown,
             rollback: finding.rollback.into(),
             findings: finding.findings.iter().map(Into::into).collect(),
-            similarity: finding.similarity.as_ref().map(Into::into),
+            similarity: finding.similarity.as_deref().map(Into::into),
         }
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn read(stage: &Fields<'_>, index: usize, providers: &BTreeSet<Provid
     let min_sessions = stage.integer("min_sessions")?;
     let preferences = stage.sections("pairs").iter().filter_map(preferring).collect();
     let similarity = match stage.node("similarity") {
-        Some(_) => Some(similarity(&stage.section("similarity")?, providers)?),
+        Some(_) => Some(Box::new(similarity(&stage.section("similarity")?, providers)?)),
         None => None,
     };
     Some(Shadow { share, length: length?, min_sessions, in_flight, usd_per_day, preferences, similarity })

@@ -37,7 +37,7 @@ pub struct ShadowFinding {
     pub findings: Vec<PairedFinding>,
     /// How near the answers are to stable's; it tests nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub similarity: Option<SimilarityFinding>,
+    pub similarity: Option<Box<SimilarityFinding>>,
 }
 
 /// How near the canary's answers are to stable's.
@@ -133,7 +133,10 @@ pub(super) fn finding(look: &Look<'_>) -> Option<ShadowFinding> {
         cost_unknown: record.cost_unknown,
         rollback: Evidence { log, line },
         findings,
-        similarity: shadow.similarity.as_ref().map(|own| similarity(own, shadow.min_sessions, &record.likenesses)),
+        similarity: shadow
+            .similarity
+            .as_ref()
+            .map(|own| Box::new(similarity(own, shadow.min_sessions, &record.likenesses))),
     })
 }
 

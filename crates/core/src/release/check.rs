@@ -432,7 +432,7 @@ impl Policy {
 
     /// The embeddings by which a shadow holds answers together.
     fn check_similarity(&self, misfits: &mut Vec<Misfit>) {
-        let Some(similarity) = self.shadow.as_ref().and_then(|shadow| shadow.similarity.as_ref()) else { return };
+        let Some(similarity) = self.shadow.as_ref().and_then(|shadow| shadow.similarity.as_deref()) else { return };
         if similarity.sample.is_zero() {
             note(misfits, "similarity.sample", Fault::PairsOfNone);
         }

@@ -116,7 +116,7 @@ impl Record {
         for (unit, session) in &due {
             self.sessions += 1;
             if let Some(sums) = &session.likeness {
-                let similarity = policy.shadow.as_ref().and_then(|shadow| shadow.similarity.as_ref());
+                let similarity = policy.shadow.as_ref().and_then(|shadow| shadow.similarity.as_deref());
                 self.likenesses.post(similarity.and_then(|similarity| similarity.bar), sums);
             }
             self.post_session(policy, *unit, session);

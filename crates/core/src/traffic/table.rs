@@ -149,7 +149,7 @@ impl Shadowed {
     /// By what the answers of a session's pairs are held together.
     #[must_use]
     pub fn likened(&self, unit: UnitKey) -> Option<&Similarity> {
-        self.shadow.similarity.as_ref().filter(|similarity| similarity.includes(&self.salt, unit))
+        self.shadow.similarity.as_deref().filter(|similarity| similarity.includes(&self.salt, unit))
     }
 }
 

@@ -13,7 +13,8 @@ use serde_json::json;
 fn similarity(baseline: WeightBp) -> Shadow {
     let version =
         Version { params: [("dimensions".to_owned(), JsonText("2".to_owned()))].into(), ..version("two", "e-1") };
-    Shadow { similarity: Some(Similarity { version, sample: WeightBp::FULL, baseline, bar: None }), ..shadow() }
+    let similarity = Similarity { version, sample: WeightBp::FULL, baseline, bar: None };
+    Shadow { similarity: Some(Box::new(similarity)), ..shadow() }
 }
 
 fn embeddings(vectors: &[[f64; 2]]) -> Vec<Step> {

@@ -76,7 +76,7 @@ fn with_similarity(bar: Option<Bar>) -> Release {
     let mut release = release(&[Metric::ErrorRate]);
     let version = crate::release::example::judge("any").version;
     let similarity = Similarity { version, sample: WeightBp::FULL, baseline: WeightBp::FULL, bar };
-    release.policy.shadow = Some(Shadow { min_sessions: 50, similarity: Some(similarity), ..ex::shadow() });
+    release.policy.shadow = Some(Shadow { min_sessions: 50, similarity: Some(Box::new(similarity)), ..ex::shadow() });
     release
 }
 
