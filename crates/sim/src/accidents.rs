@@ -171,7 +171,7 @@ pub async fn matrix() -> Result<Vec<Cell>, AccidentError> {
     let mut cells = Vec::new();
     for accident in &ACCIDENTS {
         for then in POLICIES {
-            cells.push(play(accident, then).await?);
+            cells.push(Box::pin(play(accident, then)).await?);
         }
     }
     Ok(cells)
