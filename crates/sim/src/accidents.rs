@@ -153,7 +153,7 @@ pub const fn word(then: NoDataThen) -> &'static str {
 pub async fn play(accident: &Accident, then: NoDataThen) -> Result<Cell, AccidentError> {
     let name = accident.name;
     let scenario = scenario(accident, then).map_err(|source| AccidentError::Script { accident: name, source })?;
-    let outcome = scenario.run(1).await.map_err(|source| AccidentError::Run { accident: name, source })?;
+    let outcome = Box::pin(scenario.run(1)).await.map_err(|source| AccidentError::Run { accident: name, source })?;
     let decided = Decided::of(&outcome);
     let why = match &outcome.ended {
         Ended::Open { headline, .. } => headline.clone(),
@@ -171,7 +171,7 @@ pub async fn matrix() -> Result<Vec<Cell>, AccidentError> {
     let mut cells = Vec::new();
     for accident in &ACCIDENTS {
         for then in POLICIES {
-            cells.push(Box::pin(play(accident, then)).await?);
+            cells.push(play(accident, then).await?);
         }
     }
     Ok(cells)
