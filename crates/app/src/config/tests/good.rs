@@ -510,16 +510,16 @@ fn a_shadow_may_measure_how_near_its_answers_are() {
     let plain = of("model: openai/text-embedding-3-small").unwrap();
     assert_eq!((plain.version.provider.as_str(), plain.version.model.as_str()), ("openai", "text-embedding-3-small"));
     assert_eq!((plain.sample.bp(), plain.baseline.bp(), plain.bar), (10_000, 1_000, None));
-    let own = "model: openai/e, params: { dimensions: 64 }, sample: 50%, baseline: 0%, min: 0.8, share: 95%";
+    let own = "model: openai/e, params: { dimensions: 64 }, sample: 50%, baseline: 1%, min: 0.8, share: 95%";
     let own = of(own).unwrap();
-    assert_eq!((own.version.params["dimensions"].0.as_str(), own.sample.bp(), own.baseline.bp()), ("64", 5_000, 0));
+    assert_eq!((own.version.params["dimensions"].0.as_str(), own.sample.bp(), own.baseline.bp()), ("64", 5_000, 100));
     assert_eq!(own.bar.map(|bar| (bar.min, bar.share.bp())), Some((0.8, 9_500)));
     assert_eq!(of("model: openai/e, min: 0.5").unwrap().bar.unwrap().share.bp(), 9_000);
     let told = |similarity| of(similarity).unwrap_err().to_string();
     assert!(told("model: opnai/e").contains("there is no provider"));
     assert!(told("model: openai/e, share: 90%").contains("add `min: 0.8`"));
     assert!(told("model: openai/e, min: 1.2").contains("1.2 is no cosine to ask for"));
-    assert!(told("model: openai/e, min: 0.8, share: 0%").contains("a bar that no session must clear"));
+    assert!(told("model: openai/e, min: 0.8, share: 0%").contains("above 0%"));
     assert!(told("model: openai/e, sample: 0%").contains("above 0%"));
     assert!(told("min: 0.8").contains("model"));
 }
