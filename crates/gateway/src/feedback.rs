@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 const SCORES_MAX: usize = 64;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object of feedback")]
 pub(crate) struct Item {
     request_id: Option<String>,
     session_id: Option<String>,
@@ -63,14 +63,14 @@ impl From<String> for Refused {
 }
 
 #[derive(Deserialize, Clone, Copy)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a score is a number in 0..=1 or a boolean")]
 pub(crate) enum Score {
     Number(f64),
     Truth(bool),
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an id is a text or a whole number")]
 pub(crate) enum Id {
     Text(String),
     Number(u64),

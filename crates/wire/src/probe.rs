@@ -340,7 +340,10 @@ impl Probe {
     /// Who must be asked about an answer, by the assertion's place; nobody where its own text decides.
     #[must_use]
     pub fn appeals(&self, answer: &Answer, around: Around<'_>) -> Vec<(usize, &Appeal)> {
-        if self.judge(answer, around, &Rulings::new()).verdict != Verdict::Unknown {
+        let is_settled = |assertion: &Assertion| assertion.weight > 0.0 && assertion.check.unknown(around).is_some();
+        let verdict = self.judge(answer, around, &Rulings::new()).verdict;
+        // What stays unknown whatever they say is not worth asking about, unless a threshold can do without it.
+        if verdict != Verdict::Unknown || (self.threshold.is_none() && self.assertions.iter().any(is_settled)) {
             return Vec::new();
         }
         let weighed = self.assertions.iter().enumerate().filter(|(_, assertion)| assertion.weight > 0.0);
@@ -357,6 +360,9 @@ impl Assertion {
 
     fn found(&self, answer: &Answer, around: Around<'_>, ruling: Option<&Ruling>) -> Found {
         let name = self.check.name();
+        if let Some(why) = self.check.unknown(around) {
+            return Found::Unknown(format!("{name}: {why}"));
+        }
         let holds = match (self.check.appeal(), ruling) {
             (None, _) => self.check.hold(answer, around),
             (Some(_), Some(Ruling::Holds)) => Ok(()),

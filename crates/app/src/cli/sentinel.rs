@@ -48,6 +48,9 @@ struct Outcome<'a> {
     failed: usize,
     unknown: usize,
     sentinels: &'a [Row],
+    /// Whether those that are only watched count too.
+    #[serde(skip)]
+    strict: bool,
 }
 
 /// Runs one of its verbs.
@@ -139,6 +142,7 @@ async fn ask(args: &SentinelRunArgs) -> Result<Exit> {
         failed: count(Verdict::Failed),
         unknown: count(Verdict::Unknown),
         sentinels: &rows,
+        strict: args.strict,
     };
     if let Some(file) = &args.junit {
         let text = junit::report(&outcome);
@@ -280,7 +284,7 @@ mod tests {
         let rows = rows();
         let text: String = rows.iter().map(|row| line(row, Paint::Plain)).collect();
         insta::assert_snapshot!("sentinel-run", text);
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             suite: "sentinels/support.yaml".to_owned(),
             route: "support",
             version: "canary",
@@ -288,7 +292,10 @@ mod tests {
             failed: 1,
             unknown: 1,
             sentinels: &rows,
+            strict: false,
         };
         insta::assert_snapshot!("sentinel-junit", junit::report(&outcome));
+        outcome.strict = true;
+        assert!(junit::report(&outcome).contains(r#"failures="1" errors="1" skipped="0""#), "--strict counts all");
     }
 }

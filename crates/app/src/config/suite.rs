@@ -7,10 +7,12 @@
 //! | here | the suite and its tests |
 //! | [`asserts`] | one assertion; the types that are known, not built, or of another tool |
 //! | `appeals` | assertions that a judge, an embeddings endpoint or a webhook decides |
+//! | `elsewhere` | what needs programs, graders or datasets of another tool, and is refused |
 //! | `prompts` | prompts as messages, and the variables in them |
 
 mod appeals;
 pub mod asserts;
+mod elsewhere;
 mod prompts;
 
 use crate::config::fault::{At, Complaint, Faults, dot, index, nearest};
@@ -70,8 +72,12 @@ pub struct Canary {
 }
 
 /// Keys of the top that speak to promptfoo alone.
-const UNUSED: [&str; 9] = [
+const UNUSED: [&str; 13] = [
     "$schema",
+    "env",
+    "tracing",
+    "derivedMetrics",
+    "writeLatestResults",
     "providers",
     "targets",
     "outputPath",
@@ -272,12 +278,28 @@ impl<'a> Reader<'a> {
         number
     }
 
+    /// A share, as it is written in promptfoo: a number within 0 and 1.
+    pub(crate) fn share(&self, node: &Node, path: &str) -> Option<f64> {
+        let share = self.number(node, path)?;
+        if !(0.0..=1.0).contains(&share) {
+            self.fault(node.at, path, format!("{share} is not within 0 and 1"), "write a share, such as 0.8");
+            return None;
+        }
+        Some(share)
+    }
+
     pub(crate) fn known(&self, map: &Map<'_>, known: &[&str]) {
         for entry in map.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let what = format!("{} is not used here, and would be ignored", scalar::shown(&entry.key));
             let mend = "remove it, or keep it in a file for promptfoo alone";
-            let near = nearest(&entry.key, known.iter().copied());
-            self.reading.fault(entry.at, &dot(&map.path, &entry.key), Complaint::new(what, mend), near);
+            let path = dot(&map.path, &entry.key);
+            match elsewhere::refusal(&entry.key) {
+                Some(complaint) => self.reading.fault(entry.at, &path, complaint, None),
+                None => {
+                    let near = nearest(&entry.key, known.iter().copied());
+                    self.reading.fault(entry.at, &path, Complaint::new(what, mend), near);
+                }
+            }
         }
     }
 
@@ -285,6 +307,7 @@ impl<'a> Reader<'a> {
         let top = self.map(node, "")?;
         let known: Vec<&str> = TOP.iter().chain(&UNUSED).copied().collect();
         self.known(&top, &known);
+        self.refuse_transforms(&top);
         let prompts = match top.get("prompts") {
             Some((node, path)) => self.prompts(node, &path),
             None => {
@@ -299,8 +322,13 @@ impl<'a> Reader<'a> {
                 tests.iter().enumerate().flat_map(read).collect()
             }
             Some((node, path)) => {
-                let mend = "write the tests into this file, a list of mappings";
-                self.fault(node.at, &path, format!("this is {}", node.shape()), mend);
+                match &node.value {
+                    Value::Scalar { text, .. } if !node.is_null() => self.refuse_elsewhere(node, &path, text),
+                    Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
+                        let mend = "write the tests into this file, a list of mappings";
+                        self.fault(node.at, &path, format!("this is {}", node.shape()), mend);
+                    }
+                }
                 Vec::new()
             }
             None => {
@@ -309,7 +337,9 @@ impl<'a> Reader<'a> {
             }
         };
         self.check_names(&cases, node.at);
-        let unused = UNUSED.iter().filter(|key| top.get(key).is_some()).map(|key| (*key).to_owned()).collect();
+        let mut unused: Vec<String> =
+            UNUSED.iter().filter(|key| top.get(key).is_some()).map(|key| (*key).to_owned()).collect();
+        unused.extend(chooses_provider(&top).then(|| "provider of a test".to_owned()));
         Some(Suite { cases, unused })
     }
 
@@ -327,6 +357,12 @@ impl<'a> Reader<'a> {
 
     /// One test with every prompt.
     fn cases(&self, node: &Node, path: &str, number: usize, common: &Test, prompts: &[Prompt]) -> Vec<Case> {
+        if let Value::Scalar { text, .. } = &node.value
+            && !node.is_null()
+        {
+            self.refuse_elsewhere(node, path, text);
+            return Vec::new();
+        }
         let own = self.test(node, path);
         let canary = self.canary(common, &own, path);
         let assessors = common.assessors.or(own.assessors.clone());
@@ -334,7 +370,7 @@ impl<'a> Reader<'a> {
         vars.extend(own.vars);
         let mut assertions = common.assertions.clone();
         assertions.extend(own.assertions);
-        if assertions.is_empty() && !self.reading.is_told(path) {
+        if assertions.is_empty() && !self.reading.is_told(path) && !self.reading.is_told("defaultTest.assert") {
             let mend = "write under `assert` what a right answer has, such as `{ type: icontains, value: 30 days }`";
             self.fault(node.at, path, "nothing is asserted, so any answer would pass", mend);
         }
@@ -362,8 +398,9 @@ impl<'a> Reader<'a> {
 
     fn test(&self, node: &Node, path: &str) -> Test {
         let Some(map) = self.map(node, path) else { return Test::default() };
-        let known: Vec<&str> = TEST.iter().copied().chain(["provider", "providers"]).collect();
+        let known: Vec<&str> = TEST.iter().copied().chain(["provider", "providers", "options"]).collect();
         self.known(&map, &known);
+        self.refuse_options(&map);
         let name = map.get("description").and_then(|(node, path)| self.text(node, &path)).map(|name| {
             let short: String = name.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(120).collect();
             short
@@ -384,7 +421,7 @@ impl<'a> Reader<'a> {
             name,
             vars: map.get("vars").map(|(node, path)| self.vars(node, &path)).unwrap_or_default(),
             assertions,
-            threshold: map.get("threshold").and_then(|(node, path)| self.number(node, &path)),
+            threshold: map.get("threshold").and_then(|(node, path)| self.share(node, &path)),
             canary: self.settings(&map),
             assessors: self.assessors(&map),
         }
@@ -446,6 +483,19 @@ impl<'a> Reader<'a> {
         let (abs, rel) = (number("abs").unwrap_or(0.0).max(0.0), number("rel").unwrap_or(0.0).max(0.0));
         Some(Assertion::that(Check::Numeric { path: at, expected, abs, rel }))
     }
+}
+
+/// Whether a test says which of promptfoo's providers it is for.
+fn chooses_provider(top: &Map<'_>) -> bool {
+    let of = |node: &Node| match &node.value {
+        Value::Map(entries) => entries.iter().any(|entry| matches!(entry.key.as_str(), "provider" | "providers")),
+        Value::Scalar { .. } | Value::List(_) => false,
+    };
+    let tests = match top.get("tests") {
+        Some((Node { value: Value::List(tests), .. }, _)) => tests.as_slice(),
+        Some(_) | None => &[],
+    };
+    top.get("defaultTest").is_some_and(|(node, _)| of(node)) || tests.iter().any(of)
 }
 
 fn truth(text: &str) -> Result<bool, Complaint> {

@@ -1,7 +1,8 @@
 //! A chat completion that is not streamed, read as a whole.
 
 use crate::outcome::reads_as_refusal;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// What an answer says.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,6 +27,20 @@ pub struct Call {
 }
 
 impl Answer {
+    /// What assertions about text read: the text; of an answer of tool calls alone these, as the JSON of a chat completion.
+    pub(super) fn asserted(&self) -> Cow<'_, str> {
+        if self.calls.is_empty() || !self.text.trim().is_empty() {
+            return Cow::Borrowed(&self.text);
+        }
+        let call = |call: &Call| json!({ "type": "function", "function": { "name": call.name, "arguments": call.arguments } });
+        Cow::Owned(Value::Array(self.calls.iter().map(call).collect()).to_string())
+    }
+
+    /// Whether it says nothing and calls nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.trim().is_empty() && self.calls.is_empty()
+    }
+
     /// Reads the first choice of a chat completion, or a message in Anthropic's form; `None` when the body is neither.
     #[must_use]
     pub fn read(body: &[u8]) -> Option<Self> {

@@ -16,9 +16,18 @@ const REGEX_MAX_BYTES: usize = 1 << 20;
 /// The longest part of a suite that a fault repeats, in characters.
 const SHOWN: usize = 60;
 
+/// Why nothing can be said of what an answer cost.
+const COST_UNKNOWN: &str = "the cost is not known: the model has no price, or its answer no usage";
+
 impl Check {
+    /// Why nothing can be said of an answer, whatever it says. That is no failure of whoever answered.
+    pub(super) fn unknown(&self, around: Around<'_>) -> Option<&'static str> {
+        (matches!(self, Self::Cost { .. }) && around.cost_usd.is_none()).then_some(COST_UNKNOWN)
+    }
+
     pub(super) fn hold(&self, answer: &Answer, around: Around<'_>) -> Result<(), String> {
-        let text = answer.text.as_str();
+        let asserted = answer.asserted();
+        let text = asserted.as_ref();
         match self {
             Self::Equals { value } => {
                 met(text.trim() == value.trim(), || format!("the answer is not {}", shown(value)))
@@ -37,10 +46,10 @@ impl Check {
             }
             Self::IsJson { schema } => is_json(text, schema.as_ref()),
             Self::ContainsJson { schema } => contains_json(text, schema.as_ref()),
-            Self::IsRefusal => met(answer.refuses, || "the answer does not refuse".to_owned()),
+            Self::IsRefusal => met(answer.refuses || answer.is_empty(), || "the answer does not refuse".to_owned()),
             Self::FinishReason { value } => {
                 let found = answer.finish_reason.as_deref();
-                met(found == Some(value.as_str()), || {
+                met(found.is_some_and(|found| found.eq_ignore_ascii_case(value)), || {
                     format!("it ended by {}, not by {value}", found.unwrap_or("nothing"))
                 })
             }
@@ -49,11 +58,11 @@ impl Check {
             }),
             Self::Cost { threshold_usd } => match around.cost_usd {
                 Some(cost) => met(cost <= *threshold_usd, || format!("${cost} is over ${threshold_usd}")),
-                None => Err("the cost is not known: the model has no price, or its answer no usage".to_owned()),
+                None => Err(COST_UNKNOWN.to_owned()),
             },
             Self::Levenshtein { value, threshold } => levenshtein(text, value, *threshold),
             Self::WordCount { min, max } => within("words", text.split_whitespace().count(), *min, *max),
-            Self::Numeric { path, expected, abs, rel } => numeric(text, path.as_deref(), *expected, *abs, *rel),
+            Self::Numeric { path, expected, abs, rel } => numeric(&answer.text, path.as_deref(), *expected, *abs, *rel),
             Self::ToolUsed { name, min, max } => {
                 let calls = answer.calls.iter().filter(|call| call.name == *name).count();
                 within(&format!("calls of {name}"), calls, Some(*min), *max)

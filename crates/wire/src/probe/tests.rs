@@ -59,6 +59,37 @@ fn texts_are_compared() {
 }
 
 #[test]
+fn an_empty_answer_refuses_and_an_unknown_cost_says_nothing() {
+    assert!(holds(Check::IsRefusal, &answer(" \n")));
+    assert!(holds(Check::FinishReason { value: text("STOP") }, &answer("a")));
+    let cost = |sense| {
+        let cost = Assertion { sense, ..Assertion::that(Check::Cost { threshold_usd: 1.0 }) };
+        let rubric = Appeal::Graded { grading: Grading::Rubric, criteria: vec![text("kind")], threshold: None, by: None };
+        let assertions = vec![cost, Assertion::that(Check::Appeal(rubric))];
+        Probe { messages: Vec::new(), assertions, threshold: None }
+    };
+    for sense in [Sense::Holds, Sense::HoldsNot] {
+        let judged = cost(sense).judge(&answer("a"), Around::default(), &Rulings::new());
+        assert_eq!(judged.verdict, Verdict::Unknown);
+        assert!(judged.faults[0].starts_with("cost: the cost is not known"), "{:?}", judged.faults);
+        assert!(cost(sense).appeals(&answer("a"), Around::default()).is_empty(), "nobody is asked in vain");
+    }
+    let one_of_two = Probe { threshold: Some(0.5), ..cost(Sense::Holds) };
+    assert_eq!(one_of_two.appeals(&answer("a"), Around::default()).len(), 1, "one is enough, and that one may hold");
+}
+
+#[test]
+fn an_answer_of_calls_alone_is_read_as_their_json() {
+    let calls = vec![Call { name: text("get_order"), arguments: text(r#"{"id":8812}"#) }];
+    let called = Answer { calls, ..Answer::default() };
+    assert!(holds(Check::IsJson { schema: Some(json!({ "type": "array" })) }, &called));
+    assert!(holds(contains(&["get_order"], Quota::All, Case::Counts), &called));
+    assert!(!holds(Check::IsRefusal, &called));
+    let spoken = Answer { text: text("I look."), ..called };
+    assert!(!holds(Check::IsJson { schema: None }, &spoken));
+}
+
+#[test]
 fn json_is_compared_as_json() {
     let schema = || Some(json!({ "type": "object", "required": ["total"] }));
     let bare = answer(r#" {"total": 12, "items": [{"price": "1,299.50"}]} "#);

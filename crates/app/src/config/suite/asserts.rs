@@ -1,6 +1,7 @@
 //! One assertion of a suite. Every type that promptfoo knows is in one of two lists: those that are run here, and those
 //! that need something that does not run here.
 
+use super::elsewhere::{ending, structured};
 use super::prompts::{Vars, render};
 use super::{Map, Reader};
 use crate::config::fault::{Complaint, nearest};
@@ -119,6 +120,10 @@ impl Reader<'_> {
     pub(super) fn assertion(&self, node: &Node, path: &str) -> Option<Assertion> {
         let map = self.map(node, path)?;
         let Some((kind, kind_path)) = map.get("type") else {
+            if map.get("$ref").is_some() {
+                self.known(&map, &KEYS);
+                return None;
+            }
             self.fault(node.at, path, "an assertion has no `type`", "write one, such as `type: icontains`");
             return None;
         };
@@ -181,7 +186,7 @@ impl Reader<'_> {
             "is-json" => Some(Check::IsJson { schema: self.schema(read)? }),
             "contains-json" => Some(Check::ContainsJson { schema: self.schema(read)? }),
             "is-refusal" => Some(Check::IsRefusal),
-            "finish-reason" => Some(Check::FinishReason { value: self.string(read)? }),
+            "finish-reason" => Some(Check::FinishReason { value: finish_reason(&self.string(read)?) }),
             "latency" => Some(Check::Latency { threshold_ms: self.threshold(read)? }),
             "cost" => Some(Check::Cost { threshold_usd: self.threshold(read)? }),
             "levenshtein" => {
@@ -227,8 +232,14 @@ impl Reader<'_> {
         // What is plain text in YAML is text to an assertion: `value: 42` is looked for as `42`.
         if let Value::Scalar { text, .. } = &node.value {
             let Some(file) = text.strip_prefix("file://") else { return Some(Json::String(text.clone())) };
-            return match self.place.file(file) {
-                Ok(text) => Some(serde_json::from_str(&text).unwrap_or(Json::String(text))),
+            let is_yaml = matches!(ending(file), Some("yaml" | "yml"));
+            let parsed = |text: String| match serde_json::from_str(&text) {
+                Ok(json) => json,
+                Err(_) if is_yaml => structured(&text).unwrap_or(Json::String(text)),
+                Err(_) => Json::String(text),
+            };
+            return match self.words_of(file) {
+                Ok(text) => Some(parsed(text)),
                 Err(complaint) => {
                     self.reading.fault(node.at, &path, complaint, None);
                     None
@@ -251,7 +262,7 @@ impl Reader<'_> {
     fn values(&self, read: &Written<'_>) -> Option<Vec<String>> {
         let many = read.name.ends_with("-all") || read.name.ends_with("-any");
         let values: Vec<String> = match self.value(read)? {
-            Json::String(text) if many => text.split(',').map(|part| part.trim().to_owned()).collect(),
+            Json::String(text) if many => parted(&text),
             Json::String(text) => vec![text],
             Json::Array(items) if many => items.iter().map(plain).collect(),
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
@@ -270,9 +281,9 @@ impl Reader<'_> {
         }
         match self.value(read)? {
             schema @ Json::Object(_) => Some(Some(schema)),
-            Json::String(text) => match serde_json::from_str(&text) {
-                Ok(schema @ Json::Object(_)) => Some(Some(schema)),
-                Ok(_) | Err(_) => self.misshapen(read, "write a JSON Schema, or `file://schema.json`"),
+            Json::String(text) => match structured(&text) {
+                Some(schema @ Json::Object(_)) => Some(Some(schema)),
+                Some(_) | None => self.misshapen(read, "write a JSON Schema, or `file://schema.json`"),
             },
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) => {
                 self.misshapen(read, "write a JSON Schema, or `file://schema.json`")
@@ -290,13 +301,10 @@ impl Reader<'_> {
 
     /// A threshold within 0 and 1, or what stands where none is written.
     pub(super) fn share_or(&self, read: &Written<'_>, otherwise: f64) -> Option<f64> {
-        let Some((node, path)) = read.map.get("threshold") else { return Some(otherwise) };
-        let threshold = self.number(node, &path)?;
-        if !(0.0..=1.0).contains(&threshold) {
-            self.fault(node.at, &path, format!("{threshold} is not within 0 and 1"), "write a share, such as 0.8");
-            return None;
+        match read.map.get("threshold") {
+            Some((node, path)) => self.share(node, &path),
+            None => Some(otherwise),
         }
-        Some(threshold)
     }
 
     fn step_count(&self, read: &Written<'_>) -> Option<Check> {
@@ -397,6 +405,33 @@ impl Reader<'_> {
         self.fault(at, read.path, format!("the `value` of {} has another form", read.name), mend);
         None
     }
+}
+
+/// The parts of a text between commas; what stands in quotes keeps its commas.
+fn parted(text: &str) -> Vec<String> {
+    let (mut parts, mut part, mut is_quoted) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        match c {
+            '"' if is_quoted || part.trim().is_empty() => is_quoted = !is_quoted,
+            ',' if !is_quoted => parts.push(std::mem::take(&mut part)),
+            _ => part.push(c),
+        }
+    }
+    parts.push(part);
+    parts.iter().map(|part| part.trim().to_owned()).collect()
+}
+
+/// How an answer ended, in the words of a chat completion, whoever's words the suite has.
+fn finish_reason(written: &str) -> String {
+    let lower = written.trim().to_lowercase();
+    let known = match lower.as_str() {
+        "end_turn" | "stop_sequence" => "stop",
+        "max_tokens" => "length",
+        "tool_use" => "tool_calls",
+        "refusal" => "content_filter",
+        other => other,
+    };
+    known.to_owned()
 }
 
 fn plain(value: &Json) -> String {

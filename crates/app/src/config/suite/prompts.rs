@@ -1,6 +1,7 @@
 //! Prompts as messages, with `{{variables}}`.
 
 use super::Reader;
+use super::elsewhere::{ending, structured};
 use crate::config::fault::{Complaint, index};
 use crate::config::scalar::shown;
 use crate::config::tree::{self, Node, Value};
@@ -69,6 +70,13 @@ pub(super) fn render(text: &str, vars: &Vars) -> Result<String, Complaint> {
 
 impl Reader<'_> {
     pub(super) fn prompts(&self, node: &Node, path: &str) -> Vec<Prompt> {
+        if let Value::Map(entries) = &node.value
+            && !entries.iter().any(|entry| matches!(entry.key.as_str(), "raw" | "id"))
+        {
+            let what = "a mapping of files to labels is not read";
+            self.fault(node.at, path, what, "write a list of `{ id: file://…, label: … }`");
+            return Vec::new();
+        }
         let items: Vec<(&Node, String)> = match &node.value {
             Value::List(items) => items.iter().enumerate().map(|(i, item)| (item, index(path, i))).collect(),
             Value::Scalar { .. } | Value::Map(_) => vec![(node, path.to_owned())],
@@ -105,20 +113,26 @@ impl Reader<'_> {
     }
 
     fn prompt_text(&self, node: &Node, path: &str, text: &str) -> Vec<Vec<Message>> {
-        let Some(file) = text.strip_prefix("file://") else {
-            return vec![chat(text).unwrap_or_else(|| vec![user(text)])];
+        let file = match source(text) {
+            Source::Words => return self.worded(node, path, text).into_iter().collect(),
+            Source::Elsewhere => {
+                let what = format!("the prompt {} is run or kept elsewhere", shown(text));
+                self.fault(node.at, path, what, "write its text, or name a file by `file://…`");
+                return Vec::new();
+            }
+            Source::File(file) => file,
         };
-        let read = match self.place.file(file) {
+        let read = match self.words_of(file) {
             Ok(read) => read,
             Err(complaint) => {
                 self.reading.fault(node.at, path, complaint, None);
                 return Vec::new();
             }
         };
-        match file.rsplit_once('.').map(|(_, ending)| ending) {
-            Some("txt" | "md") => {
+        match ending(file) {
+            Some("txt" | "md" | "j2") => {
                 let parts = read.split("\n---\n").map(str::trim).filter(|part| !part.is_empty());
-                parts.map(|part| chat(part).unwrap_or_else(|| vec![user(part)])).collect()
+                parts.filter_map(|part| self.worded(node, path, part)).collect()
             }
             Some("json" | "yaml" | "yml") => match chat(&read) {
                 Some(messages) => vec![messages],
@@ -136,6 +150,17 @@ impl Reader<'_> {
         }
     }
 
+    /// A prompt as it is written: a chat, or what a user says.
+    fn worded(&self, node: &Node, path: &str, text: &str) -> Option<Vec<Message>> {
+        let messages = chat(text);
+        if messages.is_none() && is_chat_of_other_form(text) {
+            let what = "this chat has messages that are more than a role and a text";
+            self.fault(node.at, path, what, "write each as `{ role, content }`, the content a text");
+            return None;
+        }
+        Some(messages.unwrap_or_else(|| vec![user(text)]))
+    }
+
     pub(super) fn vars(&self, node: &Node, path: &str) -> Vars {
         let Some(map) = self.map(node, path) else { return Vars::new() };
         let mut vars = Vars::new();
@@ -146,24 +171,73 @@ impl Reader<'_> {
                     None => {
                         vars.insert(entry.key.clone(), text.clone());
                     }
-                    Some(file) => match self.place.file(file) {
-                        Ok(read) => {
-                            vars.insert(entry.key.clone(), read);
-                        }
-                        Err(complaint) => self.reading.fault(entry.value.at, &path, complaint, None),
-                    },
+                    Some(file) => {
+                        let read = self.words_of(file).unwrap_or_else(|complaint| {
+                            self.reading.fault(entry.value.at, &path, complaint, None);
+                            String::new()
+                        });
+                        vars.insert(entry.key.clone(), read.trim().to_owned());
+                    }
                 },
                 Value::List(_) => {
                     let what = "a list of values, which promptfoo makes several tests of, is not expanded";
                     self.fault(entry.value.at, &path, what, "write one test for each value");
+                    vars.insert(entry.key.clone(), String::new());
                 }
                 Value::Map(_) => {
                     let what = "a variable of several parts is not read";
                     self.fault(entry.value.at, &path, what, "write one variable for each part");
+                    vars.insert(entry.key.clone(), String::new());
                 }
             }
         }
         vars
+    }
+}
+
+/// Where a prompt's words are.
+enum Source<'a> {
+    /// Here.
+    Words,
+    /// In this file.
+    File(&'a str),
+    /// With a program, or with somebody who keeps prompts.
+    Elsewhere,
+}
+
+/// As promptfoo tells them apart: what has the form of a path names a file, with or without `file://`.
+fn source(text: &str) -> Source<'_> {
+    const READ: [&str; 7] = ["txt", "md", "j2", "json", "yaml", "yml", "jsonl"];
+    const RUN: [&str; 6] = ["js", "cjs", "mjs", "ts", "py", "sh"];
+    if let Some(file) = text.strip_prefix("file://") {
+        return Source::File(file);
+    }
+    if text.starts_with("exec:") {
+        return Source::Elsewhere;
+    }
+    if text.contains(char::is_whitespace) || text.contains("{{") {
+        return Source::Words;
+    }
+    let is_of = |endings: &[&str]| ending(text).is_some_and(|ending| endings.contains(&ending));
+    if text.contains("://") {
+        Source::Elsewhere
+    } else if is_of(&READ) || is_of(&RUN) {
+        Source::File(text)
+    } else {
+        Source::Words
+    }
+}
+
+/// Whether a text is a list of messages that [`chat`] cannot read.
+fn is_chat_of_other_form(text: &str) -> bool {
+    if !text.trim_start().starts_with(['[', '-', '{']) {
+        return false;
+    }
+    let has_role = |item: &serde_json::Value| item.get("role").is_some();
+    match structured(text) {
+        Some(serde_json::Value::Array(items)) => items.iter().any(has_role),
+        Some(chat @ serde_json::Value::Object(_)) => chat.get("messages").is_some() || has_role(&chat),
+        Some(_) | None => false,
     }
 }
 

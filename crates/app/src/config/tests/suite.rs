@@ -126,7 +126,7 @@ fn what_would_be_ignored_is_refused() {
         ("  - { vars: { q: a }, assert: [{ type: contains, value: '{{r}}' }] }", "`r` has no value"),
         ("  - { vars: { q: a }, assert: [{ type: contains, value: '' }] }", "has another form"),
         ("  - { vars: { q: a }, assert: [{ type: latency }] }", "latency has no `threshold`"),
-        ("  - { vars: { q: a }, assert: [{ type: is-json }], options: { transform: x } }", "`options` is not used"),
+        ("  - { vars: { q: a }, assert: [{ type: is-json }], options: { transform: x } }", "`transform` is a program"),
         (
             "  - { vars: { q: a }, assert: [{ type: is-json }], metadata: { canary: { retries: 3 } } }",
             "`retries` is not",
@@ -143,6 +143,98 @@ fn what_would_be_ignored_is_refused() {
     assert!(read("prompts: [file://ask.py]\ntests: []").unwrap_err().contains("ask.py"));
     assert!(read("prompts: ['{% if a %}']\ntests: [{ assert: [{ type: is-json }] }]").unwrap_err().contains("{%"));
     assert!(read("scenarios: []\nprompts: [a]\ntests: []").unwrap_err().contains("`scenarios` is not used"));
+}
+
+#[test]
+fn what_would_change_which_answers_are_right_is_refused_by_its_name() {
+    let mut around = made();
+    for program in ["want.js", "ask.py"] {
+        around.files.insert(format!("etc/sentinels/{program}").into(), "a program".to_owned());
+    }
+    let told = |head: &str, test: &str| {
+        let suite = format!("{head}\ntests:\n  - {test}\n");
+        read_in(&suite, &around).expect_err(&suite)
+    };
+    let plain = "prompts: ['{{q}}']";
+    let json = "assert: [{ type: is-json }]";
+    for (head, test, what) in [
+        (plain, "{ vars: { q: a }, assert: [{ type: contains, value: 'file://want.js' }] }", "`want.js` is a program"),
+        (plain, "{ vars: { q: a }, assert: [{ type: equals, value: 'file://ask.py:fn' }] }", "`ask.py:fn` is a program"),
+        (plain, "{ vars: { q: 'file://want.js' }, assert: [{ type: is-json }] }", "`want.js` is a program"),
+        (plain, "{ vars: { q: 'file://all/*.txt' }, assert: [{ type: is-json }] }", "stands for several files"),
+        (plain, "{ vars: { q: 'file://a.pdf' }, assert: [{ type: is-json }] }", "`a.pdf` is no plain text"),
+        (plain, "{ vars: { q: a }, assert: [{ type: is-json, transform: 'output.x' }] }", "`transform` is a program"),
+        (plain, "{ vars: { q: a }, assert: [{ type: is-json, provider: 'openai:x' }] }", "`provider` says who grades"),
+        (plain, "{ vars: { q: a }, assert: [{ $ref: '#/x' }] }", "`$ref` is not followed"),
+        (plain, "{ vars: { q: a }, threshold: 80, assert: [{ type: is-json }] }", "80 is not within 0 and 1"),
+        (plain, "{ vars: { q: a }, options: { provider: x }, assert: [{ type: is-json }] }", "`provider` says who grades"),
+        (plain, "{ vars: { q: a }, assertScoringFunction: 'file://want.js', assert: [{ type: is-json }] }", "is a program"),
+        (plain, "file://more.yaml", "tests are not fetched from `file://more.yaml`"),
+        ("prompts: ['exec: ./ask.sh']", "{ assert: [{ type: is-json }] }", "is run or kept elsewhere"),
+        ("prompts: ['langfuse://support:3:chat']", "{ assert: [{ type: is-json }] }", "is run or kept elsewhere"),
+        ("prompts: [ask.py]", "{ assert: [{ type: is-json }] }", "`ask.py` is a program"),
+        ("prompts: [gone.txt]", "{ assert: [{ type: is-json }] }", "`gone.txt` cannot be read"),
+        ("prompts: { a.txt: one }", "{ assert: [{ type: is-json }] }", "a mapping of files to labels"),
+        (
+            r#"prompts: ['[{"role": "user", "content": [{"type": "text", "text": "a"}]}]']"#,
+            "{ assert: [{ type: is-json }] }",
+            "more than a role and a text",
+        ),
+        (
+            "prompts: [a]\nproviders: [{ id: x, transform: output.y }]",
+            "{ assert: [{ type: is-json }] }",
+            "providers[0].transform",
+        ),
+        (
+            "prompts: [a]\nproviders: [{ 'openai:x': { transform: output.y } }]",
+            "{ assert: [{ type: is-json }] }",
+            "what `transform` makes of an answer",
+        ),
+    ] {
+        let told = told(head, test);
+        assert!(told.contains(what) && told.contains("mend: "), "{head} {test}: {told}");
+    }
+    let told = told("prompts: [a]\ndefaultTest: { assert: [{ type: javascript, value: x }] }", &format!("{{ {json} }}"));
+    assert_eq!(told.matches("mend: ").count(), 1, "said once: {told}");
+}
+
+#[test]
+fn what_only_names_a_runner_is_left_to_it_and_told() {
+    let suite = "env: { KEY: x }
+tracing: { enabled: true }
+prompts: ['{{q}}']
+tests: [{ vars: { q: a }, provider: 'openai:x', options: { runSerially: true }, assert: [{ type: is-json }] }]
+derivedMetrics: []";
+    let suite = read(suite).unwrap_or_else(|told| panic!("{told}"));
+    assert_eq!(suite.unused, ["env", "tracing", "derivedMetrics", "provider of a test"]);
+}
+
+#[test]
+fn values_are_read_as_promptfoo_reads_them() {
+    let mut around = made();
+    around.files.insert("etc/sentinels/q.txt".into(), "{{q}}\n".to_owned());
+    around.files.insert("etc/sentinels/schema.yaml".into(), "type: object\nrequired: [a]\n".to_owned());
+    let suite = "prompts: [q.txt]
+tests:
+  - vars: { q: a }
+    assert:
+      - { type: contains-any, value: '\"Paris, France\", Rome' }
+      - { type: finish-reason, value: END_TURN }
+      - { type: is-json, value: file://schema.yaml }
+      - type: contains-json
+        value: |
+          type: object
+          required: [a]
+";
+    let suite = read_in(suite, &around).unwrap_or_else(|told| panic!("{told}"));
+    let checks: Vec<&Check> = suite.cases[0].probe.assertions.iter().map(|one| &one.check).collect();
+    assert!(matches!(checks[0], Check::Contains { values, .. } if values == &["Paris, France", "Rome"]));
+    assert!(matches!(checks[1], Check::FinishReason { value } if value == "stop"));
+    for check in &checks[2..] {
+        let (Check::IsJson { schema } | Check::ContainsJson { schema }) = check else { panic!("{check:?}") };
+        assert_eq!(schema.as_ref().map(|schema| schema["required"][0].as_str()), Some(Some("a")));
+    }
+    assert_eq!(suite.cases[0].probe.messages[0].content, "a");
 }
 
 #[test]
