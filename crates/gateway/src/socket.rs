@@ -147,7 +147,7 @@ async fn realtime(
     // what is answered here rests on the pin
     gateway.written(gateway.records()).await;
     let timeouts = line.prepared.pool.timeouts;
-    let talk = Talk::Dialog(Box::new(Dialog::realtime(line, asked)));
+    let talk = Talk::Dialog(Box::new(Dialog::realtime(line)));
     tunnel::start(Tunnel::new(gateway, talk, timeouts, handshake.slot), handshake.upgrade, open.io);
     Ok(response)
 }

@@ -10,8 +10,9 @@ use coalmine_core::tally::{CancelPoint, Ending};
 use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Fill, ResponseFormat};
-use coalmine_wire::realtime::{self, Asks, ClientEvent, Happened, ServerEvent};
+use coalmine_wire::realtime::{self, Asks, ClientEvent, Happened, Lately, ServerEvent};
 use http::HeaderMap;
+use std::borrow::Cow;
 
 /// Turns under way at a time; what comes on top is passed and not counted.
 const TURNS_MAX: usize = 32;
@@ -37,10 +38,10 @@ enum Kind {
 /// A realtime session.
 #[derive(Debug)]
 struct Realtime {
-    /// What its turns are asked with, as far as the upgrade says it.
-    asked: Bytes,
     /// Its latest settings, as the provider tells them.
     settings: Option<Vec<u8>>,
+    /// What was said lately, and which tools there are.
+    lately: Lately,
     /// Whether the version's settings have gone out.
     fill: Fill,
     /// Since when an answer is due to somebody who has spoken.
@@ -56,6 +57,8 @@ struct Turn {
     /// Known once it has begun.
     response: Option<String>,
     begun: bool,
+    /// The tools that were asked for it alone.
+    tools: Option<Bytes>,
 }
 
 /// What goes on in the place of a client's message.
@@ -68,8 +71,8 @@ pub(super) struct Onward {
 }
 
 impl Dialog {
-    pub(super) fn realtime(line: Line, asked: Bytes) -> Self {
-        let realtime = Realtime { asked, settings: None, fill: Fill::All, heard_at: None };
+    pub(super) fn realtime(line: Line) -> Self {
+        let realtime = Realtime { settings: None, lately: Lately::default(), fill: Fill::All, heard_at: None };
         Self { line, kind: Kind::Realtime(realtime), turns: Vec::new() }
     }
 
@@ -95,23 +98,28 @@ impl Dialog {
     fn settings_or_turn(&mut self, message: &[u8], event: &ClientEvent<'_>) -> Result<Onward, Cut> {
         let Kind::Realtime(realtime) = &mut self.kind else { return Ok(Onward::default()) };
         let fill = std::mem::replace(&mut realtime.fill, Fill::Present);
-        let asked = realtime.asked.clone();
         let patch = self.line.prepared.patch(Dialect::Realtime).ok();
         let own = || patch.filter(|_| fill == Fill::All).and_then(realtime::own_settings);
-        match event.asks {
+        let onward = match event.asks {
             Asks::Settings(at) => {
                 let instead = patch.and_then(|patch| realtime::with_version(message, at, patch, fill));
-                Ok(Onward { first: None, instead })
+                Onward { first: None, instead }
             }
-            Asks::Other => Ok(Onward { first: own(), instead: None }),
+            Asks::Other | Asks::Response => Onward { first: own(), instead: None },
+        };
+        if let Some(own) = &onward.first {
+            realtime.lately.of_client(own);
+        }
+        match event.asks {
+            Asks::Settings(_) => realtime.lately.of_client(onward.instead.as_deref().unwrap_or(message)),
+            Asks::Other => realtime.lately.of_client(message),
             Asks::Response => {
-                let first = own();
                 self.line.may_go_on().map_err(|why| Cut::new(POLICY, why))?;
                 let now = self.now();
-                self.begin_realtime(&asked, now, event.id.as_deref());
-                Ok(Onward { first, instead: None })
+                self.begin_realtime(Some(message), now, event.id.as_deref());
             }
         }
+        Ok(onward)
     }
 
     /// `response.create` of a connection for responses: a request like one over HTTP.
@@ -141,22 +149,37 @@ impl Dialog {
         let contract = Contract { tools, format: chat.response_format() };
         exchange.watch(&prepared, Dialect::Responses, &contract, StreamOrBody::Stream);
         let instead = patch.and_then(|patch| patch.apply(chat, AskUsage::Leave).body);
-        self.keep(Turn { exchange, lane: lane.map(str::to_owned), asked_by: None, response: None, begun: false });
+        let lane = lane.map(str::to_owned);
+        self.keep(Turn { exchange, lane, asked_by: None, response: None, begun: false, tools: None });
         Onward { first: None, instead }
     }
 
-    fn begin_realtime(&mut self, asked: &Bytes, at: UnixMs, asked_by: Option<&str>) {
-        let Ok(chat) = ChatRequest::read_as(Dialect::Realtime, asked) else { return };
-        let mut exchange = self.line.turn(&chat, asked, at, None);
+    /// A response is due, by this event of the client or by somebody who has spoken.
+    fn begin_realtime(&mut self, create: Option<&[u8]>, at: UnixMs, asked_by: Option<&str>) {
+        let Kind::Realtime(realtime) = &self.kind else { return };
+        let tools = realtime.lately.tools(create);
+        let asked = Bytes::from(realtime.lately.asked(self.line.route.name.as_str(), tools.as_deref()));
+        let Ok(chat) = ChatRequest::read_as(Dialect::Realtime, &asked) else { return };
+        let mut exchange = self.line.turn(&chat, &asked, at, None);
+        exchange.notice(&chat, &HeaderMap::new());
         exchange.flight.note_status(101);
         exchange.note_client_status(101);
-        let contract = Contract { tools: None, format: ResponseFormat::Text };
-        exchange.watch(&self.line.prepared, Dialect::Realtime, &contract, StreamOrBody::Stream);
-        if let Kind::Realtime(Realtime { settings: Some(settings), .. }) = &self.kind {
-            exchange.see_message(settings);
-        }
+        let own = create.and_then(|create| Lately::default().tools(Some(create))).map(Bytes::from);
         let asked_by = asked_by.map(str::to_owned);
-        self.keep(Turn { exchange, lane: None, asked_by, response: None, begun: false });
+        self.keep(Turn { exchange, lane: None, asked_by, response: None, begun: false, tools: own });
+    }
+
+    /// From here on the answer of a realtime turn is read: settings that were on their way when it was asked for hold by now.
+    fn watch_realtime(&mut self, at: usize) {
+        let Kind::Realtime(realtime) = &self.kind else { return };
+        let Some(turn) = self.turns.get_mut(at) else { return };
+        let own = turn.tools.take().map(|own| own.to_vec());
+        let tools = own.or_else(|| realtime.lately.tools(None)).map(Cow::Owned);
+        let contract = Contract { tools, format: ResponseFormat::Text };
+        turn.exchange.watch(&self.line.prepared, Dialect::Realtime, &contract, StreamOrBody::Stream);
+        if let Some(settings) = &realtime.settings {
+            turn.exchange.see_message(settings);
+        }
     }
 
     fn keep(&mut self, turn: Turn) {
@@ -176,17 +199,27 @@ impl Dialog {
                 if let Kind::Realtime(realtime) = &mut self.kind
                     && message.len() <= SETTINGS_MAX_BYTES
                 {
+                    realtime.lately.settings(message);
                     realtime.settings = Some(message.to_vec());
+                }
+            }
+            Happened::Said => {
+                if let Kind::Realtime(realtime) = &mut self.kind {
+                    realtime.lately.spoke();
                 }
             }
             Happened::Heard => {
                 let now = self.now();
                 if let Kind::Realtime(realtime) = &mut self.kind {
                     realtime.heard_at = Some(now);
+                    realtime.lately.spoke();
                 }
             }
             Happened::Begun => self.begun(&event, message),
-            Happened::Part => {
+            Happened::Part | Happened::Item => {
+                if let (Kind::Realtime(realtime), Happened::Item) = (&mut self.kind, event.what) {
+                    realtime.lately.of_provider(message);
+                }
                 if let Some(at) = self.running(&event) {
                     self.turns[at].exchange.see_message(message);
                 }
@@ -210,9 +243,12 @@ impl Dialog {
         let mut at = self.turns.iter().position(waits);
         if let (None, Kind::Realtime(realtime)) = (at, &mut self.kind) {
             // nobody asked but who spoke
-            let (asked, since) = (realtime.asked.clone(), realtime.heard_at.take().unwrap_or(now));
-            self.begin_realtime(&asked, since, None);
+            let since = realtime.heard_at.take().unwrap_or(now);
+            self.begin_realtime(None, since, None);
             at = self.turns.iter().position(waits);
+        }
+        if let Some(at) = at {
+            self.watch_realtime(at);
         }
         let Some(turn) = at.and_then(|at| self.turns.get_mut(at)) else { return };
         turn.begun = true;
@@ -244,6 +280,9 @@ impl Dialog {
     }
 
     fn over(&mut self, at: usize, event: &ServerEvent<'_>, message: &[u8]) {
+        if self.turns.get(at).is_some_and(|turn| !turn.begun) {
+            self.watch_realtime(at);
+        }
         let mut exchange = self.turns.remove(at).exchange;
         exchange.see_message(message);
         match event.what {
@@ -257,8 +296,10 @@ impl Dialog {
             | Happened::Over
             | Happened::Session
             | Happened::Heard
+            | Happened::Said
             | Happened::Begun
             | Happened::Part
+            | Happened::Item
             | Happened::Other => {}
         }
         exchange.body_ended(BodyEnd::Whole);

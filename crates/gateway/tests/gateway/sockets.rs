@@ -3,9 +3,9 @@
 use crate::support::*;
 use coalmine_core::id::UnitKey;
 use coalmine_core::key::Quota;
-use coalmine_core::tally::{CancelPoint, Cause, Ending, ServedBy};
+use coalmine_core::tally::{CancelPoint, Cause, Check, Ending, ServedBy};
 use coalmine_core::traffic::pin::Arm;
-use coalmine_core::version::{Prompt, PromptMode, Version};
+use coalmine_core::version::{JsonText, Prompt, PromptMode, Tools, ToolsMode, Version};
 use coalmine_gateway::config::{ClientKey, Config};
 use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue};
@@ -215,6 +215,86 @@ async fn t40_a_version_stands_in_the_sessions_settings() {
     say(&mut silent, &[json!({"type": "input_audio_buffer.append", "audio": "AAAA"})]).await;
     assert_eq!(event(&mut theirs).await, update(json!({"type": "realtime", "instructions": "Be brief."})));
     assert_eq!(event(&mut theirs).await["type"], "input_audio_buffer.append");
+}
+
+/// A response that calls `name`.
+fn calling(id: &str, name: &str, arguments: &str) -> Vec<Value> {
+    let item = json!({"id": "i", "type": "function_call", "call_id": format!("call-{id}"), "name": name, "arguments": arguments});
+    vec![
+        json!({"type": "response.created", "response": {"id": id, "status": "in_progress"}}),
+        json!({"type": "response.output_item.added", "response_id": id, "output_index": 0,
+            "item": {"id": "i", "type": "function_call", "call_id": format!("call-{id}"), "name": name, "arguments": ""}}),
+        json!({"type": "response.function_call_arguments.delta", "response_id": id, "output_index": 0, "delta": arguments}),
+        json!({"type": "response.output_item.done", "response_id": id, "output_index": 0, "item": item}),
+        json!({"type": "response.done", "response": {"id": id, "status": "completed"}}),
+    ]
+}
+
+#[tokio::test]
+async fn t40_calls_of_a_session_are_held_against_its_tools_and_its_past() {
+    let (one, mut two) = (provider(None).await, provider(None).await);
+    let world = world(&one, &two, |_| {}).await;
+    let tools = json!([{"type": "function", "function": {"name": "refund", "parameters": {"type": "object", "required": ["order"]}}}]);
+    let merged = Tools { mode: ToolsMode::Merge, json: JsonText(tools.to_string()) };
+    let canary = Version { tools: Some(merged), ..version("two", "model-c") };
+    let mut table = route(1, Some(10_000));
+    table.release.as_mut().unwrap().canary = canary.id();
+    table.versions =
+        BTreeMap::from([(table.stable, table.versions[&table.stable].clone()), (canary.id(), Arc::new(canary))]);
+    world.gateway.install(&tables(table)).await.unwrap();
+    let mut client = open(&world, "/s/call-9/v1/realtime?model=support").await;
+    let mut theirs = two.socket().await.2;
+    let look = json!({"type": "function", "name": "look", "parameters": {"type": "object", "required": ["at"]}});
+    say(&mut client, &[json!({"type": "session.update", "session": {"type": "realtime", "tools": [look]}})]).await;
+    let settings = event(&mut theirs).await;
+    assert_eq!(settings["session"]["tools"].as_array().unwrap().len(), 2, "the version's beside the client's");
+    let create = || json!({"type": "response.create"});
+    let own = json!({"type": "response.create", "response": {"tools": []}});
+    let bad = [
+        ("valid", create(), calling("r1", "refund", r#"{"order":1}"#), 0),
+        ("of the client", create(), calling("r2", "look", r#"{"at":1}"#), 0),
+        ("unknown", create(), calling("r3", "delete_all", "{}"), 1),
+        ("no JSON", create(), calling("r4", "look", r#"{"at":"#), 1),
+        ("not of its schema", create(), calling("r5", "look", "{}"), 1),
+        ("not among its own", own, calling("r6", "look", r#"{"at":2}"#), 1),
+        ("made before", create(), calling("r7", "look", r#"{"at": 1}"#), 0),
+    ];
+    for (number, (what, ask, answer, invalid)) in bad.into_iter().enumerate() {
+        world.clock.advance(1);
+        say(&mut client, &[ask]).await;
+        event(&mut theirs).await;
+        say(&mut theirs, &answer).await;
+        for _ in &answer {
+            event(&mut client).await;
+        }
+        let outcome = world.turns(number + 1).await[number].outcome.clone();
+        assert_eq!(
+            (outcome.ending, outcome.tool_calls, outcome.tool_calls_bad),
+            (Ending::Complete, 1, invalid),
+            "{what}"
+        );
+        let again = if what == "made before" { Check::Yes } else { Check::No };
+        assert_eq!(outcome.detected.repeated_call, again, "{what}");
+    }
+    world.clock.advance(1);
+    // somebody speaks, and asks for the same: that is no loop
+    say(&mut theirs, &[json!({"type": "input_audio_buffer.speech_stopped"})]).await;
+    say(&mut theirs, &calling("r8", "look", r#"{"at":1}"#)).await;
+    assert_eq!(world.turns(8).await[7].outcome.detected.repeated_call, Check::No);
+    // and what came of it is told of the turn that called
+    let output = json!({"type": "function_call_output", "call_id": "call-r8", "output": "Error: gone"});
+    say(&mut client, &[json!({"type": "conversation.item.create", "item": output}), create()]).await;
+    let scored = soon("a score", async {
+        loop {
+            let deltas = world.sink.deltas.lock().unwrap().clone();
+            if let Some(score) = deltas.iter().flat_map(|delta| delta.feedback.clone()).next() {
+                break score;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!((scored.name.as_str(), scored.value), ("tool_use", 0.0));
 }
 
 #[tokio::test]

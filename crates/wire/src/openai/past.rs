@@ -82,11 +82,11 @@ impl Past {
         match request.dialect {
             Dialect::Chat => request.messages().for_each(|message| reading.chat(message.json)),
             Dialect::Messages => request.messages().for_each(|message| reading.message(message.json)),
-            Dialect::Responses => {
+            Dialect::Responses | Dialect::Realtime => {
                 let input = request.value("input").unwrap_or(b"[]");
                 items(input).into_iter().for_each(|item| reading.item(item));
             }
-            Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {}
+            Dialect::Embeddings | Dialect::Completions => {}
         }
         let latest = reading.said.iter().rev().take(SPOKEN_IN);
         reading.past.asked_in = latest.filter(|said| said.len() <= SPOKEN_MAX_BYTES).find_map(|said| spoken(said));

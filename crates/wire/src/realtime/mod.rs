@@ -5,9 +5,11 @@
 //! in one before anything else where the client sends none. Names of the beta's events are known too.
 
 mod answer;
+mod lately;
 
 use crate::json::{Kind, ScanError, Scanner, Span, Text};
 use crate::openai::{ChatRequest, Fill, Patch};
+pub use lately::Lately;
 use std::borrow::Cow;
 
 /// An event of a server, as far as it says which turn it belongs to.
@@ -30,6 +32,10 @@ pub enum Happened {
     Session,
     /// Somebody has stopped to speak: an answer is due from here.
     Heard,
+    /// What was spoken is part of the conversation.
+    Said,
+    /// An item of a response is whole.
+    Item,
     /// A response begins.
     Begun,
     /// Something of a response.
@@ -91,6 +97,8 @@ impl<'a> ServerEvent<'a> {
         let what = match kind.map_or(&b""[..], |kind| kind.raw) {
             b"session.created" | b"session.updated" => Happened::Session,
             b"input_audio_buffer.speech_stopped" => Happened::Heard,
+            b"input_audio_buffer.committed" => Happened::Said,
+            b"response.output_item.done" => Happened::Item,
             b"response.created" => Happened::Begun,
             b"response.cancelled" => Happened::Interrupted,
             b"response.done" if is(inside.status, "cancelled") => Happened::Interrupted,

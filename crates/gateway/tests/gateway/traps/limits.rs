@@ -3,10 +3,12 @@
 use crate::support::*;
 use coalmine_core::tally::{Cause, Ending};
 use coalmine_gateway::config::RetryPolicy;
+use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 /// A 429 stays one, with all that it says of when to come again.
 #[tokio::test]
@@ -141,6 +143,42 @@ async fn t31_only_what_delivered_nothing_is_repeated() {
     assert_eq!(world.stable.count(), 3, "and not again");
 }
 
+/// Nothing closes what is in use: neither new tables with other versions, nor requests beyond any number of them.
+#[tokio::test]
+async fn t32_a_stream_lives_through_new_tables_and_many_other_requests() {
+    let go = Arc::new(Notify::new());
+    let long = vec![
+        write(STREAM_HEAD),
+        write(chunk(role())),
+        write(chunk(delta("half"))),
+        Step::Wait(go.clone()),
+        write(chunk([finish(), done()].concat())),
+        write(STREAM_END),
+    ];
+    let world = World::new(vec![long, ok("s")], vec![ok("c")]).await;
+    world.release(0).await;
+    let mut answer = world.send(world.request("/v1/chat/completions", &[("x-session-id", "s")], ASK_STREAM)).await;
+    let mut got = Vec::new();
+    while !got.ends_with(delta("half").as_bytes()) {
+        got.extend_from_slice(&soon("half", answer.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap());
+    }
+    for generation in 2..250 {
+        let mut table = route(generation, Some(5_000));
+        // another canary each time: what is kept of the last ones may go, what is in use may not
+        let canary = version("two", &format!("model-{generation}"));
+        table.versions.insert(canary.id(), Arc::new(canary.clone()));
+        table.release.as_mut().unwrap().canary = canary.id();
+        world.gateway.install(&tables(table)).await.unwrap();
+        assert_eq!(world.chat(&format!("other-{generation}"), ASK).await.status, 200);
+    }
+    go.notify_one();
+    got.extend_from_slice(&Answer::of(answer).await.body.unwrap());
+    assert_eq!(String::from_utf8(got).unwrap(), [role(), delta("half"), finish(), done()].concat());
+    assert_eq!(world.turns(249).await[0].outcome.ending, Ending::Complete);
+    let opened = world.stable.connections.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(opened <= 2, "one that streams and one for all others: {opened}");
+}
+
 /// Connections upstream are kept, and nothing but their own end closes them.
 #[tokio::test]
 async fn t32_connections_are_kept() {
@@ -164,6 +202,22 @@ async fn t33_no_request_waits_for_whoever_keeps_the_evidence() {
     }
     world.sink.refuse.store(false, std::sync::atomic::Ordering::SeqCst);
     assert_eq!(world.turns(20).await.len(), 20, "and nothing is lost");
+}
+
+/// Slow is worse than gone, for nothing fails: whoever takes the evidence hangs, and no request does.
+#[tokio::test]
+async fn t33_no_request_waits_for_a_keeper_that_hangs() {
+    let world = World::new(vec![ok("s")], vec![ok("c")]).await;
+    let until = Arc::new(Notify::new());
+    *world.sink.hangs.lock().unwrap() = Some(until.clone());
+    world.release(5_000).await;
+    for n in 0..50 {
+        assert_eq!(world.chat(&n.to_string(), ASK).await.status, 200, "request {n}");
+    }
+    assert!(world.sink.deltas.lock().unwrap().is_empty(), "it hangs still");
+    *world.sink.hangs.lock().unwrap() = None;
+    until.notify_one();
+    assert_eq!(world.turns(50).await.len(), 50, "and nothing is lost");
 }
 
 #[tokio::test]

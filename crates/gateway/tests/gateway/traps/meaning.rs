@@ -73,6 +73,39 @@ async fn t13_the_end_is_the_providers_own_and_comes_at_once() {
     assert!(!text.contains("[DONE]") && text.ends_with(&messages::end()[2]), "{text}");
 }
 
+/// The end reaches the client when it is said, and its turn is counted then: a provider that keeps its connection open
+/// behind it keeps nobody waiting.
+#[tokio::test]
+async fn t13_the_end_is_not_waited_behind() {
+    let ends = [
+        (false, [role(), delta("a"), finish(), done()].concat(), done()),
+        (
+            true,
+            [messages::start(), messages::opened(), messages::text("a"), messages::end().concat()].concat(),
+            messages::end()[2].clone(),
+        ),
+    ];
+    for (speaks_messages, text, end) in ends {
+        let never = Arc::new(Notify::new());
+        let script = vec![write(STREAM_HEAD), write(chunk(&text)), Step::Wait(never)];
+        let (world, path, ask) = if speaks_messages {
+            (messages::world(vec![script], vec![]).await, "/v1/messages", messages::ASK_STREAM)
+        } else {
+            (World::new(vec![script], vec![]).await, "/v1/chat/completions", ASK_STREAM)
+        };
+        world.release(0).await;
+        let mut answer = world.send(world.request(path, &[("x-session-id", "s")], ask)).await;
+        let mut got = Vec::new();
+        while !got.ends_with(end.as_bytes()) {
+            got.extend_from_slice(
+                &soon("the end", answer.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap(),
+            );
+        }
+        assert_eq!(String::from_utf8(got).unwrap(), text);
+        assert_eq!(world.turns(1).await[0].outcome.ending, Ending::Complete, "{path}");
+    }
+}
+
 /// An error inside an answer of status 200 is a failure, in every form that providers have for it.
 #[tokio::test]
 async fn t14_an_error_after_200_is_a_failure() {
