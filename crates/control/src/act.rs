@@ -24,6 +24,18 @@ impl Control {
         actor: Actor,
         expected: Option<Generation>,
     ) -> Result<Outcome, ControlError> {
+        self.act_with(&[], id, event, actor, expected).await
+    }
+
+    /// The same, with what is to be said beside the decision.
+    pub(crate) async fn act_with(
+        &self,
+        warnings: &[String],
+        id: &ReleaseId,
+        event: Event,
+        actor: Actor,
+        expected: Option<Generation>,
+    ) -> Result<Outcome, ControlError> {
         let mut lost = None;
         for _ in 0..TRIES {
             if self.known().stale.contains(id) {
@@ -31,7 +43,8 @@ impl Control {
             }
             let seen = self.seen(id, expected)?;
             let now = self.clock.now();
-            let step = decide(&seen, &event, now)?;
+            let mut step = decide(&seen, &event, now)?;
+            step.report.warnings.extend_from_slice(warnings);
             match self.commit(&seen, &step, &event, &actor, now).await {
                 Ok(()) => {
                     self.apply().await;
@@ -51,7 +64,7 @@ impl Control {
     }
 
     /// The committed release, if it still is as the operator saw it.
-    fn seen(&self, id: &ReleaseId, expected: Option<Generation>) -> Result<Release, ControlError> {
+    pub(crate) fn seen(&self, id: &ReleaseId, expected: Option<Generation>) -> Result<Release, ControlError> {
         let known = self.known();
         let found = known.releases.get(id).ok_or_else(|| ControlError::UnknownRelease(id.clone()))?;
         let generation = found.release.generation;

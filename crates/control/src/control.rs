@@ -10,6 +10,7 @@ use crate::known::{Known, KnownRelease};
 use crate::notify::Errands;
 use crate::ports::Ports;
 use crate::prices;
+use crate::ready::Haste;
 use crate::reconcile::Desk;
 use crate::replay::{Replay, replay};
 use crate::settings::Settings;
@@ -235,6 +236,21 @@ impl Control {
         actor: Actor,
         expected: Option<Generation>,
     ) -> Result<Outcome, ControlError> {
+        self.command_in(Haste::WhenReady, id, command, actor, expected).await
+    }
+
+    /// The same, where `haste` may say that nothing is waited for.
+    ///
+    /// # Errors
+    /// Those of [`Self::command`].
+    pub async fn command_in(
+        &self,
+        haste: Haste,
+        id: &ReleaseId,
+        command: Command,
+        actor: Actor,
+        expected: Option<Generation>,
+    ) -> Result<Outcome, ControlError> {
         self.permit(id, &command)?;
         let command = self.prepared(id, command);
         let rollback = matches!(command, Command::Rollback { .. });
@@ -242,7 +258,8 @@ impl Control {
         if rollback {
             return self.roll_back(id, event, actor).await;
         }
-        self.act(id, event, actor, expected).await
+        let warnings = self.awaited(haste, id, &event, expected)?;
+        self.act_with(&warnings, id, event, actor, expected).await
     }
 
     /// What the route as a whole has against the command; an unknown release is told by what follows.

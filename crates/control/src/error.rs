@@ -54,6 +54,14 @@ pub enum ControlError {
     /// The state does not allow it.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Repeat until it is done, or do it at once.
+    #[error("{verb} waits for the canary's upstreams ({why}); repeat it, or with `now` (--now) wait for nothing")]
+    NotReady {
+        /// What was asked.
+        verb: &'static str,
+        /// What they say, in words with numbers.
+        why: String,
+    },
     /// There is nothing to release.
     #[error("the canary is version {version}, which route {route} serves already; change something first")]
     SameVersion {

@@ -5,6 +5,7 @@ use crate::intake::Intake;
 use crate::keys::KeyBook;
 use crate::lease::Standing;
 use crate::ports::Held;
+use crate::ready::Wish;
 use crate::trail::Trail;
 use crate::view::{LastLook, StoreHealth};
 use coalmine_core::id::{Actor, Generation, IncidentId, ReleaseId, RouteName};
@@ -69,6 +70,8 @@ pub(crate) struct KnownRelease {
     pub(crate) sentinels: Option<Records>,
     /// Why its last look failed.
     pub(crate) failing: Option<String>,
+    /// A step by hand that waits for the canary's upstreams.
+    pub(crate) wish: Option<Wish>,
 }
 
 /// A rollback that is served before it is committed. It can only lower exposure.
@@ -113,6 +116,7 @@ impl Known {
         match self.releases.get_mut(&release.id) {
             Some(known) => {
                 known.release = release;
+                known.wish = None;
                 known.last_actor = actor;
                 known.report = report;
             }
@@ -150,6 +154,15 @@ fn ended_at(release: &Release) -> Option<UnixMs> {
 
 impl KnownRelease {
     pub(crate) fn new(release: Release, last_actor: Actor, report: Report) -> Self {
-        Self { release, last_actor, report, look: None, trail: Trail::default(), sentinels: None, failing: None }
+        Self {
+            release,
+            last_actor,
+            report,
+            look: None,
+            trail: Trail::default(),
+            sentinels: None,
+            failing: None,
+            wish: None,
+        }
     }
 }

@@ -57,3 +57,4 @@ mod watched;
 
 pub use control::Control;
 pub use error::ControlError;
+pub use ready::Haste;

@@ -267,8 +267,8 @@ pub struct Raise {
 pub enum RaisedTo {
     /// A stage begins: by its index.
     Stage(usize),
-    /// More of a stage that is served: the next rung of a ramp, or everybody.
-    More,
+    /// More of what is served: a rung of a ramp by its index, or everybody (one beyond the last).
+    More(usize),
 }
 
 /// There is nothing to be made ready.

@@ -54,6 +54,6 @@ pub use answer::{AnswerBody, BoxError};
 pub use gateway::{Gateway, Running};
 pub use metrics::{Exposition, Traffic};
 pub use probe::{ProbeError, Probed};
-pub use ready::Raised;
+pub use ready::{Raised, To};
 pub use upstream::pool::ProviderError;
 pub use upstream::state::{LoadState, UpstreamState, WarmState};

@@ -1,6 +1,7 @@
 //! Whether a canary's upstreams can be given more: asked by the control plane before a stage begins.
 
 use crate::gateway::Gateway;
+use crate::upstream::warming::{Wanted, Warming};
 use coalmine_core::analysis::Readiness;
 use coalmine_core::id::ReleaseId;
 use coalmine_core::version::Version;
@@ -12,10 +13,19 @@ pub struct Raised<'a> {
     pub release: &'a ReleaseId,
     /// Its canary.
     pub version: &'a Version,
-    /// The stage that begins, by its index; `None`: more of what is served already, which is warm.
-    pub stage: Option<usize>,
+    /// What is raised.
+    pub to: To,
     /// So many times what its upstreams bear now they will bear then; `None`: nothing says so.
     pub growth: Option<f64>,
+}
+
+/// What a canary is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// A stage begins, by its index: connections and model are to be warm.
+    Stage(usize),
+    /// More of what is served, and so warm: a rung by its index, or everybody. Connections are to be enough.
+    More(usize),
 }
 
 impl Gateway {
@@ -25,8 +35,8 @@ impl Gateway {
         self.pools.get(&version.provider).is_some_and(|pool| pool.is_cold() || pool.capacity.is_some())
     }
 
-    /// What a version's upstreams say to being given more. It never waits: the first call for a stage begins its
-    /// warm-up, on the runtime that [`Gateway::start`] was called on; until then there is nothing to say.
+    /// What a version's upstreams say to being given more. It never waits: the first call for a stage or a rung begins
+    /// its warm-up, on the runtime that [`Gateway::start`] was called on; until then there is nothing to say.
     #[must_use]
     pub fn readiness(&self, raised: &Raised<'_>) -> Readiness {
         let Some((pool, runtime)) = self.pools.get(&raised.version.provider).zip(self.runtime.get()) else {
@@ -36,9 +46,12 @@ impl Gateway {
         if let Some(why) = pool.lacks_room(raised.growth) {
             return Readiness { holds: vec![why], ..Readiness::default() };
         }
-        match raised.stage {
-            Some(stage) => self.warm_ups.ask(pool, raised.version, (raised.release.clone(), stage), runtime),
-            None => Readiness::default(),
-        }
+        let (which, what) = match raised.to {
+            To::Stage(stage) => (stage, Warming::Model),
+            To::More(_) if !pool.lacks_connections(raised.growth) => return Readiness::default(),
+            To::More(next) => (next, Warming::Connections),
+        };
+        let of = (raised.release.clone(), which);
+        self.warm_ups.ask(pool, Wanted { version: raised.version, what, growth: raised.growth }, of, runtime)
     }
 }

@@ -137,6 +137,19 @@ impl Coalmine {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Begins to run the CLI against this server.
+    pub(crate) fn begin(&self, args: &[&str]) -> Result<Child> {
+        let child = Command::new(&self.binary)
+            .args(args)
+            .current_dir(&self.folder)
+            .env("COALMINE_URL", format!("http://127.0.0.1:{}", self.port))
+            .env("COALMINE_TOKEN", TOKEN)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        Ok(child)
+    }
+
     /// A client on it with the management token.
     pub(crate) fn http(&self) -> Http {
         Http::new(format!("http://127.0.0.1:{}", self.port)).with_token(TOKEN)

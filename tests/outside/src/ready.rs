@@ -1,11 +1,12 @@
-//! A canary whose server is busy, and has then to load its model: nobody meets it before it has room and is warm.
+//! A canary whose server is busy, and has then to load its model: nobody meets it before it has room and is warm, by
+//! itself or by hand; and what is decided meanwhile reaches a collector.
 
 use crate::process::{Coalmine, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Args as ClapArgs;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -31,6 +32,7 @@ const RELEASE: &str = "release: support
 canary: { model: own/m-canary, params: { top_p: 1 } }
 stages:
   - { weight: 50%, bake: 24h }
+  - { weight: 80%, bake: 24h }
 guardrails:
   - { metric: error_rate, margin: 5pp }
 ";
@@ -44,6 +46,8 @@ struct Server {
     waiting: AtomicU64,
     /// What it was asked, in its order.
     asked: Mutex<Vec<Value>>,
+    /// It is the collector as well: the names of events, in their order.
+    events: Mutex<Vec<String>>,
     refused: AtomicUsize,
 }
 
@@ -75,8 +79,17 @@ impl Server {
             );
             return Ok(Response::new(Full::new(Bytes::from(load))));
         }
+        let is_log = request.uri().path() == "/v1/logs";
         let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if is_log {
+            let records =
+                asked["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().cloned().unwrap_or_default();
+            if let Ok(mut events) = self.events.lock() {
+                events.extend(records.iter().filter_map(|record| Some(record["eventName"].as_str()?.to_owned())));
+            }
+            return Ok(Response::new(Full::new(Bytes::from_static(b"{}"))));
+        }
         if self.loading.load(Ordering::SeqCst) {
             self.refused.fetch_add(1, Ordering::SeqCst);
             let mut no =
@@ -122,6 +135,7 @@ providers:
     base_url: \"http://127.0.0.1:{own}/v1\"
     warm_up: {{ prompt: \"{PROMPT}\", tries: 1000, within: 5m, then: hold }}
     capacity: {{ path: /metrics, every: 1s }}
+telemetry: {{ otlp: {{ endpoint: \"http://127.0.0.1:{own}\", traces: off, metrics: off }} }}
 routes:
   support: {{ stable: {{ model: stable/m-stable }} }}
 "
@@ -150,7 +164,56 @@ routes:
         "ok      nobody met the canary while it had no room, loaded ({refused} prompts refused) and was warmed ({} prompts); then it began",
         prompts.len()
     );
+    by_hand(&coalmine, &server).await?;
+    println!("ok      a step by hand waited for the canary's server, and with --now it did not");
+    let told = told(&server, "coalmine.release.promoting").await?;
+    let expected = ["preflight", "started", "advanced", "promoting"].map(|name| format!("coalmine.release.{name}"));
+    let of_these: Vec<&String> = told.iter().filter(|name| expected.contains(name)).collect();
+    ensure!(of_these.into_iter().eq(&expected), "the collector heard {told:?}");
+    println!("ok      the collector was told of each step: {}", told.join(", "));
     Ok(())
+}
+
+/// While its server loads again an advance waits; while it is full a promotion does not where it is told so.
+async fn by_hand(coalmine: &Coalmine, server: &Server) -> Result<()> {
+    let stage = |release: &Value| release["state"]["stage"].as_u64();
+    server.loading.store(true, Ordering::SeqCst);
+    let before = stage(&coalmine.http().get("/api/v1/releases/support-1").await?);
+    let waiting = coalmine.begin(&["advance", "support", "-m", "as agreed"])?;
+    waits_for(coalmine, "asked to advance, which waits for the canary's upstreams").await?;
+    let meanwhile = stage(&coalmine.http().get("/api/v1/releases/support-1").await?);
+    ensure!(meanwhile == before, "it went from {before:?} to {meanwhile:?} at once");
+    server.loading.store(false, Ordering::SeqCst);
+    let told = tokio::task::spawn_blocking(move || waiting.wait_with_output()).await??;
+    let why = String::from_utf8_lossy(&told.stderr).into_owned();
+    ensure!(told.status.success() && why.contains("is being warmed up"), "{}: {why}", told.status);
+    until(coalmine, |release| stage(release) > before).await?;
+    server.waiting.store(1_000, Ordering::SeqCst);
+    let began = Instant::now();
+    loop {
+        let body = json!({"reason": "all is well"});
+        let answer = coalmine.http().send(Method::POST, "/api/v1/releases/support-1/promote", &[], Some(&body)).await?;
+        if answer.status == StatusCode::CONFLICT && answer.text().contains("own is full") {
+            break;
+        }
+        ensure!(!answer.status.is_success() && began.elapsed() < Duration::from_secs(60), "{}", answer.text());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    coalmine.cli(&["promote", "support", "-m", "all is well", "--now"])?;
+    Ok(())
+}
+
+/// The events so far, once there is this one.
+async fn told(server: &Server, name: &str) -> Result<Vec<String>> {
+    let began = Instant::now();
+    loop {
+        let events = server.events.lock().map(|events| events.clone()).unwrap_or_default();
+        if events.iter().any(|event| event == name) {
+            return Ok(events);
+        }
+        ensure!(began.elapsed() < Duration::from_secs(60), "no {name} among {events:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Until `explain` gives this reason for which it waits.

@@ -64,6 +64,7 @@ impl From<ControlError> for Refusal {
             | ControlError::NotTaken(_)
             | ControlError::NoCapture
             | ControlError::Sealed(_) => (StatusCode::CONFLICT, "refused"),
+            ControlError::NotReady { .. } => (StatusCode::CONFLICT, "not_ready"),
             ControlError::SameVersion { .. } | ControlError::BadRelease(_) | ControlError::BadLabel(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid")
             }

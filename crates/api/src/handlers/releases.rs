@@ -13,10 +13,10 @@ use crate::types::{
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use coalmine_control::ControlError;
 use coalmine_control::gateways::{GatewayStatus, Liveness};
 use coalmine_control::trail::{Trail, TrailPoint};
 use coalmine_control::view::{Commit, Outcome, ReleaseStatus};
+use coalmine_control::{ControlError, Haste};
 use coalmine_core::analysis::alpha::shares;
 use coalmine_core::analysis::eta::{Eta, eta};
 use coalmine_core::analysis::{ArmCounts, Evidence};
@@ -184,7 +184,8 @@ pub(super) async fn command(
     let Json(body) = body?;
     let command = command_of(&verb, body.reason)?;
     let expected = body.expected_generation.map(Generation);
-    let outcome = api.control.command(&ReleaseId(id), command, actor, expected).await?;
+    let haste = if body.now { Haste::Now } else { Haste::WhenReady };
+    let outcome = api.control.command_in(haste, &ReleaseId(id), command, actor, expected).await?;
     Ok(Json(outcome_view(&outcome)))
 }
 

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 /// Why it was not done, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// A stable word for programs: `unauthorized`, `not_found`, `refused`, `conflict`, `invalid`,
+    /// A stable word for programs: `unauthorized`, `not_found`, `refused`, `not_ready`, `conflict`, `invalid`,
     /// `unavailable`, `internal`.
     pub code: String,
     /// A sentence for people.

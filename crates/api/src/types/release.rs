@@ -373,6 +373,8 @@ pub struct CommandBody {
     pub reason: String,
     /// The generation that the operator saw; refused when the release has moved on meanwhile.
     pub expected_generation: Option<u64>,
+    /// What gives the canary more is done at once: neither warmth nor room of its upstreams is awaited.
+    pub now: bool,
 }
 
 /// What became of a command.

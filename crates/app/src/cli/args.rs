@@ -63,12 +63,16 @@ pub enum Verb {
     Pause(CommandArgs),
     /// Let a paused release go on; the pause does not count as bake.
     Resume(CommandArgs),
-    /// Open the stage that waits for approval.
-    Approve(CommandArgs),
-    /// Open the next stage now, without waiting for bake or evidence.
-    Advance(CommandArgs),
-    /// Promote the canary now, without waiting for evidence.
-    Promote(CommandArgs),
+    /// Open the stage that waits for approval, once the canary's upstreams are ready.
+    Approve(StepArgs),
+    /// Open the next stage, without waiting for bake or evidence, once the canary's upstreams are ready.
+    #[command(
+        after_help = "Where the canary's provider has `warm_up`, `warm` or `capacity`, it is warmed and asked for its room         first; the command says what it waits for, and Ctrl-C gives the step up. --now waits for nothing.\n\n\
+        Examples:\n  coalmine advance support-agent -m 'seen enough'\n  coalmine advance support-agent -m 'stable is down' --now"
+    )]
+    Advance(StepArgs),
+    /// Promote the canary, without waiting for evidence, once its upstreams have room.
+    Promote(StepArgs),
     /// Say that another model answers under the same name: what was proven for promotion is proven anew.
     #[command(
         after_help = "A provider sometimes puts another model behind a name. What sessions before that have shown \
@@ -236,6 +240,17 @@ pub struct CommandArgs {
     /// Where the server is.
     #[command(flatten)]
     pub remote: Remote,
+}
+
+/// A command that gives the canary more.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// What every command takes.
+    #[command(flatten)]
+    pub command: CommandArgs,
+    /// Do it at once: wait neither for warmth nor for room of the canary's upstreams.
+    #[arg(long)]
+    pub now: bool,
 }
 
 /// `coalmine rollback`.

@@ -1,12 +1,12 @@
 //! The commands that change a release.
 
 use super::Exit;
-use super::args::{CommandArgs, ReleaseArgs, RollbackArgs, StartArgs};
+use super::args::{CommandArgs, ReleaseArgs, RollbackArgs, StartArgs, StepArgs};
 use super::paint::{Paint, Tone};
 use super::{connect, say};
 use crate::config::{self, Background, Machine, ReleaseSpec, RouteBackground};
 use anyhow::{Context, Result};
-use coalmine_api::client::Client;
+use coalmine_api::client::{Client, ClientError};
 use coalmine_api::types::{CommandBody, CommandOutcome, NewRelease, ReleaseView, SiteRoute};
 use coalmine_core::release::policy::Acknowledged;
 use std::path::Path;
@@ -70,17 +70,49 @@ pub async fn read_release(client: &Client, file: &Path) -> Result<ReleaseSpec> {
     Ok(config::parse_release(&text, file, &background, &Machine)?)
 }
 
-/// Pause, resume, approve, advance, promote.
+/// Pause, resume, drift.
 ///
 /// # Errors
 /// When the server refuses.
 pub async fn command(verb: &str, args: &CommandArgs) -> Result<Exit> {
     let client = connect::client(&args.remote)?;
     let found = connect::find(&client, &args.release).await?;
-    let body = CommandBody { reason: args.reason.clone(), expected_generation: args.expect };
-    let outcome = client.command(&found.id, verb, &body).await?;
+    let outcome = client.command(&found.id, verb, &body(args)).await?;
     tell(&[outcome], args.remote.json)
 }
+
+fn body(args: &CommandArgs) -> CommandBody {
+    CommandBody { reason: args.reason.clone(), expected_generation: args.expect, now: false }
+}
+
+/// Approve, advance, promote: asked again for as long as the canary's upstreams are made ready.
+///
+/// # Errors
+/// When the server refuses.
+#[expect(clippy::print_stderr, reason = "what is waited for is no part of the result")]
+pub async fn step(verb: &str, args: &StepArgs) -> Result<Exit> {
+    let StepArgs { command, now } = args;
+    let client = connect::client(&command.remote)?;
+    let found = connect::find(&client, &command.release).await?;
+    let body = CommandBody { now: *now, ..body(command) };
+    let mut told = String::new();
+    loop {
+        match client.command(&found.id, verb, &body).await {
+            Ok(outcome) => return tell(&[outcome], command.remote.json),
+            Err(ClientError::Refused { problem, .. }) if problem.code == "not_ready" => {
+                if told != problem.message {
+                    eprintln!("{}: {}", found.id, problem.message);
+                    told = problem.message;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// A step that waits for upstreams is asked for again after so long.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Rollback of one release, or of all.
 ///
@@ -88,7 +120,7 @@ pub async fn command(verb: &str, args: &CommandArgs) -> Result<Exit> {
 /// When the server refuses.
 pub async fn rollback(args: &RollbackArgs) -> Result<Exit> {
     let client = connect::client(&args.remote)?;
-    let body = CommandBody { reason: args.reason.clone(), expected_generation: None };
+    let body = CommandBody { reason: args.reason.clone(), expected_generation: None, now: false };
     let outcomes = if args.all {
         client.rollback_all(&body).await?
     } else {

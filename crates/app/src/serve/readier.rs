@@ -6,7 +6,7 @@ use coalmine_core::id::Actor;
 use coalmine_core::release::report::Step;
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::Version;
-use coalmine_gateway::{Gateway, Raised};
+use coalmine_gateway::{Gateway, Raised, To};
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ impl Readier for GatewayReadier {
     }
 
     fn readiness(&self, raise: &Raise) -> Readiness {
-        let stage = match raise.to {
-            RaisedTo::Stage(stage) => Some(stage),
-            RaisedTo::More => None,
+        let to = match raise.to {
+            RaisedTo::Stage(stage) => To::Stage(stage),
+            RaisedTo::More(next) => To::More(next),
         };
-        self.0.readiness(&Raised { release: &raise.release, version: &raise.version, stage, growth: raise.growth })
+        self.0.readiness(&Raised { release: &raise.release, version: &raise.version, to, growth: raise.growth })
     }
 }
 

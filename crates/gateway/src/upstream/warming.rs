@@ -1,6 +1,6 @@
-//! Before a canary is given more, its provider's addresses are warmed: the connections that are kept open, and, where
-//! configured, the model itself, by prompts until the time to first token settles. All of it in the wall's time; none
-//! of it is a turn, and nobody is put aside for it.
+//! Before a canary is given more, its provider's addresses are warmed: the connections that are kept open, more of them
+//! where more is going to be asked, and, before a stage, where configured, the model itself, by prompts until the time
+//! to first token settles. All of it in the wall's time; none of it is a turn, and nobody is put aside for it.
 
 use crate::config::{Unwarmed, WarmUp};
 use crate::phase::rewrite::{self, Outbound};
@@ -47,7 +47,28 @@ const AGAIN_AFTER: Duration = Duration::from_mins(1);
 /// Of a release that no longer asks nothing is kept for longer.
 const FORGET_AFTER: Duration = Duration::from_hours(1);
 
-/// What was begun, by release and stage.
+/// So many connections of an address are opened ahead of a raise at most.
+const CONNECTIONS_MAX: u64 = 256;
+
+/// What is warmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Warming {
+    /// The model, by prompts, and connections.
+    Model,
+    /// Connections alone.
+    Connections,
+}
+
+/// For what it is warmed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) version: &'a Version,
+    pub(crate) what: Warming,
+    /// So many times what is borne now.
+    pub(crate) growth: Option<f64>,
+}
+
+/// What was begun, by release and by stage or rung.
 #[derive(Debug, Default)]
 pub(crate) struct WarmUps(Mutex<HashMap<(ReleaseId, usize), Arc<WarmingUp>>>);
 
@@ -55,6 +76,7 @@ pub(crate) struct WarmUps(Mutex<HashMap<(ReleaseId, usize), Arc<WarmingUp>>>);
 #[derive(Debug)]
 struct WarmingUp {
     seats: Vec<Seat>,
+    what: Warming,
     began: Instant,
     ended: Mutex<Option<Instant>>,
 }
@@ -64,6 +86,8 @@ struct WarmingUp {
 struct Seat {
     at: usize,
     label: String,
+    /// Connections that are to be open; 0 where none are kept.
+    connections: u64,
     heard: Mutex<Heard>,
 }
 
@@ -99,11 +123,11 @@ enum Cold {
 }
 
 impl WarmUps {
-    /// What is to be said of a stage's warm-up; the first call begins it, on `runtime`.
+    /// What is to be said of a warm-up; the first call begins it, on `runtime`.
     pub(crate) fn ask(
         &self,
         pool: &Arc<Pool>,
-        version: &Version,
+        wanted: Wanted<'_>,
         of: (ReleaseId, usize),
         runtime: &Handle,
     ) -> Readiness {
@@ -114,9 +138,9 @@ impl WarmUps {
         begun.retain(|_, warming| warming.began.elapsed() < FORGET_AFTER);
         let known = begun.get(&of).filter(|warming| !warming.is_stale(pool.unwarmed())).cloned();
         let warming = known.unwrap_or_else(|| {
-            let warming = Arc::new(WarmingUp::of(pool));
+            let warming = Arc::new(WarmingUp::of(pool, &wanted));
             begun.insert(of, Arc::clone(&warming));
-            runtime.spawn(Arc::clone(pool).warm_up(version.clone(), Arc::clone(&warming)));
+            runtime.spawn(Arc::clone(pool).warm_up(wanted.version.clone(), Arc::clone(&warming)));
             warming
         });
         drop(begun);
@@ -125,16 +149,19 @@ impl WarmUps {
 }
 
 impl WarmingUp {
-    /// Of the addresses in service; of all, where none is.
-    fn of(pool: &Pool) -> Self {
-        let all = 0..pool.addresses.len();
-        let mut chosen: Vec<usize> =
-            all.clone().filter(|at| pool.choice.standing(*at) == Standing::InService).collect();
-        if chosen.is_empty() {
-            chosen = all.collect();
+    fn of(pool: &Pool, wanted: &Wanted<'_>) -> Self {
+        let seat = |at: usize| Seat {
+            at,
+            label: pool.addresses[at].label(),
+            connections: pool.connections_wanted(at, wanted.growth),
+            heard: Mutex::default(),
+        };
+        Self {
+            seats: pool.serving().into_iter().map(seat).collect(),
+            what: wanted.what,
+            began: Instant::now(),
+            ended: Mutex::default(),
         }
-        let seat = |at: usize| Seat { at, label: pool.addresses[at].label(), heard: Mutex::default() };
-        Self { seats: chosen.into_iter().map(seat).collect(), began: Instant::now(), ended: Mutex::default() }
     }
 
     fn is_stale(&self, unwarmed: Unwarmed) -> bool {
@@ -210,14 +237,36 @@ impl Pool {
         self.warm_up.is_some() || (0..self.addresses.len()).any(short)
     }
 
+    /// The addresses in service; all, where none is.
+    fn serving(&self) -> Vec<usize> {
+        let all = 0..self.addresses.len();
+        let chosen: Vec<usize> = all.clone().filter(|at| self.choice.standing(*at) == Standing::InService).collect();
+        if chosen.is_empty() { all.collect() } else { chosen }
+    }
+
+    /// How many connections to an address are to be open ahead of need: those that are always kept, and for so many
+    /// times what it works on now, by its own word, those that it lacks then.
+    fn connections_wanted(&self, at: usize, growth: Option<f64>) -> u64 {
+        let Some(kept) = self.warm[at].map(|warm| warm.connections as u64) else { return 0 };
+        let running = self.capacity.as_ref().and_then(|check| self.readings[at].mean(check.fresh()).ok()?.running);
+        let more = running.unwrap_or(0.0) * (growth.unwrap_or(1.0) - 1.0).max(0.0);
+        kept.max((more.ceil() as u64).min(CONNECTIONS_MAX))
+    }
+
+    /// Whether an address in service has fewer connections ahead of need than so many times as much asks for.
+    pub(crate) fn lacks_connections(&self, growth: Option<f64>) -> bool {
+        let lacks = |at: usize| self.upstreams[at].warm() < self.connections_wanted(at, growth);
+        self.serving().into_iter().any(lacks)
+    }
+
     fn unwarmed(&self) -> Unwarmed {
         self.warm_up.as_ref().map_or(Unwarmed::Go, |policy| policy.then)
     }
 
     async fn warm_up(self: Arc<Self>, version: Version, warming: Arc<WarmingUp>) {
-        let within = self.warm_up.as_ref().map_or(CONNECTIONS_WITHIN, |policy| policy.within);
-        let until = warming.began + within;
-        let asked = self.warm_up.as_ref().map(|policy| (policy, self.question(&version, &policy.prompt)));
+        let policy = self.warm_up.as_ref().filter(|_| warming.what == Warming::Model);
+        let until = warming.began + policy.map_or(CONNECTIONS_WITHIN, |policy| policy.within);
+        let asked = policy.map(|policy| (policy, self.question(&version, &policy.prompt)));
         let each = warming.seats.iter().map(|seat| async {
             let prompts = async {
                 match &asked {
@@ -242,13 +291,19 @@ impl Pool {
 
     async fn wait_for_connections(&self, seat: &Seat, until: Instant) {
         let Some(warm) = self.warm[seat.at] else { return };
+        let (series, wanted) = (&self.upstreams[seat.at], seat.connections);
         loop {
-            let connections = Connections { open: self.upstreams[seat.at].warm(), wanted: warm.connections as u64 };
-            lock(&seat.heard).connections = Some(connections);
-            if connections.open >= connections.wanted || Instant::now() >= until {
+            // those that are always kept are opened anyway; more are not
+            let open = if wanted > warm.connections as u64 {
+                self.open_connections(seat.at, wanted).await
+            } else {
+                series.warm()
+            };
+            lock(&seat.heard).connections = Some(Connections { open, wanted });
+            if open >= wanted || Instant::now() >= until {
                 return;
             }
-            sleep(CONNECTIONS_LOOK).await;
+            sleep(if wanted > warm.connections as u64 { PAUSE } else { CONNECTIONS_LOOK }).await;
         }
     }
 

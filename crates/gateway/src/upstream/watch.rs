@@ -99,15 +99,21 @@ impl Pool {
 
     /// So many requests at once need so many connections, which then stay in the pool.
     async fn keep_warm(self: Arc<Self>, at: usize, warm: Warm) {
-        let Some(uri) = self.addresses[at].uri("/models") else { return };
-        let authorization = &self.manners.authorization;
         loop {
-            let each = || timeout(WARM_WITHIN, self.ask(Method::HEAD, &uri, Some(authorization)));
-            let asked = join_all((0..warm.connections).map(|_| each())).await;
-            let warmed = asked.iter().filter(|answer| matches!(answer, Ok(Some(_)))).count();
-            self.upstreams[at].set_warm(warmed as u64);
+            self.open_connections(at, warm.connections as u64).await;
             tokio::time::sleep(about(warm.every)).await;
         }
+    }
+
+    /// Opens so many connections to an address, or uses them once more; how many there are.
+    pub(crate) async fn open_connections(&self, at: usize, count: u64) -> u64 {
+        let Some(uri) = self.addresses[at].uri("/models") else { return 0 };
+        let authorization = &self.manners.authorization;
+        let each = || timeout(WARM_WITHIN, self.ask(Method::HEAD, &uri, Some(authorization)));
+        let asked = join_all((0..count).map(|_| each())).await;
+        let warmed = asked.iter().filter(|answer| matches!(answer, Ok(Some(_)))).count() as u64;
+        self.upstreams[at].set_warm(warmed);
+        warmed
     }
 
     async fn ask(&self, method: Method, uri: &Uri, as_: Option<&Authorization>) -> Option<StatusCode> {

@@ -2,10 +2,10 @@
 
 use crate::support::*;
 use coalmine_core::id::{ProviderName, ReleaseId};
-use coalmine_gateway::Raised;
 use coalmine_gateway::config::CapacityCheck;
+use coalmine_gateway::{Raised, To};
 
-fn page(running: f64, waiting: f64, cache: f64) -> Vec<Step> {
+pub(crate) fn page(running: f64, waiting: f64, cache: f64) -> Vec<Step> {
     let page = format!(
         "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running{{model_name=\"m\"}} {running}\n\
          vllm:num_requests_waiting{{model_name=\"m\"}} {waiting}\nvllm:kv_cache_usage_perc{{model_name=\"m\"}} {cache}\n"
@@ -29,7 +29,7 @@ async fn holds(world: &World, growth: Option<f64>) -> Vec<String> {
     assert!(world.gateway.prepares(&canary));
     soon("the load is read", async {
         loop {
-            let raised = Raised { release: &release, version: &canary, stage: Some(1), growth };
+            let raised = Raised { release: &release, version: &canary, to: To::Stage(1), growth };
             let readiness = world.gateway.readiness(&raised);
             if !readiness.holds.iter().any(|why| why.contains("nothing was heard yet")) {
                 assert!(readiness.notes.is_empty());

@@ -91,6 +91,8 @@ pub struct Upstream {
     received: Arc<Mutex<Vec<Received>>>,
     pub arrived: Arc<Notify>,
     pub connections: Arc<AtomicU64>,
+    /// What is said to `GET /metrics`, where that is not of the scripts.
+    pub page: Arc<Mutex<Option<Vec<Step>>>>,
 }
 
 impl Upstream {
@@ -102,6 +104,7 @@ impl Upstream {
             received: Arc::default(),
             arrived: Arc::default(),
             connections: Arc::default(),
+            page: Arc::default(),
         };
         let shared = upstream.clone();
         tokio::spawn(async move {
@@ -134,9 +137,13 @@ impl Upstream {
     async fn connection(self, mut stream: TcpStream) {
         let mut buffer = Vec::new();
         while let Some(request) = read_request(&mut stream, &mut buffer).await {
+            let wants_page = request.head.starts_with("GET /metrics ");
             self.received.lock().unwrap().push(request);
             self.arrived.notify_one();
-            let steps = {
+            let page = self.page.lock().unwrap().clone().filter(|_| wants_page);
+            let steps = if let Some(page) = page {
+                page
+            } else {
                 let mut scripts = self.scripts.lock().unwrap();
                 if scripts.len() > 1 {
                     scripts.pop_front().unwrap()
@@ -272,6 +279,8 @@ pub fn streamed(texts: &[&str]) -> Vec<Step> {
 pub struct Sink {
     pub deltas: Mutex<Vec<Arc<Delta>>>,
     pub refuse: AtomicBool,
+    /// It takes as long as it is told, and then takes what it was given.
+    pub hangs: Mutex<Option<Arc<Notify>>>,
     pub offered: AtomicU64,
     came: Notify,
 }
@@ -279,6 +288,14 @@ pub struct Sink {
 impl TallySink for Sink {
     fn deliver(&self, delta: Arc<Delta>) -> Boxed<'_, Result<(), SinkError>> {
         self.offered.fetch_add(1, Ordering::SeqCst);
+        if let Some(until) = self.hangs.lock().unwrap().clone() {
+            return Box::pin(async move {
+                until.notified().await;
+                self.deltas.lock().unwrap().push(delta);
+                self.came.notify_one();
+                Ok(())
+            });
+        }
         let refused = self.refuse.load(Ordering::SeqCst);
         if !refused {
             self.deltas.lock().unwrap().push(delta);

@@ -4,8 +4,8 @@ use crate::support::*;
 use coalmine_core::analysis::Readiness;
 use coalmine_core::id::{ProviderName, ReleaseId};
 use coalmine_core::version::{Prompt, PromptMode, Version};
-use coalmine_gateway::Raised;
-use coalmine_gateway::config::{Unwarmed, Upstream as Address, Warm, WarmUp};
+use coalmine_gateway::config::{CapacityCheck, Unwarmed, Upstream as Address, Warm, WarmUp};
+use coalmine_gateway::{Raised, To};
 use std::time::Duration;
 
 fn policy(tries: u32, then: Unwarmed) -> WarmUp {
@@ -22,15 +22,23 @@ async fn world(canary: Vec<Vec<Step>>, policy: WarmUp) -> World {
 }
 
 fn readiness(world: &World, version: &Version, stage: usize) -> Readiness {
+    raised(world, version, To::Stage(stage), None)
+}
+
+fn raised(world: &World, version: &Version, to: To, growth: Option<f64>) -> Readiness {
     let release = ReleaseId::from("support-1");
-    world.gateway.readiness(&Raised { release: &release, version, stage: Some(stage), growth: None })
+    world.gateway.readiness(&Raised { release: &release, version, to, growth })
 }
 
 /// What is said once the warm-up is over.
 async fn over(world: &World, version: &Version, stage: usize) -> Readiness {
+    settled(world, version, To::Stage(stage), None).await
+}
+
+async fn settled(world: &World, version: &Version, to: To, growth: Option<f64>) -> Readiness {
     soon("the warm-up is over", async {
         loop {
-            let readiness = readiness(world, version, stage);
+            let readiness = raised(world, version, to, growth);
             if !readiness.holds.iter().any(|why| why.contains("is being warmed up")) {
                 return readiness;
             }
@@ -117,4 +125,49 @@ async fn connections_are_waited_for_where_no_prompt_is_configured() {
             .render_metrics(coalmine_gateway::Exposition::Text)
             .contains("coalmine_upstream_warm_connections{")
     );
+}
+
+#[tokio::test]
+async fn more_of_what_is_served_waits_for_connections_alone_and_only_for_those_it_lacks() {
+    let upstream = Upstream::start(vec![json_answer(200, "", "")]).await;
+    // it says that it works on ten requests
+    *upstream.page.lock().unwrap() = Some(crate::capacity::page(10.0, 0.0, 0.1));
+    let url = format!("http://{}/v1", upstream.address);
+    let world = World::with(vec![], vec![], |config| {
+        let two = config.providers.get_mut(&ProviderName::from("two")).unwrap();
+        let warm = Some(Warm { connections: 2, every: Duration::from_mins(1) });
+        two.upstreams = vec![Address { warm, ..Address::at(url) }];
+        two.warm_up = Some(policy(10, Unwarmed::Hold));
+        two.capacity = Some(CapacityCheck { path: "/metrics".to_owned(), ..CapacityCheck::default() });
+    })
+    .await;
+    world.release(0).await;
+    let canary = version("two", "m");
+    let heads = || upstream.received().iter().filter(|asked| asked.head.starts_with("HEAD ")).count();
+    soon("the two that are always kept, and the load", async {
+        while world.gateway.upstreams().iter().any(|at| {
+            at.provider == "two"
+                && (at.warm.is_none_or(|warm| warm.open < warm.wanted)
+                    || at.load.is_none_or(|load| load.running.is_none()))
+        }) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let kept = heads();
+    // a tenth more asks for one connection: there are two
+    assert_eq!(raised(&world, &canary, To::More(1), Some(1.1)), Readiness::default());
+    // half as much again asks for five
+    let first = raised(&world, &canary, To::More(2), Some(1.5));
+    assert!(first.holds[0].starts_with("two is being warmed up"), "{first:?}");
+    assert_eq!(settled(&world, &canary, To::More(2), Some(1.5)).await, Readiness::default());
+    assert_eq!(heads(), kept + 5);
+    assert!(upstream.connections.load(std::sync::atomic::Ordering::SeqCst) >= 5);
+    assert!(upstream.received().iter().all(|asked| !asked.head.starts_with("POST ")), "no prompt: the model serves");
+    assert_eq!(
+        raised(&world, &canary, To::More(2), Some(1.5)),
+        Readiness::default(),
+        "what is open stays so for a while"
+    );
+    assert_eq!(heads(), kept + 5);
 }
