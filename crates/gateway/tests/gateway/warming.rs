@@ -148,7 +148,7 @@ async fn more_of_what_is_served_waits_for_connections_alone_and_only_for_those_i
         while world.gateway.upstreams().iter().any(|at| {
             at.provider == "two"
                 && (at.warm.is_none_or(|warm| warm.open < warm.wanted)
-                    || at.load.is_none_or(|load| load.running.is_none()))
+                    || at.load.as_ref().is_none_or(|load| load.running.is_none()))
         }) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
