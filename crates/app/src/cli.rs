@@ -9,6 +9,7 @@ pub mod files;
 pub mod incidents;
 pub mod judge;
 pub mod key;
+mod offline;
 pub mod operate;
 pub mod paint;
 pub mod picture;

@@ -31,7 +31,7 @@ pub mod clock;
 pub mod control;
 mod drift;
 pub mod error;
-mod foresee;
+pub mod foresee;
 pub mod gateways;
 mod incidents;
 pub mod intake;

@@ -10,6 +10,7 @@
 //! | [`traffic`] | stable's traffic, measured or stated |
 //! | [`regression`] | how bad a canary could be, by name |
 //! | `shape` | the numbers of sessions to come, as chances per class |
+//! | `shadow` | what the judges of a shadow's pairs will read, and see |
 //! | `schedule` | when each stage opens, and what flows through it |
 //! | `course` | the evidence of one guardrail over the schedule |
 //! | [`hazard`] | what is unsafe or cannot be decided, and what could decide it |
@@ -19,6 +20,7 @@ mod foresee;
 pub mod hazard;
 pub mod regression;
 mod schedule;
+mod shadow;
 mod shape;
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,9 @@ pub struct Outlook {
     /// How long the shadow before them lasts, where there is one: the times of the stages count from its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<SpanMs>,
+    /// The judges of its pairs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paired: Vec<PairedOutlook>,
     /// The stages in time, if nothing goes wrong.
     pub stages: Vec<StageOutlook>,
     /// Per guardrail and signal, in the order of the policy.
@@ -155,6 +160,63 @@ pub struct JudgedOutlook {
     /// How often it may be asked on a day, where that is bounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls_per_day: Option<u64>,
+    /// What that asks of its provider.
+    #[serde(default)]
+    pub asks: Asks,
+}
+
+/// What a judge of a shadow's pairs will have to do, and what it will see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairedOutlook {
+    /// Its name.
+    pub judge: String,
+    /// What its verdict does.
+    pub role: Role,
+    /// Judged sessions that the first stage waits for.
+    pub need_sessions: u64,
+    /// Judged sessions by the end of the shadow, if it is as long as it must be.
+    pub sessions: f64,
+    /// The canary that is looked for loses so much more of its pairs than it wins, 0..=1.
+    pub loses: f64,
+    /// The share of ties that was taken for granted.
+    pub ties: f64,
+    /// Judged sessions until that is found, typically; `None`: never, or not asked.
+    pub found_sessions: Option<f64>,
+    /// After how long, from the start of the shadow.
+    pub found: Option<SpanMs>,
+    /// What that asks of its provider.
+    pub asks: Asks,
+}
+
+/// What is asked of a judge on a day, and what that costs.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Asks {
+    /// Questions on a day of the busiest stage, or of the shadow; anchors come on top.
+    pub per_day: f64,
+    /// What one costs in US dollars, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_each: Option<f64>,
+    /// What a day may cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd_bound: Option<f64>,
+    /// How many a day may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls_bound: Option<u64>,
+}
+
+impl Asks {
+    /// What a day costs in US dollars, where that is known.
+    #[must_use]
+    pub fn usd_per_day(&self) -> Option<f64> {
+        self.usd_each.map(|each| each * self.per_day)
+    }
+
+    /// Whether a bound is too small for a day.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        let calls = self.calls_bound.is_some_and(|calls| (calls as f64) < self.per_day);
+        calls || self.usd_per_day().zip(self.usd_bound).is_some_and(|(usd, bound)| bound < usd)
+    }
 }
 
 /// What a regression does before it is found.
@@ -186,6 +248,19 @@ pub struct FalseAlarm {
 }
 
 impl Outlook {
+    /// Puts in what one question to each judge costs, by its name, and warns where a day costs more than its budget.
+    pub fn price(&mut self, usd_of: impl Fn(&str) -> Option<f64>) {
+        for guardrail in &mut self.guardrails {
+            let Some(judged) = &mut guardrail.judged else { continue };
+            judged.asks.usd_each = guardrail.metric.judge().and_then(&usd_of);
+            self.hazards.extend(hazard::dear(&judged.asks, guardrail.metric.judge().unwrap_or_default()));
+        }
+        for paired in &mut self.paired {
+            paired.asks.usd_each = usd_of(&paired.judge);
+            self.hazards.extend(hazard::dear(&paired.asks, &paired.judge));
+        }
+    }
+
     /// What refuses a start: hazards that are errors and not acknowledged.
     pub fn refusals(&self) -> impl Iterator<Item = &Hazard> {
         self.hazards.iter().filter(|hazard| hazard.severity == Severity::Error)

@@ -4,11 +4,13 @@
 use coalmine_core::release::state::Cover;
 use coalmine_sim::Scenario;
 use coalmine_sim::many::play;
-use coalmine_sim::promise::{Count, Held, healthy, on_the_margin};
+use coalmine_sim::promise::{Count, Held, healthy, judged, on_the_margin};
 use std::process::ExitCode;
 
 /// A canary on its margin takes four times the traffic, so it gets one release in so many.
 const MARGIN_ONE_IN: u64 = 4;
+/// One under judges and a shadow takes twice the time, so it gets one in so many.
+const JUDGED_ONE_IN: u64 = 2;
 /// Releases between two lines of progress.
 const CHUNK: u64 = 20;
 
@@ -28,17 +30,22 @@ fn main() -> Result<ExitCode, Failed> {
     if !json {
         print_count("healthy canary, every path to a rollback on, 24 h", &equal);
     }
+    let read = count("judged", &judged()?, releases.div_ceil(JUDGED_ONE_IN))?;
+    if !json {
+        print_count("healthy canary under judges, a shadow and every detector, 24 h", &read);
+    }
     let edge = count("on the margin", &margin, releases.div_ceil(MARGIN_ONE_IN))?;
     let rate = healthy.policy.false_rollback_rate;
     let held = [
         ("false rollback, causes with a share of alpha", equal.covered(rate)),
+        ("false rollback under judges, a shadow and every detector", read.covered(rate)),
         ("false promotion at the margin", edge.promotions(margin.policy.false_promotion_rate)),
     ];
     let told = ("false rollback, whatever the cause (tripwire and silence are not covered)", equal.by_anything(rate));
-    let laws: Vec<&String> = equal.broken.iter().chain(&edge.broken).collect();
+    let laws: Vec<&String> = equal.broken.iter().chain(&read.broken).chain(&edge.broken).collect();
     let holds = laws.is_empty() && held.iter().all(|(_, held)| !held.is_broken());
     if json {
-        println!("{}", as_json(&equal, &edge, &held, told.1, holds));
+        println!("{}", as_json([&equal, &read, &edge], &held, told.1, holds));
     } else {
         print_count("canary on its error margin, 12 h", &edge);
         for (what, held) in held.iter().chain([&told]) {
@@ -91,7 +98,7 @@ fn print_held(what: &str, held: &Held) {
     );
 }
 
-fn as_json(equal: &Count, edge: &Count, held: &[(&str, Held)], told: Held, holds: bool) -> serde_json::Value {
+fn as_json([equal, read, edge]: [&Count; 3], held: &[(&str, Held)], told: Held, holds: bool) -> serde_json::Value {
     let of_count = |count: &Count| {
         let causes = count.rolled_back.iter().map(|(kind, n)| (kind.word().to_owned(), (*n).into()));
         serde_json::json!({
@@ -111,6 +118,7 @@ fn as_json(equal: &Count, edge: &Count, held: &[(&str, Held)], told: Held, holds
     };
     serde_json::json!({
         "healthy": of_count(equal),
+        "judged": of_count(read),
         "on_the_margin": of_count(edge),
         "checks": held.iter().map(|(what, held)| (what.to_string(), of_held(held))).collect::<std::collections::BTreeMap<_, _>>(),
         "whatever_the_cause": of_held(&told),

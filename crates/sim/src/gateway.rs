@@ -1,13 +1,16 @@
 //! What a gateway does with a turn, without sockets: assign, pin, judge, report.
 
+use crate::copies::{Copies, Original};
 use crate::luck::Luck;
 use crate::naive::{Naive, Sight};
 use crate::upstream::{Answer, Asking, Upstream};
 use crate::users::{Arrivals, CONSTANT_ID, Visit};
 use crate::world::{Fault, Side, Truth, Who, World};
 use coalmine_core::id::{CustomerId, GatewayId, RouteName, UnitKey};
+use coalmine_core::judge::{PairSample, Sample};
+use coalmine_core::metric::noticed;
 use coalmine_core::origin::{Origin, Region, Transport};
-use coalmine_core::tally::{Delta, Ending, Feedback, Outcome, Turn, TurnPart};
+use coalmine_core::tally::{Delta, Detected, Ending, Feedback, Outcome, Turn, TurnPart};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::assign::{Asked, Eligibility, Identity, Opening, PinChange, Reason, assign};
 use coalmine_core::traffic::pin::{Arm, Membership, Pin};
@@ -42,6 +45,9 @@ pub(crate) struct Gateway<'a> {
     /// Judged turns and scores by the instant at which they are known.
     turns: BTreeMap<(UnixMs, u64), Turn>,
     scores: BTreeMap<(UnixMs, u64), Feedback>,
+    /// Answers that a judge may want, by the instant at which they are there.
+    samples: BTreeMap<(UnixMs, u64), Sample>,
+    pub(crate) copies: Copies,
     reports: u64,
     sequence: u64,
     /// Deltas that were not taken yet.
@@ -87,6 +93,8 @@ impl<'a> Gateway<'a> {
             pins: BTreeMap::new(),
             turns: BTreeMap::new(),
             scores: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            copies: Copies::new(seed),
             reports: 0,
             sequence: 0,
             outbound: Vec::new(),
@@ -132,10 +140,18 @@ impl<'a> Gateway<'a> {
             feedback,
             dropped: Vec::new(),
             serving,
-            mirrored: Vec::new(),
+            mirrored: self.copies.report(later),
             spending: Vec::new(),
         }));
         self.outbound.clone()
+    }
+
+    /// The answers and the pairs that are to be judged by `now`.
+    pub(crate) fn to_judge(&mut self, now: UnixMs) -> (Vec<Sample>, Vec<PairSample>) {
+        let later = (now + SpanMs(1), 0);
+        let rest = self.samples.split_off(&later);
+        let samples = std::mem::replace(&mut self.samples, rest).into_values().collect();
+        (samples, self.copies.take_read(later))
     }
 
     /// The deltas up to this one were taken.
@@ -176,12 +192,22 @@ impl<'a> Gateway<'a> {
             deadline: table.release.as_ref().map_or(JUDGED_AFTER, |release| release.judged_after),
         };
         let on = if assigned.version == self.canary { Side::Canary } else { Side::Stable };
-        let answered = self.upstream.answer(on, &asking);
+        let mut answered = self.upstream.answer(on, &asking);
         self.note_member(&visit, member.as_ref(), first);
-        if on == Side::Canary && answered.bad && !self.upstream.answer(Side::Stable, &asking).bad {
+        if on == Side::Canary && answered.is_worse_than(&self.upstream.answer(Side::Stable, &asking)) {
             self.counts.harmed.insert(visit.unit);
         }
         self.upstream.serve(on);
+        if let Some(shadowed) = table.shadow.as_ref().filter(|_| on == Side::Stable) {
+            let (unit, alike) = (visit.unit, self.world.users.alike);
+            let original = Original { unit, at, asking: &asking, answered: &answered, alike };
+            self.copies.mirror(shadowed, &mut self.upstream, &original);
+        }
+        if member.is_none() {
+            // Outside of a release the detectors are off.
+            (answered.outcome.detected, answered.outcome.opening) = (Detected::NOT_APPLICABLE, None);
+        }
+        self.offer(table, &visit, at, member.as_ref(), &answered);
         self.counts.turns += 1;
         if first {
             visit.began_at = at;
@@ -206,10 +232,10 @@ impl<'a> Gateway<'a> {
             if on == Side::Canary && could && visit.solved >= truth.solved {
                 self.counts.harmed.insert(visit.unit);
             }
-            self.score(&visit, at, member, &truth);
+            self.score(&visit, at, member.as_ref(), &truth);
         }
-        let leave = truth.leave;
-        self.next_turn(visit, at, &answered, leave)
+        self.notice(&visit, at, member.as_ref(), &asking, &truth);
+        self.next_turn(visit, at, &answered, &truth)
     }
 
     fn customer(&self, visit: &Visit) -> Option<&CustomerId> {
@@ -239,6 +265,8 @@ impl<'a> Gateway<'a> {
             | Fault::ReportsLost { .. }
             | Fault::ScoresLost { .. }
             | Fault::SentinelsLost { .. }
+            | Fault::JudgesDown { .. }
+            | Fault::JudgesDrift { .. }
             | Fault::Meddled { .. }
             | Fault::Restart { .. } => None,
         });
@@ -250,13 +278,14 @@ impl<'a> Gateway<'a> {
         (at >= self.started_at).then(|| at.since(self.started_at))
     }
 
-    fn next_turn(&mut self, mut visit: Visit, at: UnixMs, answered: &Answer, leave: f64) -> Option<(UnixMs, Visit)> {
+    fn next_turn(&mut self, mut visit: Visit, at: UnixMs, answered: &Answer, truth: &Truth) -> Option<(UnixMs, Visit)> {
         visit.turns_done += 1;
         visit.turns_left -= 1;
         let users = &self.world.users;
         let think_ms = visit.luck.lognormal(users.think_ms, 0.8);
-        let leaves = answered.bad && visit.luck.uniform() < leave;
-        if visit.turns_left == 0 || leaves {
+        let leaves = answered.bad && visit.luck.uniform() < truth.leave;
+        let quits = visit.turns_done == 1 && visit.fine.uniform() < truth.quits;
+        if visit.turns_left == 0 || leaves || quits {
             if visit.unit != CONSTANT_ID {
                 self.pins.remove(&visit.unit);
             }
@@ -301,21 +330,71 @@ impl<'a> Gateway<'a> {
         }
     }
 
+    /// An answer that its judge may want: drawn as a gateway draws it, and whole.
+    fn offer(&mut self, table: &RouteTable, visit: &Visit, at: UnixMs, member: Option<&Membership>, answered: &Answer) {
+        let Some((release, member)) = table.release.as_ref().zip(member) else { return };
+        if answered.outcome.ending != Ending::Complete || !release.is_judged(visit.unit, member, at) {
+            return;
+        }
+        self.reports += 1;
+        let sample = Sample {
+            unit: visit.unit,
+            member: member.clone(),
+            turn: self.reports,
+            request_id: None,
+            started_at: at,
+            conversation: "[]".to_owned(),
+            answer: answered.text(),
+        };
+        self.samples.insert((at + answered.takes, self.reports), sample);
+    }
+
     /// A session's task is scored once, some minutes after it began, if anybody scores.
-    fn score(&mut self, visit: &Visit, at: UnixMs, member: Option<Membership>, truth: &Truth) {
+    fn score(&mut self, visit: &Visit, at: UnixMs, member: Option<&Membership>, truth: &Truth) {
         let solved = visit.solved < truth.solved;
         let received_at = at + self.world.users.scored_after;
         let rate = if solved { truth.rate_solved } else { truth.rate_unsolved };
         if visit.rated >= rate || self.scores_are_lost(received_at) {
             return;
         }
+        for name in &self.world.users.scores {
+            self.tell(visit, received_at, member, name, if solved { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// What a request tells of the turns before it, as a gateway notices it.
+    fn notice(
+        &mut self,
+        visit: &Visit,
+        at: UnixMs,
+        member: Option<&Membership>,
+        asking: &Asking<'_>,
+        truth: &Truth,
+    ) {
+        if member.is_none() || visit.turns_done == 0 {
+            return;
+        }
+        let fine = &asking.draw.fine;
+        if fine.reask < truth.reask {
+            self.tell(visit, at, member, noticed::REASK, 0.0);
+        }
+        if fine.retry < truth.retry {
+            self.tell(visit, at, member, noticed::CLIENT_RETRY, 0.0);
+        }
+        if asking.draw.has_tools < self.world.users.tools && truth.tool_fail > 0.0 {
+            let value = if fine.tool_fail < truth.tool_fail { 0.0 } else { 1.0 };
+            self.tell(visit, at, member, noticed::TOOL_USE, value);
+        }
+    }
+
+    fn tell(&mut self, visit: &Visit, received_at: UnixMs, member: Option<&Membership>, name: &str, value: f64) {
         self.reports += 1;
         let feedback = Feedback {
             route: (*self.route).clone(),
             unit: visit.unit,
-            member,
-            name: "solved".to_owned(),
-            value: if solved { 1.0 } else { 0.0 },
+            member: member.cloned(),
+            name: name.to_owned(),
+            value,
             judge: None,
             idempotency: Luck::new(self.reports).bits(),
             received_at,

@@ -6,7 +6,9 @@
 //! | [`world`] | what is true: users, versions, faults |
 //! | [`script`] | a world and a release as a plain-text file |
 //! | [`luck`] | repeatable random numbers |
-//! | `users`, `upstream`, `gateway` | sessions and their turns; what a version answers; assign, pin, report |
+//! | `users`, `upstream`, `gateway`, `copies` | sessions and their turns; what a version answers; assign, pin, report; mirror |
+//! | `judges`, `sentinels` | what a judge says of an answer; who is asked beside the customers |
+//! | [`spec`] | a release file in a world |
 //! | [`naive`] | a comparison that leaves one rule out, beside the shipped verdict |
 //! | [`many`] | many runs, on all cores, and their distribution |
 //! | [`run()`] | one release from start to end, the laws checked on the way |
@@ -21,7 +23,9 @@
 
 pub mod accidents;
 pub mod backtest;
+mod copies;
 mod gateway;
+mod judges;
 mod laws;
 pub mod luck;
 pub mod many;
@@ -33,11 +37,13 @@ mod run;
 pub mod script;
 mod sentinels;
 pub mod shipped;
+pub mod spec;
 mod upstream;
 mod users;
 pub mod world;
 
-pub use report::{Ended, SimOutcome};
+pub use report::{Copied, Ended, SimOutcome};
 pub use run::{SimError, run};
 pub use script::Scenario;
+pub use sentinels::Asked;
 pub use world::World;

@@ -1,9 +1,11 @@
 //! Many runs of one scenario, each with a seed of its own, on all cores; and what came out.
 
+use crate::backtest::outcome::cause;
 use crate::report::{Ended, SimOutcome};
 use crate::run::SimError;
 use crate::script::Scenario;
 use coalmine_stats::rivals::fixed_sample::wilson;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,12 +138,27 @@ impl fmt::Display for Runs {
                 spread(&of, |o| o.harmed)
             )?;
         }
+        self.write_found(f)?;
         self.write_without(f)?;
         self.broken().try_for_each(|(seed, laws)| writeln!(f, "  seed {seed} BROKE A LAW: {}", laws.join("; ")))
     }
 }
 
 impl Runs {
+    /// What rolled back, the most frequent first.
+    fn write_found(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut by: BTreeMap<String, u64> = BTreeMap::new();
+        for (_, outcome) in &self.outcomes {
+            if let Ended::RolledBack { why } = &outcome.ended {
+                *by.entry(cause(why)).or_default() += 1;
+            }
+        }
+        let mut by: Vec<(String, u64)> = by.into_iter().collect();
+        by.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let found: Vec<String> = by.into_iter().map(|(what, runs)| format!("{what} {runs}")).collect();
+        if found.is_empty() { Ok(()) } else { writeln!(f, "  found by    {}", found.join(", ")) }
+    }
+
     fn write_without(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let beside: Vec<_> = self.outcomes.iter().filter_map(|(_, outcome)| outcome.without.as_ref()).collect();
         let Some(first) = beside.first() else { return Ok(()) };

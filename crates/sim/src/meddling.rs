@@ -38,6 +38,7 @@ impl Meddling {
             Self::Empty => {
                 delta.turns.clear();
                 delta.feedback.clear();
+                delta.mirrored.clear();
             }
             Self::CanaryUnseen => {
                 delta.turns.retain(|turn| !is_canary(turn));

@@ -39,6 +39,49 @@ history 2h
 until 24h
 ";
 
+/// The same version twice under judges, a shadow with pairs and every detector: any proven harm rolls back. The judges err,
+/// are away for two hours, and one of them is spent on most days.
+const JUDGED: &str = "
+sessions 300/h
+turns 4
+cluster 30%
+swing 50%
+tools 50%
+schemas 30%
+leave 30%
+stable error 0.5% refusal 2% good 80% truncated 1% other_language 1% repetition 1% fenced 2% repeated_call 2%
+stable reask 2% tool_fail 3% quits 10% cached 50%
+judge helpful false_pass 20% false_fail 10% turns 2 anchors 20 calls 1000
+judge graded scale 1-5
+judge better scale pairs by_place 20%
+shadow 30% for 2h min 30
+pairs better margin 0pp
+from 7h to 9h judges down
+stage 5% bake 30m min 20
+stage 25% bake 30m min 50
+stage 50% bake 30m min 100
+guard error_rate rollback_margin 0pp
+guard judge.helpful rollback_margin 0pp sample 60% control 20%
+guard judge.graded rollback_margin 0pp sample 100% control 20%
+guard language_mismatch_rate rollback_margin 0pp
+guard long_answer_rate rollback_margin 0pp
+guard short_answer_rate rollback_margin 0pp
+guard new_opening_rate rollback_margin 0pp
+guard cache_hit_share rollback_margin 0pp
+guard abandoned_rate rollback_margin 0pp
+guard not_continued_rate rollback_margin 0pp
+guard repetition_rate rollback_margin 0pp
+guard fenced_json_rate rollback_margin 0pp
+guard repeated_call_rate rollback_margin 0pp
+guard thumbs_down.reask rollback_margin 0pp
+guard feedback.tool_use rollback_margin 0pp
+rates 5% 5%
+undecided hold
+max_duration 23h
+history 2h
+until 24h
+";
+
 /// A canary exactly on the margin of its error rate; the other guardrail is soon proven.
 const ON_THE_MARGIN: &str = "
 sessions 1000/h
@@ -75,6 +118,14 @@ pub fn healthy() -> Result<Scenario, ScriptError> {
     scenario.policy.budget.harmed = Some(50);
     scenario.policy.budget.extra_cost_usd = Some(20.0);
     Ok(scenario)
+}
+
+/// A healthy canary that judges, a shadow with its pairs and every detector look at.
+///
+/// # Errors
+/// None, unless the text here is wrong.
+pub fn judged() -> Result<Scenario, ScriptError> {
+    Scenario::parse(JUDGED)
 }
 
 /// A canary that stands on its margin, so that a promotion is wrong in the worst case.
@@ -194,6 +245,8 @@ impl Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coalmine_core::metric::Metric;
+    use coalmine_core::release::policy::Role;
     use coalmine_core::sentinel::Criticality;
 
     #[test]
@@ -222,6 +275,32 @@ mod tests {
         let count = Count { releases: 100, rolled_back, ..Count::default() };
         assert_eq!(count.covered(0.05).count, 3);
         assert_eq!(count.by_anything(0.05).count, 7);
+    }
+
+    /// Whatever a world can say, one of the two healthy ones says it, and of nothing watched there is nothing.
+    #[test]
+    fn judges_pairs_and_detectors_are_watched_where_the_canary_is_healthy() {
+        let scenario = judged().unwrap();
+        assert!(scenario.is_of_a_good_canary() && scenario.unheard().is_empty(), "{:?}", scenario.unheard());
+        let policy = &scenario.policy;
+        let guardrails = policy.criteria().filter(|of| of.role == Role::Guardrail).count();
+        assert_eq!((policy.judges.len(), policy.preferring().count(), guardrails), (3, 1, 5));
+        let watched = |metric: &Metric| policy.guardrails.iter().any(|guardrail| guardrail.metric == *metric);
+        for metric in [
+            Metric::LanguageMismatch,
+            Metric::LongAnswer,
+            Metric::ShortAnswer,
+            Metric::NewOpening,
+            Metric::CacheHit,
+            Metric::Abandoned,
+            Metric::NotContinued,
+            Metric::Repetition,
+            Metric::FencedJson,
+            Metric::RepeatedCall,
+        ] {
+            assert!(watched(&metric), "{metric}");
+        }
+        assert!(policy.guardrails.iter().all(|guardrail| guardrail.rollback.shift < 1e-12));
     }
 
     #[test]

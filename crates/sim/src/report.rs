@@ -1,7 +1,9 @@
 //! What became of a release in a world.
 
 use crate::naive::Without;
+use crate::sentinels::Asked;
 use coalmine_core::release::state::RollbackCause;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The outcome of one run.
@@ -23,12 +25,27 @@ pub struct SimOutcome {
     pub turns: u64,
     /// Sessions that a rollback moved to stable.
     pub moved: u64,
+    /// What was mirrored in the shadow.
+    pub mirrored: Copied,
+    /// How often each judge was asked.
+    pub asked: BTreeMap<String, Asked>,
     /// What was decided on the way, a line each.
     pub story: Vec<String>,
     /// What would have been found with a rule left out, where the scenario asks for that.
     pub without: Option<Without>,
     /// Laws that were broken; there must be none.
     pub broken: Vec<String>,
+}
+
+/// What a shadow has mirrored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Copied {
+    /// Sessions that were drawn.
+    pub sessions: u64,
+    /// Copies of their requests.
+    pub copies: u64,
+    /// Requests of which no copy was made.
+    pub lost: u64,
 }
 
 /// How a release ended.
@@ -67,6 +84,13 @@ impl fmt::Display for SimOutcome {
             "canary sessions {}, control {}, harmed {}, moved by rollback {}, turns {}",
             self.canary_sessions, self.control_sessions, self.harmed, self.moved, self.turns
         )?;
+        if self.mirrored != Copied::default() {
+            let Copied { sessions, copies, lost } = self.mirrored;
+            writeln!(f, "shadow: {sessions} sessions mirrored in {copies} copies, {lost} requests without one")?;
+        }
+        for (judge, Asked { times, usd }) in &self.asked {
+            writeln!(f, "judge {judge}: asked {times} times for ${usd:.2}")?;
+        }
         if let Some(without) = &self.without {
             writeln!(f, "{without}")?;
         }

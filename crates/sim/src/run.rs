@@ -5,7 +5,7 @@ use crate::laws::Laws;
 use crate::luck::Luck;
 use crate::meddling::Meddling;
 use crate::naive::Naive;
-use crate::report::{Ended, SimOutcome};
+use crate::report::{Copied, Ended, SimOutcome};
 use crate::sentinels::Providers;
 use crate::world::{Fault, World};
 use coalmine_control::clock::{Clock, ManualClock};
@@ -71,6 +71,11 @@ pub async fn run(
         {
             laws.check(&journal);
         }
+        if matches!(now.state, State::AwaitingApproval { .. }) {
+            // Whoever is asked says yes at once: what is played is the evidence.
+            let actor = Actor("sim".to_owned());
+            let _ = life.control.command(&draft.id, Command::Approve, actor, None).await;
+        }
         if !now.state.is_watched() {
             break;
         }
@@ -117,6 +122,9 @@ impl Life {
             clock: Arc::<StepClock>::clone(&clock),
             started_at: ORIGIN + world.history,
             luck: Mutex::new(Luck::part(seed, u64::MAX - 2)),
+            stable: stable.clone(),
+            judges: release.policy.judges.clone(),
+            asked: Mutex::default(),
         });
         let control = open(&store, &clock, &settings, &salts, &providers).await?;
         control.seed_route(&release.route, stable).await?;
@@ -143,6 +151,10 @@ impl Life {
         }
         self.control.tick().await;
         self.control.ask_sentinels().await;
+        let (samples, pairs) = gateway.to_judge(now);
+        samples.into_iter().for_each(|sample| self.control.offer_sample(sample));
+        pairs.into_iter().for_each(|pair| self.control.offer_pair(pair));
+        self.control.judge_waiting().await;
     }
 
     async fn break_things(&mut self, age: Option<SpanMs>) {
@@ -180,6 +192,8 @@ impl Life {
             | Fault::ScoresLost { .. }
             | Fault::SentinelsLost { .. }
             | Fault::Ceiling { .. }
+            | Fault::JudgesDown { .. }
+            | Fault::JudgesDrift { .. }
             | Fault::Restart { .. } => None,
         });
         meddled.collect()
@@ -217,6 +231,12 @@ impl Life {
             harmed: gateway.counts.harmed.len() as u64,
             turns: gateway.counts.turns,
             moved: gateway.counts.moved,
+            mirrored: Copied {
+                sessions: gateway.copies.sessions.len() as u64,
+                copies: gateway.copies.made,
+                lost: gateway.copies.lost_in_all,
+            },
+            asked: self.providers.asked.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             story: story.collect(),
             without: gateway.naive.map(Naive::outcome),
             broken,

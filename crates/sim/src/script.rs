@@ -10,11 +10,15 @@
 //! cache 2000 slower 4 dearer 2    # a version's cache is warm after so many requests
 //! noise 30%                       # each arm's rates differ from minute to minute, each by itself
 //! stable error 0.5% refusal 2% tool_bad 1% ttft 500ms answer 3s cost $0.01 solved 80%
-//! canary refusal 4%               # begins as stable is; also: hang, first_refusal, leave, stop,
-//!                                 # rate_solved, rate_unsolved
+//! canary refusal 4%               # begins as stable is; also: hang, first_refusal, leave, stop, rate_solved, rate_unsolved
+//! canary good 70% other_language 3%   # what judges and detectors see; also: empty, truncated, schema_bad, fenced, repeated_call,
+//!                                 # repetition, chars 600, new_opening, cached, quits, reask, retry, tool_fail
+//! schemas 20%                     # turns that ask for an answer in a JSON Schema
+//! scored_as correct               # the task's score comes back as `feedback.correct` too
+//! alike 60%                       # of what can go wrong with a copy, what goes wrong as with its original
 //! from 2h to 3h both error 30%    # `to` may be left out; also: stable, canary
 //! from 0h to 6h both error 1%..3% # slides
-//! from 1h to 2h store down        # also: `reports lost`, `scores lost`, `sentinels lost`
+//! from 1h to 2h store down        # also: `reports lost`, `scores lost`, `sentinels lost`, `judges down`, `judges drift 40%`
 //! from 1h region eu ceiling 1%    # the most that the canary gets at that region's gateway
 //! at 45m restart
 //! at 2h swapped                   # other models answer under the same names; what they do stands in `from` lines
@@ -24,6 +28,11 @@
 //! guard error_rate margin 0.5pp   # also: rollback_margin 0pp, max 5%, weight 30%, unit bucket_mean
 //! signal ttft_p95 margin 20%      # holds, and rolls nothing back
 //! sentinel refund canary pass 0%  # critical; also: stable 98%, flaky 2%, every 10m; `sentinels 200 …`: so many alike
+//! judge helpful false_pass 10%    # a judge of answers (scale binary, 1-5 or pairs); also: false_fail, turns, budget $5, calls 2000,
+//!                                 # anchors 20 every 6h agree 70%, cost $0.002; of pairs: by_place, ties
+//! guard judge.helpful margin 2pp sample 50% control 5%   # whose sessions it sees
+//! shadow 20% for 2h min 100       # before the first stage; also: in_flight 16, budget $20
+//! pairs better margin 10pp sample 50%   # a judge of pairs reads the shadow's
 //! tripwire 5                      # failures in a row
 //! rates 1% 5%                     # false rollback, false promotion
 //! ages 60s 15m 30m                # first, session, whole; also: bucket 60s
@@ -35,6 +44,8 @@
 //! step 1m
 //! ```
 
+mod quality;
+
 use crate::meddling::Meddling;
 use crate::report::SimOutcome;
 use crate::run::{SimError, run};
@@ -43,7 +54,8 @@ use crate::world::{Cache, Change, Crowd, Fault, Part, Side, Truth, Users, Who, W
 use coalmine_control::view::NewRelease;
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, RouteName};
-use coalmine_core::metric::{Kind, Metric};
+use coalmine_core::metric::{Kind, Metric, is_feedback_name};
+use coalmine_core::judge::Sampling;
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
     Ages, Budget, Guardrail, Margin, OnRollback, OnUndecided, Policy, Role, Tripwire, Unit,
@@ -64,6 +76,19 @@ pub struct Scenario {
     pub policy: Policy,
     /// How often the loop looks.
     pub step: SpanMs,
+    /// The route and the two versions, where a release file names them.
+    pub versions: Option<Versions>,
+}
+
+/// Whose release is played.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Versions {
+    /// The route.
+    pub route: RouteName,
+    /// Its stable version.
+    pub stable: Version,
+    /// The canary.
+    pub canary: Version,
 }
 
 /// A line that says nothing.
@@ -103,7 +128,7 @@ impl Scenario {
     /// # Errors
     /// When the control plane refuses the release.
     pub async fn run(&self, seed: u64) -> Result<SimOutcome, SimError> {
-        let version = |model: &str| Version {
+        let named = |model: &str| Version {
             provider: "simulated".into(),
             model: model.to_owned(),
             prompt: None,
@@ -111,13 +136,13 @@ impl Scenario {
             params: BTreeMap::new(),
             fallbacks: Vec::new(),
         };
-        let release = NewRelease {
+        let Versions { route, stable, canary } = self.versions.clone().unwrap_or_else(|| Versions {
             route: RouteName::from("assistant"),
-            canary: version("canary"),
-            plan: self.plan.clone(),
-            policy: self.policy.clone(),
-        };
-        run(&self.world, &version("stable"), release, self.step, seed).await
+            stable: named("stable"),
+            canary: named("canary"),
+        });
+        let release = NewRelease { route, canary, plan: self.plan.clone(), policy: self.policy.clone() };
+        run(&self.world, &stable, release, self.step, seed).await
     }
 
     fn empty() -> Self {
@@ -135,10 +160,12 @@ impl Scenario {
                 noise: 0.0,
                 cache: None,
                 without: None,
+                judges: BTreeMap::new(),
             },
             plan: Plan { stages: Vec::new() },
             policy: empty_policy(),
             step: SpanMs::minutes(1),
+            versions: None,
         }
     }
 
@@ -165,6 +192,11 @@ impl Scenario {
             ["until", span] => world.until = span_of(span)?,
             ["after_end", span] => world.after_end = span_of(span)?,
             ["step", span] => self.step = span_of(span)?,
+            ["judge", name, facts @ ..] => {
+                let (judge, errs) = quality::judge(name, facts)?;
+                world.judges.insert(judge.name.clone(), errs);
+                self.policy.judges.push(judge);
+            }
             ["stage", customer, weight, "bake", bake, "min", min] => {
                 let stage = Stage { cohort: self.customer(customer)?, ..stage(weight, bake, min)? };
                 self.plan.stages.push(stage);
@@ -190,6 +222,14 @@ impl Scenario {
             ["tools", share] => users.tools = share_of(share)?,
             ["patience", span] => users.patience_ms = Some(span_of(span)?.0 as f64),
             ["constant_id", share] => users.constant_id = share_of(share)?,
+            ["schemas", share] => users.schemas = share_of(share)?,
+            ["alike", share] => users.alike = share_of(share)?,
+            ["scored_as", name] => {
+                if !is_feedback_name(name) {
+                    return Err(format!("`{name}` is no name of a score; write small letters, digits, `_`, `.` or `-`"));
+                }
+                users.scores.insert((*name).to_owned());
+            }
             ["scored", span] => users.scored_after = span_of(span)?,
             ["customer", name, share, facts @ ..] => {
                 let who = Who::Customer((*name).to_owned());
@@ -235,6 +275,8 @@ impl Scenario {
                 let names: Vec<String> = (1..=count).map(|i| format!("sentinel-{i}")).collect();
                 sentinels::add(policy, &names, facts)?;
             }
+            ["shadow", share, facts @ ..] => policy.shadow = Some(quality::shadow(share, facts)?),
+            ["pairs", judge, facts @ ..] => quality::pairs(policy, judge, facts)?,
             ["bucket", span] => policy.bucket = span_of(span)?,
             ["undecided", then] => policy.on_undecided = undecided(then)?,
             ["max_duration", span] => policy.max_duration = span_of(span)?,
@@ -256,6 +298,10 @@ impl Scenario {
         match what {
             ["store", "down"] => self.world.faults.push(Fault::StoreDown { from, to }),
             ["sentinels", "lost"] => self.world.faults.push(Fault::SentinelsLost { from, to }),
+            ["judges", "down"] => self.world.faults.push(Fault::JudgesDown { from, to }),
+            ["judges", "drift", share] => {
+                self.world.faults.push(Fault::JudgesDrift { from, to, turned: quality::weight(share)? });
+            }
             ["scores", "lost"] => self.world.faults.push(Fault::ScoresLost { from, to }),
             ["reports", "lost"] => self.world.faults.push(Fault::ReportsLost { from, to }),
             ["reports", how] => self.world.faults.push(Fault::Meddled { from, to, how: meddling(how)? }),
@@ -283,12 +329,14 @@ impl Scenario {
 }
 
 /// The words that begin a line.
-const LINES: &str = "sessions, swing, turns, think, cluster, tools, patience, constant_id, scored, customer, region, streams, openers, \
-    cache, noise, leave, stable, canary, from, at, stage, guard, signal, tripwire, rates, ages, bucket, undecided, \
-    max_duration, without, history, until, after_end, step";
+const LINES: &str = "sessions, swing, turns, think, cluster, tools, schemas, patience, constant_id, scored, scored_as, alike, \
+    customer, region, streams, openers, cache, noise, leave, stable, canary, from, at, stage, ramp, shadow, pairs, judge, guard, signal, \
+    sentinel, sentinels, tripwire, rates, ages, bucket, undecided, hold_back, keep, max_duration, without, history, until, \
+    after_end, step";
 /// What a version has.
 const FACTS: &str = "error, hang, refusal, first_refusal, tool_bad, ttft, answer, cost, solved, leave, stop, \
-    rate_solved, rate_unsolved";
+    rate_solved, rate_unsolved, good, empty, truncated, schema_bad, fenced, repeated_call, repetition, other_language, chars, \
+    new_opening, cached, quits, reask, retry, tool_fail";
 const IN_PAIRS: &str = "facts come in pairs: `error 0.5%`";
 
 fn meddling(word: &str) -> Result<Meddling, String> {
@@ -337,6 +385,21 @@ fn truth(name: &str, value: &str) -> Result<(Part, f64), String> {
         "stop" => (Part::Stop, share_of(value)?),
         "rate_solved" => (Part::RateSolved, share_of(value)?),
         "rate_unsolved" => (Part::RateUnsolved, share_of(value)?),
+        "chars" => (Part::Chars, number(value)?),
+        "good" => (Part::Good, share_of(value)?),
+        "empty" => (Part::Empty, share_of(value)?),
+        "truncated" => (Part::Truncated, share_of(value)?),
+        "schema_bad" => (Part::SchemaBad, share_of(value)?),
+        "fenced" => (Part::Fenced, share_of(value)?),
+        "repeated_call" => (Part::RepeatedCall, share_of(value)?),
+        "repetition" => (Part::Repetition, share_of(value)?),
+        "other_language" => (Part::OtherLanguage, share_of(value)?),
+        "new_opening" => (Part::NewOpening, share_of(value)?),
+        "cached" => (Part::Cached, share_of(value)?),
+        "quits" => (Part::Quits, share_of(value)?),
+        "reask" => (Part::Reask, share_of(value)?),
+        "retry" => (Part::Retry, share_of(value)?),
+        "tool_fail" => (Part::ToolFail, share_of(value)?),
         other => return Err(format!("`{other}` is nothing that a version has; write one of {FACTS}")),
     })
 }
@@ -400,7 +463,20 @@ fn guardrail(metric: &str, role: Role, rest: &[&str]) -> Result<Guardrail, Strin
             "rollback_margin" => guardrail.rollback = margin(share, guardrail.metric.kind()),
             "max" => guardrail.limit = Some(share),
             "weight" => guardrail.weight = share,
-            other => return Err(format!("`{other}` is neither margin, rollback_margin, max, weight nor unit")),
+            "sample" if guardrail.sample.is_some() => {
+                let share = quality::weight(value)?;
+                guardrail.sample = Some(Sampling { control: share, canary: share });
+            }
+            "control" if guardrail.sample.is_some() => {
+                let control = quality::weight(value)?;
+                guardrail.sample = guardrail.sample.map(|sample| Sampling { control, ..sample });
+            }
+            "sample" | "control" => return Err(format!("`{key}` is for judges; {} sees every session", guardrail.metric)),
+            other => {
+                return Err(format!(
+                    "`{other}` is neither margin, rollback_margin, max, weight, unit, nor of a judge sample and control"
+                ));
+            }
         }
     }
     if rest.is_empty() { Ok(guardrail) } else { Err(format!("`{}` has no value", rest.join(" "))) }
@@ -424,6 +500,9 @@ fn not_known(word: &str) -> String {
         "rates" => "rates 1% 5%",
         "ages" => "ages 60s 15m 30m",
         "without" => "without weights",
+        "judge" => "judge helpful false_pass 10%",
+        "shadow" => "shadow 20% for 2h",
+        "pairs" => "pairs better margin 10pp",
         "from" => "from 1h to 2h both error 30%",
         word if LINES.split(", ").any(|known| known.trim() == word) => {
             return format!("`{word}` takes one value; write `{word} VALUE`");

@@ -1,19 +1,20 @@
-//! Sentinels of a world: each version answers each with a chance of its own, and not at all while its provider errs.
+//! Who is asked in a world beside the customers: sentinels, which each version answers with a chance of its own, and not
+//! at all while its provider errs; and judges.
 
+use crate::judges;
 use crate::luck::Luck;
 use crate::world::{Fault, Side, World};
 use async_trait::async_trait;
 use coalmine_control::clock::Clock;
 use coalmine_control::ports::{ProbeTrouble, Probed, Prober, Question};
+use coalmine_core::judge::Judge;
 use coalmine_core::release::policy::Policy;
 use coalmine_core::sentinel::{Criticality, Judging, Sentinel, Sentinels};
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::version::JsonText;
+use coalmine_core::version::{JsonText, Version};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// The model that stable asks for; any other is the canary's.
-const STABLE: &str = "stable";
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Adds sentinels to a policy: `sentinel refund stable 100% canary 98% flaky 2% every 10m`, or so many alike.
 pub(crate) fn add(policy: &mut Policy, names: &[String], facts: &[&str]) -> Result<(), String> {
@@ -70,13 +71,68 @@ pub(crate) struct Providers {
     /// When the release was created.
     pub(crate) started_at: UnixMs,
     pub(crate) luck: Mutex<Luck>,
+    /// The version that stable is; any other that is no judge's is the canary.
+    pub(crate) stable: Version,
+    /// The judges of the release.
+    pub(crate) judges: Vec<Judge>,
+    /// How often each judge was asked and what that cost.
+    pub(crate) asked: Mutex<BTreeMap<String, Asked>>,
+}
+
+/// How often a judge was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Asked {
+    /// Questions that it has answered, those of its anchors among them.
+    pub times: u64,
+    /// What that cost, in US dollars.
+    pub usd: f64,
+}
+
+impl Providers {
+    fn luck(&self) -> MutexGuard<'_, Luck> {
+        self.luck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The judge that a question is put to.
+    fn judge_of(&self, question: &Question) -> Option<&Judge> {
+        let asks = |judge: &&Judge| {
+            let rubric = Value::from(judge.rubric.trim()).to_string();
+            judge.version == *question.version && question.body.contains(rubric.trim_matches('"'))
+        };
+        self.judges.iter().filter(|_| judges::is_of_judge(&question.body)).find(asks)
+    }
+
+    fn judged(&self, judge: &Judge, question: &Question, age: SpanMs) -> Result<Probed, ProbeTrouble> {
+        let mut turned = 0.0;
+        for fault in self.world.faults.iter().filter(|fault| fault.is_on(age)) {
+            match fault {
+                Fault::JudgesDown { .. } => return Err(ProbeTrouble::Provider("status 503".to_owned())),
+                Fault::JudgesDrift { turned: share, .. } => turned = share.share(),
+                Fault::StoreDown { .. }
+                | Fault::ReportsLost { .. }
+                | Fault::ScoresLost { .. }
+                | Fault::SentinelsLost { .. }
+                | Fault::Meddled { .. }
+                | Fault::Ceiling { .. }
+                | Fault::Restart { .. } => {}
+            }
+        }
+        let errs = self.world.judges.get(&judge.name).copied().unwrap_or_default();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = asked.entry(judge.name.clone()).or_default();
+        (of.times, of.usd) = (of.times + 1, of.usd + errs.cost_usd);
+        judges::answer(judge.scale, &errs, turned, &question.body, &mut self.luck())
+    }
 }
 
 #[async_trait]
 impl Prober for Providers {
     async fn ask(&self, question: &Question) -> Result<Probed, ProbeTrouble> {
-        let side = if question.version.model == STABLE { Side::Stable } else { Side::Canary };
         let age = self.clock.now().since(self.started_at);
+        if let Some(judge) = self.judge_of(question) {
+            return self.judged(judge, question, age);
+        }
+        let side = if *question.version == self.stable { Side::Stable } else { Side::Canary };
         if self.world.faults.iter().any(|fault| matches!(fault, Fault::SentinelsLost { .. }) && fault.is_on(age)) {
             return Err(ProbeTrouble::Provider("no answer".to_owned()));
         }
@@ -86,7 +142,7 @@ impl Prober for Providers {
             Side::Stable | Side::Both => stable,
             Side::Canary => canary,
         };
-        let mut luck = self.luck.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut luck = self.luck();
         if luck.uniform() < truth.error {
             return Err(ProbeTrouble::Provider("status 503".to_owned()));
         }
@@ -97,6 +153,11 @@ impl Prober for Providers {
 
 const RIGHT: &str = r#"{"choices":[{"finish_reason":"stop","message":{"content":"right"}}]}"#;
 const WRONG: &str = r#"{"choices":[{"finish_reason":"stop","message":{"content":"wrong"}}]}"#;
+
+/// Whether both versions answer a question of [`probe`] as likely.
+pub(crate) fn is_alike(probe: &str) -> bool {
+    chances(probe).is_none_or(|(stable, canary)| stable == canary)
+}
 
 /// How likely stable and the canary answer a question of [`probe`]. Found and not parsed: a day of two hundred sentinels
 /// asks sixty thousand.

@@ -10,8 +10,11 @@ pub struct Group {
 }
 
 /// All groups, in the order in which they are listed.
-pub const GROUPS: [Group; 5] = [
+pub const GROUPS: [Group; 8] = [
     Group { title: "Sound worlds: the promises hold", scenarios: &SOUND },
+    Group { title: "Judged answers: a judge that errs, is away, is another, is spent", scenarios: &JUDGES },
+    Group { title: "A shadow before the first stage", scenarios: &SHADOWS },
+    Group { title: "What detectors see: a canary worse in each", scenarios: &DETECTORS },
     Group { title: "Coalmine itself breaks", scenarios: &OUTAGES },
     Group { title: "Worlds that break an assumption: what that costs", scenarios: &BROKEN },
     Group {
@@ -45,6 +48,37 @@ const SOUND: [(&str, &str); 20] = [
     ("sentinel_wrong", include_str!("../scenarios/sentinel_wrong.txt")),
     ("sentinel_flaky", include_str!("../scenarios/sentinel_flaky.txt")),
     ("sentinel_outage", include_str!("../scenarios/sentinel_outage.txt")),
+];
+
+const JUDGES: [(&str, &str); 5] = [
+    ("judge_good", include_str!("../scenarios/judge_good.txt")),
+    ("judge_worse", include_str!("../scenarios/judge_worse.txt")),
+    ("judge_down", include_str!("../scenarios/judge_down.txt")),
+    ("judge_drifts", include_str!("../scenarios/judge_drifts.txt")),
+    ("judge_spent", include_str!("../scenarios/judge_spent.txt")),
+];
+
+const SHADOWS: [(&str, &str); 4] = [
+    ("shadow_good", include_str!("../scenarios/shadow_good.txt")),
+    ("shadow_worse", include_str!("../scenarios/shadow_worse.txt")),
+    ("shadow_pairs", include_str!("../scenarios/shadow_pairs.txt")),
+    ("shadow_spent", include_str!("../scenarios/shadow_spent.txt")),
+];
+
+const DETECTORS: [(&str, &str); 13] = [
+    ("detect_good", include_str!("../scenarios/detect_good.txt")),
+    ("detect_language", include_str!("../scenarios/detect_language.txt")),
+    ("detect_long", include_str!("../scenarios/detect_long.txt")),
+    ("detect_short", include_str!("../scenarios/detect_short.txt")),
+    ("detect_opening", include_str!("../scenarios/detect_opening.txt")),
+    ("detect_cache", include_str!("../scenarios/detect_cache.txt")),
+    ("detect_abandoned", include_str!("../scenarios/detect_abandoned.txt")),
+    ("detect_quits", include_str!("../scenarios/detect_quits.txt")),
+    ("detect_repetition", include_str!("../scenarios/detect_repetition.txt")),
+    ("detect_fenced", include_str!("../scenarios/detect_fenced.txt")),
+    ("detect_repeated_call", include_str!("../scenarios/detect_repeated_call.txt")),
+    ("detect_reask", include_str!("../scenarios/detect_reask.txt")),
+    ("detect_tool_use", include_str!("../scenarios/detect_tool_use.txt")),
 ];
 
 const OUTAGES: [(&str, &str); 4] = [

@@ -4,6 +4,7 @@ use crate::meddling::Meddling;
 use crate::naive::Rule;
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::weight::WeightBp;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One world. Instants are counted from the release's start.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,29 @@ pub struct World {
     pub cache: Option<Cache>,
     /// A comparison that leaves this rule out, to stand beside the shipped verdict.
     pub without: Option<Rule>,
+    /// How far each judge errs, by its name.
+    pub judges: BTreeMap<String, Errs>,
+}
+
+/// How far a judge errs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Errs {
+    /// The share of the poor answers that it takes for good ones.
+    pub false_pass: f64,
+    /// The share of the good answers that it takes for poor ones.
+    pub false_fail: f64,
+    /// Of pairs: the share in which it goes by the place.
+    pub by_place: f64,
+    /// Of pairs of equally good answers: the share that it calls a tie.
+    pub ties: f64,
+    /// What asking once costs, in US dollars.
+    pub cost_usd: f64,
+}
+
+impl Default for Errs {
+    fn default() -> Self {
+        Self { false_pass: 0.1, false_fail: 0.1, by_place: 0.1, ties: 0.5, cost_usd: 0.002 }
+    }
 }
 
 /// A cache that is cold when a version is new.
@@ -66,6 +90,12 @@ pub struct Users {
     pub constant_id: f64,
     /// From a session's begin to its score.
     pub scored_after: SpanMs,
+    /// Under which names the score of a session's task comes back.
+    pub scores: BTreeSet<String>,
+    /// The share of turns that ask for an answer in a JSON Schema.
+    pub schemas: f64,
+    /// Of what can go wrong with a copy of a request, the share that has the luck of its original.
+    pub alike: f64,
     /// Sessions that are not like the others; a session is in one of them at most.
     pub crowds: Vec<Crowd>,
 }
@@ -123,6 +153,36 @@ pub struct Truth {
     pub rate_solved: f64,
     /// The chance that one whose task is not solved is.
     pub rate_unsolved: f64,
+    /// The chance that an answer is what a judge's rubric asks for.
+    pub good: f64,
+    /// The chance that an answer is empty.
+    pub empty: f64,
+    /// The chance that an answer is cut off by its token limit.
+    pub truncated: f64,
+    /// The chance that an answer breaks the schema that was asked for.
+    pub schema_bad: f64,
+    /// The chance that an answer that should be JSON has it in a fence.
+    pub fenced: f64,
+    /// The chance that an answer calls a tool as it was called already.
+    pub repeated_call: f64,
+    /// The chance that an answer goes round in circles.
+    pub repetition: f64,
+    /// The chance that an answer is in another language than the user's.
+    pub other_language: f64,
+    /// Length of an answer, median in characters (log-normal).
+    pub chars: f64,
+    /// The chance that an answer begins with words of the version's own, which no list knows.
+    pub new_opening: f64,
+    /// The chance that what is read comes from the provider's cache; `None`: the provider does not tell.
+    pub cached: Option<f64>,
+    /// The chance that a user does not go on after the first answer.
+    pub quits: f64,
+    /// The chance that a user asks the same again.
+    pub reask: f64,
+    /// The chance that a client's library repeats a request.
+    pub retry: f64,
+    /// The chance that a tool that was called reports an error.
+    pub tool_fail: f64,
 }
 
 /// One number of a [`Truth`].
@@ -154,6 +214,36 @@ pub enum Part {
     RateSolved,
     /// [`Truth::rate_unsolved`].
     RateUnsolved,
+    /// [`Truth::good`].
+    Good,
+    /// [`Truth::empty`].
+    Empty,
+    /// [`Truth::truncated`].
+    Truncated,
+    /// [`Truth::schema_bad`].
+    SchemaBad,
+    /// [`Truth::fenced`].
+    Fenced,
+    /// [`Truth::repeated_call`].
+    RepeatedCall,
+    /// [`Truth::repetition`].
+    Repetition,
+    /// [`Truth::other_language`].
+    OtherLanguage,
+    /// [`Truth::chars`].
+    Chars,
+    /// [`Truth::new_opening`].
+    NewOpening,
+    /// [`Truth::cached`].
+    Cached,
+    /// [`Truth::quits`].
+    Quits,
+    /// [`Truth::reask`].
+    Reask,
+    /// [`Truth::retry`].
+    Retry,
+    /// [`Truth::tool_fail`].
+    ToolFail,
 }
 
 /// Whom a change hits.
@@ -215,6 +305,22 @@ pub enum Fault {
         /// Until when.
         to: SpanMs,
     },
+    /// No judge gets an answer from its provider.
+    JudgesDown {
+        /// From when.
+        from: SpanMs,
+        /// Until when.
+        to: SpanMs,
+    },
+    /// Judges are others than they were: they turn a share of their verdicts round.
+    JudgesDrift {
+        /// From when.
+        from: SpanMs,
+        /// Until when.
+        to: SpanMs,
+        /// How many.
+        turned: WeightBp,
+    },
     /// The gateway's reports arrive, and are not what was sent.
     Meddled {
         /// From when.
@@ -251,6 +357,8 @@ impl Fault {
             | Self::Meddled { from, to, .. }
             | Self::ScoresLost { from, to }
             | Self::Ceiling { from, to, .. }
+            | Self::JudgesDown { from, to }
+            | Self::JudgesDrift { from, to, .. }
             | Self::SentinelsLost { from, to } => *from <= at && at < *to,
             Self::Restart { .. } => false,
         }
@@ -273,6 +381,21 @@ impl Truth {
             Part::Stop => &mut self.stop,
             Part::RateSolved => &mut self.rate_solved,
             Part::RateUnsolved => &mut self.rate_unsolved,
+            Part::Good => &mut self.good,
+            Part::Empty => &mut self.empty,
+            Part::Truncated => &mut self.truncated,
+            Part::SchemaBad => &mut self.schema_bad,
+            Part::Fenced => &mut self.fenced,
+            Part::RepeatedCall => &mut self.repeated_call,
+            Part::Repetition => &mut self.repetition,
+            Part::OtherLanguage => &mut self.other_language,
+            Part::Chars => &mut self.chars,
+            Part::NewOpening => &mut self.new_opening,
+            Part::Cached => self.cached.insert(value),
+            Part::Quits => &mut self.quits,
+            Part::Reask => &mut self.reask,
+            Part::Retry => &mut self.retry,
+            Part::ToolFail => &mut self.tool_fail,
         };
         *place = value;
     }
@@ -317,6 +440,9 @@ impl Default for Users {
             patience_ms: None,
             constant_id: 0.0,
             scored_after: SpanMs::minutes(5),
+            scores: BTreeSet::from(["solved".to_owned()]),
+            schemas: 0.0,
+            alike: 0.6,
             crowds: Vec::new(),
         }
     }
@@ -338,6 +464,21 @@ impl Default for Truth {
             stop: 0.0,
             rate_solved: 1.0,
             rate_unsolved: 1.0,
+            good: 0.8,
+            empty: 0.0,
+            truncated: 0.0,
+            schema_bad: 0.0,
+            fenced: 0.0,
+            repeated_call: 0.0,
+            repetition: 0.0,
+            other_language: 0.0,
+            chars: 600.0,
+            new_opening: 0.0,
+            cached: None,
+            quits: 0.0,
+            reask: 0.0,
+            retry: 0.0,
+            tool_fail: 0.0,
         }
     }
 }

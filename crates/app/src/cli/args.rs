@@ -635,6 +635,15 @@ pub enum Change<T> {
 
 /// `coalmine simulate`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A world says what is true: who comes, what each version does to them, how judges err, what breaks. What is shipped\n\
+    decides: assignment, judges, shadow, tests, release machine, control loop with its store, in virtual time.\n\n\
+    Examples:\n  coalmine simulate judge_worse                      a canary that a judge finds worse\n  \
+    coalmine simulate shadow_pairs --runs 20           one that loses its pairs in the shadow, with 20 seeds\n  \
+    coalmine simulate detect_opening                   one that refuses in words that no list knows\n  \
+    coalmine simulate judge_worse --release releases/new.yaml   your own plan and criteria in that world\n  \
+    coalmine simulate worlds/ours.txt                  a world of your own; docs/simulate.md has the language"
+)]
 pub struct SimulateArgs {
     /// A scenario file, or the name of a shipped one; lists them when absent.
     #[arg(value_name = "SCENARIO")]
@@ -645,6 +654,12 @@ pub struct SimulateArgs {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// A release file whose plan and criteria are played in the world, in place of the world's own.
+    #[arg(long, value_name = "FILE")]
+    pub release: Option<PathBuf>,
+    /// The process file that the release file is read against; no secret of it is needed.
+    #[arg(long, short, default_value = "coalmine.yaml", env = "COALMINE_CONFIG", value_name = "FILE")]
+    pub config: PathBuf,
     /// Print one JSON document for a machine.
     #[arg(long)]
     pub json: bool,
@@ -668,6 +683,10 @@ pub struct BacktestArgs {
     /// The recorded observations; `-` reads standard input.
     #[arg(long, value_name = "JSONL", required_unless_present_any = ["fields", "past"])]
     pub data: Option<PathBuf>,
+    /// The lines also hold `prompt` (a text, or messages) and `output`: what detectors find in them is read here by the
+    /// shipped observers, and the texts go no further.
+    #[arg(long, requires = "data")]
+    pub texts: bool,
     /// A release (or its route's) that the server has run: what its store keeps of the evidence is replayed.
     #[arg(long, value_name = "RELEASE", conflicts_with_all = ["data", "stable", "canary", "traffic", "sessions", "paired"])]
     pub past: Option<String>,

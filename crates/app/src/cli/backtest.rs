@@ -2,12 +2,11 @@
 
 mod past;
 mod report;
+pub mod texts;
 
 use super::args::BacktestArgs;
-use super::{Exit, connect, say};
-use crate::config::{self, Machine, ReleaseSpec, Surroundings};
+use super::{Exit, connect, offline, say};
 use anyhow::{Context, Result, bail};
-use coalmine_core::version::Version;
 use coalmine_sim::backtest::outcome::interval;
 use coalmine_sim::backtest::paired::PairedCase;
 use coalmine_sim::backtest::{
@@ -34,7 +33,7 @@ pub async fn run(args: &BacktestArgs) -> Result<Exit> {
     // The cheap mistakes first.
     let injections = args.inject.iter().map(|text| Injection::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let traffic = args.traffic.as_deref().map(per_hour).transpose()?;
-    let (spec, stable) = release(file, &args.config)?;
+    let (spec, stable) = offline::release(file, &args.config)?;
     let allowed = spec.policy.false_rollback_rate;
     let policed = Policed { route: spec.route, stable, canary: spec.canary, plan: spec.plan, policy: spec.policy };
     let mut cases = vec![Case::SameVersion];
@@ -50,7 +49,7 @@ pub async fn run(args: &BacktestArgs) -> Result<Exit> {
         bail!("name the observations with --data, or a release with --past");
     };
     let labels = Labels { stable: args.stable.clone(), canary: args.canary.clone() };
-    let data = read(observations, &labels).with_context(|| format!("in {}", observations.display()))?;
+    let data = read(observations, &labels, args.texts).with_context(|| format!("in {}", observations.display()))?;
     let arrivals = arrivals(args, traffic, &data);
     let draw = args.sessions.map_or(Draw::Once, |n| Draw::WithReplacement(usize::try_from(n).unwrap_or(usize::MAX)));
     let bench = Bench::new(policed, &data, arrivals, draw)?;
@@ -124,26 +123,13 @@ fn arrivals(args: &BacktestArgs, traffic: Option<f64>, data: &Data) -> Arrivals 
     }
 }
 
-/// The release file, and the stable version that it is written against.
-fn release(file: &Path, process: &Path) -> Result<(ReleaseSpec, Version)> {
-    let text = std::fs::read_to_string(process)
-        .with_context(|| format!("reading {}; name the process file with --config", process.display()))?;
-    let background = config::parse_process(&text, process, &WithoutSecrets)?.background();
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    let mut spec = config::parse_release(&text, file, &background, &WithoutSecrets)?;
-    // Recorded sessions have no copies: it begins at the first stage.
-    spec.policy.shadow = None;
-    let route = background.routes.get(&spec.route).context("the release's route is not in the process file")?;
-    Ok((spec, route.stable.clone()))
-}
-
-fn read(observations: &Path, labels: &Labels) -> Result<Data> {
+fn read(observations: &Path, labels: &Labels, texts: bool) -> Result<Data> {
     let lines: Box<dyn BufRead> = if observations == Path::new("-") {
         Box::new(BufReader::new(std::io::stdin()))
     } else {
         Box::new(BufReader::new(std::fs::File::open(observations)?))
     };
-    Ok(Data::read(lines, labels)?)
+    if texts { Ok(Data::read(BufReader::new(texts::Observed::new(lines)), labels)?) } else { Ok(Data::read(lines, labels)?) }
 }
 
 /// `1000/h`.
@@ -152,19 +138,6 @@ fn per_hour(text: &str) -> Result<f64> {
     match read.filter(|rate| rate.is_finite() && *rate > 0.0 && *rate <= 1e8) {
         Some(rate) => Ok(rate),
         None => bail!("`{text}` is not a rate of sessions; write `--traffic 1000/h`"),
-    }
-}
-
-/// The machine, where a secret that is not set stands for itself: nothing is sent anywhere.
-struct WithoutSecrets;
-
-impl Surroundings for WithoutSecrets {
-    fn file(&self, path: &Path) -> std::io::Result<String> {
-        Machine.file(path)
-    }
-
-    fn env(&self, name: &str) -> Option<String> {
-        Some(Machine.env(name).unwrap_or_else(|| "not set, and not needed".to_owned()))
     }
 }
 

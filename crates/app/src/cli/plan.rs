@@ -7,10 +7,12 @@ use super::{connect, operate, plan_text, say, shutdowns};
 use crate::config::{self, Machine, ReleaseSpec};
 use anyhow::{Context, Result};
 use coalmine_api::types::{NewRelease, PlanQuestion};
+use coalmine_control::foresee::price_judges;
 use coalmine_core::forecast::{Assumptions, Outlook, Traffic, foresee};
 use coalmine_core::metric::{Direction, Metric};
 use coalmine_core::release::policy::Acknowledged;
 use coalmine_core::time::UnixMs;
+use coalmine_wire::prices::Prices;
 use std::time::SystemTime;
 
 /// Looks ahead: at the route's own traffic, or at the stated one.
@@ -50,6 +52,9 @@ fn alone(args: &PlanArgs) -> Result<Outlook> {
     let now = UnixMs(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
     let traffic = Traffic::of(None, &stated(args), now)?;
     let mut outlook = foresee(&spec.plan, &spec.policy, &traffic, 0, now);
+    let own = process.prices.iter();
+    let prices = own.fold(Prices::shipped(), |prices, (model, quote)| prices.with(model, quote.clone()));
+    price_judges(&mut outlook, &spec.policy, &prices);
     outlook.hazards.extend(shutdowns::hazards(models(&spec), shutdowns::today()));
     Ok(outlook)
 }

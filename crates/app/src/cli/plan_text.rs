@@ -2,7 +2,7 @@
 
 use super::paint::{Paint, Tone};
 use coalmine_core::forecast::{
-    GuardrailOutlook, Harm, Hazard, JudgedOutlook, Origin, Outlook, Regression, Severity, StageOutlook, Within,
+    Asks, GuardrailOutlook, Harm, Hazard, JudgedOutlook, Origin, Outlook, Regression, Severity, StageOutlook, Within,
 };
 use coalmine_core::release::policy::Role;
 use coalmine_core::release::words::{number, percent};
@@ -19,6 +19,7 @@ pub(super) fn outlook_text(outlook: &Outlook, paint: Paint) -> String {
     let parts = [
         ("STAGES", stages(outlook)),
         ("TIMELINE", timeline(outlook)),
+        ("PAIRS OF THE SHADOW", pairs(outlook)),
         ("GUARDRAILS", guardrails(outlook)),
         ("WHAT EACH STAGE SEES OF A REGRESSION OF THE MARGIN'S SIZE", sights(outlook)),
         ("HARM UNTIL IT IS FOUND, from a canary that is bad from the start (typically)", harm(outlook)),
@@ -193,14 +194,54 @@ fn guardrails(outlook: &Outlook) -> String {
     text
 }
 
+/// What the judges of a shadow's pairs will read, and when a canary that loses is found.
+fn pairs(outlook: &Outlook) -> String {
+    let mut text = String::new();
+    for paired in &outlook.paired {
+        let _ = writeln!(
+            text,
+            "  {}: {} judged sessions by the shadow's end, and the first stage waits for {}; {}",
+            paired.judge,
+            number(paired.sessions.round()),
+            paired.need_sessions,
+            asks(&paired.asks)
+        );
+        let lost = format!("a canary that loses {} more of the pairs than it wins", percent(paired.loses));
+        let _ = match (paired.found_sessions, paired.found) {
+            (Some(sessions), Some(found)) => {
+                writeln!(text, "    {lost} is found with {} of them, after {}", number(sessions.ceil()), found.rounded())
+            }
+            (Some(_), None) => writeln!(text, "    {lost} is not found within 90 days"),
+            (None, _) if paired.role == Role::Guardrail => {
+                writeln!(text, "    {lost} is never found: take a smaller margin, for {} are ties", percent(paired.ties))
+            }
+            (None, _) => writeln!(text, "    it rolls nothing back"),
+        };
+    }
+    text
+}
+
+/// How often a judge is asked on a day, and for how much.
+fn asks(asks: &Asks) -> String {
+    let cost = match (asks.usd_each, asks.usd_per_day()) {
+        (Some(each), Some(day)) => format!(", about ${} at ${} each", number(day), number(each)),
+        _ => ", at a price that is not known".to_owned(),
+    };
+    let calls = asks.calls_bound.map(|calls| format!("`calls: {calls}`"));
+    let usd = asks.usd_bound.map(|usd| format!("`budget: ${}`", number(usd)));
+    let bounds: Vec<String> = calls.into_iter().chain(usd).collect();
+    let bounds = if bounds.is_empty() { String::new() } else { format!(" ({})", bounds.join(", ")) };
+    let short = if asks.is_short() { ", which is not enough" } else { "" };
+    format!("{} questions on a day{cost}{bounds}{short}", number(asks.per_day.round()))
+}
+
 /// What a judge will have to do.
 fn judged_text(judged: &JudgedOutlook) -> String {
-    let bound = judged.calls_per_day.map_or_else(String::new, |calls| format!(" (`calls: {calls}`)"));
     format!(
-        "    judged: {} sessions of control and {} of the canary by the last stage's end; {} answers on a day of the busiest stage{bound}\n",
+        "    judged: {} sessions of control and {} of the canary by the last stage's end; {}\n",
         number(judged.control_sessions.round()),
         number(judged.canary_sessions.round()),
-        number(judged.answers_per_day.round())
+        asks(&judged.asks)
     )
 }
 

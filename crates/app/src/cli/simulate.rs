@@ -1,12 +1,14 @@
 //! `coalmine simulate`: worlds of known truth in virtual time, on the shipped decision loop.
 
 use super::args::SimulateArgs;
-use super::{Exit, connect, say};
+use super::{Exit, connect, offline, say};
 use anyhow::{Context, Result, bail};
 use coalmine_sim::many::{self, End, Runs};
+use coalmine_sim::script::Versions;
 use coalmine_sim::shipped::{self, GROUPS};
 use coalmine_sim::{Ended, Scenario, SimOutcome};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Mutex;
@@ -25,6 +27,13 @@ struct Played {
     /// When it would have been rolled back with a rule left out; absent where no rule is, null where never.
     #[serde(skip_serializing_if = "Option::is_none")]
     without_rolled_back_minutes: Option<Option<u64>>,
+    /// Sessions that the shadow has mirrored, the copies of their requests, and the requests without one.
+    mirrored_sessions: u64,
+    copies: u64,
+    copies_lost: u64,
+    /// Questions to judges, by their names, and what they cost.
+    judges_asked: BTreeMap<String, u64>,
+    judges_usd: f64,
     broken_laws: Vec<String>,
 }
 
@@ -37,7 +46,11 @@ pub async fn run(args: &SimulateArgs) -> Result<Exit> {
         list();
         return Ok(Exit::Done);
     };
-    let scenario = Scenario::parse(&text_of(named)?).with_context(|| format!("in scenario {named}"))?;
+    let (scenario, minded) = scenario(args, named)?;
+    let good = scenario.is_of_a_good_canary();
+    if !args.json {
+        minded.iter().for_each(|line| say(&format!("mind: {line}\n")));
+    }
     let seeds = args.seed..args.seed.saturating_add(args.runs);
     let told = named.clone();
     let play = move || {
@@ -47,16 +60,39 @@ pub async fn run(args: &SimulateArgs) -> Result<Exit> {
     let runs = tokio::task::spawn_blocking(play).await??;
     if args.json {
         connect::print_json(&runs.outcomes.iter().map(|(seed, outcome)| played(*seed, outcome)).collect::<Vec<_>>())?;
+        // The document is a list of runs; what is to be minded goes beside it.
+        minded.iter().for_each(|line| drop(writeln!(std::io::stderr(), "mind: {line}")));
     } else if let [(_, outcome)] = runs.outcomes.as_slice() {
         say(&outcome.to_string());
     } else {
         say(&summary(named, &runs));
+        if good {
+            say("  the canary is as good as stable: each rollback is false\n");
+        }
     }
     Ok(if runs.broken().next().is_some() { Exit::Failed } else { Exit::Done })
 }
 
+/// The world, with a release file's plan and criteria where one is named, and what is to be minded.
+fn scenario(args: &SimulateArgs, named: &str) -> Result<(Scenario, Vec<String>)> {
+    let world = Scenario::parse(&text_of(named)?).with_context(|| format!("in scenario {named}"))?;
+    let (scenario, mut told) = match &args.release {
+        None => (world, Vec::new()),
+        Some(file) => {
+            let (spec, stable) = offline::release(file, &args.config)?;
+            let versions = Versions { route: spec.route, stable, canary: spec.canary };
+            let placed = world.with_release(versions, spec.plan, spec.policy);
+            placed.with_context(|| format!("{} cannot be played in {named}", file.display()))?
+        }
+    };
+    let unheard = scenario.unheard().into_iter();
+    told.extend(unheard.map(|(metric, mend)| format!("{metric}: this world has nothing of it; write `{mend}`")));
+    Ok((scenario, told))
+}
+
 fn list() {
-    say("coalmine simulate NAME plays a world once; --runs 200 plays it with 200 seeds; a path plays your own.\n");
+    say("coalmine simulate NAME plays a world once; --runs 200 plays it with 200 seeds; a path plays your own.\n\
+        --release FILE plays a release file's plan and criteria in it.\n");
     for group in GROUPS {
         say(&format!("\n{}\n", group.title));
         for (name, text) in group.scenarios {
@@ -123,6 +159,11 @@ fn played(seed: u64, outcome: &SimOutcome) -> Played {
         control_sessions: outcome.control_sessions,
         harmed_sessions: outcome.harmed,
         without_rolled_back_minutes: without.map(|without| without.rolled_back.as_ref().map(|(minutes, _)| *minutes)),
+        mirrored_sessions: outcome.mirrored.sessions,
+        copies: outcome.mirrored.copies,
+        copies_lost: outcome.mirrored.lost,
+        judges_asked: outcome.asked.iter().map(|(judge, asked)| (judge.clone(), asked.times)).collect(),
+        judges_usd: outcome.asked.values().map(|asked| asked.usd).sum(),
         broken_laws: outcome.broken.clone(),
     }
 }

@@ -7,16 +7,16 @@ use crate::evidence::yardstick::watched;
 use crate::forecast::course::{Asked, Course, Track};
 use crate::forecast::hazard::{self, Seen};
 use crate::forecast::regression::{LISTED, Regression};
-use crate::forecast::schedule::{Flow, HORIZON, Schedule, Slot, hours, span};
+use crate::forecast::schedule::{Flow, Schedule, Slot, hours, span};
+use crate::forecast::shadow;
 use crate::forecast::shape::{any_bad, first_turns};
 use crate::forecast::traffic::Traffic;
 use crate::forecast::{
-    FalseAlarm, GuardrailOutlook, Harm, JudgedOutlook, Outlook, Sight, StageOutlook, TrafficSeen, Within,
+    Asks, FalseAlarm, GuardrailOutlook, Harm, JudgedOutlook, Outlook, Sight, StageOutlook, TrafficSeen, Within,
 };
 use crate::metric::{Kind, Metric};
 use crate::release::plan::Plan;
 use crate::release::policy::{Margin, Policy, Role, Tripwire};
-use crate::shadow::Shadow;
 use crate::time::{SpanMs, UnixMs};
 
 /// Typically: every second run.
@@ -50,7 +50,8 @@ pub fn foresee(plan: &Plan, policy: &Policy, traffic: &Traffic, attempt: u32, no
     let guardrails: Vec<GuardrailOutlook> = tracks.iter().map(|track| ahead.guardrail(track)).collect();
     let mut outlook = Outlook {
         traffic: seen(&traffic, plan),
-        shadow: policy.shadow.as_ref().map(|shadow| lasts(shadow, policy, &traffic)),
+        shadow: policy.shadow.as_ref().map(|shadow| shadow::lasts(shadow, policy, &traffic)),
+        paired: shadow::paired(policy, &traffic, attempt),
         stages: ahead.stages(),
         promotion: ahead.promotion(&guardrails),
         guardrails,
@@ -65,13 +66,6 @@ pub fn foresee(plan: &Plan, policy: &Policy, traffic: &Traffic, attempt: u32, no
     let (hazards, advice) = (hazard::hazards(&seen), hazard::advice(&seen));
     (outlook.hazards, outlook.advice) = (hazards, advice);
     outlook
-}
-
-/// Until it is as old as it must be, and has counted sessions enough.
-fn lasts(shadow: &Shadow, policy: &Policy, traffic: &Traffic) -> SpanMs {
-    let mirrored_per_hour = traffic.sessions_per_hour * shadow.share.share();
-    let counted = span(shadow.min_sessions as f64 / mirrored_per_hour).unwrap_or(HORIZON);
-    shadow.length.max(counted + policy.ages.session)
 }
 
 /// All that a part of the forecast reads.
@@ -113,11 +107,13 @@ impl Ahead<'_> {
         };
         let stages: Vec<(f64, f64, f64)> = self.schedule.stages.iter().map(seen).collect();
         let busiest = stages.iter().map(|(control, canary, _)| control + canary).fold(0.0, f64::max);
+        let answers = 24.0 * busiest * first_turns(self.traffic.turns, judge.turns);
         Some(JudgedOutlook {
             control_sessions: stages.iter().map(|(control, _, hours)| control * hours).sum(),
             canary_sessions: stages.iter().map(|(_, canary, hours)| canary * hours).sum(),
-            answers_per_day: 24.0 * busiest * first_turns(self.traffic.turns, judge.turns),
+            answers_per_day: answers,
             calls_per_day: judge.calls_per_day,
+            asks: Asks { per_day: answers, usd_each: None, usd_bound: judge.usd_per_day, calls_bound: judge.calls_per_day },
         })
     }
 

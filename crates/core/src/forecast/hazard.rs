@@ -1,5 +1,6 @@
 //! What is unsafe in a plan, what cannot be decided at its traffic, and what could decide it.
 
+use crate::forecast::Asks;
 use crate::forecast::course::{Asked, Track};
 use crate::forecast::foresee::{Ahead, within};
 use crate::forecast::regression::Regression;
@@ -485,6 +486,20 @@ impl Seen<'_> {
         };
         Schedule { stages: vec![slot] }
     }
+}
+
+/// A judge whose day would cost more than it may, or who would be asked more often.
+pub(super) fn dear(asks: &Asks, judge: &str) -> Option<Hazard> {
+    let (usd, bound) = asks.usd_per_day().zip(asks.usd_bound).filter(|(usd, bound)| usd > bound)?;
+    let what = format!(
+        "judge {judge} is to be asked {} times on its busiest day, for about ${}, and may cost ${}: after that there is no data \
+         until 00:00 UTC, and the release waits",
+        number(asks.per_day),
+        number(usd),
+        number(bound)
+    );
+    let mend = "raise `budget` of the judge, or lower `sample`".to_owned();
+    Some(Hazard { severity: Severity::Warning, key: format!("judges.{judge}"), what, mend })
 }
 
 /// The path in the release file: guardrails and signals count apart.

@@ -11,7 +11,7 @@ use coalmine_core::metric::{Kind, Metric};
 use coalmine_core::release::check::check;
 use coalmine_core::release::plan::Plan;
 use coalmine_core::release::policy::{Guardrail, Policy, Role};
-use coalmine_core::tally::{Feedback, Turn, TurnPart};
+use coalmine_core::tally::{Detected, Feedback, Outcome, Turn, TurnPart};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::version::{Version, VersionId};
 use std::collections::BTreeMap;
@@ -207,6 +207,19 @@ pub(crate) fn leave_out(policy: &mut Policy, recorded: &dyn Fn(&Metric) -> bool)
         ));
     }
     left_out.extend(policy.sentinels.take().map(|_| "sentinels".to_owned()));
+    left_out.extend(policy.shadow.take().map(|_| "the shadow, which begins before anybody is exposed".to_owned()));
+    // A recording has their scores and nothing else of them: no anchors that watch them, and no days with a budget.
+    policy.judges.retain(|judge| policy.guardrails.iter().any(|of| of.metric.judge() == Some(&judge.name)));
+    for judge in &mut policy.judges {
+        let had = [
+            judge.anchors.take().is_some(),
+            judge.usd_per_day.take().is_some(),
+            judge.calls_per_day.take().is_some(),
+        ];
+        if had.contains(&true) {
+            left_out.push(format!("anchors and budget of judge {}", judge.name));
+        }
+    }
     if !left_out.is_empty() && weight_before > 0.0 {
         let wanted = alpha_before * weight(&policy.guardrails) / weight_before;
         policy.false_rollback_rate = 1.0;
@@ -236,11 +249,12 @@ fn history(data: &Data, policed: &Policed) -> RouteHistory {
                 origin: None,
                 started_at: at + SpanMs(turn.after_ms as u64),
                 part: TurnPart::Whole,
-                outcome: turn.outcome.clone(),
+                // Outside of a release the detectors are off.
+                outcome: Outcome { detected: Detected::NOT_APPLICABLE, opening: None, ..turn.outcome.clone() },
             };
             history.absorb(&turn, stable);
         }
-        for score in &session.scores {
+        for score in session.scores.iter().filter(|score| !score.is_judged()) {
             history.absorb_feedback(&Feedback {
                 route: (*route).clone(),
                 unit: UnitKey(unit),

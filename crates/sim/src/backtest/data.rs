@@ -5,7 +5,8 @@
 
 use crate::backtest::BacktestError;
 use crate::backtest::record::{Observation, Wrong};
-use coalmine_core::evidence::badness::{Reading, reading, stated_amount};
+use coalmine_core::evidence::Went;
+use coalmine_core::evidence::badness::{Reading, reading, stated_amount, went};
 use coalmine_core::id::CustomerId;
 use coalmine_core::metric::{Kind, Metric};
 use coalmine_core::tally::{Outcome, Presence};
@@ -74,12 +75,23 @@ pub struct Turn {
 /// One score of a recorded session.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
-    /// The name, without `feedback.`.
+    /// The name, without `feedback.` or `judge.`.
     pub name: String,
+    /// Whose word it is.
+    pub by: By,
     /// 0..=1.
     pub value: f64,
     /// From the session's beginning, in milliseconds.
     pub after_ms: f64,
+}
+
+/// Who has scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The application, or its users.
+    Application,
+    /// A judge, of the request of this number in its session, from 0.
+    Judge(u32),
 }
 
 impl Data {
@@ -124,15 +136,15 @@ impl Data {
     pub fn records(&self, metric: &Metric) -> bool {
         let mut turns = self.stable.iter().flat_map(|session| &session.turns).map(|turn| &turn.outcome);
         match metric {
-            // A recording has no texts, and no sessions that were left.
-            Metric::Judge(_)
-            | Metric::LongAnswer
-            | Metric::ShortAnswer
-            | Metric::NewOpening
-            | Metric::Abandoned
-            | Metric::NotContinued => false,
+            Metric::Judge(name) => {
+                self.stable.iter().flat_map(|s| &s.scores).any(|score| score.is_judged() && score.name == *name)
+            }
+            Metric::LongAnswer | Metric::ShortAnswer => turns.any(|outcome| outcome.detected.chars.is_some()),
+            Metric::NewOpening => turns.any(|outcome| outcome.opening.is_some()),
+            // Where every session is one request, the recording does not say who went on.
+            Metric::Abandoned | Metric::NotContinued => self.stable.iter().any(|session| session.turns.len() > 1),
             Metric::Feedback(name) | Metric::ThumbsDown(name) => {
-                self.stable.iter().flat_map(|s| &s.scores).any(|score| score.name == *name)
+                self.stable.iter().flat_map(|s| &s.scores).any(|score| !score.is_judged() && score.name == *name)
             }
             Metric::TtftP50 | Metric::TtftP95 | Metric::TtftP99 => turns.any(|outcome| outcome.ttft_ms.is_some()),
             Metric::LatencyP50 | Metric::LatencyP95 | Metric::LatencyP99 => {
@@ -182,6 +194,10 @@ impl Session {
     #[must_use]
     pub fn number(&self, metric: &Metric, threshold_ms: Option<f64>) -> Option<f64> {
         match metric.kind() {
+            Kind::Rate if *metric == Metric::Abandoned => {
+                self.turns.last().map(|turn| if went(&turn.outcome) == Went::Wrong { 1.0 } else { 0.0 })
+            }
+            Kind::Rate if *metric == Metric::NotContinued => Some(if self.turns.len() == 1 { 1.0 } else { 0.0 }),
             Kind::Rate | Kind::Exceedance => {
                 mean(self.turns.iter().filter_map(|turn| reading(metric, &turn.outcome, threshold_ms).known()))
             }
@@ -194,10 +210,23 @@ impl Session {
             }
             Kind::Ratio => None,
             Kind::Score => {
-                let Metric::Feedback(name) = metric else { return None };
-                mean(self.scores.iter().filter(|score| score.name == *name).map(|score| 1.0 - score.value))
+                let (name, judged) = match metric {
+                    Metric::Judge(name) => (name, true),
+                    Metric::Feedback(name) => (name, false),
+                    _ => return None,
+                };
+                let of = self.scores.iter().filter(|score| score.name == *name && score.is_judged() == judged);
+                mean(of.map(|score| 1.0 - score.value))
             }
         }
+    }
+}
+
+impl Score {
+    /// Whether a judge has given it.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        matches!(self.by, By::Judge(_))
     }
 }
 
@@ -339,8 +368,11 @@ impl Draft {
             let after_ms = if timed { request_at.unwrap_or(at_ms) - at_ms } else { ended_ms };
             let latency_ms = observation.outcome.latency_ms;
             ended_ms = after_ms + if latency_ms.is_finite() { latency_ms } else { 0.0 };
-            for (name, value) in observation.scores {
-                scores.push(Score { name, value, after_ms: after_ms + observation.score_after_ms });
+            let number = u32::try_from(turns.len()).unwrap_or(u32::MAX);
+            let own = observation.scores.into_iter().map(|score| (By::Application, score));
+            let judged = observation.judged.into_iter().map(|score| (By::Judge(number), score));
+            for (by, (name, value)) in own.chain(judged) {
+                scores.push(Score { name, by, value, after_ms: after_ms + observation.score_after_ms });
             }
             turns.push(Turn { after_ms, outcome: observation.outcome });
         }

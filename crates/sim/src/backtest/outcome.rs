@@ -157,14 +157,17 @@ impl CaseOutcome {
     }
 }
 
-fn cause(why: &RollbackCause) -> String {
+/// What rolled back, in a word or two.
+pub(crate) fn cause(why: &RollbackCause) -> String {
     match why {
         RollbackCause::Guardrail { metrics, .. } => {
             metrics.first().cloned().unwrap_or_else(|| "the guardrails together".to_owned())
         }
         RollbackCause::Limit { metric, .. } => format!("the limit of {metric}"),
         RollbackCause::Sentinel { name, .. } => format!("sentinel {name}"),
-        RollbackCause::Shadow { .. } => "the shadow".to_owned(),
+        RollbackCause::Shadow { metrics, .. } => {
+            format!("{} in the shadow", metrics.first().map_or("the pairs", String::as_str))
+        }
         RollbackCause::Tripwire { .. } => "a tripwire (not covered)".to_owned(),
         RollbackCause::NoData { metric } => format!("silence of {metric} (not covered)"),
         RollbackCause::Undecided => "max_duration (not covered)".to_owned(),

@@ -3,7 +3,7 @@
 
 use crate::backtest::BacktestError;
 use crate::backtest::bench::{Arrivals, Bench, Case, Draw, ORIGIN, Policed};
-use crate::backtest::data::Session;
+use crate::backtest::data::{By, Score, Session};
 use crate::backtest::inject::Dose;
 use crate::backtest::outcome::RunOutcome;
 use crate::luck::Luck;
@@ -11,6 +11,7 @@ use crate::report::Ended;
 use coalmine_core::analysis::{Books, Reporting, analyse};
 use coalmine_core::evidence::Ledger;
 use coalmine_core::id::{Actor, Generation, ReleaseId, TenantId, UnitKey};
+use coalmine_core::judge::{Judge, JudgeId, Sampling};
 use coalmine_core::release::decide::decide;
 use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::report::Step;
@@ -71,6 +72,13 @@ struct Run<'a, 'd> {
     /// Excess badness over stable's, per metric of the bench.
     excess: Vec<f64>,
     headline: String,
+}
+
+/// Whose score it is.
+enum Heard {
+    No,
+    Application,
+    Judge(JudgeId),
 }
 
 enum Known {
@@ -213,6 +221,11 @@ impl<'a, 'd> Run<'a, 'd> {
             }
         }
         for score in &session.scores {
+            let judge = match self.heard(score, unit, member) {
+                Heard::No => continue,
+                Heard::Application => None,
+                Heard::Judge(id) => Some(id),
+            };
             let received_at = at + span_of(score.after_ms);
             let feedback = Feedback {
                 route: self.release.route.clone(),
@@ -220,12 +233,22 @@ impl<'a, 'd> Run<'a, 'd> {
                 member: Some(member.clone()),
                 name: score.name.clone(),
                 value: score.value,
-                judge: None,
+                judge,
                 idempotency: self.events,
                 received_at,
             };
             self.push(received_at, Known::Score(feedback));
         }
+    }
+
+    /// Whether a recorded score would have come: of a judge only where it sees the session, and so many of its turns.
+    fn heard(&self, score: &Score, unit: UnitKey, member: &Membership) -> Heard {
+        let By::Judge(turn) = score.by else { return Heard::Application };
+        let Release { policy, salt, .. } = &self.release;
+        let sees = |(judge, sampling): &(&Judge, Sampling)| {
+            judge.name == score.name && turn < judge.turns && sampling.includes(salt, &judge.name, unit, member.arm)
+        };
+        policy.judged().find(sees).map_or(Heard::No, |(judge, _)| Heard::Judge(judge.id()))
     }
 
     fn push(&mut self, at: UnixMs, known: Known) {

@@ -5,7 +5,7 @@
 
 use coalmine_core::metric::is_feedback_name;
 use coalmine_core::tally::{
-    AnsweredAs, CancelPoint, Cause, Check, Detected, Ending, Outcome, Presence, ServedBy, Usage,
+    AnsweredAs, CancelPoint, Cause, Check, Detected, Ending, Opening, Outcome, Presence, ServedBy, Usage,
 };
 use serde_json::{Map, Value};
 
@@ -25,7 +25,7 @@ const fn field(name: &'static str, form: &'static str, meaning: &'static str) ->
 }
 
 /// Every key that a line may have, in the order in which they are listed to people.
-pub const FIELDS: [Field; 25] = [
+pub const FIELDS: [Field; 28] = [
     field("version", "text", "which version was assigned; the only key that every line needs"),
     field(
         "session",
@@ -57,6 +57,9 @@ pub const FIELDS: [Field; 25] = [
     field("repeated_call", "true or false", "whether the answer calls a tool as it was called already"),
     field("repetition", "true or false", "whether the answer's text goes round in circles"),
     field("other_language", "true or false", "whether the answer is in another language than the user's"),
+    field("chars", "count", "length of the answer's text in characters, of answers without tool calls"),
+    field("opening", "text", "how the answer begins, as a label: the same one for the same words"),
+    field("judged", "{name: 0..1}", "what judges said of the answer (`judge.NAME` in a policy); 1 is good"),
     field("scores", "{name: 0..1}", "scores that came back (`feedback.NAME` in a policy); 1 is good"),
     field("score_after_s", "seconds", "how long after the request they came back (default: 60)"),
 ];
@@ -86,6 +89,8 @@ pub struct Observation {
     pub outcome: Outcome,
     /// Scores by name, 0..=1.
     pub scores: Vec<(String, f64)>,
+    /// What judges said of it, by their names, 0..=1.
+    pub judged: Vec<(String, f64)>,
     /// How long after the request they came, in milliseconds.
     pub score_after_ms: f64,
 }
@@ -113,7 +118,7 @@ impl Observation {
         let line = Line(&object);
         let version =
             line.text("version")?.ok_or_else(|| wrong("`version` is missing", "say which version answered"))?;
-        let scores = line.scores()?;
+        let (scores, judged) = (line.scores("scores")?, line.scores("judged")?);
         Ok(Self {
             version,
             session: line.text("session")?,
@@ -122,6 +127,7 @@ impl Observation {
             customer: line.text("customer")?,
             outcome: line.outcome()?,
             scores,
+            judged,
             score_after_ms: line.amount("score_after_s")?.unwrap_or(SCORED_AFTER_S) * 1_000.0,
         })
     }
@@ -218,9 +224,9 @@ impl Line<'_> {
                 repeated_call: self.check("repeated_call", Check::NotApplicable)?,
                 repetition: self.check("repetition", Check::NotApplicable)?,
                 other_language: self.check("other_language", Check::NotApplicable)?,
-                chars: None,
+                chars: self.count("chars")?,
             },
-            opening: None,
+            opening: self.text("opening")?.map(|label| opening(&label)),
             served_by: ServedBy::Assigned,
             answered_as: AnsweredAs::default(),
             retries: 0,
@@ -248,17 +254,23 @@ impl Line<'_> {
         }
     }
 
-    fn scores(&self) -> Result<Vec<(String, f64)>, Wrong> {
-        let Some(value) = self.get("scores") else { return Ok(Vec::new()) };
+    fn scores(&self, key: &str) -> Result<Vec<(String, f64)>, Wrong> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         let form = "an object of names (a-z 0-9 _ . -) and numbers within 0 and 1";
-        let object = value.as_object().ok_or_else(|| of_form("scores", form))?;
+        let object = value.as_object().ok_or_else(|| of_form(key, form))?;
         let mut scores = Vec::with_capacity(object.len());
         for (name, value) in object {
             let value = value.as_f64().filter(|value| (0.0..=1.0).contains(value) && is_feedback_name(name));
-            scores.push((name.clone(), value.ok_or_else(|| of_form("scores", form))?));
+            scores.push((name.clone(), value.ok_or_else(|| of_form(key, form))?));
         }
         Ok(scores)
     }
+}
+
+fn opening(label: &str) -> Opening {
+    let mut low = [0; 8];
+    low.copy_from_slice(&blake3::hash(label.as_bytes()).as_bytes()[..8]);
+    Opening { key: u64::from_le_bytes(low), words: label.into() }
 }
 
 fn cause(word: &str) -> Result<Cause, Wrong> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cli::args::{Cli, Verb};
+use crate::config::ReleaseSpec;
 use clap::Parser;
 use coalmine_core::release::state::RollbackCause;
 use coalmine_core::time::SpanMs;
@@ -58,7 +59,7 @@ fn outcomes() -> Vec<CaseOutcome> {
 #[test]
 fn the_report_says_what_the_policy_is_worth() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/backtest");
-    let (spec, stable) = release(&folder.join("release.yaml"), &folder.join("coalmine.yaml")).unwrap();
+    let (spec, stable) = offline::release(&folder.join("release.yaml"), &folder.join("coalmine.yaml")).unwrap();
     let data = observations();
     let ReleaseSpec { route, canary, plan, mut policy, .. } = spec;
     policy.guardrails[0].metric = coalmine_core::metric::Metric::RefusalRate;
@@ -91,8 +92,7 @@ fn a_policy_that_rolls_back_more_than_it_allows_fails() {
 }
 
 #[test]
-fn no_secret_is_needed_and_a_rate_is_read_strictly() {
-    assert!(WithoutSecrets.env("SURELY_NOT_SET_ANYWHERE").is_some());
+fn a_rate_is_read_strictly() {
     assert!(per_hour("1000/h").is_ok_and(|rate| (rate - 1_000.0).abs() < 1e-9));
     for wrong in ["1000", "0/h", "-1/h", "NaN/h", "fast"] {
         assert!(per_hour(wrong).unwrap_err().to_string().ends_with("write `--traffic 1000/h`"), "{wrong}");

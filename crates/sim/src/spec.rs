@@ -1,0 +1,147 @@
+//! A release file in a world: its plan and its criteria are what is played, and the world says what is true.
+//!
+//! What a world has nothing of is told, and what would make it say another thing than the file is refused.
+
+use crate::judges;
+use crate::script::{Scenario, Versions};
+use crate::world::{Truth, Who};
+use coalmine_core::metric::{Metric, TASK_DONE, noticed};
+use coalmine_core::release::plan::{Gate, Plan};
+use coalmine_core::release::policy::Policy;
+use coalmine_core::time::SpanMs;
+
+/// What of a release file cannot be played, each with how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Unplayable(pub Vec<String>);
+
+impl Scenario {
+    /// This world, with the plan and the criteria of a release in place of its own. The second is what is otherwise than
+    /// the file says, a sentence each.
+    ///
+    /// # Errors
+    /// [`Unplayable`].
+    pub fn with_release(
+        mut self,
+        versions: Versions,
+        plan: Plan,
+        policy: Policy,
+    ) -> Result<(Self, Vec<String>), Unplayable> {
+        let mut told = Vec::new();
+        let own = std::mem::replace(&mut self.policy, policy);
+        (self.plan, self.versions) = (plan, Some(versions));
+        let strangers = self.strangers();
+        if !strangers.is_empty() {
+            return Err(Unplayable(strangers));
+        }
+        if let Some(left) = std::mem::replace(&mut self.policy.sentinels, own.sentinels) {
+            let instead = if self.policy.sentinels.is_some() { "the world's are asked instead" } else { "none is asked" };
+            told.push(format!(
+                "the sentinels of {} are left out, for no world knows their answers; {instead} (`sentinel NAME canary 98%`)",
+                left.suite
+            ));
+        }
+        self.policy.judges = self.policy.judges.iter().map(judges::readable).collect();
+        for judge in &self.policy.judges {
+            let says = if self.world.judges.contains_key(&judge.name) { "as the world says" } else { "by default" };
+            let errs = self.world.judges.get(&judge.name).copied().unwrap_or_default();
+            told.push(format!(
+                "judge {} errs {says}: it passes {} % of the poor answers, fails {} % of the good ones, and costs ${} a question \
+                 (`judge {} false_pass 5% …`)",
+                judge.name,
+                100.0 * errs.false_pass,
+                100.0 * errs.false_fail,
+                errs.cost_usd,
+                judge.name
+            ));
+        }
+        self.score(&mut told);
+        if self.plan.stages.iter().any(|stage| matches!(stage.gate, Gate::Approval(_))) {
+            told.push("approvals are given at once".to_owned());
+        }
+        if !self.policy.rescue_budget.is_zero() {
+            told.push("no request is rescued by stable; it would count as failed all the same".to_owned());
+        }
+        let least = self.plan.stages.iter().fold(SpanMs::ZERO, |sum, stage| sum + stage.bake);
+        if self.world.until < least {
+            told.push(format!(
+                "the world ends after {} and the stages bake for {least}: it cannot be promoted here (`until {least}`)",
+                self.world.until
+            ));
+        }
+        Ok((self, told))
+    }
+
+    /// The cohorts that nobody of the world is in: their stages would wait for ever.
+    fn strangers(&self) -> Vec<String> {
+        let comes = |name: &str| {
+            self.world.users.crowds.iter().any(|crowd| matches!(&crowd.who, Who::Customer(own) if own == name))
+        };
+        let alone = |stage: &&coalmine_core::release::plan::Stage| {
+            let mut named = stage.cohort.customers().peekable();
+            named.peek().is_some() && !named.any(|customer| comes(customer.as_str()))
+        };
+        let told = self.plan.stages.iter().filter(alone).map(|stage| {
+            let name = stage.cohort.customers().next().map_or("", |customer| customer.as_str());
+            format!("nobody in this world is in cohort `{}`; write `customer {name} 10%` into it", stage.cohort.label())
+        });
+        told.collect()
+    }
+
+    /// Scores that the release waits for come back, as the score of a session's task.
+    fn score(&mut self, told: &mut Vec<String>) {
+        let names = self.policy.guardrails.iter().filter_map(|watched| watched.metric.needs_feedback());
+        let unknown: Vec<String> = names
+            .filter(|name| !noticed::ALL.contains(name) && !self.world.users.scores.contains(*name))
+            .map(str::to_owned)
+            .collect();
+        for name in unknown {
+            told.push(format!("the score {name} is taken for that of a session's task (`solved`, `scored 5m`)"));
+            self.world.users.scores.insert(name);
+        }
+    }
+
+    /// The watched metrics of which this world has nothing, each with how to mend it: they would stay without data.
+    #[must_use]
+    pub fn unheard(&self) -> Vec<(Metric, String)> {
+        let watched = self.policy.guardrails.iter().map(|watched| watched.metric.clone());
+        watched.filter_map(|metric| self.lacks(&metric).map(|mend| (metric, mend))).collect()
+    }
+
+    fn lacks(&self, metric: &Metric) -> Option<String> {
+        let users = &self.world.users;
+        let nobody = |share: f64, mend: &str| (share <= 0.0).then(|| mend.to_owned());
+        match metric {
+            Metric::SchemaValid | Metric::FencedJson => nobody(users.schemas, "schemas 20%"),
+            Metric::ToolCallValid | Metric::RepeatedCall => nobody(users.tools, "tools 30%"),
+            Metric::CacheHit => self.world.stable.cached.is_none().then(|| "stable cached 50%".to_owned()),
+            Metric::CostPerTask => (!users.scores.contains(TASK_DONE)).then(|| format!("scored_as {TASK_DONE}")),
+            Metric::Feedback(name) | Metric::ThumbsDown(name) => self.unscored(name),
+            Metric::Judge(name) => self.policy.judge(name).is_none().then(|| format!("judge {name} false_pass 10%")),
+            _ => None,
+        }
+    }
+
+    fn unscored(&self, name: &str) -> Option<String> {
+        let either = |fact: fn(&Truth) -> f64| fact(&self.world.stable) > 0.0 || fact(&self.world.canary) > 0.0;
+        let (is_there, mend) = match name {
+            noticed::REASK => (either(|truth| truth.reask), "stable reask 2%".to_owned()),
+            noticed::CLIENT_RETRY => (either(|truth| truth.retry), "stable retry 1%".to_owned()),
+            noticed::TOOL_USE => (either(|truth| truth.tool_fail), "stable tool_fail 2%".to_owned()),
+            name => (self.world.users.scores.contains(name), format!("scored_as {name}")),
+        };
+        (!is_there).then_some(mend)
+    }
+
+    /// Whether nothing that is true of the canary is not true of stable: each rollback is false then.
+    #[must_use]
+    pub fn is_of_a_good_canary(&self) -> bool {
+        let sided = self.world.changes.iter().any(|change| change.side != crate::world::Side::Both);
+        self.world.stable == self.world.canary && !sided && self.sentinels_are_alike()
+    }
+
+    fn sentinels_are_alike(&self) -> bool {
+        let all = self.policy.sentinels.iter().flat_map(|of| of.sentinels.iter());
+        all.map(|sentinel| sentinel.probe.0.as_str()).all(crate::sentinels::is_alike)
+    }
+}
