@@ -363,14 +363,7 @@ impl<'a> Gateway<'a> {
     }
 
     /// What a request tells of the turns before it, as a gateway notices it.
-    fn notice(
-        &mut self,
-        visit: &Visit,
-        at: UnixMs,
-        member: Option<&Membership>,
-        asking: &Asking<'_>,
-        truth: &Truth,
-    ) {
+    fn notice(&mut self, visit: &Visit, at: UnixMs, member: Option<&Membership>, asking: &Asking<'_>, truth: &Truth) {
         if member.is_none() || visit.turns_done == 0 {
             return;
         }

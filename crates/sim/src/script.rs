@@ -54,8 +54,8 @@ use crate::world::{Cache, Change, Crowd, Fault, Part, Side, Truth, Users, Who, W
 use coalmine_control::view::NewRelease;
 use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{CustomerId, RouteName};
-use coalmine_core::metric::{Kind, Metric, is_feedback_name};
 use coalmine_core::judge::Sampling;
+use coalmine_core::metric::{Kind, Metric, is_feedback_name};
 use coalmine_core::release::plan::{Gate, Plan, Ramp, Stage};
 use coalmine_core::release::policy::{
     Ages, Budget, Guardrail, Margin, OnRollback, OnUndecided, Policy, Role, Tripwire, Unit,
@@ -226,7 +226,9 @@ impl Scenario {
             ["alike", share] => users.alike = share_of(share)?,
             ["scored_as", name] => {
                 if !is_feedback_name(name) {
-                    return Err(format!("`{name}` is no name of a score; write small letters, digits, `_`, `.` or `-`"));
+                    return Err(format!(
+                        "`{name}` is no name of a score; write small letters, digits, `_`, `.` or `-`"
+                    ));
                 }
                 users.scores.insert((*name).to_owned());
             }
@@ -471,7 +473,9 @@ fn guardrail(metric: &str, role: Role, rest: &[&str]) -> Result<Guardrail, Strin
                 let control = quality::weight(value)?;
                 guardrail.sample = guardrail.sample.map(|sample| Sampling { control, ..sample });
             }
-            "sample" | "control" => return Err(format!("`{key}` is for judges; {} sees every session", guardrail.metric)),
+            "sample" | "control" => {
+                return Err(format!("`{key}` is for judges; {} sees every session", guardrail.metric));
+            }
             other => {
                 return Err(format!(
                     "`{other}` is neither margin, rollback_margin, max, weight, unit, nor of a judge sample and control"

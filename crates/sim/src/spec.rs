@@ -35,7 +35,8 @@ impl Scenario {
             return Err(Unplayable(strangers));
         }
         if let Some(left) = std::mem::replace(&mut self.policy.sentinels, own.sentinels) {
-            let instead = if self.policy.sentinels.is_some() { "the world's are asked instead" } else { "none is asked" };
+            let instead =
+                if self.policy.sentinels.is_some() { "the world's are asked instead" } else { "none is asked" };
             told.push(format!(
                 "the sentinels of {} are left out, for no world knows their answers; {instead} (`sentinel NAME canary 98%`)",
                 left.suite

@@ -87,7 +87,8 @@ impl<'a> Upstream<'a> {
         let usual = (0..OPENINGS).map(|nth| format!("usual opening {nth}"));
         let own = ["stable", "canary"].map(|side| format!("an opening of the {side} alone"));
         let named = usual.chain(own).zip(0_u64..);
-        let openings = named.map(|(words, key)| Opening { key: key.wrapping_mul(0x9E37_79B9_7F4A_7C15), words: words.into() });
+        let openings =
+            named.map(|(words, key)| Opening { key: key.wrapping_mul(0x9E37_79B9_7F4A_7C15), words: words.into() });
         Self { world, seed, served: [0; 2], models, openings: openings.collect() }
     }
 
@@ -205,7 +206,11 @@ fn answer(truth: &Truth, draw: &Draw, users: &Users, deadline: SpanMs) -> Answer
         schema_broken: of_schema(draw.fine.schema_bad < truth.schema_bad),
         detected: Detected {
             fenced_json: of_schema(draw.fine.fenced < truth.fenced),
-            repeated_call: if has_tools { said(draw.fine.repeated_call < truth.repeated_call) } else { Check::NotApplicable },
+            repeated_call: if has_tools {
+                said(draw.fine.repeated_call < truth.repeated_call)
+            } else {
+                Check::NotApplicable
+            },
             repetition: if schema_asked { Check::NotApplicable } else { said(draw.fine.repetition < truth.repetition) },
             other_language: said(draw.fine.other_language < truth.other_language),
             chars: (!has_tools).then(|| (truth.chars * (CHARS_SIGMA * draw.fine.chars).exp()) as u64),

@@ -129,7 +129,11 @@ fn read(observations: &Path, labels: &Labels, texts: bool) -> Result<Data> {
     } else {
         Box::new(BufReader::new(std::fs::File::open(observations)?))
     };
-    if texts { Ok(Data::read(BufReader::new(texts::Observed::new(lines)), labels)?) } else { Ok(Data::read(lines, labels)?) }
+    if texts {
+        Ok(Data::read(BufReader::new(texts::Observed::new(lines)), labels)?)
+    } else {
+        Ok(Data::read(lines, labels)?)
+    }
 }
 
 /// `1000/h`.

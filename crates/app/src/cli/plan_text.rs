@@ -209,11 +209,20 @@ fn pairs(outlook: &Outlook) -> String {
         let lost = format!("a canary that loses {} more of the pairs than it wins", percent(paired.loses));
         let _ = match (paired.found_sessions, paired.found) {
             (Some(sessions), Some(found)) => {
-                writeln!(text, "    {lost} is found with {} of them, after {}", number(sessions.ceil()), found.rounded())
+                writeln!(
+                    text,
+                    "    {lost} is found with {} of them, after {}",
+                    number(sessions.ceil()),
+                    found.rounded()
+                )
             }
             (Some(_), None) => writeln!(text, "    {lost} is not found within 90 days"),
             (None, _) if paired.role == Role::Guardrail => {
-                writeln!(text, "    {lost} is never found: take a smaller margin, for {} are ties", percent(paired.ties))
+                writeln!(
+                    text,
+                    "    {lost} is never found: take a smaller margin, for {} are ties",
+                    percent(paired.ties)
+                )
             }
             (None, _) => writeln!(text, "    it rolls nothing back"),
         };

@@ -113,7 +113,12 @@ impl Ahead<'_> {
             canary_sessions: stages.iter().map(|(_, canary, hours)| canary * hours).sum(),
             answers_per_day: answers,
             calls_per_day: judge.calls_per_day,
-            asks: Asks { per_day: answers, usd_each: None, usd_bound: judge.usd_per_day, calls_bound: judge.calls_per_day },
+            asks: Asks {
+                per_day: answers,
+                usd_each: None,
+                usd_bound: judge.usd_per_day,
+                calls_bound: judge.calls_per_day,
+            },
         })
     }
 

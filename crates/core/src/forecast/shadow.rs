@@ -65,7 +65,12 @@ fn outlook(
         ties: TIES,
         found_sessions: found.filter(|_| preferring.role == Role::Guardrail),
         found: found.filter(|_| preferring.role == Role::Guardrail).and_then(|found| span(found / per_hour)),
-        asks: Asks { per_day: asked_per_hour * hours.min(24.0), usd_each: None, usd_bound: judge.usd_per_day, calls_bound: judge.calls_per_day },
+        asks: Asks {
+            per_day: asked_per_hour * hours.min(24.0),
+            usd_each: None,
+            usd_bound: judge.usd_per_day,
+            calls_bound: judge.calls_per_day,
+        },
     }
 }
 

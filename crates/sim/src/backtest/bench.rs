@@ -211,11 +211,8 @@ pub(crate) fn leave_out(policy: &mut Policy, recorded: &dyn Fn(&Metric) -> bool)
     // A recording has their scores and nothing else of them: no anchors that watch them, and no days with a budget.
     policy.judges.retain(|judge| policy.guardrails.iter().any(|of| of.metric.judge() == Some(&judge.name)));
     for judge in &mut policy.judges {
-        let had = [
-            judge.anchors.take().is_some(),
-            judge.usd_per_day.take().is_some(),
-            judge.calls_per_day.take().is_some(),
-        ];
+        let had =
+            [judge.anchors.take().is_some(), judge.usd_per_day.take().is_some(), judge.calls_per_day.take().is_some()];
         if had.contains(&true) {
             left_out.push(format!("anchors and budget of judge {}", judge.name));
         }

@@ -92,13 +92,8 @@ pub(super) fn shadow(share: &str, facts: &[&str]) -> Result<Shadow, String> {
 
 /// Reads `pairs better margin 10pp sample 50%` into the shadow of a policy.
 pub(super) fn pairs(policy: &mut Policy, judge: &str, facts: &[&str]) -> Result<(), String> {
-    let mut preferring = Preferring {
-        judge: judge.to_owned(),
-        role: Role::Guardrail,
-        margin: 0.1,
-        weight: 0.2,
-        sample: WeightBp::FULL,
-    };
+    let mut preferring =
+        Preferring { judge: judge.to_owned(), role: Role::Guardrail, margin: 0.1, weight: 0.2, sample: WeightBp::FULL };
     for [key, value] in pairs_of(facts)? {
         match key {
             "margin" => preferring.margin = share_of(value)?,

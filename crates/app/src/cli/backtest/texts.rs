@@ -34,7 +34,10 @@ impl<R: BufRead> Observed<R> {
         let mut line = Vec::new();
         (&mut self.lines).take(LONGEST_LINE + 1).read_until(b'\n', &mut line)?;
         if line.len() as u64 > LONGEST_LINE {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is longer than 4 MiB; write one request a line"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a line is longer than 4 MiB; write one request a line",
+            ));
         }
         (self.said, self.at) = (observed(line), 0);
         Ok(())
@@ -143,7 +146,10 @@ mod tests {
         let (first, rest) = said.split_once('\n').unwrap();
         let first: Map<String, Value> = serde_json::from_str(first).unwrap();
         assert_eq!((&first["refusal"], &first["empty"], rest), (&json!(true), &json!(true), "no json\n"));
-        let wrong = coalmine_sim::backtest::Data::read(io::BufReader::new(Observed::new(&b"{\"prompt\":\"a\"}"[..])), &coalmine_sim::backtest::Labels::default());
+        let wrong = coalmine_sim::backtest::Data::read(
+            io::BufReader::new(Observed::new(&b"{\"prompt\":\"a\"}"[..])),
+            &coalmine_sim::backtest::Labels::default(),
+        );
         assert!(wrong.unwrap_err().to_string().starts_with("line 1: `version` is missing"));
     }
 }
