@@ -147,7 +147,7 @@ impl<'a> Gateway<'a> {
     }
 
     /// The answers and the pairs that are to be judged by `now`.
-    pub(crate) fn to_judge(&mut self, now: UnixMs) -> (Vec<Sample>, Vec<PairSample>) {
+    pub(crate) fn take_judged(&mut self, now: UnixMs) -> (Vec<Sample>, Vec<PairSample>) {
         let later = (now + SpanMs(1), 0);
         let rest = self.samples.split_off(&later);
         let samples = std::mem::replace(&mut self.samples, rest).into_values().collect();
@@ -198,10 +198,8 @@ impl<'a> Gateway<'a> {
             self.counts.harmed.insert(visit.unit);
         }
         self.upstream.serve(on);
-        if let Some(shadowed) = table.shadow.as_ref().filter(|_| on == Side::Stable) {
-            let (unit, alike) = (visit.unit, self.world.users.alike);
-            let original = Original { unit, at, asking: &asking, answered: &answered, alike };
-            self.copies.mirror(shadowed, &mut self.upstream, &original);
+        if on == Side::Stable {
+            self.mirror(table, visit.unit, at, &asking, &answered);
         }
         if member.is_none() {
             // Outside of a release the detectors are off.
@@ -212,19 +210,17 @@ impl<'a> Gateway<'a> {
         if first {
             visit.began_at = at;
         }
-        if let Some(naive) = &mut self.naive {
-            let sight = Sight {
-                age: asking.age,
-                takes: answered.takes,
-                is_first: first,
-                began_inside: visit.began_at >= self.started_at,
-                on,
-                member: member.as_ref(),
-                crowd: visit.crowd,
-                outcome: &answered.outcome,
-            };
-            naive.see(table, &sight);
-        }
+        let sight = Sight {
+            age: asking.age,
+            takes: answered.takes,
+            is_first: first,
+            began_inside: visit.began_at >= self.started_at,
+            on,
+            member: member.as_ref(),
+            crowd: visit.crowd,
+            outcome: &answered.outcome,
+        };
+        self.see_naively(table, &sight);
         self.judge(&visit, at, assigned.version, member.as_ref(), &answered, asking.deadline);
         let truth = self.upstream.truth(on, &asking);
         if first {
@@ -236,6 +232,20 @@ impl<'a> Gateway<'a> {
         }
         self.notice(&visit, at, member.as_ref(), &asking, &truth);
         self.next_turn(visit, at, &answered, &truth)
+    }
+
+    /// Puts a copy of what stable has served to a canary in its shadow.
+    fn mirror(&mut self, table: &RouteTable, unit: UnitKey, at: UnixMs, asking: &Asking<'_>, answered: &Answer) {
+        let Some(shadowed) = &table.shadow else { return };
+        let original = Original { unit, at, asking, answered, alike: self.world.users.alike };
+        self.copies.mirror(shadowed, &mut self.upstream, &original);
+    }
+
+    /// Who looks on beside, with a rule left out.
+    fn see_naively(&mut self, table: &RouteTable, sight: &Sight<'_>) {
+        if let Some(naive) = &mut self.naive {
+            naive.see(table, sight);
+        }
     }
 
     fn customer(&self, visit: &Visit) -> Option<&CustomerId> {

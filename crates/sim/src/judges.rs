@@ -104,7 +104,7 @@ fn prefer(errs: &Errs, turned: f64, one: Said, other: Said, luck: &mut Luck) -> 
 /// The simulated answers in a question, in their order.
 fn read(body: &str) -> Vec<Said> {
     let one = |text: &str| {
-        let mut words = text.split(|c: char| c == ' ' || c == '\\');
+        let mut words = text.split([' ', '\\']);
         let id = words.next()?.parse().ok()?;
         let goodness: f64 = words.nth(1)?.parse().ok()?;
         Some(Said { id, goodness: goodness / STEPS })

@@ -151,7 +151,7 @@ impl Life {
         }
         self.control.tick().await;
         self.control.ask_sentinels().await;
-        let (samples, pairs) = gateway.to_judge(now);
+        let (samples, pairs) = gateway.take_judged(now);
         samples.into_iter().for_each(|sample| self.control.offer_sample(sample));
         pairs.into_iter().for_each(|pair| self.control.offer_pair(pair));
         self.control.judge_waiting().await;

@@ -142,7 +142,7 @@ impl Scenario {
             canary: named("canary"),
         });
         let release = NewRelease { route, canary, plan: self.plan.clone(), policy: self.policy.clone() };
-        run(&self.world, &stable, release, self.step, seed).await
+        Box::pin(run(&self.world, &stable, release, self.step, seed)).await
     }
 
     fn empty() -> Self {

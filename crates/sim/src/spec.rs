@@ -5,7 +5,7 @@
 use crate::judges;
 use crate::script::{Scenario, Versions};
 use crate::world::{Truth, Who};
-use coalmine_core::metric::{Metric, TASK_DONE, noticed};
+use coalmine_core::metric::{Metric, noticed};
 use coalmine_core::release::plan::{Gate, Plan};
 use coalmine_core::release::policy::Policy;
 use coalmine_core::time::SpanMs;
@@ -112,15 +112,19 @@ impl Scenario {
     fn lacks(&self, metric: &Metric) -> Option<String> {
         let users = &self.world.users;
         let nobody = |share: f64, mend: &str| (share <= 0.0).then(|| mend.to_owned());
-        match metric {
-            Metric::SchemaValid | Metric::FencedJson => nobody(users.schemas, "schemas 20%"),
-            Metric::ToolCallValid | Metric::RepeatedCall => nobody(users.tools, "tools 30%"),
-            Metric::CacheHit => self.world.stable.cached.is_none().then(|| "stable cached 50%".to_owned()),
-            Metric::CostPerTask => (!users.scores.contains(TASK_DONE)).then(|| format!("scored_as {TASK_DONE}")),
-            Metric::Feedback(name) | Metric::ThumbsDown(name) => self.unscored(name),
-            Metric::Judge(name) => self.policy.judge(name).is_none().then(|| format!("judge {name} false_pass 10%")),
-            _ => None,
+        if [Metric::SchemaValid, Metric::FencedJson].contains(metric) {
+            return nobody(users.schemas, "schemas 20%");
         }
+        if [Metric::ToolCallValid, Metric::RepeatedCall].contains(metric) {
+            return nobody(users.tools, "tools 30%");
+        }
+        if *metric == Metric::CacheHit {
+            return self.world.stable.cached.is_none().then(|| "stable cached 50%".to_owned());
+        }
+        if let Some(name) = metric.judge() {
+            return self.policy.judge(name).is_none().then(|| format!("judge {name} false_pass 10%"));
+        }
+        metric.needs_feedback().and_then(|name| self.unscored(name))
     }
 
     fn unscored(&self, name: &str) -> Option<String> {

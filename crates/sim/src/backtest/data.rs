@@ -210,12 +210,9 @@ impl Session {
             }
             Kind::Ratio => None,
             Kind::Score => {
-                let (name, judged) = match metric {
-                    Metric::Judge(name) => (name, true),
-                    Metric::Feedback(name) => (name, false),
-                    _ => return None,
-                };
-                let of = self.scores.iter().filter(|score| score.name == *name && score.is_judged() == judged);
+                let name = metric.judge().or(metric.feedback())?;
+                let judged = metric.judge().is_some();
+                let of = self.scores.iter().filter(|score| score.name == name && score.is_judged() == judged);
                 mean(of.map(|score| 1.0 - score.value))
             }
         }
