@@ -284,7 +284,7 @@ mod tests {
         assert!(scenario.is_of_a_good_canary() && scenario.unheard().is_empty(), "{:?}", scenario.unheard());
         let policy = &scenario.policy;
         let guardrails = policy.criteria().filter(|of| of.role == Role::Guardrail).count();
-        assert_eq!((policy.judges.len(), policy.preferring().count(), guardrails), (3, 1, 5));
+        assert_eq!((policy.judges.len(), policy.preferring().count(), guardrails), (3, 1, 6));
         let watched = |metric: &Metric| policy.guardrails.iter().any(|guardrail| guardrail.metric == *metric);
         for metric in [
             Metric::LanguageMismatch,

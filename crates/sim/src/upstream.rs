@@ -46,7 +46,7 @@ impl Answer {
             (own.detected.other_language, beside.detected.other_language),
         ];
         (self.bad && !stable.bad)
-            || (self.goodness < 0.5 && stable.goodness >= 0.5)
+            || (!self.bad && self.goodness < 0.5 && stable.goodness >= 0.5)
             || checks.into_iter().any(|(own, beside)| is(own) && !is(beside))
     }
 
@@ -103,8 +103,6 @@ impl<'a> Upstream<'a> {
         }
         if let Some(age) = asking.age.filter(|_| self.world.noise > 0.0) {
             let factor = self.noise(on, age);
-            let poor = 1.0 - truth.good;
-            truth.good = 1.0 - (poor * factor).min(1.0);
             for rate in [&mut truth.error, &mut truth.refusal, &mut truth.tool_bad] {
                 *rate = (*rate * factor).min(1.0);
             }
