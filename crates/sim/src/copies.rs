@@ -70,7 +70,8 @@ impl Copies {
         self.spent_usd += copy.outcome.cost_usd.unwrap_or_default();
         self.under_way.push(Reverse(at + copy.takes));
         let known_at = (at + copy.takes.max(answered.takes), self.made);
-        if shadowed.is_read(unit) && [answered, &copy].iter().all(|answer| answer.outcome.ending == Ending::Complete) {
+        if shadowed.is_judged(unit) && [answered, &copy].iter().all(|answer| answer.outcome.ending == Ending::Complete)
+        {
             let sample = PairSample {
                 release: Arc::clone(&shadowed.id),
                 unit,
@@ -111,7 +112,7 @@ impl Copies {
         });
         let mirrored = of.into_iter().map(|(release, pairs)| {
             let lost = lost.remove(&release).unwrap_or_default();
-            Mirrored { release, pairs, lost }
+            Mirrored { release, pairs, lost, likenesses: Vec::new() }
         });
         mirrored.collect()
     }

@@ -176,12 +176,7 @@ impl<'a> Gateway<'a> {
         };
         let assigned = assign(table, &asked);
         self.note_move(pin.as_ref(), assigned.version, assigned.reason);
-        match assigned.pin {
-            PinChange::Create(pin) | PinChange::Replace(pin) => {
-                self.pins.insert(visit.unit, pin);
-            }
-            PinChange::Touch | PinChange::None => {}
-        }
+        self.put(visit.unit, assigned.pin);
         let member = assigned.member;
         let draw = visit.draw(&self.world.users);
         let asking = Asking {
@@ -232,6 +227,15 @@ impl<'a> Gateway<'a> {
         }
         self.notice(&visit, at, member.as_ref(), &asking, &truth);
         self.next_turn(visit, at, &answered, &truth)
+    }
+
+    fn put(&mut self, unit: UnitKey, change: PinChange) {
+        match change {
+            PinChange::Create(pin) | PinChange::Replace(pin) => {
+                self.pins.insert(unit, pin);
+            }
+            PinChange::Touch | PinChange::None => {}
+        }
     }
 
     /// Puts a copy of what stable has served to a canary in its shadow.

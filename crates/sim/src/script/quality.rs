@@ -77,6 +77,7 @@ pub(super) fn shadow(share: &str, facts: &[&str]) -> Result<Shadow, String> {
         in_flight: 16,
         usd_per_day: 20.0,
         preferences: Vec::new(),
+        similarity: None,
     };
     for [key, value] in pairs_of(facts)? {
         match key {

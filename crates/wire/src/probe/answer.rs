@@ -32,7 +32,8 @@ impl Answer {
         if self.calls.is_empty() || !self.text.trim().is_empty() {
             return Cow::Borrowed(&self.text);
         }
-        let call = |call: &Call| json!({ "type": "function", "function": { "name": call.name, "arguments": call.arguments } });
+        let call =
+            |call: &Call| json!({ "type": "function", "function": { "name": call.name, "arguments": call.arguments } });
         Cow::Owned(Value::Array(self.calls.iter().map(call).collect()).to_string())
     }
 

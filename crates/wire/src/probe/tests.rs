@@ -64,7 +64,8 @@ fn an_empty_answer_refuses_and_an_unknown_cost_says_nothing() {
     assert!(holds(Check::FinishReason { value: text("STOP") }, &answer("a")));
     let cost = |sense| {
         let cost = Assertion { sense, ..Assertion::that(Check::Cost { threshold_usd: 1.0 }) };
-        let rubric = Appeal::Graded { grading: Grading::Rubric, criteria: vec![text("kind")], threshold: None, by: None };
+        let rubric =
+            Appeal::Graded { grading: Grading::Rubric, criteria: vec![text("kind")], threshold: None, by: None };
         let assertions = vec![cost, Assertion::that(Check::Appeal(rubric))];
         Probe { messages: Vec::new(), assertions, threshold: None }
     };

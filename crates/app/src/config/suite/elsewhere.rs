@@ -16,7 +16,8 @@ const NO_TEXT: [&str; 16] = [
     "jsonl",
 ];
 /// Keys whose value is a program that puts something else in an answer's place.
-const TRANSFORMS: [&str; 5] = ["transform", "postprocess", "contextTransform", "transformVars", "assertScoringFunction"];
+const TRANSFORMS: [&str; 5] =
+    ["transform", "postprocess", "contextTransform", "transformVars", "assertScoringFunction"];
 /// Keys that say who grades.
 const GRADERS: [&str; 3] = ["provider", "rubricPrompt", "factuality"];
 
@@ -103,7 +104,8 @@ impl Reader<'_> {
         for entry in entries {
             let path = dot(path, &entry.key);
             if entry.key == "transform" {
-                let what = "the assertions are about what `transform` makes of an answer, and no program of a suite is run";
+                let what =
+                    "the assertions are about what `transform` makes of an answer, and no program of a suite is run";
                 let mend = "remove it, and assert of the answer as it comes";
                 self.fault(entry.at, &path, what, mend);
             } else if depth == 0 && entry.key != "config" {

@@ -159,7 +159,11 @@ fn what_would_change_which_answers_are_right_is_refused_by_its_name() {
     let json = "assert: [{ type: is-json }]";
     for (head, test, what) in [
         (plain, "{ vars: { q: a }, assert: [{ type: contains, value: 'file://want.js' }] }", "`want.js` is a program"),
-        (plain, "{ vars: { q: a }, assert: [{ type: equals, value: 'file://ask.py:fn' }] }", "`ask.py:fn` is a program"),
+        (
+            plain,
+            "{ vars: { q: a }, assert: [{ type: equals, value: 'file://ask.py:fn' }] }",
+            "`ask.py:fn` is a program",
+        ),
         (plain, "{ vars: { q: 'file://want.js' }, assert: [{ type: is-json }] }", "`want.js` is a program"),
         (plain, "{ vars: { q: 'file://all/*.txt' }, assert: [{ type: is-json }] }", "stands for several files"),
         (plain, "{ vars: { q: 'file://a.pdf' }, assert: [{ type: is-json }] }", "`a.pdf` is no plain text"),
@@ -167,8 +171,16 @@ fn what_would_change_which_answers_are_right_is_refused_by_its_name() {
         (plain, "{ vars: { q: a }, assert: [{ type: is-json, provider: 'openai:x' }] }", "`provider` says who grades"),
         (plain, "{ vars: { q: a }, assert: [{ $ref: '#/x' }] }", "`$ref` is not followed"),
         (plain, "{ vars: { q: a }, threshold: 80, assert: [{ type: is-json }] }", "80 is not within 0 and 1"),
-        (plain, "{ vars: { q: a }, options: { provider: x }, assert: [{ type: is-json }] }", "`provider` says who grades"),
-        (plain, "{ vars: { q: a }, assertScoringFunction: 'file://want.js', assert: [{ type: is-json }] }", "is a program"),
+        (
+            plain,
+            "{ vars: { q: a }, options: { provider: x }, assert: [{ type: is-json }] }",
+            "`provider` says who grades",
+        ),
+        (
+            plain,
+            "{ vars: { q: a }, assertScoringFunction: 'file://want.js', assert: [{ type: is-json }] }",
+            "is a program",
+        ),
         (plain, "file://more.yaml", "tests are not fetched from `file://more.yaml`"),
         ("prompts: ['exec: ./ask.sh']", "{ assert: [{ type: is-json }] }", "is run or kept elsewhere"),
         ("prompts: ['langfuse://support:3:chat']", "{ assert: [{ type: is-json }] }", "is run or kept elsewhere"),
@@ -194,7 +206,8 @@ fn what_would_change_which_answers_are_right_is_refused_by_its_name() {
         let told = told(head, test);
         assert!(told.contains(what) && told.contains("mend: "), "{head} {test}: {told}");
     }
-    let told = told("prompts: [a]\ndefaultTest: { assert: [{ type: javascript, value: x }] }", &format!("{{ {json} }}"));
+    let told =
+        told("prompts: [a]\ndefaultTest: { assert: [{ type: javascript, value: x }] }", &format!("{{ {json} }}"));
     assert_eq!(told.matches("mend: ").count(), 1, "said once: {told}");
 }
 
