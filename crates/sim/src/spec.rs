@@ -42,6 +42,14 @@ impl Scenario {
                 left.suite
             ));
         }
+        if let Some(shadow) = &mut self.policy.shadow
+            && shadow.similarity.take().is_some()
+        {
+            told.push(
+                "how near the shadow's answers are is left out, for no world has embeddings; no bar is waited for"
+                    .to_owned(),
+            );
+        }
         self.policy.judges = self.policy.judges.iter().map(judges::readable).collect();
         for judge in &self.policy.judges {
             let says = if self.world.judges.contains_key(&judge.name) { "as the world says" } else { "by default" };
@@ -148,5 +156,59 @@ impl Scenario {
     fn sentinels_are_alike(&self) -> bool {
         let all = self.policy.sentinels.iter().flat_map(|of| of.sentinels.iter());
         all.map(|sentinel| sentinel.probe.0.as_str()).all(crate::sentinels::is_alike)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shipped;
+    use coalmine_core::cohort::Cohort;
+    use coalmine_core::id::CustomerId;
+    use coalmine_core::shadow::similarity::{Bar, Similarity};
+    use coalmine_core::traffic::weight::WeightBp;
+    use coalmine_core::version::Version;
+    use std::collections::BTreeMap;
+
+    /// A world in which a release of its own is played, altered as wanted.
+    fn placed(world: &str, alter: impl FnOnce(&mut Plan, &mut Policy)) -> Result<(Scenario, Vec<String>), Unplayable> {
+        let world = Scenario::parse(shipped::named(world).unwrap()).unwrap();
+        let (mut plan, mut policy) = (world.plan.clone(), world.policy.clone());
+        alter(&mut plan, &mut policy);
+        let version = Version {
+            provider: "simulated".into(),
+            model: "release".to_owned(),
+            prompt: None,
+            tools: None,
+            params: BTreeMap::new(),
+            fallbacks: Vec::new(),
+        };
+        let versions = Versions { route: "support".into(), stable: version.clone(), canary: version };
+        world.with_release(versions, plan, policy)
+    }
+
+    #[test]
+    fn what_no_world_has_is_left_out_and_told() {
+        let measured = placed("shadow_pairs", |_, policy| {
+            let bar = Some(Bar { min: 0.8, share: WeightBp::FULL });
+            let version = policy.judges[0].version.clone();
+            let similarity = Similarity { version, sample: WeightBp::FULL, baseline: WeightBp::ZERO, bar };
+            policy.shadow.as_mut().unwrap().similarity = Some(Box::new(similarity));
+        });
+        let (scenario, told) = measured.unwrap();
+        assert_eq!(scenario.policy.shadow.unwrap().similarity, None);
+        assert!(told.iter().any(|line| line.starts_with("how near the shadow's answers are is left out")), "{told:?}");
+        let (_, told) = placed("shadow_pairs", |_, _| ()).unwrap();
+        assert!(!told.iter().any(|line| line.contains("embeddings")), "{told:?}");
+    }
+
+    #[test]
+    fn a_cohort_that_nobody_is_in_is_refused_with_how_to_mend_it() {
+        let refused = placed("healthy", |plan, _| {
+            let customers = [CustomerId("acme".to_owned())].into();
+            plan.stages[0].cohort = Cohort::Named { name: "pilots".to_owned(), customers };
+        });
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("pilots") && said.contains("customer acme 10%"), "{said}");
     }
 }
