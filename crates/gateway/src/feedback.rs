@@ -1,9 +1,10 @@
-//! `POST /v1/feedback`: late scores and ratings, joined by the request id or by the session. One
-//! object or an array of them; each is answered for by itself.
+//! `POST /v1/feedback`: late scores and ratings, joined by the request id, by the session, or by the customer's last
+//! session. One object or an array of them; each is answered for by itself.
 //!
 //! ```json
 //! {"request_id": "cmr_…", "metrics": {"correct": 1, "helpful": 0.8}}
 //! {"model": "support-agent", "session_id": "call-7", "name": "solved", "value": true, "id": "rating-3"}
+//! {"model": "support-agent", "customer_id": "acme", "name": "escalated", "value": false}
 //! ```
 //! A score is a number in 0..=1, or a boolean. The same score sent again counts once: a score is told
 //! from another by its request (or session), its name and the sender's own `id`. An `arm` that is sent along is held against the
@@ -12,6 +13,7 @@
 pub(crate) mod otlp;
 
 use crate::answer::{AnswerBody, Refusal, json};
+use crate::customers::Last;
 use crate::gateway::Gateway;
 use crate::phase::admit::{Admitted, Caller};
 use crate::phase::identify;
@@ -35,6 +37,7 @@ const SCORES_MAX: usize = 64;
 pub(crate) struct Item {
     request_id: Option<String>,
     session_id: Option<String>,
+    customer_id: Option<String>,
     #[serde(alias = "route")]
     model: Option<String>,
     #[serde(default)]
@@ -196,11 +199,16 @@ fn joined(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Resul
         let unit = id.unit.ok_or("the request had no session, so nothing can be joined to it")?;
         return Ok(Joined { route: RouteName::clone(&id.route), unit, member: id.member, turn: id.turn });
     }
-    let (Some(session), Some(model)) = (&item.session_id, &item.model) else {
-        return Err("give `request_id`, or `session_id` with `model` (the route)".to_owned());
-    };
     let snapshot = gateway.tables.load();
+    let Some(model) = &item.model else {
+        return Err("give `request_id`, or `session_id` or `customer_id` with `model` (the route)".to_owned());
+    };
     let route = snapshot.route(model).ok_or_else(|| format!("there is no route `{model}`"))?;
+    let session = match (&item.session_id, &item.customer_id) {
+        (Some(session), _) => session,
+        (None, Some(customer)) => return of_customer(gateway, caller, &route.name, customer, now),
+        (None, None) => return Err("give `request_id`, `session_id` or `customer_id`".to_owned()),
+    };
     let unit = identify::unit(gateway, route, &caller.scope, session);
     let found = gateway.pins.get(unit, now).map(|pin| (unit, pin));
     // As answers and spans name it, which nobody guesses.
@@ -208,6 +216,23 @@ fn joined(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) -> Resul
     let found = found.or_else(|| named().and_then(|unit| gateway.pins.get(unit, now).map(|pin| (unit, pin))));
     let (unit, pin) = found.ok_or("no live session of this name under this API key and route")?;
     Ok(Joined { route: RouteName::clone(&route.name), unit, member: pin.member, turn: 0 })
+}
+
+/// The customer's last session on a route, where it is plain which one is meant.
+fn of_customer(
+    gateway: &Gateway,
+    caller: &Caller,
+    route: &RouteName,
+    customer: &str,
+    now: UnixMs,
+) -> Result<Joined, String> {
+    match gateway.customers.last(route, &caller.scope, customer, now) {
+        Last::Session(unit, member) => Ok(Joined { route: route.clone(), unit, member, turn: 0 }),
+        Last::Mixed => Err("sessions of this customer were on more than one version within the last hour, and nobody can say which is \
+             meant: give `request_id` or `session_id`"
+            .to_owned()),
+        Last::Unknown => Err("this gateway has answered no session of this customer within a day under this API key and route".to_owned()),
+    }
 }
 
 fn idempotency(gateway: &Gateway, joined: &Joined, name: &str, id: Option<&Id>) -> u64 {

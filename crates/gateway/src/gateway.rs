@@ -6,6 +6,7 @@ use crate::callers::Callers;
 use crate::checkers::Checkers;
 use crate::config::Config;
 use crate::conversations::Conversations;
+use crate::customers::Customers;
 use crate::judged::Way;
 use crate::metrics::{Exposition, Metrics, Traffic};
 use crate::phase::admit;
@@ -55,6 +56,7 @@ pub struct Gateway {
     pub(crate) telemetry: Telemetry,
     pub(crate) conversations: Conversations,
     pub(crate) callers: Callers,
+    pub(crate) customers: Customers,
     pub(crate) checkers: Checkers,
     pub(crate) keys: Keys,
     pub(crate) admission: Admission,
@@ -120,6 +122,7 @@ impl Gateway {
             tally: Tally::new(config.limits.turns, config.limits.feedback),
             conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle, follow),
             callers: Callers::default(),
+            customers: Customers::default(),
             checkers: Checkers::default(),
             judged: Way::default(),
             shadows: Arc::new(Shadows::new(config.limits.turns)),

@@ -27,6 +27,7 @@ mod checkers;
 pub mod client_address;
 pub mod config;
 mod conversations;
+mod customers;
 mod feedback;
 mod gateway;
 mod judged;

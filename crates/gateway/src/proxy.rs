@@ -58,6 +58,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
 
     let whose = identify(gateway, &route, &chat, &admitted);
     let assignment = assign(gateway, &route, &whose, &chat, now);
+    gateway.customers.note(&route.name, &admitted.caller.scope, &whose, assignment.member.as_ref(), now);
     let Some(prepared) = route.prepared(assignment.version) else {
         return Err(Refusal::new(
             Problem::Internal,

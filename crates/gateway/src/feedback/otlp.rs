@@ -9,6 +9,7 @@
 //! | `gen_ai.evaluation.score.label` | without a value: `pass`, `fail` and the like |
 //! | `coalmine.request_id` | the request, as the answer's header and this gateway's own spans name it |
 //! | `gen_ai.conversation.id` with `feature_flag.key` | else the session, by its own id or as spans name it, and the route |
+//! | `enduser.id` with `feature_flag.key` | else the customer, whose last session it is |
 //! | `feature_flag.result.variant` | the arm that the sender believes it was |
 //! | `gen_ai.response.id` | tells scores of one name and session apart; without it the record's span does |
 
@@ -234,6 +235,7 @@ impl Record {
         Ok(Item {
             request_id: owned("coalmine.request_id"),
             session_id: owned("gen_ai.conversation.id"),
+            customer_id: owned("enduser.id"),
             model: owned("feature_flag.key").or_else(|| owned("gen_ai.request.model")),
             metrics: BTreeMap::new(),
             name: Some(plain(name)),

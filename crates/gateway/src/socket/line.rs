@@ -57,6 +57,13 @@ impl Line {
             let message = format!("the version of route '{}' cannot be asked over a websocket", route.name);
             return Err(Refusal::new(Problem::BadRequest, message));
         }
+        gateway.customers.note(
+            &route.name,
+            &admitted.caller.scope,
+            whose,
+            assignment.member.as_ref(),
+            admitted.received_at,
+        );
         let trace = gateway.telemetry.trace(&admitted.parts.headers);
         if let Some(trace) = trace {
             trace.put(&mut admitted.parts.headers);
