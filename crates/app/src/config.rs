@@ -37,6 +37,7 @@ mod guardrails;
 pub mod hooks;
 mod json;
 mod limits;
+mod people;
 mod prices;
 mod read;
 mod scalar;

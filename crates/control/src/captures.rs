@@ -23,9 +23,9 @@ use crate::control::Control;
 use crate::error::chain;
 use crate::judges::labels::item_of;
 use coalmine_core::capture::{CaptureHead, CaptureId, CaptureRule, SteadySample, is_drawn};
-use coalmine_core::id::{Actor, RouteName};
-use coalmine_core::judge::Sample;
-use coalmine_core::traffic::pin::Arm;
+use coalmine_core::id::{Actor, ReleaseId, RouteName, UnitKey};
+use coalmine_core::judge::{PairSample, Sample};
+use coalmine_core::traffic::pin::{Arm, Membership, Stratum};
 use coalmine_store::{CaptureCut, CaptureRow};
 use redact::Redactor;
 use seal::{KeyRing, SealError};
@@ -147,6 +147,17 @@ impl Rack {
         self.waiting.push_back(sample);
     }
 
+    /// Both answers of a pair, or neither.
+    fn wait_together(&mut self, pair: [Sample; 2]) {
+        let bytes: usize = pair.iter().map(Sample::bytes).sum();
+        if self.waiting.len() + pair.len() > WAITING_MAX || self.bytes + bytes > WAITING_MAX_BYTES {
+            self.counts.full += pair.len() as u64;
+            return;
+        }
+        self.bytes += bytes;
+        self.waiting.extend(pair.map(Taken::Compared));
+    }
+
     fn take(&mut self, most: usize) -> Vec<Taken> {
         let taken: Vec<Taken> = self.waiting.drain(..most.min(self.waiting.len())).collect();
         self.bytes -= taken.iter().map(Taken::bytes).sum::<usize>();
@@ -170,6 +181,29 @@ impl Control {
             self.rack().wait(sample);
             self.capture_bell.notify_one();
         }
+    }
+
+    /// Takes both answers to a request of a shadow, where their session is drawn. Stable's stands as control's does.
+    pub(crate) fn capture_pair(&self, pair: &PairSample) {
+        if self.captures_of(&pair.release, pair.unit) {
+            self.rack().wait_together([Arm::Control, Arm::Canary].map(|arm| half(pair, arm)));
+            self.capture_bell.notify_one();
+        }
+    }
+
+    /// Counts a pair that was lost on its way here.
+    pub(crate) fn lose_captured_pair(&self, release: &ReleaseId, unit: UnitKey) {
+        if self.captures_of(release, unit) {
+            self.rack().counts.full += 2;
+        }
+    }
+
+    /// Whether the answers of a release's session are captured.
+    fn captures_of(&self, release: &ReleaseId, unit: UnitKey) -> bool {
+        let Some(settings) = &self.settings.captures else { return false };
+        let known = self.known();
+        let Some(route) = known.releases.get(release).map(|found| &found.release.route) else { return false };
+        settings.rules.get(route).is_some_and(|rule| is_drawn(rule.sample, route, unit))
     }
 
     /// Counts an answer that was lost on its way here.
@@ -356,6 +390,24 @@ impl Control {
     }
 }
 
+/// One answer of a pair, as it would be captured alone.
+fn half(pair: &PairSample, arm: Arm) -> Sample {
+    let (answer, place) = match arm {
+        Arm::Canary => (&pair.canary, 1),
+        Arm::Stable | Arm::Control => (&pair.stable, 0),
+    };
+    let exposed_at = pair.started_at;
+    Sample {
+        unit: pair.unit,
+        member: Membership { release: Arc::clone(&pair.release), arm, stratum: Stratum(0), exposed_at },
+        turn: (pair.started_at.0 << 1) | place,
+        request_id: None,
+        started_at: pair.started_at,
+        conversation: pair.conversation.clone(),
+        answer: answer.clone(),
+    }
+}
+
 impl CaptureSettings {
     /// Whether this operator may read what was captured.
     #[must_use]
@@ -382,9 +434,7 @@ fn redacted(placed: Vec<(Known, Taken)>, redact: impl Fn(Raw) -> Text) -> Vec<Fo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coalmine_core::id::UnitKey;
     use coalmine_core::time::{SpanMs, UnixMs};
-    use coalmine_core::traffic::pin::{Membership, Stratum};
     use coalmine_core::traffic::weight::WeightBp;
     use coalmine_core::version::VersionId;
 
@@ -441,5 +491,19 @@ mod tests {
             text
         });
         assert_eq!(found.iter().map(|found| found.head.id.0).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn a_pair_waits_whole_or_not_at_all() {
+        let pair = |bytes| [sample(bytes), sample(bytes)];
+        let mut rack = Rack::default();
+        (0..WAITING_MAX - 1).for_each(|_| rack.wait(Taken::Compared(sample(1))));
+        rack.wait_together(pair(1));
+        assert_eq!((rack.waiting.len(), rack.counts.full), (WAITING_MAX - 1, 2));
+        let mut rack = Rack::default();
+        (0..3).for_each(|_| rack.wait_together(pair(WAITING_MAX_BYTES / 4)));
+        assert_eq!((rack.waiting.len(), rack.counts.full), (4, 2));
+        assert_eq!(rack.take(usize::MAX).len(), 4);
+        assert_eq!(rack.bytes, 0);
     }
 }

@@ -63,6 +63,7 @@ impl Control {
 
     /// Takes a pair of answers of a shadow; it waits as a sampled answer does.
     pub fn offer_pair(&self, pair: PairSample) {
+        self.capture_pair(&pair);
         let judges = self.comparing(&pair.release, pair.unit);
         let (pair, now) = (Arc::new(pair), self.clock.now());
         let mut bench = self.bench();
@@ -78,6 +79,7 @@ impl Control {
 
     /// Counts a pair that was lost on its way here.
     pub fn lose_pair(&self, release: &ReleaseId, unit: UnitKey) {
+        self.lose_captured_pair(release, unit);
         let now = self.clock.now();
         for judge in self.comparing(release, unit) {
             self.bench().note(release, &judge, Happened::Dropped { arm: Arm::Canary, count: 1 }, now);

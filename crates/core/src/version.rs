@@ -23,6 +23,9 @@ pub struct Version {
     pub fallbacks: Vec<Fallback>,
 }
 
+/// The provider of versions that are people.
+pub const PEOPLE: &str = "people";
+
 /// Somebody else who can answer as the version would: with its prompt, tools and parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fallback {
@@ -82,6 +85,12 @@ pub struct JsonText(pub String);
 pub struct VersionId(pub [u8; 32]);
 
 impl Version {
+    /// Whether people answer: then there is no copy, time, token, price or tool call of it.
+    #[must_use]
+    pub fn is_people(&self) -> bool {
+        self.provider.as_str() == PEOPLE
+    }
+
     /// The content hash. Every field is length-prefixed, so no two bundles share an encoding.
     #[must_use]
     pub fn id(&self) -> VersionId {

@@ -216,6 +216,13 @@ impl Provider {
         }
     }
 
+    /// People. Their address leads nowhere (RFC 6761), whoever should ask it.
+    #[must_use]
+    pub fn people() -> Self {
+        let nowhere = Self::openai("http://people.invalid/v1", Credential::None);
+        Self { kind: ProviderKind::People, ..nowhere }
+    }
+
     /// The same of Anthropic's dialect.
     #[must_use]
     pub fn anthropic(url: impl Into<String>, credential: Credential) -> Self {
@@ -239,6 +246,8 @@ pub enum ProviderKind {
     OpenAi,
     /// Anthropic, and whatever speaks like it.
     Anthropic,
+    /// Nobody who is asked over the wire: people answer, and the client brings what they said.
+    People,
 }
 
 impl ProviderKind {
@@ -246,7 +255,7 @@ impl ProviderKind {
     #[must_use]
     pub const fn family(self) -> Family {
         match self {
-            Self::OpenAi => Family::OpenAi,
+            Self::OpenAi | Self::People => Family::OpenAi,
             Self::Anthropic => Family::Anthropic,
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod otlp;
 use crate::answer::{AnswerBody, Refusal, json};
 use crate::customers::Last;
 use crate::gateway::Gateway;
+use crate::people::Heard;
 use crate::phase::admit::{Admitted, Caller};
 use crate::phase::identify;
 use crate::request_id::RequestId;
@@ -46,6 +47,8 @@ pub(crate) struct Item {
     value: Option<Score>,
     id: Option<Id>,
     arm: Option<String>,
+    /// What a person has answered, on a route that people answer.
+    answer: Option<String>,
 }
 
 /// Why a score is not taken.
@@ -140,8 +143,11 @@ pub(crate) fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) 
         (None, None) => {}
         _ => return Err("`name` and `value` come together".to_owned().into()),
     }
-    if scores.is_empty() || scores.len() > SCORES_MAX {
-        return Err(format!("give 1 to {SCORES_MAX} scores, as `metrics` or as `name` and `value`").into());
+    if (scores.is_empty() && item.answer.is_none()) || scores.len() > SCORES_MAX {
+        return Err(format!(
+            "give 1 to {SCORES_MAX} scores, as `metrics` or as `name` and `value`, or a person's `answer`"
+        )
+        .into());
     }
     let joined = joined(gateway, caller, item, now)?;
     let contradicts = contradicts(item, joined.member.as_ref())?;
@@ -174,10 +180,31 @@ pub(crate) fn one(gateway: &Gateway, caller: &Caller, item: &Item, now: UnixMs) 
             received_at: now,
         });
     }
+    if let Some(answer) = &item.answer {
+        answered(gateway, &joined, answer)?;
+    }
     gateway.metrics.feedback_mismatched.add(if contradicts { ready.len() as u64 } else { 0 });
     match ready.into_iter().all(|score| gateway.tally.keep_feedback(score) == Room::Taken) {
         true => Ok(()),
         false => Err(Refused::Full),
+    }
+}
+
+/// Takes what a person has answered; where its session is not mirrored, nobody waits for it.
+fn answered(gateway: &Gateway, joined: &Joined, answer: &str) -> Result<(), String> {
+    let snapshot = gateway.tables.load();
+    let route = snapshot.route(joined.route.as_str()).ok_or_else(|| format!("there is no route `{}`", joined.route))?;
+    if !route.prepared(route.table.stable).is_some_and(|stable| stable.is_people()) {
+        return Err(format!("a model answers route `{}`; an `answer` is taken where people do", joined.route));
+    }
+    if answer.trim().is_empty() {
+        return Err("`answer` is empty; send what the person said".to_owned());
+    }
+    match gateway.people.hear(joined.unit, Some(joined.turn).filter(|turn| *turn > 0), answer) {
+        Heard::Compared | Heard::Nobody => Ok(()),
+        Heard::Several => {
+            Err("several requests of this session wait for a person's answer; name one by `request_id`".to_owned())
+        }
     }
 }
 

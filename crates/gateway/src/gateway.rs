@@ -9,6 +9,7 @@ use crate::conversations::Conversations;
 use crate::customers::Customers;
 use crate::judged::Way;
 use crate::metrics::{Exposition, Metrics, Traffic};
+use crate::people::People;
 use crate::phase::admit;
 use crate::phase::body::Bodies;
 use crate::ports::{Clock, FollowLog, PinError, PinStore, SampleSink, TableSource, TallySink};
@@ -64,6 +65,7 @@ pub struct Gateway {
     pub(crate) pools: HashMap<ProviderName, Arc<Pool>>,
     pub(crate) judged: Way,
     pub(crate) shadows: Arc<Shadows>,
+    pub(crate) people: People,
     pub(crate) drained: Notify,
     /// When a gateway that drains ends, whatever still runs.
     pub(crate) ends: told::Sender<Option<Instant>>,
@@ -126,6 +128,7 @@ impl Gateway {
             checkers: Checkers::default(),
             judged: Way::default(),
             shadows: Arc::new(Shadows::new(config.limits.turns)),
+            people: People::default(),
             keys,
             admission: Admission::new(&config),
             bodies: Bodies::new(config.limits.bodies, config.limits.bodies_wait),

@@ -34,6 +34,7 @@ mod judged;
 pub mod listen;
 mod metrics;
 mod passthrough;
+mod people;
 mod phase;
 pub mod pins;
 pub mod ports;

@@ -200,7 +200,7 @@ pub(crate) fn pool_of_nobody(
     model: &str,
 ) -> Result<Arc<Pool>, Refusal> {
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
-    let speaks = |pool: &&Arc<Pool>| pool.manners.speak(dialect);
+    let speaks = |pool: &&Arc<Pool>| !pool.is_people() && pool.manners.speak(dialect);
     let only = || {
         let mut speaking = gateway.pools.values().filter(speaks);
         speaking.next().filter(|_| speaking.next().is_none())

@@ -51,6 +51,9 @@ pub enum ProbeError {
     /// Embeddings are asked of a provider that makes none.
     #[error("provider `{0}` speaks a dialect without embeddings; name one that speaks OpenAI's")]
     NoEmbeddings(String),
+    /// The version is people.
+    #[error("people answer here, and cannot be asked by a machine")]
+    People,
     /// The question is no chat completion.
     #[error("the question is no chat completion")]
     Question(#[source] ReadError),
@@ -71,6 +74,9 @@ impl Gateway {
     pub async fn probe(&self, version: &Version, body: &Bytes, limit: Duration) -> Result<Probed, ProbeError> {
         let pool = self.pools.get(&version.provider);
         let pool = pool.ok_or_else(|| ProbeError::NoProvider(version.provider.to_string()))?;
+        if pool.is_people() {
+            return Err(ProbeError::People);
+        }
         let dialect = pool.manners.dialect;
         let asked = match dialect.family() {
             Family::OpenAi => body.clone(),
@@ -94,6 +100,7 @@ impl Gateway {
     pub async fn embed(&self, provider: &ProviderName, body: Bytes, limit: Duration) -> Result<Bytes, ProbeError> {
         let pool = self.pools.get(provider).ok_or_else(|| ProbeError::NoProvider(provider.to_string()))?;
         match pool.manners.dialect.family() {
+            Family::OpenAi if pool.is_people() => return Err(ProbeError::People),
             Family::OpenAi => {}
             Family::Anthropic => return Err(ProbeError::NoEmbeddings(provider.to_string())),
         }

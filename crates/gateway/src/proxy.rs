@@ -11,7 +11,7 @@ use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
 use crate::shadow::{self, Original};
 use crate::telemetry::finished::Refused;
-use crate::{feedback, passthrough, socket};
+use crate::{feedback, passthrough, people, socket};
 use coalmine_wire::openai::ChatRequest;
 use coalmine_wire::openai::errors::Problem;
 use http::{Request, Response};
@@ -91,6 +91,9 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
         Original { chat: &chat, headers: &admitted.parts.headers, body: &body, path: &admitted.path, reason };
     shadow::mirror(&mut exchange, original);
     exchange.notice(&chat, &admitted.parts.headers);
+    if exchange.prepared.is_people() {
+        return Ok(people::answer_later(gateway, exchange).await);
+    }
     let mut headers = std::mem::take(&mut admitted.parts.headers);
     if let Some(trace) = trace {
         trace.put(&mut headers);

@@ -22,6 +22,7 @@ use crate::sync::lock;
 use crate::table::{Prepared, Route};
 use crate::upstream::credential::Authorization;
 use bytes::Bytes;
+use coalmine_core::capture::is_drawn;
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::shadow::pair::{Loss, Lost, Mirrored, Pair};
 use coalmine_core::shadow::similarity::Likeness;
@@ -93,11 +94,17 @@ struct Copied {
     path: String,
     started_at: UnixMs,
     holder: Arc<Holder>,
-    ticket: Ticket,
+    release: Arc<ReleaseId>,
+    /// Held while anybody is asked.
+    ticket: Option<Ticket>,
     /// What becomes of the original.
     stable: oneshot::Receiver<Told>,
+    /// What a person answers, where no provider is asked.
+    person: Option<oneshot::Receiver<String>>,
     /// Whether somebody reads both answers.
     text: KeepText,
+    /// Whether they are sent on, to a judge or to be captured.
+    is_sent: bool,
 }
 
 /// Puts a copy of a served request to the canary, where its session is drawn; never waits.
@@ -116,10 +123,14 @@ pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
         Err(loss) => return route.series.lost_of_shadow(loss).add(1),
     };
     let (tell, stable) = oneshot::channel();
-    let is_judged = gateway.judged.is_open() && shadowed.is_judged(unit);
-    let is_read = is_judged || shadowed.likened(unit).is_some();
+    let is_captured = is_drawn(route.settings.capture, &route.name, unit);
+    let is_sent = gateway.judged.is_open() && (is_captured || shadowed.is_judged(unit));
+    let is_read = is_sent || shadowed.likened(unit).is_some();
     let text = if is_read { KeepText::Yes } else { KeepText::No };
     exchange.tell_pair(Twin { tell, text });
+    let turn = exchange.flight.turn_number();
+    let wait = || gateway.people.ask(unit, turn, original.body.len(), exchange.flight.started_at);
+    let person = exchange.prepared.is_people().then(wait);
     route.series.mirrored.add(1);
     let mut headers = original.headers.clone();
     KEYS_OF_ONE_REQUEST.iter().for_each(|name| drop(headers.remove(*name)));
@@ -132,9 +143,12 @@ pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
         path: original.path.to_owned(),
         started_at: exchange.flight.started_at,
         holder: exchange.holder.clone(),
-        ticket,
+        release: ticket.id.clone(),
+        ticket: Some(ticket),
         stable,
+        person,
         text,
+        is_sent,
         gateway,
         route,
     };
@@ -149,11 +163,17 @@ impl Copied {
             return self.lose(Loss::Unfit);
         }
         let Some(canary) = self.ask(&self.canary, &chat).await else { return };
-        let Ok(stable) = (&mut self.stable).await else { return };
+        let Ok(mut stable) = (&mut self.stable).await else { return };
+        if let Some(person) = self.person.take() {
+            // A person takes as long as it takes, and nothing is under way meanwhile.
+            self.ticket = None;
+            let Ok(answer) = person.await else { return self.lose(Loss::Unanswered) };
+            (stable.text, self.started_at) = (Some(answer), self.gateway.clock.now());
+        }
         let Self { unit, started_at, .. } = self;
         let pair = Pair { unit, started_at, stable: stable.outcome, canary: canary.outcome };
         let is_void = pair.is_void();
-        if let Err(loss) = self.gateway.shadows.keep(&self.ticket.id, pair) {
+        if let Err(loss) = self.gateway.shadows.keep(&self.release, pair) {
             return self.lose(loss);
         }
         self.route.series.compared.add(1);
@@ -163,21 +183,24 @@ impl Copied {
     }
 
     /// Hands both answers to whoever reads them.
-    async fn read(&self, chat: &ChatRequest<'_>, stable: String, canary: String) {
-        let Some(shadowed) = self.shadowed() else { return };
-        let Self { gateway, unit, started_at, dialect, .. } = self;
-        if shadowed.is_judged(*unit) {
-            let (release, body) = (Arc::clone(&self.ticket.id), self.body.clone());
+    async fn read(&mut self, chat: &ChatRequest<'_>, stable: String, canary: String) {
+        let route = Arc::clone(&self.route);
+        let Some(shadowed) = &route.table.shadow else { return };
+        if self.is_sent {
+            let Self { unit, started_at, dialect, .. } = *self;
+            let (release, body) = (Arc::clone(&self.release), self.body.clone());
             let (stable, canary) = (stable.clone(), canary.clone());
-            let (unit, started_at, dialect) = (*unit, *started_at, *dialect);
-            gateway.judged.send_pair(Read { release, unit, started_at, dialect, body, stable, canary });
+            self.gateway.judged.send_pair(Read { release, unit, started_at, dialect, body, stable, canary });
         }
-        let Some(by) = shadowed.likened(*unit) else { return };
+        let Some(by) = shadowed.likened(self.unit) else { return };
+        if !self.is_under_way(shadowed) {
+            return;
+        }
         let Some(likeness) = self.measure(chat, by, &stable, &canary).await else { return };
         for cosine in [Some(likeness.canary), likeness.again].into_iter().flatten() {
-            self.route.series.likened(cosine).add(1);
+            route.series.likened(cosine).add(1);
         }
-        if let Err(loss) = gateway.shadows.keep_likeness(&self.ticket.id, likeness) {
+        if let Err(loss) = self.gateway.shadows.keep_likeness(&self.release, likeness) {
             self.lose(loss);
         }
     }
@@ -221,8 +244,17 @@ impl Copied {
             Err(_refusal) => exchange.end_unanswered(),
         }
         let told = outcome.await.ok()?;
-        self.gateway.shadows.note_cost(&self.ticket.id, told.outcome.cost_usd);
+        self.gateway.shadows.note_cost(&self.release, told.outcome.cost_usd);
         Some(told)
+    }
+
+    /// Whether it may ask further: after a person's answer it needs leave anew.
+    fn is_under_way(&mut self, shadowed: &Shadowed) -> bool {
+        if self.ticket.is_none() {
+            let admitted = self.gateway.shadows.admit(shadowed, self.gateway.clock.now());
+            self.ticket = admitted.map_err(|loss| self.route.series.lost_of_shadow(loss).add(1)).ok();
+        }
+        self.ticket.is_some()
     }
 
     fn shadowed(&self) -> Option<&Shadowed> {
@@ -232,12 +264,12 @@ impl Copied {
     /// Whether the day's budget bears another question.
     fn has_budget(&self) -> bool {
         let usd_per_day = self.shadowed().map_or(0.0, |shadowed| shadowed.shadow.usd_per_day);
-        self.gateway.shadows.has_budget(&self.ticket.id, usd_per_day)
+        self.gateway.shadows.has_budget(&self.release, usd_per_day)
     }
 
     fn lose(&self, loss: Loss) {
         self.route.series.lost_of_shadow(loss).add(1);
-        self.gateway.shadows.lose(&self.ticket.id, loss);
+        self.gateway.shadows.lose(&self.release, loss);
     }
 
     /// Whether asking a version this does nothing but give an answer.
@@ -286,10 +318,13 @@ impl Shadows {
         Ok(Ticket { shadows: Arc::clone(self), id: side.id.clone() })
     }
 
-    fn lose(&self, id: &ReleaseId, loss: Loss) {
-        if let Some(side) = lock(&self.of).get_mut(id) {
-            side.lost.note(loss);
-        }
+    fn lose(&self, id: &Arc<ReleaseId>, loss: Loss) {
+        Self::side(&mut lock(&self.of), id).lost.note(loss);
+    }
+
+    /// What is kept of a release; it may have been forgotten while a person thought.
+    fn side<'a>(of: &'a mut BTreeMap<ReleaseId, Side>, id: &Arc<ReleaseId>) -> &'a mut Side {
+        of.entry(ReleaseId::clone(id)).or_insert_with(|| Side::new(id))
     }
 
     fn note_cost(&self, id: &ReleaseId, usd: Option<f64>) {
@@ -317,20 +352,22 @@ impl Shadows {
         }
     }
 
-    fn keep_likeness(&self, id: &ReleaseId, likeness: Likeness) -> Result<(), Loss> {
+    fn keep_likeness(&self, id: &Arc<ReleaseId>, likeness: Likeness) -> Result<(), Loss> {
         let mut of = lock(&self.of);
-        let Some(side) = of.get_mut(id).filter(|side| side.likenesses.len() < self.pairs_max) else {
+        let side = Self::side(&mut of, id);
+        if side.likenesses.len() >= self.pairs_max {
             return Err(Loss::Queue);
-        };
+        }
         side.likenesses.push(likeness);
         Ok(())
     }
 
-    fn keep(&self, id: &ReleaseId, pair: Pair) -> Result<(), Loss> {
+    fn keep(&self, id: &Arc<ReleaseId>, pair: Pair) -> Result<(), Loss> {
         let mut of = lock(&self.of);
-        let Some(side) = of.get_mut(id).filter(|side| side.pairs.len() < self.pairs_max) else {
+        let side = Self::side(&mut of, id);
+        if side.pairs.len() >= self.pairs_max {
             return Err(Loss::Queue);
-        };
+        }
         side.pairs.push(pair);
         Ok(())
     }

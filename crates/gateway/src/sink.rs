@@ -38,6 +38,7 @@ fn next(gateway: &Gateway, sequence: u64) -> Arc<Delta> {
     let taken = gateway.tally.take(gateway.clock.now());
     let serving = gateway.tables.serving();
     let mut delta = taken.into_delta(gateway.config.gateway.clone(), gateway.config.epoch, sequence, serving);
+    gateway.people.give_up(gateway.clock.now());
     delta.mirrored = gateway.shadows.take(gateway.clock.now());
     delta.spending = gateway.admission.take(gateway.clock.now());
     Arc::new(delta)

@@ -146,6 +146,9 @@ impl Route {
 impl Prepared {
     /// Whether all that a request says can be said in the dialect of this version's provider.
     pub(crate) fn can_be_asked(&self, chat: &ChatRequest<'_>) -> bool {
+        if self.is_people() {
+            return true;
+        }
         let manners = &self.pool.manners;
         let dialect = self.asked_in(chat.dialect);
         if self.patch(dialect).is_err() {
@@ -157,6 +160,11 @@ impl Prepared {
         // What it thinks belongs before its tool calls, and would not come back through another dialect.
         let loses_thoughts = self.version.params.contains_key("thinking") && self.declares_tools(chat);
         !loses_thoughts && translate::request(chat, manners.terms).is_ok()
+    }
+
+    /// Whether people answer, and no provider is asked.
+    pub(crate) fn is_people(&self) -> bool {
+        self.pool.is_people()
     }
 
     /// The dialect that its provider is asked in, where the client asks in this one.

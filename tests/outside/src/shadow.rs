@@ -27,7 +27,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     good(&binary).await?;
     killed(&binary).await?;
     pairs::run(&binary).await?;
-    similarity::run(&binary).await
+    similarity::run(&binary).await?;
+    people::run(&binary).await
 }
 
 const RELEASE: &str = "release: support
@@ -232,6 +233,7 @@ async fn good(binary: &Path) -> Result<()> {
 }
 
 mod pairs;
+mod people;
 mod similarity;
 
 #[expect(clippy::print_stdout, reason = "a report for whoever ran it")]

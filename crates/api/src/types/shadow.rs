@@ -28,6 +28,8 @@ pub struct ShadowView {
     pub lost_unfit: u64,
     /// Pairs lost to a full queue.
     pub lost_queue: u64,
+    /// Requests that no person has answered within a day, of a route that people answer.
+    pub lost_unanswered: u64,
     /// What the copies cost, in US dollars, where known.
     pub cost_usd: f64,
     /// Copies of unknown cost.
@@ -143,6 +145,7 @@ impl From<&ShadowFinding> for ShadowView {
             lost_budget: lost.budget,
             lost_unfit: lost.unfit,
             lost_queue: lost.queue,
+            lost_unanswered: lost.unanswered,
             cost_usd: finding.cost_usd,
             cost_unknown: finding.cost_unknown,
             rollback: finding.rollback.into(),

@@ -225,6 +225,7 @@ fn shadow_text(shadow: &ShadowView, paint: Paint) -> String {
         (shadow.lost_budget, "beyond the day's budget"),
         (shadow.lost_unfit, "that the canary cannot be asked"),
         (shadow.lost_queue, "lost to a full queue"),
+        (shadow.lost_unanswered, "that no person has answered within a day"),
     ];
     let lost: Vec<String> =
         lost.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();

@@ -196,6 +196,7 @@ fn provider(out: &mut Lines, name: &str, provider: &Provider) {
     let kind = match provider.kind {
         ProviderKind::OpenAi => "openai",
         ProviderKind::Anthropic => "anthropic",
+        ProviderKind::People => return out.line(2, "kind: people"),
     };
     out.line(2, format!("kind: {kind}"));
     if let Some(key) = &provider.api_key {

@@ -5,6 +5,7 @@ use crate::config::check::check;
 use crate::config::fault::{At, Complaint, Fault, Faults, dot, nearest};
 use crate::config::hooks::{Assessor, Webhook};
 use crate::config::limits::{self, Limits};
+use crate::config::people;
 use crate::config::prices;
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::release::{Background, RouteBackground};
@@ -156,7 +157,7 @@ impl Provider {
         };
         let own_host = if self.upstreams.iter().all(own) { OwnHost::Yes } else { OwnHost::No };
         let family = match self.kind {
-            ProviderKind::OpenAi => Family::OpenAi,
+            ProviderKind::OpenAi | ProviderKind::People => Family::OpenAi,
             ProviderKind::Anthropic => Family::Anthropic,
         };
         let known = params::taken_by(family, own_host).into_iter().map(str::to_owned);
@@ -171,6 +172,8 @@ pub enum ProviderKind {
     OpenAi,
     /// Anthropic's.
     Anthropic,
+    /// None: people answer.
+    People,
 }
 
 impl ProviderKind {
@@ -179,6 +182,7 @@ impl ProviderKind {
         match self {
             Self::OpenAi => "https://api.openai.com/v1",
             Self::Anthropic => "https://api.anthropic.com/v1",
+            Self::People => "http://people.invalid/v1",
         }
     }
 }
@@ -390,9 +394,11 @@ impl Reader<'_> {
         let api_key = fields.node("api_key").and_then(scalar_text).map(|text| self.secret(fields, text));
         let kind = match fields.text("kind").map(|kind| kind.value) {
             Some("anthropic") => ProviderKind::Anthropic,
+            Some("people") => ProviderKind::People,
             // Anything else was told already.
             _ => ProviderKind::OpenAi,
         };
+        people::provider(fields, kind);
         let upstreams = self.upstreams(fields, kind);
         let betas = || fields.words("anthropic_beta").into_iter().map(|flag| flag.value.to_owned()).collect();
         let anthropic_beta = fields.node("anthropic_beta").map(|_| betas());

@@ -4,6 +4,7 @@ use crate::config::check::check;
 use crate::config::fault::{At, Complaint, Faults, nearest};
 use crate::config::guardrails::{self, Watched};
 use crate::config::judge::parse_judge;
+use crate::config::people;
 use crate::config::process::unread;
 use crate::config::read::{Fields, Placed, Reading, scalar_text};
 use crate::config::scalar;
@@ -153,9 +154,13 @@ impl Reader<'_> {
             let prices = if priced(&route.stable) && priced(canary) { Presence::Present } else { Presence::Absent };
             (route.stable.diff(canary), prices)
         });
-        let stages = self.stages(fields);
+        let mut stages = self.stages(fields);
         let changed = changed.as_ref().map(|(diff, prices)| (diff, *prices));
-        let watched = guardrails::read(fields, route.map(|(_, route)| route), changed);
+        let mut watched = guardrails::read(fields, route.map(|(_, route)| route), changed);
+        if let Some((_, route)) = route {
+            let versions = (&route.stable, canary.as_ref());
+            people::release(fields, self.root, versions, &mut watched, stages.shadow.as_mut());
+        }
         let now = self.place.around.now();
         let mut policy = policy(
             fields,

@@ -4,12 +4,13 @@ use crate::config::check::fits;
 use crate::config::fault::{Complaint, nearest};
 use crate::config::json;
 use crate::config::key::Kind;
+use crate::config::people;
 use crate::config::read::{Fields, Placed, scalar_text};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::tree::Value;
 use coalmine_core::id::ProviderName;
-use coalmine_core::version::{Fallback, JsonText, Prompt, PromptMode, Tools, ToolsMode, Version};
+use coalmine_core::version::{Fallback, JsonText, PEOPLE, Prompt, PromptMode, Tools, ToolsMode, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -64,6 +65,9 @@ pub(crate) fn whole(fields: &Fields<'_>, answering: &Answering<'_>, place: Place
         }
     }
     let (provider, model) = model?;
+    if provider.as_str() == PEOPLE {
+        people::version(fields);
+    }
     let fallbacks = fallbacks(fields, answering.providers);
     let version = Version { provider, model, prompt, tools, params, fallbacks };
     known_params(fields, &version, answering);

@@ -106,6 +106,7 @@ fn provider(written: &config::Provider, limits: &config::Limits) -> Provider {
         kind: match written.kind {
             config::ProviderKind::OpenAi => ProviderKind::OpenAi,
             config::ProviderKind::Anthropic => ProviderKind::Anthropic,
+            config::ProviderKind::People => ProviderKind::People,
         },
         credential: match &written.api_key {
             Some(key) => Credential::Bearer(Secret::new(key.expose())),

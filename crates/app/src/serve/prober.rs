@@ -56,6 +56,7 @@ impl Prober for GatewayProber {
             Err(
                 error @ (ProbeError::NoProvider(_)
                 | ProbeError::Version(_)
+                | ProbeError::People
                 | ProbeError::NoEmbeddings(_)
                 | ProbeError::Question(_)
                 | ProbeError::Refused(_)),

@@ -9,7 +9,7 @@ use coalmine_control::captures::redact::Redactor;
 use coalmine_control::captures::seal::{KeyRing, SealKey};
 use coalmine_core::capture::{CaptureRule, CaptureScope, Did, SteadySample};
 use coalmine_core::id::{ReleaseId, RouteName, TenantId, UnitKey};
-use coalmine_core::judge::Sample;
+use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::pin::{Arm, Membership, Stratum};
 use coalmine_core::traffic::weight::WeightBp;
@@ -90,6 +90,41 @@ async fn what_reaches_the_store_is_sealed_and_redacted_and_comes_back_side_by_si
     assert_eq!(pair.control.text.answer, "giraffe 1, write to [mail]");
     assert_eq!((pair.canary.text.asked(), pair.canary.text.redacted), ("where is  my [animal]?", 2));
     assert!(!format!("{found:?}").contains("giraffe"), "no text is shown by accident");
+}
+
+/// Both answers of a shadow's pair come out as one pair of the same prompt, redacted and sealed like any other.
+#[tokio::test]
+async fn both_answers_of_a_shadows_pair_stand_side_by_side() {
+    let (fixture, id) = capturing().await;
+    let release = Arc::new(id.clone());
+    let pair = |number: u64| PairSample {
+        release: Arc::clone(&release),
+        unit: UnitKey(u128::from(number)),
+        started_at: fixture.control.now(),
+        conversation: format!(r#"[{{"who":"user","said":"Where is zebra {number}?"}}]"#),
+        stable: format!("giraffe {number}, write to ann@example.com"),
+        canary: format!("lion {number}"),
+    };
+    (1..=3).for_each(|number| fixture.control.offer_pair(pair(number)));
+    fixture.control.capture_waiting().await;
+    let captured = fixture.control.captured(&id.clone().into()).await.unwrap();
+    assert_eq!((captured.heads.len(), captured.counts.kept), (6, 6));
+    for head in &captured.heads {
+        let row = fixture.store.capture(&TenantId::default(), head.id).await.unwrap().unwrap();
+        let stored = String::from_utf8_lossy(&row.sealed).into_owned() + &format!("{row:?}");
+        assert!(!["giraffe", "lion", "zebra", "example.com"].iter().any(|word| stored.contains(word)), "{stored}");
+    }
+    let found = fixture.control.side_by_side(&id, ALL, &alice()).await.unwrap();
+    assert_eq!((found.control, found.canary, found.pairs.len()), (3, 3, 3));
+    for pair in &found.pairs {
+        assert_eq!(pair.likeness.as_str(), "same prompt");
+        let number = pair.canary.text.answer.strip_prefix("lion ").unwrap();
+        assert_eq!(pair.control.text.answer, format!("giraffe {number}, write to [mail]"));
+        assert_eq!(pair.canary.text.asked(), format!("Where is [animal] {number}?"));
+        assert_ne!(pair.control.head.version, pair.canary.head.version);
+    }
+    fixture.control.lose_pair(&release, UnitKey(9));
+    assert_eq!(fixture.control.capture_counts().full, 2, "what is lost on its way is two answers");
 }
 
 #[tokio::test]

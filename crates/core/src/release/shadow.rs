@@ -101,9 +101,13 @@ fn lost(shadow: &ShadowFinding) -> Option<String> {
     let whole = lost + shadow.pairs + shadow.void;
     (lost * 10 > whole).then(|| {
         let by = shadow.lost;
+        let unanswered = match by.unanswered {
+            0 => String::new(),
+            count => format!(", {count} that no person has answered within a day"),
+        };
         format!(
             "{lost} of {whole} requests of mirrored sessions were not compared: {} while too many were under way, {} \
-             beyond the day's budget, {} that the canary cannot be asked, {} lost to a full queue",
+             beyond the day's budget, {} that the canary cannot be asked, {} lost to a full queue{unanswered}",
             by.busy, by.budget, by.unfit, by.queue
         )
     })

@@ -52,6 +52,14 @@ pub struct Lost {
     /// Both were there and the queue of pairs was full.
     #[serde(default)]
     pub queue: u64,
+    /// No person has answered it in time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unanswered: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Why one request was not compared.
@@ -65,11 +73,13 @@ pub enum Loss {
     Unfit,
     /// The queue of pairs is full.
     Queue,
+    /// No person has answered it in time.
+    Unanswered,
 }
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Busy, Self::Budget, Self::Unfit, Self::Queue];
+    pub const ALL: [Self; 5] = [Self::Busy, Self::Budget, Self::Unfit, Self::Queue, Self::Unanswered];
 
     /// One word, as in metrics.
     #[must_use]
@@ -79,6 +89,7 @@ impl Loss {
             Self::Budget => "budget",
             Self::Unfit => "unfit",
             Self::Queue => "queue",
+            Self::Unanswered => "unanswered",
         }
     }
 }
@@ -91,6 +102,7 @@ impl Lost {
             Loss::Budget => self.budget += 1,
             Loss::Unfit => self.unfit += 1,
             Loss::Queue => self.queue += 1,
+            Loss::Unanswered => self.unanswered += 1,
         }
     }
 
@@ -100,12 +112,13 @@ impl Lost {
         self.budget += others.budget;
         self.unfit += others.unfit;
         self.queue += others.queue;
+        self.unanswered += others.unanswered;
     }
 
     /// All together.
     #[must_use]
     pub const fn sum(self) -> u64 {
-        self.busy + self.budget + self.unfit + self.queue
+        self.busy + self.budget + self.unfit + self.queue + self.unanswered
     }
 }
 

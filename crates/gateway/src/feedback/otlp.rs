@@ -242,6 +242,7 @@ impl Record {
             value: Some(self.score(name)?),
             id: owned("gen_ai.response.id").or(span).map(Id::Text),
             arm: owned("feature_flag.result.variant"),
+            answer: None,
         })
     }
 

@@ -109,6 +109,8 @@ pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Res
         budget.pay_in();
     }
     let stable = exchange.route.prepared(exchange.route.table.stable).cloned();
+    // A person cannot take over within the time of a request.
+    let stable = stable.filter(|stable| !stable.is_people());
     let stable = stable.filter(|stable| stable.id != assigned.id && assigned.gives_way_to(stable, question.chat));
     let somebody = budget.is_some() && stable.is_some() || !assigned.fallbacks.is_empty();
     let hold = if somebody { Hold::UntilContent } else { Hold::No };

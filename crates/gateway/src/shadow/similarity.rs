@@ -54,12 +54,12 @@ impl Copied {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         match self.gateway.nearness(&by.version, &texts, WALL_LIMIT).await {
             Ok(measured) => {
-                shadows.note_cost(&self.ticket.id, measured.cost_usd);
-                shadows.note_embeddings(&self.ticket.id, None);
+                shadows.note_cost(&self.release, measured.cost_usd);
+                shadows.note_embeddings(&self.release, None);
                 measured.cosines
             }
             Err(error) => {
-                shadows.note_embeddings(&self.ticket.id, Some(&error.to_string()));
+                shadows.note_embeddings(&self.release, Some(&error.to_string()));
                 Vec::new()
             }
         }

@@ -1,8 +1,8 @@
 //! Connections to one provider: pooled, without Nagle's delay, TLS where the address says so.
 
 use crate::config::{
-    Betas, CapacityCheck, Config, HealthCheck, HedgePolicy, Provider, REGIONS_MAX, RetryPolicy, StreamUsage, Timeouts,
-    UPSTREAMS_MAX, Warm, WarmUp,
+    Betas, CapacityCheck, Config, HealthCheck, HedgePolicy, Provider, ProviderKind, REGIONS_MAX, RetryPolicy,
+    StreamUsage, Timeouts, UPSTREAMS_MAX, Warm, WarmUp,
 };
 use crate::metrics::{Metrics, ProviderSeries};
 use crate::ports::Clock;
@@ -77,6 +77,8 @@ impl Hedge {
 pub(crate) struct Pool {
     pub(crate) name: ProviderName,
     pub(crate) manners: Manners,
+    /// Who answers at all.
+    kind: ProviderKind,
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
     /// Only where there is a second address.
@@ -217,6 +219,7 @@ impl Pool {
                 authorization,
                 terms: terms(&addresses),
             },
+            kind: provider.kind,
             timeouts: provider.timeouts,
             retry: provider.retry,
             hedge: provider.hedge.filter(|_| addresses.len() > 1).map(Hedge::new),
@@ -234,6 +237,11 @@ impl Pool {
             sockets: OnceLock::new(),
             clock,
         })
+    }
+
+    /// Whether people answer, and nobody is asked over the wire.
+    pub(crate) fn is_people(&self) -> bool {
+        self.kind == ProviderKind::People
     }
 
     /// Sends one request to the address that is best for it; its answer's head must come by then. `path` is what

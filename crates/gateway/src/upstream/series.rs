@@ -81,7 +81,8 @@ type Labels<'a> = [(&'static str, &'a str); 3];
 
 /// The addresses of all providers, for the page of metrics.
 pub(crate) fn render<'a>(pools: impl IntoIterator<Item = &'a Arc<Pool>>, page: &mut Page) {
-    let pools: BTreeMap<_, _> = pools.into_iter().map(|pool| (&pool.name, pool)).collect();
+    let pools = pools.into_iter().filter(|pool| !pool.is_people());
+    let pools: BTreeMap<_, _> = pools.map(|pool| (&pool.name, pool)).collect();
     let each = |page: &mut Page, show: &dyn Fn(&mut Page, &Pool, usize, Labels<'_>)| {
         for pool in pools.values() {
             for (at, address) in pool.addresses.iter().enumerate() {

@@ -57,7 +57,8 @@ impl Gateway {
     #[must_use]
     pub fn upstreams(&self) -> Vec<UpstreamState> {
         let pools: BTreeMap<_, _> = self.pools.iter().collect();
-        pools.values().flat_map(|pool| (0..pool.addresses.len()).map(move |at| state(pool, at))).collect()
+        let pools = pools.into_values().filter(|pool| !pool.is_people());
+        pools.flat_map(|pool| (0..pool.addresses.len()).map(move |at| state(pool, at))).collect()
     }
 }
 

@@ -11,6 +11,7 @@ mod decisions;
 mod hedge;
 mod hostile;
 mod messages;
+mod people;
 mod prices;
 mod probe;
 mod quotas;

@@ -1,7 +1,7 @@
 //! The shadow: a canary that answers nobody, whatever it does.
 
 use crate::support::*;
-use coalmine_core::capture::SteadySample;
+use coalmine_core::capture::{SteadySample, is_drawn};
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::judge::{PairSample, Sample};
 use coalmine_core::release::policy::Role;
@@ -14,7 +14,7 @@ use coalmine_core::traffic::pin::Membership;
 use coalmine_core::traffic::table::{RouteTable, Shadowed};
 use coalmine_core::traffic::weight::{Salt, WeightBp};
 use coalmine_core::version::{JsonText, Prompt, PromptMode, Version};
-use coalmine_gateway::config::{Credential, Secret};
+use coalmine_gateway::config::{Credential, RouteSettings, Secret};
 use coalmine_gateway::ports::{SampleSink, Wanted};
 use coalmine_wire::prices::{Price, Rate};
 use std::sync::{Arc, Mutex};
@@ -65,7 +65,7 @@ impl World {
     }
 
     /// What was not, once there are so many.
-    async fn lost(&self, count: u64) -> Lost {
+    pub async fn lost(&self, count: u64) -> Lost {
         soon("the losses", async {
             loop {
                 let (_, lost) = self.mirrored();
@@ -277,8 +277,8 @@ async fn a_version_that_has_its_provider_act_is_not_copied_to() {
 
 /// Whoever judges, and what was handed over.
 #[derive(Debug, Default)]
-struct Reader {
-    pairs: Mutex<Vec<PairSample>>,
+pub struct Reader {
+    pub pairs: Mutex<Vec<PairSample>>,
 }
 
 impl SampleSink for Reader {
@@ -346,6 +346,33 @@ async fn both_answers_go_to_the_judge_of_a_drawn_session() {
     }
     let reported = format!("{:?}", world.sink.deltas.lock().unwrap());
     assert!(!reported.contains("zebra"), "{reported}");
+}
+
+/// Where a route captures, the drawn sessions' pairs are handed over though no judge reads them.
+#[tokio::test]
+async fn both_answers_of_a_captured_session_are_handed_over() {
+    let world = World::with(vec![ok("from stable")], vec![ok("from the canary")], |config| {
+        let settings = RouteSettings { capture: WeightBp::new(5_000).unwrap(), ..RouteSettings::default() };
+        config.routes.insert("support".into(), settings);
+    })
+    .await;
+    world.gateway.install(&tables(shadowed(Shadow { in_flight: 64, ..shadow() }))).await.unwrap();
+    let reader = Arc::new(Reader::default());
+    world.gateway.sample_to(reader.clone());
+    for session in 0..20 {
+        world.chat(&format!("s-{session}"), ASK).await;
+    }
+    let share = WeightBp::new(5_000).unwrap();
+    let drawn = world.pairs(20).await.iter().filter(|pair| is_drawn(share, &"support".into(), pair.unit)).count();
+    assert!((2..=18).contains(&drawn), "{drawn}");
+    soon("the texts", async {
+        while reader.pairs.lock().unwrap().len() < drawn {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let pairs = reader.pairs.lock().unwrap();
+    assert!(pairs.iter().all(|pair| is_drawn(share, &"support".into(), pair.unit) && pair.canary == "from the canary"));
 }
 
 /// An answer that failed is no answer to read.

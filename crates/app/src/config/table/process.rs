@@ -545,6 +545,10 @@ static ADDRESS_HEADERS: &[Choice] = &[
 static PROVIDER_KINDS: &[Choice] = &[
     Choice::built("openai", "OpenAI, or any server that speaks its dialect"),
     Choice::built("anthropic", "Anthropic, or any server that speaks its dialect"),
+    Choice::built(
+        "people",
+        "nobody: people answer, and the client sends what they said (see docs/shadow.md); its name is `people`",
+    ),
 ];
 
 pub(crate) static PROMPT_MODES: &[Choice] = &[

@@ -524,6 +524,55 @@ fn a_shadow_may_measure_how_near_its_answers_are() {
     assert!(told("min: 0.8").contains("model"));
 }
 
+/// A route that people answer watches what people have, and the rest is refused by name.
+#[test]
+fn people_answer_and_what_they_have_no_number_of_is_refused() {
+    let people = "providers: { people: { kind: people }, openai: { kind: openai } }\nroutes: { support: { stable: { model: people/agents } } }\n";
+    let site = process(people).unwrap();
+    let of = |rest: &str| {
+        let head = "release: support\ncanary: { model: openai/gpt-5-mini }\nstages:\n  - shadow: 100%\n    for: 2h\n";
+        parse_release(&format!("{head}{rest}"), Path::new("etc/support.yaml"), &site.background(), &made())
+    };
+    let stage = "  - { weight: 5%, bake: 24h }\n";
+    let plain = of(stage).unwrap().policy;
+    let watched: Vec<String> = plain.guardrails.iter().map(|own| own.metric.to_string()).collect();
+    assert_eq!(watched, ["error_rate"], "of the defaults what people have");
+    let near = of(&format!("    similarity: {{ model: openai/e }}\n{stage}")).unwrap().policy;
+    assert_eq!(near.shadow.unwrap().similarity.unwrap().baseline.bp(), 0, "a person is not asked twice");
+    let own = "guardrails: [{ metric: error_rate }, { metric: feedback.solved, margin: 2pp }]\n";
+    assert_eq!(of(&format!("{stage}{own}")).unwrap().policy.guardrails.len(), 2);
+
+    let told = |rest: &str| of(rest).unwrap_err().to_string();
+    let refused = told(&format!(
+        "{stage}guardrails: [{{ metric: error_rate }}, {{ metric: latency_p95 }}]\nsignals: [{{ metric: cost_per_session }}]\n"
+    ));
+    assert!(refused.contains("people have no `latency_p95`") && refused.contains("guardrails[1].metric"), "{refused}");
+    assert!(
+        refused.contains("people have no `cost_per_session`") && refused.contains("signals[0].metric"),
+        "{refused}"
+    );
+    assert!(told(&format!("{stage}sentinels: sentinels/support.yaml\n")).contains("cannot be asked by a machine"));
+    let baseline = format!("    similarity: {{ model: openai/e, baseline: 5% }}\n{stage}");
+    assert!(told(&baseline).contains("not asked a second time"));
+
+    let canary = "release: support-agent\ncanary: { model: people/b }\nstages: [{ weight: 5%, bake: 24h }]\n";
+    let mut with_people = background();
+    with_people.providers.insert("people".into());
+    let refused = parse_release(canary, Path::new("etc/support.yaml"), &with_people, &made()).unwrap_err().to_string();
+    assert!(refused.contains("the canary is people"), "{refused}");
+    let told = |text: &str| process(text).unwrap_err().to_string();
+    assert!(
+        told(&people.replace("kind: people }", "kind: people, api_key: ${OPENAI_API_KEY} }"))
+            .contains("`api_key` says nothing")
+    );
+    assert!(told(&people.replace("people: {", "staff: {").replace("people/", "staff/")).contains("has another name"));
+    assert!(told(&people.replace("kind: people", "kind: openai")).contains("the name `people`"));
+    assert!(
+        told(&people.replace("model: people/agents", "model: people/agents, prompt: prompts/support.md"))
+            .contains("given no `prompt`")
+    );
+}
+
 #[test]
 fn a_suite_of_a_route_is_read_where_it_stands_and_refused_by_name() {
     let route = |sentinels: &str| {
