@@ -352,6 +352,6 @@ mod tests {
         let operations = value["paths"].as_object().unwrap().values().flat_map(|p| p.as_object().unwrap().values());
         let ids: Vec<&str> = operations.map(|o| o["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len());
-        assert_eq!(ids.len(), 43);
+        assert_eq!(ids.len(), 45);
     }
 }

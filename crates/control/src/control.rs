@@ -333,7 +333,7 @@ impl Control {
             canary: known.versions.get(&release.canary).cloned(),
             exposures,
             look: found.look.clone(),
-            report: found.report.clone(),
+            report: found.told(self.clock.now()),
             pending,
             live_on_canary: on_canary.map(|pins| pins.sessions).sum(),
             propagation: known.gateways.propagation(&release.route, now, patience),
@@ -356,7 +356,7 @@ impl Control {
         let found = known.releases.get(id).ok_or_else(|| ControlError::UnknownRelease(id.clone()))?;
         let written = || journal.iter().rev().find_map(|row| row.analysis().cloned().map(Arc::new));
         let analysis = found.look.as_ref().map(|look| Arc::clone(&look.analysis)).or_else(written);
-        Ok(Explanation { release: found.release.clone(), analysis, report: found.report.clone(), journal })
+        Ok(Explanation { release: found.release.clone(), analysis, report: found.told(self.clock.now()), journal })
     }
 
     /// What is kept of a release's evidence: its sealed buckets, and what they were measured by.

@@ -115,8 +115,11 @@ impl Known {
     pub(crate) fn put(&mut self, release: Release, actor: Actor, report: Report) {
         match self.releases.get_mut(&release.id) {
             Some(known) => {
+                // What was asked for is over once the release has gone anywhere; what else is noted of it leaves it waiting.
+                if known.release.state != release.state {
+                    known.wish = None;
+                }
                 known.release = release;
-                known.wish = None;
                 known.last_actor = actor;
                 known.report = report;
             }
@@ -164,5 +167,12 @@ impl KnownRelease {
             failing: None,
             wish: None,
         }
+    }
+
+    /// What is said of it now: of its last decision, and of who waits for its upstreams.
+    pub(crate) fn told(&self, now: UnixMs) -> Report {
+        let mut report = self.report.clone();
+        report.warnings.extend(self.wish.as_ref().and_then(|wish| wish.told(now)));
+        report
     }
 }

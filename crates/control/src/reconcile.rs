@@ -249,7 +249,7 @@ impl Control {
             Ok((.., Err(refused))) => return self.fail(&release.id, refused.to_string()),
             Err(_) => return self.fail(&release.id, "its evidence could not be analysed".to_owned()),
         };
-        self.note_look(&release.id, analysis, &step.report, now);
+        self.note_look(&release.id, analysis, &step.report);
         let done = match (&step.decision, saved) {
             (Decision::Hold, _) => Ok(()),
             (Decision::Rollback { .. }, _) => self.roll_back(&release.id, event, Actor::coalmine()).await.map(|_| ()),
@@ -264,12 +264,11 @@ impl Control {
         }
     }
 
-    fn note_look(&self, id: &ReleaseId, analysis: Analysis, report: &Report, now: UnixMs) {
+    fn note_look(&self, id: &ReleaseId, analysis: Analysis, report: &Report) {
         if let Some(found) = self.known().releases.get_mut(id) {
             found.failing = None;
             found.trail.add(&analysis);
             found.report = report.clone();
-            found.report.warnings.extend(found.wish.as_ref().and_then(|wish| wish.told(now)));
             found.look = Some(LastLook { analysis: Arc::new(analysis), report: report.clone() });
         }
     }

@@ -410,3 +410,32 @@ async fn unknown_names_are_refused_where_the_route_lists_them() {
     let (status, _) = feedback(&world, serde_json::json!({"request_id": id, "name": "correct", "value": 1})).await;
     assert_eq!(status, 200);
 }
+
+#[tokio::test]
+async fn feedback_of_a_customer_is_about_his_last_session_where_that_is_plain() {
+    let world = World::with(vec![ok("s")], vec![ok("c")], |config| {
+        let sessions = vec![SessionSource::Header("x-session-id".to_owned())];
+        let customers = vec![CustomerSource::Header("x-customer".to_owned())];
+        let settings = RouteSettings { sessions, customers, ..RouteSettings::default() };
+        config.routes.insert("support".into(), settings);
+    })
+    .await;
+    world.release(5_000).await;
+    let ask = |session: &str, customer: &str| {
+        let headers = [("x-session-id", session), ("x-customer", customer)];
+        world.send(world.request("/v1/chat/completions", &headers, ASK.to_owned()))
+    };
+    let session = Answer::of(ask("call-0", "acme").await).await.header("x-coalmine-session").to_owned();
+    for call in 1..16 {
+        Answer::of(ask(&format!("call-{call}"), "globex").await).await;
+    }
+    let about =
+        |customer: &str| serde_json::json!({"customer_id": customer, "model": "support", "name": "solved", "value": 1});
+    assert_eq!(feedback(&world, about("acme")).await.0, 200);
+    assert_eq!(scores(&world, 1).await[0].unit.to_string(), session);
+    for (customer, why) in [("nobody", "no session of this customer"), ("globex", "more than one version")] {
+        let (status, report) = feedback(&world, about(customer)).await;
+        assert_eq!(status, 422);
+        assert!(report["results"][0]["error"].as_str().unwrap().contains(why), "{report}");
+    }
+}
