@@ -132,7 +132,8 @@ impl Coalmine {
             .env("COALMINE_TOKEN", TOKEN)
             .output()?;
         if !output.status.success() {
-            bail!("coalmine {}: {}\n{}", args.join(" "), output.status, String::from_utf8_lossy(&output.stderr));
+            let said = [output.stderr, output.stdout].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+            bail!("coalmine {}: {}\n{said}", args.join(" "), output.status);
         }
         Ok(String::from_utf8(output.stdout)?)
     }
