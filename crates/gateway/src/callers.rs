@@ -1,10 +1,10 @@
 //! Which turn called a tool: the results that a later request brings are scored to the turn that called, by the id of the
 //! call alone. In memory, bounded, and of releases only; what is not found here is counted and scored to nobody.
 
+use crate::ages::Ages;
 use crate::sync::lock;
 use coalmine_core::id::UnitKey;
 use coalmine_core::traffic::pin::Membership;
-use std::collections::HashMap;
 use std::sync::Mutex;
 
 const SHARDS: usize = 16;
@@ -14,15 +14,10 @@ const EACH: usize = 2_048;
 /// Calls whose results may still come.
 #[derive(Debug)]
 pub(crate) struct Callers {
-    shards: Box<[Mutex<Ages>]>,
+    shards: Box<[Mutex<Shard>]>,
 }
 
-/// Two ages: a full one becomes the old one, which is then forgotten.
-#[derive(Debug, Default)]
-struct Ages {
-    young: HashMap<(UnitKey, u64), Membership>,
-    old: HashMap<(UnitKey, u64), Membership>,
-}
+type Shard = Ages<(UnitKey, u64), Membership, EACH>;
 
 impl Default for Callers {
     fn default() -> Self {
@@ -38,20 +33,16 @@ impl Callers {
         }
         let mut ages = lock(self.shard(unit));
         for call in calls {
-            if ages.young.len() >= EACH {
-                ages.old = std::mem::take(&mut ages.young);
-            }
-            ages.young.insert((unit, *call), member.clone());
+            ages.put((unit, *call), member.clone());
         }
     }
 
     /// As whose part in a release a call was made.
     pub(crate) fn find(&self, unit: UnitKey, call: u64) -> Option<Membership> {
-        let ages = lock(self.shard(unit));
-        ages.young.get(&(unit, call)).or_else(|| ages.old.get(&(unit, call))).cloned()
+        lock(self.shard(unit)).get(&(unit, call)).cloned()
     }
 
-    fn shard(&self, unit: UnitKey) -> &Mutex<Ages> {
+    fn shard(&self, unit: UnitKey) -> &Mutex<Shard> {
         &self.shards[unit.0 as usize % SHARDS]
     }
 }
@@ -75,7 +66,7 @@ mod tests {
         for call in 0..3 * EACH as u64 {
             callers.note(UnitKey(16), &[call], &member);
         }
-        let ages = lock(callers.shard(UnitKey(16)));
-        assert!(ages.young.len() + ages.old.len() <= 2 * EACH);
+        assert_eq!(callers.find(UnitKey(16), 0), None, "the oldest are forgotten");
+        assert!(callers.find(UnitKey(16), 3 * EACH as u64 - 1).is_some());
     }
 }

@@ -2,13 +2,13 @@
 //! what is not found here is refused, and where the customer's sessions were on more than one version of late, nobody can
 //! say which of them is meant.
 
+use crate::ages::Ages;
 use crate::phase::identify::Identified;
 use crate::sync::lock;
 use coalmine_core::id::{RouteName, UnitKey};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::assign::Identity;
 use coalmine_core::traffic::pin::Membership;
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
 
@@ -24,15 +24,10 @@ const MIXED: SpanMs = SpanMs::hours(1);
 #[derive(Debug)]
 pub(crate) struct Customers {
     hasher: RandomState,
-    shards: Box<[Mutex<Ages>]>,
+    shards: Box<[Mutex<Shard>]>,
 }
 
-/// Two ages: a full one becomes the old one, which is then forgotten.
-#[derive(Debug, Default)]
-struct Ages {
-    young: HashMap<u64, Latest>,
-    old: HashMap<u64, Latest>,
-}
+type Shard = Ages<u64, Latest, EACH>;
 
 #[derive(Debug, Clone)]
 struct Latest {
@@ -77,15 +72,11 @@ impl Customers {
 
     fn note_last(&self, key: u64, unit: UnitKey, member: Option<&Membership>, now: UnixMs) {
         let mut ages = lock(self.shard(key));
-        let before = ages.young.get(&key).or_else(|| ages.old.get(&key));
-        let other_at = before.and_then(|before| {
+        let other_at = ages.get(&key).and_then(|before| {
             let other = before.unit != unit && part(before.member.as_ref()) != part(member);
             if other { Some(before.at) } else { before.other_at }
         });
-        if ages.young.len() >= EACH && !ages.young.contains_key(&key) {
-            ages.old = std::mem::take(&mut ages.young);
-        }
-        ages.young.insert(key, Latest { unit, member: member.cloned(), at: now, other_at });
+        ages.put(key, Latest { unit, member: member.cloned(), at: now, other_at });
     }
 
     /// The session that a customer's feedback is about.
@@ -95,7 +86,7 @@ impl Customers {
 
     fn last_of(&self, key: u64, now: UnixMs) -> Last {
         let ages = lock(self.shard(key));
-        let found = ages.young.get(&key).or_else(|| ages.old.get(&key)).filter(|latest| now.since(latest.at) < LATE);
+        let found = ages.get(&key).filter(|latest| now.since(latest.at) < LATE);
         let Some(latest) = found else { return Last::Unknown };
         if latest.other_at.is_some_and(|other_at| now.since(other_at) < MIXED) {
             return Last::Mixed;
@@ -107,7 +98,7 @@ impl Customers {
         self.hasher.hash_one((route.as_str(), scope, customer))
     }
 
-    fn shard(&self, key: u64) -> &Mutex<Ages> {
+    fn shard(&self, key: u64) -> &Mutex<Shard> {
         &self.shards[key as usize % SHARDS]
     }
 }
@@ -169,7 +160,7 @@ mod tests {
         for key in 0..3 * EACH as u64 {
             customers.note_last(key * SHARDS as u64, UnitKey(1), None, minutes(0));
         }
-        let ages = lock(customers.shard(0));
-        assert!(ages.young.len() + ages.old.len() <= 2 * EACH);
+        assert_eq!(customers.last_of(0, minutes(0)), Last::Unknown, "the oldest are forgotten");
+        assert!(matches!(customers.last_of((3 * EACH as u64 - 1) * SHARDS as u64, minutes(0)), Last::Session(..)));
     }
 }

@@ -255,10 +255,14 @@ fn of_customer(
 ) -> Result<Joined, String> {
     match gateway.customers.last(route, &caller.scope, customer, now) {
         Last::Session(unit, member) => Ok(Joined { route: route.clone(), unit, member, turn: 0 }),
-        Last::Mixed => Err("sessions of this customer were on more than one version within the last hour, and nobody can say which is \
-             meant: give `request_id` or `session_id`"
-            .to_owned()),
-        Last::Unknown => Err("this gateway has answered no session of this customer within a day under this API key and route".to_owned()),
+        Last::Mixed => {
+            Err("sessions of this customer were on more than one version within the last hour, and nobody can say \
+             which is meant: give `request_id` or `session_id`"
+                .to_owned())
+        }
+        Last::Unknown => {
+            Err("no session of this customer was answered here within a day under this API key and route".to_owned())
+        }
     }
 }
 

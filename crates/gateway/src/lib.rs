@@ -20,6 +20,7 @@
 //! | `telemetry/` | what leaves beside: the access log, traces and metrics for a collector |
 
 mod admission;
+mod ages;
 mod answer;
 mod behind;
 mod callers;

@@ -236,6 +236,36 @@ mod pairs;
 mod people;
 mod similarity;
 
+/// So many new customers, whom stable answers with its own words.
+async fn customers(coalmine: &Coalmine, customer: &mut u32, count: u32, words: &str) -> Result<()> {
+    for _ in 0..count {
+        *customer += 1;
+        let hello = format!("I am customer {customer}. Who are you?");
+        let body = json!({"model": "support", "messages": [{"role": "user", "content": hello}]});
+        let answer = coalmine.app().post("/v1/chat/completions", &body).await?;
+        let said = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+        ensure!(said.starts_with(words), "stable answers everybody: {answer}");
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Ok(())
+}
+
+/// Stable, the canary, and a provider beside them.
+fn config_beside(port: u16, beside: &str, [stable, canary, third]: [u16; 3]) -> String {
+    format!(
+        "listen: 127.0.0.1:{port}
+store: sqlite:coalmine.db
+api: {{ tokens: {{ tester: ${{COALMINE_TOKEN}} }} }}
+providers:
+  stable: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{stable}/v1\" }}] }}
+  canary: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{canary}/v1\" }}] }}
+  {beside}: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{third}/v1\" }}] }}
+routes:
+  support: {{ stable: {{ model: stable/m-stable }} }}
+"
+    )
+}
+
 #[expect(clippy::print_stdout, reason = "a report for whoever ran it")]
 fn print(text: &str) {
     println!("{text}");

@@ -1,6 +1,6 @@
 //! A judge of pairs in the shadow: asked in both orders and blind, its outage holds, and then its word rolls back.
 
-use super::print;
+use super::{config_beside, customers, print};
 use crate::process::{Coalmine, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, ensure};
@@ -89,7 +89,7 @@ pub(super) async fn run(binary: &Path) -> Result<()> {
         std::fs::write(path, text)?;
     }
     let port = free_port()?;
-    let coalmine = Coalmine::start(binary, folder.path(), port, &config(port, ports)).await?;
+    let coalmine = Coalmine::start(binary, folder.path(), port, &config_beside(port, "jury", ports)).await?;
     let anchored = coalmine.cli(&["judge", "run", "judges/better.yaml"])?;
     ensure!(anchored.contains("2 of 2 as their labels say"), "the anchors are scored as pairs: {anchored}");
     coalmine.cli(&["start", "release.yaml"])?;
@@ -104,7 +104,7 @@ pub(super) async fn run(binary: &Path) -> Result<()> {
     let mut customer = 0;
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(12) {
-        customers(&coalmine, &mut customer).await?;
+        customers(&coalmine, &mut customer, 5, "good answers").await?;
     }
     let release = coalmine.http().get("/api/v1/releases/support-1").await?;
     ensure!(release["state"]["is"] == "shadow", "a judge that is away holds: {release}");
@@ -119,7 +119,7 @@ pub(super) async fn run(binary: &Path) -> Result<()> {
             break release;
         }
         ensure!(Instant::now() < until, "not rolled back within 120 s: {release}");
-        customers(&coalmine, &mut customer).await?;
+        customers(&coalmine, &mut customer, 5, "good answers").await?;
     };
     ensure!(release["state"]["cause"] == "shadow" && release["started_at_ms"].is_null(), "{release}");
     ensure!(release["state"]["why"].to_string().contains("judge.better"), "{release}");
@@ -134,32 +134,4 @@ pub(super) async fn run(binary: &Path) -> Result<()> {
         ensure!(!asked.iter().any(|question| question.contains(word)), "the judge is told `{word}`");
     }
     Ok(())
-}
-
-async fn customers(coalmine: &Coalmine, customer: &mut u32) -> Result<()> {
-    for _ in 0..5 {
-        *customer += 1;
-        let hello = format!("I am customer {customer}. Who are you?");
-        let body = json!({"model": "support", "messages": [{"role": "user", "content": hello}]});
-        let answer = coalmine.app().post("/v1/chat/completions", &body).await?;
-        let said = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
-        ensure!(said.starts_with("good answers"), "stable answers everybody: {answer}");
-    }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    Ok(())
-}
-
-fn config(port: u16, [stable, canary, jury]: [u16; 3]) -> String {
-    format!(
-        "listen: 127.0.0.1:{port}
-store: sqlite:coalmine.db
-api: {{ tokens: {{ tester: ${{COALMINE_TOKEN}} }} }}
-providers:
-  stable: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{stable}/v1\" }}] }}
-  canary: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{canary}/v1\" }}] }}
-  jury: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{jury}/v1\" }}] }}
-routes:
-  support: {{ stable: {{ model: stable/m-stable }} }}
-"
-    )
 }

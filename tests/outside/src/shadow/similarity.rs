@@ -1,7 +1,7 @@
 //! Embeddings in the shadow: asked beside the served requests and blind, told with stable's own second answers, and a
 //! declared bar that holds; an endpoint in trouble holds too, and nothing of it rolls back.
 
-use super::print;
+use super::{config_beside, customers, print};
 use crate::process::{Coalmine, free_port};
 use crate::upstream;
 use anyhow::{Result, ensure};
@@ -65,7 +65,7 @@ pub(super) async fn run(binary: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("release.yaml"), RELEASE)?;
     let port = free_port()?;
-    let coalmine = Coalmine::start(binary, folder.path(), port, &config(port, ports)).await?;
+    let coalmine = Coalmine::start(binary, folder.path(), port, &config_beside(port, "space", ports)).await?;
     coalmine.cli(&["start", "release.yaml"])?;
     let mut customer = 0;
 
@@ -103,7 +103,7 @@ pub(super) async fn run(binary: &Path) -> Result<()> {
             break;
         }
         ensure!(release["state"]["is"] == "shadow" && Instant::now() < until, "it is let on: {release}");
-        customers(&coalmine, &mut customer, 20).await?;
+        customers(&coalmine, &mut customer, 20, "plain answers").await?;
     }
     let asked = space.asked.lock().map(|log| log.clone()).unwrap_or_default();
     let told = |word: &str| asked.iter().any(|question| question.to_string().contains(word));
@@ -119,35 +119,6 @@ async fn serve_until(coalmine: &Coalmine, customer: &mut u32, is_seen: impl Fn(&
             return Ok(());
         }
         ensure!(Instant::now() < until, "it is not seen within 90 s: {release}");
-        customers(coalmine, customer, 5).await?;
+        customers(coalmine, customer, 5, "plain answers").await?;
     }
-}
-
-async fn customers(coalmine: &Coalmine, customer: &mut u32, count: u32) -> Result<()> {
-    for _ in 0..count {
-        *customer += 1;
-        let hello = format!("I am customer {customer}. Who are you?");
-        let body = json!({"model": "support", "messages": [{"role": "user", "content": hello}]});
-        let answer = coalmine.app().post("/v1/chat/completions", &body).await?;
-        let said = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
-        // The last of them may meet the first stage.
-        ensure!(said.starts_with("plain answers"), "everybody gets stable's words: {answer}");
-    }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    Ok(())
-}
-
-fn config(port: u16, [stable, canary, space]: [u16; 3]) -> String {
-    format!(
-        "listen: 127.0.0.1:{port}
-store: sqlite:coalmine.db
-api: {{ tokens: {{ tester: ${{COALMINE_TOKEN}} }} }}
-providers:
-  stable: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{stable}/v1\" }}] }}
-  canary: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{canary}/v1\" }}] }}
-  space: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{space}/v1\" }}] }}
-routes:
-  support: {{ stable: {{ model: stable/m-stable }} }}
-"
-    )
 }
