@@ -26,7 +26,7 @@ use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::Followed;
 use coalmine_gateway::listen;
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
-use coalmine_gateway::{Gateway, Running};
+use coalmine_gateway::{Gateway, Running, Workers};
 use coalmine_store::Store;
 use coalmine_store::ceiling::Ceilings;
 use coalmine_store::conversations::ConversationLog;
@@ -37,6 +37,7 @@ use handover::{Heir, Inherited, Offer, Succession};
 use prober::GatewayProber;
 use readier::{GatewayHerald, GatewayReadier};
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -221,7 +222,8 @@ impl Server {
         let (log, followed) = open_conversations(&process, clock.now())?;
         let config = gateway::config(&process, secret, clock.now());
         let logs = Logs { pins: log_of_pins, conversations: Arc::new(LogOfConversations::new(log)) };
-        let gateway = Gateway::new(config, gateway_clock, pins.clone(), logs.conversations.clone())?;
+        let workers = workers(process.limits.threads)?;
+        let gateway = Gateway::new(config, gateway_clock, pins.clone(), logs.conversations.clone(), workers)?;
         gateway.restore_conversations(followed);
         let ports = Ports {
             random: Arc::new(SystemRandom),
@@ -367,6 +369,12 @@ fn look_beside(control: Arc<Control>, mut stopped: watch::Receiver<bool>) -> Res
         runtime.block_on(control.run(async move { drop(stopped.wait_for(|told| *told).await) }));
     });
     looks.context("starting the control loop")
+}
+
+/// The threads that serve connections.
+fn workers(asked: Option<usize>) -> Result<Workers> {
+    let threads = asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+    Workers::start(threads).with_context(|| format!("starting {threads} threads for connections (`limits.threads`)"))
 }
 
 async fn bind(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener> {

@@ -20,6 +20,7 @@ use crate::telemetry::{Telemetry, Tellers};
 use crate::upstream::pool::{self, Pool, ProviderError};
 use crate::upstream::warming::WarmUps;
 use crate::upstream::{series, watch};
+use crate::workers::Workers;
 use crate::{proxy, sink};
 use coalmine_core::id::{Generation, ProviderName, ReleaseId, RouteName};
 use coalmine_core::key::KeyTable;
@@ -30,10 +31,9 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch as told};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -71,7 +71,7 @@ pub struct Gateway {
     pub(crate) ends: told::Sender<Option<Instant>>,
     pub(crate) warm_ups: WarmUps,
     /// Where requests run, and what goes on beside them.
-    pub(crate) runtime: OnceLock<Handle>,
+    pub(crate) workers: Workers,
     draining: AtomicBool,
     /// In milliseconds.
     linger: AtomicU64,
@@ -104,12 +104,13 @@ pub struct Running {
 }
 
 impl Gateway {
-    /// Builds a gateway. It serves no route before a table came.
+    /// Builds a gateway, whose connections are served by `workers`. It serves no route before a table came.
     pub fn new(
         config: Config,
         clock: Arc<dyn Clock>,
         pins: Arc<dyn PinStore>,
         follow: Arc<dyn FollowLog>,
+        workers: Workers,
     ) -> Result<Arc<Self>, ProviderError> {
         let metrics = Arc::new(Metrics::default());
         let pools = pool::pools(&config, &clock, &metrics)?;
@@ -138,7 +139,7 @@ impl Gateway {
             drained: Notify::new(),
             ends: told::Sender::new(None),
             warm_ups: WarmUps::default(),
-            runtime: OnceLock::new(),
+            workers,
             draining: AtomicBool::new(false),
             linger: AtomicU64::new(0),
             began: Instant::now(),
@@ -161,8 +162,6 @@ impl Gateway {
 
     /// Starts what runs beside requests: following the table, reporting, sweeping.
     pub fn start(self: &Arc<Self>, source: Arc<dyn TableSource>, sink: Arc<dyn TallySink>) -> Running {
-        // a second start goes on where the first one did
-        let _ = self.runtime.set(Handle::current());
         let (stop, stopped) = told::channel(false);
         let follow_keys = tokio::spawn(Arc::clone(self).follow_keys(source.clone()));
         let follow = tokio::spawn(Arc::clone(self).follow(source));

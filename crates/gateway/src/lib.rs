@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`config`], [`ports`] | what a gateway is told, and what it needs of the world |
 //! | [`Gateway`], [`listen`], [`tls`] | building, starting, draining one; accepting connections |
+//! | [`Workers`] | the threads that requests run on |
 //! | `admission` | who may ask, and how much: keys in service, rates, budgets |
 //! | `table`, [`pins`], `conversations` | who gets what: the table in service, pins, sessions found by content |
 //! | [`Gateway::probe`] | one question to one version, outside of all traffic |
@@ -52,6 +53,7 @@ mod tally;
 mod telemetry;
 pub mod tls;
 mod upstream;
+mod workers;
 
 pub use answer::{AnswerBody, BoxError};
 pub use gateway::{Gateway, Running};
@@ -60,3 +62,4 @@ pub use probe::{ProbeError, Probed};
 pub use ready::{Raised, To};
 pub use upstream::pool::ProviderError;
 pub use upstream::state::{LoadState, UpstreamState, WarmState};
+pub use workers::{WORKERS_MAX, Workers};

@@ -10,6 +10,7 @@ use crate::tls::Tls;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,8 +32,10 @@ const H2_HEAD_BYTES_MAX: u32 = 64 << 10;
 const STREAMS_MAX: u32 = 256;
 
 /// Answers what the gateway does not [own](Gateway::owns): the management API, health, metrics, pages.
-pub type Side =
-    Arc<dyn Fn(Request<Incoming>) -> Boxed<'static, Response<UnsyncBoxBody<Bytes, BoxError>>> + Send + Sync>;
+pub type Side = Arc<dyn Fn(Request<Incoming>) -> Boxed<'static, Response<SideBody>> + Send + Sync>;
+
+/// What it answers with.
+pub type SideBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Accepts until the gateway drains. Connections that are open then end after their present request.
 pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, side: Side) {
@@ -61,9 +64,9 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: O
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (gateway, side, tls) = (gateway.clone(), side.clone(), tls.clone());
                 let slot = Slot::taken(permit.ok(), &gateway);
-                tokio::spawn(connection(gateway, (stream, peer.ip()), side, tls, slot));
+                let (served, side, tls) = (gateway.clone(), side.clone(), tls.clone());
+                gateway.workers.take(stream, move |stream| connection(served, (stream, peer.ip()), side, tls, slot));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -187,12 +190,22 @@ async fn respond(
     let mut answer = if Gateway::owns(request.uri().path()) {
         gateway.answer(request, peer).await
     } else {
-        side(request).await.map(AnswerBody::Side)
+        beside(&gateway, side(request)).await.map(AnswerBody::Side)
     };
     if one && gateway.is_draining() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(answer)
+}
+
+/// Lets a neighbour answer, which may think for longer than streams on this thread can wait.
+async fn beside(gateway: &Gateway, answer: Boxed<'static, Response<SideBody>>) -> Response<SideBody> {
+    gateway.workers.beside_for(answer).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "what answers beside the gateway did not");
+        let mut failed = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+        *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        failed
+    })
 }
 
 #[cfg(test)]

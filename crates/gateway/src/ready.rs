@@ -36,10 +36,10 @@ impl Gateway {
     }
 
     /// What a version's upstreams say to being given more. It never waits: the first call for a stage or a rung begins
-    /// its warm-up, on the runtime that [`Gateway::start`] was called on; until then there is nothing to say.
+    /// its warm-up, beside the requests.
     #[must_use]
     pub fn readiness(&self, raised: &Raised<'_>) -> Readiness {
-        let Some((pool, runtime)) = self.pools.get(&raised.version.provider).zip(self.runtime.get()) else {
+        let Some(pool) = self.pools.get(&raised.version.provider) else {
             return Readiness::default();
         };
         // what is full is not warmed on top
@@ -52,6 +52,11 @@ impl Gateway {
             To::More(next) => (next, Warming::Connections),
         };
         let of = (raised.release.clone(), which);
-        self.warm_ups.ask(pool, Wanted { version: raised.version, what, growth: raised.growth }, of, runtime)
+        self.warm_ups.ask(
+            pool,
+            Wanted { version: raised.version, what, growth: raised.growth },
+            of,
+            self.workers.beside(),
+        )
     }
 }

@@ -470,6 +470,9 @@ fn limits(out: &mut Lines, limits: &Limits) {
     out.line(1, format!("body: {}B", limits.body_bytes));
     out.line(1, format!("bodies: {}B", limits.bodies_bytes));
     out.line(1, format!("connections: {}", limits.connections));
+    if let Some(threads) = limits.threads {
+        out.line(1, format!("threads: {threads}"));
+    }
     let times = [
         ("header_timeout", limits.header_timeout),
         ("body_timeout", limits.body_timeout),

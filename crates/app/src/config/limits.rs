@@ -4,6 +4,7 @@ use crate::config::fault::Complaint;
 use crate::config::read::Fields;
 use crate::config::scalar;
 use coalmine_core::time::SpanMs;
+use coalmine_gateway::WORKERS_MAX;
 
 /// Bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Limits {
     pub bodies_bytes: usize,
     /// Client connections at a time.
     pub connections: usize,
+    /// Threads that serve them; without a number as many as the machine has processors.
+    pub threads: Option<usize>,
     /// A client's time to send the head of a request.
     pub header_timeout: SpanMs,
     /// A client's time to send the body.
@@ -46,10 +49,19 @@ pub(super) fn limits(fields: &Fields<'_>) -> Option<Limits> {
         let complaint = Complaint::new("one body of the size `body` would never find room", "write at least `body`");
         fields.fault("bodies", complaint, None);
     }
+    let threads = match fields.integer("threads") {
+        Some(threads) => Some(usize::try_from(threads).ok()?),
+        None => None,
+    };
+    if threads.is_some_and(|threads| !(1..=WORKERS_MAX).contains(&threads)) {
+        let complaint = Complaint::new("so many threads are not started", "write a number from 1 to 256");
+        fields.fault("threads", complaint, None);
+    }
     Some(Limits {
         body_bytes,
         bodies_bytes,
         connections: usize::try_from(fields.integer("connections")?).ok()?,
+        threads,
         header_timeout: fields.duration("header_timeout")?,
         body_timeout: fields.duration("body_timeout")?,
         connect_timeout: fields.duration("connect_timeout")?,

@@ -4,7 +4,7 @@ use crate::admission::permit::Permit;
 use crate::admission::{Closed, Holder};
 use crate::answer::Refusal;
 use crate::gateway::Gateway;
-use crate::phase::body::{self, Held};
+use crate::phase::body::{self, Held, Upload};
 use crate::socket;
 use crate::upstream::pool::X_API_KEY;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
 use http::{HeaderMap, Method, Request, header, request};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -110,6 +110,7 @@ pub(crate) fn is_ours(path: &str) -> bool {
 /// Admits a request, or says why not.
 pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) -> Result<Admitted, Refusal> {
     let (mut parts, body) = request.into_parts();
+    let upload = Upload::new(body, &parts, gateway.config.limits.body);
     let is_socket = socket::is_asked(&parts.headers);
     if is_socket {
         socket::show_key(&mut parts.headers);
@@ -140,8 +141,8 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
         path.push('?');
         path.push_str(query);
     }
-    let permit = permit(gateway, &caller, surface, dialect, body.size_hint().lower())?;
-    let (body, held) = body::read(gateway, body).await?;
+    let permit = permit(gateway, &caller, surface, dialect, upload.announced())?;
+    let (body, held) = body::read(gateway, upload).await?;
     let received_at = gateway.clock.now();
     Ok(Admitted { parts, body, surface, dialect, session, path, caller, client, permit, held, received_at })
 }

@@ -1,15 +1,17 @@
 //! A request's body: bounded by itself in size and in time, and together with all others in what is held at once.
 
-use crate::answer::{BoxError, Refusal};
+use crate::answer::Refusal;
 use crate::gateway::Gateway;
 use bytes::{Bytes, BytesMut};
 use coalmine_wire::openai::errors::Problem;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{Version, header, request};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Room is taken in pieces of this size.
 const BLOCK: usize = 16 << 10;
@@ -30,8 +32,71 @@ pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 
 /// Why a body was not read.
 enum Unread {
-    Broken(BoxError),
+    Broken,
+    TooLarge,
     NoRoom,
+}
+
+/// How long a body is thrown away that nobody reads,
+const LINGER: Duration = Duration::from_secs(30);
+/// how long it may pause meanwhile,
+const PAUSE: Duration = Duration::from_secs(5);
+/// and how many times as much of it is read as would have been taken.
+const LINGER_BODIES: usize = 16;
+
+/// A request's body on its way in. Where it is refused, the rest of it is read and thrown away for a while: most
+/// clients hear nothing before they have sent everything, and a connection of HTTP/1 that is closed over unread bytes
+/// is reset, which takes the answer with it (RFC 9112, section 9.6).
+pub(crate) struct Upload {
+    body: Option<Incoming>,
+    /// The most that is thrown away of it.
+    lingers_bytes: usize,
+}
+
+impl Upload {
+    pub(crate) fn new(body: Incoming, parts: &request::Parts, max: usize) -> Self {
+        // the others are told not to send more, or wait to be told to
+        let lingers = parts.version <= Version::HTTP_11 && !parts.headers.contains_key(header::EXPECT);
+        Self { body: Some(body), lingers_bytes: if lingers { max.saturating_mul(LINGER_BODIES) } else { 0 } }
+    }
+
+    /// So many bytes are to come at least.
+    pub(crate) fn announced(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.size_hint().lower())
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
+        let Some(body) = &mut self.body else { return Ok(None) };
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        self.body = None;
+        Ok(None)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take().filter(|body| self.lingers_bytes > 0 && !body.is_end_stream()) else {
+            return;
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(throw_away(body, self.lingers_bytes));
+        }
+    }
+}
+
+async fn throw_away(mut body: Incoming, most: usize) {
+    let until = Instant::now() + LINGER;
+    let mut read = 0;
+    while let Ok(Some(Ok(frame))) = timeout_at(until.min(Instant::now() + PAUSE), body.frame()).await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > most {
+            break;
+        }
+    }
 }
 
 impl Bodies {
@@ -79,24 +144,24 @@ impl Bodies {
 const COPIED_MAX_BYTES: usize = 8 * 1024;
 
 /// Reads the body, which most often is there in one piece: a large one is then not copied.
-pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<(Bytes, Held), Refusal> {
+pub(crate) async fn read(gateway: &Gateway, mut upload: Upload) -> Result<(Bytes, Held), Refusal> {
     let max = gateway.config.limits.body;
     let too_large = || {
         let message = format!("the request body is longer than {max} bytes, which is what this gateway takes");
         Refusal::new(Problem::TooLarge, message)
     };
     let mut held = Held::default();
-    if body.is_end_stream() {
-        return Ok((Bytes::new(), held));
-    }
-    if body.size_hint().lower() > max as u64 {
+    if upload.announced() > max as u64 {
         return Err(too_large());
     }
-    let whole = collect(Limited::new(body, max), &gateway.bodies, &mut held);
+    let whole = collect(&mut upload, max, &gateway.bodies, &mut held);
     match timeout(gateway.config.limits.body_time, whole).await {
-        Err(_elapsed) => Err(Refusal::new(Problem::LateBody, "the request body did not come in time")),
-        Ok(Err(Unread::Broken(error))) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(Unread::Broken(_))) => Err(Refusal::new(Problem::BadRequest, "the request body broke off")),
+        Err(_elapsed) => {
+            upload.lingers_bytes = 0;
+            Err(Refusal::new(Problem::LateBody, "the request body did not come in time"))
+        }
+        Ok(Err(Unread::TooLarge)) => Err(too_large()),
+        Ok(Err(Unread::Broken)) => Err(Refusal::new(Problem::BadRequest, "the request body broke off")),
         Ok(Err(Unread::NoRoom)) => {
             gateway.metrics.bodies_refused.add(1);
             let message = "this gateway holds as many bytes of requests as it may; try again in a moment";
@@ -106,12 +171,15 @@ pub(crate) async fn read(gateway: &Gateway, body: Incoming) -> Result<(Bytes, He
     }
 }
 
-async fn collect(mut body: Limited<Incoming>, bodies: &Bodies, held: &mut Held) -> Result<Bytes, Unread> {
+async fn collect(upload: &mut Upload, max: usize, bodies: &Bodies, held: &mut Held) -> Result<Bytes, Unread> {
     let mut whole = Bytes::new();
     let mut joined = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(Unread::Broken)?.into_data() else { continue };
-        bodies.hold(held, whole.len() + joined.len() + data.len()).await?;
+    while let Some(data) = upload.next().await? {
+        let bytes = whole.len() + joined.len() + data.len();
+        if bytes > max {
+            return Err(Unread::TooLarge);
+        }
+        bodies.hold(held, bytes).await?;
         if whole.is_empty() && joined.is_empty() {
             // A small one is copied: what it came in is then free for the connection's next request.
             whole = if data.len() <= COPIED_MAX_BYTES { Bytes::copy_from_slice(&data) } else { data };

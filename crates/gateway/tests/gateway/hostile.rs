@@ -78,7 +78,7 @@ async fn a_flood_of_headers_is_431() {
     }
 }
 
-/// A body without a declared end is read to the bound and no further.
+/// A body without a declared end is read to the bound, and thrown away for a while, so that the answer is heard.
 #[tokio::test]
 async fn a_body_without_end_is_413() {
     let world = World::with(vec![ok("s")], vec![], |config| config.limits.body = 100_000).await;

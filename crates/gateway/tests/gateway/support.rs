@@ -13,7 +13,7 @@ use coalmine_gateway::config::{Config, Credential, Provider, Secret, SiteSecret}
 use coalmine_gateway::listen::{Side, serve};
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
 use coalmine_gateway::ports::{Boxed, Clock, FollowLog, PinError, PinLog, SinkError, TableSource, TallySink};
-use coalmine_gateway::{Exposition, Gateway, Running};
+use coalmine_gateway::{Exposition, Gateway, Running, Workers};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -440,7 +440,8 @@ impl World {
         let earlier = log.records.lock().unwrap().clone();
         pins.restore(earlier, clock.now());
         let follow = Arc::new(Follow::default());
-        let gateway = Gateway::new(config, clock.clone(), pins.clone(), follow.clone()).unwrap();
+        let workers = Workers::start(2).unwrap();
+        let gateway = Gateway::new(config, clock.clone(), pins.clone(), follow.clone(), workers).unwrap();
         let sink = Arc::new(Sink::default());
         let running = gateway.start(Arc::new(NoTables), sink.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

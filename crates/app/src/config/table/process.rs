@@ -492,6 +492,11 @@ pub static LIMITS: Section = Section {
             "All request bodies that are held at once, until their answers begin; who finds no room for a second is told to come again.",
         ),
         Key::default("connections", COUNT, "20000", "Client connections at a time; further ones wait."),
+        Key::optional(
+            "threads",
+            COUNT,
+            "Threads that serve connections; without it as many as the machine has processors. Each keeps its own connections to upstreams.",
+        ),
         Key::default("header_timeout", DURATION, "2m", "A client's time to send the head of a request."),
         Key::default("body_timeout", DURATION, "60s", "A client's time to send the body."),
         Key::default("connect_timeout", DURATION, "5s", "Time to connect to an upstream."),

@@ -34,6 +34,18 @@ fn a_machine_reads_the_same() {
     insta::assert_json_snapshot!(faults);
 }
 
+#[test]
+fn a_thousand_threads_are_not_started() {
+    let limits = |threads: u32| {
+        format!(
+            "providers: {{ openai: {{ kind: openai }} }}\nroutes: {{ a: {{ stable: {{ model: openai/gpt-5-mini }} }} }}\nlimits: {{ threads: {threads} }}\n"
+        )
+    };
+    assert!(process(&limits(256)).is_ok());
+    let told = process(&limits(257)).unwrap_err().to_string();
+    assert!(told.contains("limits.threads") && told.contains("write a number from 1 to 256"), "{told}");
+}
+
 fn staged(stage: &str) -> String {
     format!(
         "release: support-agent\ncanary: {{ model: openai/gpt-5-mini }}\nstages: [{stage}]\nguardrails: [{{ metric: error_rate, margin: 0.5pp }}]\n"

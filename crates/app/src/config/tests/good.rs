@@ -97,7 +97,7 @@ prices:
   house-model:
     { input: $1, cache_write: $1.25, cache_write_1h: $2, output: $4, reasoning: $5, audio_input: $40, as_of: "2026-11-30",
       long: { above: 200000, input: $2, output: $6 } }
-limits: { body: 1MB, bodies: 64MB, session_idle: 2h }
+limits: { body: 1MB, bodies: 64MB, threads: 3, session_idle: 2h }
 region: eu-west
 trusted_proxies: [10.0.0.0/8, "fd00::/8", 192.0.2.7]
 client_address_header: forwarded
@@ -205,6 +205,7 @@ fn the_full_file_is_read() {
     assert_eq!((house.date.as_deref(), house.price.rate.cache_write_1h_usd), (Some("2026-11-30"), Some(2.0)));
     assert_eq!(house.price.long.map(|long| (long.above_input_tokens, long.rate.output_usd)), Some((200_000, 6.0)));
     assert_eq!((read.limits.session_idle, read.limits.bodies_bytes), (SpanMs::hours(2), 64 << 20));
+    assert_eq!(read.limits.threads, Some(3));
     assert_eq!(read.region.as_ref().map(|region| &*region.0), Some("eu-west"));
     let networks: Vec<String> = read.trusted_proxies.networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use coalmine_core::tally::{Cause, Ending};
-use coalmine_gateway::config::RetryPolicy;
+use coalmine_gateway::config::{KeyNeed, RetryPolicy};
 use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,36 @@ async fn t29_a_body_of_twelve_mebibytes_passes_and_one_beyond_the_limit_is_told(
     assert!(world.stable.received()[0].body.len() > 12 << 20);
     let answer = world.chat("s", &ask(14 << 20)).await;
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (413, Some("request_too_large")));
+}
+
+/// Most clients read nothing before they have sent everything: whoever closes over what they still send resets the
+/// connection, and the answer is lost.
+#[tokio::test]
+async fn t29_whoever_sends_everything_first_hears_why_it_was_refused() {
+    let world = World::with(vec![ok("s")], vec![], |config| {
+        config.limits.body = 2 << 20;
+        config.key_need = KeyNeed::Always;
+    })
+    .await;
+    world.release(0).await;
+    let length = 24 << 20;
+    let chunked = "transfer-encoding: chunked".to_owned();
+    for (framing, begin) in [(format!("content-length: {length}"), ""), (chunked, "1800000\r\n")] {
+        let mut client = TcpStream::connect(world.address).await.unwrap();
+        let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n{begin}");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..24 {
+            soon("a piece is taken", client.write_all(&piece)).await.expect("not reset");
+        }
+        let end = if begin.is_empty() { "" } else { "\r\n0\r\n\r\n" };
+        client.write_all(end.as_bytes()).await.unwrap();
+        // the connection is as good as before
+        client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut told = String::new();
+        soon("the end", client.read_to_string(&mut told)).await.unwrap();
+        assert_eq!(told.matches("HTTP/1.1 401").count(), 2, "{framing}: {told}");
+    }
 }
 
 /// The 413 has the shape of whoever asks.
