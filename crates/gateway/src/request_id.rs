@@ -42,10 +42,11 @@ impl RequestId {
         bytes.extend_from_slice(self.route.as_str().as_bytes());
         let code = blake3::keyed_hash(key, &bytes);
         bytes.extend_from_slice(&code.as_bytes()[..CODE_BYTES]);
-        let mut text = String::with_capacity(PREFIX.len() + bytes.len().div_ceil(3) * 4);
-        text.push_str(PREFIX);
+        let mut text = Vec::with_capacity(PREFIX.len() + bytes.len().div_ceil(3) * 4);
+        text.extend_from_slice(PREFIX.as_bytes());
         encode(&bytes, &mut text);
-        text
+        // It is of ASCII.
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// Reads one back; `None` when it was not made under `key`.
@@ -89,19 +90,16 @@ impl RequestId {
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// base64url without padding (RFC 4648, section 5).
-fn encode(bytes: &[u8], text: &mut String) {
+fn encode(bytes: &[u8], text: &mut Vec<u8>) {
     let digit = |bits: u32| ALPHABET[bits as usize & 63];
-    let mut group = |bits: u32, digits: usize| {
-        let four = [digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)];
-        text.push_str(str::from_utf8(&four[..digits]).unwrap_or_default());
-    };
+    let group = |bits: u32| [digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)];
     let (groups, rest) = bytes.as_chunks::<3>();
     for [one, two, three] in groups {
-        group(u32::from_be_bytes([0, *one, *two, *three]), 4);
+        text.extend_from_slice(&group(u32::from_be_bytes([0, *one, *two, *three])));
     }
     match rest {
-        [one] => group(u32::from_be_bytes([0, *one, 0, 0]), 2),
-        [one, two] => group(u32::from_be_bytes([0, *one, *two, 0]), 3),
+        [one] => text.extend_from_slice(&group(u32::from_be_bytes([0, *one, 0, 0]))[..2]),
+        [one, two] => text.extend_from_slice(&group(u32::from_be_bytes([0, *one, *two, 0]))[..3]),
         _ => {}
     }
 }

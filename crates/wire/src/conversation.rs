@@ -14,9 +14,13 @@
 use crate::dialect::Dialect;
 use crate::json::{self, Kind, Scanner, Span, Text, Unescape};
 use crate::openai::ChatRequest;
+use crate::openai::request::Plain;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use std::fmt;
 use std::hash::Hasher as _;
+
+/// A text from so many bytes on is hashed where it stands; for shorter ones, one long update is cheaper than several.
+const LONG_BYTES: usize = 256;
 
 /// The hash of a conversation up to one of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,10 +113,20 @@ impl Chain {
             Dialect::Chat | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {}
         }
         for message in request.messages() {
+            if let Some(plain) = message.plain() {
+                hasher.plain(plain, &mut encoded);
+                encoded.push(frame::END);
+                hasher.update(&encoded);
+                encoded.clear();
+                if plain.role.is("assistant") {
+                    last_turn = Some(hasher);
+                }
+                continue;
+            }
             let parts = Parts::of(message.json);
-            encoded.clear();
             parts.encode(message.json, &mut encoded);
             hasher.update(&encoded);
+            encoded.clear();
             if parts.role.is_some_and(|role| role.is("assistant")) {
                 last_turn = Some(hasher);
             }
@@ -219,7 +233,10 @@ fn messages(request: &ChatRequest<'_>, mut hasher: Keyed, mut encoded: Vec<u8>) 
     let mut all = request.messages().peekable();
     while let Some(message) = all.next() {
         let assistant = message.role().is_some_and(|role| role == "assistant");
-        blocks(message.json, &mut encoded);
+        match message.plain() {
+            Some(plain) => hasher.plain(plain, &mut encoded),
+            None => blocks(message.json, &mut encoded),
+        }
         if assistant && all.peek().is_none() {
             turn = Turn::Begun;
         } else {
@@ -277,8 +294,7 @@ impl Trail {
     #[must_use]
     pub fn answering(mut self) -> Answering {
         if self.turn == Turn::New {
-            let mut encoded = Vec::with_capacity(16);
-            open("assistant", &mut encoded);
+            let encoded = [frame::ROLE, b'a', b's', b's', b'i', b's', b't', b'a', b'n', b't', frame::TEXT];
             self.hasher.update(&encoded);
         }
         Answering { hasher: self.hasher }
@@ -323,8 +339,8 @@ impl Answering {
         for (id, name, arguments) in calls {
             call(id, name, arguments, &mut encoded);
         }
-        close(None, &mut encoded);
         self.hasher.update(&encoded);
+        self.hasher.update(&[frame::END]);
         self.hasher.hash()
     }
 }
@@ -336,6 +352,21 @@ impl Keyed {
 
     fn update(&mut self, bytes: &[u8]) {
         self.0.write(bytes);
+    }
+
+    /// Takes what is encoded so far, and a plain message, not closed, of which a part may be left in `encoded`.
+    fn plain(&mut self, Plain { role, content }: Plain<'_>, encoded: &mut Vec<u8>) {
+        open(&role.decode(), encoded);
+        match std::str::from_utf8(content.raw) {
+            // A long text is not copied.
+            Ok(text) if !content.escaped && text.len() >= LONG_BYTES => {
+                self.update(encoded);
+                encoded.clear();
+                self.update(text.as_bytes());
+            }
+            Ok(text) if !content.escaped => encoded.extend_from_slice(text.as_bytes()),
+            Ok(_) | Err(_) => unescaped(content, encoded),
+        }
     }
 
     /// Of what came so far; more may follow.
@@ -478,14 +509,18 @@ fn part(part: &[u8], out: &mut Vec<u8>) {
 
 fn text(value: &[u8], out: &mut Vec<u8>) {
     if let Ok(text) = Scanner::new(value).string() {
-        let mut unescape = Unescape::default();
-        unescape.feed(text, |piece| {
-            out.extend_from_slice(piece.as_bytes());
-        });
-        unescape.finish(|piece| {
-            out.extend_from_slice(piece.as_bytes());
-        });
+        unescaped(text, out);
     }
+}
+
+fn unescaped(text: Text<'_>, out: &mut Vec<u8>) {
+    let mut unescape = Unescape::default();
+    unescape.feed(text, |piece| {
+        out.extend_from_slice(piece.as_bytes());
+    });
+    unescape.finish(|piece| {
+        out.extend_from_slice(piece.as_bytes());
+    });
 }
 
 /// JSON without its white space and with the escapes of its strings undone; the order of members is

@@ -52,7 +52,8 @@ impl Usage {
         Self::named(scanner, ["input_tokens", "output_tokens", "input_token_details", "output_token_details"])
     }
 
-    fn named(scanner: &mut Scanner<'_>, names: [&str; 4]) -> Result<Option<Self>, ScanError> {
+    #[inline]
+    fn named(scanner: &mut Scanner<'_>, names: [&'static str; 4]) -> Result<Option<Self>, ScanError> {
         let [input, output, input_details, output_details] = names;
         if scanner.peek()? != Kind::Object {
             scanner.skip()?;

@@ -190,22 +190,26 @@ impl<'a> Scanner<'a> {
     /// Consumes the value that comes next: a count if it is a whole number of at least 0 (`12` or
     /// `12.0`), `None` if it is anything else.
     pub fn count(&mut self) -> Result<Option<u64>, ScanError> {
-        let Ok(text) = std::str::from_utf8(self.value()?) else { return Ok(None) };
-        let whole = text.split_once('.').filter(|(_, part)| part.bytes().all(|digit| digit == b'0'));
-        Ok(whole.map_or(text, |(whole, _)| whole).parse().ok())
+        let value = self.value()?;
+        let (whole, part) = value.split_at(value.iter().take_while(|digit| digit.is_ascii_digit()).count());
+        let is_whole = part.is_empty() || (part[0] == b'.' && part[1..].iter().all(|digit| *digit == b'0'));
+        if whole.is_empty() || !is_whole {
+            return Ok(None);
+        }
+        let digits = whole.iter().map(|digit| u64::from(digit - b'0'));
+        Ok(digits.into_iter().try_fold(0_u64, |count, digit| count.checked_mul(10)?.checked_add(digit)))
     }
 
     /// Consumes the value that comes next, whatever it is, and says where it stands.
     pub fn skip(&mut self) -> Result<Span, ScanError> {
-        let kind = self.peek()?;
+        let first = self.next_byte();
         let start = self.at;
-        match kind {
-            Kind::String => {
-                self.quoted()?;
-            }
-            Kind::Object | Kind::Array => self.skip_container()?,
-            Kind::Number => self.number()?,
-            Kind::Bool | Kind::Null => self.word()?,
+        match first {
+            Some(b'"') => self.at = self.string_end(start + 1)?.0 + 1,
+            Some(b'{' | b'[') => self.skip_container()?,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't' | b'f' | b'n') => self.word()?,
+            _ => return Err(self.expected("a value")),
         }
         self.fresh = false;
         Ok(Span { start, end: self.at })
@@ -278,12 +282,26 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn quoted(&mut self) -> Result<Text<'a>, ScanError> {
         let start = self.at + 1;
-        let mut at = start;
+        let (end, escaped) = self.string_end(start)?;
+        self.at = end + 1;
+        self.fresh = false;
+        Ok(Text { raw: &self.bytes[start..end], escaped, at: start - 1 })
+    }
+
+    /// The offset of the quote that ends the string whose text begins at `start`, and whether there is any escape in it.
+    #[inline]
+    fn string_end(&self, start: usize) -> Result<(usize, bool), ScanError> {
+        let at = plain_run(self.bytes, start);
+        if self.bytes.get(at) == Some(&b'"') { Ok((at, false)) } else { self.escaped_end(at) }
+    }
+
+    /// The same from the first byte on that a string cannot hold as it is.
+    #[inline(never)]
+    fn escaped_end(&self, mut at: usize) -> Result<(usize, bool), ScanError> {
         let mut escaped = false;
         loop {
-            at = plain_run(self.bytes, at);
             match self.bytes.get(at) {
-                Some(b'"') => break,
+                Some(b'"') => return Ok((at, escaped)),
                 Some(b'\\') => {
                     escaped = true;
                     at = self.escape(at)?;
@@ -291,10 +309,8 @@ impl<'a> Scanner<'a> {
                 Some(_) => return Err(ScanError { at, expected: "an escape in place of a control character" }),
                 None => return Err(ScanError { at, expected: "'\"'" }),
             }
+            at = plain_run(self.bytes, at);
         }
-        self.at = at + 1;
-        self.fresh = false;
-        Ok(Text { raw: &self.bytes[start..at], escaped, at: start - 1 })
     }
 
     /// Checks the escape whose backslash stands at `at`; the offset behind it.
@@ -401,7 +417,18 @@ impl fmt::Debug for Scanner<'_> {
 /// The offset, from `at` on, of the first byte that a string cannot hold as it is: a quote, a
 /// backslash or a control character; the length of `bytes` if there is none.
 #[inline]
-fn plain_run(bytes: &[u8], mut at: usize) -> usize {
+fn plain_run(bytes: &[u8], at: usize) -> usize {
+    // Most strings are names, and short.
+    if let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let special = specials(u64::from_le_bytes(*word));
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
+        }
+    }
+    plain_words(bytes, at)
+}
+
+fn plain_words(bytes: &[u8], mut at: usize) -> usize {
     let mut words = 0;
     while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let special = specials(u64::from_le_bytes(*word));
@@ -410,8 +437,8 @@ fn plain_run(bytes: &[u8], mut at: usize) -> usize {
         }
         at += word.len();
         words += 1;
-        if words == 8 {
-            // A long one: an image, say.
+        if words == 6 {
+            // A long one: what somebody says, or an image.
             at = plain_blocks(bytes, at);
             words = 0;
         }
@@ -425,15 +452,17 @@ fn plain_run(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Marks the special bytes of eight: the lowest bit that is set is the highest of the first of them.
+/// Marks the special bytes of eight by their highest bits.
 #[inline]
 fn specials(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quote = zero(word ^ (ONES * u64::from(b'"')));
-    let backslash = zero(word ^ (ONES * u64::from(b'\\')));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote | backslash | control) & (ONES << 7)
+    const HIGH: u64 = ONES << 7;
+    // Without the highest bits nothing carries from one byte into the next.
+    let plain = word & !HIGH;
+    let no_quote = (plain ^ (ONES * u64::from(b'"'))) + (HIGH - ONES);
+    let no_backslash = (plain ^ (ONES * u64::from(b'\\'))) + (HIGH - ONES);
+    let no_control = plain + ONES * (0x80 - 0x20);
+    !((no_quote & no_backslash & no_control) | word) & HIGH
 }
 
 /// Skips whole blocks without special bytes. Without an early exit inside, a block becomes vector

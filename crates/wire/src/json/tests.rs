@@ -222,3 +222,16 @@ proptest! {
         prop_assert!(sure.len() == decoded.len() || ascii);
     }
 }
+
+proptest! {
+    #[test]
+    fn a_long_string_ends_where_it_does(
+        before in 0_usize..700,
+        special in prop::sample::select(vec!["\"", "\\n", "\n", "\u{1f}", "\\", "\\u00e9", "é😀", ""]),
+        after in 0_usize..700,
+        offset in 0_usize..9,
+    ) {
+        let text = format!("{}\"{}{special}{}\"", " ".repeat(offset), "a\u{7f}~".repeat(before), "b !".repeat(after));
+        agrees(text.as_bytes());
+    }
+}

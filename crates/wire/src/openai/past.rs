@@ -2,9 +2,10 @@
 //! calls, and whether the user asks the same again. One pass over the messages, in any dialect of conversations.
 
 use crate::dialect::Dialect;
-use crate::json::{self, Scanner};
-use crate::openai::ChatRequest;
+use crate::json::{self, Scanner, Text};
 use crate::openai::patch::items;
+use crate::openai::request::Plain;
+use crate::openai::{ChatRequest, Message};
 use crate::outcome::Spoken;
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -56,9 +57,18 @@ pub struct Past {
 struct Reading<'a> {
     past: Past,
     /// What the user said, the last at the end.
-    said: Vec<&'a [u8]>,
+    said: Vec<Content<'a>>,
     /// Whether an answer has come since.
     answered: bool,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, Copy)]
+enum Content<'a> {
+    /// A text that was found already.
+    Text(Text<'a>),
+    /// JSON: a text, or an array of parts.
+    Json(&'a [u8]),
 }
 
 impl EarlierCalls {
@@ -80,8 +90,8 @@ impl Past {
     pub fn read(request: &ChatRequest<'_>) -> Self {
         let mut reading = Reading::default();
         match request.dialect {
-            Dialect::Chat => request.messages().for_each(|message| reading.chat(message.json)),
-            Dialect::Messages => request.messages().for_each(|message| reading.message(message.json)),
+            Dialect::Chat => request.messages().for_each(|message| reading.turn(&message, Reading::chat)),
+            Dialect::Messages => request.messages().for_each(|message| reading.turn(&message, Reading::message)),
             Dialect::Responses | Dialect::Realtime => {
                 let input = request.value("input").unwrap_or(b"[]");
                 items(input).into_iter().for_each(|item| reading.item(item));
@@ -89,16 +99,25 @@ impl Past {
             Dialect::Embeddings | Dialect::Completions => {}
         }
         let latest = reading.said.iter().rev().take(SPOKEN_IN);
-        reading.past.asked_in = latest.filter(|said| said.len() <= SPOKEN_MAX_BYTES).find_map(|said| spoken(said));
+        reading.past.asked_in = latest.filter(|said| said.len() <= SPOKEN_MAX_BYTES).find_map(|said| spoken(*said));
         reading.past
     }
 }
 
 impl<'a> Reading<'a> {
+    fn turn(&mut self, message: &Message<'a>, read: impl FnOnce(&mut Self, &'a [u8])) {
+        let Some(Plain { role, content }) = message.plain() else { return read(self, message.json) };
+        match role.raw {
+            b"user" => self.user(Some(Content::Text(content))),
+            b"assistant" => self.assistant(),
+            _ => {}
+        }
+    }
+
     fn chat(&mut self, message: &'a [u8]) {
         let [role, content, calls, answers] = json::members(message, ["role", "content", "tool_calls", "tool_call_id"]);
         match role.and_then(json::text).as_deref() {
-            Some("user") => self.user(content),
+            Some("user") => self.user(content.map(Content::Json)),
             Some("assistant") => {
                 self.assistant();
                 for called in items(calls.unwrap_or(b"[]")) {
@@ -123,7 +142,7 @@ impl<'a> Reading<'a> {
                     self.result(string(block, "tool_use_id"), json::member(block, "content"), failed);
                 }
             }
-            Some("user") => self.user(content),
+            Some("user") => self.user(content.map(Content::Json)),
             Some("assistant") => {
                 self.assistant();
                 for block in blocks.into_iter().filter(|block| is(block, "tool_use")) {
@@ -143,7 +162,7 @@ impl<'a> Reading<'a> {
             }
             Some("function_call_output") => self.result(string(item, "call_id"), json::member(item, "output"), false),
             Some("message") | None => match string(item, "role").as_deref() {
-                Some("user") => self.user(json::member(item, "content")),
+                Some("user") => self.user(json::member(item, "content").map(Content::Json)),
                 Some("assistant") => self.assistant(),
                 _ => {}
             },
@@ -151,8 +170,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn user(&mut self, content: Option<&'a [u8]>) {
-        let both = self.said.last().zip(content).filter(|_| self.answered);
+    fn user(&mut self, content: Option<Content<'a>>) {
+        let both = self.said.last().copied().zip(content).filter(|_| self.answered);
         self.past.asked_again = both.is_some_and(|(before, now)| ask_the_same(before, now));
         self.said.extend(content);
         self.answered = false;
@@ -200,16 +219,41 @@ fn string<'a>(object: &'a [u8], key: &str) -> Option<Cow<'a, str>> {
     json::text(json::member(object, key)?)
 }
 
+impl<'a> Content<'a> {
+    /// How long it is as JSON.
+    fn len(self) -> usize {
+        match self {
+            Self::Text(text) => text.raw.len() + 2,
+            Self::Json(json) => json.len(),
+        }
+    }
+
+    fn text(self) -> Option<Text<'a>> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Json(json) => Scanner::new(json).string().ok(),
+        }
+    }
+
+    /// If it is no text, its parts.
+    fn parts(self) -> Vec<&'a [u8]> {
+        match self {
+            Self::Text(_) => Vec::new(),
+            Self::Json(json) => items(json),
+        }
+    }
+}
+
 /// The texts of a content, whether it is a string or an array of parts.
-fn texts(content: &[u8]) -> Vec<Cow<'_, str>> {
-    match json::text(content) {
-        Some(text) => vec![text],
-        None => items(content).into_iter().filter_map(|part| string(part, "text")).collect(),
+fn texts(content: Content<'_>) -> Vec<Cow<'_, str>> {
+    match content.text() {
+        Some(text) => vec![text.decode()],
+        None => content.parts().into_iter().filter_map(|part| string(part, "text")).collect(),
     }
 }
 
 /// Whether two contents have the same letters and digits, and not too few. What differs does so early as a rule.
-fn ask_the_same(before: &[u8], now: &[u8]) -> bool {
+fn ask_the_same(before: Content<'_>, now: Content<'_>) -> bool {
     let (before, now) = (texts(before), texts(now));
     let mut count = 0_u32;
     let same = signs(&before).eq(signs(&now).inspect(|_| count = count.saturating_add(1)));
@@ -223,15 +267,17 @@ fn signs<'a>(texts: &'a [Cow<'_, str>]) -> impl Iterator<Item = char> + 'a {
 }
 
 /// The language of a content.
-fn spoken<'a>(content: &'a [u8]) -> Option<Spoken> {
+fn spoken<'a>(content: Content<'a>) -> Option<Spoken> {
     // Who escapes what is not ASCII writes three times the bytes: what is looked at begins in so much.
-    let begins = |text: &'a [u8]| Some(Scanner::new(text).string().ok()?.start(SPOKEN_BYTES * 3).decode());
-    if let Some(text) = begins(content) {
+    let begins = |text: Text<'a>| text.start(if text.escaped { SPOKEN_BYTES * 3 } else { SPOKEN_BYTES }).decode();
+    if let Some(text) = content.text() {
+        let text = begins(text);
         return Spoken::of(&text[..text.floor_char_boundary(SPOKEN_BYTES)]);
     }
     let mut start = String::new();
-    for part in items(content) {
-        let Some(text) = json::member(part, "text").and_then(begins) else { continue };
+    for part in content.parts() {
+        let text = json::member(part, "text").and_then(|text| Scanner::new(text).string().ok());
+        let Some(text) = text.map(begins) else { continue };
         start.push_str(&text[..text.floor_char_boundary(SPOKEN_BYTES)]);
         start.push('\n');
         if start.len() > SPOKEN_BYTES {
@@ -248,7 +294,7 @@ fn says_failed(content: &[u8]) -> bool {
     if content.starts_with(b"{") {
         return object_failed(content);
     }
-    texts(content).first().is_some_and(|text| {
+    texts(Content::Json(content)).first().is_some_and(|text| {
         let text = text.trim_start();
         if text.starts_with('{') {
             return object_failed(text.as_bytes());

@@ -13,6 +13,8 @@ pub struct ChatRequest<'a> {
     pub(crate) members: Vec<Member<'a>>,
     /// Where each of its `messages` stands.
     messages: Vec<Span>,
+    /// Those of them that are plain, in their order: what they say is long, and read but once.
+    plain: Vec<PlainAt>,
     /// The dialect that it is written in.
     pub dialect: Dialect,
     /// The value of `model`: the name of a route.
@@ -82,13 +84,56 @@ pub enum ResponseFormat<'a> {
 pub struct Message<'a> {
     /// The whole message, an object in all but broken requests.
     pub json: &'a [u8],
+    plain: Option<Plain<'a>>,
+}
+
+/// What a message says that is one text of one role, without calls, results or parts.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain<'a> {
+    /// Written without escapes.
+    pub(crate) role: Text<'a>,
+    pub(crate) content: Text<'a>,
+}
+
+/// Where a plain message stands, in few bytes: a body may hold very many.
+#[derive(Clone, Copy)]
+struct PlainAt {
+    message: u32,
+    role: (u32, u32),
+    content: (u32, u32),
+    escaped: bool,
+}
+
+impl PlainAt {
+    /// `None` in a body of more than 4 GiB.
+    fn new(message: usize, Plain { role, content }: Plain<'_>) -> Option<Self> {
+        let at = |text: Text<'_>| Some((u32::try_from(text.at).ok()?, u32::try_from(text.raw.len()).ok()?));
+        let message = u32::try_from(message).ok()?;
+        Some(Self { message, role: at(role)?, content: at(content)?, escaped: content.escaped })
+    }
+
+    fn of(self, body: &[u8]) -> Plain<'_> {
+        let text = |(at, len): (u32, u32), escaped| {
+            let (at, len) = (at as usize, len as usize);
+            Text { raw: Span { start: at + 1, end: at + 1 + len }.of(body), escaped, at }
+        };
+        Plain { role: text(self.role, false), content: text(self.content, self.escaped) }
+    }
 }
 
 impl<'a> Message<'a> {
     /// The role; `None` where it is absent or no string.
     #[must_use]
     pub fn role(&self) -> Option<Cow<'a, str>> {
-        json::text(json::member(self.json, "role")?)
+        match self.plain {
+            Some(plain) => Some(plain.role.decode()),
+            None => json::text(json::member(self.json, "role")?),
+        }
+    }
+
+    /// What it says, where it is plain.
+    pub(crate) fn plain(&self) -> Option<Plain<'a>> {
+        self.plain
     }
 }
 
@@ -173,7 +218,7 @@ impl<'a> ChatRequest<'a> {
         }
         let mut members = Vec::with_capacity(16);
         let mut turns = Turns::default();
-        let mut spans = Vec::new();
+        let (mut spans, mut plain) = (Vec::new(), Vec::new());
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
             let kind = scanner.peek()?;
@@ -182,7 +227,11 @@ impl<'a> ChatRequest<'a> {
                 turns = if kind == Kind::Array { turns_of_items(&mut scanner)? } else { Turns::default() };
             } else if key.is("messages") {
                 spans.clear();
-                turns = if kind == Kind::Array { messages(&mut scanner, &mut spans)? } else { Turns::default() };
+                plain.clear();
+                turns = match kind {
+                    Kind::Array => messages(&mut scanner, &mut spans, &mut plain)?,
+                    Kind::Object | Kind::String | Kind::Number | Kind::Bool | Kind::Null => Turns::default(),
+                };
             }
             if scanner.at() == value_start {
                 scanner.skip()?;
@@ -193,6 +242,7 @@ impl<'a> ChatRequest<'a> {
         scanner.end()?;
         let mut request = Self::of(dialect, body, members, &turns)?;
         request.messages = spans;
+        request.plain = plain;
         Ok(request)
     }
 
@@ -206,6 +256,7 @@ impl<'a> ChatRequest<'a> {
             body,
             members: members(body, Span { start: 0, end }),
             messages: Vec::new(),
+            plain: Vec::new(),
             dialect: Dialect::Realtime,
             model: Cow::Borrowed(""),
             stream: true,
@@ -230,6 +281,7 @@ impl<'a> ChatRequest<'a> {
             body,
             members,
             messages: Vec::new(),
+            plain: Vec::new(),
             dialect,
             model: Cow::Borrowed(""),
             stream: false,
@@ -392,7 +444,11 @@ impl<'a> ChatRequest<'a> {
 
     /// The messages in their order.
     pub fn messages(&self) -> impl Iterator<Item = Message<'a>> {
-        self.messages.iter().map(|span| Message { json: span.of(self.body) })
+        let mut plain = self.plain.iter().peekable();
+        self.messages.iter().enumerate().map(move |(at, span)| {
+            let plain = plain.next_if(|plain| plain.message as usize == at);
+            Message { json: span.of(self.body), plain: plain.map(|plain| plain.of(self.body)) }
+        })
     }
 }
 
@@ -414,7 +470,7 @@ impl fmt::Debug for ChatRequest<'_> {
 }
 
 /// Walks the array of messages, the scanner standing before it, and notes where each stands.
-fn messages(scanner: &mut Scanner<'_>, spans: &mut Vec<Span>) -> Result<Turns, ScanError> {
+fn messages(scanner: &mut Scanner<'_>, spans: &mut Vec<Span>, plain: &mut Vec<PlainAt>) -> Result<Turns, ScanError> {
     let mut turns = Turns::default();
     scanner.enter_array()?;
     while scanner.next_item()? {
@@ -422,7 +478,8 @@ fn messages(scanner: &mut Scanner<'_>, spans: &mut Vec<Span>) -> Result<Turns, S
         let kind = scanner.peek()?;
         let start = scanner.at();
         if kind == Kind::Object {
-            message(scanner, &mut turns)?;
+            let said = message(scanner, &mut turns)?;
+            plain.extend(said.and_then(|said| PlainAt::new(spans.len(), said)));
         } else {
             scanner.skip()?;
         }
@@ -431,22 +488,37 @@ fn messages(scanner: &mut Scanner<'_>, spans: &mut Vec<Span>) -> Result<Turns, S
     Ok(turns)
 }
 
-fn message(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> {
+/// Walks one message; what it says, where it is plain.
+fn message<'a>(scanner: &mut Scanner<'a>, turns: &mut Turns) -> Result<Option<Plain<'a>>, ScanError> {
+    let (mut said, mut text, mut plain) = (None, None, true);
     scanner.enter_object()?;
     while let Some(key) = scanner.next_member()? {
         let kind = scanner.peek()?;
         if key.is("role") {
-            turns.assistant |= scanner.string_or_skip()?.is_some_and(|role| role.is("assistant"));
-        } else if kind == Kind::Object && key.is("audio") {
-            turns.refer(ProviderState::Audio);
-            scanner.skip()?;
-        } else if kind == Kind::Array && key.is("content") {
-            parts(scanner, turns)?;
+            said = scanner.string_or_skip()?;
+            turns.assistant |= said.is_some_and(|role| role.is("assistant"));
+            plain &= said.is_some_and(|role| !role.escaped);
+        } else if key.is("content") {
+            match kind {
+                Kind::String => text = Some(scanner.string()?),
+                Kind::Array => {
+                    parts(scanner, turns)?;
+                    plain = false;
+                }
+                Kind::Object | Kind::Number | Kind::Bool | Kind::Null => {
+                    scanner.skip()?;
+                    plain = false;
+                }
+            }
         } else {
+            if kind == Kind::Object && key.is("audio") {
+                turns.refer(ProviderState::Audio);
+            }
+            plain &= !key.escaped && !matches!(key.raw, b"tool_calls" | b"function_call" | b"tool_call_id");
             scanner.skip()?;
         }
     }
-    Ok(())
+    Ok(said.zip(text).filter(|_| plain).map(|(role, content)| Plain { role, content }))
 }
 
 impl Turns {

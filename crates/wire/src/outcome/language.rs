@@ -2,11 +2,14 @@
 //! small words. What cannot be told is not guessed. Code in fences plays no part. The words are data:
 //! `data/languages.json`.
 
+use super::ascii::{HIGH, ascii_letters, eight, in_lower_case};
 use serde::Deserialize;
 use std::sync::LazyLock;
 
 /// So much of a text is looked at.
 const LOOKED_AT_BYTES: usize = 512;
+/// After every so much it is enough where the language is clear.
+const STEP_BYTES: usize = 128;
 /// A script holds a text from so many parts in ten on.
 const MOSTLY: u32 = 7;
 /// A text has so many letters at least; a sign of scripts without spaces counts for three.
@@ -17,6 +20,8 @@ const WORD: u32 = 12;
 const WORD_MAX_BYTES: usize = 16;
 /// So much is a language's at least.
 const WORDS_MIN: u32 = 3 * WORD;
+/// So much makes it clear, where no other language has half of it.
+const WORDS_CLEAR: u32 = 2 * WORDS_MIN;
 
 /// In which language a text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,34 +62,39 @@ struct Words {
 /// for.
 struct Table {
     languages: &'static [Words],
+    /// By script, the languages that are written in it, as a set of bits.
+    of_script: [u32; SCRIPTS],
+    /// Those of eight bytes at most.
     slots: Box<[Small; SLOTS]>,
+    /// The few that are longer, in order.
+    long: Vec<(u128, Small)>,
 }
 
 /// A small word; a free slot has no languages.
 #[derive(Clone, Copy, Default)]
 struct Small {
-    key: u128,
+    /// Its bytes; of a longer word not used.
+    key: u64,
     /// Which languages have it, as a set of bits.
     languages: u32,
     /// What it counts for each of them.
     worth: u32,
 }
 
-/// More than five for each small word.
-const SLOTS: usize = 4096;
+/// Nearly three for each small word.
+const SLOTS: usize = 2048;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // A test reads the table. It lives as long as the process.
     let languages: &'static [Words] = Box::leak(
         serde_json::from_str::<Vec<Words>>(include_str!("../../data/languages.json")).unwrap_or_default().into(),
     );
-    let mut table = Table { languages, slots: Box::new([Small::default(); SLOTS]) };
+    let slots = Box::new([Small::default(); SLOTS]);
+    let mut table = Table { languages, of_script: [0; SCRIPTS], slots, long: Vec::new() };
     for (bit, language) in languages.iter().enumerate().take(32) {
+        table.of_script[language.script as usize] |= 1 << bit;
         for word in &language.words {
-            let key = Word::of(word).key();
-            let slot = table.slot(key);
-            let small = &mut table.slots[slot];
-            small.key = key;
+            let small = table.entry(Word::of(word).bits);
             small.languages |= 1 << bit;
             small.worth = WORD / small.languages.count_ones().clamp(1, WORD);
         }
@@ -93,14 +103,38 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 });
 
 impl Table {
-    fn word(&self, key: u128) -> Small {
+    fn entry(&mut self, bits: u128) -> &mut Small {
+        if let Ok(key) = u64::try_from(bits) {
+            let slot = self.slot(key);
+            self.slots[slot].key = key;
+            return &mut self.slots[slot];
+        }
+        let at = self.long.binary_search_by_key(&bits, |(key, _)| *key).unwrap_or_else(|at| {
+            self.long.insert(at, (bits, Small::default()));
+            at
+        });
+        &mut self.long[at].1
+    }
+
+    /// A word of eight bytes at most.
+    fn short(&self, key: u64) -> Small {
         self.slots[self.slot(key)]
     }
 
+    fn word(&self, word: Word) -> Small {
+        match u64::try_from(word.bits) {
+            _ if word.len > WORD_MAX_BYTES => Small::default(),
+            Ok(key) => self.short(key),
+            Err(_) => {
+                let found = self.long.binary_search_by_key(&word.bits, |(key, _)| *key);
+                found.map_or_else(|_| Small::default(), |at| self.long[at].1)
+            }
+        }
+    }
+
     /// Where a key is, or would be. There are always free slots.
-    fn slot(&self, key: u128) -> usize {
-        let folded = (key as u64) ^ ((key >> 64) as u64).rotate_left(29);
-        let mut slot = (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize;
+    fn slot(&self, key: u64) -> usize {
+        let mut slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 53) as usize;
         while self.slots[slot].key != key && self.slots[slot].languages != 0 {
             slot = (slot + 1) % SLOTS;
         }
@@ -116,9 +150,19 @@ impl Spoken {
         let mut letters = Letters::default();
         if memchr::memchr(b'`', text.as_bytes()).is_some() {
             text.split("```").step_by(2).for_each(|prose| letters.read(prose));
-        } else {
-            letters.read(text);
+            return letters.verdict();
         }
+        let mut rest = text;
+        while rest.len() > STEP_BYTES {
+            // A word is not cut.
+            let Some(space) = rest.as_bytes()[..STEP_BYTES].iter().rposition(|byte| *byte == b' ') else { break };
+            letters.read(&rest[..space]);
+            rest = &rest[space + 1..];
+            if let Some(spoken) = letters.clear() {
+                return Some(spoken);
+            }
+        }
+        letters.read(rest);
         letters.verdict()
     }
 
@@ -156,43 +200,13 @@ impl Word {
         }
         self.len += len;
     }
-
-    /// The word as a number; that of a word that is too long is no small word's.
-    fn key(self) -> u128 {
-        if self.len > WORD_MAX_BYTES { 0 } else { self.bits }
-    }
-}
-
-/// The letters of ASCII at the start of eight bytes: how many, and what they are in lower case.
-fn letters_of_ascii(eight: u64) -> (usize, u64) {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES << 7;
-    let lower = eight | (ONES * 0x20);
-    // Of each byte the highest bit, with no carry into the next.
-    let plain = lower & !HIGH;
-    let from_a = plain + ONES * u64::from(0x80 - b'a');
-    let past_z = plain + ONES * u64::from(0x7F - b'z');
-    let letters = from_a & !past_z & !eight & HIGH;
-    let len = (letters ^ HIGH).trailing_zeros() as usize / 8;
-    let mask = if len == 8 { u64::MAX } else { (1 << (8 * len)) - 1 };
-    (len, lower & mask)
-}
-
-/// The next eight bytes, with 0 behind the end.
-fn eight(bytes: &[u8]) -> u64 {
-    let eight = bytes.first_chunk::<8>().copied();
-    u64::from_le_bytes(eight.unwrap_or_else(|| {
-        let mut short = [0; 8];
-        short[..bytes.len()].copy_from_slice(bytes);
-        short
-    }))
 }
 
 /// What has been read of a text.
 #[derive(Default)]
 struct Letters {
     /// By script.
-    count: [u32; SCRIPTS],
+    scripts: [u32; SCRIPTS],
     kana: u32,
     /// By language, as the table has them.
     words: [u32; 32],
@@ -205,40 +219,52 @@ impl Letters {
         let (mut word, mut latin) = (Word::default(), 0);
         let mut at = 0;
         while at < bytes.len() {
-            let (len, lower) = letters_of_ascii(eight(&bytes[at..]));
-            if len > 0 {
-                latin += len;
-                word.push(lower, len);
-                at += len;
-                if len == 8 {
-                    continue;
-                }
+            let eight = eight(&bytes[at..]);
+            let end = ascii_letters(eight) ^ HIGH;
+            if end == 0 {
+                word.push(in_lower_case(eight), 8);
+                (at, latin) = (at + 8, latin + 8);
+                continue;
             }
-            match bytes.get(at) {
-                None => break,
-                Some(byte) if byte.is_ascii() => {
-                    self.end(&mut word, table);
-                    at += 1;
-                }
-                Some(_) => {
-                    let Some(each) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
-                    at += each.len_utf8();
-                    if each.is_alphabetic() || is_mark(each) {
-                        self.letter(each);
-                        each.to_lowercase().for_each(|lower| word.push_lower(lower));
-                    } else {
-                        self.end(&mut word, table);
+            let bits = end.trailing_zeros() & !7;
+            let len = bits as usize / 8;
+            let lower = in_lower_case(eight) & ((1 << bits) - 1);
+            (at, latin) = (at + len, latin + len);
+            let ends = (eight >> bits) as u8;
+            if ends.is_ascii() {
+                // Most words are such: of less than eight letters of ASCII.
+                if word.len == 0 {
+                    if len > 0 {
+                        self.count(table.short(lower));
                     }
+                } else {
+                    if len > 0 {
+                        word.push(lower, len);
+                    }
+                    self.end(&mut word, table);
                 }
+                at += 1;
+                continue;
+            }
+            if len > 0 {
+                word.push(lower, len);
+            }
+            let Some(each) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
+            at += each.len_utf8();
+            if each.is_alphabetic() || is_mark(each) {
+                self.letter(each);
+                each.to_lowercase().for_each(|lower| word.push_lower(lower));
+            } else {
+                self.end(&mut word, table);
             }
         }
         self.end(&mut word, table);
-        self.count[Script::Latin as usize] += latin as u32;
+        self.scripts[Script::Latin as usize] += latin as u32;
     }
 
     fn letter(&mut self, each: char) {
         let script = Script::of(each);
-        self.count[script as usize] += match script {
+        self.scripts[script as usize] += match script {
             Script::Han | Script::Hangul | Script::Thai => 3,
             Script::Latin
             | Script::Cyrillic
@@ -253,10 +279,12 @@ impl Letters {
 
     fn end(&mut self, word: &mut Word, table: &Table) {
         let word = std::mem::take(word);
-        if word.len == 0 {
-            return;
+        if word.len > 0 {
+            self.count(table.word(word));
         }
-        let Small { mut languages, worth, .. } = table.word(word.key());
+    }
+
+    fn count(&mut self, Small { mut languages, worth, .. }: Small) {
         while languages != 0 {
             self.words[languages.trailing_zeros() as usize] += worth;
             languages &= languages - 1;
@@ -264,32 +292,52 @@ impl Letters {
     }
 
     fn verdict(&self) -> Option<Spoken> {
-        let all: u32 = self.count.iter().sum();
-        let script = Script::ALL.into_iter().max_by_key(|script| self.count[*script as usize])?;
-        let own = self.count[script as usize];
-        if own < LETTERS_MIN || own * 10 < all * MOSTLY {
-            return None;
-        }
-        Some(Spoken { script, language: self.language(script, own) })
+        let script = self.script()?;
+        Some(Spoken { script, language: self.language(script) })
     }
 
-    fn language(&self, script: Script, letters: u32) -> Option<&'static str> {
+    /// The script that holds the text, if it is long enough.
+    fn script(&self) -> Option<Script> {
+        let all: u32 = self.scripts.iter().sum();
+        let script = Script::ALL.into_iter().max_by_key(|script| self.scripts[*script as usize])?;
+        let own = self.scripts[script as usize];
+        (own >= LETTERS_MIN && own * 10 >= all * MOSTLY).then_some(script)
+    }
+
+    fn language(&self, script: Script) -> Option<&'static str> {
         if script == Script::Han {
             // Japanese is never long without kana.
             return Some(if self.kana > 0 { "ja" } else { "zh" });
         }
-        let of_script = TABLE.languages.iter().zip(self.words).filter(|(language, _)| language.script == script);
+        let (best, second, language) = self.two_best(script);
+        // Of a known language a fifth of the letters and more are those of small words, with gaps: a twentieth will do.
+        let enough = best >= WORDS_MIN && best * 20 >= self.scripts[script as usize] * WORD / 5;
+        language.filter(|_| enough && best * 2 >= second * 3)
+    }
+
+    /// The verdict where more of the text would hardly change it.
+    fn clear(&self) -> Option<Spoken> {
+        let script = self.script()?;
+        let (best, second, _) = self.two_best(script);
+        let clear = best >= WORDS_CLEAR && best >= second * 2;
+        self.verdict().filter(|spoken| clear && spoken.language.is_some())
+    }
+
+    /// What the small words of the two likeliest languages are worth, and which the likeliest is.
+    fn two_best(&self, script: Script) -> (u32, u32, Option<&'static str>) {
         let (mut best, mut second, mut language) = (0, 0, None);
-        for (of, worth) in of_script {
+        let mut languages = TABLE.of_script[script as usize];
+        while languages != 0 {
+            let bit = languages.trailing_zeros() as usize;
+            languages &= languages - 1;
+            let worth = self.words[bit];
             if worth >= best {
-                (second, best, language) = (best, worth, Some(of.language.as_str()));
+                (second, best, language) = (best, worth, Some(bit));
             } else {
                 second = second.max(worth);
             }
         }
-        // Of a known language a fifth of the letters and more are those of small words, with gaps: a twentieth will do.
-        let enough = best >= WORDS_MIN && best * 20 >= letters * WORD / 5;
-        language.filter(|_| enough && best * 2 >= second * 3)
+        (best, second, language.and_then(|bit| TABLE.languages.get(bit)).map(|of| of.language.as_str()))
     }
 }
 
@@ -457,13 +505,13 @@ mod tests {
             for small in &language.words {
                 let word = Word::of(small);
                 assert!(word.len <= WORD_MAX_BYTES, "`{small}` is longer than is looked for");
-                assert!(TABLE.word(word.key()).languages & (1 << bit) != 0, "`{small}`");
+                assert!(TABLE.word(word).languages & (1 << bit) != 0, "`{small}`");
             }
         }
         for none in ["", "antidisestablishmentarianism"] {
-            assert_eq!(TABLE.word(Word::of(none).key()).languages, 0);
+            assert_eq!(TABLE.word(Word::of(none)).languages, 0);
         }
-        assert!(TABLE.slots.iter().filter(|slot| slot.languages != 0).count() * 5 < SLOTS, "it is sparse");
+        assert!(TABLE.slots.iter().filter(|slot| slot.languages != 0).count() * 3 < SLOTS, "it is sparse");
     }
 
     proptest! {
@@ -473,22 +521,24 @@ mod tests {
             letters.read(&text);
             let own = |each: char| each.is_alphabetic() || is_mark(each);
             let latin = text.chars().filter(|each| own(*each) && Script::of(*each) == Script::Latin).count();
-            prop_assert_eq!(letters.count[Script::Latin as usize] as usize, latin);
+            prop_assert_eq!(letters.scripts[Script::Latin as usize] as usize, latin);
             let mut worth = [0; 32];
             for word in text.split(|each| !own(each)).filter(|word| !word.is_empty()) {
-                let small = TABLE.word(Word::of(&word.to_lowercase()).key());
+                let small = TABLE.word(Word::of(&word.to_lowercase()));
                 (0..32).filter(|bit| small.languages >> bit & 1 == 1).for_each(|bit| worth[bit] += small.worth);
             }
             prop_assert_eq!(letters.words, worth);
         }
+    }
 
-        #[test]
-        fn eight_bytes_begin_with_so_many_letters(bytes: [u8; 8]) {
-            let len = bytes.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-            let lower: Vec<u8> = bytes[..len].iter().map(u8::to_ascii_lowercase).chain([0; 8]).take(8).collect();
-            prop_assert_eq!(letters_of_ascii(u64::from_le_bytes(bytes)).0, len);
-            prop_assert_eq!(letters_of_ascii(u64::from_le_bytes(bytes)).1.to_le_bytes().to_vec(), lower);
-        }
+    #[test]
+    fn what_the_first_bytes_do_not_tell_the_next_do() {
+        let (german, english) = (SAID[1].1, SAID[0].1);
+        let of = |first: &str, then: &str| Spoken::of(&format!("{first} {then}")).unwrap().language;
+        assert_eq!(of(&german.repeat(2), &english.repeat(2)), Some("de"), "the first do");
+        let names = "Ticketnummer Produktbezeichnung Lieferadresse Rechnungsbetrag Zahlungsart Versandart ".repeat(3);
+        assert_eq!(Spoken::of(&names).unwrap().language, None);
+        assert_eq!(of(&names, &english.repeat(2)), Some("en"));
     }
 
     #[test]

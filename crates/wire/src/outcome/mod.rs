@@ -1,5 +1,6 @@
 //! Did the answer keep the contract: refusals, tool calls, structured answers.
 
+mod ascii;
 mod bounded;
 mod fence;
 mod language;

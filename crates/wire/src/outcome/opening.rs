@@ -23,27 +23,28 @@ impl FirstWords {
     pub fn of(head: &str) -> Option<Self> {
         let mut words = String::with_capacity(48);
         let mut weight = 0;
-        let mut signs = head.char_indices().peekable();
-        while let Some((at, first)) = signs.next() {
+        let mut rest = head;
+        while weight < WEIGHT_MAX {
+            let begins = rest.bytes().position(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
+            let Some(begins) = begins else { break };
+            rest = &rest[begins..];
+            let Some(first) = rest.chars().next() else { break };
             if !first.is_alphanumeric() {
+                rest = &rest[first.len_utf8()..];
                 continue;
             }
             if !words.is_empty() {
                 words.push(' ');
             }
-            let mut end = at + first.len_utf8();
             if first >= IDEOGRAPHS {
                 weight += 1;
                 words.push(first);
+                rest = &rest[first.len_utf8()..];
             } else {
                 weight += 2;
-                while let Some((next, sign)) = signs.next_if(|(_, sign)| is_inside_word(*sign)) {
-                    end = next + sign.len_utf8();
-                }
-                push_word(&head[at..end], &mut words);
-            }
-            if weight >= WEIGHT_MAX {
-                break;
+                let (word, behind) = rest.split_at(word_end(rest));
+                push_word(word, &mut words);
+                rest = behind;
             }
         }
         if words.is_empty() {
@@ -55,11 +56,33 @@ impl FirstWords {
     }
 }
 
+/// The length of the word that a text begins with.
+fn word_end(text: &str) -> usize {
+    let end = text.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || byte == b'\'')).unwrap_or(text.len());
+    if text.as_bytes().get(end).is_none_or(u8::is_ascii) {
+        return end;
+    }
+    text.char_indices().find(|(_, sign)| !is_inside_word(*sign)).map_or(text.len(), |(at, _)| at)
+}
+
 fn is_inside_word(sign: char) -> bool {
     (sign.is_alphanumeric() && sign < IDEOGRAPHS) || matches!(sign, '\'' | '’')
 }
 
 fn push_word(word: &str, words: &mut String) {
+    if word.is_ascii() {
+        if word.bytes().any(|byte| byte.is_ascii_digit()) {
+            return words.push('#');
+        }
+        let mut lower = [0; WORD_MAX_BYTES];
+        let mut len = 0;
+        for byte in word.bytes().take(WORD_MAX_BYTES).filter(|byte| *byte != b'\'') {
+            lower[len] = byte.to_ascii_lowercase();
+            len += 1;
+        }
+        words.push_str(std::str::from_utf8(&lower[..len]).unwrap_or_default());
+        return;
+    }
     if word.chars().any(char::is_numeric) {
         return words.push('#');
     }

@@ -66,7 +66,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 /// Portuguese, Italian, Chinese or Japanese.
 #[must_use]
 pub fn reads_as_refusal(head: &str) -> bool {
-    sentences(head).take(SENTENCES).map(plain).any(|sentence| TABLE.refuses(&sentence))
+    let table = &*TABLE;
+    sentences(head).take(SENTENCES).any(|sentence| table.may_refuse(sentence) && table.refuses(&plain(sentence)))
 }
 
 impl Table {
@@ -85,6 +86,18 @@ impl Table {
             }
         }
         Self { languages, begins }
+    }
+
+    /// Whether a sentence, as it was written, begins like any phrase; of one that is not of ASCII it is not told. Nearly
+    /// all end here, without being written in lower case.
+    fn may_refuse(&self, sentence: &str) -> bool {
+        let begins = sentence.bytes().position(|byte| byte.is_ascii_alphanumeric());
+        let Some(begins) = begins.filter(|_| sentence.is_ascii()) else { return !sentence.is_ascii() };
+        let bytes = sentence.as_bytes()[begins..]
+            .iter()
+            .map(|byte| if *byte == b'`' { b'\'' } else { byte.to_ascii_lowercase() });
+        let places = self.begins.iter().zip(bytes);
+        places.fold(u8::MAX, |languages, (place, byte)| languages & place[usize::from(byte)]) != 0
     }
 
     fn refuses(&self, sentence: &str) -> bool {
@@ -192,17 +205,44 @@ fn sentences(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     let next = move || {
         let whole = Some(rest).filter(|rest| !rest.is_empty())?;
-        // Nearly all bytes end none: they are passed over without being read as characters.
-        let ends = whole.bytes().enumerate().filter(|(_, byte)| ENDS[usize::from(*byte)]);
-        let end = ends.into_iter().find_map(|(at, _)| {
-            let sign = whole[at..].chars().next()?;
-            matches!(sign, '.' | '!' | '?' | '\n' | '。' | '！' | '？').then_some((at, at + sign.len_utf8()))
-        });
-        let (end, behind) = end.unwrap_or((whole.len(), whole.len()));
+        let (end, behind) = sentence_end(whole).unwrap_or((whole.len(), whole.len()));
         rest = &whole[behind..];
         Some(whole[..end].trim())
     };
     std::iter::from_fn(next).filter(|sentence| !sentence.is_empty())
+}
+
+/// Where the sign stands that ends the first sentence, and where the next one begins.
+fn sentence_end(text: &str) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        // Nearly all bytes end none: they are passed over in blocks, which is a few instructions each.
+        let may_end = |byte: u8| {
+            u8::from(byte == b'.')
+                | u8::from(byte == b'!')
+                | u8::from(byte == b'?')
+                | u8::from(byte == b'\n')
+                | byte >> 7
+        };
+        let block = bytes[at..].first_chunk::<32>();
+        if block.is_some_and(|block| block.iter().fold(0, |any, byte| any | may_end(*byte)) == 0) {
+            at += 32;
+            continue;
+        }
+        let until = bytes.len().min(at + 32);
+        let ends = bytes[at..until].iter().enumerate().filter(|(_, byte)| ENDS[usize::from(**byte)]);
+        let end = ends.into_iter().find_map(|(behind, _)| {
+            let sign = text[at + behind..].chars().next()?;
+            matches!(sign, '.' | '!' | '?' | '\n' | '。' | '！' | '？')
+                .then_some((at + behind, at + behind + sign.len_utf8()))
+        });
+        if end.is_some() {
+            return end;
+        }
+        at = until;
+    }
+    None
 }
 
 /// The first bytes of what ends a sentence.

@@ -5,27 +5,15 @@
 //! time among the last 32. Numbers, signs and what stands between words play no part, so that rules of tables and rows of
 //! zeros are no repetition. Nothing of the text is kept, and the memory is fixed.
 
+use super::ascii::{HIGH, ascii_digits, ascii_letters, eight};
 use std::fmt;
 
 /// The longest round, in words.
 const ROUND_MAX_WORDS: usize = 16;
 /// So many rounds of it.
-const ROUNDS: u32 = 4;
+const ROUNDS: usize = 4;
 /// And so many words at least.
-const WORDS_MIN: u32 = 24;
-/// By length of a round: so many words on end are enough. The first round is repeated by those that follow it.
-const ENOUGH: [i32; ROUND_MAX_WORDS] = {
-    let mut enough = [WORDS_MIN as i32; ROUND_MAX_WORDS];
-    let (mut at, mut round) = (0, 0);
-    while at < ROUND_MAX_WORDS {
-        round += ROUNDS - 1;
-        if round > WORDS_MIN {
-            enough[at] = round as i32;
-        }
-        at += 1;
-    }
-    enough
-};
+const WORDS_MIN: usize = 24;
 /// A line or sentence counts from so many words on.
 const LINE_MIN_WORDS: u32 = 6;
 /// So often it may not come.
@@ -34,25 +22,24 @@ const LINE_TIMES: usize = 5;
 const LINES: usize = 32;
 /// Scripts from here on write no spaces: each sign is a word.
 const IDEOGRAPHS: char = '\u{2E80}';
-/// The last words lie in so many, written from the end to the start, so that they are moved but once in a while.
-const WORDS_KEPT: usize = 8 * ROUND_MAX_WORDS;
-/// FNV-1a, 32 bits.
+/// So many words apart it is looked whether one goes round: the shortest that is found holds two such places and more.
+const STEP: usize = 8;
+/// As many words as are looked back at: the longest run that is asked for, a round before it, and a step.
+const BEHIND: usize = 80;
+/// They lie in so many, and are moved when these are full.
+const WORDS_KEPT: usize = BEHIND + 8 * STEP;
+/// Where a hash begins, and what it is multiplied by.
 const BASIS: u32 = 0x811c_9dc5;
 const PRIME: u32 = 0x0100_0193;
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Reads a text piece by piece.
 pub(crate) struct Repetition {
-    /// The word that has begun; [`BASIS`] where none has.
-    word: u32,
-    /// Whether it holds more than digits.
-    lettered: bool,
+    word: Word,
     words: usize,
-    /// From `latest` on the last words, the latest first; 0 where none has come.
+    /// Before `end` the last words; 0 where none has come.
     last: [u32; WORDS_KEPT],
-    latest: usize,
-    /// By length of a round: how many words on end were those of a round before. With a sign, for two numbers of that
-    /// kind are compared by one instruction on every machine.
-    runs: [i32; ROUND_MAX_WORDS],
+    end: usize,
     line: u32,
     line_words: u32,
     lines: [u32; LINES],
@@ -60,15 +47,42 @@ pub(crate) struct Repetition {
     found: bool,
 }
 
+/// The word that has begun. Eight bytes at a time are mixed, wherever the text is cut.
+#[derive(Clone, Copy, Default)]
+struct Word {
+    mixed: u64,
+    /// Bytes that wait to be eight.
+    waiting: u64,
+    waiting_bytes: usize,
+    /// Whether it holds more than digits.
+    lettered: bool,
+}
+
+impl Word {
+    /// So many bytes; the others of the eight are 0.
+    fn push(&mut self, bytes: u64, len: usize) {
+        self.waiting |= bytes << (8 * self.waiting_bytes);
+        let waiting_bytes = self.waiting_bytes + len;
+        if waiting_bytes >= 8 {
+            self.mixed = (self.mixed ^ self.waiting).wrapping_mul(FACTOR).rotate_left(29);
+            self.waiting = if self.waiting_bytes == 0 { 0 } else { bytes >> (64 - 8 * self.waiting_bytes) };
+        }
+        self.waiting_bytes = waiting_bytes % 8;
+    }
+
+    /// Never 0, which stands for no word.
+    fn hash(self) -> u32 {
+        (((self.mixed ^ self.waiting).wrapping_mul(FACTOR) >> 32) as u32).max(1)
+    }
+}
+
 impl Default for Repetition {
     fn default() -> Self {
         Self {
-            word: BASIS,
-            lettered: false,
+            word: Word::default(),
             words: 0,
             last: [0; WORDS_KEPT],
-            latest: WORDS_KEPT - ROUND_MAX_WORDS,
-            runs: [0; ROUND_MAX_WORDS],
+            end: BEHIND,
             line: BASIS,
             line_words: 0,
             lines: [0; LINES],
@@ -85,40 +99,46 @@ impl Repetition {
             return;
         }
         let bytes = piece.as_bytes();
+        let mut word = self.word;
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            if !byte.is_ascii() {
-                let Some(each) = piece.get(at..).and_then(|rest| rest.chars().next()) else { return };
-                at += each.len_utf8();
-                self.sign(each);
-                continue;
-            }
-            at += 1;
-            match SIGNS[usize::from(byte)] {
-                Sign::Letter => {
-                    self.word = mixed(self.word, u32::from(byte));
-                    self.lettered = true;
+        while at < bytes.len() {
+            let Run { len, bytes: run, lettered } = Run::of(eight(&bytes[at..]));
+            if len > 0 {
+                word.push(run, len);
+                word.lettered |= lettered;
+                at += len;
+                if len == 8 {
+                    continue;
                 }
-                Sign::Digit => self.word = mixed(self.word, u32::from(byte)),
-                Sign::Between => self.end_word(),
-                Sign::LineEnd => {
-                    self.end_word();
+            }
+            let Some(&byte) = bytes.get(at) else { break };
+            if byte.is_ascii() {
+                at += 1;
+                self.end_word(&mut word);
+                if ends_line(byte) {
                     self.end_line();
                 }
+            } else {
+                let Some(each) = piece.get(at..).and_then(|rest| rest.chars().next()) else { break };
+                at += each.len_utf8();
+                self.sign(each, &mut word);
             }
         }
+        self.word = word;
     }
 
     /// A sign that is none of ASCII.
-    fn sign(&mut self, each: char) {
+    fn sign(&mut self, each: char, word: &mut Word) {
         if each.is_alphanumeric() {
-            self.word = mixed(self.word, u32::from(each));
-            self.lettered = true;
+            let mut bytes = [0; 8];
+            let len = each.encode_utf8(&mut bytes).len();
+            word.push(u64::from_le_bytes(bytes), len);
+            word.lettered = true;
             if each >= IDEOGRAPHS {
-                self.end_word();
+                self.end_word(word);
             }
         } else {
-            self.end_word();
+            self.end_word(word);
             if matches!(each, '。' | '！' | '？') {
                 self.end_line();
             }
@@ -127,33 +147,53 @@ impl Repetition {
 
     /// Whether it has repeated itself by now.
     pub(crate) fn found(&self) -> bool {
-        self.found
+        self.found || self.goes_round(self.end - 1 - self.words % STEP)
     }
 
-    fn end_word(&mut self) {
-        let word = std::mem::replace(&mut self.word, BASIS);
-        if !std::mem::take(&mut self.lettered) {
+    fn end_word(&mut self, word: &mut Word) {
+        let ended = std::mem::take(word);
+        if !ended.lettered {
             return;
         }
-        let word = word.max(1);
-        // All lengths at once: without branches this is a few instructions.
-        let last = self.last[self.latest..].first_chunk::<ROUND_MAX_WORDS>();
-        let mut found = false;
-        for ((run, before), enough) in self.runs.iter_mut().zip(last.unwrap_or(&[0; _])).zip(&ENOUGH) {
-            // No text has as many words as would wrap.
-            *run = if *before == word { run.wrapping_add(1) } else { 0 };
-            found |= *run >= *enough;
+        let hash = ended.hash();
+        if self.end == WORDS_KEPT {
+            self.last.copy_within(WORDS_KEPT - BEHIND.., 0);
+            self.end = BEHIND;
         }
-        self.found |= found;
-        if self.latest == 0 {
-            self.last.copy_within(..ROUND_MAX_WORDS, WORDS_KEPT - ROUND_MAX_WORDS);
-            self.latest = WORDS_KEPT - ROUND_MAX_WORDS;
-        }
-        self.latest -= 1;
-        self.last[self.latest] = word;
+        self.last[self.end] = hash;
+        self.end += 1;
         self.words += 1;
-        self.line = (self.line ^ word).wrapping_mul(PRIME);
+        if self.words.is_multiple_of(STEP) {
+            self.found |= self.goes_round(self.end - 1 - STEP);
+        }
+        self.line = (self.line ^ hash).wrapping_mul(PRIME);
         self.line_words += 1;
+    }
+
+    /// Whether the words around `place` are those of a round before for long enough. A run that goes on for more than a
+    /// step behind it is told by the next place.
+    fn goes_round(&self, place: usize) -> bool {
+        let last = &self.last[..self.end];
+        let Some(before) = place.checked_sub(ROUND_MAX_WORDS).and_then(|from| last.get(from..=place)) else {
+            return false;
+        };
+        // All lengths at once: without branches this is a few instructions.
+        let (same, mut rounds) = (before[ROUND_MAX_WORDS], 0_u32);
+        for (at, word) in before[..ROUND_MAX_WORDS].iter().enumerate() {
+            rounds |= u32::from(*word == same) << at;
+        }
+        while same != 0 && rounds != 0 {
+            let round = ROUND_MAX_WORDS - rounds.trailing_zeros() as usize;
+            rounds &= rounds - 1;
+            let behind = last[place..].iter().zip(&last[place - round..]).take_while(|(word, before)| word == before);
+            let until = last[..place].iter().rev().zip(last[..place - round].iter().rev());
+            let until = until.take_while(|(word, before)| word == before && **word != 0);
+            let enough = (round * (ROUNDS - 1)).max(WORDS_MIN);
+            if behind.count() + until.take(enough).count() >= enough {
+                return true;
+            }
+        }
+        false
     }
 
     fn end_line(&mut self) {
@@ -175,34 +215,27 @@ impl fmt::Debug for Repetition {
     }
 }
 
-/// What a sign of ASCII is to words and lines.
-#[derive(Clone, Copy)]
-enum Sign {
-    Letter,
-    Digit,
-    Between,
-    LineEnd,
+fn ends_line(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'.' | b'!' | b'?')
 }
 
-const SIGNS: [Sign; 128] = {
-    let mut signs = [Sign::Between; 128];
-    let mut at = 0;
-    while at < signs.len() {
-        let byte = at as u8;
-        if byte.is_ascii_alphabetic() {
-            signs[at] = Sign::Letter;
-        } else if byte.is_ascii_digit() {
-            signs[at] = Sign::Digit;
-        } else if matches!(byte, b'\n' | b'.' | b'!' | b'?') {
-            signs[at] = Sign::LineEnd;
-        }
-        at += 1;
-    }
-    signs
-};
+/// The letters and digits of ASCII at the start of eight bytes.
+struct Run {
+    len: usize,
+    bytes: u64,
+    /// Whether there is a letter among them.
+    lettered: bool,
+}
 
-fn mixed(hash: u32, each: u32) -> u32 {
-    (hash ^ each).wrapping_mul(PRIME)
+impl Run {
+    fn of(eight: u64) -> Self {
+        let letters = ascii_letters(eight);
+        let end = (letters | ascii_digits(eight)) ^ HIGH;
+        // of the bit that ends it and all above it, none
+        let mask = if end == 0 { u64::MAX } else { (1 << (end.trailing_zeros() & !7)) - 1 };
+        let len = if end == 0 { 8 } else { end.trailing_zeros() as usize / 8 };
+        Self { len, bytes: eight & mask, lettered: letters & mask != 0 }
+    }
 }
 
 #[cfg(test)]
@@ -252,7 +285,7 @@ mod tests {
         (1..=ROUND_MAX_WORDS).any(|round| {
             let same = words.iter().zip(words.iter().skip(round)).map(|(before, word)| before == word);
             let mut run = 0;
-            let enough = (round * (ROUNDS as usize - 1)).max(WORDS_MIN as usize);
+            let enough = (round * (ROUNDS - 1)).max(WORDS_MIN);
             same.into_iter().any(|same| {
                 run = if same { run + 1 } else { 0 };
                 run >= enough
@@ -262,8 +295,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rounds_are_those_of_the_definition(round in "([ab]{1,3}[ ,:]{1,2}){1,17}", times in 1_usize..40, before in "([ab]{1,2} ){0,200}") {
-            let text = format!("{before}{}", round.repeat(times));
+        fn rounds_are_those_of_the_definition(
+            round in "(([ab]{1,3}|[ab]{6,17}|[é我])[ ,:]{1,2}){1,17}",
+            times in 1_usize..40,
+            before in "([ab]{1,2} ){0,200}",
+            after in "([cd]{1,2} ){0,20}",
+        ) {
+            let text = format!("{before}{}{after}", round.repeat(times));
             prop_assert_eq!(repeats(&text), goes_round(&text), "{}", text);
         }
 
@@ -278,6 +316,23 @@ mod tests {
                 from = to;
             }
             prop_assert_eq!(repetition.found(), repeats(&text));
+        }
+
+        #[test]
+        fn a_word_is_the_same_however_it_is_cut(word in "[a-z0-9é我]{1,24}", cuts in prop::collection::vec(0_usize..60, 0..6)) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| word.floor_char_boundary(cut)).collect();
+            cuts.sort_unstable();
+            let hash = |pieces: &[&str]| {
+                let mut ended = Word::default();
+                for bytes in pieces.iter().flat_map(|piece| piece.as_bytes().chunks(8)) {
+                    ended.push(eight(bytes), bytes.len());
+                }
+                ended.hash()
+            };
+            let from = [0].into_iter().chain(cuts.iter().copied());
+            let pieces: Vec<&str> = from.zip(cuts.iter().copied().chain([word.len()])).map(|(from, to)| &word[from..to]).collect();
+            prop_assert_eq!(hash(&pieces), hash(&[&word]));
+            prop_assert_ne!(hash(&[&word]), hash(&[&word[..word.floor_char_boundary(word.len() - 1)]]));
         }
     }
 }
