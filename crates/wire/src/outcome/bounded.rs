@@ -3,7 +3,9 @@
 //!
 //! A reference is followed only to a place inside the schema. Definitions that refer to each other in a
 //! circle are taken where the circle is simple, as in a list or a tree with one kind of branch: each
-//! level of the checked value then costs the same. The rest must unfold to a bounded size.
+//! level of the checked value then costs the same. The rest must unfold to a bounded size. A schema that
+//! forbids what others have not evaluated goes through those others once more to know it, and where such
+//! stand within each other each doubles what is within: that is counted too.
 
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
@@ -19,6 +21,10 @@ const MAPS: [&str; 5] = ["properties", "patternProperties", "dependentSchemas", 
 const NOT_FOLLOWED: [&str; 7] = ["enum", "const", "default", "examples", "$defs", "definitions", "$comment"];
 /// Keywords that make a schema depend on more than what stands at the end of a pointer.
 const REFUSED: [&str; 5] = ["$dynamicRef", "$recursiveRef", "$dynamicAnchor", "$recursiveAnchor", "$anchor"];
+/// Keywords that ask their neighbours what of the value they have evaluated.
+const ASKING: [&str; 2] = ["unevaluatedProperties", "unevaluatedItems"];
+/// Of the keywords that step into the value, those that are checked again to know what they evaluate.
+const CHECKED_WHEN_ASKED: [&str; 4] = ["contains", "additionalItems", "unevaluatedItems", "unevaluatedProperties"];
 /// Keywords that step into the checked value.
 const STEPS: [&str; 11] = [
     "properties",
@@ -37,9 +43,32 @@ const STEPS: [&str; 11] = [
 /// One place that is referred to, or the root.
 #[derive(Default)]
 struct Place {
-    keywords: u64,
-    /// What it refers to, and whether a step into the value lies between.
-    refers: Vec<(String, Step)>,
+    /// What its own keywords cost.
+    own: Cost,
+    refers: Vec<Reference>,
+    /// Whether `id` names a schema, as in the fourth draft.
+    is_draft_4: bool,
+}
+
+/// A reference of a place to another.
+struct Reference {
+    to: String,
+    step: Step,
+    times: Cost<Times>,
+}
+
+/// Of one check of a place, and of asking it once what it evaluates.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Cost<T = u64> {
+    check: T,
+    ask: T,
+}
+
+/// How often a schema is checked, and asked what it evaluates.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Times {
+    checked: u64,
+    asked: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,14 +79,17 @@ enum Step {
 
 /// Whether checking against `schema` costs time that is bounded by the sizes of both.
 pub(super) fn is_bounded(schema: &Value) -> bool {
-    let Some(places) = places(schema) else { return false };
+    let is_draft_4 = schema.get("$schema").and_then(Value::as_str).is_some_and(|named| named.contains("draft-04"));
+    let Some(places) = places(schema, is_draft_4) else { return false };
     let graph =
         Graph { reached: places.keys().map(|from| (from.as_str(), reached(&places, from))).collect(), places: &places };
-    places.keys().all(|place| graph.circle_is_simple(place)) && graph.unfolded("", &mut HashMap::new()).is_some()
+    let is_small = |cost: Cost| cost.check <= UNFOLDED_MAX;
+    places.keys().all(|place| graph.circle_is_simple(place))
+        && graph.unfolded("", &mut HashMap::new()).is_some_and(is_small)
 }
 
 /// The root and all that is referred to from it; `None` where something refused is among it.
-fn places(schema: &Value) -> Option<HashMap<String, Place>> {
+fn places(schema: &Value, is_draft_4: bool) -> Option<HashMap<String, Place>> {
     let mut places: HashMap<String, Place> = HashMap::new();
     let mut open = vec![String::new()];
     while let Some(pointer) = open.pop() {
@@ -67,9 +99,9 @@ fn places(schema: &Value) -> Option<HashMap<String, Place>> {
         if places.len() == PLACES_MAX {
             return None;
         }
-        let mut place = Place::default();
-        place.read(schema.pointer(&pointer)?, Step::Stays, pointer.is_empty())?;
-        open.extend(place.refers.iter().map(|(target, _)| target.clone()));
+        let mut place = Place { is_draft_4, ..Place::default() };
+        place.read(schema.pointer(&pointer)?, Way::START, pointer.is_empty())?;
+        open.extend(place.refers.iter().map(|reference| reference.to.clone()));
         places.insert(pointer, place);
     }
     Some(places)
@@ -80,9 +112,9 @@ fn reached<'p>(places: &'p HashMap<String, Place>, from: &str) -> HashSet<&'p st
     let mut reached = HashSet::new();
     let mut open = vec![from];
     while let Some(place) = open.pop().and_then(|pointer| places.get(pointer)) {
-        for (target, _) in &place.refers {
-            if reached.insert(target.as_str()) {
-                open.push(target);
+        for reference in &place.refers {
+            if reached.insert(reference.to.as_str()) {
+                open.push(&reference.to);
             }
         }
     }
@@ -96,17 +128,21 @@ struct Graph<'p> {
 
 impl<'p> Graph<'p> {
     /// The references of a place that come back to it.
-    fn returning(&self, pointer: &str) -> impl Iterator<Item = &'p (String, Step)> {
+    fn returning(&self, pointer: &str) -> impl Iterator<Item = &'p Reference> {
         let refers = self.places.get(pointer).map_or(&[][..], |place| &place.refers);
-        refers.iter().filter(move |(target, _)| target == pointer || self.reaches(target, pointer))
+        refers.iter().filter(move |reference| self.returns(reference, pointer))
+    }
+
+    fn returns(&self, reference: &Reference, pointer: &str) -> bool {
+        reference.to == pointer || self.reaches(&reference.to, pointer)
     }
 
     fn reaches(&self, from: &str, to: &str) -> bool {
         self.reached.get(from).is_some_and(|reached| reached.contains(to))
     }
 
-    /// Whether a place lies on no circle, or on one that comes back in one way only and steps into the
-    /// value.
+    /// Whether a place lies on no circle, or on one that comes back in one way only, once, and steps into
+    /// the value.
     fn circle_is_simple(&self, start: &str) -> bool {
         let mut steps_in = false;
         let mut at = start;
@@ -115,9 +151,12 @@ impl<'p> Graph<'p> {
             match (returning.next(), returning.next()) {
                 (None, _) => return true,
                 (Some(_), Some(_)) => return false,
-                (Some((target, step)), None) => {
-                    steps_in |= *step == Step::GoesIn;
-                    at = target;
+                (Some(one), None) => {
+                    if one.times.check.checked > 1 || one.times.check.asked > 0 {
+                        return false;
+                    }
+                    steps_in |= one.step == Step::GoesIn;
+                    at = &one.to;
                 }
             }
             if at == start {
@@ -126,61 +165,116 @@ impl<'p> Graph<'p> {
         }
     }
 
-    /// The size of a place, with its references unfolded and circles gone round once; `None` where
-    /// that is too large.
-    fn unfolded(&self, pointer: &'p str, known: &mut HashMap<&'p str, u64>) -> Option<u64> {
-        if let Some(size) = known.get(pointer) {
-            return Some(*size);
+    /// The cost of a place, with its references unfolded and circles gone round once.
+    fn unfolded(&self, pointer: &'p str, known: &mut HashMap<&'p str, Cost>) -> Option<Cost> {
+        if let Some(cost) = known.get(pointer) {
+            return Some(*cost);
         }
         let place = self.places.get(pointer)?;
-        let mut size = place.keywords;
-        for (target, _) in
-            place.refers.iter().filter(|(target, _)| !(target == pointer || self.reaches(target, pointer)))
-        {
-            size += self.unfolded(target, known)?;
-            if size > UNFOLDED_MAX {
-                return None;
-            }
+        let mut cost = place.own;
+        for reference in place.refers.iter().filter(|reference| !self.returns(reference, pointer)) {
+            let other = self.unfolded(&reference.to, known)?;
+            cost.check = cost.check.saturating_add(reference.times.check.of(other));
+            cost.ask = cost.ask.saturating_add(reference.times.ask.of(other));
         }
-        known.insert(pointer, size);
-        Some(size).filter(|size| *size <= UNFOLDED_MAX)
+        known.insert(pointer, cost);
+        Some(cost)
+    }
+}
+
+impl Times {
+    fn of(self, cost: Cost) -> u64 {
+        self.checked.saturating_mul(cost.check).saturating_add(self.asked.saturating_mul(cost.ask))
+    }
+
+    /// Of a schema that asks its neighbours.
+    fn asking(self) -> Self {
+        Self { asked: self.asked.saturating_add(self.checked), ..self }
+    }
+
+    /// Of what is within it and sees the same value: to be asked, it is checked too.
+    fn within(self) -> Self {
+        Self { checked: self.checked.saturating_add(self.asked), ..self }
+    }
+
+    /// Of what is within it and sees a part of the value.
+    fn stepping(self, keyword: &str) -> Self {
+        let again = if CHECKED_WHEN_ASKED.contains(&keyword) { self.asked } else { 0 };
+        Self { checked: self.checked.saturating_add(again), asked: 0 }
+    }
+}
+
+/// How a schema is come to from its place.
+#[derive(Clone, Copy)]
+struct Way {
+    step: Step,
+    times: Cost<Times>,
+}
+
+impl Way {
+    const START: Self = Self {
+        step: Step::Stays,
+        times: Cost { check: Times { checked: 1, asked: 0 }, ask: Times { checked: 0, asked: 1 } },
+    };
+
+    fn map(self, times: impl Fn(Times) -> Times) -> Self {
+        Self { times: Cost { check: times(self.times.check), ask: times(self.times.ask) }, ..self }
+    }
+
+    /// On through a keyword.
+    fn through(self, keyword: &str) -> Self {
+        if STEPS.contains(&keyword) {
+            Self { step: Step::GoesIn, ..self.map(|times| times.stepping(keyword)) }
+        } else {
+            self.map(Times::within)
+        }
     }
 }
 
 impl Place {
     /// Reads a schema; `None` where it holds what is refused.
-    fn read(&mut self, schema: &Value, step: Step, root: bool) -> Option<()> {
+    fn read(&mut self, schema: &Value, way: Way, root: bool) -> Option<()> {
         match schema {
-            Value::Object(members) => self.object(members, step, root),
-            Value::Array(schemas) => schemas.iter().try_for_each(|schema| self.read(schema, step, false)),
+            Value::Object(members) => self.object(members, way, root),
+            Value::Array(schemas) => schemas.iter().try_for_each(|schema| self.read(schema, way, false)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(()),
         }
     }
 
-    fn object(&mut self, members: &Map<String, Value>, step: Step, root: bool) -> Option<()> {
+    fn object(&mut self, members: &Map<String, Value>, way: Way, root: bool) -> Option<()> {
+        let asks = ASKING.iter().any(|keyword| members.contains_key(*keyword));
+        let way = if asks { way.map(Times::asking) } else { way };
         for (keyword, value) in members {
-            self.keywords += 1;
+            self.cost(1, way);
             let keyword = keyword.as_str();
-            if REFUSED.contains(&keyword) || (keyword == "$id" && !root) {
+            let named = keyword == "$id" || (self.is_draft_4 && keyword == "id" && value.is_string());
+            if REFUSED.contains(&keyword) || (named && !root) {
                 return None;
             }
             if keyword == "$ref" {
-                let target = value.as_str()?.strip_prefix('#')?;
-                self.refers.push((decoded(target)?, step));
+                let to = decoded(value.as_str()?.strip_prefix('#')?)?;
+                let Way { step, times } = way.through(keyword);
+                self.refers.push(Reference { to, step, times });
                 continue;
             }
             if NOT_FOLLOWED.contains(&keyword) {
                 continue;
             }
-            let step = if STEPS.contains(&keyword) { Step::GoesIn } else { step };
+            let inside = way.through(keyword);
             if let (Value::Object(named), true) = (value, MAPS.contains(&keyword)) {
-                self.keywords += named.len() as u64;
-                named.values().try_for_each(|schema| self.read(schema, step, false))?;
+                self.cost(named.len() as u64, way);
+                named.values().try_for_each(|schema| self.read(schema, inside, false))?;
             } else {
-                self.read(value, step, false)?;
+                self.read(value, inside, false)?;
             }
         }
         Some(())
+    }
+
+    fn cost(&mut self, keywords: u64, way: Way) {
+        let each = Cost { check: keywords, ask: keywords };
+        self.own.check = self.own.check.saturating_add(way.times.check.of(each));
+        self.own.ask = self.own.ask.saturating_add(way.times.ask.of(each));
     }
 }
 
@@ -196,7 +290,8 @@ fn decoded(fragment: &str) -> Option<String> {
         if *byte == b'%' {
             let (digits, behind) = rest.split_at_checked(2)?;
             rest = behind;
-            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            let digit = |at: usize| char::from(digits[at]).to_digit(16);
+            bytes.push(u8::try_from(digit(0)? << 4 | digit(1)?).ok()?);
         } else {
             bytes.push(*byte);
         }
@@ -219,6 +314,8 @@ mod tests {
             // A list, a tree, and two that hold each other.
             json!({"properties": {"next": {"$ref": "#"}}}),
             json!({"properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}),
+            json!({"unevaluatedProperties": false, "properties": {"child": {"$ref": "#"}, "id": {"type": "string"}}}),
+            json!({"unevaluatedProperties": false, "allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"unevaluatedItems": false, "prefixItems": [true]}}}),
             json!({"$ref": "#/$defs/a", "$defs": {"a": {"properties": {"b": {"$ref": "#/$defs/b"}}}, "b": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}]}}}),
         ] {
             assert!(is_bounded(&schema), "{schema}");
@@ -242,8 +339,29 @@ mod tests {
             json!({"$ref": "#name"}),
             json!({"$dynamicRef": "#x"}),
             json!({"items": {"$id": "inner"}}),
+            json!({"$schema": "http://json-schema.org/draft-04/schema#", "items": {"id": "inner"}}),
+            json!({"$ref": "#/$defs/%+1", "$defs": {"\u{1}": {}}}),
+            // Each level of a tree twice: once to check it, once to know what is left.
+            json!({"unevaluatedProperties": false, "allOf": [{"properties": {"child": {"$ref": "#"}}}]}),
         ] {
             assert!(!is_bounded(&schema), "{schema}");
+        }
+    }
+
+    /// Two to the thirtieth checks, asked for in a kilobyte.
+    #[test]
+    fn what_asks_for_the_unevaluated_within_another_doubles_it() {
+        for (asking, how) in
+            [("unevaluatedProperties", "allOf"), ("unevaluatedItems", "oneOf"), ("unevaluatedProperties", "if")]
+        {
+            let nested = |levels: usize| {
+                (0..levels).fold(
+                    json!({"properties": {"a": true}, "prefixItems": [true]}),
+                    |inner, _| json!({asking: false, how: if how == "if" { inner } else { json!([inner]) }}),
+                )
+            };
+            assert!(is_bounded(&nested(4)), "{asking} {how}");
+            assert!(!is_bounded(&nested(30)), "{asking} {how}");
         }
     }
 }
