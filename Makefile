@@ -8,7 +8,7 @@ help:
 	@echo "make release    the fastest binary, built by what a minute of clients showed of it: target/release/coalmine"
 	@echo "make bench      against the direct path, nginx and the bare floor, in one run"
 	@echo "make instructions  what a request costs in instructions of the processor, and where"
-	@echo "make fuzz       each fuzz target for FUZZ_SECONDS (60)"
+	@echo "make fuzz       each fuzz target for FUZZ_SECONDS (60), TARGETS='sse patch' for some; scripts/fuzz.sh --help"
 	@echo "make soak       MINUTES (30) of hostile clients and a sick upstream: nothing lost, nothing rising"
 	@echo "make docs       the book and the crates' docs"
 	@echo "make replay     recorded generations, DATA=<folder>; JSON=1 for a machine"
@@ -35,7 +35,7 @@ instructions:
 	@scripts/instructions.sh
 
 fuzz:
-	@scripts/fuzz.sh
+	@FUZZ_SECONDS="$(or $(FUZZ_SECONDS),60)" TARGETS="$(TARGETS)" scripts/fuzz.sh
 
 soak:
 	@MINUTES="$(MINUTES)" scripts/soak.sh

@@ -25,6 +25,7 @@ use coalmine_core::metric::is_feedback_name;
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::{Arm, Membership};
+use coalmine_wire::json::{Kind, Scanner};
 use coalmine_wire::openai::errors::Problem;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ use std::collections::BTreeMap;
 
 /// The most scores in one object.
 const SCORES_MAX: usize = 64;
+/// The longest body of feedback, unpacked: what is read of it takes many times its length in memory.
+const BODY_MAX_BYTES: usize = 8 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object of feedback")]
@@ -107,20 +110,10 @@ struct Joined {
 
 /// Takes feedback.
 pub(crate) fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<AnswerBody>, Refusal> {
-    let unreadable = |_| Refusal::new(Problem::BadRequest, "feedback is a JSON object, or an array of such");
-    let is_array = admitted.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let items: Vec<serde_json::Value> = if is_array {
-        serde_json::from_slice(&admitted.body).map_err(unreadable)?
-    } else {
-        vec![serde_json::from_slice(&admitted.body).map_err(unreadable)?]
-    };
-    let max = gateway.config.limits.feedback;
-    if items.len() > max {
-        let message = format!("{} items of feedback in one request; this gateway takes {max}", items.len());
-        return Err(Refusal::new(Problem::TooLarge, message));
-    }
+    must_be_short(&admitted.body)?;
+    let items = items(&admitted.body, gateway.config.limits.feedback)?;
     let verdicts = items.into_iter().map(|item| {
-        let taken = serde_json::from_value(item).map_err(|error| error.to_string());
+        let taken = serde_json::from_slice(item).map_err(|error| error.to_string());
         taken.and_then(|item: Item| {
             one(gateway, &admitted.caller, &item, admitted.received_at).map_err(|refused| refused.to_string())
         })
@@ -133,6 +126,41 @@ pub(crate) fn take(gateway: &Gateway, admitted: &Admitted) -> Result<Response<An
     let status = if accepted > 0 || refused == 0 { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     let report = Report { accepted, refused, results };
     Ok(json(status, serde_json::to_vec(&report).unwrap_or_default()))
+}
+
+fn must_be_short(body: &[u8]) -> Result<(), Refusal> {
+    if body.len() <= BODY_MAX_BYTES {
+        return Ok(());
+    }
+    let message = format!("{} bytes of feedback in one request; {BODY_MAX_BYTES} are taken", body.len());
+    Err(Refusal::new(Problem::TooLarge, message))
+}
+
+/// The items of a body as they are written, `max` of them at most; none is read before all are counted.
+fn items(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Refusal> {
+    let unreadable = |_| Refusal::new(Problem::BadRequest, "feedback is a JSON object, or an array of such");
+    let mut scanner = Scanner::new(body);
+    let mut items = Vec::new();
+    if scanner.peek().map_err(unreadable)? != Kind::Array {
+        items.push(scanner.skip().map_err(unreadable)?.of(body));
+        scanner.end().map_err(unreadable)?;
+        return Ok(items);
+    }
+    let mut count = 0;
+    scanner.enter_array().map_err(unreadable)?;
+    while scanner.next_item().map_err(unreadable)? {
+        let item = scanner.skip().map_err(unreadable)?.of(body);
+        count += 1;
+        if count <= max {
+            items.push(item);
+        }
+    }
+    scanner.end().map_err(unreadable)?;
+    if count > max {
+        let message = format!("{count} items of feedback in one request; this gateway takes {max}");
+        return Err(Refusal::new(Problem::TooLarge, message));
+    }
+    Ok(items)
 }
 
 /// All scores of one object, or none of them.
@@ -284,4 +312,35 @@ fn idempotency(gateway: &Gateway, joined: &Joined, name: &str, id: Option<&Id>) 
     let mut low = [0; 8];
     low.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     u64::from_le_bytes(low)
+}
+
+/// See [`crate::laws::scores`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn laws(body: &[u8]) {
+    let Ok(items) = items(body, usize::MAX) else { return };
+    let all = items.len();
+    assert!(all == 0 || self::items(body, all - 1).is_err(), "one more than is taken");
+    assert!(items.iter().map(|item| item.len()).sum::<usize>() <= body.len());
+    for item in items {
+        let _: Result<Item, _> = serde_json::from_slice(item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_counted_before_any_is_read() {
+        assert_eq!(items(br#" {"a":[1,2]} "#, 1).unwrap(), [br#"{"a":[1,2]}"#]);
+        assert_eq!(items(br#"[{"a":1}, 0 ,"x"]"#, 3).unwrap(), [&br#"{"a":1}"#[..], b"0", br#""x""#]);
+        assert!(items(b"[]", 0).unwrap().is_empty());
+        for (body, max, status) in
+            [("[0,0,0]", 2, 413), ("[0,0", 9, 400), ("{} {}", 9, 400), ("[] 1", 9, 400), ("", 9, 400)]
+        {
+            let refused = items(body.as_bytes(), max).unwrap_err();
+            assert_eq!(refused.into_response(coalmine_wire::dialect::Dialect::Chat).status(), status, "{body}");
+        }
+        assert!(must_be_short(&[0; 9]).is_ok() && must_be_short(&vec![0; BODY_MAX_BYTES + 1]).is_err());
+    }
 }

@@ -17,6 +17,7 @@
 //! | `tally`, `sink` | requests in flight, judged turns, the deltas that carry them away |
 //! | [`client_address`] | who a client is by its address, behind proxies too |
 //! | `request_id`, `feedback` | what joins a late score to its session |
+//! | `laws` | for tests and fuzz targets: what holds of whatever comes beside a body |
 //! | `metrics` | what operators see |
 //! | `telemetry/` | what leaves beside: the access log, traces and metrics for a collector |
 
@@ -33,6 +34,8 @@ mod customers;
 mod feedback;
 mod gateway;
 mod judged;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod laws;
 pub mod listen;
 mod metrics;
 mod passthrough;

@@ -13,7 +13,7 @@
 mod connect;
 mod dialog;
 mod line;
-mod query;
+pub(crate) mod query;
 mod responses;
 mod tunnel;
 

@@ -1,5 +1,6 @@
 //! The `model` of a form with files (`multipart/form-data`, RFC 7578): where its text stands in the body, so that
-//! another can be spliced in. Files are skipped over and never copied.
+//! another can be spliced in. Files are skipped over and never copied. What another reader could read otherwise, by its line ends,
+//! escapes or repetitions, is refused: the model that is asked for must be the one that was let through.
 
 use memchr::memmem::Finder;
 use std::ops::Range;
@@ -14,20 +15,23 @@ const BOUNDARY_MAX: usize = 70;
 /// Why a form is not understood. Whoever is asked might read it otherwise, so it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
-    /// No boundary, or none that may be one.
-    #[error("the content-type names no boundary of 1 to 70 characters")]
+    /// No boundary, several, or none that may be one.
+    #[error("the content-type names no one boundary of 1 to 70 characters")]
     NoBoundary,
-    /// A part's head without an end, or without a name that can be read.
-    #[error("a part of the form has a head that cannot be read")]
+    /// A part's head without an end, or without a name that can be read in one way only.
+    #[error("a part of the form has a head that cannot be read, or can be in two ways")]
     BadHead,
+    /// A boundary behind a line feed alone, which some take for one.
+    #[error("a boundary of the form stands behind a line feed without a carriage return")]
+    BareLineFeed,
     /// The form has no end.
     #[error("the form breaks off before its last boundary")]
     NoEnd,
     /// Two parts of that name.
     #[error("the form has more than one part `model`")]
     TwoModels,
-    /// A file, or a text without an end, in its place.
-    #[error("the part `model` is not a short text")]
+    /// A file, an encoded text, or one that is too long, in its place.
+    #[error("the part `model` is not a short text as it stands")]
     NoText,
 }
 
@@ -43,14 +47,19 @@ pub fn is_form(content_type: &str) -> bool {
 /// # Errors
 /// When the body is no form of that content type, or says more than one thing.
 pub fn model(content_type: &str, body: &[u8]) -> Result<Option<Range<usize>>, FormError> {
-    let boundary = parameter(content_type, "boundary").filter(|text| (1..=BOUNDARY_MAX).contains(&text.len()));
-    let delimiter = [b"\r\n--", boundary.ok_or(FormError::NoBoundary)?.as_bytes()].concat();
-    let finder = Finder::new(&delimiter);
-    let next = |from: usize| body.get(from..).and_then(|rest| finder.find(rest)).map(|found| from + found);
+    let boundary = boundary(content_type).ok_or(FormError::NoBoundary)?;
+    let delimiter = [b"\r\n--", boundary.as_bytes()].concat();
+    let finder = Finder::new(&delimiter[1..]);
+    // where the line ends before the next boundary
+    let next = |from: usize| {
+        let found = body.get(from..).and_then(|rest| finder.find(rest)).ok_or(FormError::NoEnd)?;
+        let end = (from + found).checked_sub(1).filter(|end| *end >= from && body[*end] == b'\r');
+        end.ok_or(FormError::BareLineFeed)
+    };
     // the first boundary may stand at the very beginning
     let mut after = match body.strip_prefix(&delimiter[2..]) {
         Some(_) => delimiter.len() - 2,
-        None => next(0).ok_or(FormError::NoEnd)? + delimiter.len(),
+        None => next(0)? + delimiter.len(),
     };
     let mut found = None;
     loop {
@@ -65,7 +74,7 @@ pub fn model(content_type: &str, body: &[u8]) -> Result<Option<Range<usize>>, Fo
         // a head that a boundary cuts short is a part without a text, or none
         let named = if finder.find(text.as_bytes()).is_some() { Err(FormError::BadHead) } else { disposition(&text) }?;
         let begin = after + head + 4;
-        let end = next(begin).ok_or(FormError::NoEnd)?;
+        let end = next(begin)?;
         match named {
             Part::Other => {}
             Part::ModelAsFile => return Err(FormError::NoText),
@@ -100,44 +109,98 @@ enum Part {
     Other,
 }
 
+/// Whether a backslash within quotes makes the next character one of the text. RFC 9110 has it so, browsers have not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backslash {
+    Escapes,
+    IsItself,
+}
+
 fn disposition(head: &str) -> Result<Part, FormError> {
-    // what stands between boundary and line break is padding
     let mut lines = head.split("\r\n");
-    if lines.next().is_some_and(|padding| !padding.trim().is_empty()) {
+    // what stands between boundary and line break is padding
+    let padded = lines.next().is_none_or(|padding| padding.bytes().all(|byte| matches!(byte, b' ' | b'\t')));
+    let lines: Vec<&str> = lines.collect();
+    // a line that goes on with the one before, or that ends in its middle for others
+    let is_plain = |line: &&str| !line.starts_with([' ', '\t']) && !line.contains(['\r', '\n', '\0']);
+    if !padded || !lines.iter().all(is_plain) {
         return Err(FormError::BadHead);
     }
-    let named = |line: &'_ str| {
-        let (name, _) = line.split_once(':')?;
-        name.trim().eq_ignore_ascii_case("content-disposition").then_some(name.len() + 1)
+    let values = |wanted: &'static str| {
+        let of = move |line: &&'_ str| {
+            line.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))
+        };
+        lines.iter().copied().filter(of)
     };
-    let mut found = lines.filter_map(|line| Some(&line[named(line)?..]));
+    let mut found = values("content-disposition");
     let (Some(value), None) = (found.next(), found.next()) else { return Err(FormError::BadHead) };
-    // another spelling of a name (RFC 5987) is one that whoever is asked may prefer
-    if parameter(value, "name*").is_some() {
+    let part = part(value, Backslash::Escapes)?;
+    if part != self::part(value, Backslash::IsItself)? {
         return Err(FormError::BadHead);
     }
-    let name = parameter(value, "name").ok_or(FormError::BadHead)?;
-    let file = parameter(value, "filename").is_some() || parameter(value, "filename*").is_some();
-    Ok(match (name, file) {
+    match values("content-transfer-encoding").next() {
+        Some(_) if part == Part::Model => Err(FormError::NoText),
+        _ => Ok(part),
+    }
+}
+
+fn part(value: &str, backslash: Backslash) -> Result<Part, FormError> {
+    let one = |name| parameter(value, name, backslash).map_err(|Twice| FormError::BadHead);
+    // another spelling of a name (RFC 5987) is one that whoever is asked may prefer
+    if one("name*")?.is_some() {
+        return Err(FormError::BadHead);
+    }
+    let name = one("name")?.ok_or(FormError::BadHead)?;
+    let is_file = one("filename")?.is_some() || one("filename*")?.is_some();
+    Ok(match (&*name, is_file) {
         ("model", false) => Part::Model,
         ("model", true) => Part::ModelAsFile,
         _ => Part::Other,
     })
 }
 
+/// The one boundary of a content type that may be one.
+fn boundary(content_type: &str) -> Option<String> {
+    let [one, other] = [Backslash::Escapes, Backslash::IsItself].map(|how| parameter(content_type, "boundary", how));
+    let (Ok(Some(one)), Ok(Some(other))) = (one, other) else { return None };
+    let may_be = |text: &str| (1..=BOUNDARY_MAX).contains(&text.len()) && !text.contains(['\r', '\n']);
+    (one == other && may_be(&one)).then_some(one)
+}
+
+/// A parameter is there twice.
+struct Twice;
+
 /// A parameter of a header's value, without its quotes: `form-data; name="model"`.
-fn parameter<'a>(value: &'a str, wanted: &str) -> Option<&'a str> {
-    let mut quoted = false;
+fn parameter(value: &str, wanted: &str, backslash: Backslash) -> Result<Option<String>, Twice> {
+    let (mut quoted, mut escaped) = (false, false);
     let parts = value.split(|c: char| {
-        quoted ^= c == '"';
-        c == ';' && !quoted
+        match c {
+            _ if std::mem::take(&mut escaped) => {}
+            '\\' => escaped = quoted && backslash == Backslash::Escapes,
+            '"' => quoted = !quoted,
+            ';' => return !quoted,
+            _ => {}
+        }
+        false
     });
-    parts.skip(1).find_map(|part| {
+    let mut found = parts.skip(1).filter_map(|part| {
         let (name, text) = part.split_once('=')?;
-        let text = text.trim();
-        let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-        name.trim().eq_ignore_ascii_case(wanted).then_some(bare)
-    })
+        name.trim().eq_ignore_ascii_case(wanted).then(|| unquoted(text.trim(), backslash))
+    });
+    match (found.next(), found.next()) {
+        (_, Some(_)) => Err(Twice),
+        (found, None) => Ok(found),
+    }
+}
+
+fn unquoted(text: &str, backslash: Backslash) -> String {
+    let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return text.to_owned() };
+    let mut escaped = false;
+    let kept = |c: &char| {
+        escaped = *c == '\\' && !escaped && backslash == Backslash::Escapes;
+        !escaped
+    };
+    inner.chars().filter(kept).collect()
 }
 
 #[cfg(test)]
@@ -188,10 +251,26 @@ mod tests {
             (format!("--x7\r\nx: y\r\n{own}{end}"), FormError::BadHead),
             ("--x7\r\ncontent-disposition: form-data; name=model\r\n\r\na".to_owned(), FormError::NoEnd),
             ("{}".to_owned(), FormError::NoEnd),
+            (format!("{}{end}", part("name=a; name=model", "a")), FormError::BadHead),
+            (format!("{}{end}", part(r#"name=a; filename="x\"; name=model; y=""#, "a")), FormError::BadHead),
+            (format!("{}{end}", part("name=a\r\n ; name=model", "a")), FormError::BadHead),
+            (format!("{}{end}", part("name=a\ncontent-disposition: form-data; name=model", "a")), FormError::BadHead),
+            (
+                format!("{}{end}", part("name=a", &part("name=model", "b").replace("--x7\r", "\n--x7\r"))),
+                FormError::BareLineFeed,
+            ),
+            (format!("\n{own}{end}"), FormError::BareLineFeed),
+            (format!("{}{end}", part("name=model\r\ncontent-transfer-encoding: base64", "YQ==")), FormError::NoText),
         ] {
             assert_eq!(found(&body), Err(error), "{body}");
         }
-        assert_eq!(model("multipart/form-data", b"--x7--"), Err(FormError::NoBoundary));
+        for no in [
+            "multipart/form-data",
+            "multipart/form-data; boundary=x7; boundary=x8",
+            r#"multipart/form-data; boundary="x\7""#,
+        ] {
+            assert_eq!(model(no, b"--x7--"), Err(FormError::NoBoundary), "{no}");
+        }
         assert!(is_form("Multipart/Form-Data; boundary=x") && !is_form("multipart/mixed; boundary=x"));
     }
 

@@ -29,6 +29,20 @@ use std::collections::BTreeMap;
 
 /// The event that is a score.
 const EVENT: &str = "gen_ai.evaluation.result";
+/// The attributes that are read. Others are not kept: in two bytes each they could fill the memory.
+const READ: [&str; 11] = [
+    "event.name",
+    "gen_ai.evaluation.name",
+    "gen_ai.evaluation.score.value",
+    "gen_ai.evaluation.score.label",
+    "coalmine.request_id",
+    "gen_ai.conversation.id",
+    "enduser.id",
+    "feature_flag.key",
+    "gen_ai.request.model",
+    "gen_ai.response.id",
+    "feature_flag.result.variant",
+];
 const GOOD: [&str; 6] = ["pass", "passed", "true", "yes", "good", "correct"];
 const BAD: [&str; 6] = ["fail", "failed", "false", "no", "bad", "incorrect"];
 
@@ -174,6 +188,7 @@ async fn unpacked(gateway: &Gateway, admitted: &Admitted) -> Result<Bytes, Refus
     let how = admitted.parts.headers.get(header::CONTENT_ENCODING).map_or(&b"identity"[..], |how| how.as_bytes());
     if !how.eq_ignore_ascii_case(b"gzip") {
         crate::phase::admit::must_be_plain(&admitted.parts.headers)?;
+        super::must_be_short(&admitted.body)?;
         return Ok(admitted.body.clone());
     }
     let (packed, most) = (admitted.body.clone(), gateway.config.limits.body);
@@ -221,6 +236,7 @@ impl Record {
     }
 
     fn value(&self, key: &str) -> Option<&Value> {
+        debug_assert!(READ.contains(&key), "{key} is not among what is kept");
         self.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| &attribute.value)
     }
 
@@ -277,4 +293,22 @@ impl Value {
 /// Names as evaluators write them, as feedback has them.
 fn plain(name: &str) -> String {
     name.trim().to_lowercase().replace([' ', '/'], "_")
+}
+
+/// See [`crate::laws::export`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn laws(body: &[u8]) {
+    for form in [Form::Protobuf, Form::Json] {
+        let Ok(export) = form.read(body) else { continue };
+        let scopes = export.resource_logs.into_iter().flat_map(|resource| resource.scope_logs);
+        let records: Vec<Record> = scopes.flat_map(|scope| scope.log_records).collect();
+        assert!(records.len() <= body.len(), "records are made of nothing");
+        for record in records {
+            let scored = record.is_score().then(|| record.item());
+            assert!(scored.is_none_or(|scored| scored.is_ok() || scored.is_err_and(|why| !why.is_empty())));
+        }
+    }
+    if let Ok(inside) = unpack::gzip(body, 1 << 16) {
+        assert!(inside.len() <= 1 << 16);
+    }
 }

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 /// The value of `model`; of several, the first.
-pub(super) fn model(query: &str) -> Option<String> {
+pub(crate) fn model(query: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix("model="))?;
     Some(decoded(value)).filter(|model| !model.is_empty())
 }
 
 /// The same path with another model; only one is left.
-pub(super) fn with_model(path: &str, model: &str) -> String {
+pub(crate) fn with_model(path: &str, model: &str) -> String {
     let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
     let mut named = false;
     let pairs = query.split('&').filter_map(|pair| match pair.strip_prefix("model=") {
@@ -26,7 +26,8 @@ fn decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         let hex = after.get(..2).filter(|_| *first == b'%');
-        let byte = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let digit = |at: usize| char::from(*hex?.get(at)?).to_digit(16);
+        let byte = digit(0).zip(digit(1)).and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
         match (byte, first) {
             (Some(byte), _) => {
                 bytes.push(byte);
@@ -61,6 +62,7 @@ mod tests {
     fn a_model_is_found_and_replaced() {
         assert_eq!(model("intent=x&model=support%2Fa+b").as_deref(), Some("support/a b"));
         assert_eq!((model("models=x"), model("model="), model("model=%zz").as_deref()), (None, None, Some("%zz")));
+        assert_eq!(model("model=%+1%4").as_deref(), Some("% 1%4"), "a sign is no digit");
         assert_eq!(
             with_model("/realtime?a=1&model=r&b=%20&model=s", "gpt realtime/2"),
             "/realtime?a=1&model=gpt%20realtime%2F2&b=%20"

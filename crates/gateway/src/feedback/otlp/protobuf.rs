@@ -1,7 +1,7 @@
 //! The few messages of OTLP's logs that are read, in their binary form: a field is a number and a kind, then a value
-//! (protobuf, "Encoding"). Unknown fields are passed over; nothing is kept of them.
+//! (protobuf, "Encoding"). Unknown fields and attributes are passed over; nothing is kept of them, nor of resources and scopes.
 
-use super::{Attribute, Export, Record, ResourceLogs, ScopeLogs, Value};
+use super::{Attribute, Export, READ, Record, ResourceLogs, ScopeLogs, Value};
 
 /// The most log records in one export that are looked at at all.
 const RECORDS_MAX: usize = 100_000;
@@ -76,36 +76,33 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// An `ExportLogsServiceRequest`.
+/// An `ExportLogsServiceRequest`. What it tells of resources and scopes is nothing that is read, so that all its records
+/// come as those of one.
 pub(super) fn read(body: &[u8]) -> Result<Export, Unreadable> {
-    let mut left = RECORDS_MAX;
-    let mut export = Export { resource_logs: Vec::new() };
-    let mut fields = Fields(body);
-    while let Some((number, field)) = fields.next()? {
-        if let (1, Field::Bytes(bytes)) = (number, field) {
-            let scope_logs = scopes(bytes, &mut left)?;
-            export.resource_logs.push(ResourceLogs { scope_logs });
+    let mut log_records = Vec::new();
+    let mut resources = Fields(body);
+    while let Some((number, field)) = resources.next()? {
+        let (1, Field::Bytes(resource)) = (number, field) else { continue };
+        let mut scopes = Fields(resource);
+        while let Some((number, field)) = scopes.next()? {
+            let (2, Field::Bytes(scope)) = (number, field) else { continue };
+            records(scope, &mut log_records)?;
         }
     }
-    Ok(export)
+    Ok(Export { resource_logs: vec![ResourceLogs { scope_logs: vec![ScopeLogs { log_records }] }] })
 }
 
-fn scopes(bytes: &[u8], left: &mut usize) -> Result<Vec<ScopeLogs>, Unreadable> {
-    let mut scopes = Vec::new();
-    let mut fields = Fields(bytes);
+fn records(scope: &[u8], log_records: &mut Vec<Record>) -> Result<(), Unreadable> {
+    let mut fields = Fields(scope);
     while let Some((number, field)) = fields.next()? {
-        let (2, Field::Bytes(bytes)) = (number, field) else { continue };
-        let mut log_records = Vec::new();
-        let mut fields = Fields(bytes);
-        while let Some((number, field)) = fields.next()? {
-            if let (2, Field::Bytes(bytes)) = (number, field) {
-                *left = left.checked_sub(1).ok_or(Unreadable::Records)?;
-                log_records.push(record(bytes)?);
+        if let (2, Field::Bytes(bytes)) = (number, field) {
+            if log_records.len() == RECORDS_MAX {
+                return Err(Unreadable::Records);
             }
+            log_records.push(record(bytes)?);
         }
-        scopes.push(ScopeLogs { log_records });
     }
-    Ok(scopes)
+    Ok(())
 }
 
 fn record(bytes: &[u8]) -> Result<Record, Unreadable> {
@@ -113,7 +110,7 @@ fn record(bytes: &[u8]) -> Result<Record, Unreadable> {
     let mut fields = Fields(bytes);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (6, Field::Bytes(bytes)) => record.attributes.push(attribute(bytes)?),
+            (6, Field::Bytes(bytes)) => record.attributes.extend(attribute(bytes)?),
             (10, Field::Bytes(bytes)) => record.span_id = bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
             (12, Field::Bytes(bytes)) => record.event_name = text(bytes)?,
             _ => {}
@@ -122,7 +119,8 @@ fn record(bytes: &[u8]) -> Result<Record, Unreadable> {
     Ok(record)
 }
 
-fn attribute(bytes: &[u8]) -> Result<Attribute, Unreadable> {
+/// `None`: it is none that is read.
+fn attribute(bytes: &[u8]) -> Result<Option<Attribute>, Unreadable> {
     let mut attribute = Attribute { key: String::new(), value: Value::default() };
     let mut fields = Fields(bytes);
     while let Some((number, field)) = fields.next()? {
@@ -132,7 +130,7 @@ fn attribute(bytes: &[u8]) -> Result<Attribute, Unreadable> {
             _ => {}
         }
     }
-    Ok(attribute)
+    Ok(Some(attribute).filter(|attribute| READ.contains(&attribute.key.as_str())))
 }
 
 fn value(bytes: &[u8]) -> Result<Value, Unreadable> {
@@ -212,10 +210,11 @@ mod tests {
             time_unix_nano: 7,
             body: Some(AnyValue { value: Some(Any::StringValue("not kept".to_owned())) }),
             attributes: vec![
-                attribute("text", Any::StringValue("ü".to_owned())),
-                attribute("double", Any::DoubleValue(0.75)),
-                attribute("int", Any::IntValue(-3)),
-                attribute("truth", Any::BoolValue(true)),
+                attribute("enduser.id", Any::StringValue("ü".to_owned())),
+                attribute("not.read", Any::StringValue("not kept".to_owned())),
+                attribute("gen_ai.evaluation.score.value", Any::DoubleValue(0.75)),
+                attribute("gen_ai.response.id", Any::IntValue(-3)),
+                attribute("event.name", Any::BoolValue(true)),
             ],
             ..LogRecord::default()
         };
@@ -226,10 +225,11 @@ mod tests {
         let record = &export.resource_logs[0].scope_logs[0].log_records[0];
         assert_eq!((record.event_name.as_str(), record.span_id.as_str()), ("gen_ai.evaluation.result", "ab01"));
         let value = |key: &str| record.value(key).unwrap();
-        assert_eq!(value("text").string_value.as_deref(), Some("ü"));
-        assert_eq!(value("double").double_value, Some(0.75.into()));
-        assert_eq!(value("int").int_value, Some((-3).into()));
-        assert_eq!(value("truth").bool_value, Some(true));
+        assert_eq!(value("enduser.id").string_value.as_deref(), Some("ü"));
+        assert_eq!(value("gen_ai.evaluation.score.value").double_value, Some(0.75.into()));
+        assert_eq!(value("gen_ai.response.id").int_value, Some((-3).into()));
+        assert_eq!(value("event.name").bool_value, Some(true));
+        assert_eq!(record.attributes.len(), 4);
         for cut in 1..body.len() {
             assert!(read(&body[..cut]).is_err(), "{cut}");
         }
@@ -241,6 +241,24 @@ mod tests {
         let told = ExportLogsServiceResponse::decode(&taken(300, Some("why"))[..]).unwrap().partial_success.unwrap();
         assert_eq!((told.rejected_log_records, told.error_message.as_str()), (300, "why"));
         assert_eq!(status("no"), [0x12, 2, b'n', b'o']);
+    }
+
+    /// Resources, scopes and attributes of two bytes each would be kept in tens.
+    #[test]
+    fn what_is_not_read_takes_no_memory() {
+        let empty = |number: u8, count: usize| [number << 3 | 2, 0].repeat(count);
+        let within = |number: u8, inside: &[u8]| {
+            let mut out = Vec::new();
+            super::bytes(number, inside, &mut out);
+            out
+        };
+        let attributes = within(1, &within(2, &within(2, &empty(6, 100_000))));
+        for body in [empty(1, 100_000), within(1, &empty(2, 100_000)), attributes] {
+            let held = allocation_counter::measure(|| drop(read(&body).unwrap())).bytes_max;
+            assert!(held < 4096, "{held}");
+        }
+        let many = within(1, &within(2, &empty(2, RECORDS_MAX + 1)));
+        assert_eq!(read(&many).err(), Some(Unreadable::Records));
     }
 
     proptest! {

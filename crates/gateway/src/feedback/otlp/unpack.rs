@@ -5,7 +5,7 @@ use flate2::read::MultiGzDecoder;
 use std::io::Read;
 
 /// The most that a packed body may hold.
-pub(super) const UNPACKED_MAX_BYTES: usize = 8 << 20;
+const UNPACKED_MAX_BYTES: usize = crate::feedback::BODY_MAX_BYTES;
 
 /// Why there is nothing unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
