@@ -77,14 +77,15 @@ pub fn request_id(written: &str) {
 /// Where the query of an upgrade names a model, another is put in its place, once, and the rest stays.
 pub fn model_of_query(written: &str) {
     let path = format!("/v1/realtime?{written}");
-    let named = written.split('&').any(|pair| pair.starts_with("model="));
+    let is_model = |pair: &&str| query::model(&format!("{pair}=x")).is_some();
+    let named = written.split('&').filter_map(|pair| pair.split('=').next()).any(|name| is_model(&name));
     let model = "gpt realtime/2&model=x%+";
     let with = query::with_model(&path, model);
     let rest = with.strip_prefix("/v1/realtime?");
     assert!(rest.is_some() && (named || with == path));
     if let (true, Some(rest)) = (named, rest) {
         assert_eq!(query::model(rest).as_deref(), Some(model));
-        assert_eq!(rest.split('&').filter(|pair| pair.starts_with("model=")).count(), 1);
+        assert_eq!(rest.split('&').filter_map(|pair| pair.split('=').next()).filter(is_model).count(), 1);
     }
     let _ = query::model(written);
 }

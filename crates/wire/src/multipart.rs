@@ -119,23 +119,17 @@ enum Backslash {
 fn disposition(head: &str) -> Result<Part, FormError> {
     let mut lines = head.split("\r\n");
     // what stands between boundary and line break is padding
-    let padded = lines.next().is_none_or(|padding| padding.bytes().all(|byte| matches!(byte, b' ' | b'\t')));
-    let lines: Vec<&str> = lines.collect();
-    // a line that goes on with the one before, or that ends in its middle for others
-    let is_plain = |line: &&str| !line.starts_with([' ', '\t']) && !line.contains(['\r', '\n', '\0']);
-    if !padded || !lines.iter().all(is_plain) {
+    if !lines.next().is_none_or(|padding| padding.trim_matches(BLANK).is_empty()) {
         return Err(FormError::BadHead);
     }
-    let values = |wanted: &'static str| {
-        let of = move |line: &&'_ str| {
-            line.split_once(':').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))
-        };
-        lines.iter().copied().filter(of)
-    };
+    let fields: Option<Vec<(&str, &str)>> = lines.map(field).collect();
+    let fields = fields.ok_or(FormError::BadHead)?;
+    let values =
+        |wanted| fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| *value);
     let mut found = values("content-disposition");
     let (Some(value), None) = (found.next(), found.next()) else { return Err(FormError::BadHead) };
-    let part = part(value, Backslash::Escapes)?;
-    if part != self::part(value, Backslash::IsItself)? {
+    let part = part(value, Backslash::Escapes).ok_or(FormError::BadHead)?;
+    if Some(part) != self::part(value, Backslash::IsItself) {
         return Err(FormError::BadHead);
     }
     match values("content-transfer-encoding").next() {
@@ -144,34 +138,42 @@ fn disposition(head: &str) -> Result<Part, FormError> {
     }
 }
 
-fn part(value: &str, backslash: Backslash) -> Result<Part, FormError> {
-    let one = |name| parameter(value, name, backslash).map_err(|Twice| FormError::BadHead);
-    // another spelling of a name (RFC 5987) is one that whoever is asked may prefer
-    if one("name*")?.is_some() {
-        return Err(FormError::BadHead);
+/// Name and value of a head's line. `None` for one that goes on with the line before, that ends in its middle for others,
+/// or whose name others take for another.
+fn field(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(':')?;
+    let is_name =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    (is_name && !value.contains(|c: char| c.is_control() && c != '\t')).then_some((name, value))
+}
+
+/// `None`: it has no name, or more than one.
+fn part(value: &str, backslash: Backslash) -> Option<Part> {
+    let all = parameters(value, backslash);
+    // other spellings of a name (RFC 5987, RFC 2231) are ones that whoever is asked may prefer
+    if all.iter().any(|(name, _)| name.to_ascii_lowercase().starts_with("name*")) {
+        return None;
     }
-    let name = one("name")?.ok_or(FormError::BadHead)?;
-    let is_file = one("filename")?.is_some() || one("filename*")?.is_some();
-    Ok(match (&*name, is_file) {
-        ("model", false) => Part::Model,
-        ("model", true) => Part::ModelAsFile,
-        _ => Part::Other,
-    })
+    let is_file = all.iter().any(|(name, _)| name.to_ascii_lowercase().starts_with("filename"));
+    match (&*one(&all, "name", backslash)?, is_file) {
+        ("model", false) => Some(Part::Model),
+        ("model", true) => Some(Part::ModelAsFile),
+        _ => Some(Part::Other),
+    }
 }
 
 /// The one boundary of a content type that may be one.
 fn boundary(content_type: &str) -> Option<String> {
-    let [one, other] = [Backslash::Escapes, Backslash::IsItself].map(|how| parameter(content_type, "boundary", how));
-    let (Ok(Some(one)), Ok(Some(other))) = (one, other) else { return None };
-    let may_be = |text: &str| (1..=BOUNDARY_MAX).contains(&text.len()) && !text.contains(['\r', '\n']);
-    (one == other && may_be(&one)).then_some(one)
+    let read = |how| one(&parameters(content_type, how), "boundary", how);
+    let may_be = |text: &String| (1..=BOUNDARY_MAX).contains(&text.len()) && !text.contains(char::is_control);
+    read(Backslash::Escapes).filter(may_be).filter(|text| read(Backslash::IsItself).is_some_and(|other| other == *text))
 }
 
-/// A parameter is there twice.
-struct Twice;
+/// What may stand around names and values.
+const BLANK: [char; 2] = [' ', '\t'];
 
-/// A parameter of a header's value, without its quotes: `form-data; name="model"`.
-fn parameter(value: &str, wanted: &str, backslash: Backslash) -> Result<Option<String>, Twice> {
+/// The parameters of a header's value, quotes and all: `form-data; name="model"`.
+fn parameters(value: &str, backslash: Backslash) -> Vec<(&str, &str)> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = value.split(|c: char| {
         match c {
@@ -183,24 +185,26 @@ fn parameter(value: &str, wanted: &str, backslash: Backslash) -> Result<Option<S
         }
         false
     });
-    let mut found = parts.skip(1).filter_map(|part| {
-        let (name, text) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case(wanted).then(|| unquoted(text.trim(), backslash))
-    });
-    match (found.next(), found.next()) {
-        (_, Some(_)) => Err(Twice),
-        (found, None) => Ok(found),
-    }
+    let pairs = parts.skip(1).map(|part| part.split_once('=').unwrap_or((part, "")));
+    pairs.map(|(name, text)| (name.trim_matches(BLANK), text.trim_matches(BLANK))).collect()
 }
 
-fn unquoted(text: &str, backslash: Backslash) -> String {
-    let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return text.to_owned() };
-    let mut escaped = false;
-    let kept = |c: &char| {
-        escaped = *c == '\\' && !escaped && backslash == Backslash::Escapes;
-        !escaped
+/// The text of a parameter that is there once, and is quoted as a whole or not at all.
+fn one(all: &[(&str, &str)], wanted: &str, backslash: Backslash) -> Option<String> {
+    let mut found = all.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    let (Some((_, text)), None) = (found.next(), found.next()) else { return None };
+    let Some(inner) = text.strip_prefix('"') else {
+        return Some(*text).filter(|text| !text.contains('"')).map(str::to_owned);
     };
-    inner.chars().filter(kept).collect()
+    let mut out = String::new();
+    let mut rest = inner.chars();
+    loop {
+        match rest.next()? {
+            '"' => return Some(out).filter(|_| rest.as_str().is_empty()),
+            '\\' if backslash == Backslash::Escapes => out.push(rest.next()?),
+            other => out.push(other),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +264,9 @@ mod tests {
                 FormError::BareLineFeed,
             ),
             (format!("\n{own}{end}"), FormError::BareLineFeed),
+            (format!("--x7\r\ncontent-disposition\u{b}: form-data; name=model\r\n\r\na\r\n{end}"), FormError::BadHead),
+            (format!("{}{end}", part(r#"name="mo"del"#, "a")), FormError::BadHead),
+            (format!("{}{end}", part(r#"name=x; name*0="mod"; name*1="el""#, "a")), FormError::BadHead),
             (format!("{}{end}", part("name=model\r\ncontent-transfer-encoding: base64", "YQ==")), FormError::NoText),
         ] {
             assert_eq!(found(&body), Err(error), "{body}");

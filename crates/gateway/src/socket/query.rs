@@ -4,15 +4,21 @@ use std::borrow::Cow;
 
 /// The value of `model`; of several, the first.
 pub(crate) fn model(query: &str) -> Option<String> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("model="))?;
+    let value = query.split('&').find_map(named_model)?;
     Some(decoded(value)).filter(|model| !model.is_empty())
+}
+
+/// The value of a pair whose name is `model`, however it is written: whoever is asked decodes it too.
+fn named_model(pair: &str) -> Option<&str> {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    (name == "model" || (name.contains('%') && decoded(name) == "model")).then_some(value)
 }
 
 /// The same path with another model; only one is left.
 pub(crate) fn with_model(path: &str, model: &str) -> String {
     let Some((path, query)) = path.split_once('?') else { return path.to_owned() };
     let mut named = false;
-    let pairs = query.split('&').filter_map(|pair| match pair.strip_prefix("model=") {
+    let pairs = query.split('&').filter_map(|pair| match named_model(pair) {
         Some(_) if std::mem::replace(&mut named, true) => None,
         Some(_) => Some(Cow::Owned(format!("model={}", encoded(model)))),
         None => Some(Cow::Borrowed(pair)),
@@ -68,5 +74,7 @@ mod tests {
             "/realtime?a=1&model=gpt%20realtime%2F2&b=%20"
         );
         assert_eq!(with_model("/responses", "m"), "/responses");
+        assert_eq!(model("a&%6Dodel=x").as_deref(), Some("x"));
+        assert_eq!(with_model("/realtime?model=r&%6dode%6C=other&model&b=1", "m"), "/realtime?model=m&b=1");
     }
 }
