@@ -445,3 +445,67 @@ async fn the_model_of_a_form_names_its_route_and_only_it_is_patched() {
     assert!(twice.text().contains("more than one part `model`"), "{}", twice.text());
     assert_eq!((world.stable.count(), world.canary.count()), (2, 0), "nobody was asked in vain, and no turn is split");
 }
+
+/// In whatever form a server hands its seals on: redacted, as blocks beside the text, as details of its reasoning.
+#[tokio::test]
+async fn t37_every_form_of_a_seal_binds() {
+    let sealed = |dialect: &str, message: Value| match dialect {
+        "/v1/responses" => {
+            json!({"model": "support", "input": [{"role": "user", "content": "Hi"}, message, {"role": "user", "content": "more"}]})
+        }
+        _ => {
+            json!({"model": "support", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}, message, {"role": "user", "content": "more"}]})
+        }
+    };
+    let said = |extra: Value| {
+        let mut message = json!({"role": "assistant", "content": "c"});
+        message.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        message
+    };
+    let block = json!({"type": "thinking", "thinking": "hm", "signature": "sig"});
+    for (path, kind, message, bound) in [
+        (
+            "/v1/messages",
+            ProviderKind::Anthropic,
+            said(json!({"content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "c"}]})),
+            true,
+        ),
+        ("/v1/messages", ProviderKind::Anthropic, said(json!({"content": [{"type": "text", "text": "c"}]})), false),
+        ("/v1/chat/completions", ProviderKind::OpenAi, said(json!({"thinking_blocks": [block]})), true),
+        (
+            "/v1/chat/completions",
+            ProviderKind::OpenAi,
+            said(json!({"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]})),
+            true,
+        ),
+        (
+            "/v1/chat/completions",
+            ProviderKind::OpenAi,
+            said(json!({"reasoning_details": [{"type": "reasoning.text", "text": "hm"}], "reasoning": "hm"})),
+            false,
+        ),
+        (
+            "/v1/responses",
+            ProviderKind::OpenAi,
+            json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"}),
+            true,
+        ),
+        (
+            "/v1/responses",
+            ProviderKind::OpenAi,
+            json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": null}),
+            false,
+        ),
+    ] {
+        let kinds = |config: &mut Config| config.providers.values_mut().for_each(|one| one.kind = kind);
+        let world = World::with(vec![json_answer(500, "", "{}")], vec![json_answer(200, "", "{}")], kinds).await;
+        world.release(10_000).await;
+        let begun = sealed(path, json!({"role": "user", "content": "x"}));
+        post(&world, path, "s", &begun).await;
+        let at = (world.stable.count(), world.canary.count());
+        world.gateway.install(&tables(rolled_back(2))).await.unwrap();
+        post(&world, path, "s", &sealed(path, message.clone())).await;
+        let went = (world.stable.count() - at.0, world.canary.count() - at.1);
+        assert_eq!(went, if bound { (0, 1) } else { (1, 0) }, "{path} {message}");
+    }
+}

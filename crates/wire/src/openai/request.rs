@@ -510,6 +510,9 @@ fn message<'a>(scanner: &mut Scanner<'a>, turns: &mut Turns) -> Result<Option<Pl
                     plain = false;
                 }
             }
+        } else if kind == Kind::Array && ["thinking_blocks", "reasoning_details"].iter().any(|name| key.is(name)) {
+            // how servers that speak like OpenAI hand on what another model thought
+            parts(scanner, turns)?;
         } else {
             if kind == Kind::Object && key.is("audio") {
                 turns.refer(ProviderState::Audio);
@@ -575,7 +578,8 @@ fn parts(scanner: &mut Scanner<'_>, turns: &mut Turns) -> Result<(), ScanError> 
             match scanner.peek()? {
                 Kind::Object if key.is("file") || key.is("source") => file(scanner, turns)?,
                 Kind::String if key.is("type") => {
-                    if scanner.string()?.is("redacted_thinking") {
+                    let named = scanner.string()?;
+                    if named.is("redacted_thinking") || named.is("reasoning.encrypted") {
                         turns.refer(ProviderState::Sealed);
                     }
                 }
