@@ -1,8 +1,15 @@
 //! The client leaves: the upstream is told in all windows, and nobody is blamed (T22, T23).
 
+use crate::messages;
 use crate::support::*;
+use crate::surfaces;
+use coalmine_core::key::Quota;
 use coalmine_core::tally::{CancelPoint, Ending};
+use coalmine_gateway::config::ProviderKind;
 use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -102,4 +109,57 @@ async fn t23_a_cancel_is_no_failure_and_leaves_the_pin() {
     assert_eq!(world.pins.len(), 1);
     world.gateway.install(&tables(route(2, Some(0)))).await.unwrap();
     assert_eq!(world.chat("s-1", ASK).await.header("x-coalmine-arm"), "canary", "the session goes on where it was");
+}
+
+/// Over HTTP/2 a client leaves by resetting one stream. It is felt in all windows, on every surface and through
+/// translation, gives its place back, and leaves the connection as it was.
+#[tokio::test]
+async fn t22_a_stream_of_http2_that_is_reset_is_felt_upstream() {
+    let responses = r#"{"model":"support","input":"Hi","stream":true}"#;
+    let text = messages::start() + &messages::opened() + &messages::text("a");
+    let responded = surfaces::events("r", &["a"])[..3].concat();
+    for (kind, path, body, content) in [
+        (ProviderKind::OpenAi, "/v1/chat/completions", ASK_STREAM, delta("a")),
+        (ProviderKind::OpenAi, "/v1/responses", responses, responded),
+        (ProviderKind::Anthropic, "/v1/messages", messages::ASK_STREAM, text.clone()),
+        (ProviderKind::Anthropic, "/v1/chat/completions", ASK_STREAM, text),
+        (ProviderKind::OpenAi, "/v1/messages", messages::ASK_STREAM, delta("a")),
+    ] {
+        let closed = Arc::new(Notify::new());
+        let windows = [
+            vec![Step::UntilClosed(closed.clone())],
+            vec![write(STREAM_HEAD), Step::UntilClosed(closed.clone())],
+            vec![write(STREAM_HEAD), write(chunk(content)), Step::UntilClosed(closed.clone())],
+            vec![
+                write("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"),
+                Step::UntilClosed(closed.clone()),
+            ],
+        ];
+        let count = windows.len();
+        let world = World::with(windows.into(), vec![], |config| {
+            config.providers.values_mut().for_each(|provider| provider.kind = kind);
+            config.quota = Quota { concurrent: Some(1), ..Quota::default() };
+        })
+        .await;
+        world.release(0).await;
+        let client = Client::builder(TokioExecutor::new()).http2_only(true).build(HttpConnector::new());
+        for n in 0..count {
+            world.clock.advance(1);
+            let request = world.request(path, &[("x-session-id", "s")], body);
+            let going = client.request(request);
+            let going = tokio::spawn(async move {
+                let mut answer = going.await.unwrap().into_body();
+                while let Some(Ok(_)) = answer.frame().await {}
+            });
+            soon("the request upstream", world.stable.arrived.notified()).await;
+            going.abort();
+            soon("the upstream's cancel", closed.notified()).await;
+            world.turns(n + 1).await;
+        }
+        for turn in world.turns(count).await {
+            let Ending::Cancelled(_) = turn.outcome.ending else { panic!("{path} {kind:?}: {:?}", turn.outcome) };
+        }
+        assert!(world.metric("coalmine_active_requests 0"), "{path}");
+        assert_eq!(world.stable.count(), count, "each had its place: one at a time is allowed");
+    }
 }

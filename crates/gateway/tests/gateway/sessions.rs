@@ -439,3 +439,62 @@ async fn feedback_of_a_customer_is_about_his_last_session_where_that_is_plain() 
         assert!(report["results"][0]["error"].as_str().unwrap().contains(why), "{report}");
     }
 }
+
+/// A client's own retry, behind a rollback: its session is stable's by then, and the retry is counted for nobody.
+#[tokio::test]
+async fn t39_a_request_that_is_sent_again_behind_a_rollback_goes_to_stable() {
+    let world =
+        World::new(vec![ok("s")], vec![vec![write(STREAM_HEAD), write(chunk(delta("half"))), Step::Close]]).await;
+    world.release(10_000).await;
+    assert!(world.chat("live", ASK_STREAM).await.body.is_err(), "the canary broke off in the middle");
+    let mut back = route(2, None);
+    let canary = version("two", "model-c").id();
+    let release = Arc::new("support-1".into());
+    back.revoked = vec![Revoked { release, version: canary, reach: Reach::CanaryArm, moves_at: UnixMs(0) }];
+    world.gateway.install(&tables(back)).await.unwrap();
+    let again = [("x-session-id", "live"), ("x-stainless-retry-count", "1")];
+    for _ in 0..2 {
+        assert_eq!(arm(&world, "/v1/chat/completions", &again, ASK).await.0, "stable");
+    }
+    let members: Vec<bool> = world.turns(3).await.iter().map(|turn| turn.member.is_some()).collect();
+    assert_eq!(members, [true, false, false]);
+}
+
+/// The first burst of a session agrees over HTTP/2, streamed and not, on every surface; and gateways that have never heard of
+/// each other's pins draw alike.
+#[tokio::test]
+async fn t39_a_burst_agrees_on_every_surface_and_at_every_gateway() {
+    let worlds = [World::new(vec![ok("s")], vec![ok("c")]).await, World::new(vec![ok("s")], vec![ok("c")]).await];
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .http2_only(true)
+        .build(hyper_util::client::legacy::connect::HttpConnector::new());
+    let responses = r#"{"model":"support","input":"Hi"}"#;
+    let (mut seen, mut arms) = (HashSet::new(), HashSet::new());
+    for world in &worlds {
+        world.release(5_000).await;
+    }
+    for n in 0..12 {
+        let mut going = tokio::task::JoinSet::new();
+        for world in &worlds {
+            for (path, body) in
+                [("/v1/chat/completions", ASK), ("/v1/chat/completions", ASK_STREAM), ("/v1/responses", responses)]
+            {
+                going.spawn(client.request(world.request(path, &[("x-session-id", &format!("b-{n}"))], body)));
+            }
+        }
+        let answers = going.join_all().await;
+        let agreed: BTreeSet<(String, String)> = answers
+            .into_iter()
+            .map(|answer| {
+                let answer = answer.unwrap();
+                let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+                (header("x-coalmine-arm"), header("x-coalmine-session"))
+            })
+            .collect();
+        assert_eq!(agreed.len(), 1, "{agreed:?}");
+        let (arm, session) = agreed.into_iter().next().unwrap();
+        arms.insert(arm);
+        assert!(seen.insert(session));
+    }
+    assert_eq!(arms.len(), 2, "both arms were drawn");
+}

@@ -573,3 +573,70 @@ async fn t40_any_other_socket_passes_to_the_one_provider() {
     say(&mut client, std::slice::from_ref(&start)).await;
     assert_eq!(event(&mut theirs).await, start);
 }
+
+/// A socket has its version for life, through a rollback too; the session's next one is stable's.
+#[tokio::test]
+async fn t40_a_rollback_lets_a_socket_live_and_moves_the_next() {
+    let (mut one, mut two) = (provider(None).await, provider(None).await);
+    let world = world(&one, &two, |_| {}).await;
+    world.release(10_000).await;
+    let path = "/s/call-3/v1/realtime?model=support";
+    let mut client = open(&world, path).await;
+    let mut theirs = two.socket().await.2;
+    let mut back = route(2, None);
+    back.revoked = vec![coalmine_core::traffic::table::Revoked {
+        release: Arc::new("support-1".into()),
+        version: version("two", "model-c").id(),
+        reach: coalmine_core::traffic::table::Reach::CanaryArm,
+        moves_at: coalmine_core::time::UnixMs(0),
+    }];
+    world.gateway.install(&tables(back)).await.unwrap();
+    say(&mut client, &[json!({"type": "response.create"})]).await;
+    assert_eq!(event(&mut theirs).await["type"], "response.create", "it goes on with the canary");
+    say(&mut theirs, &spoken("r1", "completed")).await;
+    for _ in 0..3 {
+        event(&mut client).await;
+    }
+    assert_eq!(world.turns(1).await[0].outcome.ending, Ending::Complete);
+    client.close(close(1000, "")).await.unwrap();
+    assert_eq!(end(&mut theirs).await, Some((1000, String::new())));
+    let _next = open(&world, path).await;
+    assert_eq!(one.socket().await.0, "/v1/realtime?model=model-s");
+}
+
+/// Every code that may be sent passes, with the longest reason, either way; so does a close that says nothing.
+#[tokio::test]
+async fn t40_every_code_passes_either_way() {
+    let (mut one, two) = (provider(None).await, provider(None).await);
+    let world = world(&one, &two, |_| {}).await;
+    world.gateway.install(&tables(route(1, None))).await.unwrap();
+    let long: &'static str = "the longest reason that a close may have is of one hundred and twenty-three bytes, and this one is filled up to that with: éééééé.";
+    let long =
+        &long[..long.char_indices().map(|(at, sign)| at + sign.len_utf8()).filter(|end| *end <= 123).last().unwrap()];
+    for (code, reason) in [
+        (1000, ""),
+        (1001, "away"),
+        (1003, "x"),
+        (1007, "x"),
+        (1008, long),
+        (1011, "boom"),
+        (1013, "later"),
+        (3000, "x"),
+        (4999, "x"),
+    ] {
+        for by_client in [true, false] {
+            let mut client = open(&world, "/v1/realtime?model=support").await;
+            let mut theirs = one.socket().await.2;
+            let (from, to) = if by_client { (&mut client, &mut theirs) } else { (&mut theirs, &mut client) };
+            from.close(close(code, reason)).await.unwrap();
+            assert_eq!(end(to).await, Some((code, reason.to_owned())), "{code} {by_client}");
+        }
+    }
+    for by_client in [true, false] {
+        let mut client = open(&world, "/v1/realtime?model=support").await;
+        let mut theirs = one.socket().await.2;
+        let (from, to) = if by_client { (&mut client, &mut theirs) } else { (&mut theirs, &mut client) };
+        from.close(None).await.unwrap();
+        assert_eq!(end(to).await, None, "a close without a code is one without a code");
+    }
+}

@@ -254,3 +254,82 @@ async fn a_conversation_is_found_again_across_dialects() {
     assert_eq!(send(more).await, began);
     assert_eq!(began.1, "canary");
 }
+
+/// A rate limit stays one through translation, streamed or not, with all that it says of when to come again.
+#[tokio::test]
+async fn t26_a_rate_limit_stays_one_through_translation() {
+    let limits = "retry-after: 7\r\nanthropic-ratelimit-requests-remaining: 0\r\nx-ratelimit-reset-tokens: 6ms\r\n";
+    let said = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow"}}"#;
+    let openai = r#"{"error":{"message":"slow","type":"requests","param":null,"code":"rate_limit_exceeded"}}"#;
+    let messages = MESSAGES.replace(r#""max_tokens""#, r#""stream":true,"max_tokens""#);
+    for (kind, path, bodies, told) in [
+        (ProviderKind::Anthropic, "/v1/chat/completions", [ASK, ASK_STREAM], said),
+        (ProviderKind::OpenAi, "/v1/messages", [MESSAGES, &messages], openai),
+    ] {
+        let world = World::with(vec![json_answer(429, limits, told)], vec![], |config| {
+            config.providers.values_mut().for_each(|provider| provider.kind = kind);
+        })
+        .await;
+        world.release(0).await;
+        for body in bodies {
+            let request = world.request(path, &[("x-session-id", "s")], body.to_owned());
+            let answer = Answer::of(world.send(request).await).await;
+            assert_eq!((answer.status, answer.header("retry-after")), (429, "7"));
+            assert_eq!(answer.header("anthropic-ratelimit-requests-remaining"), "0", "as it came, and not renamed");
+            assert_eq!(answer.header("x-ratelimit-reset-tokens"), "6ms");
+            let json = answer.json();
+            assert_eq!(
+                (&json["error"]["message"], &json["error"]["type"]),
+                (&json!("slow"), &json!("rate_limit_error"))
+            );
+        }
+        for turn in world.turns(2).await {
+            assert_eq!(turn.outcome.ending, Ending::Failed(Cause::RateLimited));
+        }
+    }
+}
+
+/// What a client of the other dialect is told of tokens is what was used, the larger of two counts, once; and costs the same
+/// streamed and not.
+#[tokio::test]
+async fn t18_t24_tokens_and_cost_are_the_same_through_translation() {
+    let rate = coalmine_wire::prices::Rate { input_usd: 2.0, output_usd: 8.0, ..Default::default() };
+    let price = coalmine_wire::prices::Price { rate, long: None };
+    let counted = r#"{"model":"support","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"hello"}]}"#;
+    let whole = message("ab")
+        .replace(r#""cache_read_input_tokens":2,"#, "")
+        .replace(r#""output_tokens":5"#, r#""output_tokens":7"#);
+    let streaming = MESSAGES.replace(r#""max_tokens""#, r#""stream":true,"max_tokens""#);
+    let native = stream_of(&events(&["a", "b"])).into_iter().chain([write(STREAM_END)]).collect::<Vec<_>>();
+    for (kind, path, scripts, bodies, told, cost) in [
+        (
+            ProviderKind::Anthropic,
+            "/v1/chat/completions",
+            vec![native, json_answer(200, "", &whole)],
+            [counted, ASK],
+            [r#""prompt_tokens":10,"completion_tokens":7"#; 2],
+            76e-6,
+        ),
+        (
+            ProviderKind::OpenAi,
+            "/v1/messages",
+            vec![streamed(&["a", "b"]), ok("ab")],
+            [&*streaming, MESSAGES],
+            [r#""input_tokens":10"#, r#""output_tokens":5"#],
+            60e-6,
+        ),
+    ] {
+        let world = World::with(scripts, vec![], |config| {
+            config.providers.values_mut().for_each(|provider| provider.kind = kind);
+            config.prices = coalmine_wire::prices::Prices::default().with("model-s", price.clone());
+        })
+        .await;
+        world.release(0).await;
+        for body in bodies {
+            let text = Answer::of(world.send(world.request(path, &[], body.to_owned())).await).await.text();
+            assert!(told.iter().all(|told| text.contains(told)), "{text}");
+        }
+        let costs: Vec<_> = world.turns(2).await.iter().map(|turn| turn.outcome.cost_usd).collect();
+        assert_eq!(costs, [Some(cost); 2], "{path}");
+    }
+}
