@@ -87,6 +87,12 @@ impl Config {
             telemetry: Telemetry::default(),
         }
     }
+
+    /// What no request takes longer than, whoever answers it.
+    pub(crate) fn longest(&self) -> Duration {
+        let total = self.providers.values().map(|provider| provider.timeouts.total).max();
+        self.limits.body_time + total.unwrap_or(Timeouts::default().total) + self.limits.end_time
+    }
 }
 
 /// 32 random bytes of the site. Never shown.
@@ -518,8 +524,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For everything: every try, whoever answers in the end, and the answer to its last byte.
     pub total: Duration,
-    /// After so long a silence inside a stream the client is sent a comment, so that nobody between takes
-    /// the connection for dead; `None`: never.
+    /// After so long a silence inside a stream the client is sent a sign of life, so that neither it nor anybody
+    /// between takes the connection for dead; `None`: never.
     pub keep_alive: Option<Duration>,
 }
 
@@ -531,7 +537,7 @@ impl Default for Timeouts {
             thinking: Duration::from_mins(30),
             idle: Duration::from_mins(5),
             total: Duration::from_hours(1),
-            keep_alive: Some(Duration::from_secs(30)),
+            keep_alive: Some(Duration::from_secs(10)),
         }
     }
 }
@@ -642,6 +648,8 @@ pub struct Limits {
     pub head_time: Duration,
     /// Time for a request body.
     pub body_time: Duration,
+    /// A client that takes nothing of its answer for so long, or up to twice as long, is gone.
+    pub taking_time: Duration,
     /// Open connections; further ones wait.
     pub connections: usize,
     /// Turns waiting for the sink; further ones are dropped and counted.
@@ -655,6 +663,8 @@ pub struct Limits {
     /// How long a canary's answer is held back in the hope of a first content byte, so that stable
     /// can still take over; of the wall's time.
     pub rescue_hold: Duration,
+    /// How long a stream that has said all may be kept open without its end, of the wall's time.
+    pub end_time: Duration,
 }
 
 impl Default for Limits {
@@ -665,12 +675,14 @@ impl Default for Limits {
             bodies_wait: Duration::from_secs(1),
             head_time: Duration::from_mins(2),
             body_time: Duration::from_mins(1),
+            taking_time: Duration::from_mins(5),
             connections: 20_000,
             turns: 100_000,
             feedback: 10_000,
             conversations: 1_000_000,
             conversation_idle: SpanMs::hours(24),
             rescue_hold: Duration::from_secs(20),
+            end_time: Duration::from_secs(3),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Accepts connections: HTTP/1.1 and HTTP/2, in the clear or under TLS, without Nagle's delay, bounded in number, with
 //! bounded time for a request's head; ends them gently when the gateway drains.
 
+mod unread;
+
 use crate::answer::{AnswerBody, BoxError};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
@@ -13,16 +15,17 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use unread::{InTime, Watched};
 
 /// The most of a head that is kept, and of a body that is read at a time; beyond it a head is answered with 431.
 const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -114,6 +117,23 @@ async fn connection(
     }
 }
 
+/// Both protocols, with their bounds.
+fn builder(gateway: &Gateway) -> auto::Builder<InTime> {
+    let mut builder = auto::Builder::new(InTime(gateway.config.longest()));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(gateway.config.limits.head_time)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(H2_HEAD_BYTES_MAX)
+        .keep_alive_interval(Duration::from_mins(1));
+    builder
+}
+
 async fn speak(
     gateway: Arc<Gateway>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -129,45 +149,55 @@ async fn speak(
         }
         tokio::time::sleep(gateway.linger()).await;
     };
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(gateway.config.limits.head_time)
-        .max_buf_size(HEAD_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(H2_HEAD_BYTES_MAX)
-        .keep_alive_interval(Duration::from_mins(1));
+    let builder = builder(&gateway);
+    let (asked, is_two) = (AtomicU32::new(0), AtomicBool::new(false));
     // what has not asked anything by then does not say which protocol it speaks, which only that tells
-    let asked = AtomicBool::new(false);
     let silent = async {
         tokio::time::sleep(gateway.config.limits.head_time).await;
-        if asked.load(Ordering::Relaxed) {
+        if asked.load(Ordering::Relaxed) > 0 {
             std::future::pending::<()>().await;
+        }
+    };
+    // HTTP/1.1 has its own time for the next head, and HTTP/2 none
+    let idle = async {
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(gateway.config.limits.head_time).await;
+            let now = asked.load(Ordering::Relaxed);
+            if now == before && is_two.load(Ordering::Relaxed) {
+                return;
+            }
+            before = now;
         }
     };
     // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
     let service = service_fn(|mut request: Request<Incoming>| {
-        asked.store(true, Ordering::Relaxed);
+        asked.fetch_add(1, Ordering::Relaxed);
+        is_two.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
         if socket::is_asked(request.headers()) {
             request.extensions_mut().insert(slot.clone());
         }
         Box::pin(respond(gateway.clone(), peer, side.clone(), request))
     });
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let (stream, taking) = Watched::new(TokioIo::new(stream));
+    let serving = builder.serve_connection_with_upgrades(stream, service);
     tokio::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = silent => return,
-        () = drained => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let ends = async {
+        tokio::select! {
+            ended = serving.as_mut() => return Some(ended),
+            () = idle => {}
+            () = drained => {}
         }
+        serving.as_mut().graceful_shutdown();
+        // who does not let go is let go of
+        tokio::time::timeout(gateway.config.longest(), serving.as_mut()).await.ok()
     };
-    if let Err(error) = ended {
+    let ended = tokio::select! {
+        ended = ends => ended,
+        () = silent => return,
+        () = taking.ended_for(gateway.config.limits.taking_time) => return,
+    };
+    if let Some(Err(error)) = ended {
         // a client that leaves is no event of ours
         tracing::trace!(%error, "a connection ended");
     }

@@ -27,13 +27,13 @@ pub struct Limits {
     pub first_byte_timeout: SpanMs,
     /// The same where the request asks for thinking.
     pub thinking_timeout: SpanMs,
-    /// An upstream's longest silence inside an answer.
+    /// An upstream's longest silence inside an answer; a client that takes nothing for as long is gone.
     pub idle_timeout: SpanMs,
     /// A request's time in all.
     pub total_timeout: SpanMs,
     /// How long a canary's answer is held back while it has no content, so that stable can take over.
     pub rescue_hold: SpanMs,
-    /// After so long a silence inside a stream the client is sent a comment; zero: never.
+    /// After so long a silence inside a stream the client is sent a sign of life; zero: never.
     pub keep_alive: SpanMs,
     /// Time that running requests have when the process ends.
     pub drain: SpanMs,

@@ -174,6 +174,7 @@ fn limits(written: &config::Limits) -> Limits {
         bodies: written.bodies_bytes,
         head_time: Duration::from_millis(written.header_timeout.0),
         body_time: Duration::from_millis(written.body_timeout.0),
+        taking_time: Duration::from_millis(written.idle_timeout.0),
         connections: written.connections,
         conversation_idle: written.session_idle,
         rescue_hold: Duration::from_millis(written.rescue_hold.0),

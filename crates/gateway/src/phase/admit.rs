@@ -13,7 +13,7 @@ use coalmine_core::key::Standing;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
-use http::{HeaderMap, Method, Request, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, header, request};
 use hyper::body::Incoming;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -110,6 +110,7 @@ pub(crate) fn is_ours(path: &str) -> bool {
 /// Admits a request, or says why not.
 pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) -> Result<Admitted, Refusal> {
     let (mut parts, body) = request.into_parts();
+    must_be_asked_right(&parts)?;
     let upload = Upload::new(body, &parts, gateway.config.limits.body);
     let is_socket = socket::is_asked(&parts.headers);
     if is_socket {
@@ -145,6 +146,36 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
     let (body, held) = body::read(gateway, upload).await?;
     let received_at = gateway.clock.now();
     Ok(Admitted { parts, body, surface, dialect, session, path, caller, client, permit, held, received_at })
+}
+
+/// What goes on to a provider is asked by a method that means the same there as here, and of nothing beside `/v1`.
+fn must_be_asked_right(parts: &request::Parts) -> Result<(), Refusal> {
+    const METHODS: [Method; 7] =
+        [Method::POST, Method::GET, Method::DELETE, Method::PUT, Method::PATCH, Method::HEAD, Method::OPTIONS];
+    if !METHODS.contains(&parts.method) {
+        // TRACE would show the client the provider's key, CONNECT a way past it
+        let method: String = parts.method.as_str().chars().take(20).collect();
+        let mut refusal = Refusal::new(Problem::BadMethod, format!("nothing is asked by the method {method}"));
+        let allowed = HeaderValue::from_static("POST, GET, DELETE, PUT, PATCH, HEAD, OPTIONS");
+        refusal.headers().insert(header::ALLOW, allowed);
+        return Err(refusal);
+    }
+    if parts.uri.path().split('/').any(steps_out) {
+        return Err(Refusal::new(Problem::BadRequest, "the path must have no segments `.` and `..`"));
+    }
+    if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err(Refusal::new(Problem::BadRequest, "the request names more than one host"));
+    }
+    Ok(())
+}
+
+/// `.`, `..`, and what a provider may read as one of them.
+fn steps_out(segment: &str) -> bool {
+    if segment.is_empty() || segment.len() > 6 {
+        return false;
+    }
+    let plain = segment.replace("%2e", ".").replace("%2E", ".");
+    plain == "." || plain == ".."
 }
 
 /// `/v1/…` and `/s/{session}/v1/…`, as (session, what follows `/v1`).

@@ -425,6 +425,20 @@ impl Exchange {
         done
     }
 
+    /// Whether the answer has said all and its dialect's last word has not come.
+    pub(crate) fn lacks_end(&self) -> bool {
+        match &self.watch {
+            Watch::Reading(observer) => observer.lacks_end(),
+            Watch::Read(seen) => !seen.done && seen.ending == AnswerEnding::Whole,
+            Watch::Nobody => false,
+        }
+    }
+
+    /// In which it was asked.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// The answer's body ended: the request lands.
     pub(crate) fn body_ended(&mut self, end: BodyEnd) {
         let in_band = self.failure_in_band();

@@ -4,11 +4,12 @@
 use crate::answer::{AnswerBody, BoxError};
 use crate::config::{AnswerHeaders, Timeouts};
 use crate::passthrough::Passing;
-use crate::phase::observe::{BodyEnd, Exchange};
+use crate::phase::observe::{BodyEnd, Exchange, StreamOrBody};
 use crate::phase::rewrite::answer_headers;
-use crate::phase::send::{Answer, Passage};
+use crate::phase::send::{Answer, Passage, shape};
 use bytes::Bytes;
 use coalmine_core::tally::Cause;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::translate;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, SizeHint};
@@ -30,17 +31,22 @@ pub struct Pipe {
     passing: Option<Box<Passing>>,
 }
 
-/// Notices a body that is silent, and one that has stalled. Armed when the first wait begins, and then left
-/// alone while pieces come: it goes off after one to two times what it waits for.
+/// Notices a body that is silent, one that has stalled, and one that is kept open behind its last word. Armed when the
+/// first wait begins, and then left alone while pieces come: it ticks twice in the time that it waits for, and so goes
+/// off after one to one and a half times that.
 #[derive(Debug)]
 struct StallClock {
     timeouts: Timeouts,
     ends_at: Instant,
     /// Until it has come, the first content of a stream must come by then.
     content_by: Option<Instant>,
+    /// All has been said: what is still open then is closed.
+    close_by: Option<Instant>,
     moved: bool,
     /// How long nothing has come, as far as is known.
     silent: Duration,
+    /// How long nothing has come and nothing was said to the client instead.
+    unsaid: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -60,6 +66,8 @@ pub(crate) struct Pace {
 enum Silence {
     /// Long enough to tell the client that it goes on.
     Long,
+    /// All was said, and for too long the end of it was not.
+    Endless,
     /// Too long.
     Stalled,
 }
@@ -75,6 +83,10 @@ enum Came {
 
 /// A comment, which every reader of events passes over.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+/// Messages have an event for it. Their clients watch for events, and take a stream of comments for a dead one.
+const PING: &[u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
+/// What ends a stream of messages.
+const MESSAGE_STOP: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
 
 /// A body that stalled.
 #[derive(Debug, thiserror::Error)]
@@ -84,11 +96,28 @@ struct Stalled;
 impl StallClock {
     fn new(pace: Pace) -> Self {
         let Pace { timeouts, ends_at, content_by } = pace;
-        Self { timeouts, ends_at, content_by, moved: false, silent: Duration::ZERO, sleep: None }
+        let (silent, unsaid) = (Duration::ZERO, Duration::ZERO);
+        Self { timeouts, ends_at, content_by, close_by: None, moved: false, silent, unsaid, sleep: None }
     }
 
     fn until(&self) -> Instant {
         self.content_by.map_or(self.ends_at, |by| by.min(self.ends_at))
+    }
+
+    /// Nothing more is expected but the end.
+    fn close_by(&mut self, by: Instant) {
+        self.close_by = Some(self.close_by.map_or(by, |before| before.min(by)));
+        if let Some(sleep) = &mut self.sleep {
+            sleep.as_mut().reset(by);
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.close_by.is_some()
+    }
+
+    fn must_close(&self) -> bool {
+        self.close_by.is_some_and(|by| Instant::now() >= by)
     }
 
     /// Nothing may be said in between.
@@ -99,17 +128,24 @@ impl StallClock {
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Silence> {
         let wait = self.timeouts.keep_alive.map_or(self.timeouts.idle, |often| often.min(self.timeouts.idle));
-        let next = |ends_at: Instant| ends_at.min(Instant::now() + wait);
+        let tick = (wait / 2).max(Duration::from_millis(1));
         loop {
             let until = self.until();
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next(until))));
+            let next = || self.close_by.map_or(until, |by| by.min(until)).min(Instant::now() + tick);
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next())));
             ready!(sleep.as_mut().poll(cx));
-            sleep.as_mut().reset(next(until));
-            self.silent = if std::mem::take(&mut self.moved) { Duration::ZERO } else { self.silent + wait };
+            sleep.as_mut().reset(next());
+            if self.must_close() {
+                return Poll::Ready(Silence::Endless);
+            }
+            let moved = std::mem::take(&mut self.moved);
+            let longer = |before: Duration| if moved { Duration::ZERO } else { before + tick };
+            (self.silent, self.unsaid) = (longer(self.silent), longer(self.unsaid));
             if Instant::now() >= until || self.silent >= self.timeouts.idle {
                 return Poll::Ready(Silence::Stalled);
             }
-            if self.silent > Duration::ZERO && self.timeouts.keep_alive.is_some() {
+            if self.timeouts.keep_alive.is_some_and(|often| self.unsaid >= often) {
+                self.unsaid = Duration::ZERO;
                 return Poll::Ready(Silence::Long);
             }
         }
@@ -139,11 +175,14 @@ impl Pipe {
 
     fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Came, BoxError>>> {
         while !self.over {
+            if self.clock.must_close() {
+                break;
+            }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.clock.moved = true;
                     self.over = self.body.is_end_stream();
-                    // trailers say nothing in these protocols
+                    // trailers say nothing in these protocols, and nobody reads on behind the end
                     if let Ok(data) = frame.into_data() {
                         return Poll::Ready(Some(Ok(Came::Piece(data))));
                     }
@@ -154,10 +193,12 @@ impl Pipe {
                     return match ready!(self.clock.poll_silence(cx)) {
                         Silence::Long => Poll::Ready(Some(Ok(Came::Silence))),
                         Silence::Stalled => self.fail(Stalled.into()),
+                        Silence::Endless => continue,
                     };
                 }
             }
         }
+        self.over = true;
         self.passing = None;
         Poll::Ready(None)
     }
@@ -187,10 +228,23 @@ pub struct Relay {
     exchange: Box<Exchange>,
     /// The last bytes that went on.
     tail: Tail,
+    /// How the client's dialect has a stream end.
+    last_word: LastWord,
     /// To be told to the client after what is ready: the answer broke.
     broke: Option<BoxError>,
     /// What came before the break had its turn to leave.
     paused: bool,
+}
+
+/// What a client waits for at the end of its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastWord {
+    /// The body's end: it is one body, or a stream whose provider may end it so.
+    Any,
+    /// An event of messages, which strict clients do not do without.
+    MessageStop,
+    /// Whatever the translator says, once the provider's stream has ended.
+    Translators,
 }
 
 /// The last bytes of what went to the client, to tell whether an event is under way.
@@ -225,6 +279,7 @@ pub(crate) async fn relay(answer: Answer, mut exchange: Box<Exchange>) -> Respon
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     tell(response.headers_mut(), &exchange);
+    let is_stream = shape(response.headers()) == StreamOrBody::Stream;
     let events = exchange.reads_events();
     let pipe = body.map(|body| {
         let mut pipe = Pipe::new(body, pace, None);
@@ -233,12 +288,17 @@ pub(crate) async fn relay(answer: Answer, mut exchange: Box<Exchange>) -> Respon
         }
         pipe
     });
+    let last_word = match (&passage, exchange.dialect()) {
+        (Passage::Translated(_), _) => LastWord::Translators,
+        (Passage::AsIs | Passage::Stripped(_), Dialect::Messages) if is_stream => LastWord::MessageStop,
+        (Passage::AsIs | Passage::Stripped(_), _) => LastWord::Any,
+    };
     let (ready, tail) = (VecDeque::new(), Tail::default());
-    let mut relay = Relay { ready, pipe, passage, exchange, tail, broke: None, paused: false };
+    let mut relay = Relay { ready, pipe, passage, exchange, tail, last_word, broke: None, paused: false };
     for piece in held {
         relay.pass(piece);
     }
-    relay.exchange.land_when_done();
+    relay.mind_the_end();
     if relay.pipe.as_ref().is_none_or(Pipe::is_over) {
         relay.end(BodyEnd::Whole);
     } else if !events {
@@ -283,18 +343,19 @@ impl Relay {
         match ready!(pipe.poll_came(cx)) {
             // Inside an event nothing can be said.
             Some(Ok(Came::Silence)) if self.tail.ends_an_event() => {
-                self.ready.push_back(Bytes::from_static(KEEP_ALIVE));
+                let is_messages = self.exchange.dialect() == Dialect::Messages;
+                self.ready.push_back(Bytes::from_static(if is_messages { PING } else { KEEP_ALIVE }));
             }
             Some(Ok(Came::Silence)) => {}
             Some(Ok(Came::Piece(piece))) => {
                 let over = pipe.is_over();
                 self.exchange.see(&piece);
-                if self.exchange.land_when_done() {
-                    // written before the client is told that it is over
-                    self.exchange.gateway.write(self.exchange.gateway.records());
-                }
                 if self.exchange.content_begun() {
                     pipe.clock.content_by = None;
+                }
+                if self.mind_the_end() {
+                    // written before the client is told that it is over
+                    self.exchange.gateway.write(self.exchange.gateway.records());
                 }
                 self.pass(piece);
                 if over {
@@ -312,6 +373,18 @@ impl Relay {
             None => self.end(BodyEnd::Whole),
         }
         Poll::Ready(())
+    }
+
+    /// Lands the exchange where the answer says that it is over, and whether it did. What is still open then, or has said
+    /// all but that, is closed in a while.
+    fn mind_the_end(&mut self) -> bool {
+        let done = self.exchange.land_when_done();
+        let Some(pipe) = &mut self.pipe else { return done };
+        let lacks_end = || self.last_word != LastWord::Any && self.exchange.lacks_end();
+        if done || !pipe.clock.is_closing() && lacks_end() {
+            pipe.clock.close_by(Instant::now() + self.exchange.gateway.config.limits.end_time);
+        }
+        done
     }
 
     /// To the client, less what it did not ask for.
@@ -333,6 +406,10 @@ impl Relay {
     /// Nothing more comes. Lands before the last piece has left: the client may close right behind it.
     fn end(&mut self, end: BodyEnd) {
         self.pipe = None;
+        let waits = end == BodyEnd::Whole && self.last_word == LastWord::MessageStop;
+        if waits && self.exchange.lacks_end() && self.stands_between_events() {
+            self.ready.push_back(Bytes::from_static(MESSAGE_STOP));
+        }
         match std::mem::replace(&mut self.passage, Passage::AsIs) {
             Passage::AsIs => {}
             Passage::Stripped(mut strip) => strip.finish(|piece| self.ready.push_back(piece)),
@@ -349,6 +426,13 @@ impl Relay {
             }
         }
         self.exchange.body_ended(end);
+    }
+
+    /// Whether what is ready, too, ends with an event.
+    fn stands_between_events(&self) -> bool {
+        let mut tail = self.tail;
+        self.ready.iter().for_each(|piece| tail.follow(piece));
+        tail.ends_an_event()
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -191,7 +191,11 @@ fn leave_out(prefix: &str, headers: &mut HeaderMap) {
 }
 
 /// What the client may see of a provider's headers.
-pub(crate) fn answer_headers(theirs: HeaderMap) -> HeaderMap {
+pub(crate) fn answer_headers(mut theirs: HeaderMap) -> HeaderMap {
+    if theirs.contains_key(header::TRANSFER_ENCODING) {
+        // where both are told the length is that of nothing (RFC 9112, section 6.3)
+        theirs.remove(header::CONTENT_LENGTH);
+    }
     filtered(theirs, is_hop_by_hop)
 }
 

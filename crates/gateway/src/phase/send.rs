@@ -26,7 +26,7 @@ use coalmine_core::traffic::pin::Arm;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{BODY_MAX_BYTES, ChatRequest, UsageStripper};
 use coalmine_wire::translate::{BodyEnd, Translator};
-use http::{HeaderMap, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, StatusCode, header, response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use std::borrow::Cow;
@@ -469,6 +469,9 @@ async fn whole(
     let dialect = version.pool.manners.dialect;
     if let Some(cause) = exchange.failure_in_band() {
         let mut told = Vec::new();
+        // whatever status it came with, an error has one of an error's
+        answer.parts.status = StatusCode::BAD_GATEWAY;
+        answer.parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut translator = Translator::error(dialect, StatusCode::BAD_GATEWAY.as_u16());
         translator.feed(&bytes, &mut told);
         translator.finish(BodyEnd::Whole, &mut told);

@@ -19,7 +19,7 @@ use coalmine_core::origin::Region;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::translate::{LimitName, Terms};
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{HeaderName, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -327,11 +327,14 @@ impl Pool {
         let mut asking = Asking { pool: self, picked, told: false };
         let address = &self.addresses[picked.at];
         *request.uri_mut() = address.uri(path).ok_or(Trouble::Malformed)?;
+        let asks_to_switch = request.headers().contains_key(header::UPGRADE);
         // with one address there is nothing to learn
         let began = self.choice.is_free().then(|| self.clock.now());
         let sent_at = Instant::now();
         let sent = timeout_at(by, client.request(request)).await;
         let trouble = match sent {
+            // 101 to somebody who did not ask for another protocol is no answer
+            Ok(Ok(response)) if response.status().is_informational() && !asks_to_switch => Trouble::Malformed,
             Ok(Ok(response)) => {
                 self.upstreams[asking.picked.at].answered_in(sent_at.elapsed());
                 asking.felt(began, |took_ms| Felt::answer(response.status(), took_ms));

@@ -20,6 +20,7 @@ mod renewal;
 mod secrecy;
 mod sessions;
 mod shadow;
+mod shapes;
 mod similarity;
 mod sockets;
 mod support;
@@ -29,6 +30,7 @@ mod tls;
 mod translated;
 mod upstreams;
 mod traps {
+    mod ends;
     mod framing;
     mod limits;
     mod meaning;

@@ -611,8 +611,7 @@ async fn t40_every_code_passes_either_way() {
     let world = world(&one, &two, |_| {}).await;
     world.gateway.install(&tables(route(1, None))).await.unwrap();
     let long: &'static str = "the longest reason that a close may have is of one hundred and twenty-three bytes, and this one is filled up to that with: éééééé.";
-    let long =
-        &long[..long.char_indices().map(|(at, sign)| at + sign.len_utf8()).filter(|end| *end <= 123).last().unwrap()];
+    let long = &long[..long.char_indices().map(|(at, sign)| at + sign.len_utf8()).rfind(|end| *end <= 123).unwrap()];
     for (code, reason) in [
         (1000, ""),
         (1001, "away"),

@@ -60,6 +60,8 @@ pub enum Step {
     Wait(Arc<Notify>),
     /// Waits until the gateway closes the connection, and says so.
     UntilClosed(Arc<Notify>),
+    /// Writes these bytes again and again until the gateway closes the connection, and says so.
+    Over(Vec<u8>, Arc<Notify>),
     /// Closes the connection.
     Close,
 }
@@ -162,6 +164,13 @@ impl Upstream {
                     Step::UntilClosed(notify) => {
                         let mut rest = [0; 64];
                         while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
+                        notify.notify_one();
+                        return;
+                    }
+                    Step::Over(bytes, notify) => {
+                        while stream.write_all(&bytes).await.is_ok() {
+                            tokio::time::sleep(Duration::from_millis(2)).await;
+                        }
                         notify.notify_one();
                         return;
                     }

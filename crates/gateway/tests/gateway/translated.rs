@@ -321,7 +321,7 @@ async fn t18_t24_tokens_and_cost_are_the_same_through_translation() {
     ] {
         let world = World::with(scripts, vec![], |config| {
             config.providers.values_mut().for_each(|provider| provider.kind = kind);
-            config.prices = coalmine_wire::prices::Prices::default().with("model-s", price.clone());
+            config.prices = coalmine_wire::prices::Prices::default().with("model-s", price);
         })
         .await;
         world.release(0).await;

@@ -57,7 +57,7 @@ impl Answer {
             b"message_delta" => {
                 let delta = Block::read(event.delta.unwrap_or(b"{}"))?;
                 let choice = self.only();
-                choice.finish = delta.stop_reason.map(finish).or(choice.finish);
+                choice.finish = delta.stop_reason.filter(|word| !word.raw.is_empty()).map(finish).or(choice.finish);
             }
             b"message_stop" => self.done = true,
             b"error" => self.message_error(error)?,
@@ -122,7 +122,7 @@ impl Answer {
                 b"model" => name(&mut scanner, &mut self.model)?,
                 b"usage" => self.message_usage(&mut scanner)?,
                 b"content" => blocks = Some(scanner.value()?),
-                b"stop_reason" => stop = scanner.string_or_skip()?,
+                b"stop_reason" => stop = scanner.string_or_skip()?.filter(|word| !word.raw.is_empty()),
                 _ => {
                     scanner.skip()?;
                 }

@@ -13,7 +13,7 @@ pub fn status(problem: Problem) -> u16 {
 #[must_use]
 pub fn kind(problem: Problem) -> &'static str {
     match problem {
-        Problem::BadRequest | Problem::PackedBody => "invalid_request_error",
+        Problem::BadRequest | Problem::BadMethod | Problem::PackedBody => "invalid_request_error",
         Problem::BadKey => "authentication_error",
         Problem::Forbidden => "permission_error",
         Problem::NoRoute => "not_found_error",

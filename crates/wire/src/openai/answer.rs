@@ -298,7 +298,8 @@ impl Answer {
                     if word.is_some_and(|word| word.raw == b"error") {
                         self.error.get_or_insert_default();
                     }
-                    finish = word.map(Finish::of);
+                    // some servers write an empty word into every chunk but the last
+                    finish = word.filter(|word| !word.raw.is_empty()).map(Finish::of);
                     continue;
                 }
                 b"delta" => Shape::Piece,

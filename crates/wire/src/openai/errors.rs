@@ -13,6 +13,8 @@ pub enum Problem {
     Forbidden,
     /// 404: no route of this name, and no default.
     NoRoute,
+    /// 405: nothing is asked by this method.
+    BadMethod,
     /// 408: the body did not come in time.
     LateBody,
     /// 413: the body is longer than the gateway takes.
@@ -42,6 +44,7 @@ impl Problem {
             Self::BadKey => 401,
             Self::Forbidden => 403,
             Self::NoRoute => 404,
+            Self::BadMethod => 405,
             Self::LateBody => 408,
             Self::TooLarge => 413,
             Self::PackedBody => 415,
@@ -61,6 +64,7 @@ impl Problem {
             Self::BadKey => ("invalid_request_error", Some("invalid_api_key")),
             Self::Forbidden => ("permission_error", Some("key_not_allowed")),
             Self::NoRoute => ("invalid_request_error", Some("model_not_found")),
+            Self::BadMethod => ("invalid_request_error", Some("method_not_allowed")),
             Self::LateBody => ("invalid_request_error", Some("request_timeout")),
             Self::PackedBody => ("invalid_request_error", Some("unsupported_media_type")),
             Self::TooLarge => ("invalid_request_error", Some("request_too_large")),

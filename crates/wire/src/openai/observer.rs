@@ -249,6 +249,13 @@ impl Observer {
         self.stream && self.answer.done
     }
 
+    /// Whether the stream has said all and not its last word: every choice has told why it ended, without an error,
+    /// and no end has come.
+    #[must_use]
+    pub fn lacks_end(&self) -> bool {
+        self.stream && !self.answer.done && self.answer.error.is_none() && self.answer.said_all()
+    }
+
     /// Whether the stream has said all: every choice has ended, or an error came. What still comes is
     /// usage and `[DONE]`.
     #[must_use]

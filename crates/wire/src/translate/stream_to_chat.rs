@@ -54,7 +54,9 @@ impl ToChat {
             "content_block_stop" => self.close(event.count("index").unwrap_or(0), out),
             "message_delta" => {
                 self.count(&event);
-                if let Some(reason) = part("delta").text("stop_reason").filter(|_| !self.ended) {
+                if let Some(reason) =
+                    part("delta").text("stop_reason").filter(|reason| !self.ended && !reason.is_empty())
+                {
                     self.ended = true;
                     self.chunk(b"", Some(from_messages::finish(reason.as_bytes())), out);
                 }

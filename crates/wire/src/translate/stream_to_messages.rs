@@ -168,7 +168,7 @@ impl ToMessages {
                 self.call(&Object::read(call), out);
             }
         }
-        if let Some(finish) = choice.text("finish_reason") {
+        if let Some(finish) = choice.text("finish_reason").filter(|finish| !finish.is_empty()) {
             self.finish = Some(finish.into_owned().into_bytes());
             self.stopped_by = choice.string("stop_reason").map(<[u8]>::to_vec);
         }

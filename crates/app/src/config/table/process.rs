@@ -512,7 +512,12 @@ pub static LIMITS: Section = Section {
             "30m",
             "The same where request or version ask for reasoning or thinking.",
         ),
-        Key::default("idle_timeout", DURATION, "5m", "An upstream's longest silence inside an answer."),
+        Key::default(
+            "idle_timeout",
+            DURATION,
+            "5m",
+            "An upstream's longest silence inside an answer; a client that takes nothing of its answer for as long is gone.",
+        ),
         Key::default(
             "total_timeout",
             DURATION,
@@ -522,8 +527,8 @@ pub static LIMITS: Section = Section {
         Key::default(
             "keep_alive",
             DURATION,
-            "30s",
-            "After so long a silence inside a stream the client is sent a comment; `0s`: never.",
+            "10s",
+            "After so long a silence inside a stream the client is sent a comment, or a `ping` of messages; `0s`: never.",
         ),
         Key::default(
             "rescue_hold",

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-fn stream_of(events: &[String]) -> Vec<Step> {
+pub fn stream_of(events: &[String]) -> Vec<Step> {
     let mut steps = vec![write(STREAM_HEAD)];
     steps.extend(events.iter().map(|event| write(chunk(event))));
     steps.push(write(STREAM_END));
@@ -298,19 +298,6 @@ async fn t19_pings_reach_the_client() {
     let world = messages::world(vec![stream_of(&events)], vec![]).await;
     world.release(0).await;
     assert_eq!(messages::ask(&world, "s", messages::ASK_STREAM).await.text(), events.concat());
-}
-
-/// A stream whose reason was given and whose `message_stop` never comes is whole, and ends with its
-/// provider's end.
-#[tokio::test]
-async fn t20_without_message_stop_the_answer_is_whole_and_over() {
-    let [stop, reason, _] = messages::end();
-    let events = [messages::start(), messages::opened(), messages::text("a"), stop, reason];
-    let world = messages::world(vec![stream_of(&events)], vec![]).await;
-    world.release(0).await;
-    assert_eq!(messages::ask(&world, "s", messages::ASK_STREAM).await.text(), events.concat());
-    let outcome = &world.turns(1).await[0].outcome;
-    assert_eq!((outcome.ending, outcome.truncated, outcome.usage.output), (Ending::Complete, Check::No, Some(7)));
 }
 
 /// The canary's lifecycle frames are held back, but not for ever.
