@@ -12,6 +12,7 @@
 
 use crate::control::Control;
 use crate::error::{ControlError, chain};
+use crate::observe::of_route;
 use crate::reconcile::Desk;
 use crate::view::{SteadyState, SteadyStatus};
 use coalmine_core::drift::{Change, Drifted, NameKind, Way};
@@ -55,7 +56,7 @@ impl Control {
         turns.sort_by_key(|turn| turn.started_at);
         for turn in turns {
             if let Some(SteadyStable { stable, requested, .. }) = stables.get(&*turn.route) {
-                desk.names.entry(RouteName::clone(&turn.route)).or_default().absorb(turn, *stable, requested);
+                of_route(&mut desk.names, &turn.route, |names| names.absorb(turn, *stable, requested));
             }
         }
         desk.names.retain(|route, _| stables.contains_key(route));

@@ -4,7 +4,7 @@ use crate::control::Control;
 use crate::error::chain;
 use crate::reconcile::Desk;
 use crate::watched::{Share, Unsaved, Watched};
-use coalmine_core::evidence::RouteHistory;
+use coalmine_core::evidence::Changes;
 use coalmine_core::id::{GatewayId, ReleaseId, RouteName};
 use coalmine_core::judge::Happened;
 use coalmine_core::release::state::Release;
@@ -14,6 +14,7 @@ use coalmine_core::time::UnixMs;
 use coalmine_core::version::VersionId;
 use coalmine_store::{EvidenceBatch, StoreError};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -107,17 +108,17 @@ impl Control {
         let stables: BTreeMap<RouteName, VersionId> =
             self.known().routes.iter().map(|(route, row)| (route.clone(), row.stable)).collect();
         for score in judged.iter().filter(|score| stables.contains_key(&score.route)) {
-            history(desk, &score.route).absorb_feedback(score);
+            of_route(&mut desk.histories, &score.route, |history| history.absorb_feedback(score));
         }
         for delta in deltas {
             for turn in &delta.turns {
                 if let Some(stable) = stables.get(&turn.route) {
-                    history(desk, &turn.route).absorb(turn, *stable);
+                    of_route(&mut desk.histories, &turn.route, |history| history.absorb(turn, *stable));
                 }
             }
             for score in &delta.feedback {
                 if stables.contains_key(&score.route) {
-                    history(desk, &score.route).absorb_feedback(score);
+                    of_route(&mut desk.histories, &score.route, |history| history.absorb_feedback(score));
                 }
             }
         }
@@ -169,8 +170,7 @@ impl Control {
             match absorbed {
                 Ok(None) => {}
                 Ok(Some(changes)) => {
-                    let unsaved = desk.unsaved.entry(release.id.clone()).or_default();
-                    if let Err(error) = unsaved.add(&release.id, changes) {
+                    if let Err(error) = note_unsaved(&mut desk.unsaved, &release.id, changes) {
                         self.fail(&release.id, error.to_string());
                     }
                 }
@@ -192,7 +192,7 @@ impl Control {
         }
         let batch = EvidenceBatch {
             counted: highest(&desk.counted),
-            releases: desk.unsaved.values().filter_map(Unsaved::to_evidence).collect(),
+            releases: desk.unsaved.values().map(Unsaved::evidence).collect(),
             spending: self.spending_to_save(desk),
         };
         self.ask("storing evidence", self.store.add_evidence(&self.settings.tenant, &batch)).await?;
@@ -221,13 +221,32 @@ impl Control {
     }
 }
 
+fn note_unsaved(
+    unsaved: &mut BTreeMap<ReleaseId, Unsaved>,
+    release: &ReleaseId,
+    changes: Changes,
+) -> Result<(), serde_json::Error> {
+    let changes = Unsaved::new(release, changes)?;
+    match unsaved.entry(release.clone()) {
+        Entry::Vacant(place) => drop(place.insert(changes)),
+        Entry::Occupied(mut waiting) => waiting.get_mut().lay(changes),
+    }
+    Ok(())
+}
+
 /// The store was asked in this round already.
 fn silent() -> StoreError {
     StoreError::Unavailable { what: "it was asked in this round already".to_owned(), source: "silent".into() }
 }
 
-fn history<'a>(desk: &'a mut Desk, route: &RouteName) -> &'a mut RouteHistory {
-    desk.histories.entry(route.clone()).or_default()
+/// A route's own among many; done with every turn, so the name is copied for a new route only.
+pub(crate) fn of_route<V: Default>(all: &mut BTreeMap<RouteName, V>, route: &RouteName, add: impl FnOnce(&mut V)) {
+    if let Some(known) = all.get_mut(route) {
+        return add(known);
+    }
+    let mut new = V::default();
+    add(&mut new);
+    all.insert(route.clone(), new);
 }
 
 /// The marks: the highest sequence of each gateway and epoch.

@@ -14,6 +14,7 @@ use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_store::{EvidenceBatch, ReleaseEvidence, StoreError};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How often histories and trails are written, by the wall.
 const WALL_DOCUMENTS_EVERY: SpanMs = SpanMs::minutes(1);
@@ -159,11 +160,12 @@ impl Control {
         };
         for id in over {
             let kept = self.ask("reading the evidence", self.store.evidence(&self.settings.tenant, &id)).await?;
-            let units: Vec<_> = kept.sessions.into_iter().map(|(unit, _)| unit).collect();
             let unmirrored: Vec<_> = kept.mirrored.into_iter().map(|(unit, _)| unit).collect();
-            if !units.is_empty() || !unmirrored.is_empty() {
-                let evidence = ReleaseEvidence { forgotten: units, unmirrored, ..ReleaseEvidence::empty(id.clone()) };
-                let batch = EvidenceBatch { counted: Vec::new(), releases: vec![evidence], spending: vec![] };
+            if !kept.sessions.is_empty() || !unmirrored.is_empty() {
+                // Whatever lap a row is of, none of its sessions lives.
+                let evidence =
+                    ReleaseEvidence { whole_from: u64::MAX, unmirrored, ..ReleaseEvidence::empty(id.clone()) };
+                let batch = EvidenceBatch { counted: Vec::new(), releases: vec![Arc::new(evidence)], spending: vec![] };
                 self.ask("forgetting sessions", self.store.add_evidence(&self.settings.tenant, &batch)).await?;
             }
             desk.forgotten.insert(id);

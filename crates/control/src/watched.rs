@@ -3,7 +3,7 @@
 use crate::observe::Judged;
 use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
 use coalmine_core::drift::Drifted;
-use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, SealedBucket, Totals};
+use coalmine_core::evidence::{Changes, Kept, Ledger, RouteHistory, Totals};
 use coalmine_core::id::{Actor, ReleaseId, UnitKey};
 use coalmine_core::judge::{Happened, Judge, JudgeRecords};
 use coalmine_core::metric::Metric;
@@ -12,7 +12,6 @@ use coalmine_core::release::state::Release;
 use coalmine_core::sentinel::{Records, Round};
 use coalmine_core::shadow::pair::Mirrored;
 use coalmine_core::shadow::preferences::Preferred;
-use coalmine_core::shadow::young::MirroredSession;
 use coalmine_core::tally::{Delta, Dropped, Feedback, Turn};
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::VersionId;
@@ -82,10 +81,14 @@ impl Watched {
         let totals = evidence.totals.as_deref().map(serde_json::from_str::<Totals>).transpose();
         let totals = totals
             .map_err(|error| StoreError::Corrupt { what: format!("the totals of release {}: {error}", release.id) })?;
-        let sessions = evidence.sessions.into_iter().map(|(unit, session)| (unit, Arc::unwrap_or_clone(session)));
         let mirrored = evidence.mirrored.into_iter().map(|(unit, session)| (unit, Arc::unwrap_or_clone(session)));
-        let kept =
-            Kept { yardstick: evidence.yardstick, sessions: sessions.collect(), mirrored: mirrored.collect(), totals };
+        let kept = Kept {
+            yardstick: evidence.yardstick,
+            sessions: evidence.sessions,
+            lap: evidence.lap,
+            mirrored: mirrored.collect(),
+            totals,
+        };
         let ledger = Ledger::restore(release, kept);
         let mut books = ledger.yardstick().map(|yardstick| Books::new(release, yardstick));
         if let Some(books) = &mut books {
@@ -179,49 +182,85 @@ impl Watched {
     }
 }
 
-/// What waits to be stored of one release: later changes lie on top of earlier ones.
-#[derive(Debug, Default)]
-pub(crate) struct Unsaved {
-    evidence: Option<ReleaseEvidence>,
-    sessions: BTreeMap<UnitKey, Arc<coalmine_core::evidence::Session>>,
-    mirrored: BTreeMap<UnitKey, Arc<MirroredSession>>,
-    unmirrored: BTreeSet<UnitKey>,
-    sealed: Vec<SealedBucket>,
-}
+/// What waits to be stored of one release: later changes lie on top of earlier ones. Shared with whoever stores it.
+#[derive(Debug)]
+pub(crate) struct Unsaved(Arc<ReleaseEvidence>);
 
 impl Unsaved {
-    /// Lays changes on top.
-    pub(crate) fn add(&mut self, release: &ReleaseId, changes: Changes) -> Result<(), serde_json::Error> {
-        let totals = serde_json::to_string(&changes.totals)?;
-        let evidence = self.evidence.get_or_insert_with(|| ReleaseEvidence::empty(release.clone()));
-        evidence.totals = Some(totals);
-        if changes.yardstick.is_some() {
-            evidence.yardstick = changes.yardstick;
-        }
-        self.sessions.extend(changes.sessions);
-        for unit in &changes.forgotten {
-            self.sessions.remove(unit);
-        }
-        evidence.forgotten.extend(changes.forgotten);
-        for unit in changes.unmirrored {
-            self.mirrored.remove(&unit);
-            self.unmirrored.insert(unit);
-        }
-        for (unit, session) in changes.mirrored {
-            self.unmirrored.remove(&unit);
-            self.mirrored.insert(unit, session);
-        }
-        self.sealed.extend(changes.sealed);
-        Ok(())
+    /// The changes of one round.
+    pub(crate) fn new(release: &ReleaseId, changes: Changes) -> Result<Self, serde_json::Error> {
+        let known: BTreeSet<UnitKey> = changes.mirrored.iter().map(|(unit, _)| *unit).collect();
+        let gone = changes.unmirrored.into_iter().filter(|unit| !known.contains(unit));
+        Ok(Self(Arc::new(ReleaseEvidence {
+            release: release.clone(),
+            totals: Some(serde_json::to_string(&changes.totals)?),
+            yardstick: changes.yardstick,
+            sessions: changes.sessions,
+            lap: changes.lap,
+            whole_from: changes.whole_from,
+            live_from: changes.live_from,
+            mirrored: changes.mirrored,
+            unmirrored: gone.collect(),
+            sealed: changes.sealed,
+        })))
+    }
+
+    /// Lays those of a later round on top.
+    pub(crate) fn lay(&mut self, later: Self) {
+        let later = Arc::unwrap_or_clone(later.0);
+        let waiting = Arc::make_mut(&mut self.0);
+        waiting.totals = later.totals;
+        waiting.yardstick = later.yardstick.or(waiting.yardstick.take());
+        (waiting.lap, waiting.whole_from, waiting.live_from) = (later.lap, later.whole_from, later.live_from);
+        lay(&mut waiting.sessions, later.sessions);
+        waiting.sessions.retain(|(_, session)| session.exposed_at >= later.live_from);
+        let known: BTreeSet<UnitKey> = later.mirrored.iter().map(|(unit, _)| *unit).collect();
+        let gone: BTreeSet<UnitKey> = later.unmirrored.iter().copied().collect();
+        waiting.mirrored.retain(|(unit, _)| !gone.contains(unit));
+        lay(&mut waiting.mirrored, later.mirrored);
+        waiting.unmirrored.retain(|unit| !known.contains(unit) && !gone.contains(unit));
+        waiting.unmirrored.extend(gone);
+        waiting.sealed.extend(later.sealed);
     }
 
     /// As the store takes it.
-    pub(crate) fn to_evidence(&self) -> Option<ReleaseEvidence> {
-        let mut evidence = self.evidence.clone()?;
-        evidence.sessions = self.sessions.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect();
-        evidence.mirrored = self.mirrored.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect();
-        evidence.unmirrored = self.unmirrored.iter().copied().collect();
-        evidence.sealed.clone_from(&self.sealed);
-        Some(evidence)
+    pub(crate) fn evidence(&self) -> Arc<ReleaseEvidence> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// Rows that came later, in the place of those of the same unit.
+fn lay<T>(rows: &mut Vec<(UnitKey, T)>, later: Vec<(UnitKey, T)>) {
+    rows.extend(later);
+    // Of one unit the last first: that one is kept.
+    rows.reverse();
+    rows.sort_by_key(|(unit, _)| *unit);
+    rows.dedup_by_key(|(unit, _)| *unit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coalmine_core::shadow::young::MirroredSession;
+
+    fn round(mirrored: &[(u128, u64)], unmirrored: &[u128]) -> Unsaved {
+        let row = |at| MirroredSession { first_at: UnixMs(at), is_counted: false, of: BTreeMap::new(), likeness: None };
+        Unsaved(Arc::new(ReleaseEvidence {
+            mirrored: mirrored.iter().map(|(unit, at)| (UnitKey(*unit), Arc::new(row(*at)))).collect(),
+            unmirrored: unmirrored.iter().copied().map(UnitKey).collect(),
+            ..ReleaseEvidence::empty("support-agent-1".into())
+        }))
+    }
+
+    #[test]
+    fn what_waits_says_what_the_rounds_say_one_after_the_other() {
+        let mut waiting = round(&[(1, 10), (2, 10), (3, 10)], &[7, 8]);
+        let held = waiting.evidence();
+        waiting.lay(round(&[(2, 20), (8, 20)], &[3, 9]));
+        let told = waiting.evidence();
+        let mirrored: Vec<(u128, u64)> = told.mirrored.iter().map(|(unit, row)| (unit.0, row.first_at.0)).collect();
+        assert_eq!(mirrored, [(1, 10), (2, 20), (8, 20)], "3 is gone, and 8 is back");
+        assert_eq!(told.unmirrored, [UnitKey(7), UnitKey(3), UnitKey(9)]);
+        assert_eq!(held.mirrored.len(), 3, "who stores the first round goes on with it");
     }
 }

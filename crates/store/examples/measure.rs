@@ -55,7 +55,10 @@ async fn evidence(dir: &Path) -> Result<()> {
         let change = ReleaseEvidence { sessions, ..ReleaseEvidence::empty("support-agent-1".into()) };
         let counted = vec![("gw".into(), 1, sequence + 1)];
         store
-            .add_evidence(&sample::tenant(), &EvidenceBatch { counted, releases: vec![change], spending: vec![] })
+            .add_evidence(
+                &sample::tenant(),
+                &EvidenceBatch { counted, releases: vec![Arc::new(change)], spending: vec![] },
+            )
             .await?;
     }
     say("sessions written, 1000 a batch", count, began.elapsed())?;

@@ -42,6 +42,7 @@ macro_rules! for_every_law {
             releases::a_refused_step_leaves_no_trace
             evidence::evidence_comes_back
             evidence::a_session_is_replaced_and_forgotten
+            evidence::rows_of_an_earlier_lap_go
             evidence::a_mirrored_session_is_replaced_and_forgotten
             evidence::a_sealed_bucket_never_changes
             evidence::a_batch_repeated_counts_once

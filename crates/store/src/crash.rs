@@ -115,7 +115,7 @@ fn evidence(release: &ReleaseId, sequence: u64) -> EvidenceBatch {
     let session = Session { requests: sequence, ..sample::session() };
     let change =
         ReleaseEvidence { sessions: vec![(UnitKey(1), Arc::new(session))], ..ReleaseEvidence::empty(release.clone()) };
-    EvidenceBatch { counted: vec![("gw".into(), 1, sequence)], releases: vec![change], spending: vec![] }
+    EvidenceBatch { counted: vec![("gw".into(), 1, sequence)], releases: vec![Arc::new(change)], spending: vec![] }
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub struct EvidenceBatch {
     /// offering only older ones is [`StoreError::Behind`], and then nothing of the batch is written.
     pub counted: Vec<(GatewayId, u64, u64)>,
     /// Per release, what changed.
-    pub releases: Vec<ReleaseEvidence>,
+    pub releases: Vec<Arc<ReleaseEvidence>>,
     /// What payers have used, whole days; a day that is known is replaced.
     pub spending: Vec<Spending>,
 }
@@ -107,10 +107,15 @@ pub struct ReleaseEvidence {
     pub release: ReleaseId,
     /// The yardstick, once frozen; `None` leaves what is there.
     pub yardstick: Option<Yardstick>,
-    /// Sessions, whole rows; an existing row is replaced. Read back in the order of their units.
+    /// Sessions, whole rows, in any order; an existing row is replaced. Read back in the order of their units.
     pub sessions: Vec<(UnitKey, Arc<Session>)>,
-    /// Sessions that have posted their last number; removed after `sessions` were written.
-    pub forgotten: Vec<UnitKey>,
+    /// The lap that these rows belong to; read back, the highest that there is.
+    pub lap: u64,
+    /// Every session that lives has a row of this lap or a later one: the others are removed, after `sessions` were
+    /// written. Always 0 as read.
+    pub whole_from: u64,
+    /// Sessions exposed earlier have posted their last number: they are not read back. It never falls.
+    pub live_from: UnixMs,
     /// Mirrored sessions, whole rows; an existing row is replaced. Read back in the order of their units.
     pub mirrored: Vec<(UnitKey, Arc<MirroredSession>)>,
     /// Mirrored sessions that are not remembered any longer; removed after `mirrored` were written.
@@ -130,7 +135,9 @@ impl ReleaseEvidence {
             release,
             yardstick: None,
             sessions: Vec::new(),
-            forgotten: Vec::new(),
+            lap: 0,
+            whole_from: 0,
+            live_from: UnixMs(0),
             mirrored: Vec::new(),
             unmirrored: Vec::new(),
             sealed: Vec::new(),

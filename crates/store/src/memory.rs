@@ -155,7 +155,9 @@ struct Filed {
 #[derive(Debug, Default)]
 struct Evidence {
     yardstick: Option<Yardstick>,
-    sessions: BTreeMap<UnitKey, Arc<Session>>,
+    /// Each with the lap of its row.
+    sessions: BTreeMap<UnitKey, (u64, Arc<Session>)>,
+    live_from: UnixMs,
     mirrored: BTreeMap<UnitKey, Arc<MirroredSession>>,
     sealed: Vec<SealedBucket>,
     sealed_keys: BTreeSet<(String, Stratum, u64)>,
@@ -347,9 +349,11 @@ impl Evidence {
         if change.totals.is_some() {
             self.totals.clone_from(&change.totals);
         }
-        self.sessions.extend(change.sessions.iter().cloned());
-        for unit in &change.forgotten {
-            self.sessions.remove(unit);
+        self.sessions.extend(change.sessions.iter().map(|(unit, row)| (*unit, (change.lap, Arc::clone(row)))));
+        self.live_from = self.live_from.max(change.live_from);
+        if change.whole_from > 0 || change.live_from > UnixMs(0) {
+            let from = (change.whole_from, self.live_from);
+            self.sessions.retain(|_, (lap, session)| *lap >= from.0 && session.exposed_at >= from.1);
         }
         self.mirrored.extend(change.mirrored.iter().cloned());
         for unit in &change.unmirrored {
@@ -365,7 +369,9 @@ impl Evidence {
     fn read(&self, release: &ReleaseId) -> ReleaseEvidence {
         ReleaseEvidence {
             yardstick: self.yardstick.clone(),
-            sessions: self.sessions.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect(),
+            sessions: self.sessions.iter().map(|(unit, (_, session))| (*unit, Arc::clone(session))).collect(),
+            lap: self.sessions.values().map(|(lap, _)| *lap).max().unwrap_or(0),
+            live_from: self.live_from,
             mirrored: self.mirrored.iter().map(|(unit, session)| (*unit, Arc::clone(session))).collect(),
             sealed: self.sealed.clone(),
             totals: self.totals.clone(),

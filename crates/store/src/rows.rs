@@ -79,11 +79,6 @@ pub(crate) fn encode<T: Document>(row: &T) -> Result<String, StoreError> {
     serde_json::to_string(&Written { v: T::V, row }).map_err(unwritable::<T>)
 }
 
-/// The document of `row`, behind what `out` holds.
-pub(crate) fn encode_into<T: Document>(row: &T, out: &mut Vec<u8>) -> Result<(), StoreError> {
-    serde_json::to_writer(out, &Written { v: T::V, row }).map_err(unwritable::<T>)
-}
-
 fn unwritable<T: Document>(error: serde_json::Error) -> StoreError {
     StoreError::Corrupt { what: format!("a {} that has no written form: {error}", T::WHAT) }
 }

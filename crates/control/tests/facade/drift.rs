@@ -68,7 +68,7 @@ impl<'a> Answers<'a> {
 }
 
 /// Stable's answer under these names to a request outside of any release.
-fn answered(named: [&str; 3], started_at: UnixMs, unit: u64) -> Turn {
+pub(crate) fn answered(named: [&str; 3], started_at: UnixMs, unit: u64) -> Turn {
     let [model, fingerprint, tier] = named.map(|name| Some(name.into()));
     Turn {
         route: Arc::new(route()),

@@ -17,7 +17,7 @@ async fn a_release_whose_evidence_cannot_be_read_does_not_stop_the_others() {
     let sound = fixture.control.create_release(new, alice()).await.unwrap().release.id;
     fixture.control.command(&sound, Command::Start, alice(), None).await.unwrap();
     let broken = ReleaseEvidence { totals: Some("{".to_owned()), ..ReleaseEvidence::empty(sick.clone()) };
-    let batch = EvidenceBatch { counted: Vec::new(), releases: vec![broken], spending: vec![] };
+    let batch = EvidenceBatch { counted: Vec::new(), releases: vec![broken.into()], spending: vec![] };
     fixture.store.add_evidence(&"default".into(), &batch).await.unwrap();
 
     fixture.report("a", 1);

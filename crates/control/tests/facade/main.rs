@@ -16,4 +16,5 @@ mod ready;
 mod restart;
 mod rollback;
 mod sentinels;
+mod sessions;
 mod tries;

@@ -41,7 +41,7 @@ async fn remember(fixture: &Fixture, release: &ReleaseId, canary_bad: u64) {
         sealed: buckets.collect(),
         ..ReleaseEvidence::empty(release.clone())
     };
-    let batch = EvidenceBatch { counted: Vec::new(), releases: vec![evidence], spending: vec![] };
+    let batch = EvidenceBatch { counted: Vec::new(), releases: vec![evidence.into()], spending: vec![] };
     let tenant = fixture.control.release(release).unwrap().tenant;
     fixture.store.add_evidence(&tenant, &batch).await.unwrap();
 }

@@ -87,8 +87,11 @@ impl RouteHistory {
 
     fn hour(&mut self, at: UnixMs) -> &mut Summary {
         let hour = at.0 / HOUR.0;
-        let newest = self.hours.last_key_value().map_or(hour, |(newest, _)| hour.max(*newest));
-        self.hours.retain(|kept, _| kept + HOURS > newest);
+        let known = self.hours.last_key_value().map(|(newest, _)| *newest);
+        let newest = known.map_or(hour, |known| known.max(hour));
+        if known != Some(newest) {
+            self.hours.retain(|kept, _| kept + HOURS > newest);
+        }
         // What is older than all that is kept goes into the oldest kept hour's place and out at once.
         self.hours.entry(hour.max((newest + 1).saturating_sub(HOURS))).or_default()
     }

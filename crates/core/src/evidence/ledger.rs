@@ -1,31 +1,35 @@
 //! The ledger of one release: turns in, sealed buckets out.
 
-use crate::evidence::badness::{schema_asked, stated_amount};
-use crate::evidence::gauge::{Gauge, Rank, gauges};
+use crate::evidence::badness::stated_amount;
+use crate::evidence::gauge::{Gauge, gauges};
 use crate::evidence::history::RouteHistory;
-use crate::evidence::openings::{self, Words};
+use crate::evidence::openings::Words;
 use crate::evidence::runs::Alongside;
 use crate::evidence::seal::{self, Comparison, NUMBERS, Posting};
 use crate::evidence::totals::{Totals, count};
 use crate::evidence::yardstick::{Source, freeze, is_enough, watched};
-use crate::evidence::{ByMetric, Half, LastSeen, SealedBucket, Session, Yardstick, badness};
+use crate::evidence::{SealedBucket, Session, Yardstick};
 use crate::id::{ReleaseId, UnitKey};
 use crate::judge::{Happened, Judge, Sampling};
-use crate::metric::{Kind, Metric, Number, TASK_DONE};
-use crate::origin::{Origin, Slice};
+use crate::metric::{Metric, Number, TASK_DONE};
 use crate::release::policy::{Ages, ControlArm, Policy, Unit};
 use crate::release::state::Release;
 use crate::sentinel::Round;
 use crate::shadow::pair::Mirrored;
 use crate::shadow::preferences::{Preferred, Preferring};
 use crate::shadow::young::{MirroredSession, Young};
-use crate::tally::{Dropped, Ending, Feedback, Presence, ServedBy, Turn, TurnPart};
+use crate::tally::{Dropped, Ending, Feedback, ServedBy, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::VersionId;
-use std::collections::{BTreeMap, BTreeSet};
+use log::{Log, Sessions};
+use one::{Whence, Windows};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+mod log;
+mod one;
 
 /// Without a history the warm-up ends after this, or after [`WARM_UP_SESSIONS`], whichever is first …
 const WARM_UP: SpanMs = SpanMs::minutes(5);
@@ -35,6 +39,8 @@ const WARM_UP_SESSIONS: usize = 20;
 const WARM_UP_REQUESTS: u64 = 30;
 /// Scores of one session that are counted at most.
 const SCORES: usize = 64;
+/// So many changes of sessions are not looked through for those named twice.
+const CHANGED_MIN: usize = 65_536;
 
 /// The sessions of one release until their last number is posted. Sealing depends on what was absorbed
 /// and on `complete_to` alone, never on the order of arrival.
@@ -49,21 +55,25 @@ pub struct Ledger {
     origin: UnixMs,
     yardstick: Option<Yardstick>,
     gauges: Vec<Gauge>,
-    sessions: BTreeMap<UnitKey, Session>,
-    by_bucket: BTreeMap<u64, BTreeSet<UnitKey>>,
+    sessions: Sessions,
+    /// In no order until they are sealed.
+    by_bucket: BTreeMap<u64, Vec<UnitKey>>,
+    /// Buckets below this owe nothing more.
+    over_to: u64,
     totals: Totals,
     /// Of openings that are too rare to be kept.
     words: Words,
     young: Young,
     unsaved: Unsaved,
+    log: Log,
 }
 
 /// What changed and was not yet taken.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Unsaved {
     yardstick: Option<Yardstick>,
-    sessions: BTreeSet<UnitKey>,
-    forgotten: Vec<UnitKey>,
+    /// In the order of change, some more than once.
+    sessions: Vec<UnitKey>,
     sealed: Vec<SealedBucket>,
     totals: Option<()>,
 }
@@ -74,7 +84,9 @@ pub struct Kept {
     /// The yardstick, once frozen.
     pub yardstick: Option<Yardstick>,
     /// Sessions that still owe a number.
-    pub sessions: Vec<(UnitKey, Session)>,
+    pub sessions: Vec<(UnitKey, Arc<Session>)>,
+    /// The lap of the rows that they were written in last.
+    pub lap: u64,
     /// Mirrored sessions, young or counted.
     pub mirrored: Vec<(UnitKey, MirroredSession)>,
     /// The totals; `None` when nothing was ever kept.
@@ -88,10 +100,14 @@ pub struct Kept {
 pub struct Changes {
     /// The yardstick, when it was frozen since.
     pub yardstick: Option<Yardstick>,
-    /// Sessions that are new or changed, whole; shared, since they pass through several hands.
+    /// Sessions that are new or changed, and those whose turn it is, whole; shared, since they pass through several hands.
     pub sessions: Vec<(UnitKey, Arc<Session>)>,
-    /// Sessions that have posted their last number.
-    pub forgotten: Vec<UnitKey>,
+    /// The lap that these rows belong to.
+    pub lap: u64,
+    /// Every session that lives has a row of this lap or a later one.
+    pub whole_from: u64,
+    /// Sessions exposed earlier have posted their last number.
+    pub live_from: UnixMs,
     /// Mirrored sessions that are new or changed, whole.
     pub mirrored: Vec<(UnitKey, Arc<MirroredSession>)>,
     /// Mirrored sessions that are not remembered any longer.
@@ -144,15 +160,18 @@ impl Ledger {
             yardstick: kept.yardstick,
             sessions: BTreeMap::new(),
             by_bucket: BTreeMap::new(),
+            over_to: 0,
+            log: if kept.totals.is_none() { Log::new() } else { Log::behind(kept.lap) },
             totals: kept.totals.unwrap_or_default(),
             words: Words::default(),
             young: Young::restore(kept.mirrored),
             unsaved: Unsaved::default(),
         };
         for (unit, session) in kept.sessions {
-            ledger.by_bucket.entry(ledger.bucket_of(session.exposed_at)).or_default().insert(unit);
+            ledger.by_bucket.entry(ledger.bucket_of(session.exposed_at)).or_default().push(unit);
             ledger.sessions.insert(unit, session);
         }
+        ledger.over_to = ledger.posted_whole();
         ledger
     }
 
@@ -165,8 +184,10 @@ impl Ledger {
         self.unsaved.totals = Some(());
         self.count_request(turn, member);
         self.count_matched(turn, unit, member);
-        let became = self.absorb_into_session(turn, unit, member);
-        self.count_unit(unit, turn.part);
+        let (became, requests) = self.absorb_into_session(turn, unit, member);
+        if turn.part != TurnPart::Tail {
+            self.count_unit(unit, requests);
+        }
         became
     }
 
@@ -202,7 +223,7 @@ impl Ledger {
         if let Err(refused) = self.begin(feedback.unit, member) {
             return refused;
         }
-        let Some(session) = self.sessions.get_mut(&feedback.unit) else { return Absorbed::Late };
+        let Some(session) = self.sessions.get_mut(&feedback.unit).map(Arc::make_mut) else { return Absorbed::Late };
         let key = feedback.idempotency ^ name_hash(&feedback.name);
         if session.scored.contains(&key) || session.scored.len() >= SCORES {
             return Absorbed::Repeated;
@@ -219,7 +240,7 @@ impl Ledger {
             sums.whole += if is_thumbs_down { f64::from(u8::from(feedback.value < 0.5)) } else { feedback.value };
             sums.whole_n += 1;
         }
-        self.unsaved.sessions.insert(feedback.unit);
+        self.note_changed(feedback.unit);
         Absorbed::Counted
     }
 
@@ -314,8 +335,10 @@ impl Ledger {
                 continue;
             }
             let comparison = Comparison { weights: &self.weights, salt: &self.salt, words: &self.words };
-            for (bucket, units) in self.by_bucket.range(next..due) {
-                let sessions = units.iter().filter_map(|unit| self.sessions.get(unit).map(|session| (*unit, session)));
+            for (bucket, units) in self.by_bucket.range_mut(next..due) {
+                units.sort_unstable();
+                let sessions =
+                    units.iter().filter_map(|unit| self.sessions.get(unit).map(|session| (*unit, &**session)));
                 sealed.extend(seal::post(&mut self.totals, &self.gauges, &posting, *bucket, sessions, &comparison));
             }
             match posting.own {
@@ -336,11 +359,15 @@ impl Ledger {
             return None;
         }
         let (mirrored, unmirrored) = self.young.take_changes();
-        let whole = |unit: &UnitKey| self.sessions.get(unit).map(|session| (*unit, Arc::new(session.clone())));
+        let changed = each_once(unsaved.sessions);
+        let bucket_of = |session: &Session| bucket_of(self.origin, &self.policy, session.exposed_at);
+        let sessions = self.log.write(&self.sessions, &changed, self.over_to, bucket_of);
         Some(Changes {
             yardstick: unsaved.yardstick,
-            sessions: unsaved.sessions.iter().filter_map(whole).collect(),
-            forgotten: unsaved.forgotten,
+            sessions,
+            lap: self.log.lap(),
+            whole_from: self.log.whole_from(),
+            live_from: if self.over_to == 0 { UnixMs(0) } else { self.end_of(self.over_to - 1) },
             mirrored,
             unmirrored,
             sealed: unsaved.sealed,
@@ -402,7 +429,7 @@ impl Ledger {
     }
 
     fn bucket_of(&self, exposed_at: UnixMs) -> u64 {
-        exposed_at.since(self.origin).0 / self.policy.bucket.0.max(1)
+        bucket_of(self.origin, &self.policy, exposed_at)
     }
 
     fn end_of(&self, bucket: u64) -> UnixMs {
@@ -437,8 +464,8 @@ impl Ledger {
         self.totals.posted_to.get(&number).is_some_and(|next| bucket < *next)
     }
 
-    /// Buckets below this owe nothing more.
-    fn over_to(&self) -> u64 {
+    /// Buckets below this have posted all their numbers.
+    fn posted_whole(&self) -> u64 {
         self.postings().iter().map(|posting| self.posted_to(posting)).min().unwrap_or(0)
     }
 
@@ -462,22 +489,26 @@ impl Ledger {
             self.totals.contradictions += 1;
             return Err(Absorbed::Contradicts);
         }
-        let bucket = self.bucket_of(member.exposed_at);
-        if bucket < self.over_to() {
+        if self.bucket_of(member.exposed_at) < self.over_to {
             return Err(Absorbed::Late);
         }
-        self.sessions.insert(unit, Session::begun(member));
-        self.by_bucket.entry(bucket).or_default().insert(unit);
-        count(self.totals.exposed.entry(member.stratum).or_default(), member.arm);
+        self.insert(unit, member, Session::begun(member));
         Ok(())
     }
 
-    fn absorb_into_session(&mut self, turn: &Turn, unit: UnitKey, member: &Membership) -> Absorbed {
+    fn insert(&mut self, unit: UnitKey, member: &Membership, session: Session) {
+        self.sessions.insert(unit, Arc::new(session));
+        self.by_bucket.entry(self.bucket_of(member.exposed_at)).or_default().push(unit);
+        count(self.totals.exposed.entry(member.stratum).or_default(), member.arm);
+    }
+
+    /// What became of it, and the requests of its unit's session.
+    fn absorb_into_session(&mut self, turn: &Turn, unit: UnitKey, member: &Membership) -> (Absorbed, Option<u64>) {
         if self.yardstick.is_none() {
             self.totals.warm_up.absorb(turn, unit, member);
         }
         if self.is_warm_up(member) {
-            return Absorbed::WarmUp;
+            return (Absorbed::WarmUp, self.sessions.get(&unit).map(|session| session.requests));
         }
         let bucket = self.bucket_of(member.exposed_at);
         let windows = Windows::of(turn, member, self.policy.ages, self.end_of(bucket));
@@ -489,28 +520,53 @@ impl Ledger {
         ];
         let owes = wanted.iter().any(|(inside, posted)| *inside && !posted);
         let late = wanted.iter().any(|(inside, posted)| *inside && *posted);
-        let known = self.sessions.contains_key(&unit);
-        if !owes && !known {
-            self.totals.late_turns += u64::from(late);
-            return if late { Absorbed::Late } else { Absorbed::BeyondAges };
-        }
-        if let Err(refused) = self.begin(unit, member) {
-            return refused;
-        }
+        let apart = self.yardstick.as_ref().map_or(&[][..], |yardstick| &yardstick.apart);
+        let whence = Whence { apart, salt: &self.salt };
+        let requests = match self.sessions.get_mut(&unit) {
+            Some(session) if !session.is_of(member) => {
+                self.totals.contradictions += 1;
+                return (Absorbed::Contradicts, Some(session.requests));
+            }
+            Some(session) => {
+                let session = Arc::make_mut(session);
+                one::add(session, &self.gauges, turn, &windows, &whence);
+                session.requests
+            }
+            None if !owes => {
+                self.totals.late_turns += u64::from(late);
+                return (if late { Absorbed::Late } else { Absorbed::BeyondAges }, None);
+            }
+            None if bucket < self.over_to => return (Absorbed::Late, None),
+            None => {
+                let mut session = Session::begun(member);
+                one::add(&mut session, &self.gauges, turn, &windows, &whence);
+                let requests = session.requests;
+                self.insert(unit, member, session);
+                requests
+            }
+        };
         if let Some(opening) = turn.outcome.opening.as_ref().filter(|_| windows.session) {
             self.words.hear(opening);
         }
-        if let Some(session) = self.sessions.get_mut(&unit) {
-            session.requests += u64::from(turn.part != TurnPart::Tail);
-            let apart = self.yardstick.as_ref().map_or(&[][..], |yardstick| &yardstick.apart);
-            session_absorb(session, &self.gauges, turn, &windows, &Whence { apart, salt: &self.salt });
-        }
-        self.unsaved.sessions.insert(unit);
+        self.note_changed(unit);
         self.totals.late_turns += u64::from(late);
-        match (owes, late) {
+        let became = match (owes, late) {
             (true, _) => Absorbed::Counted,
             (false, true) => Absorbed::Late,
             (false, false) => Absorbed::BeyondAges,
+        };
+        (became, Some(requests))
+    }
+
+    /// A session that changes with every turn is named once for each; not more often than there are sessions.
+    fn note_changed(&mut self, unit: UnitKey) {
+        let changed = &mut self.unsaved.sessions;
+        if changed.last() == Some(&unit) {
+            return;
+        }
+        changed.push(unit);
+        if changed.len() > CHANGED_MIN.max(self.sessions.len().saturating_mul(2)) {
+            *changed = each_once(std::mem::take(changed));
         }
     }
 
@@ -557,26 +613,23 @@ impl Ledger {
     }
 
     /// Keeps the largest number of requests of one unit.
-    fn count_unit(&mut self, unit: UnitKey, part: TurnPart) {
-        if part == TurnPart::Tail {
-            return;
-        }
-        let requests = match self.sessions.get(&unit) {
-            Some(session) => session.requests + self.totals.heavy.count(unit),
+    fn count_unit(&mut self, unit: UnitKey, of_session: Option<u64>) {
+        let requests = match of_session {
+            Some(requests) => requests + self.totals.heavy.count(unit),
             None => self.totals.heavy.add(unit, 1),
         };
         self.totals.heaviest_requests = self.totals.heaviest_requests.max(requests);
     }
 
     fn forget(&mut self) {
-        let rest = self.by_bucket.split_off(&self.over_to());
+        self.over_to = self.posted_whole();
+        let rest = self.by_bucket.split_off(&self.over_to);
         for unit in std::mem::replace(&mut self.by_bucket, rest).into_values().flatten() {
             let Some(session) = self.sessions.remove(&unit) else { continue };
             // One that may grow to 1 % of all requests is remembered.
             if session.requests >= 10 && session.requests * 500 >= self.totals.requests() {
                 self.totals.heavy.add(unit, session.requests);
             }
-            self.unsaved.forgotten.push(unit);
         }
     }
 
@@ -606,142 +659,14 @@ impl Ledger {
     }
 }
 
-impl Session {
-    fn begun(member: &Membership) -> Self {
-        Self {
-            arm: member.arm,
-            stratum: member.stratum,
-            exposed_at: member.exposed_at,
-            requests: 0,
-            sums: ByMetric::default(),
-            first_seen: super::FirstSeen::default(),
-            owed: 0,
-            scored: BTreeSet::new(),
-            beyond: ByMetric::default(),
-            openings: Vec::new(),
-            last: None,
-        }
-    }
-
-    fn is_of(&self, member: &Membership) -> bool {
-        self.arm == member.arm && self.stratum == member.stratum && self.exposed_at == member.exposed_at
-    }
-
-    /// Ranks a request against the earliest seen, and makes it the opening if it is.
-    fn rank(&mut self, turn: &Turn, whence: &Whence<'_>) -> Rank {
-        let (started_at, outcome) = (turn.started_at, &turn.outcome);
-        let rank = match self.first_seen.started_at {
-            None => Rank::Earlier,
-            Some(first) if started_at < first => Rank::Earlier,
-            Some(first) if started_at == first => Rank::Equal,
-            Some(_) => Rank::Later,
-        };
-        let (tools, schema) = (Some(outcome.tools_declared), Some(schema_asked(outcome)));
-        let slice = Slice::of(turn.origin.as_ref(), whence.apart);
-        let customer = turn.customer.as_ref().filter(|_| self.arm == Arm::Control);
-        let half = customer.map(|customer| Half::of(whence.salt, customer.as_str().as_bytes()));
-        match rank {
-            Rank::Earlier => {
-                self.first_seen = super::FirstSeen { started_at: Some(started_at), tools, schema, slice, half };
-            }
-            Rank::Equal => {
-                self.first_seen.slice = self.first_seen.slice.max(slice);
-                self.first_seen.tools = either(self.first_seen.tools, tools);
-                self.first_seen.schema = either(self.first_seen.schema, schema);
-            }
-            Rank::Later => {}
-        }
-        rank
-    }
+fn bucket_of(origin: UnixMs, policy: &Policy, exposed_at: UnixMs) -> u64 {
+    exposed_at.since(origin).0 / policy.bucket.0.max(1)
 }
 
-/// Of two requests sent at once: present if one of them has it.
-fn either(one: Option<Presence>, other: Option<Presence>) -> Option<Presence> {
-    if one == Some(Presence::Present) { one } else { other.or(one) }
-}
-
-/// By what sessions are told apart.
-struct Whence<'a> {
-    apart: &'a [Origin],
-    salt: &'a Salt,
-}
-
-/// Which numbers a turn belongs to.
-#[derive(Debug, Clone, Copy)]
-struct Windows {
-    /// It may be the session's first request: it began in the session's own exposure bucket.
-    opening: bool,
-    /// It began early enough to be judged by `ages.session`.
-    session: bool,
-    /// It began early enough to be judged by `ages.whole`, and (a tail) ended by it.
-    whole: bool,
-}
-
-impl Windows {
-    fn of(turn: &Turn, member: &Membership, ages: Ages, bucket_end: UnixMs) -> Self {
-        let began = turn.started_at.since(member.exposed_at);
-        let before = |age: SpanMs| began <= SpanMs(age.0.saturating_sub(ages.first.0));
-        match turn.part {
-            TurnPart::Whole | TurnPart::Judged => {
-                Self { opening: turn.started_at < bucket_end, session: before(ages.session), whole: before(ages.whole) }
-            }
-            TurnPart::Tail => {
-                let lasted = turn.outcome.latency_ms.clamp(0.0, 1e15) as u64;
-                let ended = SpanMs(began.0.saturating_add(lasted));
-                Self { opening: false, session: false, whole: before(ages.whole) && ended <= ages.whole }
-            }
-        }
-    }
-}
-
-fn session_absorb(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows: &Windows, whence: &Whence<'_>) {
-    let outcome = &turn.outcome;
-    let rank = if windows.opening { session.rank(turn, whence) } else { Rank::Later };
-    if windows.whole && turn.part != TurnPart::Tail {
-        session.owed += 1;
-        session.last = Some(LastSeen::later(session.last, turn.started_at, badness::went(outcome)));
-    }
-    if let Some(opening) = outcome.opening.as_ref().filter(|_| windows.session) {
-        openings::note(&mut session.openings, opening.key);
-    }
-    for gauge in gauges {
-        if gauge.of.is_some() || gauge.metric.is_late() {
-            continue;
-        }
-        let sums = session.sums.get_or_default(&gauge.metric);
-        let is_summed = matches!(gauge.metric.kind(), Kind::Amount | Kind::Ratio);
-        if windows.whole && is_summed {
-            match turn.part {
-                TurnPart::Judged => sums.whole += stated_amount(&gauge.metric, outcome).unwrap_or(0.0),
-                TurnPart::Whole | TurnPart::Tail => {
-                    if let Some(amount) = badness::amount(&gauge.metric, outcome) {
-                        sums.whole += amount;
-                        sums.whole_n += 1;
-                    }
-                }
-            }
-        }
-        if turn.part == TurnPart::Tail || is_summed {
-            continue;
-        }
-        let readings = gauge.read(session.arm, outcome);
-        let add = |sums: &mut crate::evidence::Sums, reading| {
-            if windows.session {
-                sums.add_to_session(reading);
-            }
-            sums.take_as_first(reading, rank);
-        };
-        add(sums, readings.main);
-        if readings.rollback.is_some() || readings.limit.is_some() {
-            let beyond = session.beyond.get_or_default(&gauge.metric);
-            if let Some(reading) = readings.rollback {
-                add(beyond.rollback.get_or_insert_default(), reading);
-            }
-            if let Some(reading) = readings.limit {
-                add(beyond.limit.get_or_insert_default(), reading);
-            }
-        }
-    }
+fn each_once(mut units: Vec<UnitKey>) -> Vec<UnitKey> {
+    units.sort_unstable();
+    units.dedup();
+    units
 }
 
 /// The age at which a number is posted.

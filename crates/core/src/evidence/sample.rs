@@ -189,7 +189,9 @@ impl Dice {
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) yardstick: Option<String>,
-    pub(crate) sessions: std::collections::BTreeMap<UnitKey, String>,
+    /// The log, by lap.
+    rows: Vec<(u64, Vec<(UnitKey, UnixMs, String)>)>,
+    live_from: UnixMs,
     pub(crate) mirrored: std::collections::BTreeMap<UnitKey, String>,
     pub(crate) sealed: Vec<String>,
     pub(crate) totals: Option<String>,
@@ -201,10 +203,10 @@ impl Disk {
         if let Some(yardstick) = &changes.yardstick {
             self.yardstick = Some(json(yardstick));
         }
-        self.sessions.extend(changes.sessions.iter().map(|(unit, session)| (*unit, json(session))));
-        for unit in &changes.forgotten {
-            self.sessions.remove(unit);
-        }
+        let row = changes.sessions.iter().map(|(unit, session)| (*unit, session.exposed_at, json(&**session)));
+        self.rows.push((changes.lap, row.collect()));
+        self.live_from = changes.live_from;
+        self.rows.retain(|(lap, _)| *lap >= changes.whole_from);
         self.mirrored.extend(changes.mirrored.iter().map(|(unit, session)| (*unit, json(session))));
         for unit in &changes.unmirrored {
             self.mirrored.remove(unit);
@@ -217,11 +219,19 @@ impl Disk {
         let read = |text: &String| serde_json::from_str(text).unwrap();
         let kept = crate::evidence::Kept {
             yardstick: self.yardstick.as_ref().map(|text| serde_json::from_str(text).unwrap()),
-            sessions: self.sessions.iter().map(|(unit, text)| (*unit, read(text))).collect(),
+            sessions: self.sessions().iter().map(|(unit, text)| (*unit, std::sync::Arc::new(read(text)))).collect(),
+            lap: self.rows.last().map_or(0, |(lap, _)| *lap),
             mirrored: self.mirrored.iter().map(|(unit, text)| (*unit, serde_json::from_str(text).unwrap())).collect(),
             totals: self.totals.as_ref().map(|text| serde_json::from_str(text).unwrap()),
         };
         crate::evidence::Ledger::restore(release, kept)
+    }
+
+    /// The live sessions, as they were written last.
+    pub(crate) fn sessions(&self) -> std::collections::BTreeMap<UnitKey, String> {
+        let rows = self.rows.iter().flat_map(|(_, row)| row);
+        let live = rows.filter(|(_, exposed_at, _)| *exposed_at >= self.live_from);
+        live.map(|(unit, _, text)| (*unit, text.clone())).collect()
     }
 
     pub(crate) fn sealed(&self) -> Vec<crate::evidence::SealedBucket> {

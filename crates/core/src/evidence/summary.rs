@@ -10,6 +10,7 @@ use crate::tally::{Feedback, Outcome, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// Two neighbouring classes of a [`LogHistogram`] differ by 3 %.
 const LN_STEP: f64 = 0.03;
@@ -19,6 +20,17 @@ const NAMES: usize = 64;
 const OPEN: usize = 4_096;
 /// A session is summed up this long after its first request.
 const SESSION: SpanMs = SpanMs::minutes(30);
+
+/// The rates among the built-in metrics, in their order.
+static RATES: LazyLock<Vec<Metric>> = LazyLock::new(|| of_kind(Kind::Rate));
+/// The amounts.
+static AMOUNTS: LazyLock<Vec<Metric>> = LazyLock::new(|| of_kind(Kind::Amount));
+
+fn of_kind(kind: Kind) -> Vec<Metric> {
+    let mut all: Vec<Metric> = Metric::BUILT_IN.into_iter().filter(|metric| metric.kind() == kind).collect();
+    all.sort_unstable();
+    all
+}
 
 /// Requests, sessions and what they showed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -74,6 +86,11 @@ pub struct LogHistogram {
 }
 
 impl Share {
+    fn add(&mut self, bad: f64) {
+        self.bad += bad;
+        self.known += 1;
+    }
+
     /// The mean, drawn slightly to one half so that it is never quite 0 or 1; `None` without readings.
     #[must_use]
     pub fn mean(self) -> Option<f64> {
@@ -163,13 +180,7 @@ impl Summary {
     pub fn add_request(&mut self, outcome: &Outcome, origin: Option<&Origin>) {
         self.requests += 1;
         origin.into_iter().for_each(|origin| self.origins.count(origin));
-        for metric in Metric::BUILT_IN {
-            if metric.kind() == Kind::Rate
-                && let Reading::Is(bad) = reading(&metric, outcome, None)
-            {
-                self.add_share(metric, bad);
-            }
-        }
+        self.add_rates(outcome);
         if let Some(ttft_ms) = outcome.ttft_ms {
             self.ttft_ms.add(ttft_ms);
         }
@@ -225,10 +236,26 @@ impl Summary {
         self.origins.merge(&other.origins);
     }
 
+    /// Both lists are in the order of the metrics, but for those that have no place yet: they are gone through side by
+    /// side, for this is done with every request.
+    fn add_rates(&mut self, outcome: &Outcome) {
+        let mut places = self.rates.iter_mut().peekable();
+        let mut placeless = Vec::new();
+        for metric in RATES.iter() {
+            let Reading::Is(bad) = reading(metric, outcome, None) else { continue };
+            while places.next_if(|(before, _)| *before < metric).is_some() {}
+            match places.next_if(|(found, _)| *found == metric) {
+                Some((_, share)) => share.add(bad),
+                None => placeless.push((metric, bad)),
+            }
+        }
+        for (metric, bad) in placeless {
+            self.add_share(metric.clone(), bad);
+        }
+    }
+
     fn add_share(&mut self, metric: Metric, bad: f64) {
-        let share = self.rates.entry(metric).or_default();
-        share.bad += bad;
-        share.known += 1;
+        self.rates.entry(metric).or_default().add(bad);
     }
 }
 
@@ -268,13 +295,13 @@ impl Following {
             session.requests += 1;
             session.last = Some(LastSeen::later(session.last, turn.started_at, went(&turn.outcome)));
         }
-        for metric in Metric::BUILT_IN.into_iter().filter(|metric| metric.kind() == Kind::Amount) {
+        for metric in AMOUNTS.iter() {
             let more = match turn.part {
                 // The rest of it follows with the tail.
-                TurnPart::Judged => Some(stated_amount(&metric, &turn.outcome).unwrap_or(0.0)),
-                TurnPart::Whole | TurnPart::Tail => amount(&metric, &turn.outcome),
+                TurnPart::Judged => Some(stated_amount(metric, &turn.outcome).unwrap_or(0.0)),
+                TurnPart::Whole | TurnPart::Tail => amount(metric, &turn.outcome),
             };
-            let sum = session.sums.entry(metric).or_insert(Some(0.0));
+            let sum = session.sums.entry(metric.clone()).or_insert(Some(0.0));
             *sum = sum.zip(more).map(|(sum, more)| sum + more);
         }
         while self.open.len() > OPEN {
@@ -367,6 +394,27 @@ mod tests {
         }
         assert!((18_000..22_000).contains(&began), "{began}");
         assert!((1_000..=OPEN).contains(&following.open.len()), "{}", following.open.len());
+    }
+
+    #[test]
+    fn rates_are_counted_where_others_have_a_place_already() {
+        let (mut summary, mut turn) = (Summary::default(), turn(UnitKey(1), UnixMs(0)));
+        summary.add_share(Metric::Abandoned, 1.0);
+        summary.add_share(Metric::Feedback("a".to_owned()), 1.0);
+        summary.add_request(&turn.outcome, None);
+        turn.outcome.detected.repetition = crate::tally::Check::Yes;
+        turn.outcome.refusal = crate::tally::Check::Yes;
+        summary.add_request(&turn.outcome, None);
+        let share = |metric| summary.rates[&metric];
+        assert_eq!(share(Metric::ErrorRate), Share { bad: 0.0, known: 2 });
+        assert!(share(Metric::RefusalRate).bad > 0.0 && share(Metric::Repetition).bad > 0.0);
+        assert_eq!((share(Metric::Abandoned).known, share(Metric::Feedback("a".to_owned())).known), (1, 1));
+        let expected: BTreeMap<Metric, u64> = RATES
+            .iter()
+            .filter(|metric| matches!(reading(metric, &turn.outcome, None), Reading::Is(_)))
+            .map(|metric| (metric.clone(), summary.rates[metric].known))
+            .collect();
+        assert!(expected.values().all(|known| (1..=2).contains(known)), "{expected:?}");
     }
 
     proptest! {

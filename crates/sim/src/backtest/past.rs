@@ -309,6 +309,7 @@ impl<'a, 'p> Run<'a, 'p> {
         let kept = Kept {
             yardstick: Some(self.bench.past.yardstick.clone()),
             sessions: Vec::new(),
+            lap: 0,
             mirrored: Vec::new(),
             totals: Some(self.totals.clone()),
         };

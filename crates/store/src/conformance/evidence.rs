@@ -5,6 +5,7 @@ use crate::{EvidenceBatch, ReleaseEvidence, Store, StoreError};
 use coalmine_core::evidence::{SealedBucket, Session, TwoArms};
 use coalmine_core::id::{GatewayId, ReleaseId, UnitKey};
 use coalmine_core::metric::{Metric, Number};
+use coalmine_core::time::UnixMs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ fn session(requests: u64) -> Session {
 
 fn batch(counted: &[(&str, u64, u64)], change: ReleaseEvidence) -> EvidenceBatch {
     let counted = counted.iter().map(|(gateway, epoch, sequence)| (GatewayId::from(*gateway), *epoch, *sequence));
-    EvidenceBatch { counted: counted.collect(), releases: vec![change], spending: vec![] }
+    EvidenceBatch { counted: counted.collect(), releases: vec![Arc::new(change)], spending: vec![] }
 }
 
 fn sessions(rows: &[(u128, u64)]) -> ReleaseEvidence {
@@ -56,7 +57,11 @@ pub async fn evidence_comes_back(store: &impl Store) {
         ..ReleaseEvidence::empty(release())
     };
     let other = ReleaseEvidence { release: "sales-1".into(), ..sessions(&[(1, 9)]) };
-    let both = EvidenceBatch { counted: vec![], releases: vec![whole.clone(), other.clone()], spending: vec![] };
+    let both = EvidenceBatch {
+        counted: vec![],
+        releases: vec![Arc::new(whole.clone()), Arc::new(other.clone())],
+        spending: vec![],
+    };
     add(store, &both).await.unwrap();
     assert_eq!(read(store).await, whole);
     assert_eq!(store.evidence(&sample::tenant(), &"sales-1".into()).await.unwrap(), other);
@@ -66,13 +71,31 @@ pub async fn evidence_comes_back(store: &impl Store) {
     assert_eq!(read(store).await, whole);
 }
 
-/// A session's row is replaced whole, and goes once it has posted its last number.
+/// A session's row is replaced whole, and goes once all that were exposed with it have posted their last number.
 pub async fn a_session_is_replaced_and_forgotten(store: &impl Store) {
-    add(store, &batch(&[], sessions(&[(1, 1), (2, 1), (3, 1)]))).await.unwrap();
-    let change =
-        ReleaseEvidence { forgotten: vec![UnitKey(1), UnitKey(3), UnitKey(77)], ..sessions(&[(2, 5), (3, 4)]) };
+    let exposed = |unit, at, requests| (UnitKey(unit), Arc::new(Session { exposed_at: at, ..session(requests) }));
+    let (early, late) = (UnixMs(1_000), UnixMs(2_000));
+    let begun = vec![exposed(1, early, 1), exposed(2, late, 1), exposed(3, early, 1)];
+    add(store, &batch(&[], ReleaseEvidence { sessions: begun, ..sessions(&[]) })).await.unwrap();
+    let changed = vec![exposed(3, early, 4), exposed(2, late, 5)];
+    let change = ReleaseEvidence { sessions: changed, live_from: late, ..sessions(&[]) };
     add(store, &batch(&[], change)).await.unwrap();
-    assert_eq!(read(store).await, sessions(&[(2, 5)]));
+    let left = ReleaseEvidence { sessions: vec![exposed(2, late, 5)], live_from: late, ..sessions(&[]) };
+    assert_eq!(read(store).await, left);
+    let stale = ReleaseEvidence { live_from: early, ..sessions(&[]) };
+    add(store, &batch(&[], stale)).await.unwrap();
+    assert_eq!(read(store).await, left, "it never falls");
+}
+
+/// Rows of a lap go once a later one holds whatever lives; the highest lap comes back.
+pub async fn rows_of_an_earlier_lap_go(store: &impl Store) {
+    add(store, &batch(&[], sessions(&[(1, 1), (2, 1)]))).await.unwrap();
+    add(store, &batch(&[], ReleaseEvidence { lap: 1, ..sessions(&[(2, 2)]) })).await.unwrap();
+    assert_eq!(read(store).await, ReleaseEvidence { lap: 1, ..sessions(&[(1, 1), (2, 2)]) });
+    add(store, &batch(&[], ReleaseEvidence { lap: 1, whole_from: 1, ..sessions(&[(3, 1)]) })).await.unwrap();
+    assert_eq!(read(store).await, ReleaseEvidence { lap: 1, ..sessions(&[(2, 2), (3, 1)]) });
+    add(store, &batch(&[], ReleaseEvidence { whole_from: u64::MAX, ..sessions(&[]) })).await.unwrap();
+    assert_eq!(read(store).await, sessions(&[]));
 }
 
 /// So is a mirrored session's, young or counted, until it is not remembered any longer; it is none of the sessions.

@@ -75,7 +75,7 @@ pub async fn a_score_is_kept_under_its_judge(store: &impl Store) {
 }
 
 async fn add(store: &impl Store, change: ReleaseEvidence) {
-    let batch = EvidenceBatch { counted: vec![], releases: vec![change], spending: vec![] };
+    let batch = EvidenceBatch { counted: vec![], releases: vec![Arc::new(change)], spending: vec![] };
     store.add_evidence(&sample::tenant(), &batch).await.unwrap();
 }
 

@@ -8,6 +8,7 @@ use coalmine_core::release::state::{Release, State};
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::VersionId;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A file seeds a route that is unknown, and is ignored afterwards.
 pub async fn a_seed_is_taken_once(store: &impl Store) {
@@ -113,8 +114,11 @@ pub async fn tenants_do_not_see_each_other(store: &impl Store) {
         totals: Some("{}".to_owned()),
         ..ReleaseEvidence::empty(release.id.clone())
     };
-    let batch =
-        EvidenceBatch { counted: vec![("gw".into(), 1, 5)], releases: vec![evidence.clone()], spending: vec![] };
+    let batch = EvidenceBatch {
+        counted: vec![("gw".into(), 1, 5)],
+        releases: vec![Arc::new(evidence.clone())],
+        spending: vec![],
+    };
     store.add_evidence(&ours, &batch).await.unwrap();
     store.put_document(&ours, "notified", "ours").await.unwrap();
 

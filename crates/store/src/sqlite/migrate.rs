@@ -18,6 +18,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { name: "session_log", sql: include_str!("migrations/0004_session_log.sql") },
     Migration { name: "incidents", sql: include_str!("migrations/0005_incidents.sql") },
     Migration { name: "captures", sql: include_str!("migrations/0006_captures.sql") },
+    Migration { name: "session_rows", sql: include_str!("migrations/0007_session_rows.sql") },
 ];
 
 /// The schema of this build.

@@ -12,6 +12,7 @@ use coalmine_core::incident::Incident;
 use coalmine_core::key::{Day, Key, Payer, Spending, Usd, Used};
 use coalmine_core::release::report::JournalRow;
 use coalmine_core::release::state::Release;
+use coalmine_core::time::UnixMs;
 use coalmine_core::version::{Version, VersionId};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use std::sync::Arc;
@@ -118,14 +119,18 @@ pub(super) fn open_incident(db: &Connection, tenant: &TenantId, like: &Incident)
 pub(super) fn evidence(db: &mut Connection, tenant: &TenantId, id: &ReleaseId) -> Result<ReleaseEvidence, Failure> {
     let db = db.transaction()?;
     let key = params![tenant.as_str(), id.as_str()];
-    let query = "SELECT yardstick, totals FROM evidence WHERE tenant = ?1 AND release = ?2";
-    let found = one(&db, query, key, |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (yardstick, totals): (Option<String>, Option<String>) = found.unwrap_or_default();
+    let query = "SELECT yardstick, totals, live_from FROM evidence WHERE tenant = ?1 AND release = ?2";
+    let found = one(&db, query, key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let (yardstick, totals, live_from): (Option<String>, Option<String>, i64) = found.unwrap_or_default();
+    let live_from = UnixMs(unsigned(live_from));
     let query = "SELECT document FROM sealed_buckets WHERE tenant = ?1 AND release = ?2 ORDER BY ordinal";
     let sealed: Vec<SealedBucket> = documents_of(&db, query, key)?;
+    let (sessions, lap) = sessions::read(&db, tenant, id, live_from)?;
     Ok(ReleaseEvidence {
         yardstick: yardstick.as_deref().map(decode).transpose()?,
-        sessions: sessions::read(&db, tenant, id)?,
+        sessions,
+        lap,
+        live_from,
         mirrored: by_unit(
             &db,
             "SELECT unit, document FROM mirrored_sessions WHERE tenant = ?1 AND release = ?2 ORDER BY unit",

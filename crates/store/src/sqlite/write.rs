@@ -193,13 +193,15 @@ pub(super) fn add_evidence(db: &mut Connection, tenant: &TenantId, batch: &Evide
 
 fn add_release_evidence(tx: &Transaction<'_>, tenant: &TenantId, change: &ReleaseEvidence) -> Result<(), Failure> {
     let (owner, release) = (tenant.as_str(), change.release.as_str());
-    if change.yardstick.is_some() || change.totals.is_some() {
+    let live_from = sessions::time(change.live_from);
+    if change.yardstick.is_some() || change.totals.is_some() || live_from > 0 {
         run(
             tx,
-            "INSERT INTO evidence (tenant, release, yardstick, totals) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO evidence (tenant, release, yardstick, totals, live_from) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT DO UPDATE SET yardstick = coalesce(excluded.yardstick, yardstick),
-                                       totals = coalesce(excluded.totals, totals)",
-            params![owner, release, change.yardstick.as_ref().map(encode).transpose()?, change.totals],
+                                       totals = coalesce(excluded.totals, totals),
+                                       live_from = max(excluded.live_from, live_from)",
+            params![owner, release, change.yardstick.as_ref().map(encode).transpose()?, change.totals, live_from],
         )?;
     }
     sessions::add(tx, tenant, change)?;

@@ -1,9 +1,11 @@
 //! What the ledger promises, number by number.
 
 use super::*;
-use crate::evidence::TwoArms;
 use crate::evidence::sample::{Dice, Disk, guardrail, outcome, release, score_of, stable_version, turn, turn_of};
+use crate::evidence::{Half, TwoArms};
+use crate::metric::Kind;
 use crate::release::policy::{Budget, ControlArm, Guardrail, Margin};
+use crate::tally::Presence;
 use crate::tally::{Cause, Check, Feedback, Opening, Outcome};
 use crate::traffic::weight::Slot;
 use proptest::prelude::*;
@@ -477,7 +479,7 @@ proptest! {
         prop_assert_eq!(disk.sealed(), sealed);
         prop_assert_eq!(killed.totals(), whole.totals());
         prop_assert_eq!(whole.open_sessions(), 0);
-        prop_assert!(disk.sessions.is_empty());
+        prop_assert!(disk.sessions().is_empty());
     }
 
     #[test]
@@ -629,10 +631,11 @@ fn sessions_of_different_origin_seal_apart_and_each_waits_for_both_arms() {
         .map(|arms| arms.control.iter().chain(&arms.canary).sum::<u64>())
         .sum();
     assert_eq!(waiting, 1, "the whole answer from eu has nobody to be compared with yet");
-    let sessions = ledger.take_changes().unwrap().sessions.into_iter();
+    let changes = ledger.take_changes().unwrap();
     let kept = Kept {
         yardstick: ledger.yardstick().cloned(),
-        sessions: sessions.map(|(unit, session)| (unit, (*session).clone())).collect(),
+        sessions: changes.sessions,
+        lap: changes.lap,
         mirrored: Vec::new(),
         totals: Some(ledger.totals().clone()),
     };
