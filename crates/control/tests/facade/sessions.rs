@@ -4,7 +4,7 @@ use crate::drift::answered;
 use crate::fixture::{FileBrake, Postbox, alice, new_release, open, route, version};
 use crate::sentinels::Scripted;
 use coalmine_control::Control;
-use coalmine_control::clock::{Clock, ManualClock};
+use coalmine_control::clock::ManualClock;
 use coalmine_core::evidence::{Session, Totals};
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::release::event::Command;

@@ -185,12 +185,15 @@ impl Dice {
     }
 }
 
+/// A session, when it was exposed, and its JSON.
+type Line = (UnitKey, UnixMs, String);
+
 /// What a store keeps of a ledger, as JSON, which is what a kill leaves behind.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) yardstick: Option<String>,
     /// The log, by lap.
-    rows: Vec<(u64, Vec<(UnitKey, UnixMs, String)>)>,
+    rows: Vec<(u64, Vec<Line>)>,
     live_from: UnixMs,
     pub(crate) mirrored: std::collections::BTreeMap<UnitKey, String>,
     pub(crate) sealed: Vec<String>,

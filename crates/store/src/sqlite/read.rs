@@ -122,15 +122,11 @@ pub(super) fn evidence(db: &mut Connection, tenant: &TenantId, id: &ReleaseId) -
     let query = "SELECT yardstick, totals, live_from FROM evidence WHERE tenant = ?1 AND release = ?2";
     let found = one(&db, query, key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let (yardstick, totals, live_from): (Option<String>, Option<String>, i64) = found.unwrap_or_default();
-    let live_from = UnixMs(unsigned(live_from));
     let query = "SELECT document FROM sealed_buckets WHERE tenant = ?1 AND release = ?2 ORDER BY ordinal";
     let sealed: Vec<SealedBucket> = documents_of(&db, query, key)?;
-    let (sessions, lap) = sessions::read(&db, tenant, id, live_from)?;
-    Ok(ReleaseEvidence {
+    let mut evidence = ReleaseEvidence {
         yardstick: yardstick.as_deref().map(decode).transpose()?,
-        sessions,
-        lap,
-        live_from,
+        live_from: UnixMs(unsigned(live_from)),
         mirrored: by_unit(
             &db,
             "SELECT unit, document FROM mirrored_sessions WHERE tenant = ?1 AND release = ?2 ORDER BY unit",
@@ -139,7 +135,9 @@ pub(super) fn evidence(db: &mut Connection, tenant: &TenantId, id: &ReleaseId) -
         sealed,
         totals,
         ..ReleaseEvidence::empty(id.clone())
-    })
+    };
+    sessions::read(&db, tenant, &mut evidence)?;
+    Ok(evidence)
 }
 
 fn by_unit<T: Document>(

@@ -8,7 +8,7 @@ use super::read::rows;
 use super::write::run;
 use crate::ReleaseEvidence;
 use coalmine_core::evidence::Session;
-use coalmine_core::id::{ReleaseId, TenantId, UnitKey};
+use coalmine_core::id::{TenantId, UnitKey};
 use coalmine_core::time::UnixMs;
 use form::Row;
 use rusqlite::{Connection, Transaction, params};
@@ -48,15 +48,10 @@ fn put(tx: &Transaction<'_>, tenant: &str, change: &ReleaseEvidence, row: &Row) 
     )
 }
 
-/// The live sessions of a release, by unit, and the lap of its last row; a row at a time.
-pub(super) fn read(
-    db: &Connection,
-    tenant: &TenantId,
-    id: &ReleaseId,
-    live_from: UnixMs,
-) -> Result<(Vec<(UnitKey, Arc<Session>)>, u64), Failure> {
+/// The sessions of a release that live, and the lap of the last row; a row at a time.
+pub(super) fn read(db: &Connection, tenant: &TenantId, evidence: &mut ReleaseEvidence) -> Result<(), Failure> {
     let query = "SELECT ordinal, lap FROM session_rows WHERE tenant = ?1 AND release = ?2";
-    let key = params![tenant.as_str(), id.as_str()];
+    let key = params![tenant.as_str(), evidence.release.as_str()];
     let mut found: Vec<(i64, i64)> = rows(db, query, key, |row| Ok((row.get(0)?, row.get(1)?)))?;
     found.sort_unstable();
     let mut live: BTreeMap<UnitKey, Session> = BTreeMap::new();
@@ -67,9 +62,10 @@ pub(super) fn read(
             form::lay(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?, &mut live)?;
         }
     }
-    let lap = found.iter().map(|(_, lap)| lap.cast_unsigned()).max().unwrap_or(0);
-    live.retain(|_, session| session.exposed_at >= live_from);
-    Ok((live.into_iter().map(|(unit, session)| (unit, Arc::new(session))).collect(), lap))
+    evidence.lap = found.iter().map(|(_, lap)| lap.cast_unsigned()).max().unwrap_or(0);
+    live.retain(|_, session| session.exposed_at >= evidence.live_from);
+    evidence.sessions = live.into_iter().map(|(unit, session)| (unit, Arc::new(session))).collect();
+    Ok(())
 }
 
 /// As SQLite keeps it; a lap that is never reached stays the greatest.

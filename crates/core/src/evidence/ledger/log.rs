@@ -132,10 +132,12 @@ mod tests {
 
     /// The log as a store keeps it: rows are dropped by their lap, and by their newest session.
     #[derive(Default)]
-    struct Stored(Vec<(u64, Vec<(UnitKey, Arc<Session>)>)>);
+    struct Stored(Vec<(u64, Lines)>);
+
+    type Lines = Vec<(UnitKey, Arc<Session>)>;
 
     impl Stored {
-        fn add(&mut self, log: &Log, over_to: u64, rows: Vec<(UnitKey, Arc<Session>)>) {
+        fn add(&mut self, log: &Log, over_to: u64, rows: Lines) {
             self.0.push((log.lap(), rows));
             let lives = |rows: &[(UnitKey, Arc<Session>)]| rows.iter().any(|(_, session)| bucket(session) >= over_to);
             self.0.retain(|(lap, rows)| *lap >= log.whole_from() && lives(rows));

@@ -1,6 +1,7 @@
 use super::*;
 use crate::conformance::sample;
 use crate::sqlite::migrate::migrate;
+use coalmine_core::id::ReleaseId;
 use proptest::prelude::*;
 
 fn store() -> Connection {
@@ -29,9 +30,13 @@ fn put(db: &mut Connection, change: &ReleaseEvidence) {
     tx.commit().unwrap();
 }
 
+fn kept(db: &Connection, live_from: u64) -> Result<ReleaseEvidence, Failure> {
+    let mut evidence = ReleaseEvidence { live_from: UnixMs(live_from), ..ReleaseEvidence::empty(release()) };
+    read(db, &sample::tenant(), &mut evidence).map(|()| evidence)
+}
+
 fn found(db: &Connection, live_from: u64) -> Vec<(u128, u64)> {
-    let (sessions, _) = read(db, &sample::tenant(), &release(), UnixMs(live_from)).unwrap();
-    sessions.into_iter().map(|(unit, session)| (unit.0, session.requests)).collect()
+    kept(db, live_from).unwrap().sessions.into_iter().map(|(unit, session)| (unit.0, session.requests)).collect()
 }
 
 /// Rows and the bytes in them.
@@ -62,8 +67,7 @@ fn rows_go_with_the_last_of_their_sessions_and_with_their_lap() {
     assert_eq!((held(&db).0, found(&db, 30)), (2, vec![(3, 2)]));
     put(&mut db, &ReleaseEvidence { whole_from: 1, live_from: UnixMs(30), ..written(1, &[]) });
     assert_eq!((held(&db).0, found(&db, 30)), (1, vec![(3, 2)]));
-    let (_, lap) = read(&db, &sample::tenant(), &release(), UnixMs(0)).unwrap();
-    assert_eq!(lap, 1);
+    assert_eq!(kept(&db, 0).unwrap().lap, 1);
     put(&mut db, &ReleaseEvidence { whole_from: u64::MAX, ..written(0, &[]) });
     assert_eq!(held(&db).0, 0, "of a release that is over nothing is left");
 }
@@ -73,7 +77,7 @@ fn a_torn_row_is_told_and_not_passed_over() {
     let mut db = store();
     put(&mut db, &written(0, &[(1, 1, 1)]));
     db.execute("UPDATE session_rows SET document = CAST('feed me' AS BLOB)", []).unwrap();
-    let error = read(&db, &sample::tenant(), &release(), UnixMs(0)).unwrap_err();
+    let error = kept(&db, 0).unwrap_err();
     let said = error.into_store_error(std::path::Path::new("state.db"), "reading").to_string();
     assert!(said.contains("names no unit (`feed me`)"), "{said}");
 }

@@ -59,7 +59,7 @@ fn a_row_is_as_it_was() {
     }
     let golden = std::fs::read_to_string(&path).unwrap();
     assert_eq!(now, golden, "the written form has changed");
-    let bytes: Vec<u8> = golden.trim().as_bytes().chunks(2).map(|byte| unhex(byte)).collect();
+    let bytes: Vec<u8> = golden.trim().as_bytes().chunks(2).map(unhex).collect();
     assert_eq!(found(&bytes).unwrap(), sessions);
 }
 
