@@ -1,3 +1,5 @@
+//! Rows that are appended, and which of them go.
+
 use super::*;
 use crate::conformance::sample;
 use crate::sqlite::migrate::migrate;

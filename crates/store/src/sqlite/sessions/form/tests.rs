@@ -1,3 +1,5 @@
+//! What is written is read, what cannot be is told, and what was written before is as it was.
+
 use super::*;
 use crate::conformance::sample;
 use proptest::prelude::*;
