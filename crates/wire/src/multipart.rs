@@ -74,6 +74,10 @@ pub fn model(content_type: &str, body: &[u8]) -> Result<Option<Range<usize>>, Fo
         // a head that a boundary cuts short is a part without a text, or none
         let named = if finder.find(text.as_bytes()).is_some() { Err(FormError::BadHead) } else { disposition(&text) }?;
         let begin = after + head + 4;
+        // for some the empty line before a boundary ends the head and the part at once
+        if body[begin..].starts_with(&delimiter[2..]) {
+            return Err(FormError::BadHead);
+        }
         let end = next(begin)?;
         match named {
             Part::Other => {}
@@ -132,10 +136,12 @@ fn disposition(head: &str) -> Result<Part, FormError> {
     if Some(part) != self::part(value, Backslash::IsItself) {
         return Err(FormError::BadHead);
     }
-    match values("content-transfer-encoding").next() {
-        Some(_) if part == Part::Model => Err(FormError::NoText),
-        _ => Ok(part),
+    // some clients say of each text that it is not encoded
+    let is_itself = |how: &str| PLAIN.iter().any(|plain| how.trim_matches(BLANK).eq_ignore_ascii_case(plain));
+    if part == Part::Model && !values("content-transfer-encoding").all(is_itself) {
+        return Err(FormError::NoText);
     }
+    Ok(part)
 }
 
 /// Name and value of a head's line. `None` for one that goes on with the line before, that ends in its middle for others,
@@ -169,6 +175,8 @@ fn boundary(content_type: &str) -> Option<String> {
     read(Backslash::Escapes).filter(may_be).filter(|text| read(Backslash::IsItself).is_some_and(|other| other == *text))
 }
 
+/// The encodings of a part that leave its text as it is (RFC 2045, section 6.2).
+const PLAIN: [&str; 3] = ["7bit", "8bit", "binary"];
 /// What may stand around names and values.
 const BLANK: [char; 2] = [' ', '\t'];
 
@@ -232,6 +240,8 @@ mod tests {
             let patched = String::from_utf8(with_model(body.as_bytes(), &at, "whisper-large")).unwrap();
             assert_eq!(patched, body.replace("whisper", "whisper-large"));
         }
+        let plain = "name=\"model\"\r\ncontent-type: text/plain; charset=UTF-8\r\ncontent-transfer-encoding: 8bit";
+        assert_eq!(found(&format!("{}--x7--", part(plain, "whisper"))), Ok(Some("whisper")));
         assert_eq!(found(&format!("{file}--x7--")), Ok(None));
         assert_eq!(found(&format!("{}--x7--", part("name=model", ""))), Ok(Some("")));
     }
@@ -266,6 +276,7 @@ mod tests {
             (format!("\n{own}{end}"), FormError::BareLineFeed),
             (format!("--x7\r\ncontent-disposition\u{b}: form-data; name=model\r\n\r\na\r\n{end}"), FormError::BadHead),
             (format!("{}{end}", part(r#"name="mo"del"#, "a")), FormError::BadHead),
+            (format!("--x7\r\ncontent-disposition: form-data; name=a\r\n\r\n{own}{end}"), FormError::BadHead),
             (format!("{}{end}", part(r#"name=x; name*0="mod"; name*1="el""#, "a")), FormError::BadHead),
             (format!("{}{end}", part("name=model\r\ncontent-transfer-encoding: base64", "YQ==")), FormError::NoText),
         ] {
