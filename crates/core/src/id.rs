@@ -61,9 +61,22 @@ impl Actor {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitKey(pub u128);
 
+impl UnitKey {
+    /// As it is shown: 32 hexadecimal digits.
+    #[must_use]
+    pub fn hex(self) -> [u8; 32] {
+        let mut hex = [0; 32];
+        for (two, byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(self.0.to_be_bytes()) {
+            let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+            *two = [digit(byte >> 4), digit(byte & 15)];
+        }
+        hex
+    }
+}
+
 impl fmt::Display for UnitKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(std::str::from_utf8(&self.hex()).unwrap_or_default())
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, p
     let answered = match admit(gateway, request, client).await {
         Err(refusal) => Err(refusal),
         Ok(admitted) => match admitted.surface {
-            Surface::Turn => turn(gateway, admitted).await,
+            // Boxed: what is awaited before is small, and is moved about.
+            Surface::Turn => Box::pin(turn(gateway, admitted)).await,
             Surface::Beside => Box::pin(passthrough::beside(gateway, admitted)).await,
             Surface::Feedback => feedback::take(gateway, &admitted),
             Surface::Logs => Box::pin(feedback::otlp::take(gateway, &admitted)).await,

@@ -6,8 +6,12 @@ use std::borrow::Cow;
 /// Whether a header of this name is for the next hop only, whatever `Connection` says.
 #[must_use]
 pub fn is_hop_by_hop(name: &str) -> bool {
+    is_of_one_hop(&in_lower_case(name))
+}
+
+fn is_of_one_hop(name: &str) -> bool {
     matches!(
-        &*in_lower_case(name),
+        name,
         "connection"
             | "keep-alive"
             | "proxy-authenticate"
@@ -56,7 +60,7 @@ pub fn ends_at_gateway(name: &str) -> bool {
             | "fastly-client-ip"
             | "via"
     );
-    ends || name.starts_with("x-forwarded-") || is_hop_by_hop(&name)
+    ends || name.starts_with("x-forwarded-") || is_of_one_hop(&name)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use coalmine_core::version::VersionId;
 use coalmine_wire::conversation::{Chain, ResponseKey, Trail};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{self, ChatRequest};
+use http::HeaderName;
 use std::borrow::Cow;
 
 /// The longest name of a session or a customer that is read; a longer one is no name.
@@ -192,7 +193,8 @@ fn forced(gateway: &Gateway, admitted: &Admitted) -> Option<Override> {
     if gateway.config.overrides == Overrides::Refused {
         return None;
     }
-    match admitted.parts.headers.get("x-coalmine-override")?.as_bytes() {
+    const OVERRIDE: HeaderName = HeaderName::from_static("x-coalmine-override");
+    match admitted.parts.headers.get(OVERRIDE)?.as_bytes() {
         b"stable" => Some(Override::Stable),
         b"canary" => Some(Override::Canary),
         _ => None,

@@ -9,10 +9,10 @@ use coalmine_core::tally::Feedback;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::Membership;
 use coalmine_wire::openai::{ChatRequest, Detect, Past};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// How often an SDK has sent this request before (`openai` and `anthropic` for Python and Node, and what stands on them).
-const RETRY_COUNT: &str = "x-stainless-retry-count";
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// Whose answers the detectors read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -461,10 +461,11 @@ pub(crate) fn tell(headers: &mut HeaderMap, exchange: &Exchange) {
         return;
     }
     let value = |text: &str| HeaderValue::from_str(text).ok();
+    headers.reserve(5);
     if let Some(id) = exchange.request_id.as_deref().and_then(value) {
         headers.insert(REQUEST_ID, id);
     }
-    if let Some(unit) = exchange.unit().and_then(|unit| value(&unit.to_string())) {
+    if let Some(unit) = exchange.unit().and_then(|unit| HeaderValue::from_bytes(&unit.hex()).ok()) {
         headers.insert(SESSION, unit);
     }
     headers.insert(VERSION, exchange.prepared.header.clone());

@@ -1,6 +1,8 @@
 //! How an answer begins: its first words, alike for all answers that begin alike. Case, signs and markup play no part, and
 //! words with digits in them are all the same word, so that a number of an order makes no opening of its own.
 
+use super::ascii::{HIGH, ascii_letters, eight, in_lower_case};
+
 /// So much is an opening: a word counts for two, a sign of a script without spaces for one.
 const WEIGHT_MAX: u32 = 10;
 /// Scripts from here on write no spaces.
@@ -42,6 +44,11 @@ impl FirstWords {
                 rest = &rest[first.len_utf8()..];
             } else {
                 weight += 2;
+                if let Some((lower, len)) = short_word(rest) {
+                    words.push_str(std::str::from_utf8(&lower[..len]).unwrap_or_default());
+                    rest = &rest[len..];
+                    continue;
+                }
                 let (word, behind) = rest.split_at(word_end(rest));
                 push_word(word, &mut words);
                 rest = behind;
@@ -54,6 +61,17 @@ impl FirstWords {
         low.copy_from_slice(&blake3::hash(words.as_bytes()).as_bytes()[..8]);
         Some(Self { key: u64::from_le_bytes(low), words })
     }
+}
+
+/// A word of less than eight letters of ASCII, as most are, in lower case, with its length.
+fn short_word(text: &str) -> Option<([u8; 8], usize)> {
+    let eight = eight(text.as_bytes());
+    let end = ascii_letters(eight) ^ HIGH;
+    let bits = end.trailing_zeros() & !7;
+    let behind = eight.checked_shr(bits)? as u8;
+    let ends = behind.is_ascii() && !behind.is_ascii_digit() && behind != b'\'';
+    let lower = in_lower_case(eight).to_le_bytes();
+    (ends && bits > 0).then_some((lower, bits as usize / 8))
 }
 
 /// The length of the word that a text begins with.
@@ -74,13 +92,8 @@ fn push_word(word: &str, words: &mut String) {
         if word.bytes().any(|byte| byte.is_ascii_digit()) {
             return words.push('#');
         }
-        let mut lower = [0; WORD_MAX_BYTES];
-        let mut len = 0;
-        for byte in word.bytes().take(WORD_MAX_BYTES).filter(|byte| *byte != b'\'') {
-            lower[len] = byte.to_ascii_lowercase();
-            len += 1;
-        }
-        words.push_str(std::str::from_utf8(&lower[..len]).unwrap_or_default());
+        let signs = word.bytes().take(WORD_MAX_BYTES).filter(|byte| *byte != b'\'');
+        words.extend(signs.map(|byte| char::from(byte.to_ascii_lowercase())));
         return;
     }
     if word.chars().any(char::is_numeric) {
@@ -107,6 +120,8 @@ mod tests {
         assert_eq!(words("Order 4711-A is on its way").as_deref(), Some("order # a is on"));
         assert_eq!(words("很抱歉，我无法讨论这个话题。").as_deref(), Some("很 抱 歉 我 无 法 讨 论 这 个"));
         assert_eq!(words("Yes.").as_deref(), Some("yes"));
+        assert_eq!(words("Don't4 Überall STRASSEN-Karten 2b").as_deref(), Some("# überall strassen karten #"));
+        assert_eq!(words("ABCDEFGH abcdefg").as_deref(), Some("abcdefgh abcdefg"));
     }
 
     #[test]
