@@ -477,9 +477,13 @@ impl Exchange {
             let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
             self.remember(named, self.answering, now);
             self.remember(seen.conversation, self.prepared.id, now);
-            let (now_usd, price) = seen.usage.as_ref().map_or((None, None), |usage| self.prices(usage));
-            self.charge(seen.usage.as_ref(), now_usd, now);
+            let used = used(&seen);
+            let (now_usd, price) = used.as_ref().map_or((None, None), |used| self.prices(used));
+            self.charge(used.as_ref(), now_usd, now);
+            let price = price.filter(|_| seen.usage.is_some());
             match self.flight.served_by() {
+                // what the client did not wait for says nothing of its version
+                _ if matches!(ending, Ending::Cancelled(_)) => {}
                 ServedBy::Assigned => {
                     self.describe(&mut outcome, &seen, price);
                     if let Some((unit, member)) = self.unit.zip(self.flight.member.as_ref()) {
@@ -656,9 +660,27 @@ impl Drop for Exchange {
             None if self.content_begun => Ending::Cancelled(CancelPoint::MidAnswer),
             None => Ending::Cancelled(CancelPoint::BeforeFirstByte),
         };
-        self.watch = Watch::Nobody;
+        // what has come until then was paid for, and is charged
+        self.failure_in_band();
         self.land(ending);
     }
+}
+
+/// What an answer used, as far as it was told; of one that was cut off, no less than what came of it.
+fn used(seen: &Seen) -> Option<coalmine_wire::usage::Usage> {
+    /// Bytes of text that are taken for one token where nobody has counted.
+    const BYTES_PER_TOKEN: u64 = 4;
+    let came = seen.text_bytes / BYTES_PER_TOKEN;
+    if seen.ending != AnswerEnding::Truncated || came == 0 {
+        return seen.usage;
+    }
+    let told = seen.usage.unwrap_or_default();
+    let output = told.output_tokens.unwrap_or(0).max(came);
+    Some(coalmine_wire::usage::Usage {
+        input_tokens: Some(told.input_tokens.unwrap_or(0)),
+        output_tokens: Some(output),
+        ..told
+    })
 }
 
 /// What whoever wants the answer will need of it, where its session is drawn.

@@ -144,7 +144,8 @@ impl StallClock {
             if Instant::now() >= until || self.silent >= self.timeouts.idle {
                 return Poll::Ready(Silence::Stalled);
             }
-            if self.timeouts.keep_alive.is_some_and(|often| self.unsaid >= often) {
+            // behind the last word nothing is said any more
+            if !self.is_closing() && self.timeouts.keep_alive.is_some_and(|often| self.unsaid >= often) {
                 self.unsaid = Duration::ZERO;
                 return Poll::Ready(Silence::Long);
             }

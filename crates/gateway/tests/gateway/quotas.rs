@@ -1,10 +1,14 @@
 //! Keys and quotas: refused before anybody is asked, in the words of whoever asks, and counted against no
 //! version.
 
+use crate::messages;
 use crate::support::*;
 use coalmine_core::id::Generation;
 use coalmine_core::key::{FreshSecret, Key, KeyTable, Payer, Quota, Usd};
+use coalmine_core::tally::Ending;
 use coalmine_core::time::UnixMs;
+use coalmine_gateway::config::ProviderKind;
+use http_body_util::BodyExt;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -162,4 +166,50 @@ async fn a_key_of_some_routes_sees_and_uses_no_others() {
     *list.method_mut() = http::Method::GET;
     let listed = Answer::of(world.send(list).await).await.json();
     assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+/// What came before a client left, or a provider broke off, was paid for: its key is charged what was told until then, and no
+/// less than what came of the text.
+#[tokio::test]
+async fn t22_what_came_before_a_break_is_charged() {
+    let text = "x".repeat(400);
+    let chat = delta(&text);
+    let talk = messages::start() + &messages::opened() + &messages::text(&text);
+    for (kind, path, body, said, used) in [
+        (ProviderKind::OpenAi, "/v1/chat/completions", ASK_STREAM, chat, (100, 200)),
+        (ProviderKind::Anthropic, "/v1/messages", messages::ASK_STREAM, talk, (110, 210)),
+    ] {
+        for client_leaves in [true, false] {
+            let closed = Arc::new(tokio::sync::Notify::new());
+            let end = if client_leaves { Step::UntilClosed(closed) } else { Step::Close };
+            let script = vec![write(STREAM_HEAD), write(chunk(&said)), end];
+            let world = World::with(vec![script], vec![], |config| {
+                config.providers.values_mut().for_each(|provider| provider.kind = kind);
+                config.prices = coalmine_wire::prices::Prices::default().with("model-s", coalmine_wire_rate());
+            })
+            .await;
+            world.gateway.install(&tables(route(1, None))).await.unwrap();
+            install(&world, 1, vec![key("a", 1, Quota::default())]);
+            let good = secret(1);
+            let mut answer = world.send(world.request(path, &[("x-api-key", &good)], body)).await;
+            let mut got = Vec::new();
+            while !got.ends_with(said.as_bytes()) {
+                let frame = soon("what came", answer.body_mut().frame()).await.unwrap().unwrap();
+                got.extend_from_slice(&frame.into_data().unwrap());
+            }
+            if client_leaves {
+                drop(answer);
+            } else {
+                assert!(Answer::of(answer).await.body.is_err());
+            }
+            let turn = world.turns(1).await.remove(0);
+            assert_eq!(matches!(turn.outcome.ending, Ending::Cancelled(_)), client_leaves);
+            let deltas = world.sink.deltas.lock().unwrap().clone();
+            let told =
+                deltas.iter().flat_map(|delta| &delta.spending).find(|told| told.payer == Payer::Key("a".into()));
+            let told = told.unwrap().used;
+            assert_eq!((told.requests, told.tokens), (1, used.0), "{path}");
+            assert_eq!(told.cost, Usd::from_dollars(used.1 as f64 * 1e-6), "{path}");
+        }
+    }
 }

@@ -56,11 +56,19 @@ async fn t13_the_body_ends_behind_the_end() {
         let closed = Arc::new(Notify::new());
         let talks_on = Step::Over(chunk(": on and on\n\n"), closed.clone());
         for open in [Step::UntilClosed(closed.clone()), talks_on] {
-            let world = world_of(kind, vec![vec![write(STREAM_HEAD), write(chunk(&said)), open]]).await;
+            let script = vec![write(STREAM_HEAD), write(chunk(&said)), open];
+            let world = World::with(vec![script], vec![], |config| {
+                for provider in config.providers.values_mut() {
+                    (provider.kind, provider.timeouts.keep_alive) = (kind, Some(SHORT / 10));
+                }
+                config.limits.end_time = SHORT;
+            })
+            .await;
+            world.release(0).await;
             let answer = ask(&world, path, body).await;
             assert!(answer.body.is_ok(), "{path} {kind:?}: an end, and no break");
             let text = answer.text().replace(": on and on\n\n", "");
-            assert!(text.ends_with(&ends), "{path} {kind:?}: {text}");
+            assert!(text.ends_with(&ends), "{path} {kind:?}: nothing of ours behind it: {text}");
             soon("the provider is let go", closed.notified()).await;
             assert_eq!(world.turns(1).await[0].outcome.ending, Ending::Complete, "{path} {kind:?}");
         }
