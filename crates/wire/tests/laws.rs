@@ -9,6 +9,7 @@ mod laws;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::websocket::{self, Frame, Sender};
 use laws::observer::As;
+use proptest::prelude::*;
 use std::path::PathBuf;
 
 /// Cut at every offset.
@@ -177,6 +178,45 @@ fn what_is_said_over_a_websocket_is_read() {
     }
     laws::websocket::protocols("realtime, openai-insecure-api-key.k,a,,\nopenai-project.x");
 }
+
+proptest! {
+    /// Forms of the pieces that readers differ about.
+    #[test]
+    fn no_form_says_two_things(pieces in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..24), end in prop::bool::weighted(0.8)) {
+        let head = "--x7\r\ncontent-disposition: form-data";
+        let body = [head, &pieces.concat(), if end { "\r\n--x7--" } else { "" }].concat();
+        laws::form::hold("multipart/form-data; boundary=x7", body.as_bytes());
+    }
+}
+
+const PIECES: [&str; 26] = [
+    "--x7",
+    "\r\n--x7\r\n",
+    "\r\n",
+    "\r\n\r\n",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    "\u{b}",
+    "\u{a0}",
+    ";",
+    ":",
+    "\"",
+    "\\",
+    "--",
+    "a",
+    "content-disposition: form-data",
+    "; name=model",
+    "; name=\"model\"",
+    "; name=",
+    "model",
+    "; filename=\"",
+    "; name*=",
+    "\r\ncontent-type: text/plain",
+    "\r\ncontent-transfer-encoding: 8bit",
+    "=",
+];
 
 /// All that `fuzz/seed.sh` gives the targets to begin with, and all that they have found.
 #[test]
