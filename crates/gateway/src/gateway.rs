@@ -113,7 +113,7 @@ impl Gateway {
         workers: Workers,
     ) -> Result<Arc<Self>, ProviderError> {
         let metrics = Arc::new(Metrics::default());
-        let pools = pool::pools(&config, &clock, &metrics)?;
+        let pools = pool::pools(&config, &clock, &metrics, &workers.places())?;
         let key = |of| blake3::derive_key(of, &config.secret.0);
         let keys = Keys {
             unit: key("coalmine 1 unit"),

@@ -19,6 +19,7 @@ use crate::phase::send::{is_encoded, shape};
 use crate::table::{Route, Snapshot};
 use crate::telemetry::trace::{Sampler, Trace};
 use crate::upstream::choice::{As, Going, Picked};
+use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Pool, Trouble};
 use bytes::Bytes;
 use coalmine_core::id::UnitKey;
@@ -28,7 +29,6 @@ use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, Patch};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
@@ -331,7 +331,7 @@ async fn ask_its_maker(
     path: &str,
     unit: UnitKey,
     by: Instant,
-) -> Result<Response<Incoming>, Trouble> {
+) -> Result<Response<ProviderBody>, Trouble> {
     let first = pool.aim(&mut Going::of(Some(unit)));
     let others = (0..pool.addresses.len()).filter(|at| *at != first.at);
     let mut came = pool.send_to(first, request.clone(), path, by).await;

@@ -26,6 +26,7 @@ use crate::phase::identify::identify;
 use crate::phase::observe::Exchange;
 use crate::phase::relay::{Pace, Pipe, tell};
 use crate::phase::rewrite::{Outbound, answer_headers};
+use crate::upstream::connections::ProviderBody;
 use bytes::Bytes;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::ChatRequest;
@@ -34,7 +35,6 @@ use coalmine_wire::websocket::Protocols;
 use connect::{Ask, Met, connect};
 use dialog::Dialog;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use line::Line;
 use std::sync::Arc;
@@ -156,7 +156,7 @@ async fn realtime(
 async fn refused(
     gateway: &Arc<Gateway>,
     mut exchange: Exchange,
-    answer: Response<Incoming>,
+    answer: Response<ProviderBody>,
     pace: Pace,
 ) -> Response<AnswerBody> {
     let mut response = piped(answer, pace, None);
@@ -168,7 +168,7 @@ async fn refused(
 }
 
 /// An answer that is no agreement, as it comes.
-fn piped(answer: Response<Incoming>, pace: Pace, passing: Option<Box<Passing>>) -> Response<AnswerBody> {
+fn piped(answer: Response<ProviderBody>, pace: Pace, passing: Option<Box<Passing>>) -> Response<AnswerBody> {
     let (parts, body) = answer.into_parts();
     let mut response = Response::new(AnswerBody::Pipe(Box::new(Pipe::new(body, pace, passing))));
     *response.status_mut() = parts.status;

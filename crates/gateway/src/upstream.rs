@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod breaker;
 pub(crate) mod capacity;
 pub(crate) mod choice;
+pub(crate) mod connections;
 pub(crate) mod credential;
 pub(crate) mod pool;
 pub(crate) mod rescue;

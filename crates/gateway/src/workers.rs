@@ -63,6 +63,11 @@ impl Workers {
         &self.beside
     }
 
+    /// The runtimes of the threads, the first one's first.
+    pub(crate) fn places(&self) -> Vec<Handle> {
+        self.threads.iter().map(|worker| worker.handle.clone()).collect()
+    }
+
     /// Runs something there, for a request; it ends with whoever waits for it.
     pub(crate) async fn beside_for<T: Send + 'static>(&self, work: Boxed<'static, T>) -> Result<T, JoinError> {
         if here() == 0 {

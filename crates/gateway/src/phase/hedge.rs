@@ -5,13 +5,14 @@
 use crate::phase::observe::StreamOrBody;
 use crate::phase::send::{is_encoded, shape};
 use crate::upstream::choice::Going;
+use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Hedge, Pool, Trouble};
 use bytes::Bytes;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{Expect, Observer, Progress};
 use http::{Request, response};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
 use std::pin::pin;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -24,7 +25,7 @@ pub(crate) struct Head {
     pub(crate) parts: response::Parts,
     /// Its first pieces, where they were looked at.
     pub(crate) held: Vec<Bytes>,
-    pub(crate) body: Incoming,
+    pub(crate) body: ProviderBody,
 }
 
 /// What came of asking, once or twice.
@@ -125,7 +126,7 @@ impl Race<'_> {
         Ok(Head { parts, held: Vec::new(), body })
     }
 
-    async fn fare(self, sent: impl Future<Output = Result<http::Response<Incoming>, Trouble>>) -> Fared {
+    async fn fare(self, sent: impl Future<Output = Result<http::Response<ProviderBody>, Trouble>>) -> Fared {
         let (parts, body) = match sent.await {
             Ok(response) => response.into_parts(),
             Err(trouble) => return Fared::Badly(Err(trouble)),

@@ -7,13 +7,13 @@ use crate::passthrough::Passing;
 use crate::phase::observe::{BodyEnd, Exchange, StreamOrBody};
 use crate::phase::rewrite::answer_headers;
 use crate::phase::send::{Answer, Passage, shape};
+use crate::upstream::connections::ProviderBody;
 use bytes::Bytes;
 use coalmine_core::tally::Cause;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::translate;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, SizeHint};
-use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A provider's body, with its limits of time.
 #[derive(Debug)]
 pub struct Pipe {
-    body: Incoming,
+    body: ProviderBody,
     clock: StallClock,
     over: bool,
     /// A request that is passed through.
@@ -154,7 +154,7 @@ impl StallClock {
 }
 
 impl Pipe {
-    pub(crate) fn new(body: Incoming, pace: Pace, passing: Option<Box<Passing>>) -> Self {
+    pub(crate) fn new(body: ProviderBody, pace: Pace, passing: Option<Box<Passing>>) -> Self {
         Self { over: body.is_end_stream(), body, clock: StallClock::new(pace), passing }
     }
 

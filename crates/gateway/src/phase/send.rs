@@ -16,6 +16,7 @@ use crate::phase::observe::{Contract, Exchange, StreamOrBody};
 use crate::phase::relay::Pace;
 use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Unsaid, Wording, rewrite};
 use crate::table::Prepared;
+use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::Trouble;
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
@@ -27,8 +28,8 @@ use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{BODY_MAX_BYTES, ChatRequest, UsageStripper};
 use coalmine_wire::translate::{BodyEnd, Translator};
 use http::{HeaderMap, HeaderValue, StatusCode, header, response};
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -43,7 +44,7 @@ pub(crate) struct Answer {
     /// Its first pieces, seen already.
     pub(crate) held: Vec<Bytes>,
     /// The rest; `None` when there is none.
-    pub(crate) body: Option<Incoming>,
+    pub(crate) body: Option<ProviderBody>,
     pub(crate) passage: Passage,
     pub(crate) pace: Pace,
 }
@@ -396,7 +397,7 @@ async fn begin(
     hold_back(exchange, shape, answer, body).await
 }
 
-async fn hold_back(exchange: &mut Exchange, shape: StreamOrBody, mut answer: Answer, mut body: Incoming) -> Came {
+async fn hold_back(exchange: &mut Exchange, shape: StreamOrBody, mut answer: Answer, mut body: ProviderBody) -> Came {
     let Pace { ends_at, content_by, .. } = answer.pace;
     let late = content_by.map_or(ends_at, |by| by.min(ends_at));
     let until = late.min(Instant::now() + exchange.gateway.config.limits.rescue_hold);
@@ -448,7 +449,7 @@ async fn whole(
     exchange: &mut Exchange,
     version: &Prepared,
     mut answer: Answer,
-    mut body: Incoming,
+    mut body: ProviderBody,
     now_s: u64,
 ) -> Came {
     let Pace { timeouts, ends_at, .. } = answer.pace;

@@ -9,6 +9,7 @@ use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Standing, cause, standing, unanswered};
 use crate::table::Prepared;
 use crate::upstream::choice::Going;
+use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Pool, Trouble};
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
@@ -20,7 +21,6 @@ use coalmine_core::traffic::pin::Arm;
 use coalmine_wire::openai::ChatRequest;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(super) enum Met {
     /// A socket.
     Open(Open),
     /// An answer that is none: it is the client's.
-    Answered(Response<Incoming>, Pace),
+    Answered(Response<ProviderBody>, Pace),
     /// No answer.
     Refused(Refusal),
 }
@@ -59,9 +59,9 @@ pub(super) struct Open {
 
 /// What came of one version.
 enum Came {
-    Open(Response<Incoming>),
-    Refused(Response<Incoming>),
-    Failed(Cause, Result<Response<Incoming>, Trouble>),
+    Open(Response<ProviderBody>),
+    Refused(Response<ProviderBody>),
+    Failed(Cause, Result<Response<ProviderBody>, Trouble>),
 }
 
 /// Connects to the version of the exchange, or to whoever stands in.
@@ -179,7 +179,7 @@ pub(super) async fn once(
     outbound: &Outbound,
     protocols: &[String],
     path: &str,
-) -> Result<(Response<Incoming>, Pace), Trouble> {
+) -> Result<(Response<ProviderBody>, Pace), Trouble> {
     let by = Instant::now() + HANDSHAKE_MAX.min(pool.timeouts.first_byte);
     let answer = asked(pool, outbound, protocols, path, &mut Going::default(), by).await?;
     Ok((answer, pace(pool, Instant::now())))
@@ -197,7 +197,7 @@ async fn asked(
     path: &str,
     going: &mut Going,
     by: Instant,
-) -> Result<Response<Incoming>, Trouble> {
+) -> Result<Response<ProviderBody>, Trouble> {
     let key = STANDARD.encode(rand::random::<[u8; 16]>());
     let mut request = outbound.request(&pool.manners, Bytes::new());
     dress(&mut request, &key, protocols);
@@ -223,13 +223,13 @@ fn dress(request: &mut Request<Full<Bytes>>, key: &str, protocols: &[String]) {
     }
 }
 
-fn open(answer: Response<Incoming>, other: Option<(Arc<Prepared>, Arm)>) -> Met {
+fn open(answer: Response<ProviderBody>, other: Option<(Arc<Prepared>, Arm)>) -> Met {
     let (headers, io) = switched(answer);
     Met::Open(Open { io, headers, other })
 }
 
 /// What a provider says of itself as it agrees, and the socket.
-pub(super) fn switched(mut answer: Response<Incoming>) -> (HeaderMap, OnUpgrade) {
+pub(super) fn switched(mut answer: Response<ProviderBody>) -> (HeaderMap, OnUpgrade) {
     let io = hyper::upgrade::on(&mut answer);
     (std::mem::take(answer.headers_mut()), io)
 }

@@ -11,6 +11,7 @@ use crate::gateway::Gateway;
 use crate::listen::Slot;
 use crate::phase::admit::Admitted;
 use crate::phase::identify::identify;
+use crate::upstream::connections::ProviderBody;
 use bytes::Bytes;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::json;
@@ -19,7 +20,6 @@ use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::realtime::ClientEvent;
 use http::{HeaderMap, Response};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
@@ -172,7 +172,7 @@ async fn begin(
 }
 
 /// A provider's answer that is no agreement, as an event.
-async fn answered(status: u16, answer: Response<Incoming>) -> Ended {
+async fn answered(status: u16, answer: Response<ProviderBody>) -> Ended {
     let body = timeout(Duration::from_secs(5), Limited::new(answer.into_body(), ERROR_MAX_BYTES).collect()).await;
     let body = body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let error = json::member(&body, "error").filter(|error| json::check(error).is_ok());

@@ -42,6 +42,12 @@ impl Address {
         builder.path_and_query(PathAndQuery::try_from(full).ok()?).build().ok()
     }
 
+    /// The server that it lies on.
+    pub(crate) fn root(&self) -> Uri {
+        // what it is made of was a URI
+        self.at_root("/").unwrap_or_default()
+    }
+
     /// Where a path from the host's root is.
     pub(crate) fn at_root(&self, path: &str) -> Option<Uri> {
         let builder = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone());

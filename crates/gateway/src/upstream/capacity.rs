@@ -86,7 +86,7 @@ impl Pool {
         // the path was tried when the pool was built
         let Some(uri) = self.addresses[at].at_root(&check.path) else { return };
         loop {
-            let read = match timeout(check.within, self.fetch(Method::GET, &uri, None)).await {
+            let read = match timeout(check.within, self.fetch(at, Method::GET, &uri, None)).await {
                 Err(_elapsed) => Err("no answer in time"),
                 Ok(None) => Err("no answer"),
                 Ok(Some((status, _))) if !status.is_success() => Err("its answer is an error"),

@@ -10,6 +10,7 @@ use crate::upstream::address::Address;
 use crate::upstream::breaker::Felt;
 use crate::upstream::capacity::Readings;
 use crate::upstream::choice::{As, Choice, Going, Picked};
+use crate::upstream::connections::{Connections, Missed, ProviderBody};
 use crate::upstream::credential::Authorization;
 use crate::upstream::rescue::RescueBudget;
 use crate::upstream::series::UpstreamSeries;
@@ -21,22 +22,16 @@ use coalmine_wire::dialect::Dialect;
 use coalmine_wire::translate::{LimitName, Terms};
 use http::{HeaderName, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
 /// Where Anthropic's dialect has the key.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// `max_tokens` of messages, where neither client nor version says: they must have one.
 const MAX_TOKENS: u32 = 8_192;
-const IDLE_PER_HOST: usize = 1_024;
-const IDLE_TIME: Duration = Duration::from_secs(60);
 
 /// How a provider is spoken to.
 #[derive(Debug)]
@@ -55,8 +50,6 @@ impl Manners {
         self.dialect.family() == dialect.family()
     }
 }
-
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// When a second address is asked for want of an answer.
 #[derive(Debug)]
@@ -96,9 +89,9 @@ pub(crate) struct Pool {
     pub(crate) capacity: Option<CapacityCheck>,
     /// By address.
     pub(crate) readings: Vec<Readings>,
-    pub(crate) client: HttpClient,
-    /// For websockets, which begin in HTTP/1.1 on a connection of their own; made with the first.
-    sockets: OnceLock<HttpClient>,
+    pub(crate) connections: Connections,
+    /// Where requests run, each with connections of its own.
+    pub(crate) places: Vec<Handle>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -165,15 +158,15 @@ pub(crate) fn pools(
     config: &Config,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
+    places: &[Handle],
 ) -> Result<HashMap<ProviderName, Arc<Pool>>, ProviderError> {
     if let Some(name) = config.default_provider.as_ref().filter(|name| !config.providers.contains_key(*name)) {
         return Err(ProviderError::UnknownDefault(name.clone()));
     }
     let pool = |(name, provider): (&ProviderName, &Provider)| {
-        Ok((
-            name.clone(),
-            Arc::new(Pool::new(name, provider, config.region.as_ref(), clock.clone(), metrics.provider(name))?),
-        ))
+        let series = metrics.provider(name);
+        let pool = Pool::new(name, provider, config.region.as_ref(), clock.clone(), series, places.to_vec())?;
+        Ok((name.clone(), Arc::new(pool)))
     };
     config.providers.iter().map(pool).collect()
 }
@@ -185,6 +178,7 @@ impl Pool {
         region: Option<&Region>,
         clock: Arc<dyn Clock>,
         series: Arc<ProviderSeries>,
+        places: Vec<Handle>,
     ) -> Result<Self, ProviderError> {
         let bad = |url: &str| ProviderError::BadUrl { provider: name.clone(), url: url.to_owned() };
         let addresses: Result<Vec<_>, _> =
@@ -202,13 +196,6 @@ impl Pool {
         if let Some(path) = paths.into_iter().flatten().find(bad) {
             return Err(ProviderError::BadPath { provider: name.clone(), path: path.clone() });
         }
-        let http = connector(provider.timeouts.connect);
-        let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_all_versions();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .build(tls.wrap_connector(http));
         let (family, renewal) = (provider.kind.family(), provider.renewal.as_ref());
         let authorization = Authorization::new(name, family, &provider.credential, renewal, &series)?;
         Ok(Self {
@@ -232,9 +219,9 @@ impl Pool {
             warm_up: provider.warm_up.clone(),
             capacity: provider.capacity.clone(),
             readings: addresses.iter().map(|_| Readings::default()).collect(),
+            connections: Connections::new(&addresses, provider.timeouts.connect, places.len()),
             addresses,
-            client,
-            sockets: OnceLock::new(),
+            places,
             clock,
         })
     }
@@ -254,7 +241,7 @@ impl Pool {
         path: &str,
         going: &mut Going,
         by: Instant,
-    ) -> Result<Response<Incoming>, Trouble> {
+    ) -> Result<Response<ProviderBody>, Trouble> {
         let picked = self.aim(going);
         self.send_to(picked, request, path, by).await
     }
@@ -266,14 +253,9 @@ impl Pool {
         path: &str,
         going: &mut Going,
         by: Instant,
-    ) -> Result<Response<Incoming>, Trouble> {
-        let client = self.sockets.get_or_init(|| {
-            let tls = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1();
-            let connector = tls.wrap_connector(connector(self.timeouts.connect));
-            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)
-        });
+    ) -> Result<Response<ProviderBody>, Trouble> {
         let picked = self.aim(going);
-        self.send_by(client, picked, request, path, by).await
+        self.send_by(By::Socket, picked, request, path, by).await
     }
 
     /// Chooses the address that is asked next. Whoever does must [send](Self::send_to) to it, or say that it did not.
@@ -288,42 +270,42 @@ impl Pool {
         request: Request<Full<Bytes>>,
         path: &str,
         by: Instant,
-    ) -> Result<Response<Incoming>, Trouble> {
-        self.send_by(&self.client, picked, request, path, by).await
+    ) -> Result<Response<ProviderBody>, Trouble> {
+        self.send_by(By::Kept, picked, request, path, by).await
     }
 
     async fn send_by(
         &self,
-        client: &HttpClient,
+        connection: By,
         picked: Picked,
         request: Request<Full<Bytes>>,
         path: &str,
         by: Instant,
-    ) -> Result<Response<Incoming>, Trouble> {
+    ) -> Result<Response<ProviderBody>, Trouble> {
         let Some(key) = self.manners.authorization.renewed() else {
-            return self.put(client, picked, request, path, by).await;
+            return self.put(connection, picked, request, path, by).await;
         };
         let mut again = request.clone();
-        let response = self.put(client, picked, request, path, by).await?;
+        let response = self.put(connection, picked, request, path, by).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && timeout_at(by, key.is_another_than(again.headers())).await == Ok(true)
         {
             drop(response);
             key.show(again.headers_mut());
             let as_ = if picked.as_ == As::Copy { As::Copy } else { As::InService };
-            return self.put(client, Picked { as_, ..picked }, again, path, by).await;
+            return self.put(connection, Picked { as_, ..picked }, again, path, by).await;
         }
         Ok(response)
     }
 
     async fn put(
         &self,
-        client: &HttpClient,
+        connection: By,
         picked: Picked,
         mut request: Request<Full<Bytes>>,
         path: &str,
         by: Instant,
-    ) -> Result<Response<Incoming>, Trouble> {
+    ) -> Result<Response<ProviderBody>, Trouble> {
         let mut asking = Asking { pool: self, picked, told: false };
         let address = &self.addresses[picked.at];
         *request.uri_mut() = address.uri(path).ok_or(Trouble::Malformed)?;
@@ -331,7 +313,7 @@ impl Pool {
         // with one address there is nothing to learn
         let began = self.choice.is_free().then(|| self.clock.now());
         let sent_at = Instant::now();
-        let sent = timeout_at(by, client.request(request)).await;
+        let sent = timeout_at(by, self.over(connection, picked.at, request)).await;
         let trouble = match sent {
             // 101 to somebody who did not ask for another protocol is no answer
             Ok(Ok(response)) if response.status().is_informational() && !asks_to_switch => Trouble::Malformed,
@@ -341,7 +323,7 @@ impl Pool {
                 return Ok(response);
             }
             Ok(Err(error)) => {
-                let trouble = Trouble::of(&error);
+                let trouble = error.trouble();
                 tracing::debug!(provider = %self.name, upstream = %address.label(), trouble = trouble.as_str(), %error, "no answer");
                 trouble
             }
@@ -354,6 +336,27 @@ impl Pool {
         asking.felt(began, |_| Felt::trouble(trouble));
         Err(trouble)
     }
+
+    async fn over(
+        &self,
+        connection: By,
+        at: usize,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<ProviderBody>, Missed> {
+        match connection {
+            By::Kept => self.connections.send(at, request).await,
+            By::Socket => Box::pin(self.connections.open(at, request)).await,
+        }
+    }
+}
+
+/// Which connection a request goes over.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    /// One that is kept for others after it.
+    Kept,
+    /// One of its own, for a socket.
+    Socket,
 }
 
 /// An attempt under way. One that is dropped before it came to anything says nothing of its address.
@@ -383,16 +386,6 @@ impl Drop for Asking<'_> {
     }
 }
 
-/// Connects without Nagle's delay.
-fn connector(within: Duration) -> HttpConnector {
-    let mut http = HttpConnector::new();
-    http.set_nodelay(true);
-    http.enforce_http(false);
-    http.set_connect_timeout(Some(within));
-    http.set_keepalive(Some(IDLE_TIME));
-    http
-}
-
 /// OpenAI itself, on its own or on Azure's machines, wants the limit of tokens under its newer name, which
 /// other servers may not know.
 fn terms(addresses: &[Address]) -> Terms {
@@ -400,36 +393,4 @@ fn terms(addresses: &[Address]) -> Terms {
     let newer = addresses.iter().all(|address| newer(address.host()));
     let limit = if newer { LimitName::MaxCompletionTokens } else { LimitName::MaxTokens };
     Terms { max_tokens: MAX_TOKENS, limit }
-}
-
-impl Trouble {
-    pub(crate) fn of(error: &Error) -> Self {
-        if error.is_connect() {
-            return Self::Connect;
-        }
-        let mut source = std::error::Error::source(error);
-        while let Some(inner) = source {
-            if let Some(hyper) = inner.downcast_ref::<hyper::Error>() {
-                return if hyper.is_parse() { Self::Malformed } else { Self::Broken };
-            }
-            source = inner.source();
-        }
-        Self::Broken
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn t34_a_connection_upstream_has_no_delay() {
-        use tower_service::Service as _;
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let mut connector = connector(Duration::from_secs(60));
-        std::future::poll_fn(|cx| connector.poll_ready(cx)).await.unwrap();
-        let connected = connector.call(uri).await.unwrap();
-        assert!(connected.inner().nodelay().unwrap());
-    }
 }

@@ -6,7 +6,7 @@ use crate::config::{Unwarmed, WarmUp};
 use crate::phase::rewrite::{self, Outbound};
 use crate::sync::lock;
 use crate::upstream::choice::Standing;
-use crate::upstream::pool::{Pool, Trouble};
+use crate::upstream::pool::Pool;
 use bytes::Bytes;
 use coalmine_core::analysis::Readiness;
 use coalmine_core::id::ReleaseId;
@@ -289,7 +289,7 @@ impl Pool {
         *lock(&warming.ended) = Some(Instant::now());
     }
 
-    async fn wait_for_connections(&self, seat: &Seat, until: Instant) {
+    async fn wait_for_connections(self: &Arc<Self>, seat: &Seat, until: Instant) {
         let Some(warm) = self.warm[seat.at] else { return };
         let (series, wanted) = (&self.upstreams[seat.at], seat.connections);
         loop {
@@ -354,8 +354,8 @@ impl Pool {
         *request.uri_mut() = uri.ok_or_else(|| Cold::Refused("its address is none".to_owned()))?;
         let began = Instant::now();
         let taken_ms = || began.elapsed().as_secs_f64() * 1_000.0;
-        let sent = self.client.request(request).await;
-        let response = sent.map_err(|error| Cold::Trouble(Trouble::of(&error).as_str().to_owned()))?;
+        let sent = self.connections.send(at, request).await;
+        let response = sent.map_err(|error| Cold::Trouble(error.trouble().as_str().to_owned()))?;
         match response.status().as_u16() {
             200..=299 => {}
             status @ (408 | 429 | 500..) => return Err(Cold::Trouble(format!("status {status}"))),

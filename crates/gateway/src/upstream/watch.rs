@@ -12,11 +12,13 @@ use http_body_util::{BodyExt, Full, Limited};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 /// How often addresses are compared and regions put in order.
 const RECKON_EVERY: Duration = Duration::from_secs(1);
+/// How often connections that are idle are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often it is measured how far an address is, where nothing else tells.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// The most that is read of an answer.
@@ -30,6 +32,7 @@ pub(crate) fn start(pool: &Arc<Pool>) -> Vec<JoinHandle<()>> {
     if pool.choice.is_free() {
         tasks.push(tokio::spawn(Arc::clone(pool).reckon()));
     }
+    tasks.push(tokio::spawn(Arc::clone(pool).sweep()));
     if pool.manners.authorization.renewed().is_some() {
         tasks.push(tokio::spawn(Arc::clone(pool).follow_key()));
     }
@@ -61,6 +64,13 @@ impl Pool {
         }
     }
 
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            self.connections.sweep(Instant::now());
+        }
+    }
+
     async fn follow_key(self: Arc<Self>) {
         if let Some(key) = self.manners.authorization.renewed() {
             key.follow().await;
@@ -72,7 +82,7 @@ impl Pool {
         let Some(uri) = self.addresses[at].at_root(&health.path) else { return };
         loop {
             let began = Instant::now();
-            let status = timeout(health.within, self.ask(Method::GET, &uri, None)).await.ok().flatten();
+            let status = timeout(health.within, self.ask(at, Method::GET, &uri, None)).await.ok().flatten();
             let look = match status {
                 Some(status) if status.is_success() => {
                     Look::Well { took_ms: began.elapsed().as_secs_f64() * 1_000.0, healthy_after: health.healthy_after }
@@ -105,24 +115,44 @@ impl Pool {
         }
     }
 
-    /// Opens so many connections to an address, or uses them once more; how many there are.
-    pub(crate) async fn open_connections(&self, at: usize, count: u64) -> u64 {
-        let Some(uri) = self.addresses[at].uri("/models") else { return 0 };
-        let authorization = &self.manners.authorization;
-        let each = || timeout(WARM_WITHIN, self.ask(Method::HEAD, &uri, Some(authorization)));
-        let asked = join_all((0..count).map(|_| each())).await;
-        let warmed = asked.iter().filter(|answer| matches!(answer, Ok(Some(_)))).count() as u64;
+    /// Opens so many connections to an address, or uses them once more, shared out among the threads that requests run
+    /// on; how many there are.
+    pub(crate) async fn open_connections(self: &Arc<Self>, at: usize, count: u64) -> u64 {
+        let (mut each, places) = (JoinSet::new(), self.places.len().max(1) as u64);
+        for n in 0..places {
+            // a thread without any would be cold
+            let share = (count / places + u64::from(n < count % places)).max(count.min(1));
+            let share = Arc::clone(self).open_here(at, share);
+            match self.places.get(n as usize) {
+                Some(place) => each.spawn_on(share, place),
+                None => each.spawn(share),
+            };
+        }
+        let mut warmed = 0;
+        while let Some(opened) = each.join_next().await {
+            warmed += opened.unwrap_or(0);
+        }
         self.upstreams[at].set_warm(warmed);
         warmed
     }
 
-    async fn ask(&self, method: Method, uri: &Uri, as_: Option<&Authorization>) -> Option<StatusCode> {
-        Some(self.fetch(method, uri, as_).await?.0)
+    /// The same for the thread that this runs on.
+    async fn open_here(self: Arc<Self>, at: usize, count: u64) -> u64 {
+        let Some(uri) = self.addresses[at].uri("/models") else { return 0 };
+        let authorization = &self.manners.authorization;
+        let each = || timeout(WARM_WITHIN, self.ask(at, Method::HEAD, &uri, Some(authorization)));
+        let asked = join_all((0..count).map(|_| each())).await;
+        asked.iter().filter(|answer| matches!(answer, Ok(Some(_)))).count() as u64
     }
 
-    /// Asks something that is no turn, and reads the answer to its end, so that its connection can be used again.
+    async fn ask(&self, at: usize, method: Method, uri: &Uri, as_: Option<&Authorization>) -> Option<StatusCode> {
+        Some(self.fetch(at, method, uri, as_).await?.0)
+    }
+
+    /// Asks an address something that is no turn, and reads the answer to its end, so that its connection can be used again.
     pub(crate) async fn fetch(
         &self,
+        at: usize,
         method: Method,
         uri: &Uri,
         as_: Option<&Authorization>,
@@ -133,7 +163,7 @@ impl Pool {
         if let Some(Authorization::Own(key)) = as_ {
             key.show(request.headers_mut());
         }
-        let response = self.client.request(request).await.ok()?;
+        let response = self.connections.send(at, request).await.ok()?;
         let status = response.status();
         let body = Limited::new(response.into_body(), READ_MAX).collect().await.ok()?;
         Some((status, body.to_bytes()))

@@ -1,0 +1,270 @@
+//! Connections to a provider's servers, kept where they were made: a request takes one of its own thread's, so that no
+//! other thread is woken by it, and where that has none it makes one.
+//!
+//! Nothing is sent twice that a server may have seen. A request goes out once more only where the connection gives it
+//! back unsent, or where an HTTP/2 server says that it did nothing with it.
+
+mod body;
+mod dial;
+mod gate;
+mod settings;
+mod shard;
+mod single;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use crate::answer::BoxError;
+use crate::upstream::address::Address;
+use crate::upstream::pool::Trouble;
+use crate::workers::here;
+pub(crate) use body::ProviderBody;
+use bytes::Bytes;
+use dial::{Dialer, is_http2};
+use http::header::{Entry, HOST};
+use http::uri::Scheme;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::Full;
+use shard::{Dialing, Shard, Way};
+use single::Single;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use streams::{Shared, Stream};
+use tokio::time::{Instant, timeout};
+
+/// Idle connections to one server, of all threads.
+const IDLE_MAX: usize = 1_024;
+/// How long one may be idle.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+/// A request that HTTP/2 servers refuse undone, or whose connections close under it, is sent again so often.
+const AGAIN_MAX: u32 = 3;
+/// How long a request waits for a connection that another one is making, before it makes its own.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What goes to a provider.
+type Asked = Request<Full<Bytes>>;
+
+/// The connections to one provider.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    dialer: Dialer,
+    /// For websockets, which begin in HTTP/1.1 on a connection of their own; made with the first.
+    sockets: OnceLock<Dialer>,
+    hosts: Vec<Host>,
+    /// By address: which host it lies on.
+    on: Vec<usize>,
+}
+
+/// One server, by scheme, name and port; addresses that differ by path alone share its connections.
+#[derive(Debug)]
+struct Host {
+    root: Uri,
+    /// As HTTP/1.1 names it.
+    name: HeaderValue,
+    speaks: Speaks,
+    shards: Vec<Arc<Shard>>,
+}
+
+/// What a server was seen to speak: by it is known whether a connection that is being made can be shared.
+#[derive(Debug)]
+struct Speaks(AtomicU8);
+
+impl Speaks {
+    const UNKNOWN: u8 = 0;
+    const HTTP1: u8 = 1;
+    const HTTP2: u8 = 2;
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Missed {
+    #[error("no connection: {0}")]
+    NoConnection(BoxError),
+    #[error("{0}")]
+    Lost(hyper::Error),
+}
+
+impl Missed {
+    pub(crate) fn trouble(&self) -> Trouble {
+        match self {
+            Self::NoConnection(_) => Trouble::Connect,
+            Self::Lost(error) if error.is_parse() => Trouble::Malformed,
+            Self::Lost(_) => Trouble::Broken,
+        }
+    }
+}
+
+/// One try that came to nothing.
+#[derive(Debug)]
+enum Failed {
+    /// Nobody has done anything with the request: it may be sent again.
+    Undone(Box<Asked>, hyper::Error),
+    /// Somebody may have.
+    Lost(hyper::Error),
+}
+
+/// A connection just made.
+enum Made {
+    Single(Box<Single>),
+    Shared(Stream),
+}
+
+impl Connections {
+    /// For requests on so many threads, and beside them.
+    pub(crate) fn new(addresses: &[Address], connect: Duration, threads: usize) -> Self {
+        Self::with(addresses, Dialer::new(connect), threads)
+    }
+
+    fn with(addresses: &[Address], dialer: Dialer, threads: usize) -> Self {
+        let shards = 1 + threads;
+        let (mut hosts, mut on) = (Vec::<Host>::new(), Vec::new());
+        for root in addresses.iter().map(Address::root) {
+            let same = |host: &Host| host.root.scheme() == root.scheme() && host.root.authority() == root.authority();
+            on.push(hosts.iter().position(same).unwrap_or(hosts.len()));
+            if on.last() == Some(&hosts.len()) {
+                hosts.push(Host::new(root, shards));
+            }
+        }
+        Self { dialer, sockets: OnceLock::new(), hosts, on }
+    }
+
+    /// Sends a request, its URI in full, to an address. Dropping the future, or the answer's body, cancels it there.
+    pub(crate) async fn send(&self, at: usize, request: Asked) -> Result<Response<ProviderBody>, Missed> {
+        let host = &self.hosts[self.on[at]];
+        let shard = host.shard();
+        let (mut asked, mut again, mut refused_by) = (request, 0, None);
+        loop {
+            let made = match shard.way(host.may_share(), refused_by.as_ref(), Instant::now()) {
+                Way::Single(single) => match single.ask(host, asked).await {
+                    Ok(response) => return Ok(response),
+                    // closed while it was idle
+                    Err(Failed::Undone(request, _)) => {
+                        asked = *request;
+                        continue;
+                    }
+                    Err(Failed::Lost(error)) => return Err(Missed::Lost(error)),
+                },
+                Way::Shared(stream) => Made::Shared(stream),
+                // boxed, for it is large and few requests come to it
+                Way::Dial(dialing) => Box::pin(self.dial(host, shard, dialing)).await?,
+                Way::Wait(made) => match timeout(WAIT_MAX, made).await {
+                    Ok(Ok(why)) => return Err(Missed::NoConnection(why.into())),
+                    Ok(Err(_made_or_given_up)) => continue,
+                    Err(_elapsed) => Box::pin(self.dial(host, shard, None)).await?,
+                },
+            };
+            let (state, tried) = match made {
+                Made::Single(single) => (None, single.ask(host, asked).await),
+                Made::Shared(stream) => (Some(stream.state()), stream.ask(asked).await),
+            };
+            match tried {
+                Ok(response) => return Ok(response),
+                Err(Failed::Undone(request, _)) if state.is_some() && again < AGAIN_MAX => {
+                    (asked, again, refused_by) = (*request, again + 1, state);
+                }
+                Err(Failed::Undone(_, error) | Failed::Lost(error)) => return Err(Missed::Lost(error)),
+            }
+        }
+    }
+
+    async fn dial(&self, host: &Host, shard: &Arc<Shard>, dialing: Option<Dialing>) -> Result<Made, Missed> {
+        let stream = match self.dialer.dial(host.root.clone()).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                if let Some(dialing) = dialing {
+                    dialing.fail(&error.to_string());
+                }
+                return Err(Missed::NoConnection(error));
+            }
+        };
+        if is_http2(&stream) {
+            host.speaks.0.store(Speaks::HTTP2, Ordering::Relaxed);
+            let (shared, stream) = Shared::open(stream, dialing).await.map_err(Missed::Lost)?;
+            shard.share(shared);
+            return Ok(Made::Shared(stream));
+        }
+        host.speaks.0.store(Speaks::HTTP1, Ordering::Relaxed);
+        drop(dialing);
+        Single::open(stream, shard).await.map(Made::Single).map_err(Missed::Lost)
+    }
+
+    /// Sends a request to change protocols, on a connection of its own.
+    pub(crate) async fn open(&self, at: usize, mut request: Asked) -> Result<Response<ProviderBody>, Missed> {
+        let host = &self.hosts[self.on[at]];
+        let dialer = self.sockets.get_or_init(|| self.dialer.without_http2());
+        let stream = dialer.dial(host.root.clone()).await.map_err(Missed::NoConnection)?;
+        let (mut send, wire) = hyper::client::conn::http1::handshake(stream).await.map_err(Missed::Lost)?;
+        tokio::spawn(async move {
+            if let Err(error) = wire.with_upgrades().await {
+                tracing::debug!(%error, "a connection for a socket ended");
+            }
+        });
+        host.dress(&mut request);
+        let response = send.send_request(request).await.map_err(Missed::Lost)?;
+        Ok(response.map(ProviderBody::driven))
+    }
+
+    /// Closes what was idle for too long, and lets go of what the server has closed.
+    pub(crate) fn sweep(&self, now: Instant) {
+        for shard in self.hosts.iter().flat_map(|host| &host.shards) {
+            shard.sweep(now);
+        }
+    }
+
+    /// Idle connections to all servers.
+    #[cfg(test)]
+    fn idle(&self) -> usize {
+        self.hosts.iter().flat_map(|host| &host.shards).map(|shard| shard.idle()).sum()
+    }
+}
+
+impl Host {
+    fn new(root: Uri, shards: usize) -> Self {
+        let each = IDLE_MAX.div_ceil(shards);
+        Self {
+            name: name(&root),
+            root,
+            speaks: Speaks(AtomicU8::new(Speaks::UNKNOWN)),
+            shards: (0..shards).map(|_| Arc::new(Shard::new(each))).collect(),
+        }
+    }
+
+    /// What this thread keeps.
+    fn shard(&self) -> &Arc<Shard> {
+        // a test may have more of them than this was made for
+        &self.shards[here() % self.shards.len()]
+    }
+
+    /// Whether a connection that is made now may turn out to bear many requests.
+    fn may_share(&self) -> bool {
+        self.root.scheme() == Some(&Scheme::HTTPS) && self.speaks.0.load(Ordering::Relaxed) != Speaks::HTTP1
+    }
+
+    /// Makes a request one of HTTP/1.1: the host in a header, and no more than the path in its first line.
+    fn dress(&self, request: &mut Asked) {
+        if let Entry::Vacant(vacant) = request.headers_mut().entry(HOST) {
+            vacant.insert(self.name.clone());
+        }
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+    }
+
+    /// Of one that came back: says again whom it is for.
+    fn undress(&self, mut request: Asked) -> Asked {
+        let mut parts = self.root.clone().into_parts();
+        parts.path_and_query = request.uri().path_and_query().cloned().or(parts.path_and_query);
+        // all of it was part of a URI before
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| self.root.clone());
+        request
+    }
+}
+
+/// A port is told where it is not that of the scheme.
+fn name(root: &Uri) -> HeaderValue {
+    let own = if root.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let host = root.host().unwrap_or_default();
+    let port = root.port_u16().filter(|port| *port != own).map_or_else(String::new, |port| format!(":{port}"));
+    // a host of a URI has no sign that a header may not have
+    HeaderValue::from_str(&format!("{host}{port}")).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

@@ -1,0 +1,367 @@
+//! How connections of HTTP/1.1 are kept and used again.
+
+use super::super::IDLE_TIME;
+use super::super::shard::{Shard, Way};
+use super::scripted::{asked, ok, plain, round_trip, write};
+use super::{answered, ask, connections, connections_of, missed, request, soon, whole};
+use crate::upstream::pool::Trouble;
+use crate::workers::Workers;
+use http::{HeaderValue, header};
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn a_connection_is_used_again_the_last_one_first() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let (first, second) = (ask(&connections, &server.url, "1"), ask(&connections, &server.url, "2"));
+    let (mut a, mut b) = (server.next().await, server.next().await);
+    for stream in [&mut a, &mut b] {
+        asked(stream).await.unwrap();
+        write(stream, &ok("a")).await;
+    }
+    whole(answered(second).await).await.unwrap();
+    whole(answered(first).await).await.unwrap();
+    assert_eq!(connections.idle(), 2);
+    // which of the two the first request went over is the runtime's choice; it is asked again
+    for _ in 0..3 {
+        let again = ask(&connections, &server.url, "3");
+        let text = tokio::select! {
+            Some((_, body)) = asked(&mut a) => { write(&mut a, &ok("on a")).await; body }
+            Some((_, body)) = asked(&mut b) => { write(&mut b, &ok("on b")).await; body }
+        };
+        assert_eq!(text, "3");
+        let told = whole(answered(again).await).await.unwrap();
+        let next = ask(&connections, &server.url, "4");
+        let last = if told == "on a" { &mut a } else { &mut b };
+        assert_eq!(asked(last).await.unwrap().1, "4", "over the one that was freed last");
+        write(last, &ok("x")).await;
+        whole(answered(next).await).await.unwrap();
+    }
+    assert!(server.is_left_alone());
+}
+
+#[tokio::test]
+async fn whatever_says_how_a_body_ends_its_connection_is_kept() {
+    let bodies = [
+        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-after: 1\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody",
+    ];
+    for said in bodies {
+        for cut in 0..=said.len() {
+            let mut server = plain().await;
+            let connections = connections(&[server.url.clone()]);
+            let asking = ask(&connections, &server.url, "q");
+            let mut stream = server.next().await;
+            asked(&mut stream).await.unwrap();
+            write(&mut stream, &said[..cut]).await;
+            round_trip().await;
+            write(&mut stream, &said[cut..]).await;
+            let text = whole(answered(asking).await).await.unwrap();
+            assert!(text.is_empty() || text == "body");
+            assert_eq!(connections.idle(), 1, "{said:?} cut at {cut}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_its_server_ends_is_not_kept() {
+    for said in [
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbody",
+        "HTTP/1.0 200 OK\r\ncontent-length: 4\r\n\r\nbody",
+        "HTTP/1.1 200 OK\r\n\r\nbody",
+    ] {
+        let mut server = plain().await;
+        let connections = connections(&[server.url.clone()]);
+        let asking = ask(&connections, &server.url, "q");
+        let mut stream = server.next().await;
+        asked(&mut stream).await.unwrap();
+        write(&mut stream, said).await;
+        drop(stream);
+        assert_eq!(whole(answered(asking).await).await.unwrap(), "body");
+        assert_eq!(connections.idle(), 0, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn t31_a_request_that_hits_a_closed_connection_is_sent_over_a_fresh_one() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    // three that its server closes
+    let asking: Vec<_> = (0..3).map(|_| ask(&connections, &server.url, "q")).collect();
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = server.next().await;
+        asked(&mut stream).await.unwrap();
+        write(&mut stream, &ok("a")).await;
+        streams.push(stream);
+    }
+    for asking in asking {
+        whole(answered(asking).await).await.unwrap();
+    }
+    assert_eq!(connections.idle(), 3);
+    drop(streams);
+    round_trip().await;
+    let again = ask(&connections, &server.url, "again");
+    let mut stream = server.next().await;
+    let (head, body) = asked(&mut stream).await.unwrap();
+    let host = server.url.trim_start_matches("http://").trim_end_matches("/v1");
+    assert!(head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{head}");
+    assert_eq!(head.matches(&format!("host: {host}")).count(), 1, "{head}");
+    assert_eq!(body, "again");
+    write(&mut stream, &ok("b")).await;
+    assert_eq!(whole(answered(again).await).await.unwrap(), "b");
+    assert_eq!(connections.idle(), 1, "the closed ones are gone");
+}
+
+/// Its server may have read it, and done what it asks.
+#[tokio::test]
+async fn t31_a_request_that_went_out_is_not_sent_again() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let first = ask(&connections, &server.url, "q");
+    let mut stream = server.next().await;
+    asked(&mut stream).await.unwrap();
+    write(&mut stream, &ok("a")).await;
+    whole(answered(first).await).await.unwrap();
+    let second = ask(&connections, &server.url, "q");
+    asked(&mut stream).await.unwrap();
+    drop(stream);
+    assert_eq!(missed(second).await.trouble(), Trouble::Broken);
+    assert!(server.is_left_alone());
+    let third = ask(&connections, &server.url, "q");
+    let mut stream = server.next().await;
+    asked(&mut stream).await.unwrap();
+    write(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
+    drop(stream);
+    assert!(whole(answered(third).await).await.is_err(), "nor one whose answer broke off");
+    assert!(server.is_left_alone());
+}
+
+#[tokio::test]
+async fn what_went_wrong_is_told_apart() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    drop(listener);
+    assert_eq!(missed(ask(&connections(std::slice::from_ref(&url)), &url, "q")).await.trouble(), Trouble::Connect);
+    for (said, trouble) in [("no HTTP at all\r\n\r\n", Trouble::Malformed), ("HTTP/1.1 2", Trouble::Broken)] {
+        let mut server = plain().await;
+        let asking = ask(&connections(&[server.url.clone()]), &server.url, "q");
+        let mut stream = server.next().await;
+        asked(&mut stream).await.unwrap();
+        write(&mut stream, said).await;
+        drop(stream);
+        assert_eq!(missed(asking).await.trouble(), trouble, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_closes_the_connection_before_the_head_and_in_the_body() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let first = ask(&connections, &server.url, "q");
+    let mut stream = server.next().await;
+    asked(&mut stream).await.unwrap();
+    first.abort();
+    assert!(asked(&mut stream).await.is_none());
+    let second = ask(&connections, &server.url, "q");
+    let mut stream = server.next().await;
+    asked(&mut stream).await.unwrap();
+    write(&mut stream, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
+    let mut answer = answered(second).await;
+    assert!(soon("a piece", answer.body_mut().frame()).await.is_some());
+    drop(answer);
+    assert!(asked(&mut stream).await.is_none());
+    assert_eq!(connections.idle(), 0);
+}
+
+#[tokio::test]
+async fn a_short_refusal_that_nobody_reads_costs_no_connection() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let asking = ask(&connections, &server.url, "q");
+    let mut stream = server.next().await;
+    asked(&mut stream).await.unwrap();
+    write(&mut stream, &ok("slow down")).await;
+    drop(answered(asking).await);
+    assert_eq!(connections.idle(), 1);
+}
+
+/// Its server answered without reading on; what is left of the request must not stand before the next one.
+#[tokio::test]
+async fn a_connection_whose_request_has_not_gone_out_is_not_kept() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let mut long = request(&server.url, "");
+    *long.body_mut() = http_body_util::Full::from(vec![b'x'; 64 << 20]);
+    let of = connections.clone();
+    let asking = tokio::spawn(async move { of.send(0, long).await });
+    let mut stream = server.next().await;
+    stream.read_exact(&mut [0; 1_000]).await.unwrap();
+    write(&mut stream, &ok("too long")).await;
+    assert_eq!(whole(answered(asking).await).await.unwrap(), "too long");
+    assert_eq!(connections.idle(), 0);
+}
+
+#[tokio::test]
+async fn idle_connections_are_few_and_short_lived() {
+    let mut server = plain().await;
+    let mut connections = connections(&[server.url.clone()]);
+    let bounded = Arc::new(Shard::new(2));
+    Arc::get_mut(&mut connections).unwrap().hosts[0].shards = vec![bounded];
+    let asking: Vec<_> = (0..3).map(|_| ask(&connections, &server.url, "q")).collect();
+    let mut streams = Vec::new();
+    for asking in asking {
+        let mut stream = server.next().await;
+        asked(&mut stream).await.unwrap();
+        write(&mut stream, &ok("a")).await;
+        streams.push((stream, asking));
+    }
+    let mut held = Vec::new();
+    for (stream, asking) in streams {
+        held.push(stream);
+        whole(answered(asking).await).await.unwrap();
+    }
+    assert_eq!(connections.idle(), 2, "one too many is closed");
+    connections.sweep(Instant::now() + IDLE_TIME / 2);
+    assert_eq!(connections.idle(), 2);
+    connections.sweep(Instant::now() + IDLE_TIME);
+    assert_eq!(connections.idle(), 0);
+    for stream in &mut held {
+        assert!(asked(stream).await.is_none(), "closed here too");
+    }
+}
+
+#[tokio::test]
+async fn one_that_was_idle_for_too_long_is_not_used_even_before_it_is_swept() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let asking = ask(&connections, &server.url, "q");
+    let mut stream = server.next().await;
+    asked(&mut stream).await.unwrap();
+    write(&mut stream, &ok("a")).await;
+    whole(answered(asking).await).await.unwrap();
+    let shard = connections.hosts[0].shard();
+    assert!(matches!(shard.way(false, None, Instant::now() + IDLE_TIME), Way::Dial(None)));
+    assert!(asked(&mut stream).await.is_none(), "closed");
+}
+
+#[tokio::test]
+async fn what_its_server_closed_is_let_go_of() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let asking: Vec<_> = (0..40).map(|_| ask(&connections, &server.url, "q")).collect();
+    let mut streams = Vec::new();
+    for _ in 0..40 {
+        let mut stream = server.next().await;
+        asked(&mut stream).await.unwrap();
+        write(&mut stream, &ok("a")).await;
+        streams.push(stream);
+    }
+    for asking in asking {
+        whole(answered(asking).await).await.unwrap();
+    }
+    streams.truncate(7);
+    round_trip().await;
+    connections.sweep(Instant::now());
+    assert_eq!(connections.idle(), 7);
+}
+
+/// Upstreams that differ by their path alone are one server.
+#[tokio::test]
+async fn addresses_on_one_server_share_its_connections() {
+    let mut server = plain().await;
+    let other = server.url.replace("/v1", "/other/v1");
+    let connections = connections(&[server.url.clone(), other.clone()]);
+    let asking = ask(&connections, &server.url, "q");
+    let mut stream = server.next().await;
+    asked(&mut stream).await.unwrap();
+    write(&mut stream, &ok("a")).await;
+    whole(answered(asking).await).await.unwrap();
+    let (of, mut second) = (connections.clone(), request(&other, "q"));
+    second.headers_mut().insert(header::HOST, HeaderValue::from_static("told.example"));
+    let asking = tokio::spawn(async move { of.send(1, second).await });
+    let (head, _) = asked(&mut stream).await.unwrap();
+    assert!(head.starts_with("POST /other/v1/chat/completions HTTP/1.1\r\nhost: told.example\r\n"), "{head}");
+    write(&mut stream, &ok("a")).await;
+    whole(answered(asking).await).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_thread_keeps_connections_of_its_own() {
+    let mut server = plain().await;
+    let workers = Workers::start(2).unwrap();
+    let connections = connections_of(&[server.url.clone()], 2);
+    let mut streams = Vec::new();
+    for place in workers.places() {
+        for turn in 0..3 {
+            let (of, request) = (connections.clone(), request(&server.url, "q"));
+            let asking = place.spawn(async move { whole(of.send(0, request).await.unwrap()).await.unwrap() });
+            if turn == 0 {
+                streams.push(server.next().await);
+            }
+            let stream = streams.last_mut().unwrap();
+            asked(stream).await.unwrap();
+            write(stream, &ok("a")).await;
+            assert_eq!(soon("an answer", asking).await.unwrap(), "a");
+        }
+    }
+    assert!(server.is_left_alone());
+    assert_eq!(connections.idle(), 2);
+}
+
+/// Nothing is lost and nobody is left waiting where many tasks and threads take, drive and give back connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_on_several_threads_all_come_to_their_end() {
+    let mut server = plain().await;
+    let url = server.url.clone();
+    tokio::spawn(async move {
+        loop {
+            let mut stream = server.next().await;
+            tokio::spawn(async move {
+                while let Some((_, body)) = asked(&mut stream).await {
+                    write(&mut stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+                    for piece in body.as_bytes().chunks(7) {
+                        let piece = std::str::from_utf8(piece).unwrap();
+                        write(&mut stream, &format!("{:x}\r\n{piece}\r\n", piece.len())).await;
+                    }
+                    write(&mut stream, "0\r\n\r\n").await;
+                }
+            });
+        }
+    });
+    let connections = connections(std::slice::from_ref(&url));
+    let asking = (0..32).map(|_| {
+        let (connections, url) = (connections.clone(), url.clone());
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                const TEXT: &str = "a question that comes back in pieces of seven bytes each";
+                let asking = Box::pin(connections.send(0, request(&url, TEXT)));
+                let response = soon("an answer", asking).await.unwrap();
+                assert_eq!(whole(response).await.unwrap(), TEXT);
+            }
+        })
+    });
+    for task in asking.collect::<Vec<_>>() {
+        soon("a task's end", task).await.unwrap();
+    }
+    assert!(connections.idle() <= 32);
+}
+
+#[tokio::test]
+async fn t34_a_connection_upstream_has_no_delay() {
+    use tower_service::Service as _;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let mut connector = super::super::dial::connector(std::time::Duration::from_secs(60));
+    std::future::poll_fn(|cx| connector.poll_ready(cx)).await.unwrap();
+    let connected = connector.call(uri).await.unwrap();
+    assert!(connected.inner().nodelay().unwrap());
+}
