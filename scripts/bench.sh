@@ -67,8 +67,9 @@ if [ $peers = 1 ]; then
     versions+="; Portkey $(node -p "require('$node/node_modules/@portkey-ai/gateway/package.json').version")"
   fi
   if [ -x "$python/litellm" ]; then
-    echo "bench: LiteLLM takes half a minute to start"
-    (cd "$work" && LITELLM_LOCAL_MODEL_COST_MAP=True PATH=$python:$PATH exec "$python/litellm" --config "$bench/conf/litellm.yaml" --host 127.0.0.1 --port 9130 --num_workers 2 >"$work/litellm.out" 2>&1) &
+    # It does not start without a master key unless told that it may, and kills workers that are still starting after 5 s.
+    echo "bench: LiteLLM takes a minute to start"
+    (cd "$work" && LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY=true LITELLM_LOCAL_MODEL_COST_MAP=True PATH=$python:$PATH exec "$python/litellm" --config "$bench/conf/litellm.yaml" --host 127.0.0.1 --port 9130 --num_workers 2 --timeout_worker_healthcheck 120 >"$work/litellm.out" 2>&1) &
     add LiteLLM 9130 $! mock "" 400
     versions+="; LiteLLM $("$python/python" -c 'import importlib.metadata as m; print(m.version("litellm"))')"
   fi
