@@ -18,6 +18,7 @@ use crate::phase::rewrite::{Outbound, answer_headers};
 use crate::phase::send::{is_encoded, shape};
 use crate::table::{Route, Snapshot};
 use crate::telemetry::trace::{Sampler, Trace};
+use crate::upstream::asked::{self, Asked, AskedBody};
 use crate::upstream::choice::{As, Going, Picked};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Pool, Trouble};
@@ -27,11 +28,11 @@ use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::multipart;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, Patch};
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// A route in the list of models.
@@ -192,6 +193,17 @@ pub(crate) async fn pass(gateway: &Arc<Gateway>, admitted: Admitted) -> Result<R
     forward(gateway, pool, admitted, whole.clone(), Content::Any).await
 }
 
+/// A file, which no route has a say in.
+pub(crate) async fn upload(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
+    admitted.caller.must_be_let_through()?;
+    let pool = pool_of_nobody(gateway, admitted.dialect, &admitted.caller, "")?;
+    let Some(mut file) = admitted.upload.take() else {
+        return Err(Refusal::new(Problem::Internal, "the file was read already"));
+    };
+    let stopped = file.stream();
+    forward(gateway, pool, admitted, file, Content::Upload(stopped)).await
+}
+
 /// Who is asked for what is no route's: the default provider, or the only one of the dialect.
 pub(crate) fn pool_of_nobody(
     gateway: &Gateway,
@@ -275,6 +287,8 @@ enum Content<'a> {
     Turn(&'a str),
     /// About a response that this session got: it lies with whoever made it.
     OfResponse(UnitKey),
+    /// A file that is still coming, until the client stops.
+    Upload(oneshot::Receiver<Refusal>),
     /// Anything.
     Any,
 }
@@ -283,22 +297,35 @@ async fn forward(
     gateway: &Arc<Gateway>,
     pool: Arc<Pool>,
     mut admitted: Admitted,
-    body: Bytes,
+    body: impl Into<AskedBody>,
     content: Content<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let mut passing = begin(gateway, &pool, &mut admitted);
     passing.model = match content {
         Content::Turn(model) => Some(model.to_owned()),
-        Content::OfResponse(_) | Content::Any => None,
+        Content::OfResponse(_) | Content::Upload(_) | Content::Any => None,
     };
     let outbound = Outbound::new(admitted.parts.method, std::mem::take(&mut admitted.parts.headers), None);
     let request = outbound.request(&pool.manners, body);
     let now = Instant::now();
     let ends_at = now + pool.timeouts.total;
-    let by = ends_at.min(now + pool.timeouts.first_byte);
+    let by = match content {
+        // its answer comes when all of it is there
+        Content::Upload(_) => ends_at,
+        Content::Turn(_) | Content::OfResponse(_) | Content::Any => ends_at.min(now + pool.timeouts.first_byte),
+    };
+    let mut going = Going::default();
     let sent = match content {
         Content::OfResponse(unit) => ask_its_maker(&pool, request, &admitted.path, unit, by).await,
-        Content::Turn(_) | Content::Any => pool.send(request, &admitted.path, &mut Going::default(), by).await,
+        Content::Upload(stopped) => tokio::select! {
+            biased;
+            Ok(refusal) = stopped => {
+                passing.refused = true;
+                return Err(refusal);
+            }
+            sent = pool.send(request, &admitted.path, &mut going, by) => sent,
+        },
+        Content::Turn(_) | Content::Any => pool.send(request, &admitted.path, &mut going, by).await,
     };
     let response = sent.map_err(|trouble| {
         passing.refused = true;
@@ -327,20 +354,23 @@ async fn forward(
 /// went elsewhere, or a time at which it was away.
 async fn ask_its_maker(
     pool: &Pool,
-    request: Request<Full<Bytes>>,
+    request: Asked,
     path: &str,
     unit: UnitKey,
     by: Instant,
 ) -> Result<Response<ProviderBody>, Trouble> {
     let first = pool.aim(&mut Going::of(Some(unit)));
     let others = (0..pool.addresses.len()).filter(|at| *at != first.at);
-    let mut came = pool.send_to(first, request.clone(), path, by).await;
+    let mut spare = asked::again(&request);
+    let mut came = pool.send_to(first, request, path, by).await;
     for at in others {
         if came.as_ref().is_ok_and(|answer| answer.status() != StatusCode::NOT_FOUND) {
             break;
         }
+        let Some(request) = spare.take() else { break };
+        spare = asked::again(&request);
         let next = Picked { at, as_: As::LastResort };
-        let second = pool.send_to(next, request.clone(), path, by).await;
+        let second = pool.send_to(next, request, path, by).await;
         if second.is_ok() || came.is_err() {
             came = second;
         }

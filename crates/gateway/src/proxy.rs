@@ -33,6 +33,7 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, p
             Surface::Logs => Box::pin(feedback::otlp::take(gateway, &admitted)).await,
             Surface::Models => Ok(passthrough::models(gateway, &admitted.caller, dialect)),
             Surface::Socket => Box::pin(socket::open(gateway, admitted)).await,
+            Surface::Upload => Box::pin(passthrough::upload(gateway, admitted)).await,
             Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
         },
     };

@@ -2,6 +2,7 @@
 //! stable may take over from the canary.
 
 pub(crate) mod address;
+pub(crate) mod asked;
 pub(crate) mod breaker;
 pub(crate) mod capacity;
 pub(crate) mod choice;

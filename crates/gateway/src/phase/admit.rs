@@ -22,7 +22,9 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) parts: request::Parts,
+    /// Empty where it streams through.
     pub(crate) body: Bytes,
+    pub(crate) upload: Option<Upload>,
     pub(crate) surface: Surface,
     pub(crate) dialect: Dialect,
     /// The session named in the path `/s/{session}/v1/…`.
@@ -57,6 +59,8 @@ pub(crate) enum Surface {
     Logs,
     /// A websocket, wherever it leads.
     Socket,
+    /// A file for a provider, of any size: it streams through.
+    Upload,
     /// Anything else under `/v1`: passed through.
     Other,
 }
@@ -110,8 +114,8 @@ pub(crate) fn is_ours(path: &str) -> bool {
 /// Admits a request, or says why not.
 pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) -> Result<Admitted, Refusal> {
     let (mut parts, body) = request.into_parts();
+    let upload = Upload::new(body, &parts, &gateway.config.limits);
     must_be_asked_right(&parts)?;
-    let upload = Upload::new(body, &parts, gateway.config.limits.body);
     let is_socket = socket::is_asked(&parts.headers);
     if is_socket {
         socket::show_key(&mut parts.headers);
@@ -128,12 +132,13 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
         (&Method::GET, "/models") => Surface::Models,
         (&Method::POST, "/feedback") => Surface::Feedback,
         (&Method::POST, "/logs") => Surface::Logs,
+        (&Method::POST, path) if is_upload(path) => Surface::Upload,
         _ => Surface::Other,
     };
     match surface {
         Surface::Turn | Surface::Beside | Surface::Feedback => must_be_plain(&parts.headers)?,
         // exporters pack theirs, and who takes logs unpacks them
-        Surface::Logs | Surface::Models | Surface::Socket | Surface::Other => {}
+        Surface::Logs | Surface::Models | Surface::Socket | Surface::Upload | Surface::Other => {}
     }
     let dialect = dialect(parts.uri.path(), &parts.headers);
     let session = session.map(str::to_owned);
@@ -143,9 +148,24 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
         path.push_str(query);
     }
     let permit = permit(gateway, &caller, surface, dialect, upload.announced())?;
-    let (body, held) = body::read(gateway, upload).await?;
+    let (body, held, upload) = match surface {
+        Surface::Upload => (Bytes::new(), Held::default(), Some(upload)),
+        _ => {
+            let (body, held) = body::read(gateway, upload).await?;
+            (body, held, None)
+        }
+    };
     let received_at = gateway.clock.now();
-    Ok(Admitted { parts, body, surface, dialect, session, path, caller, client, permit, held, received_at })
+    Ok(Admitted { parts, body, upload, surface, dialect, session, path, caller, client, permit, held, received_at })
+}
+
+/// Where files go, which name no model: `/files`, `/uploads/ID/parts`, `/containers/ID/files`.
+fn is_upload(path: &str) -> bool {
+    let within = |of: &str, what: &str| {
+        let id = path.strip_prefix(of).and_then(|rest| rest.strip_suffix(what));
+        id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
+    };
+    path == "/files" || within("/uploads/", "/parts") || within("/containers/", "/files")
 }
 
 /// What goes on to a provider is asked by a method that means the same there as here, and of nothing beside `/v1`.
@@ -227,7 +247,9 @@ fn permit(
 ) -> Result<Option<Permit>, Refusal> {
     match surface {
         Surface::Models | Surface::Feedback | Surface::Logs => Ok(None),
-        Surface::Turn | Surface::Beside | Surface::Socket | Surface::Other => {
+        Surface::Turn | Surface::Beside | Surface::Socket | Surface::Upload | Surface::Other => {
+            // nobody reads a file for a token now
+            let body_bytes = if surface == Surface::Upload { 0 } else { body_bytes };
             let taken = Permit::take(&caller.holder, dialect, body_bytes, gateway.clock.now());
             taken.map(Some).map_err(|(bound, refusal)| {
                 gateway.metrics.note_quota(bound);
@@ -269,6 +291,18 @@ mod tests {
             ("/v1/completions", Dialect::Completions, Dialect::Completions),
         ] {
             assert_eq!((dialect(path, &none), dialect(path, &theirs)), (bare, versioned), "{path}");
+        }
+    }
+
+    #[test]
+    fn files_are_told_by_their_path() {
+        for path in ["/files", "/uploads/upload_1/parts", "/containers/cntr_1/files"] {
+            assert!(is_upload(path), "{path}");
+        }
+        for path in
+            ["/files/file_1", "/uploads", "/uploads//parts", "/uploads/a/b/parts", "/uploads/a/complete", "/audio"]
+        {
+            assert!(!is_upload(path), "{path}");
         }
     }
 

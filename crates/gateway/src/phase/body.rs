@@ -1,17 +1,21 @@
 //! A request's body: bounded by itself in size and in time, and together with all others in what is held at once.
 
 use crate::answer::Refusal;
+use crate::config::Limits;
 use crate::gateway::Gateway;
 use bytes::{Bytes, BytesMut};
 use coalmine_wire::openai::errors::Problem;
 use http::{Version, header, request};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 /// Room is taken in pieces of this size.
 const BLOCK: usize = 16 << 10;
@@ -47,17 +51,31 @@ const LINGER_BODIES: usize = 16;
 /// A request's body on its way in. Where it is refused, the rest of it is read and thrown away for a while: most
 /// clients hear nothing before they have sent everything, and a connection of HTTP/1 that is closed over unread bytes
 /// is reset, which takes the answer with it (RFC 9112, section 9.6).
+#[derive(Debug)]
 pub(crate) struct Upload {
     body: Option<Incoming>,
     /// The most that is thrown away of it.
     lingers_bytes: usize,
+    /// Where it streams through: how long it may pause, when it has for too long, and who is told of that.
+    pause: Duration,
+    late: Option<Pin<Box<Sleep>>>,
+    stopped: Option<oneshot::Sender<Refusal>>,
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming, parts: &request::Parts, max: usize) -> Self {
+    pub(crate) fn new(body: Incoming, parts: &request::Parts, limits: &Limits) -> Self {
         // the others are told not to send more, or wait to be told to
         let lingers = parts.version <= Version::HTTP_11 && !parts.headers.contains_key(header::EXPECT);
-        Self { body: Some(body), lingers_bytes: if lingers { max.saturating_mul(LINGER_BODIES) } else { 0 } }
+        let lingers_bytes = if lingers { limits.body.saturating_mul(LINGER_BODIES) } else { 0 };
+        Self { body: Some(body), lingers_bytes, pause: limits.body_time, late: None, stopped: None }
+    }
+
+    /// From now on it streams through. What is returned tells that it stopped, which is the client's doing: whoever is
+    /// being sent it hears nothing of that, and is to be left.
+    pub(crate) fn stream(&mut self) -> oneshot::Receiver<Refusal> {
+        let (stopped, told) = oneshot::channel();
+        self.stopped = Some(stopped);
+        told
     }
 
     /// So many bytes are to come at least.
@@ -74,6 +92,46 @@ impl Upload {
         }
         self.body = None;
         Ok(None)
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let upload = self.get_mut();
+        let Some(body) = &mut upload.body else { return Poll::Ready(None) };
+        let refusal = match Pin::new(body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                upload.late = None;
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(None) => {
+                upload.body = None;
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(_))) => broken(),
+            Poll::Pending => {
+                let pause = upload.pause;
+                ready!(upload.late.get_or_insert_with(|| Box::pin(sleep(pause))).as_mut().poll(cx));
+                late()
+            }
+        };
+        upload.lingers_bytes = 0;
+        if let Some(stopped) = upload.stopped.take() {
+            // whoever no longer listens has left already
+            let _ = stopped.send(refusal);
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 
@@ -158,10 +216,10 @@ pub(crate) async fn read(gateway: &Gateway, mut upload: Upload) -> Result<(Bytes
     match timeout(gateway.config.limits.body_time, whole).await {
         Err(_elapsed) => {
             upload.lingers_bytes = 0;
-            Err(Refusal::new(Problem::LateBody, "the request body did not come in time"))
+            Err(late())
         }
         Ok(Err(Unread::TooLarge)) => Err(too_large()),
-        Ok(Err(Unread::Broken)) => Err(Refusal::new(Problem::BadRequest, "the request body broke off")),
+        Ok(Err(Unread::Broken)) => Err(broken()),
         Ok(Err(Unread::NoRoom)) => {
             gateway.metrics.bodies_refused.add(1);
             let message = "this gateway holds as many bytes of requests as it may; try again in a moment";
@@ -169,6 +227,14 @@ pub(crate) async fn read(gateway: &Gateway, mut upload: Upload) -> Result<(Bytes
         }
         Ok(Ok(bytes)) => Ok((bytes, held)),
     }
+}
+
+fn late() -> Refusal {
+    Refusal::new(Problem::LateBody, "the request body did not come in time")
+}
+
+fn broken() -> Refusal {
+    Refusal::new(Problem::BadRequest, "the request body broke off")
 }
 
 async fn collect(upload: &mut Upload, max: usize, bodies: &Bodies, held: &mut Held) -> Result<Bytes, Unread> {

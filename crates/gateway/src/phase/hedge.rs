@@ -4,15 +4,16 @@
 
 use crate::phase::observe::StreamOrBody;
 use crate::phase::send::{is_encoded, shape};
+use crate::upstream::asked::Asked;
 use crate::upstream::choice::Going;
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Hedge, Pool, Trouble};
 use bytes::Bytes;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{Expect, Observer, Progress};
-use http::{Request, response};
+use http::response;
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use std::pin::pin;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -78,7 +79,7 @@ impl From<Fared> for Result<Head, Trouble> {
 
 impl Race<'_> {
     /// Asks one address, and after the provider's delay a second one, where there is one and the share allows it.
-    pub(crate) async fn run(self, hedge: &Hedge, ask: impl Fn() -> Request<Full<Bytes>>, going: &mut Going) -> Raced {
+    pub(crate) async fn run(self, hedge: &Hedge, ask: impl Fn() -> Asked, going: &mut Going) -> Raced {
         let alone = |came| Raced { came, hedge: Hedged::No };
         hedge.budget.pay_in();
         let picked = self.pool.aim(going);
@@ -120,7 +121,7 @@ impl Race<'_> {
     }
 
     /// Asks one address and looks at nothing.
-    pub(crate) async fn once(self, request: Request<Full<Bytes>>, going: &mut Going) -> Result<Head, Trouble> {
+    pub(crate) async fn once(self, request: Asked, going: &mut Going) -> Result<Head, Trouble> {
         let response = self.pool.send(request, self.path, going, self.by).await?;
         let (parts, body) = response.into_parts();
         Ok(Head { parts, held: Vec::new(), body })

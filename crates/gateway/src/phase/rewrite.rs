@@ -2,6 +2,7 @@
 
 use crate::config::{Betas, StreamUsage};
 use crate::table::Prepared;
+use crate::upstream::asked::{Asked, AskedBody};
 use crate::upstream::credential::Authorization;
 use crate::upstream::pool::{Manners, X_API_KEY};
 use bytes::Bytes;
@@ -11,7 +12,6 @@ use coalmine_wire::headers::{connection_names, ends_at_gateway, is_hop_by_hop};
 use coalmine_wire::openai::{self, AskUsage, ChatRequest, Patch, PatchError};
 use coalmine_wire::translate::{self, Told, Untranslatable};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use http_body_util::Full;
 
 /// A request on its way out, before a version is put into it.
 #[derive(Debug)]
@@ -127,8 +127,8 @@ impl Outbound {
     }
 
     /// One attempt.
-    pub(crate) fn request(&self, manners: &Manners, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
+    pub(crate) fn request(&self, manners: &Manners, body: impl Into<AskedBody>) -> Asked {
+        let mut request = Request::new(body.into());
         *request.method_mut() = self.method.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);

@@ -8,6 +8,7 @@ use crate::phase::relay::Pace;
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Standing, cause, standing, unanswered};
 use crate::table::Prepared;
+use crate::upstream::asked::Asked;
 use crate::upstream::choice::Going;
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Pool, Trouble};
@@ -19,8 +20,7 @@ use bytes::Bytes;
 use coalmine_core::tally::{Cause, Ending};
 use coalmine_core::traffic::pin::Arm;
 use coalmine_wire::openai::ChatRequest;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,7 +210,7 @@ async fn asked(
     Ok(answer)
 }
 
-fn dress(request: &mut Request<Full<Bytes>>, key: &str, protocols: &[String]) {
+fn dress(request: &mut Asked, key: &str, protocols: &[String]) {
     let headers = request.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -16,15 +16,14 @@ mod tests;
 
 use crate::answer::BoxError;
 use crate::upstream::address::Address;
+use crate::upstream::asked::Asked;
 use crate::upstream::pool::Trouble;
 use crate::workers::here;
 pub(crate) use body::ProviderBody;
-use bytes::Bytes;
 use dial::{Dialer, is_http2};
 use http::header::{Entry, HOST};
 use http::uri::Scheme;
-use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Full;
+use http::{HeaderValue, Response, Uri};
 use shard::{Dialing, Shard, Way};
 use single::Single;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -41,9 +40,6 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 const AGAIN_MAX: u32 = 3;
 /// How long a request waits for a connection that another one is making, before it makes its own.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// What goes to a provider.
-type Asked = Request<Full<Bytes>>;
 
 /// The connections to one provider.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use crate::config::{
 use crate::metrics::{Metrics, ProviderSeries};
 use crate::ports::Clock;
 use crate::upstream::address::Address;
+use crate::upstream::asked::{self, Asked};
 use crate::upstream::breaker::Felt;
 use crate::upstream::capacity::Readings;
 use crate::upstream::choice::{As, Choice, Going, Picked};
@@ -14,14 +15,12 @@ use crate::upstream::connections::{Connections, Missed, ProviderBody};
 use crate::upstream::credential::Authorization;
 use crate::upstream::rescue::RescueBudget;
 use crate::upstream::series::UpstreamSeries;
-use bytes::Bytes;
 use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::translate::{LimitName, Terms};
-use http::{HeaderName, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderName, Response, StatusCode, header};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,7 +236,7 @@ impl Pool {
     /// future cancels the request upstream.
     pub(crate) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Asked,
         path: &str,
         going: &mut Going,
         by: Instant,
@@ -249,7 +248,7 @@ impl Pool {
     /// The same for an upgrade.
     pub(crate) async fn open_socket(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Asked,
         path: &str,
         going: &mut Going,
         by: Instant,
@@ -267,7 +266,7 @@ impl Pool {
     pub(crate) async fn send_to(
         &self,
         picked: Picked,
-        request: Request<Full<Bytes>>,
+        request: Asked,
         path: &str,
         by: Instant,
     ) -> Result<Response<ProviderBody>, Trouble> {
@@ -278,15 +277,16 @@ impl Pool {
         &self,
         connection: By,
         picked: Picked,
-        request: Request<Full<Bytes>>,
+        request: Asked,
         path: &str,
         by: Instant,
     ) -> Result<Response<ProviderBody>, Trouble> {
         let Some(key) = self.manners.authorization.renewed() else {
             return self.put(connection, picked, request, path, by).await;
         };
-        let mut again = request.clone();
+        let again = asked::again(&request);
         let response = self.put(connection, picked, request, path, by).await?;
+        let Some(mut again) = again else { return Ok(response) };
         if response.status() == StatusCode::UNAUTHORIZED
             && timeout_at(by, key.is_another_than(again.headers())).await == Ok(true)
         {
@@ -302,7 +302,7 @@ impl Pool {
         &self,
         connection: By,
         picked: Picked,
-        mut request: Request<Full<Bytes>>,
+        mut request: Asked,
         path: &str,
         by: Instant,
     ) -> Result<Response<ProviderBody>, Trouble> {
@@ -337,12 +337,7 @@ impl Pool {
         Err(trouble)
     }
 
-    async fn over(
-        &self,
-        connection: By,
-        at: usize,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<ProviderBody>, Missed> {
+    async fn over(&self, connection: By, at: usize, request: Asked) -> Result<Response<ProviderBody>, Missed> {
         match connection {
             By::Kept => self.connections.send(at, request).await,
             By::Socket => Box::pin(self.connections.open(at, request)).await,

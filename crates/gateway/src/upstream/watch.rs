@@ -2,13 +2,14 @@
 //! keeping connections open; what they say of their load is read here too. All of it in the wall's time, none of it counted as a turn.
 
 use crate::config::{HealthCheck, Nearest, Warm};
+use crate::upstream::asked::AskedBody;
 use crate::upstream::choice::Look;
 use crate::upstream::credential::Authorization;
 use crate::upstream::pool::Pool;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -157,7 +158,7 @@ impl Pool {
         uri: &Uri,
         as_: Option<&Authorization>,
     ) -> Option<(StatusCode, Bytes)> {
-        let mut request = Request::new(Full::new(Bytes::new()));
+        let mut request = Request::new(AskedBody::from(Bytes::new()));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         if let Some(Authorization::Own(key)) = as_ {

@@ -28,6 +28,7 @@ mod surfaces;
 mod telemetry;
 mod tls;
 mod translated;
+mod uploads;
 mod upstreams;
 mod traps {
     mod ends;

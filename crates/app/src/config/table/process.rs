@@ -484,7 +484,12 @@ pub static LIMITS: Section = Section {
     name: "limits",
     doc: "Bounds of sizes, counts and times. Times of answers are long: models think.",
     keys: &[
-        Key::default("body", Kind::Scalar(Scalar::Bytes), "64MB", "The largest request body."),
+        Key::default(
+            "body",
+            Kind::Scalar(Scalar::Bytes),
+            "64MB",
+            "The largest request body; files for a provider, which stream through, may be larger.",
+        ),
         Key::default(
             "bodies",
             Kind::Scalar(Scalar::Bytes),

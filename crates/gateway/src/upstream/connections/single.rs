@@ -5,11 +5,11 @@ use super::body::ProviderBody;
 use super::dial::Bare;
 use super::gate::Gate;
 use super::shard::Shard;
-use super::{Asked, Failed, Host};
+use super::{Failed, Host};
+use crate::upstream::asked::{Asked, AskedBody};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as _, Frame};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Connection, SendRequest, handshake};
 use std::future::poll_fn;
@@ -24,9 +24,9 @@ const ROW_MAX: u8 = 16;
 
 #[derive(Debug)]
 pub(super) struct Single {
-    send: SendRequest<Full<Bytes>>,
+    send: SendRequest<AskedBody>,
     /// `None` once it has ended.
-    wire: Option<Connection<Bare, Full<Bytes>>>,
+    wire: Option<Connection<Bare, AskedBody>>,
     gate: Arc<Gate>,
     /// The gate's.
     waker: Waker,

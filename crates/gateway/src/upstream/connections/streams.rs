@@ -4,12 +4,11 @@ use super::body::ProviderBody;
 use super::dial::Bare;
 use super::settings::Greeted;
 use super::shard::Dialing;
-use super::{Asked, Failed, IDLE_TIME};
+use super::{Failed, IDLE_TIME};
 use crate::sync::lock;
-use bytes::Bytes;
+use crate::upstream::asked::{self, Asked, AskedBody};
 use h2::Reason;
 use http::Response;
-use http_body_util::Full;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::TokioExecutor;
 use std::future::poll_fn;
@@ -20,7 +19,7 @@ use tokio::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    send: SendRequest<Full<Bytes>>,
+    send: SendRequest<AskedBody>,
     state: Arc<State>,
 }
 
@@ -41,7 +40,7 @@ pub(super) struct State {
 
 /// Room for one request on a connection.
 pub(super) struct Stream {
-    send: SendRequest<Full<Bytes>>,
+    send: SendRequest<AskedBody>,
     occupied: Occupied,
 }
 
@@ -125,7 +124,7 @@ impl Stream {
     /// Sends a request and waits for its answer's head. Dropping the future resets the stream.
     pub(super) async fn ask(mut self, request: Asked) -> Result<Response<ProviderBody>, Failed> {
         // where a server refuses a request it does not come back
-        let copy = Box::new(request.clone());
+        let copy = asked::again(&request).map(Box::new);
         let mut error = match self.send.try_send_request(request).await {
             Ok(response) => return Ok(response.map(|body| ProviderBody::of_shared(body, self.occupied))),
             Err(error) => error,
@@ -136,7 +135,10 @@ impl Stream {
         if unsent || refusal == Refusal::Leaving {
             self.occupied.0.is_spent.store(true, Ordering::Relaxed);
         }
-        Err(if unsent || refusal != Refusal::None { Failed::Undone(copy, error) } else { Failed::Lost(error) })
+        Err(match copy {
+            Some(copy) if unsent || refusal != Refusal::None => Failed::Undone(copy, error),
+            Some(_) | None => Failed::Lost(error),
+        })
     }
 }
 

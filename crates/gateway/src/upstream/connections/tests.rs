@@ -9,7 +9,7 @@ use super::{Asked, Connections, Missed, ProviderBody};
 use crate::upstream::address::Address;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -40,7 +40,7 @@ fn connections_of(urls: &[String], threads: usize) -> Arc<Connections> {
 }
 
 fn request(url: &str, body: &'static str) -> Asked {
-    Request::post(format!("{url}/chat/completions")).body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap()
+    Request::post(format!("{url}/chat/completions")).body(Bytes::from_static(body.as_bytes()).into()).unwrap()
 }
 
 type Asking = JoinHandle<Result<Response<ProviderBody>, Missed>>;

@@ -200,7 +200,7 @@ async fn a_connection_whose_request_has_not_gone_out_is_not_kept() {
     let mut server = plain().await;
     let connections = connections(&[server.url.clone()]);
     let mut long = request(&server.url, "");
-    *long.body_mut() = http_body_util::Full::from(vec![b'x'; 64 << 20]);
+    *long.body_mut() = bytes::Bytes::from(vec![b'x'; 64 << 20]).into();
     let of = connections.clone();
     let asking = tokio::spawn(async move { of.send(0, long).await });
     let mut stream = server.next().await;
