@@ -148,12 +148,11 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
         path.push_str(query);
     }
     let permit = permit(gateway, &caller, surface, dialect, upload.announced())?;
-    let (body, held, upload) = match surface {
-        Surface::Upload => (Bytes::new(), Held::default(), Some(upload)),
-        _ => {
-            let (body, held) = body::read(gateway, upload).await?;
-            (body, held, None)
-        }
+    let (body, held, upload) = if surface == Surface::Upload {
+        (Bytes::new(), Held::default(), Some(upload))
+    } else {
+        let (body, held) = body::read(gateway, upload).await?;
+        (body, held, None)
     };
     let received_at = gateway.clock.now();
     Ok(Admitted { parts, body, upload, surface, dialect, session, path, caller, client, permit, held, received_at })
