@@ -179,13 +179,10 @@ async fn an_override_gets_what_it_asked_for_and_is_not_counted() {
 
 #[tokio::test]
 async fn an_attempt_is_repeated_once_and_on_the_next_address() {
-    let dead = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let dead = Nobody::new();
     let world = World::with(vec![ok("fine")], vec![], |config| {
         let one = config.providers.get_mut(&ProviderName::from("one")).unwrap();
-        one.upstreams.insert(0, Address::at(format!("http://{dead}/v1")));
+        one.upstreams.insert(0, Address::at(dead.url()));
         one.choice.spread = Spread::Turns;
         one.retry = RetryPolicy { retries: 1, pause: Duration::from_millis(1), ..RetryPolicy::default() };
     })

@@ -9,12 +9,6 @@ use http_body_util::Full;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// An address that nobody listens at.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}/v1", listener.local_addr().unwrap())
-}
-
 /// The stable provider at these addresses, by their regions; the gateway stands at home.
 async fn world(addresses: &[(&str, String)], change: impl FnOnce(&mut Provider)) -> World {
     let upstreams = addresses.iter().map(|(region, url)| Address {
@@ -96,7 +90,8 @@ async fn a_session_stays_with_its_address() {
 #[tokio::test]
 async fn another_region_stands_in_without_an_error_to_anybody() {
     let far = Upstream::start(vec![ok("far")]).await;
-    let world = world(&[("far", url(&far)), ("home", nobody())], |_| {}).await;
+    let nobody = Nobody::new();
+    let world = world(&[("far", url(&far)), ("home", nobody.url())], |_| {}).await;
     assert_eq!((statuses(&world, 0..8).await, far.count()), (vec![200; 8], 8));
     let retried = world.turns(8).await.iter().filter(|turn| turn.outcome.retries > 0).count();
     assert_eq!(retried, 3, "then the near region was put aside");
