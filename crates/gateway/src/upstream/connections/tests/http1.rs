@@ -1,8 +1,8 @@
 //! How connections of HTTP/1.1 are kept and used again.
 
-use super::super::IDLE_TIME;
 use super::super::shard::{Shard, Way};
-use super::scripted::{asked, ok, plain, round_trip, write};
+use super::super::{Connections, IDLE_TIME};
+use super::scripted::{Server, asked, ok, plain, round_trip, write};
 use super::{answered, ask, connections, connections_of, missed, request, soon, whole};
 use crate::upstream::pool::Trouble;
 use crate::workers::Workers;
@@ -10,8 +10,25 @@ use http::{HeaderValue, header};
 use http_body_util::BodyExt;
 use std::sync::Arc;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+
+/// So many connections that have answered once and lie idle, from their server's side.
+async fn idle(connections: &Arc<Connections>, server: &mut Server<TcpStream>, count: usize) -> Vec<TcpStream> {
+    let asking: Vec<_> = (0..count).map(|_| ask(connections, &server.url, "q")).collect();
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut stream = server.next().await;
+        asked(&mut stream).await.unwrap();
+        write(&mut stream, &ok("a")).await;
+        streams.push(stream);
+    }
+    for asking in asking {
+        whole(answered(asking).await).await.unwrap();
+    }
+    assert_eq!(connections.idle(), count);
+    streams
+}
 
 #[tokio::test]
 async fn a_connection_is_used_again_the_last_one_first() {
@@ -94,18 +111,7 @@ async fn a_connection_that_its_server_ends_is_not_kept() {
 async fn t31_a_request_that_hits_a_closed_connection_is_sent_over_a_fresh_one() {
     let mut server = plain().await;
     let connections = connections(&[server.url.clone()]);
-    // three that its server closes
-    let asking: Vec<_> = (0..3).map(|_| ask(&connections, &server.url, "q")).collect();
-    let mut streams = Vec::new();
-    for _ in 0..3 {
-        let mut stream = server.next().await;
-        asked(&mut stream).await.unwrap();
-        write(&mut stream, &ok("a")).await;
-        streams.push(stream);
-    }
-    for asking in asking {
-        whole(answered(asking).await).await.unwrap();
-    }
+    let streams = idle(&connections, &mut server, 3).await;
     assert_eq!(connections.idle(), 3);
     drop(streams);
     round_trip().await;
@@ -257,17 +263,7 @@ async fn one_that_was_idle_for_too_long_is_not_used_even_before_it_is_swept() {
 async fn what_its_server_closed_is_let_go_of() {
     let mut server = plain().await;
     let connections = connections(&[server.url.clone()]);
-    let asking: Vec<_> = (0..40).map(|_| ask(&connections, &server.url, "q")).collect();
-    let mut streams = Vec::new();
-    for _ in 0..40 {
-        let mut stream = server.next().await;
-        asked(&mut stream).await.unwrap();
-        write(&mut stream, &ok("a")).await;
-        streams.push(stream);
-    }
-    for asking in asking {
-        whole(answered(asking).await).await.unwrap();
-    }
+    let mut streams = idle(&connections, &mut server, 40).await;
     streams.truncate(7);
     round_trip().await;
     connections.sweep(Instant::now());
