@@ -3,7 +3,6 @@
 use crate::phase::body::Upload;
 use bytes::Bytes;
 use http::Request;
-use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,7 +15,7 @@ pub(crate) type Asked = Request<AskedBody>;
 #[derive(Debug)]
 pub(crate) enum AskedBody {
     /// In the gateway's hands, so that it can be sent again.
-    Whole(Full<Bytes>),
+    Whole(Bytes),
     /// Of a client that is still sending it.
     Streams(Box<Upload>),
 }
@@ -43,7 +42,7 @@ pub(crate) fn again(request: &Asked) -> Option<Asked> {
 
 impl From<Bytes> for AskedBody {
     fn from(bytes: Bytes) -> Self {
-        Self::Whole(Full::new(bytes))
+        Self::Whole(bytes)
     }
 }
 
@@ -59,21 +58,22 @@ impl Body for AskedBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
-            Self::Whole(whole) => Pin::new(whole).poll_frame(cx),
+            Self::Whole(whole) if whole.is_empty() => Poll::Ready(None),
+            Self::Whole(whole) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(whole))))),
             Self::Streams(upload) => Pin::new(upload.as_mut()).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(whole) => whole.is_end_stream(),
+            Self::Whole(whole) => whole.is_empty(),
             Self::Streams(upload) => upload.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(whole) => whole.size_hint(),
+            Self::Whole(whole) => SizeHint::with_exact(whole.len() as u64),
             Self::Streams(upload) => upload.size_hint(),
         }
     }

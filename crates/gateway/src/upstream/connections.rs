@@ -6,7 +6,9 @@
 
 mod body;
 mod dial;
-mod gate;
+mod head;
+mod outgoing;
+mod rest;
 mod settings;
 mod shard;
 mod single;
@@ -21,11 +23,14 @@ use crate::upstream::pool::Trouble;
 use crate::workers::here;
 pub(crate) use body::ProviderBody;
 use dial::{Dialer, is_http2};
+use head::NoHead;
 use http::header::{Entry, HOST};
 use http::uri::Scheme;
 use http::{HeaderValue, Response, Uri};
+use rest::Misframed;
 use shard::{Dialing, Shard, Way};
 use single::Single;
+use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -38,6 +43,8 @@ const IDLE_MAX: usize = 1_024;
 const IDLE_TIME: Duration = Duration::from_secs(60);
 /// A request that HTTP/2 servers refuse undone, or whose connections close under it, is sent again so often.
 const AGAIN_MAX: u32 = 3;
+/// The most of an answer's head, with what was said before it.
+const HEAD_BYTES_MAX: usize = 128 << 10;
 /// How long a request waits for a connection that another one is making, before it makes its own.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -78,15 +85,40 @@ pub(crate) enum Missed {
     #[error("no connection: {0}")]
     NoConnection(BoxError),
     #[error("{0}")]
-    Lost(hyper::Error),
+    Lost(Lost),
+}
+
+/// Why an answer has no end, or no beginning.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Lost {
+    #[error("the connection was closed while it was idle")]
+    Closed,
+    #[error("the connection was closed before the answer was whole")]
+    CutShort,
+    #[error("the connection broke: {0}")]
+    Wire(#[from] io::Error),
+    #[error("the answer's head cannot be read: {0}")]
+    Head(#[from] NoHead),
+    #[error("the answer's body cannot be read: {0}")]
+    Body(#[from] Misframed),
+    #[error("the request's body is not as long as it says")]
+    Asked,
+    /// Of HTTP/2, or of a connection for a socket.
+    #[error("{0}")]
+    Hyper(#[from] hyper::Error),
 }
 
 impl Missed {
+    fn hyper(error: hyper::Error) -> Self {
+        Self::Lost(error.into())
+    }
+
     pub(crate) fn trouble(&self) -> Trouble {
         match self {
             Self::NoConnection(_) => Trouble::Connect,
-            Self::Lost(error) if error.is_parse() => Trouble::Malformed,
-            Self::Lost(_) => Trouble::Broken,
+            Self::Lost(Lost::Head(_) | Lost::Body(_)) => Trouble::Malformed,
+            Self::Lost(Lost::Hyper(error)) if error.is_parse() => Trouble::Malformed,
+            Self::Lost(Lost::Closed | Lost::CutShort | Lost::Wire(_) | Lost::Asked | Lost::Hyper(_)) => Trouble::Broken,
         }
     }
 }
@@ -95,9 +127,9 @@ impl Missed {
 #[derive(Debug)]
 enum Failed {
     /// Nobody has done anything with the request: it may be sent again.
-    Undone(Box<Asked>, hyper::Error),
+    Undone(Box<Asked>, Lost),
     /// Somebody may have.
-    Lost(hyper::Error),
+    Lost(Lost),
 }
 
 /// A connection just made.
@@ -176,13 +208,13 @@ impl Connections {
         };
         if is_http2(&stream) {
             host.speaks.0.store(Speaks::HTTP2, Ordering::Relaxed);
-            let (shared, stream) = Shared::open(stream, dialing).await.map_err(Missed::Lost)?;
+            let (shared, stream) = Shared::open(stream, dialing).await.map_err(Missed::hyper)?;
             shard.share(shared);
             return Ok(Made::Shared(stream));
         }
         host.speaks.0.store(Speaks::HTTP1, Ordering::Relaxed);
         drop(dialing);
-        Single::open(stream, shard).await.map(Made::Single).map_err(Missed::Lost)
+        Ok(Made::Single(Single::new(stream, shard)))
     }
 
     /// Sends a request to change protocols, on a connection of its own.
@@ -190,14 +222,14 @@ impl Connections {
         let host = &self.hosts[self.on[at]];
         let dialer = self.sockets.get_or_init(|| self.dialer.without_http2());
         let stream = dialer.dial(host.root.clone()).await.map_err(Missed::NoConnection)?;
-        let (mut send, wire) = hyper::client::conn::http1::handshake(stream).await.map_err(Missed::Lost)?;
+        let (mut send, wire) = hyper::client::conn::http1::handshake(stream).await.map_err(Missed::hyper)?;
         tokio::spawn(async move {
             if let Err(error) = wire.with_upgrades().await {
                 tracing::debug!(%error, "a connection for a socket ended");
             }
         });
         host.dress(&mut request);
-        let response = send.send_request(request).await.map_err(Missed::Lost)?;
+        let response = send.send_request(request).await.map_err(Missed::hyper)?;
         Ok(response.map(ProviderBody::driven))
     }
 
@@ -244,15 +276,6 @@ impl Host {
         }
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
-    }
-
-    /// Of one that came back: says again whom it is for.
-    fn undress(&self, mut request: Asked) -> Asked {
-        let mut parts = self.root.clone().into_parts();
-        parts.path_and_query = request.uri().path_and_query().cloned().or(parts.path_and_query);
-        // all of it was part of a URI before
-        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_else(|_| self.root.clone());
-        request
     }
 }
 

@@ -1,5 +1,6 @@
 //! An answer's body, with the connection that it comes over.
 
+use super::Lost;
 use super::single::Single;
 use super::streams::Occupied;
 use bytes::Bytes;
@@ -10,11 +11,7 @@ use std::task::{Context, Poll, ready};
 
 /// What a provider answers. With its end the connection is free for others; dropped before, it is cancelled there.
 #[derive(Debug)]
-pub(crate) struct ProviderBody {
-    /// `None` once it is over.
-    incoming: Option<Incoming>,
-    over: Over,
-}
+pub(crate) struct ProviderBody(Over);
 
 /// The connection.
 #[derive(Debug)]
@@ -22,28 +19,29 @@ enum Over {
     Single(Box<Single>),
     /// It is driven by a task of its own, which counts its streams.
     Shared {
-        _stream: Occupied,
+        incoming: Incoming,
+        _stream: Option<Occupied>,
     },
-    /// It is driven by a task of its own, and nobody else's; or it is given back.
+    /// It is given back, for the body is over.
     None,
 }
 
 impl ProviderBody {
-    pub(super) fn of_single(incoming: Incoming, single: Box<Single>) -> Self {
-        Self::new(incoming, Over::Single(single))
+    pub(super) fn of_single(single: Box<Single>) -> Self {
+        Self::new(Over::Single(single))
     }
 
     pub(super) fn of_shared(incoming: Incoming, stream: Occupied) -> Self {
-        Self::new(incoming, Over::Shared { _stream: stream })
+        Self::new(Over::Shared { incoming, _stream: Some(stream) })
     }
 
-    /// Of a connection that somebody else drives.
+    /// Of a connection that is for this answer alone.
     pub(super) fn driven(incoming: Incoming) -> Self {
-        Self::new(incoming, Over::None)
+        Self::new(Over::Shared { incoming, _stream: None })
     }
 
-    fn new(incoming: Incoming, over: Over) -> Self {
-        let mut body = Self { incoming: Some(incoming), over };
+    fn new(over: Over) -> Self {
+        let mut body = Self(over);
         if body.is_end_stream() {
             body.end();
         }
@@ -52,8 +50,7 @@ impl ProviderBody {
 
     /// Nothing more comes.
     fn end(&mut self) {
-        self.incoming = None;
-        if let Over::Single(single) = std::mem::replace(&mut self.over, Over::None) {
+        if let Over::Single(single) = std::mem::replace(&mut self.0, Over::None) {
             single.release();
         }
     }
@@ -61,27 +58,37 @@ impl ProviderBody {
 
 impl Body for ProviderBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Lost;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
         let this = self.get_mut();
-        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let frame = ready!(match &mut this.over {
-            Over::Single(single) => single.poll_body(cx, incoming),
-            Over::Shared { .. } | Over::None => Pin::new(&mut *incoming).poll_frame(cx),
+        let frame = ready!(match &mut this.0 {
+            Over::Single(single) => single.poll_body(cx),
+            Over::Shared { incoming, .. } => {
+                Pin::new(incoming).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Lost::Hyper)))
+            }
+            Over::None => Poll::Ready(None),
         });
-        if !matches!(frame, Some(Ok(_))) || incoming.is_end_stream() {
+        if !matches!(frame, Some(Ok(_))) || this.is_end_stream() {
             this.end();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        match &self.0 {
+            Over::Single(single) => single.is_over(),
+            Over::Shared { incoming, .. } => incoming.is_end_stream(),
+            Over::None => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        match &self.0 {
+            Over::Single(single) => single.left().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Over::Shared { incoming, .. } => incoming.size_hint(),
+            Over::None => SizeHint::with_exact(0),
+        }
     }
 }
 

@@ -1,152 +1,249 @@
 //! A connection of HTTP/1.1: one request at a time. It has no task of its own. Whoever waits for its answer drives it, so
 //! that nobody is woken in between; while it is idle nobody does, and that it was closed is seen when it is next used.
+//!
+//! It keeps no memory for reading. What comes is read into the thread's, and what of it is the answer is copied out.
 
 use super::body::ProviderBody;
 use super::dial::Bare;
-use super::gate::Gate;
+use super::head::{self, Head, NoHead, Then};
+use super::outgoing::{Outgoing, Stopped};
+use super::rest::{Misframed, Rest};
 use super::shard::Shard;
-use super::{Failed, Host};
-use crate::upstream::asked::{Asked, AskedBody};
+use super::{Failed, HEAD_BYTES_MAX, Host, Lost};
+use crate::upstream::asked::Asked;
 use bytes::Bytes;
-use http::Response;
-use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use http::{Method, Response, StatusCode};
+use http_body::Frame;
+use hyper::rt::{Read, ReadBuf};
+use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
-/// How often one poll goes on with a connection that wakes itself, before others have their turn.
-const ROUNDS_MAX: usize = 8;
+/// So much is read at once.
+const READ_BYTES: usize = 64 << 10;
 /// So many pieces of a body in a row, and whoever reads it has to look at its clock too.
 const ROW_MAX: u8 = 16;
+/// So much of an answer that nobody reads is looked for, to keep its connection.
+const UNREAD_PIECES: usize = 4;
+
+thread_local! {
+    static ROOM: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
 
 #[derive(Debug)]
 pub(super) struct Single {
-    send: SendRequest<AskedBody>,
-    /// `None` once it has ended.
-    wire: Option<Connection<Bare, AskedBody>>,
-    gate: Arc<Gate>,
-    /// The gate's.
-    waker: Waker,
+    wire: Bare,
     home: Weak<Shard>,
+    out: Outgoing,
+    /// The beginning of an answer's head whose end has not come.
+    begun: Vec<u8>,
+    /// So much has come of the heads of the present answer.
+    heads_bytes: usize,
+    /// What came of the body with the head.
+    first: Bytes,
+    rest: Rest,
+    then: Then,
     /// Pieces that came without a pause.
     row: u8,
 }
 
 impl Single {
-    pub(super) async fn open(stream: Bare, home: &Arc<Shard>) -> Result<Box<Self>, hyper::Error> {
-        let (send, wire) = handshake(stream).await?;
-        let gate = Arc::new(Gate::default());
-        let waker = Waker::from(gate.clone());
-        Ok(Box::new(Self { send, wire: Some(wire), gate, waker, home: Arc::downgrade(home), row: 0 }))
+    pub(super) fn new(wire: Bare, home: &Arc<Shard>) -> Box<Self> {
+        Box::new(Self {
+            wire,
+            home: Arc::downgrade(home),
+            out: Outgoing::none(),
+            begun: Vec::new(),
+            heads_bytes: 0,
+            first: Bytes::new(),
+            rest: Rest::NOTHING,
+            then: Then::Kept,
+            row: 0,
+        })
     }
 
     /// Sends a request and waits for its answer's head. Dropping the future closes the connection.
     pub(super) async fn ask(
         mut self: Box<Self>,
         host: &Host,
-        mut request: Asked,
+        request: Asked,
     ) -> Result<Response<ProviderBody>, Failed> {
-        host.dress(&mut request);
-        let answered = {
-            let mut answer = pin!(self.send.try_send_request(request));
-            poll_fn(|cx| {
-                self.gate.enter(cx.waker());
-                self.poll_through(cx, |cx| answer.as_mut().poll(cx))
-            })
-            .await
-        };
-        match answered {
-            Ok(response) => Ok(response.map(|incoming| ProviderBody::of_single(incoming, self))),
-            Err(mut error) => Err(match error.take_message() {
-                // its URI is without the host
-                Some(request) => Failed::Undone(Box::new(host.undress(request)), error.into_error()),
-                None => Failed::Lost(error.into_error()),
-            }),
+        if !self.is_open() {
+            return Err(Failed::Undone(Box::new(request), Lost::Closed));
+        }
+        let (parts, body) = request.into_parts();
+        self.out = Outgoing::new(&parts, &host.name, body);
+        self.heads_bytes = 0;
+        match poll_fn(|cx| self.poll_head(&parts.method, cx)).await {
+            Ok(Head { status, headers, rest, then }) => {
+                (self.rest, self.then) = (rest, then);
+                let mut response = Response::new(ProviderBody::of_single(self));
+                (*response.status_mut(), *response.headers_mut()) = (status, headers);
+                Ok(response)
+            }
+            Err(lost) if self.out.is_untouched() => {
+                Err(Failed::Undone(Box::new(Asked::from_parts(parts, self.out.take_body())), lost))
+            }
+            Err(lost) => Err(Failed::Lost(lost)),
         }
     }
 
-    /// The next of a body that comes over it.
-    pub(super) fn poll_body(
-        &mut self,
-        cx: &mut Context<'_>,
-        body: &mut Incoming,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_head(&mut self, asked: &Method, cx: &mut Context<'_>) -> Poll<Result<Head, Lost>> {
+        match self.out.poll(&mut self.wire, cx) {
+            Poll::Ready(Err(Stopped::Length)) => return Poll::Ready(Err(Lost::Asked)),
+            Poll::Ready(Err(Stopped::Wire(error))) if self.out.is_untouched() => {
+                return Poll::Ready(Err(Lost::Wire(error)));
+            }
+            // a server that takes no more of a request may have said why
+            Poll::Ready(Ok(()) | Err(Stopped::Wire(_))) | Poll::Pending => {}
+        }
+        loop {
+            let begun = &mut self.begun;
+            let (length, read) = ready!(poll_read(&mut self.wire, cx, |came| (came.len(), heads(begun, came, asked))))?;
+            if length == 0 {
+                return Poll::Ready(Err(Lost::CutShort));
+            }
+            if let Some((head, first)) = read? {
+                self.first = first;
+                return Poll::Ready(Ok(head));
+            }
+            self.heads_bytes += length;
+            if self.heads_bytes > HEAD_BYTES_MAX {
+                return Poll::Ready(Err(NoHead::Long.into()));
+            }
+        }
+    }
+
+    /// The next of an answer's body.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
         if self.row == ROW_MAX {
             self.row = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let polled = self.poll_piece(cx, body);
+        let polled = self.poll_piece(cx);
         self.row = if polled.is_ready() { self.row + 1 } else { 0 };
-        polled
+        polled.map(|read| read.transpose().map(|piece| piece.map(Frame::data)))
     }
 
-    fn poll_piece(
-        &mut self,
-        cx: &mut Context<'_>,
-        body: &mut Incoming,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.gate.enter(cx.waker());
-        // what has come is taken before more is read
-        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(&mut Context::from_waker(&self.waker)) {
-            self.gate.leave();
-            return Poll::Ready(frame);
+    /// `None` where it is over.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Lost>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
         }
-        self.poll_through(cx, |cx| Pin::new(&mut *body).poll_frame(cx))
-    }
-
-    /// Drives the connection, and takes what it brings. The gate was entered.
-    fn poll_through<T>(&mut self, cx: &mut Context<'_>, mut take: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        for _ in 0..ROUNDS_MAX {
-            self.drive();
-            if let Poll::Ready(taken) = take(&mut Context::from_waker(&self.waker)) {
-                self.gate.leave();
-                return Poll::Ready(taken);
+        // whether or not its server takes more of the request, it has begun to answer
+        let _ = self.out.poll(&mut self.wire, cx);
+        while !self.rest.is_over() {
+            let rest = &mut self.rest;
+            let (length, read) = ready!(poll_read(&mut self.wire, cx, |came| (came.len(), body(rest, came))))?;
+            if length == 0 && self.rest != Rest::UntilClosed {
+                return Poll::Ready(Err(Lost::CutShort));
             }
-            if !self.gate.leave() {
-                return Poll::Pending;
+            if length == 0 {
+                self.rest = Rest::NOTHING;
             }
-            self.gate.again();
+            let (piece, of_it) = read?;
+            if of_it < length {
+                self.then = Then::Closed;
+            }
+            if !piece.is_empty() {
+                return Poll::Ready(Ok(Some(piece)));
+            }
         }
-        self.gate.leave();
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(Ok(None))
     }
 
-    fn drive(&mut self) {
-        if let Some(wire) = &mut self.wire
-            && Pin::new(wire).poll(&mut Context::from_waker(&self.waker)).is_ready()
-        {
-            // whoever waits for something is told by this
-            self.wire = None;
-        }
+    /// Whether all of the answer was read.
+    pub(super) fn is_over(&self) -> bool {
+        self.first.is_empty() && self.rest.is_over()
     }
 
-    /// An answer is over: the connection is for others, if it can be.
+    /// How many bytes of the answer are yet to be read, where that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.rest.left().map(|left| left + self.first.len() as u64)
+    }
+
+    /// An answer is over, or nobody reads on: the connection is for others, if it can be.
     pub(super) fn release(mut self: Box<Self>) {
-        self.row = 0;
-        self.gate.forget();
-        if !self.send.is_ready() {
-            // it has not seen yet that the answer was the whole of it
-            self.drive();
+        if self.then == Then::Closed || !self.out.is_done() {
+            return;
         }
-        if self.is_idle()
+        self.row = 0;
+        for _ in 0..UNREAD_PIECES {
+            if self.is_over() {
+                break;
+            }
+            let polled = self.poll_piece(&mut Context::from_waker(Waker::noop()));
+            if !matches!(polled, Poll::Ready(Ok(_))) {
+                return;
+            }
+        }
+        if self.is_over()
+            && self.then == Then::Kept
+            && self.is_open()
             && let Some(home) = self.home.upgrade()
         {
             home.keep(self);
         }
     }
 
-    /// Of an idle one: whether its server has left it open.
+    /// Of one that nobody waits for: whether its server has left it open. It lets go of the task that used it last.
     pub(super) fn is_open(&mut self) -> bool {
-        self.drive();
-        self.is_idle()
+        // whatever comes now answers nothing
+        poll_read(&mut self.wire, &mut Context::from_waker(Waker::noop()), |_| ()).is_pending()
     }
+}
 
-    fn is_idle(&self) -> bool {
-        self.wire.is_some() && self.send.is_ready()
+/// Reads what has come; nothing has where the connection is closed.
+fn poll_read<T>(wire: &mut Bare, cx: &mut Context<'_>, take: impl FnOnce(&[u8]) -> T) -> Poll<io::Result<T>> {
+    ROOM.with_borrow_mut(|room| {
+        let mut read = ReadBuf::new(room);
+        ready!(Pin::new(wire).poll_read(cx, read.unfilled()))?;
+        Poll::Ready(Ok(take(read.filled())))
+    })
+}
+
+/// The head of an answer, and what came of its body with it, if all of the head has come. What only tells that one will
+/// come is passed over.
+fn heads(begun: &mut Vec<u8>, came: &[u8], asked: &Method) -> Result<Option<(Head, Bytes)>, Lost> {
+    let all = std::mem::take(begun);
+    let mut bytes = came;
+    let joined;
+    if !all.is_empty() {
+        joined = [&all, came].concat();
+        bytes = &joined;
     }
+    while let Some((mut head, length)) = head::read(bytes, asked)? {
+        bytes = &bytes[length..];
+        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            continue;
+        }
+        let (first, of_it) = body(&mut head.rest, bytes)?;
+        if of_it < bytes.len() {
+            head.then = Then::Closed;
+        }
+        return Ok(Some((head, first)));
+    }
+    *begun = bytes.to_vec();
+    Ok(None)
+}
+
+/// What of that which came is the answer, and how much of it belongs to the answer.
+fn body(rest: &mut Rest, came: &[u8]) -> Result<(Bytes, usize), Misframed> {
+    let (mut one, mut many): (&[u8], _) = (&[], Vec::new());
+    let of_it = rest.take(came, |piece| {
+        if one.is_empty() {
+            one = piece;
+            return;
+        }
+        if many.is_empty() {
+            many.reserve(came.len());
+            many.extend_from_slice(one);
+        }
+        many.extend_from_slice(piece);
+    })?;
+    Ok((if many.is_empty() { Bytes::copy_from_slice(one) } else { many.into() }, of_it))
 }

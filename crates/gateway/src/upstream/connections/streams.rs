@@ -136,8 +136,8 @@ impl Stream {
             self.occupied.0.is_spent.store(true, Ordering::Relaxed);
         }
         Err(match copy {
-            Some(copy) if unsent || refusal != Refusal::None => Failed::Undone(copy, error),
-            Some(_) | None => Failed::Lost(error),
+            Some(copy) if unsent || refusal != Refusal::None => Failed::Undone(copy, error.into()),
+            Some(_) | None => Failed::Lost(error.into()),
         })
     }
 }

@@ -5,7 +5,7 @@ mod http2;
 mod scripted;
 
 use super::dial::Dialer;
-use super::{Asked, Connections, Missed, ProviderBody};
+use super::{Asked, Connections, Lost, Missed, ProviderBody};
 use crate::upstream::address::Address;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -60,7 +60,7 @@ async fn missed(asking: Asking) -> Missed {
 }
 
 /// An answer's body, to its end.
-async fn whole(response: Response<ProviderBody>) -> Result<String, hyper::Error> {
+async fn whole(response: Response<ProviderBody>) -> Result<String, Lost> {
     let bytes = soon("the body's end", response.into_body().collect()).await?.to_bytes();
     Ok(String::from_utf8(bytes.to_vec()).unwrap())
 }
