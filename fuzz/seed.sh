@@ -62,3 +62,6 @@ put edge scores '\006[{"model":"m","session_id":"s","metrics":{"correct":1,"ok":
 for file in findings/*/*.bin; do
     put "$(basename "$(dirname "$file")")" "finding-$(basename "$file")" '' "$file"
 done
+put answer chunks 'HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;e=1\r\nbo\r\nA\r\n0123456789\r\n0\r\nx-after: 1\r\n\r\n'
+put answer length 'HTTP/1.1 200 OK\r\ncontent-length: 4, 4\r\nconnection: keep-alive\r\n\r\nbody'
+put answer closed 'HTTP/1.0 429 \r\nretry-after: 1\r\n\r\nslow down'

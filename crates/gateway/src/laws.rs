@@ -6,6 +6,7 @@ use crate::feedback;
 use crate::request_id::RequestId;
 use crate::socket::query;
 use crate::telemetry::trace::{Sampler, Trace};
+use crate::upstream::connections;
 use crate::upstream::retry::retry_after;
 use coalmine_core::time::UnixMs;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -100,6 +101,11 @@ pub fn scores(body: &[u8]) {
     feedback::laws(body);
 }
 
+/// An answer of HTTP/1.1 is the same in whatever pieces it comes.
+pub fn answer(written: &[u8]) {
+    connections::laws(written);
+}
+
 /// Header lines of one name, as far as they may stand in a header at all.
 fn lines(name: &'static str, written: &[u8]) -> HeaderMap {
     let values = written.split(|byte| *byte == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
@@ -111,7 +117,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SAMPLES: [&[u8]; 12] = [
+    const SAMPLES: [&[u8]; 15] = [
         b"",
         b"198.51.100.1, \"203",
         b"for=\"198.51.100.1, for=10.0.0.1",
@@ -122,6 +128,9 @@ mod tests {
         b"1e308",
         b"-0.5",
         b"a=1&model=r%2F&b=%20&model=s",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;e=1\r\nbo\r\n2\r\ndy\r\n0\r\nx: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody and more",
+        b"HTTP/1.0 429 \r\n\r\nslow down",
         b"\x0a\x0c\x12\x0a\x12\x08\x62\x06gen_ai",
         b"{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"eventName\":\"e\",\"attributes\":[{\"key\":\"k\",\"value\":{\"intValue\":\"3\"}}]}]}]}]}",
     ];
@@ -132,6 +141,7 @@ mod tests {
         pause(written);
         export(written);
         scores(written);
+        answer(written);
         let text = String::from_utf8_lossy(written);
         request_id(&text);
         model_of_query(&text);

@@ -7,6 +7,8 @@
 mod body;
 mod dial;
 mod head;
+#[cfg(any(test, feature = "fuzzing"))]
+mod laws;
 mod outgoing;
 mod rest;
 mod settings;
@@ -27,6 +29,8 @@ use head::NoHead;
 use http::header::{Entry, HOST};
 use http::uri::Scheme;
 use http::{HeaderValue, Response, Uri};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use laws::laws;
 use rest::Misframed;
 use shard::{Dialing, Shard, Way};
 use single::Single;

@@ -218,3 +218,58 @@ fn head(parts: &Parts, host: &HeaderValue, exact: Option<u64>) -> Vec<u8> {
     }
     head
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn told(request: http::request::Builder, exact: Option<u64>) -> String {
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        String::from_utf8(head(&parts, &HeaderValue::from_static("a.example"), exact)).unwrap()
+    }
+
+    #[test]
+    fn a_head_says_what_is_sent_and_nothing_else_of_it() {
+        let lies =
+            Request::post("http://other/v1/chat?x=1").header("content-length", "9").header("transfer-encoding", "gzip");
+        let told_lies = told(lies.header("x-b", "1").header("x-b", "2"), Some(7));
+        let lines = "POST /v1/chat?x=1 HTTP/1.1\r\nhost: a.example\r\nx-b: 1\r\nx-b: 2\r\ncontent-length: 7\r\n\r\n";
+        assert_eq!(told_lies, lines);
+        let chunked = told(Request::put("/f").header("host", "b.example"), None);
+        assert_eq!(chunked, "PUT /f HTTP/1.1\r\nhost: b.example\r\ntransfer-encoding: chunked\r\n\r\n");
+        assert_eq!(told(Request::get("http://other"), Some(0)), "GET / HTTP/1.1\r\nhost: a.example\r\n\r\n");
+        assert_eq!(
+            told(Request::post("/"), Some(0)),
+            "POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_body_has_the_length_that_was_told() {
+        let mut out = Outgoing::none();
+        out.framed = Framed::Sized(4);
+        out.frame(Bytes::from_static(b"abc")).unwrap();
+        assert!(matches!(out.end(), Err(Stopped::Length)), "one more is owed");
+        assert!(matches!(out.frame(Bytes::from_static(b"de")), Err(Stopped::Length)), "and two are too many");
+        out.frame(Bytes::from_static(b"d")).unwrap();
+        out.end().unwrap();
+    }
+
+    #[test]
+    fn pieces_go_out_in_their_order_whatever_is_taken_at_a_time() {
+        for at_a_time in 1..20 {
+            let mut out = Outgoing::none();
+            out.framed = Framed::Chunks;
+            out.frame(Bytes::from_static(b"abcdefghij")).unwrap();
+            let mut sent = Vec::new();
+            while !(out.lead[out.led..].is_empty() && out.piece.is_empty() && out.tail.is_empty()) {
+                let left = [&out.lead[out.led..], &out.piece, out.tail].concat();
+                let taken = at_a_time.min(left.len());
+                sent.extend_from_slice(&left[..taken]);
+                out.advance(taken);
+            }
+            assert_eq!(sent, b"a\r\nabcdefghij\r\n");
+        }
+    }
+}

@@ -208,7 +208,7 @@ fn poll_read<T>(wire: &mut Bare, cx: &mut Context<'_>, take: impl FnOnce(&[u8]) 
 
 /// The head of an answer, and what came of its body with it, if all of the head has come. What only tells that one will
 /// come is passed over.
-fn heads(begun: &mut Vec<u8>, came: &[u8], asked: &Method) -> Result<Option<(Head, Bytes)>, Lost> {
+pub(super) fn heads(begun: &mut Vec<u8>, came: &[u8], asked: &Method) -> Result<Option<(Head, Bytes)>, Lost> {
     let all = std::mem::take(begun);
     let mut bytes = came;
     let joined;
@@ -232,7 +232,7 @@ fn heads(begun: &mut Vec<u8>, came: &[u8], asked: &Method) -> Result<Option<(Hea
 }
 
 /// What of that which came is the answer, and how much of it belongs to the answer.
-fn body(rest: &mut Rest, came: &[u8]) -> Result<(Bytes, usize), Misframed> {
+pub(super) fn body(rest: &mut Rest, came: &[u8]) -> Result<(Bytes, usize), Misframed> {
     let (mut one, mut many): (&[u8], _) = (&[], Vec::new());
     let of_it = rest.take(came, |piece| {
         if one.is_empty() {

@@ -6,10 +6,10 @@ use super::scripted::{Server, asked, ok, plain, round_trip, write};
 use super::{answered, ask, connections, connections_of, missed, request, soon, whole};
 use crate::upstream::pool::Trouble;
 use crate::workers::Workers;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use std::sync::Arc;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
@@ -360,4 +360,86 @@ async fn t34_a_connection_upstream_has_no_delay() {
     std::future::poll_fn(|cx| connector.poll_ready(cx)).await.unwrap();
     let connected = connector.call(uri).await.unwrap();
     assert!(connected.inner().nodelay().unwrap());
+}
+
+/// What follows the head is the same, whatever pieces it comes in, and so is what the server is asked next.
+#[tokio::test]
+async fn an_answer_in_single_bytes_is_the_same_answer() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let said = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nx-a: one\r\nX-A: two\r\n\
+                transfer-encoding: chunked\r\n\r\n2;e=1\r\nbo\r\n2\r\ndy\r\n0\r\nx-after: 1\r\n\r\n";
+    let first = ask(&connections, &server.url, "q");
+    let mut stream = server.next().await;
+    asked(&mut stream).await.unwrap();
+    for byte in said.as_bytes() {
+        stream.write_all(&[*byte]).await.unwrap();
+        round_trip().await;
+    }
+    let response = answered(first).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers().get_all("x-a").iter().collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(whole(response).await.unwrap(), "body");
+    let second = ask(&connections, &server.url, "next");
+    assert_eq!(asked(&mut stream).await.unwrap().1, "next");
+    write(&mut stream, &ok("a")).await;
+    assert_eq!(whole(answered(second).await).await.unwrap(), "a");
+}
+
+#[tokio::test]
+async fn heads_without_end_are_malformed() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n".to_owned();
+    let field = format!("x-a: {}\r\n", "x".repeat(2_000));
+    for (begin, more) in [("", hints), ("HTTP/1.1 200 OK\r\nx-b: ", "y".repeat(999)), ("HTTP/1.1 200 OK\r\n", field)] {
+        let mut server = plain().await;
+        let asking = ask(&connections(&[server.url.clone()]), &server.url, "q");
+        let mut stream = server.next().await;
+        asked(&mut stream).await.unwrap();
+        write(&mut stream, begin).await;
+        let endless = tokio::spawn(async move { while stream.write_all(more.as_bytes()).await.is_ok() {} });
+        assert_eq!(missed(asking).await.trouble(), Trouble::Malformed, "{begin:?}");
+        soon("the connection's end", endless).await.unwrap();
+    }
+}
+
+/// A server that will not have all of a request answers and closes, which breaks the connection under what is yet to be sent.
+#[tokio::test]
+async fn a_refusal_is_heard_though_the_request_cannot_be_sent_whole() {
+    let mut server = plain().await;
+    let connections = connections(&[server.url.clone()]);
+    let mut long = request(&server.url, "");
+    *long.body_mut() = bytes::Bytes::from(vec![b'x'; 16 << 20]).into();
+    let of = connections.clone();
+    let asking = tokio::spawn(async move { of.send(0, long).await });
+    let mut stream = server.next().await;
+    stream.read_exact(&mut [0; 1_000]).await.unwrap();
+    write(&mut stream, "HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nlong").await;
+    stream.shutdown().await.unwrap();
+    let response = answered(asking).await;
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(whole(response).await.unwrap(), "long");
+    assert_eq!(connections.idle(), 0);
+}
+
+/// What a server says unasked would be taken for the answer to whoever asks next.
+#[tokio::test]
+async fn t31_a_connection_on_which_something_came_unasked_is_not_used() {
+    for at_once in [true, false] {
+        let mut server = plain().await;
+        let connections = connections(&[server.url.clone()]);
+        let asking = ask(&connections, &server.url, "q");
+        let mut stream = server.next().await;
+        asked(&mut stream).await.unwrap();
+        let unasked = ok("not yours");
+        let (first, later) = if at_once { (unasked.as_str(), "") } else { ("", unasked.as_str()) };
+        write(&mut stream, &format!("{}{first}", ok("a"))).await;
+        assert_eq!(whole(answered(asking).await).await.unwrap(), "a");
+        write(&mut stream, later).await;
+        round_trip().await;
+        let again = ask(&connections, &server.url, "again");
+        let mut other = server.next().await;
+        assert_eq!(asked(&mut other).await.unwrap().1, "again");
+        write(&mut other, &ok("yours")).await;
+        assert_eq!(whole(answered(again).await).await.unwrap(), "yours");
+    }
 }
