@@ -42,8 +42,10 @@ async function ready(url) {
 async function sample(pid, port) {
   const status = fs.readFileSync(`/proc/${pid}/status`, "utf8");
   const told = () => fetch(`http://127.0.0.1:${port}/metrics`).then((answer) => answer.text());
-  // An idle connection may be closed just when it is used again.
-  const metrics = await told().catch(told);
+  // An idle connection may be closed just when it is used again, and a machine may have no time for us for a while.
+  const metrics = await told().catch(() => sleep(SAMPLE_MS).then(told)).catch((error) => {
+    throw new Error(`no answer at /metrics of process ${pid}: ${error.message}, ${error.cause?.message ?? "for no told reason"}`);
+  });
   const gauge = (name) => metrics.split("\n").filter((line) => line.startsWith(name)).reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
   return {
     at: Date.now(),
@@ -111,8 +113,10 @@ async function main() {
   let shown = began;
   while (Date.now() - began < minutes * 60_000) {
     await sleep(SAMPLE_MS);
-    if (coalmine.exitCode !== null) throw new Error(`coalmine ended with ${coalmine.exitCode}, see ${work}/coalmine.log`);
-    samples.push(await sample(coalmine.pid, port));
+    const ended = () => coalmine.exitCode ?? coalmine.signalCode;
+    const fallen = () => new Error(`coalmine ended with ${ended()}, see ${work}/coalmine.log`);
+    if (ended() !== null) throw fallen();
+    samples.push(await sample(coalmine.pid, port).catch((error) => Promise.reject(ended() === null ? error : fallen())));
     if (Date.now() - shown >= 30_000) {
       show(began, samples.at(-1), clients.counts);
       shown = Date.now();

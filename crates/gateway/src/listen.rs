@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use unread::{InTime, Watched};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use unread::{InTime, Taking, Watched};
 
 /// The most of a head that is kept, and of a body that is read at a time; beyond it a head is answered with 431.
 const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -141,66 +141,106 @@ async fn speak(
     side: Side,
     slot: Arc<Slot>,
 ) {
-    let drained = async {
-        let notified = gateway.drained.notified();
-        // a drain that began just before would not be told again
-        if !gateway.is_draining() {
-            notified.await;
-        }
-        tokio::time::sleep(gateway.linger()).await;
-    };
     let builder = builder(&gateway);
-    let (asked, is_two) = (AtomicU32::new(0), AtomicBool::new(false));
-    // what has not asked anything by then does not say which protocol it speaks, which only that tells
-    let silent = async {
-        tokio::time::sleep(gateway.config.limits.head_time).await;
-        if asked.load(Ordering::Relaxed) > 0 {
-            std::future::pending::<()>().await;
-        }
-    };
-    // HTTP/1.1 has its own time for the next head, and HTTP/2 none
-    let idle = async {
-        let mut before = 0;
-        loop {
-            tokio::time::sleep(gateway.config.limits.head_time).await;
-            let now = asked.load(Ordering::Relaxed);
-            if now == before && is_two.load(Ordering::Relaxed) {
-                return;
-            }
-            before = now;
-        }
-    };
+    let (stream, taking) = Watched::new(TokioIo::new(stream));
+    let (told, enough) = oneshot::channel();
+    let watch = Arc::new(Watch { taking, ..Watch::default() });
+    // apart from what is served, which is woken for each piece of an answer and would look at all its clocks then
+    tokio::spawn(watch.clone().tell(gateway.clone(), told));
     // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
     let service = service_fn(|mut request: Request<Incoming>| {
-        asked.fetch_add(1, Ordering::Relaxed);
-        is_two.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
+        watch.asked.fetch_add(1, Ordering::Relaxed);
+        watch.is_two.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
         if socket::is_asked(request.headers()) {
             request.extensions_mut().insert(slot.clone());
         }
         Box::pin(respond(gateway.clone(), peer, side.clone(), request))
     });
-    let (stream, taking) = Watched::new(TokioIo::new(stream));
     let serving = builder.serve_connection_with_upgrades(stream, service);
     tokio::pin!(serving);
-    let ends = async {
-        tokio::select! {
-            ended = serving.as_mut() => return Some(ended),
-            () = idle => {}
-            () = drained => {}
-        }
+    let enough = tokio::select! {
+        biased;
+        ended = serving.as_mut() => return note(ended),
+        enough = enough => enough,
+    };
+    if enough == Ok(Enough::AfterThis) {
         serving.as_mut().graceful_shutdown();
-        // who does not let go is let go of
-        tokio::time::timeout(gateway.config.longest(), serving.as_mut()).await.ok()
-    };
-    let ended = tokio::select! {
-        ended = ends => ended,
-        () = silent => return,
-        () = taking.ended_for(gateway.config.limits.taking_time) => return,
-    };
-    if let Some(Err(error)) = ended {
-        // a client that leaves is no event of ours
+        tokio::select! {
+            // who does not let go is let go of
+            ended = tokio::time::timeout(gateway.config.longest(), serving) => ended.map_or((), note),
+            () = watch.taking.ended_for(gateway.config.limits.taking_time) => {}
+        }
+    }
+}
+
+/// A client that leaves is no event of ours.
+fn note(ended: Result<(), BoxError>) {
+    if let Err(error) = ended {
         tracing::trace!(%error, "a connection ended");
     }
+}
+
+/// What tells when a connection has to end.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Requests so far.
+    asked: AtomicU32,
+    is_two: AtomicBool,
+    taking: Arc<Taking>,
+}
+
+/// A connection has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Enough {
+    /// After its present request.
+    AfterThis,
+    AtOnce,
+}
+
+impl Watch {
+    /// Says so once, unless the connection ends before.
+    async fn tell(self: Arc<Self>, gateway: Arc<Gateway>, mut told: oneshot::Sender<Enough>) {
+        let limits = &gateway.config.limits;
+        let enough = tokio::select! {
+            () = told.closed() => return,
+            () = self.silent(limits.head_time) => Enough::AtOnce,
+            () = self.taking.ended_for(limits.taking_time) => Enough::AtOnce,
+            () = self.idle(limits.head_time) => Enough::AfterThis,
+            () = drained(&gateway) => Enough::AfterThis,
+        };
+        // it may have ended just now
+        let _ = told.send(enough);
+    }
+
+    /// What has not asked anything by then does not say which protocol it speaks, which only that tells.
+    async fn silent(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        if self.asked.load(Ordering::Relaxed) > 0 {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// HTTP/1.1 has its own time for the next head, and HTTP/2 none.
+    async fn idle(&self, time: Duration) {
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(time).await;
+            let now = self.asked.load(Ordering::Relaxed);
+            if now == before && self.is_two.load(Ordering::Relaxed) {
+                return;
+            }
+            before = now;
+        }
+    }
+}
+
+async fn drained(gateway: &Gateway) {
+    let notified = gateway.drained.notified();
+    // a drain that began just before would not be told again
+    if !gateway.is_draining() {
+        notified.await;
+    }
+    tokio::time::sleep(gateway.linger()).await;
 }
 
 /// What is written goes out at once: with Nagle's delay a short answer would wait for the other side's

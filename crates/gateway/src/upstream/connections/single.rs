@@ -23,9 +23,11 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 /// So much is read at once.
-const READ_BYTES: usize = 64 << 10;
-/// So many pieces of a body in a row, and whoever reads it has to look at its clock too.
-const ROW_MAX: u8 = 16;
+const READ_BYTES: usize = 32 << 10;
+/// So much of a body in a row, and whoever reads it has to look at its clock, and others on its thread have their turn.
+const ROW_BYTES_MAX: usize = 64 << 10;
+/// A small piece costs as much as so many bytes.
+const PIECE_BYTES: usize = 4 << 10;
 /// So much of an answer that nobody reads is looked for, to keep its connection.
 const UNREAD_PIECES: usize = 4;
 
@@ -46,8 +48,8 @@ pub(super) struct Single {
     first: Bytes,
     rest: Rest,
     then: Then,
-    /// Pieces that came without a pause.
-    row: u8,
+    /// Bytes that came without a pause.
+    row: usize,
 }
 
 impl Single {
@@ -119,13 +121,16 @@ impl Single {
 
     /// The next of an answer's body.
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
-        if self.row == ROW_MAX {
+        if self.row >= ROW_BYTES_MAX {
             self.row = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let polled = self.poll_piece(cx);
-        self.row = if polled.is_ready() { self.row + 1 } else { 0 };
+        self.row = match &polled {
+            Poll::Ready(Ok(Some(piece))) => self.row + piece.len().max(PIECE_BYTES),
+            Poll::Ready(_) | Poll::Pending => 0,
+        };
         polled.map(|read| read.transpose().map(|piece| piece.map(Frame::data)))
     }
 
