@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::ports::Boxed;
 use crate::socket;
 use crate::tls::Tls;
+use crate::workers::Load;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -69,7 +70,9 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: O
             Ok((stream, peer)) => {
                 let slot = Slot::taken(permit.ok(), &gateway);
                 let (served, side, tls) = (gateway.clone(), side.clone(), tls.clone());
-                gateway.workers.take(stream, move |stream| connection(served, (stream, peer.ip()), side, tls, slot));
+                gateway.workers.take(stream, move |stream, load| {
+                    connection(served, (stream, peer.ip()), side, tls, slot.on(load))
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -84,12 +87,20 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: O
 pub(crate) struct Slot {
     metrics: Arc<Metrics>,
     _permit: Option<OwnedSemaphorePermit>,
+    /// Its weight on the thread that it is kept by.
+    _load: Option<Load>,
 }
 
 impl Slot {
-    fn taken(permit: Option<OwnedSemaphorePermit>, gateway: &Gateway) -> Arc<Self> {
+    fn taken(permit: Option<OwnedSemaphorePermit>, gateway: &Gateway) -> Self {
         gateway.metrics.connections.up();
-        Arc::new(Self { metrics: gateway.metrics.clone(), _permit: permit })
+        Self { metrics: gateway.metrics.clone(), _permit: permit, _load: None }
+    }
+
+    /// Shared with what may outlive the connection.
+    fn on(mut self, load: Option<Load>) -> Arc<Self> {
+        self._load = load;
+        Arc::new(self)
     }
 }
 

@@ -40,8 +40,9 @@ struct Worker {
     open: Arc<AtomicUsize>,
 }
 
-/// One connection's weight on its worker.
-struct Load(Arc<AtomicUsize>);
+/// One connection's weight on its worker, for as long as it or what came of it lives.
+#[derive(Debug)]
+pub(crate) struct Load(Arc<AtomicUsize>);
 
 impl Workers {
     /// Starts so many, at most [`WORKERS_MAX`]. With none, requests run in the caller's runtime as all else does.
@@ -81,21 +82,20 @@ impl Workers {
         }
     }
 
-    /// Gives a connection to the worker that has the fewest.
-    pub(crate) fn take<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F + Send + 'static)
+    /// Gives a connection to the worker that has the fewest. Its weight goes with it, and is for `serve` to keep.
+    pub(crate) fn take<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream, Option<Load>) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let Some(worker) = self.threads.iter().min_by_key(|worker| worker.open.load(Ordering::Relaxed)) else {
-            self.beside.spawn(serve(stream));
+            self.beside.spawn(serve(stream, None));
             return;
         };
         let load = Load::on(worker);
         let moved = stream.into_std();
         worker.handle.spawn(async move {
-            let _load = load;
             match moved.and_then(TcpStream::from_std) {
-                Ok(stream) => serve(stream).await,
+                Ok(stream) => serve(stream, Some(load)).await,
                 Err(error) => tracing::warn!(%error, "a connection could not be given to its thread"),
             }
         });
@@ -145,9 +145,10 @@ mod tests {
         let (_client, stream) = pair().await;
         let (told, number) = oneshot::channel();
         let (go, going) = oneshot::channel::<()>();
-        workers.take(stream, move |_| async move {
+        workers.take(stream, move |_, load| async move {
             told.send(here()).unwrap();
             let _ = going.await;
+            drop(load);
         });
         (number.await.unwrap(), go)
     }
@@ -170,6 +171,26 @@ mod tests {
         assert_eq!(placed(&workers).await.0, freed);
     }
 
+    /// A websocket outlives the connection that it came of, and weighs on its thread like one.
+    #[tokio::test]
+    async fn what_came_of_a_connection_weighs_until_it_is_over() {
+        let workers = Workers::start(2).unwrap();
+        let (_client, stream) = pair().await;
+        let (told, over) = oneshot::channel();
+        let (told_load, kept) = oneshot::channel();
+        workers.take(stream, move |_, load| async move {
+            told_load.send(load).unwrap();
+            told.send(here()).unwrap();
+        });
+        let (first, load) = (over.await.unwrap(), kept.await.unwrap());
+        let (other, held) = placed(&workers).await;
+        assert_ne!(other, first);
+        assert!(load.is_some() && workers.threads.iter().all(|worker| worker.open.load(Ordering::Relaxed) == 1));
+        drop(load);
+        assert_eq!(placed(&workers).await.0, first, "its place is free, and the other's is taken");
+        drop(held);
+    }
+
     #[tokio::test]
     async fn without_threads_all_runs_where_they_were_started() {
         let workers = Workers::start(0).unwrap();
@@ -183,7 +204,7 @@ mod tests {
         let (_client, stream) = pair().await;
         let (told, found) = oneshot::channel();
         let of = Arc::clone(&workers);
-        workers.take(stream, move |_| async move {
+        workers.take(stream, move |_, _load| async move {
             let beside = of.beside_for(Box::pin(async { here() })).await.unwrap();
             let panicked = of.beside_for(Box::pin(async { panic!("as a handler might") })).await.map(|()| 0);
             told.send((here(), beside, panicked.unwrap_err().is_panic())).unwrap();
@@ -196,7 +217,7 @@ mod tests {
         let workers = Workers::start(1).unwrap();
         let (_client, stream) = pair().await;
         let (told, ended) = oneshot::channel::<()>();
-        workers.take(stream, move |_| async move {
+        workers.take(stream, move |_, _load| async move {
             let _told = told;
             std::future::pending().await
         });
