@@ -9,6 +9,8 @@ use std::fmt;
 
 /// An event longer than this is not looked at; it is counted.
 pub const EVENT_MAX_BYTES: usize = 1 << 20;
+/// No ping, comment or empty piece of an answer is longer.
+const PING_MAX_BYTES: usize = 4 << 10;
 
 /// Finds the ends of events in bytes that come in any pieces.
 ///
@@ -108,6 +110,11 @@ impl Splitter {
             take(Event(&self.partial));
         }
         *self = Self { overflowed: self.overflowed, ..Self::default() };
+    }
+
+    /// Whether an event is under way that is longer by now than any that only shows that somebody is there.
+    pub(crate) fn is_in_a_long_event(&self) -> bool {
+        self.skipping || self.partial.len() > PING_MAX_BYTES && self.partial[0] != b':'
     }
 
     /// How many events were too long to be looked at.

@@ -9,7 +9,7 @@ use crate::telemetry::trace::Trace;
 use coalmine_core::id::ProviderName;
 use coalmine_core::tally::Usage;
 use coalmine_core::time::UnixMs;
-use coalmine_wire::openai::Observer;
+use coalmine_wire::openai::{Observer, Progress};
 use http::{HeaderMap, Method};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,11 +35,14 @@ pub(crate) struct Passing {
 }
 
 impl Passing {
-    /// The next piece of the answer.
-    pub(crate) fn see(&mut self, piece: &[u8]) {
-        if let Some(reader) = &mut self.reader {
-            reader.feed(piece);
-        }
+    /// The next piece of the answer, and what it brought as far as anybody reads it.
+    pub(crate) fn see(&mut self, piece: &[u8]) -> Progress {
+        self.reader.as_mut().map_or(Progress::Content, |reader| reader.feed(piece))
+    }
+
+    /// Whether something is done of which no word may come for long: by what the answer says, or before it says anything.
+    pub(crate) fn works_unseen(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.works_unseen() || !reader.content_begun())
     }
 
     /// How much the caller has left, where that is bounded.

@@ -339,14 +339,20 @@ impl Exchange {
         self.verdict.is_none()
     }
 
-    /// The next piece of the answer.
-    pub(crate) fn see(&mut self, piece: &[u8]) {
+    /// The next piece of the answer, and what it brought.
+    pub(crate) fn see(&mut self, piece: &[u8]) -> Progress {
         let progress = match &mut self.watch {
             Watch::Reading(observer) => observer.feed(piece),
-            Watch::Nobody | Watch::Read(_) if piece.is_empty() => return,
+            Watch::Nobody | Watch::Read(_) if piece.is_empty() => return Progress::Nothing,
             Watch::Nobody | Watch::Read(_) => Progress::Content,
         };
         self.seen(progress);
+        progress
+    }
+
+    /// Whether the answer says that something is done of which no word may come for long.
+    pub(crate) fn works_unseen(&self) -> bool {
+        matches!(&self.watch, Watch::Reading(observer) if observer.works_unseen())
     }
 
     /// An event of the answer, that came by itself.
@@ -366,7 +372,7 @@ impl Exchange {
             self.remember(Some(hash), self.answering, self.gateway.clock.now());
             self.gateway.conversations.write();
         }
-        if progress == Progress::Nothing {
+        if progress != Progress::Content {
             return;
         }
         let now = self.gateway.clock.now();
@@ -454,6 +460,11 @@ impl Exchange {
     /// The request ends without a provider's answer: by the version's fault, or else by the gateway's.
     pub(crate) fn end_unanswered(&mut self) {
         self.land(self.verdict.unwrap_or(Ending::GatewayError));
+    }
+
+    /// Whether it is over for whoever counts it, though its body may not be.
+    pub(crate) fn has_landed(&self) -> bool {
+        self.landed
     }
 
     /// It was no request after all: nobody hears of it.

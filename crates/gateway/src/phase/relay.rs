@@ -11,6 +11,8 @@ use crate::upstream::connections::ProviderBody;
 use bytes::Bytes;
 use coalmine_core::tally::Cause;
 use coalmine_wire::dialect::Dialect;
+use coalmine_wire::openai::Progress;
+use coalmine_wire::openai::errors::{self, Problem};
 use coalmine_wire::translate;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, SizeHint};
@@ -43,6 +45,8 @@ struct StallClock {
     /// All has been said: what is still open then is closed.
     close_by: Option<Instant>,
     moved: bool,
+    /// Since when what comes has been nothing but signs of life; `None`: it gets on.
+    stuck_since: Option<Instant>,
     /// How long nothing has come, as far as is known.
     silent: Duration,
     /// How long nothing has come and nothing was said to the client instead.
@@ -93,11 +97,29 @@ const MESSAGE_STOP: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_sto
 #[error("the provider sent nothing for too long")]
 struct Stalled;
 
+/// What a client is told of it.
+const STALLED: &str = "the provider's answer did not get on for too long; what came of it is not whole";
+
 impl StallClock {
     fn new(pace: Pace) -> Self {
         let Pace { timeouts, ends_at, content_by } = pace;
         let (silent, unsaid) = (Duration::ZERO, Duration::ZERO);
-        Self { timeouts, ends_at, content_by, close_by: None, moved: false, silent, unsaid, sleep: None }
+        let (moved, stuck_since) = (false, None);
+        Self { timeouts, ends_at, content_by, close_by: None, moved, stuck_since, silent, unsaid, sleep: None }
+    }
+
+    /// What came was a sign of life and no part of the answer, which was waited for long enough: pings and comments do not
+    /// hide that it is stuck. Where something is done unseen, that may take as long as the first content of a thought.
+    fn is_stuck(&mut self, works_unseen: bool, now: Instant) -> bool {
+        // behind the last word there is a bound of its own
+        if self.is_closing() {
+            return false;
+        }
+        let since = *self.stuck_since.get_or_insert(now);
+        let idle = self.timeouts.idle;
+        let patience = if works_unseen { idle.max(self.timeouts.thinking) } else { idle };
+        // and so there is before the first content
+        self.content_by.is_none() && now.duration_since(since) >= patience || now >= self.until()
     }
 
     fn until(&self) -> Instant {
@@ -163,7 +185,14 @@ impl Pipe {
             match ready!(self.poll_came(cx)) {
                 Some(Ok(Came::Piece(piece))) => {
                     if let Some(passing) = &mut self.passing {
-                        passing.see(&piece);
+                        match passing.see(&piece) {
+                            Progress::Step | Progress::Content => self.clock.stuck_since = None,
+                            Progress::Nothing if self.clock.is_stuck(passing.works_unseen(), Instant::now()) => {
+                                self.over = true;
+                                return Poll::Ready(Some(Err(Stalled.into())));
+                            }
+                            Progress::Nothing => {}
+                        }
                     }
                     return Poll::Ready(Some(Ok(piece)));
                 }
@@ -350,9 +379,19 @@ impl Relay {
             Some(Ok(Came::Silence)) => {}
             Some(Ok(Came::Piece(piece))) => {
                 let over = pipe.is_over();
-                self.exchange.see(&piece);
+                let progress = self.exchange.see(&piece);
                 if self.exchange.content_begun() {
                     pipe.clock.content_by = None;
+                }
+                match progress {
+                    Progress::Step | Progress::Content => pipe.clock.stuck_since = None,
+                    Progress::Nothing if over => {}
+                    Progress::Nothing if pipe.clock.is_stuck(self.exchange.works_unseen(), Instant::now()) => {
+                        self.pass(piece);
+                        self.break_off(Stalled.into());
+                        return Poll::Ready(());
+                    }
+                    Progress::Nothing => {}
                 }
                 if self.mind_the_end() {
                     // written before the client is told that it is over
@@ -363,17 +402,33 @@ impl Relay {
                     self.end(BodyEnd::Whole);
                 }
             }
-            Some(Err(error)) => {
-                if error.is::<Stalled>() && pipe.clock.content_by.is_some() && self.exchange.is_undecided() {
-                    self.exchange.fail(Cause::Deadline);
-                }
-                // a translated answer says so in its own words
-                self.broke = Some(error).filter(|_| !matches!(self.passage, Passage::Translated(_)));
-                self.end(BodyEnd::Broken);
-            }
+            Some(Err(error)) => self.break_off(error),
             None => self.end(BodyEnd::Whole),
         }
         Poll::Ready(())
+    }
+
+    /// The answer ends before its end. Where it is the gateway that ends it, the client is told so in its own dialect, if it
+    /// stands between two events; else it feels that its body breaks.
+    fn break_off(&mut self, error: BoxError) {
+        let stalled = error.is::<Stalled>();
+        let events = self.exchange.reads_events() && !self.exchange.has_landed();
+        let waits = self.pipe.as_ref().is_some_and(|pipe| pipe.clock.content_by.is_some());
+        if stalled && waits && self.exchange.is_undecided() {
+            self.exchange.fail(Cause::Deadline);
+        }
+        // a translated answer says so in its own words
+        let says_so = matches!(self.passage, Passage::Translated(_));
+        self.end(BodyEnd::Broken);
+        if stalled && events && !says_so && self.stands_between_events() {
+            self.ready.push_back(Bytes::from(errors::event_of(
+                self.exchange.dialect(),
+                Problem::UpstreamTimeout,
+                STALLED,
+            )));
+        } else if !says_so {
+            self.broke = Some(error);
+        }
     }
 
     /// Lands the exchange where the answer says that it is over, and whether it did. What is still open then, or has said
@@ -473,5 +528,46 @@ pub(crate) fn tell(headers: &mut HeaderMap, exchange: &Exchange) {
     headers.insert(ARM, HeaderValue::from_static(exchange.arm.as_str()));
     if let (Some(release), Some(_)) = (&exchange.route.release_header, &exchange.flight.member) {
         headers.insert(RELEASE, release.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(content_by: Option<Instant>) -> (StallClock, Instant) {
+        let now = Instant::now();
+        let timeouts =
+            Timeouts { idle: Duration::from_secs(5), thinking: Duration::from_mins(1), ..Timeouts::default() };
+        (StallClock::new(Pace { timeouts, ends_at: now + timeouts.total, content_by }), now)
+    }
+
+    /// Signs of life one after the other, at these seconds; at which of them it is stuck.
+    fn stuck_at(clock: &mut StallClock, since: Instant, works_unseen: bool, seconds: &[u64]) -> Option<u64> {
+        let mut stuck = |s: &u64| clock.is_stuck(works_unseen, since + Duration::from_secs(*s));
+        seconds.iter().copied().find(|s| stuck(s))
+    }
+
+    #[test]
+    fn signs_of_life_alone_are_borne_for_idle_and_a_thought_for_longer() {
+        let seconds = [0, 2, 4, 5, 30, 60, 70];
+        let (mut talks, now) = clock(None);
+        assert_eq!(stuck_at(&mut talks, now, false, &seconds), Some(5));
+        let (mut thinks, now) = clock(None);
+        assert_eq!(stuck_at(&mut thinks, now, true, &seconds), Some(60));
+        let (mut gets_on, now) = clock(None);
+        assert_eq!(stuck_at(&mut gets_on, now, false, &[0, 4]), None);
+        gets_on.stuck_since = None;
+        assert_eq!(stuck_at(&mut gets_on, now, false, &[6, 10, 11]), Some(11), "counted anew");
+    }
+
+    #[test]
+    fn before_the_first_content_and_behind_the_last_word_other_bounds_hold() {
+        let (_, now) = clock(None);
+        let (mut waits, now) = clock(Some(now + Duration::from_secs(20)));
+        assert_eq!(stuck_at(&mut waits, now, false, &[0, 10, 19, 21]), Some(21));
+        let (mut ended, now) = clock(None);
+        ended.close_by(now + Duration::from_secs(3));
+        assert_eq!(stuck_at(&mut ended, now, false, &[0, 60, 7_200]), None);
     }
 }

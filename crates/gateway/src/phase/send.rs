@@ -381,7 +381,7 @@ async fn begin(
         Wording::Translated(_) => asked.as_ref().and_then(ChatRequest::tools).map(Cow::Borrowed),
     };
     exchange.watch(version, dialect, &Contract { tools, format: question.chat.response_format() }, shape);
-    answer.held.iter().for_each(|piece| exchange.see(piece));
+    answer.held.iter().for_each(|piece| _ = exchange.see(piece));
     let Some(body) = answer.body.take() else { return Came::Fine(answer) };
     if let Wording::Translated(told) = rewritten.wording {
         let now_s = exchange.gateway.clock.now().0 / 1_000;

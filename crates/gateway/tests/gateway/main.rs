@@ -36,6 +36,8 @@ mod traps {
     mod limits;
     mod meaning;
     mod state;
+    mod stuck;
+    mod translation;
 }
 mod warming;
 mod way;

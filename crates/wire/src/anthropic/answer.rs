@@ -2,7 +2,7 @@
 //! that both dialects share; an answer of messages is one choice.
 
 use crate::json::{Kind, ScanError, Scanner, Text};
-use crate::openai::answer::{Answer, name};
+use crate::openai::answer::{Answer, Unseen, name};
 use crate::openai::{Finish, InBandError};
 
 /// What the members of an event say; which of them count is known by its type.
@@ -51,17 +51,31 @@ impl Answer {
         }
         scanner.end()?;
         match event.kind.map_or(&b""[..], |kind| kind.raw) {
-            b"message_start" => self.message(event.message.unwrap_or(b"{}"))?,
-            b"content_block_start" => self.block_starts(event.index, event.block.unwrap_or(b"{}"))?,
+            b"message_start" => {
+                self.stepped |= !self.readable;
+                self.message(event.message.unwrap_or(b"{}"))?;
+            }
+            b"content_block_start" => {
+                self.stepped = true;
+                self.block_starts(event.index, event.block.unwrap_or(b"{}"))?;
+            }
             b"content_block_delta" => self.block_grows(event.index, event.delta.unwrap_or(b"{}"))?,
+            b"content_block_stop" => {
+                self.stepped = true;
+                if self.unseen == Unseen::Thinks {
+                    self.unseen = Unseen::No;
+                }
+            }
             b"message_delta" => {
                 let delta = Block::read(event.delta.unwrap_or(b"{}"))?;
+                let told = delta.stop_reason.filter(|word| !word.raw.is_empty()).map(finish);
+                self.stepped |= told.is_some();
                 let choice = self.only();
-                choice.finish = delta.stop_reason.filter(|word| !word.raw.is_empty()).map(finish).or(choice.finish);
+                choice.finish = told.or(choice.finish);
             }
-            b"message_stop" => self.done = true,
+            b"message_stop" => (self.done, self.stepped) = (true, true),
             b"error" => self.message_error(error)?,
-            _ => {}
+            kind => self.stepped |= !is_ping(kind),
         }
         Ok(())
     }
@@ -102,6 +116,7 @@ impl Answer {
                 }
             }
         }
+        self.stepped = true;
         self.error.get_or_insert(told);
         Ok(())
     }
@@ -145,7 +160,9 @@ impl Answer {
     /// `usage`: tokens, and the tier that served.
     fn message_usage(&mut self, scanner: &mut Scanner<'_>) -> Result<(), ScanError> {
         let usage = scanner.value()?;
+        let before = self.told;
         self.told.scan(&mut Scanner::new(usage))?;
+        self.stepped |= self.told != before;
         let mut scanner = Scanner::new(usage);
         if self.service_tier.is_some() || scanner.peek()? != Kind::Object {
             return Ok(());
@@ -163,6 +180,7 @@ impl Answer {
 
     fn block_starts(&mut self, index: u64, block: &[u8]) -> Result<(), ScanError> {
         let block = Block::read(block)?;
+        self.unseen = unseen(block.kind.map_or(&b""[..], |kind| kind.raw));
         let (choice, keep, conversation) = self.parts();
         let came = match block.kind.map_or(&b""[..], |kind| kind.raw) {
             b"text" => block.text.is_some_and(|text| choice.text(text, keep, conversation)),
@@ -195,7 +213,11 @@ impl Answer {
                 choice.calls.append(index, text);
                 !text.raw.is_empty()
             }),
-            _ => false,
+            // a seal, a source
+            kind => {
+                self.stepped |= !kind.is_empty();
+                false
+            }
         };
         self.contents += u64::from(came);
         Ok(())
@@ -231,6 +253,21 @@ impl<'a> Block<'a> {
             *text = scanner.string_or_skip()?;
         }
         Ok(block)
+    }
+}
+
+/// Whether an event is one of those by which a server shows that it is there.
+pub(crate) fn is_ping(kind: &[u8]) -> bool {
+    matches!(kind, b"" | b"ping" | b"keepalive" | b"keep_alive" | b"keep-alive" | b"heartbeat")
+}
+
+/// What goes on where a block of this kind has begun. A call of a tool of the provider's own is followed by what it found.
+fn unseen(kind: &[u8]) -> Unseen {
+    match kind {
+        b"thinking" | b"redacted_thinking" => Unseen::Thinks,
+        b"tool_use" => Unseen::No,
+        _ if kind.ends_with(b"_tool_use") => Unseen::Runs,
+        _ => Unseen::No,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What has been read of an answer so far: the state behind the observer.
 
 use super::calls::Calls;
-use super::observer::{Detect, Detected, Ending, Finish, InBandError, KeepText, Seen};
+use super::observer::{Detect, Detected, Ending, Finish, InBandError, KeepText, Progress, Seen};
 use crate::anthropic::usage::Told;
 use crate::conversation::Answering;
 use crate::dialect::Dialect;
@@ -27,6 +27,9 @@ pub(crate) struct Answer {
     dialect: Dialect,
     /// How many times content has come.
     pub(crate) contents: u64,
+    /// Whether, since that was last asked, something came that is no content and a part of the answer.
+    pub(crate) stepped: bool,
+    pub(crate) unseen: Unseen,
     tools: Option<Arc<ToolChecker>>,
     pub(crate) schema: Option<Arc<SchemaChecker>>,
     pub(crate) conversation: Option<Answering>,
@@ -51,6 +54,16 @@ pub(crate) struct Answer {
     cut: bool,
     /// More choices than are kept.
     overflowed: bool,
+}
+
+/// What an answer says that it does, of which no word may come for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unseen {
+    No,
+    /// It thinks, until it says that it has thought.
+    Thinks,
+    /// A tool of the provider's own runs, until what it found comes.
+    Runs,
 }
 
 /// One choice.
@@ -116,6 +129,8 @@ impl Answer {
         Self {
             dialect,
             contents: 0,
+            stepped: false,
+            unseen: Unseen::No,
             tools,
             schema,
             conversation,
@@ -192,13 +207,14 @@ impl Answer {
         };
         if let Some(read) = read {
             if kind == b"error" {
+                self.stepped = true;
                 self.error.get_or_insert_default();
                 return read.or(Ok(()));
             }
             return read;
         }
         if data.trim_ascii() == b"[DONE]" {
-            self.done = true;
+            (self.done, self.stepped) = (true, true);
             return Ok(());
         }
         if kind == b"error" {
@@ -219,7 +235,11 @@ impl Answer {
         while let Some(key) = scanner.next_member()? {
             match key.raw {
                 b"choices" => self.choices(&mut scanner)?,
-                b"usage" => self.usage = Usage::scan(&mut scanner)?.or(self.usage),
+                b"usage" => {
+                    let told = Usage::scan(&mut scanner)?.or(self.usage);
+                    self.stepped |= told != self.usage;
+                    self.usage = told;
+                }
                 b"model" => name(&mut scanner, &mut self.model)?,
                 b"system_fingerprint" => name(&mut scanner, &mut self.system_fingerprint)?,
                 b"service_tier" => name(&mut scanner, &mut self.service_tier)?,
@@ -260,6 +280,7 @@ impl Answer {
                 scanner.skip()?;
             }
         }
+        self.stepped = true;
         self.error.get_or_insert(error);
         Ok(())
     }
@@ -321,7 +342,10 @@ impl Answer {
             self.content(index, shape, &mut Scanner::new(content))?;
         }
         match slot(&mut self.choices, index) {
-            Some(choice) => choice.finish = finish.or(choice.finish),
+            Some(choice) => {
+                self.stepped |= finish.is_some() && choice.finish.is_none();
+                choice.finish = finish.or(choice.finish);
+            }
             None => self.overflowed = true,
         }
         Ok(())
@@ -334,7 +358,8 @@ impl Answer {
         };
         let conversation = self.conversation.as_mut().filter(|_| index == 0);
         let came = choice.read(shape, scanner, keep, conversation)?;
-        self.contents += u64::from(came);
+        self.contents += u64::from(came == Progress::Content);
+        self.stepped |= came == Progress::Step;
         Ok(())
     }
 
@@ -437,20 +462,21 @@ impl Answer {
 }
 
 impl Choice {
-    /// Reads a `delta` or a `message`; whether it brought content.
+    /// Reads a `delta` or a `message`, and says what it brought.
     fn read(
         &mut self,
         shape: Shape,
         scanner: &mut Scanner<'_>,
         keep: Keep,
         mut conversation: Option<&mut Answering>,
-    ) -> Result<bool, ScanError> {
+    ) -> Result<Progress, ScanError> {
+        let content = |came| if came { Progress::Content } else { Progress::Nothing };
         match (shape, scanner.peek()?) {
-            (Shape::Text, Kind::String) => return Ok(self.text(scanner.string()?, keep, conversation)),
+            (Shape::Text, Kind::String) => return Ok(content(self.text(scanner.string()?, keep, conversation))),
             (Shape::Piece | Shape::Message, Kind::Object) => {}
-            _ => return scanner.skip().map(|_| false),
+            _ => return scanner.skip().map(|_| Progress::Nothing),
         }
-        let mut came = false;
+        let (mut came, mut other) = (false, false);
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
             let kind = scanner.peek()?;
@@ -472,12 +498,16 @@ impl Choice {
                     self.sound = true;
                     came = true;
                 }
-                _ => {
+                // of what is not known here, what holds something is a part of the answer
+                (name, Kind::String | Kind::Array | Kind::Object) => {
+                    other |= scanner.value()?.len() > 2 && name != b"role";
+                }
+                (_, Kind::Number | Kind::Bool | Kind::Null) => {
                     scanner.skip()?;
                 }
             }
         }
-        Ok(came)
+        Ok(if other && !came { Progress::Step } else { content(came) })
     }
 
     /// Content as an array of parts, as some servers send it.

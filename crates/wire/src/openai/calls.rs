@@ -66,7 +66,7 @@ impl Calls {
                 }
             }
             self.add(shape, &piece);
-            came = true;
+            came |= piece.says_something();
         }
         Ok(came)
     }
@@ -193,6 +193,12 @@ impl Calls {
 }
 
 impl<'a> Piece<'a> {
+    /// An empty piece of arguments is a sign of life, and nothing else.
+    fn says_something(&self) -> bool {
+        let begins = !self.id.is_empty() || !self.name.is_empty() || self.bare.is_some();
+        begins || self.arguments.is_some_and(|text| !text.raw.is_empty())
+    }
+
     /// Reads the function that is called, or the custom tool.
     fn function(&mut self, scanner: &mut Scanner<'a>) -> Result<(), ScanError> {
         scanner.enter_object()?;

@@ -1,5 +1,7 @@
 //! What the gateway itself has to say, in OpenAI's wire format, so that every SDK raises its own error.
 
+use crate::anthropic;
+use crate::dialect::Dialect;
 use crate::json;
 
 /// What went wrong, as a status code, a type and a code that SDKs and people know.
@@ -104,6 +106,25 @@ pub fn event(problem: Problem, message: &str) -> Vec<u8> {
     [b"data: ", &body(problem, message, None)[..], b"\n\n"].concat()
 }
 
+/// The same in the words of whoever asked in this dialect.
+#[must_use]
+pub fn event_of(dialect: Dialect, problem: Problem, message: &str) -> Vec<u8> {
+    match dialect {
+        Dialect::Messages => anthropic::errors::event(problem, message),
+        Dialect::Responses => {
+            let mut out = br#"event: error
+data: {"type":"error","code":"#
+                .to_vec();
+            json::quote(problem.names().1.unwrap_or(problem.names().0), &mut out);
+            out.extend_from_slice(br#","message":"#);
+            json::quote(message, &mut out);
+            out.extend_from_slice(b",\"param\":null}\n\n");
+            out
+        }
+        Dialect::Chat | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => event(problem, message),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +141,16 @@ mod tests {
         let event = String::from_utf8(event(Problem::BadUpstream, "gone\nfor good")).unwrap();
         insta::assert_snapshot!(event, @r#"data: {"error":{"message":"gone\nfor good","type":"server_error","param":null,"code":"bad_gateway"}}"#);
         assert!(event.ends_with("}}\n\n") && event.lines().count() == 2);
+    }
+
+    #[test]
+    fn an_error_in_a_stream_is_told_in_the_words_of_whoever_asked() {
+        let told = |dialect| String::from_utf8(event_of(dialect, Problem::UpstreamTimeout, "stuck")).unwrap();
+        insta::assert_snapshot!(told(Dialect::Responses), @r#"
+        event: error
+        data: {"type":"error","code":"upstream_timeout","message":"stuck","param":null}
+        "#);
+        assert_eq!(told(Dialect::Chat).into_bytes(), event(Problem::UpstreamTimeout, "stuck"));
+        assert!(told(Dialect::Messages).starts_with("event: error\ndata: {\"type\":\"error\",\"error\":"));
     }
 }

@@ -1,6 +1,6 @@
 //! Reading an answer beside the stream: what it says about itself, in bounded memory and one pass.
 
-use super::answer::Answer;
+use super::answer::{Answer, Unseen};
 use super::past::EarlierCalls;
 use crate::conversation::{Answering, ConversationHash};
 use crate::dialect::Dialect;
@@ -72,8 +72,11 @@ pub struct Observer {
 /// What the last piece brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing that a person would see: roles, comments, usage, half an event.
+    /// Nothing by which the answer gets on: comments, pings, roles, empty pieces, half an event. A stream may go on so for
+    /// ever, and is as good as silent.
     Nothing,
+    /// Nothing that a person would see, and yet a part of the answer: where a part begins or ends, a reason, usage.
+    Step,
     /// Content: text, reasoning, a refusal, a tool call, sound. The first one is what TTFT means.
     Content,
 }
@@ -202,7 +205,7 @@ impl Observer {
             let before = self.answer.contents;
             let answer = &mut self.answer;
             self.splitter.feed(piece, |event| answer.event(event));
-            return if self.answer.contents > before { Progress::Content } else { Progress::Nothing };
+            return if self.answer.contents > before { Progress::Content } else { self.step() };
         }
         let length = if self.slimmer.is_some() { 0 } else { piece.len() };
         if self.body.len() + length > BODY_MAX_BYTES {
@@ -221,7 +224,20 @@ impl Observer {
     pub fn feed_message(&mut self, data: &[u8]) -> Progress {
         let before = self.answer.contents;
         self.answer.message_of_socket(data);
-        if self.answer.contents > before { Progress::Content } else { Progress::Nothing }
+        if self.answer.contents > before { Progress::Content } else { self.step() }
+    }
+
+    /// What a piece brought that had no content. The rest of an event that is longer than any ping is waited for.
+    fn step(&mut self) -> Progress {
+        let stepped = std::mem::take(&mut self.answer.stepped);
+        if stepped || self.splitter.is_in_a_long_event() { Progress::Step } else { Progress::Nothing }
+    }
+
+    /// Whether the answer says that something is done of which no word may come for long: it thinks, or a tool of the
+    /// provider's own runs.
+    #[must_use]
+    pub fn works_unseen(&self) -> bool {
+        self.stream && self.answer.unseen != Unseen::No
     }
 
     /// Whether what is read is a stream of events.

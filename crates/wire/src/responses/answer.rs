@@ -2,8 +2,9 @@
 //! all dialects share; an answer of responses is one choice.
 
 use super::parts::{Event, Item, Response};
+use crate::anthropic::answer::is_ping;
 use crate::json::{Kind, ScanError, Scanner, Text};
-use crate::openai::answer::{Answer, name};
+use crate::openai::answer::{Answer, Unseen, name};
 use crate::openai::{Finish, InBandError};
 use crate::usage::Usage;
 
@@ -15,6 +16,11 @@ impl Answer {
     pub(crate) fn response_event(&mut self, data: &[u8]) -> Result<(), ScanError> {
         let event = Event::read(data)?;
         let kind = event.kind.map_or(&b""[..], |kind| kind.raw);
+        self.stepped |= match kind {
+            // said again and again while nothing happens
+            b"response.queued" | b"response.in_progress" => !self.readable,
+            _ => !kind.ends_with(b".delta") && !is_ping(kind),
+        };
         match kind {
             b"response.output_text.delta" => {
                 let (choice, keep, conversation) = self.parts();
@@ -33,7 +39,10 @@ impl Answer {
                 }
             }
             b"response.output_item.added" => self.item_starts(event.index, event.item.unwrap_or(b"{}"))?,
-            b"response.output_item.done" => self.item_ends(event.index, event.item.unwrap_or(b"{}"))?,
+            b"response.output_item.done" => {
+                self.unseen = Unseen::No;
+                self.item_ends(event.index, event.item.unwrap_or(b"{}"))?;
+            }
             b"response.created" | b"response.queued" | b"response.in_progress" => {
                 self.head(&Response::read(event.response.unwrap_or(b"{}"))?)?;
             }
@@ -194,6 +203,11 @@ impl Answer {
 
     pub(crate) fn item_starts(&mut self, index: u64, item: &[u8]) -> Result<(), ScanError> {
         let item = Item::read(item)?;
+        self.unseen = match item.kind.map_or(&b""[..], |kind| kind.raw) {
+            b"function_call" | b"custom_tool_call" | b"message" | b"" => Unseen::No,
+            b"reasoning" => Unseen::Thinks,
+            _ => Unseen::Runs,
+        };
         let choice = self.only();
         match item.kind.map_or(&b""[..], |kind| kind.raw) {
             b"function_call" | b"custom_tool_call" => {

@@ -4,6 +4,7 @@ mod bounds;
 mod detecting;
 mod golden;
 mod patching;
+mod progress;
 mod reading;
 
 use super::*;
