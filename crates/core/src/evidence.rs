@@ -13,12 +13,12 @@
 //! | [`yardstick`] | thresholds, caps and centres, frozen from it |
 
 pub mod badness;
-mod by_metric;
 pub mod classes;
 mod gauge;
 pub mod heavy;
 pub mod history;
 pub mod ledger;
+mod listed;
 pub mod names;
 pub mod openings;
 pub mod runs;
@@ -29,9 +29,9 @@ pub mod summary;
 pub mod totals;
 pub mod yardstick;
 
-pub use by_metric::ByMetric;
 pub use history::RouteHistory;
 pub use ledger::{Absorbed, Changes, Kept, Ledger};
+pub use listed::{ByMetric, Listed};
 pub use totals::Totals;
 
 use crate::metric::{Metric, Number};

@@ -114,7 +114,9 @@ impl Followed {
             return None;
         }
         if self.known.contains(name) {
-            (self.run, self.run_began, self.strange) = (0, None, BTreeSet::new());
+            if self.run > 0 {
+                (self.run, self.run_began, self.strange) = (0, None, BTreeSet::new());
+            }
             return None;
         }
         if self.strange.len() <= NAMES {

@@ -40,9 +40,10 @@ pub fn count(kind: Kind) -> usize {
     values(kind).len() + 1
 }
 
-/// The class of a session's number; `None` is *missing*, and so is what is no number.
+/// The class of a session's number; `None` is *missing*, and so is what is no number. The dice are thrown only for a
+/// number that lies between two classes.
 #[must_use]
-pub fn class(kind: Kind, badness: Option<f64>, dice: f64) -> usize {
+pub fn class(kind: Kind, badness: Option<f64>, dice: impl FnOnce() -> f64) -> usize {
     let values = values(kind);
     let Some(badness) = badness.filter(|b| !b.is_nan()) else {
         return values.len();
@@ -54,7 +55,7 @@ pub fn class(kind: Kind, badness: Option<f64>, dice: f64) -> usize {
     if above == below || badness >= high {
         return above;
     }
-    if dice * (high - low) < badness - low { above } else { below }
+    if dice() * (high - low) < badness - low { above } else { below }
 }
 
 /// The session's own number in 0..1 for one metric and number, from its keyed hash.
@@ -119,11 +120,11 @@ mod tests {
 
     #[test]
     fn yes_and_no_are_exact_and_no_number_is_missing() {
-        assert_eq!(class(Kind::Rate, Some(0.0), 0.999), 0);
-        assert_eq!(class(Kind::Rate, Some(1.0), 0.0), 40);
-        assert_eq!(class(Kind::Rate, None, 0.5), 41);
-        assert_eq!(class(Kind::Amount, Some(f64::NAN), 0.5), 64);
-        assert_eq!(class(Kind::Amount, Some(f64::INFINITY), 0.5), 63, "beyond the cap is at the cap");
+        assert_eq!(class(Kind::Rate, Some(0.0), || 0.999), 0);
+        assert_eq!(class(Kind::Rate, Some(1.0), || 0.0), 40);
+        assert_eq!(class(Kind::Rate, None, || 0.5), 41);
+        assert_eq!(class(Kind::Amount, Some(f64::NAN), || 0.5), 64);
+        assert_eq!(class(Kind::Amount, Some(f64::INFINITY), || 0.5), 63, "beyond the cap is at the cap");
     }
 
     #[test]
@@ -143,7 +144,7 @@ mod tests {
             let kind = if amount { Kind::Amount } else { Kind::Rate };
             let throws = 2_000_u32;
             let mean = (0..throws)
-                .map(|i| values(kind)[class(kind, Some(badness), (f64::from(i) + 0.5) / f64::from(throws))])
+                .map(|i| values(kind)[class(kind, Some(badness), || (f64::from(i) + 0.5) / f64::from(throws))])
                 .sum::<f64>() / f64::from(throws);
             prop_assert!((mean - badness).abs() < 1e-3, "{badness} became {mean}");
         }

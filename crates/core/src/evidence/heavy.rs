@@ -1,9 +1,9 @@
 //! Which unit sends most of a release's requests: a constant session id is one "session" with a large
 //! share of the traffic, and makes the evidence one of a single customer.
 
+use crate::evidence::Listed;
 use crate::id::UnitKey;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Units whose count is kept at most.
 const KEPT: usize = 200;
@@ -12,7 +12,7 @@ const KEPT: usize = 200;
 /// most 1/201 of all that was added, so a unit with a larger share is never lost and none is accused wrongly.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Heavy(BTreeMap<UnitKey, u64>);
+pub struct Heavy(Listed<UnitKey, u64>);
 
 impl Heavy {
     /// Adds requests of a unit; returns its count.
@@ -25,7 +25,7 @@ impl Heavy {
         if self.0.len() >= KEPT {
             let least = self.0.values().copied().min().unwrap_or(0).min(left);
             left -= least;
-            self.0.retain(|_, count| {
+            self.0.retain(|count| {
                 *count -= least;
                 *count > 0
             });

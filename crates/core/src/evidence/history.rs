@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(history.hours().count(), 72);
         let day = history.last(SpanMs::hours(24), at(199));
         assert_eq!(day.requests, 48);
-        assert!((day.rates[&Metric::ErrorRate].bad - 24.0).abs() < 1e-9);
+        assert!((day.rates.get(&Metric::ErrorRate).unwrap().bad - 24.0).abs() < 1e-9);
         assert_eq!(history.last(SpanMs::hours(24), at(1_000)).requests, 0);
     }
 

@@ -23,13 +23,15 @@ use crate::time::{SpanMs, UnixMs};
 use crate::traffic::pin::{Arm, Membership, Stratum};
 use crate::traffic::weight::{Salt, WeightBp};
 use crate::version::VersionId;
-use log::{Log, Sessions};
+use log::Log;
 use one::{Whence, Windows};
+use sessions::Sessions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod log;
 mod one;
+mod sessions;
 
 /// Without a history the warm-up ends after this, or after [`WARM_UP_SESSIONS`], whichever is first …
 const WARM_UP: SpanMs = SpanMs::minutes(5);
@@ -158,7 +160,7 @@ impl Ledger {
             origin: release.created_at,
             gauges: kept.yardstick.as_ref().map(|yardstick| gauges(&release.policy, yardstick)).unwrap_or_default(),
             yardstick: kept.yardstick,
-            sessions: BTreeMap::new(),
+            sessions: Sessions::new(),
             by_bucket: BTreeMap::new(),
             over_to: 0,
             log: if kept.totals.is_none() { Log::new() } else { Log::behind(kept.lap) },
@@ -223,7 +225,7 @@ impl Ledger {
         if let Err(refused) = self.begin(feedback.unit, member) {
             return refused;
         }
-        let Some(session) = self.sessions.get_mut(&feedback.unit).map(Arc::make_mut) else { return Absorbed::Late };
+        let Some(session) = self.sessions.get_mut(feedback.unit).map(Arc::make_mut) else { return Absorbed::Late };
         let key = feedback.idempotency ^ name_hash(&feedback.name);
         if session.scored.contains(&key) || session.scored.len() >= SCORES {
             return Absorbed::Repeated;
@@ -338,7 +340,7 @@ impl Ledger {
             for (bucket, units) in self.by_bucket.range_mut(next..due) {
                 units.sort_unstable();
                 let sessions =
-                    units.iter().filter_map(|unit| self.sessions.get(unit).map(|session| (*unit, &**session)));
+                    units.iter().filter_map(|unit| self.sessions.get(*unit).map(|session| (*unit, &**session)));
                 sealed.extend(seal::post(&mut self.totals, &self.gauges, &posting, *bucket, sessions, &comparison));
             }
             match posting.own {
@@ -482,7 +484,7 @@ impl Ledger {
         if self.is_warm_up(member) {
             return Err(Absorbed::WarmUp);
         }
-        if let Some(session) = self.sessions.get(&unit) {
+        if let Some(session) = self.sessions.get(unit) {
             if session.is_of(member) {
                 return Ok(());
             }
@@ -508,7 +510,7 @@ impl Ledger {
             self.totals.warm_up.absorb(turn, unit, member);
         }
         if self.is_warm_up(member) {
-            return (Absorbed::WarmUp, self.sessions.get(&unit).map(|session| session.requests));
+            return (Absorbed::WarmUp, self.sessions.get(unit).map(|session| session.requests));
         }
         let bucket = self.bucket_of(member.exposed_at);
         let windows = Windows::of(turn, member, self.policy.ages, self.end_of(bucket));
@@ -522,7 +524,7 @@ impl Ledger {
         let late = wanted.iter().any(|(inside, posted)| *inside && *posted);
         let apart = self.yardstick.as_ref().map_or(&[][..], |yardstick| &yardstick.apart);
         let whence = Whence { apart, salt: &self.salt };
-        let requests = match self.sessions.get_mut(&unit) {
+        let requests = match self.sessions.get_mut(unit) {
             Some(session) if !session.is_of(member) => {
                 self.totals.contradictions += 1;
                 return (Absorbed::Contradicts, Some(session.requests));
@@ -625,7 +627,7 @@ impl Ledger {
         self.over_to = self.posted_whole();
         let rest = self.by_bucket.split_off(&self.over_to);
         for unit in std::mem::replace(&mut self.by_bucket, rest).into_values().flatten() {
-            let Some(session) = self.sessions.remove(&unit) else { continue };
+            let Some(session) = self.sessions.remove(unit) else { continue };
             // One that may grow to 1 % of all requests is remembered.
             if session.requests >= 10 && session.requests * 500 >= self.totals.requests() {
                 self.totals.heavy.add(unit, session.requests);

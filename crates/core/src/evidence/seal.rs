@@ -8,13 +8,14 @@ use crate::evidence::gauge::Gauge;
 use crate::evidence::ledger::has_control;
 use crate::evidence::openings::Words;
 use crate::evidence::totals::{Totals, count};
-use crate::evidence::{Half, SealedBucket, Session, TwoArms, classes};
+use crate::evidence::{Half, SealedBucket, Session, Sums, TwoArms, classes};
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric, Number};
 use crate::origin::Slice;
 use crate::release::policy::ControlArm;
 use crate::traffic::pin::{Arm, Stratum};
 use crate::traffic::weight::{Salt, Slot, WeightBp};
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 /// The numbers in the order in which they are posted.
@@ -66,6 +67,7 @@ pub(super) fn post<'a>(
     let mut openings = std::mem::take(&mut totals.openings);
     let new = openings.new_ones();
     let mut begun: Vec<(Arm, &[u64])> = Vec::new();
+    let taking: Vec<&Gauge> = gauges.iter().filter(|gauge| posting.takes(gauge)).collect();
     let matches = gauges.iter().any(|gauge| gauge.control == ControlArm::Matched);
     for (unit, session) in sessions {
         let is_matched = matches && session.arm == Arm::Control && comparison.is_matched(unit, session.stratum);
@@ -79,15 +81,16 @@ pub(super) fn post<'a>(
         }
         let slice = totals.waiting_mut(session.first_seen.slice);
         let waiting = slice.entry(number).or_default().entry(session.stratum).or_default();
-        let counts = |gauge: &&Gauge| match (gauge.control, session.arm) {
+        let counts = |gauge: &&&Gauge| match (gauge.control, session.arm) {
             (ControlArm::Matched, Arm::Control) => is_matched,
             (ControlArm::Matched, Arm::Canary | Arm::Stable) | (ControlArm::All, _) => true,
         };
-        for gauge in
-            gauges.iter().filter(|g| posting.takes(g) && g.applies(unit, session, comparison.salt)).filter(counts)
-        {
-            let own = gauge.of_session(session, &new);
-            add(waiting, gauge, number, unit, session, own, comparison.salt);
+        let alone = || Half::of(comparison.salt, &unit.0.to_le_bytes());
+        let half = LazyCell::new(|| session.first_seen.half.unwrap_or_else(alone));
+        for gauge in taking.iter().filter(|g| g.applies(unit, session, comparison.salt)).filter(counts) {
+            let one = One { gauge, unit, session, number };
+            let arms = waiting.entry(gauge.metric.clone()).or_default();
+            one.add_to(arms, gauge.of_session(session, &new), || *half);
         }
         begun.push((session.arm, &session.openings));
     }
@@ -115,74 +118,78 @@ pub(super) fn post<'a>(
     sealed
 }
 
-fn add(
-    waiting: &mut BTreeMap<Metric, TwoArms>,
-    gauge: &Gauge,
-    number: Number,
+/// One session's number under one metric.
+struct One<'a> {
+    gauge: &'a Gauge,
     unit: UnitKey,
-    session: &Session,
-    own: Option<Option<f64>>,
-    salt: &Salt,
-) {
-    let kind = gauge.metric.kind();
-    let arms = waiting.entry(gauge.metric.clone()).or_default();
-    let dice = classes::dice(unit, &gauge.metric, number);
-    let class = |sums: &crate::evidence::Sums| {
-        classes::class(kind, own.unwrap_or_else(|| gauge.number(number, sums, session.owed)), dice)
-    };
-    let sums = session.sums.get(gauge.source()).copied().unwrap_or_default();
-    if kind == Kind::Ratio {
-        let classes = gauge.nets(session.arm, &sums, session.owed).map(|net| Some(classes::class(kind, net?, dice)));
-        return add_ratio(arms, session, classes, unit, salt);
-    }
-    match session.arm {
-        Arm::Stable => {}
-        Arm::Control => {
-            bump(&mut arms.control, kind, class(&sums));
-            let alone = || Half::of(salt, &unit.0.to_le_bytes());
-            if session.first_seen.half.unwrap_or_else(alone) == Half::One {
-                bump(&mut arms.control_half, kind, class(&sums));
-            }
-            if let Some(sums) = session.beyond.get(&gauge.metric).and_then(|beyond| beyond.limit) {
-                bump(&mut arms.control_limit, kind, class(&sums));
-            }
-        }
-        Arm::Canary => {
-            bump(&mut arms.canary, kind, class(&sums));
-            let beyond = session.beyond.get(&gauge.metric).copied().unwrap_or_default();
-            if let Some(sums) = beyond.rollback {
-                bump(&mut arms.canary_rollback, kind, class(&sums));
-            }
-            if let Some(sums) = beyond.limit {
-                bump(&mut arms.canary_limit, kind, class(&sums));
-            }
-        }
-    }
+    session: &'a Session,
+    number: Number,
 }
 
-/// A session's classes under a ratio: against the price of the test, of rollback's own, and of the limit.
-fn add_ratio(arms: &mut TwoArms, session: &Session, classes: [Option<usize>; 3], unit: UnitKey, salt: &Salt) {
-    let [main, rollback, limit] = classes;
-    let add = |counts: &mut Vec<u64>, class: Option<usize>| {
-        if let Some(class) = class {
-            bump(counts, Kind::Ratio, class);
+impl One<'_> {
+    /// `own` is its number under a metric of sessions as a whole; `half` tells in which half of the control it is.
+    fn add_to(&self, arms: &mut TwoArms, own: Option<Option<f64>>, half: impl Fn() -> Half) {
+        let (gauge, session) = (self.gauge, self.session);
+        let kind = gauge.metric.kind();
+        let class = |sums: &Sums| self.class(own.unwrap_or_else(|| gauge.number(self.number, sums, session.owed)));
+        let sums = session.sums.get(gauge.source()).copied().unwrap_or_default();
+        if kind == Kind::Ratio {
+            return self.add_ratio(arms, &sums, half);
         }
-    };
-    match session.arm {
-        Arm::Stable => {}
-        Arm::Control => {
-            add(&mut arms.control, main);
-            add(&mut arms.control_limit, limit);
-            let alone = || Half::of(salt, &unit.0.to_le_bytes());
-            if session.first_seen.half.unwrap_or_else(alone) == Half::One {
-                add(&mut arms.control_half, main);
+        match session.arm {
+            Arm::Stable => {}
+            Arm::Control => {
+                let main = class(&sums);
+                bump(&mut arms.control, kind, main);
+                if half() == Half::One {
+                    bump(&mut arms.control_half, kind, main);
+                }
+                if let Some(sums) = session.beyond.get(&gauge.metric).and_then(|beyond| beyond.limit) {
+                    bump(&mut arms.control_limit, kind, class(&sums));
+                }
+            }
+            Arm::Canary => {
+                bump(&mut arms.canary, kind, class(&sums));
+                let beyond = session.beyond.get(&gauge.metric).copied().unwrap_or_default();
+                if let Some(sums) = beyond.rollback {
+                    bump(&mut arms.canary_rollback, kind, class(&sums));
+                }
+                if let Some(sums) = beyond.limit {
+                    bump(&mut arms.canary_limit, kind, class(&sums));
+                }
             }
         }
-        Arm::Canary => {
-            add(&mut arms.canary, main);
-            add(&mut arms.canary_rollback, rollback);
-            add(&mut arms.canary_limit, limit);
+    }
+
+    /// Its classes under a ratio: against the price of the test, of rollback's own, and of the limit.
+    fn add_ratio(&self, arms: &mut TwoArms, sums: &Sums, half: impl Fn() -> Half) {
+        let nets = self.gauge.nets(self.session.arm, sums, self.session.owed);
+        let [main, rollback, limit] = nets.map(|net| Some(self.class(net?)));
+        let add = |counts: &mut Vec<u64>, class: Option<usize>| {
+            if let Some(class) = class {
+                bump(counts, Kind::Ratio, class);
+            }
+        };
+        match self.session.arm {
+            Arm::Stable => {}
+            Arm::Control => {
+                add(&mut arms.control, main);
+                add(&mut arms.control_limit, limit);
+                if half() == Half::One {
+                    add(&mut arms.control_half, main);
+                }
+            }
+            Arm::Canary => {
+                add(&mut arms.canary, main);
+                add(&mut arms.canary_rollback, rollback);
+                add(&mut arms.canary_limit, limit);
+            }
         }
+    }
+
+    fn class(&self, badness: Option<f64>) -> usize {
+        let metric = &self.gauge.metric;
+        classes::class(metric.kind(), badness, || classes::dice(self.unit, metric, self.number))
     }
 }
 

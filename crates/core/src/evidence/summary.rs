@@ -2,7 +2,7 @@
 //! summaries merge by addition.
 
 use crate::evidence::badness::{Reading, amount, reading, stated_amount, went};
-use crate::evidence::{LastSeen, Went};
+use crate::evidence::{ByMetric, LastSeen, Listed, Went};
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric};
 use crate::origin::{Origin, Origins};
@@ -10,6 +10,7 @@ use crate::tally::{Feedback, Outcome, Turn, TurnPart};
 use crate::time::{SpanMs, UnixMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::LazyLock;
 
 /// Two neighbouring classes of a [`LogHistogram`] differ by 3 %.
@@ -21,8 +22,12 @@ const OPEN: usize = 4_096;
 /// A session is summed up this long after its first request.
 const SESSION: SpanMs = SpanMs::minutes(30);
 
-/// The rates among the built-in metrics, in their order.
-static RATES: LazyLock<Vec<Metric>> = LazyLock::new(|| of_kind(Kind::Rate));
+/// The rates among the built-in metrics that a request by itself tells, in their order.
+static RATES: LazyLock<Vec<Metric>> = LazyLock::new(|| {
+    let tells =
+        |metric: &Metric| metric.tail_of().is_none() && metric.length_quantile().is_none() && !metric.is_of_session();
+    of_kind(Kind::Rate).into_iter().filter(tells).collect()
+});
 /// The amounts.
 static AMOUNTS: LazyLock<Vec<Metric>> = LazyLock::new(|| of_kind(Kind::Amount));
 
@@ -43,7 +48,7 @@ pub struct Summary {
     #[serde(default)]
     pub arrivals: u64,
     /// Badness per metric, over requests (scores: over scores).
-    pub rates: BTreeMap<Metric, Share>,
+    pub rates: ByMetric<Share>,
     /// Milliseconds to the first content.
     pub ttft_ms: LogHistogram,
     /// Milliseconds to the end.
@@ -52,7 +57,7 @@ pub struct Summary {
     #[serde(default, skip_serializing_if = "LogHistogram::is_empty")]
     pub chars: LogHistogram,
     /// Amounts per session, where all of a session's are known.
-    pub amounts: BTreeMap<Metric, Amounts>,
+    pub amounts: ByMetric<Amounts>,
     /// Requests by where they come from, where that was noted.
     #[serde(default, skip_serializing_if = "Origins::is_empty")]
     pub origins: Origins,
@@ -82,7 +87,7 @@ pub struct LogHistogram {
     /// How many were 0.
     pub zeros: u64,
     /// How many lie in e^(0.03·k) … e^(0.03·(k+1)), by k.
-    pub classes: BTreeMap<i16, u64>,
+    pub classes: Listed<i16, u64>,
 }
 
 impl Share {
@@ -108,8 +113,8 @@ impl LogHistogram {
             self.zeros += 1;
             return;
         }
-        let class = (value.min(1e12).ln() / LN_STEP).floor();
-        *self.classes.entry(class as i16).or_insert(0) += 1;
+        let class = (value.min(1e12).ln() / LN_STEP).floor() as i16;
+        *self.classes.get_or_default(&class) += 1;
     }
 
     /// How many were counted.
@@ -137,7 +142,7 @@ impl LogHistogram {
             return Some(0.0);
         }
         let mut last = 0.0;
-        for (class, count) in &self.classes {
+        for (class, count) in self.classes.iter() {
             let inside = (rank - below) / *count as f64;
             last = ((f64::from(*class) + inside.clamp(0.0, 1.0)) * LN_STEP).exp();
             below += *count as f64;
@@ -169,8 +174,9 @@ impl LogHistogram {
     /// Adds another.
     pub fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
-        for (class, count) in &other.classes {
-            *self.classes.entry(*class).or_insert(0) += count;
+        let mut mine = self.classes.walk();
+        for (class, count) in other.classes.iter() {
+            *mine.get_or(class, || 0) += count;
         }
     }
 }
@@ -195,7 +201,7 @@ impl Summary {
         let metric = feedback.metric();
         let room = self.rates.len() < NAMES || self.rates.contains_key(&metric);
         if room && (0.0..=1.0).contains(&feedback.value) {
-            self.add_share(metric, 1.0 - feedback.value);
+            self.rates.get_or_default(&metric).add(1.0 - feedback.value);
         }
     }
 
@@ -203,12 +209,13 @@ impl Summary {
     pub fn add_session(&mut self, session: &Followed) {
         self.sessions += 1;
         if let Some(last) = session.last {
-            self.add_share(Metric::Abandoned, f64::from(u8::from(last.went == Went::Wrong)));
-            self.add_share(Metric::NotContinued, f64::from(u8::from(session.requests == 1)));
+            self.rates.get_or_default(&Metric::Abandoned).add(f64::from(u8::from(last.went == Went::Wrong)));
+            self.rates.get_or_default(&Metric::NotContinued).add(f64::from(u8::from(session.requests == 1)));
         }
-        for (metric, sum) in &session.sums {
+        let mut mine = self.amounts.walk();
+        for (metric, sum) in session.sums.iter() {
             if let Some(sum) = sum {
-                let amounts = self.amounts.entry(metric.clone()).or_default();
+                let amounts = mine.get_or(metric, Amounts::default);
                 amounts.sum += sum;
                 amounts.histogram.add(*sum);
             }
@@ -220,42 +227,30 @@ impl Summary {
         self.requests += other.requests;
         self.sessions += other.sessions;
         self.arrivals += other.arrivals;
-        for (metric, share) in &other.rates {
-            let mine = self.rates.entry(metric.clone()).or_default();
+        for (metric, share) in other.rates.iter() {
+            let mine = self.rates.get_or_default(metric);
             mine.bad += share.bad;
             mine.known += share.known;
         }
         self.ttft_ms.merge(&other.ttft_ms);
         self.latency_ms.merge(&other.latency_ms);
         self.chars.merge(&other.chars);
-        for (metric, amounts) in &other.amounts {
-            let mine = self.amounts.entry(metric.clone()).or_default();
+        for (metric, amounts) in other.amounts.iter() {
+            let mine = self.amounts.get_or_default(metric);
             mine.sum += amounts.sum;
             mine.histogram.merge(&amounts.histogram);
         }
         self.origins.merge(&other.origins);
     }
 
-    /// Both lists are in the order of the metrics, but for those that have no place yet: they are gone through side by
-    /// side, for this is done with every request.
+    /// Both lists are in the order of the metrics and are gone through side by side, for this is done with every request.
     fn add_rates(&mut self, outcome: &Outcome) {
-        let mut places = self.rates.iter_mut().peekable();
-        let mut placeless = Vec::new();
+        let mut shares = self.rates.walk();
         for metric in RATES.iter() {
-            let Reading::Is(bad) = reading(metric, outcome, None) else { continue };
-            while places.next_if(|(before, _)| *before < metric).is_some() {}
-            match places.next_if(|(found, _)| *found == metric) {
-                Some((_, share)) => share.add(bad),
-                None => placeless.push((metric, bad)),
+            if let Reading::Is(bad) = reading(metric, outcome, None) {
+                shares.get_or(metric, Share::default).add(bad);
             }
         }
-        for (metric, bad) in placeless {
-            self.add_share(metric.clone(), bad);
-        }
-    }
-
-    fn add_share(&mut self, metric: Metric, bad: f64) {
-        self.rates.entry(metric).or_default().add(bad);
     }
 }
 
@@ -274,7 +269,7 @@ pub struct Followed {
     /// When its first request began.
     pub began: UnixMs,
     /// Its amounts so far; `None` once one is unknown.
-    pub sums: BTreeMap<Metric, Option<f64>>,
+    pub sums: ByMetric<Option<f64>>,
     /// Its requests so far.
     #[serde(default)]
     pub requests: u64,
@@ -288,20 +283,26 @@ impl Following {
     /// followed counted by the one that is.
     pub fn add(&mut self, turn: &Turn) -> u64 {
         let Some(unit) = turn.unit.filter(|unit| self.follows(*unit)) else { return 0 };
-        let began = if self.open.contains_key(&unit) { 0 } else { 1_u64 << self.thinned.min(63) };
-        let session =
-            self.open.entry(unit).or_insert_with(|| Followed { began: turn.started_at, ..Followed::default() });
+        let (session, began) = match self.open.entry(unit) {
+            Entry::Occupied(known) => (known.into_mut(), 0),
+            Entry::Vacant(place) => {
+                let mut new = Followed { began: turn.started_at, ..Followed::default() };
+                new.sums.reserve(AMOUNTS.len());
+                (place.insert(new), 1_u64 << self.thinned.min(63))
+            }
+        };
         if turn.part != TurnPart::Tail {
             session.requests += 1;
             session.last = Some(LastSeen::later(session.last, turn.started_at, went(&turn.outcome)));
         }
+        let mut sums = session.sums.walk();
         for metric in AMOUNTS.iter() {
             let more = match turn.part {
                 // The rest of it follows with the tail.
                 TurnPart::Judged => Some(stated_amount(metric, &turn.outcome).unwrap_or(0.0)),
                 TurnPart::Whole | TurnPart::Tail => amount(metric, &turn.outcome),
             };
-            let sum = session.sums.entry(metric.clone()).or_insert(Some(0.0));
+            let sum = sums.get_or(metric, || Some(0.0));
             *sum = sum.zip(more).map(|(sum, more)| sum + more);
         }
         while self.open.len() > OPEN {
@@ -380,8 +381,8 @@ mod tests {
             summary.add_session(&session);
         }
         assert_eq!(summary.sessions, 2);
-        assert_eq!(summary.amounts[&cost].histogram.len(), 1);
-        assert!((summary.amounts[&cost].sum - 1.5).abs() < 1e-12);
+        assert_eq!(summary.amounts.get(&cost).unwrap().histogram.len(), 1);
+        assert!((summary.amounts.get(&cost).unwrap().sum - 1.5).abs() < 1e-12);
     }
 
     #[test]
@@ -397,22 +398,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_out_of_the_rates_is_told_by_no_request_alone() {
+        let mut answered = outcome();
+        answered.detected.chars = Some(100);
+        assert_eq!(RATES.len(), 13);
+        for metric in of_kind(Kind::Rate).iter().filter(|metric| !RATES.contains(metric)) {
+            assert!(!matches!(reading(metric, &answered, None), Reading::Is(_)), "{metric}");
+        }
+    }
+
+    #[test]
     fn rates_are_counted_where_others_have_a_place_already() {
         let (mut summary, mut turn) = (Summary::default(), turn(UnitKey(1), UnixMs(0)));
-        summary.add_share(Metric::Abandoned, 1.0);
-        summary.add_share(Metric::Feedback("a".to_owned()), 1.0);
+        summary.rates.get_or_default(&Metric::Abandoned).add(1.0);
+        summary.rates.get_or_default(&Metric::Feedback("a".to_owned())).add(1.0);
         summary.add_request(&turn.outcome, None);
         turn.outcome.detected.repetition = crate::tally::Check::Yes;
         turn.outcome.refusal = crate::tally::Check::Yes;
         summary.add_request(&turn.outcome, None);
-        let share = |metric| summary.rates[&metric];
+        let share = |metric| *summary.rates.get(&metric).unwrap();
         assert_eq!(share(Metric::ErrorRate), Share { bad: 0.0, known: 2 });
         assert!(share(Metric::RefusalRate).bad > 0.0 && share(Metric::Repetition).bad > 0.0);
         assert_eq!((share(Metric::Abandoned).known, share(Metric::Feedback("a".to_owned())).known), (1, 1));
         let expected: BTreeMap<Metric, u64> = RATES
             .iter()
             .filter(|metric| matches!(reading(metric, &turn.outcome, None), Reading::Is(_)))
-            .map(|metric| (metric.clone(), summary.rates[metric].known))
+            .map(|metric| (metric.clone(), summary.rates.get(metric).unwrap().known))
             .collect();
         assert!(expected.values().all(|known| (1..=2).contains(known)), "{expected:?}");
     }

@@ -159,7 +159,7 @@ mod tests {
         for i in 0..200 {
             let cost = if i == 0 { 50.0 } else { 1.0 };
             let sums = BTreeMap::from([(Metric::CostPerSession, Some(cost))]);
-            summary.add_session(&Followed { sums, ..Followed::default() });
+            summary.add_session(&Followed { sums: sums.into(), ..Followed::default() });
         }
         summary
     }

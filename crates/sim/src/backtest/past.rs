@@ -416,7 +416,8 @@ fn lay_on(dose: Dose<'_>, metric: &Metric, canary: &mut Vec<u64>, luck: &mut Luc
             for (class, count) in canary.iter().enumerate() {
                 for _ in 0..*count {
                     let value = values.get(class).map(|value| (value * times).min(1.0));
-                    scaled[classes::class(metric.kind(), value, luck.uniform())] += 1;
+                    let dice = luck.uniform();
+                    scaled[classes::class(metric.kind(), value, || dice)] += 1;
                 }
             }
             *canary = scaled;

@@ -7,9 +7,9 @@
 //! before the lap may go. A row is written about once for each change, and at most half as often again for the laps.
 
 use crate::evidence::Session;
+use crate::evidence::ledger::sessions::Sessions;
 use crate::id::UnitKey;
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// So many lines for each live session are a long log.
@@ -32,9 +32,6 @@ struct Limits {
 
 const LIMITS: Limits = Limits { lines_min: 8_192, rows_max: 4_096, pace_min: 2_048 };
 
-/// The sessions of a ledger. They are shared with whoever writes them.
-pub(super) type Sessions = BTreeMap<UnitKey, Arc<Session>>;
-
 /// What the log holds, by lap and by the last exposure bucket in its rows.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Log {
@@ -42,8 +39,8 @@ pub(super) struct Log {
     lap: u64,
     /// Every live session has a row of this lap or a later one.
     whole_from: u64,
-    /// The sessions that the present lap has still to write; `None` between laps.
-    ahead: Option<Bound<UnitKey>>,
+    /// The first part of the sessions that the present lap has still to write; `None` between laps.
+    ahead: Option<usize>,
     /// Rows of before are there, and nobody counted them.
     is_unknown: bool,
     held: BTreeMap<(u64, u64), Held>,
@@ -89,16 +86,13 @@ impl Log {
         if self.ahead.is_none() && self.is_long(sessions.len() as u64) {
             self.lap += 1;
             self.is_unknown = false;
-            self.ahead = Some(Bound::Unbounded);
+            self.ahead = Some(0);
         }
-        let row = |(unit, session): (&UnitKey, &Arc<Session>)| (*unit, Arc::clone(session));
-        let mut rows: Vec<_> = changed.iter().filter_map(|unit| sessions.get_key_value(unit).map(row)).collect();
+        let mut rows = Vec::with_capacity(changed.len());
+        rows.extend(changed.iter().filter_map(|unit| sessions.get(*unit).map(|session| (*unit, Arc::clone(session)))));
         if let Some(ahead) = self.ahead {
             let pace = self.limits.pace_min.max(rows.len().saturating_mul(PACE));
-            let before = rows.len();
-            rows.extend(sessions.range((ahead, Bound::Unbounded)).take(pace).map(row));
-            let last = rows.last().filter(|_| rows.len() - before == pace);
-            self.ahead = last.map(|(unit, _)| Bound::Excluded(*unit));
+            self.ahead = walk(sessions, ahead, pace, &mut rows);
         }
         if let Some(newest) = rows.iter().map(|(_, session)| bucket_of(session)).max() {
             let held = self.held.entry((self.lap, newest)).or_default();
@@ -119,6 +113,24 @@ impl Log {
             || lines > live.saturating_mul(LINES_PER_LIVE).saturating_add(self.limits.lines_min)
             || (rows > self.limits.rows_max && lines < rows * LINES_FEW)
     }
+}
+
+/// Writes the sessions from a part on: whole parts, one at least, and no more than `pace` rows of several. Returns the
+/// first part that is left.
+fn walk(sessions: &Sessions, mut ahead: usize, pace: usize, rows: &mut Vec<(UnitKey, Arc<Session>)>) -> Option<usize> {
+    let begin = rows.len();
+    let until = begin + pace;
+    while let Some(part) = sessions.part(ahead) {
+        let from = rows.len();
+        if from + part.len() > until && from > begin {
+            return Some(ahead);
+        }
+        rows.extend(part.map(|(unit, session)| (unit, Arc::clone(session))));
+        // A map has another order after a restart; a row has not.
+        rows[from..].sort_unstable_by_key(|(unit, _)| *unit);
+        ahead += 1;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -200,11 +212,11 @@ mod tests {
             for (at, round) in rounds.iter().enumerate() {
                 if round.is_over {
                     (bucket_now, over_to) = (bucket_now + 1, over_to + 1);
-                    sessions.retain(|_, session| bucket(session) >= over_to);
+                    sessions.retain(|session| bucket(session) >= over_to);
                 }
                 let changed: Vec<UnitKey> = round.changed.iter().copied().map(UnitKey).collect();
                 for unit in &changed {
-                    let known = sessions.get(unit).map_or(bucket_now, |session| bucket(session));
+                    let known = sessions.get(*unit).map_or(bucket_now, |session| bucket(session));
                     sessions.insert(*unit, session(known, at as u64));
                 }
                 let rows = log.write(&sessions, &changed, over_to, bucket);
@@ -224,9 +236,9 @@ mod tests {
         let mut written = 0;
         for minute in 0..60_u64 {
             let changed: Vec<UnitKey> = (0..1_000).map(|n| UnitKey(u128::from(minute * 1_000 + n))).collect();
-            changed.iter().for_each(|unit| drop(sessions.insert(*unit, session(minute, 1))));
+            changed.iter().for_each(|unit| sessions.insert(*unit, session(minute, 1)));
             let over_to = minute.saturating_sub(30);
-            sessions.retain(|_, session| bucket(session) >= over_to);
+            sessions.retain(|session| bucket(session) >= over_to);
             let rows = log.write(&sessions, &changed, over_to, bucket);
             written += rows.len();
             stored.add(&log, over_to, rows);
@@ -242,7 +254,7 @@ mod tests {
         for look in 0..400_u128 {
             let mut changed: Vec<UnitKey> = (0..1_000).map(|n| UnitKey((look * 1_000 + n * 7) % 20_000)).collect();
             changed.sort_unstable();
-            changed.iter().for_each(|unit| drop(sessions.insert(*unit, session(0, 2))));
+            changed.iter().for_each(|unit| sessions.insert(*unit, session(0, 2)));
             let rows = log.write(&sessions, &changed, 0, bucket);
             (written, changes, most) = (written + rows.len(), changes + changed.len(), most.max(rows.len()));
             stored.add(&log, 0, rows);

@@ -111,11 +111,14 @@ pub(super) fn add(session: &mut Session, gauges: &[Gauge], turn: &Turn, windows:
     if let Some(opening) = outcome.opening.as_ref().filter(|_| windows.session) {
         openings::note(&mut session.openings, opening.key);
     }
-    for gauge in gauges {
-        if gauge.of.is_some() || gauge.metric.is_late() {
-            continue;
-        }
-        let sums = session.sums.get_or_default(&gauge.metric);
+    let summed = || gauges.iter().filter(|gauge| gauge.of.is_none() && !gauge.metric.is_late());
+    if session.sums.is_empty() {
+        session.sums.reserve(summed().count());
+    }
+    // Gauges are in the order of their metrics.
+    let mut all_sums = session.sums.walk();
+    for gauge in summed() {
+        let sums = all_sums.get_or(&gauge.metric, Sums::default);
         let is_summed = matches!(gauge.metric.kind(), Kind::Amount | Kind::Ratio);
         if windows.whole && is_summed {
             match turn.part {
