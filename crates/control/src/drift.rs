@@ -22,12 +22,11 @@ use coalmine_core::release::event::{Command, Event};
 use coalmine_core::release::state::State;
 use coalmine_core::sentinel::Sentinel;
 use coalmine_core::sentinel::steady::Asked;
-use coalmine_core::tally::{Delta, Turn};
+use coalmine_core::tally::Turn;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::version::VersionId;
 use coalmine_wire::shutdowns;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// An end that is farther away opens no incident: `plan`, `check` and `status` tell of it earlier.
 const SHUTDOWN_NEAR_DAYS: u64 = 30;
@@ -45,18 +44,19 @@ struct SteadyStable {
 }
 
 impl Control {
-    /// The names of this round's answers, in the order in which these began. Nothing is followed before what was known
-    /// is read.
-    pub(crate) fn absorb_names(&self, desk: &mut Desk, deltas: &[Arc<Delta>]) {
+    /// The names of this round's answers, whose turns come in the order in which they began. Nothing is followed before
+    /// what was known is read.
+    pub(crate) fn absorb_names(&self, desk: &mut Desk, begun: &[&Turn]) {
         if !desk.watch_read {
             return;
         }
         let stables = self.in_service();
-        let mut turns: Vec<&Turn> = deltas.iter().flat_map(|delta| &delta.turns).collect();
-        turns.sort_by_key(|turn| turn.started_at);
-        for turn in turns {
-            if let Some(SteadyStable { stable, requested, .. }) = stables.get(&*turn.route) {
-                of_route(&mut desk.names, &turn.route, |names| names.absorb(turn, *stable, requested));
+        for turns in begun.chunk_by(|one, next| one.route == next.route) {
+            let of = turns.first().and_then(|first| Some((first, stables.get(&*first.route)?)));
+            if let Some((first, SteadyStable { stable, requested, .. })) = of {
+                of_route(&mut desk.names, &first.route, |names| {
+                    turns.iter().for_each(|turn| names.absorb(turn, *stable, requested));
+                });
             }
         }
         desk.names.retain(|route, _| stables.contains_key(route));

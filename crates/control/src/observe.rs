@@ -9,7 +9,7 @@ use coalmine_core::id::{GatewayId, ReleaseId, RouteName};
 use coalmine_core::judge::Happened;
 use coalmine_core::release::state::Release;
 use coalmine_core::shadow::preferences::Preferred;
-use coalmine_core::tally::{Delta, Feedback};
+use coalmine_core::tally::{Delta, Feedback, Turn};
 use coalmine_core::time::UnixMs;
 use coalmine_core::version::VersionId;
 use coalmine_store::{EvidenceBatch, StoreError};
@@ -50,11 +50,12 @@ impl Control {
         self.absorb_spending(desk, &deltas, now);
         let judged = self.take_judged();
         self.absorb_histories(desk, &deltas, &judged.scores);
-        self.absorb_names(desk, &deltas);
+        let begun = begun(&deltas);
+        self.absorb_names(desk, &begun);
         self.absorb_rounds(desk);
         self.absorb_steady();
         self.absorb_judges(desk, &judged);
-        self.absorb_releases(desk, &deltas, &judged, now);
+        self.absorb_releases(desk, Share::deal(&begun, &deltas, &judged), now);
         desk.counted.extend(deltas.iter().map(|delta| (delta.gateway.clone(), delta.epoch, delta.sequence)));
         match self.save_evidence(desk).await {
             Ok(()) => Saved::Yes,
@@ -111,9 +112,12 @@ impl Control {
             of_route(&mut desk.histories, &score.route, |history| history.absorb_feedback(score));
         }
         for delta in deltas {
-            for turn in &delta.turns {
-                if let Some(stable) = stables.get(&turn.route) {
-                    of_route(&mut desk.histories, &turn.route, |history| history.absorb(turn, *stable));
+            for turns in delta.turns.chunk_by(|one, next| one.route == next.route) {
+                if let Some((first, stable)) = turns.first().and_then(|first| Some((first, stables.get(&first.route)?)))
+                {
+                    of_route(&mut desk.histories, &first.route, |history| {
+                        turns.iter().for_each(|turn| history.absorb(turn, *stable));
+                    });
                 }
             }
             for score in &delta.feedback {
@@ -157,8 +161,7 @@ impl Control {
     }
 
     /// Each release by itself: one that fails is told, and is taken up anew from the store.
-    fn absorb_releases(&self, desk: &mut Desk, deltas: &[Arc<Delta>], judged: &Judged, now: UnixMs) {
-        let mut shares = Share::deal(deltas, judged);
+    fn absorb_releases(&self, desk: &mut Desk, mut shares: BTreeMap<&ReleaseId, Share<'_>>, now: UnixMs) {
         for release in self.unfinished() {
             let Some(watched) = desk.watched.get_mut(&release.id) else { continue };
             let share = shares.remove(&release.id).unwrap_or_default();
@@ -221,6 +224,15 @@ impl Control {
     }
 }
 
+/// The turns of a round in the order in which they began: a gateway reports them in no order, and several gateways one
+/// after the other, and a row of names is broken by one of before.
+fn begun(deltas: &[Arc<Delta>]) -> Vec<&Turn> {
+    let mut turns: Vec<(UnixMs, &Turn)> = Vec::with_capacity(deltas.iter().map(|delta| delta.turns.len()).sum());
+    turns.extend(deltas.iter().flat_map(|delta| &delta.turns).map(|turn| (turn.started_at, turn)));
+    turns.sort_by_key(|(at, _)| *at);
+    turns.into_iter().map(|(_, turn)| turn).collect()
+}
+
 fn note_unsaved(
     unsaved: &mut BTreeMap<ReleaseId, Unsaved>,
     release: &ReleaseId,
@@ -239,7 +251,7 @@ fn silent() -> StoreError {
     StoreError::Unavailable { what: "it was asked in this round already".to_owned(), source: "silent".into() }
 }
 
-/// A route's own among many; done with every turn, so the name is copied for a new route only.
+/// A route's own among many; done with every row of its turns, so the name is copied for a new route only.
 pub(crate) fn of_route<V: Default>(all: &mut BTreeMap<RouteName, V>, route: &RouteName, add: impl FnOnce(&mut V)) {
     if let Some(known) = all.get_mut(route) {
         return add(known);

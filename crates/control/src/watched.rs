@@ -37,10 +37,13 @@ pub(crate) struct Share<'a> {
 }
 
 impl<'a> Share<'a> {
-    /// Deals a round of deltas out to the releases that they name. A gateway reports turns in no order, and several
-    /// gateways report one after the other: they are counted in the order in which they began, for a row of names is
-    /// broken by one of before.
-    pub(crate) fn deal(deltas: &'a [Arc<Delta>], judged: &'a Judged) -> BTreeMap<&'a ReleaseId, Self> {
+    /// Deals a round of deltas out to the releases that they name; `begun` are its turns, in the order in which they
+    /// are counted.
+    pub(crate) fn deal(
+        begun: &[&'a Turn],
+        deltas: &'a [Arc<Delta>],
+        judged: &'a Judged,
+    ) -> BTreeMap<&'a ReleaseId, Self> {
         let mut shares: BTreeMap<&ReleaseId, Self> = BTreeMap::new();
         for preferred in &judged.preferred {
             shares.entry(&*preferred.release).or_default().preferred.push(preferred);
@@ -51,11 +54,6 @@ impl<'a> Share<'a> {
             }
         }
         for delta in deltas {
-            for turn in &delta.turns {
-                if let Some(member) = &turn.member {
-                    shares.entry(&*member.release).or_default().turns.push(turn);
-                }
-            }
             for score in &delta.feedback {
                 if let Some(member) = &score.member {
                     shares.entry(&*member.release).or_default().feedback.push(score);
@@ -70,7 +68,14 @@ impl<'a> Share<'a> {
                 }
             }
         }
-        shares.values_mut().for_each(|share| share.turns.sort_by_key(|turn| turn.started_at));
+        fn release(turn: &Turn) -> Option<&Arc<ReleaseId>> {
+            turn.member.as_ref().map(|member| &member.release)
+        }
+        for turns in begun.chunk_by(|one, next| release(one) == release(next)) {
+            if let Some(release) = turns.first().and_then(|first| release(first)) {
+                shares.entry(&**release).or_default().turns.extend(turns);
+            }
+        }
         shares
     }
 }
