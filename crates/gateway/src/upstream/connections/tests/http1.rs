@@ -2,7 +2,7 @@
 
 use super::super::shard::{Shard, Way};
 use super::super::{Connections, IDLE_TIME};
-use super::scripted::{Server, asked, ok, plain, round_trip, write};
+use super::scripted::{Server, asked, ok, plain, round_trip, secure, write};
 use super::{answered, ask, connections, connections_of, missed, request, soon, whole};
 use crate::upstream::pool::Trouble;
 use crate::workers::Workers;
@@ -441,5 +441,47 @@ async fn t31_a_connection_on_which_something_came_unasked_is_not_used() {
         assert_eq!(asked(&mut other).await.unwrap().1, "again");
         write(&mut other, &ok("yours")).await;
         assert_eq!(whole(answered(again).await).await.unwrap(), "yours");
+    }
+}
+
+/// What TLS holds back goes out before anybody waits, and what it brings is read to its end.
+#[tokio::test]
+async fn a_long_request_and_a_long_answer_over_tls() {
+    const LONG: usize = 3 << 20;
+    let mut server = secure(b"http/1.1").await;
+    let connections = connections(&[server.url.clone()]);
+    let mut held = None;
+    for _ in 0..2 {
+        let mut long = request(&server.url, "");
+        *long.body_mut() = bytes::Bytes::from(vec![b'x'; LONG]).into();
+        let of = connections.clone();
+        let asking = tokio::spawn(async move { of.send(0, long).await });
+        let mut stream = match held.take() {
+            Some(stream) => stream,
+            None => server.next().await,
+        };
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost:"));
+        let mut body = vec![0; LONG];
+        soon("the request", stream.read_exact(&mut body)).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        stream.flush().await.unwrap();
+        let answer = answered(asking).await;
+        let writing = tokio::spawn(async move {
+            for piece in body.chunks(50_000) {
+                stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await.unwrap();
+                stream.write_all(piece).await.unwrap();
+                stream.write_all(b"\r\n").await.unwrap();
+            }
+            stream.write_all(b"0\r\n\r\n").await.unwrap();
+            stream.flush().await.unwrap();
+            stream
+        });
+        assert_eq!(whole(answer).await.unwrap().len(), LONG);
+        held = Some(writing.await.unwrap());
+        assert_eq!(connections.idle(), 1);
     }
 }
