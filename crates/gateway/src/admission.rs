@@ -4,15 +4,17 @@
 pub(crate) mod bucket;
 pub(crate) mod meter;
 pub(crate) mod permit;
+pub(crate) mod shown;
 
 use crate::config::{Config, KeyNeed};
+use crate::spread::SpreadMap;
 use crate::sync::lock;
 use arc_swap::ArcSwap;
 use coalmine_core::id::{CustomerId, Generation, KeyName, RouteName};
 use coalmine_core::key::{Day, Key, KeyTable, Payer, Quota, Spending, Standing};
 use coalmine_core::time::UnixMs;
 use meter::{Meter, Readings};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 /// Whoever shows a key, with what is measured of it.
@@ -49,7 +51,8 @@ pub(crate) struct Admission {
 /// What requests read.
 #[derive(Debug)]
 struct Ring {
-    holders: HashMap<[u8; 32], Arc<Holder>>,
+    /// By hashes that an operator has let in: whoever shows another finds nothing, however long he looks for it.
+    holders: SpreadMap<[u8; 32], Arc<Holder>>,
     /// For those without a known key; `None`: they are refused.
     stranger: Option<Arc<Holder>>,
 }
@@ -142,7 +145,8 @@ impl Admission {
 
     /// Readings go on from one table to the next.
     fn build(&self, state: &mut State) {
-        let mut holders = HashMap::with_capacity(state.table.keys.len() + state.configured.len());
+        let mut holders = SpreadMap::default();
+        holders.reserve(state.table.keys.len() + state.configured.len());
         let tenant = meter(&mut state.readings, Payer::Tenant, state.tenant);
         let table = state.table.clone();
         for key in table.keys.iter() {
@@ -179,7 +183,7 @@ impl Holder {
 
 impl Ring {
     fn empty() -> Self {
-        Self { holders: HashMap::new(), stranger: None }
+        Self { holders: SpreadMap::default(), stranger: None }
     }
 }
 

@@ -50,6 +50,7 @@ mod request_id;
 mod shadow;
 mod sink;
 mod socket;
+mod spread;
 mod sync;
 mod table;
 mod tally;

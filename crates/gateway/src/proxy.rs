@@ -23,19 +23,9 @@ use std::sync::Arc;
 pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
     let client = gateway.config.trusted_proxies.client(peer, request.headers());
     let dialect = admit::dialect(request.uri().path(), request.headers());
-    let answered = match admit(gateway, request, client).await {
+    let answered = match admit(gateway, request, dialect, client) {
         Err(refusal) => Err(refusal),
-        Ok(admitted) => match admitted.surface {
-            // Boxed: what is awaited before is small, and is moved about.
-            Surface::Turn => Box::pin(turn(gateway, admitted)).await,
-            Surface::Beside => Box::pin(passthrough::beside(gateway, admitted)).await,
-            Surface::Feedback => feedback::take(gateway, &admitted),
-            Surface::Logs => Box::pin(feedback::otlp::take(gateway, &admitted)).await,
-            Surface::Models => Ok(passthrough::models(gateway, &admitted.caller, dialect)),
-            Surface::Socket => Box::pin(socket::open(gateway, admitted)).await,
-            Surface::Upload => Box::pin(passthrough::upload(gateway, admitted)).await,
-            Surface::Other => Box::pin(passthrough::pass(gateway, admitted)).await,
-        },
+        Ok(admitted) => serve(gateway, admitted).await,
     };
     answered.unwrap_or_else(|refusal| {
         gateway.metrics.refused.add(1);
@@ -46,14 +36,29 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, p
     })
 }
 
+async fn serve(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Response<AnswerBody>, Refusal> {
+    admitted.receive(gateway).await?;
+    match admitted.surface {
+        // Boxed: what is awaited before is small, and is moved about.
+        Surface::Turn => Box::pin(turn(gateway, admitted)).await,
+        Surface::Beside => Box::pin(passthrough::beside(gateway, *admitted)).await,
+        Surface::Feedback => feedback::take(gateway, &admitted),
+        Surface::Logs => Box::pin(feedback::otlp::take(gateway, &admitted)).await,
+        Surface::Models => Ok(passthrough::models(gateway, &admitted.caller, admitted.dialect)),
+        Surface::Socket => Box::pin(socket::open(gateway, *admitted)).await,
+        Surface::Upload => Box::pin(passthrough::upload(gateway, *admitted)).await,
+        Surface::Other => Box::pin(passthrough::pass(gateway, *admitted)).await,
+    }
+}
+
 /// Admitted already: identify, assign, rewrite, send, relay, observe.
-async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response<AnswerBody>, Refusal> {
+async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Response<AnswerBody>, Refusal> {
     let body = admitted.body.clone();
     let dialect = admitted.dialect;
     let chat = ChatRequest::read_as(dialect, &body);
     let chat = chat.map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
     let Some(route) = gateway.tables.load().route(&chat.model).cloned() else {
-        return Box::pin(passthrough::pass_unknown(gateway, admitted, &chat.model)).await;
+        return Box::pin(passthrough::pass_unknown(gateway, *admitted, &chat.model)).await;
     };
     admitted.caller.must_be_let_use(&chat.model)?;
     let now = admitted.received_at;
@@ -100,7 +105,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Result<Response
     if let Some(trace) = trace {
         trace.put(&mut headers);
     }
-    let outbound = Outbound::new(admitted.parts.method, headers, Some(dialect));
+    let outbound = Outbound::new(admitted.parts.method.clone(), headers, Some(dialect));
     match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path: &admitted.path }).await {
         Ok(answer) => Ok(relay(answer, exchange).await),
         Err(refusal) => {

@@ -7,6 +7,7 @@ use crate::conversations::VersionMark;
 use crate::metrics::{Metrics, RouteSeries, VersionSeries};
 use crate::phase::rewrite;
 use crate::ports::{PinError, PinStore};
+use crate::spread::SpreadMap;
 use crate::sync::lock;
 use crate::upstream::pool::Pool;
 use crate::upstream::rescue::RescueBudget;
@@ -29,7 +30,8 @@ use std::sync::{Arc, Mutex};
 /// What requests read.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    routes: HashMap<String, Arc<Route>>,
+    /// By names that an operator has given: a client's find one of them or nothing.
+    routes: SpreadMap<String, Arc<Route>>,
 }
 
 /// One route as served, with everything prepared that a request needs.
@@ -43,7 +45,7 @@ pub(crate) struct Route {
     pub(crate) series: Arc<RouteSeries>,
     pub(crate) release_header: Option<HeaderValue>,
     /// The prices of the release under way, by model; `None` where it had none.
-    frozen: HashMap<String, Option<Price>>,
+    frozen: SpreadMap<String, Option<Price>>,
     /// Few, and asked for by every step of a request: looking through them is cheaper than hashing.
     prepared: Vec<Arc<Prepared>>,
 }
@@ -298,7 +300,7 @@ impl Tables {
         let running: BTreeSet<&ReleaseId> =
             state.served.values().filter_map(|table| table.release.as_ref().map(|release| &*release.id)).collect();
         state.budgets.retain(|release, _| running.contains(release));
-        let mut routes = HashMap::with_capacity(state.served.len());
+        let mut routes = SpreadMap::default();
         for (name, table) in &state.served {
             let rescue = table.release.as_ref().map(|release| {
                 let new = || Arc::new(RescueBudget::new(release.rescue_budget));
@@ -390,7 +392,7 @@ impl Parts {
 }
 
 /// The prices that a release keeps; what cannot be read is no price.
-fn frozen(prices: &PriceSnapshot) -> HashMap<String, Option<Price>> {
+fn frozen(prices: &PriceSnapshot) -> SpreadMap<String, Option<Price>> {
     let read = |kept: &Option<JsonText>| Some(Quote::read(&kept.as_ref()?.0)?.price);
     prices.models.iter().map(|(model, kept)| (model.clone(), read(kept))).collect()
 }

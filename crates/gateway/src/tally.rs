@@ -2,6 +2,7 @@
 //! of requests in flight, the bounded queue of judged turns, and the sweep that judges a turn by what
 //! is known of it at its age.
 
+use crate::spread::SpreadMap;
 use crate::sync::lock;
 use coalmine_core::id::{CustomerId, GatewayId, Generation, ReleaseId, RouteName, UnitKey};
 use coalmine_core::origin::Origin;
@@ -12,7 +13,7 @@ use coalmine_core::tally::{
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::{Arm, Membership};
 use coalmine_core::version::VersionId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -191,7 +192,7 @@ pub(crate) struct Tally {
 #[derive(Debug, Default)]
 struct Shard {
     /// Not judged yet.
-    open: HashMap<u64, Arc<Flight>>,
+    open: SpreadMap<u64, Arc<Flight>>,
     turns: Vec<Turn>,
     dropped: BTreeMap<(Option<Arc<ReleaseId>>, Arm), u64>,
 }

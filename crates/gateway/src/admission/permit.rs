@@ -3,7 +3,7 @@
 use super::Holder;
 use super::meter::{Bound, Meter};
 use crate::answer::Refusal;
-use coalmine_core::key::{Day, Payer, Usd, Used};
+use coalmine_core::key::{Day, Payer, Quota, Usd, Used};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::errors::Problem;
@@ -87,9 +87,10 @@ impl Permit {
 
     /// Says in headers how much is left, where anything is bounded; in place of what the provider says of
     /// the gateway's own account with it.
-    pub(crate) fn tell(&self, headers: &mut HeaderMap, now: UnixMs) {
-        for meter in &self.holder.meters {
-            tell(meter, self.dialect, headers, now);
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, now: impl Fn() -> UnixMs) {
+        let is_told = |quota: &Quota| quota.requests_per_minute.is_some() || quota.tokens_per_minute.is_some();
+        for meter in self.holder.meters.iter().filter(|meter| is_told(&meter.quota)) {
+            tell(meter, self.dialect, headers, now());
         }
     }
 }

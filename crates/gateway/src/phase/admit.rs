@@ -1,6 +1,7 @@
 //! Admit: what is asked of the gateway, by whom, with a body of bounded size and in bounded time.
 
 use crate::admission::permit::Permit;
+use crate::admission::shown;
 use crate::admission::{Closed, Holder};
 use crate::answer::Refusal;
 use crate::gateway::Gateway;
@@ -22,8 +23,9 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) parts: request::Parts,
-    /// Empty where it streams through.
+    /// Empty until it has come, and where it streams through.
     pub(crate) body: Bytes,
+    /// What is still to come of it.
     pub(crate) upload: Option<Upload>,
     pub(crate) surface: Surface,
     pub(crate) dialect: Dialect,
@@ -37,8 +39,7 @@ pub(crate) struct Admitted {
     /// Taken of what the caller may use, where somebody is to be asked.
     pub(crate) permit: Option<Permit>,
     /// The room that the body takes, until somebody has begun to answer.
-    #[expect(dead_code, reason = "it is given back when it is dropped")]
-    pub(crate) held: Held,
+    held: Held,
     /// When its last byte came.
     pub(crate) received_at: UnixMs,
 }
@@ -111,8 +112,15 @@ pub(crate) fn is_ours(path: &str) -> bool {
     split(path).is_some()
 }
 
-/// Admits a request, or says why not.
-pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client: IpAddr) -> Result<Admitted, Refusal> {
+/// Admits a request in a dialect by what is known before its body, or says why not. What comes of it is boxed: it is
+/// handed on often, and is large.
+pub(crate) fn admit(
+    gateway: &Gateway,
+    request: Request<Incoming>,
+    dialect: Dialect,
+    client: IpAddr,
+) -> Result<Box<Admitted>, Refusal> {
+    let now = gateway.clock.now();
     let (mut parts, body) = request.into_parts();
     let upload = Upload::new(body, &parts, &gateway.config.limits);
     must_be_asked_right(&parts)?;
@@ -120,7 +128,7 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
     if is_socket {
         socket::show_key(&mut parts.headers);
     }
-    let caller = identify_caller(gateway, &parts)?;
+    let caller = identify_caller(gateway, &parts, now)?;
     let Some((session, rest)) = split(parts.uri.path()) else {
         return Err(Refusal::new(Problem::BadRequest, "the path must begin with /v1/"));
     };
@@ -140,22 +148,40 @@ pub(crate) async fn admit(gateway: &Gateway, request: Request<Incoming>, client:
         // exporters pack theirs, and who takes logs unpacks them
         Surface::Logs | Surface::Models | Surface::Socket | Surface::Upload | Surface::Other => {}
     }
-    let dialect = dialect(parts.uri.path(), &parts.headers);
     let session = session.map(str::to_owned);
     let mut path = rest.to_owned();
     if let Some(query) = parts.uri.query() {
         path.push('?');
         path.push_str(query);
     }
-    let permit = permit(gateway, &caller, surface, dialect, upload.announced())?;
-    let (body, held, upload) = if surface == Surface::Upload {
-        (Bytes::new(), Held::default(), Some(upload))
-    } else {
-        let (body, held) = body::read(gateway, upload).await?;
-        (body, held, None)
-    };
-    let received_at = gateway.clock.now();
-    Ok(Admitted { parts, body, upload, surface, dialect, session, path, caller, client, permit, held, received_at })
+    let permit = permit(gateway, &caller, surface, dialect, upload.announced(), now)?;
+    Ok(Box::new(Admitted {
+        parts,
+        body: Bytes::new(),
+        upload: Some(upload),
+        surface,
+        dialect,
+        session,
+        path,
+        caller,
+        client,
+        permit,
+        held: Held::default(),
+        received_at: now,
+    }))
+}
+
+impl Admitted {
+    /// Waits for its body, but for one that streams through.
+    pub(crate) async fn receive(&mut self, gateway: &Gateway) -> Result<(), Refusal> {
+        if self.surface != Surface::Upload
+            && let Some(mut upload) = self.upload.take()
+        {
+            (self.body, self.held) = body::read(gateway, &mut upload).await?;
+        }
+        self.received_at = gateway.clock.now();
+        Ok(())
+    }
 }
 
 /// Where files go, which name no model: `/files`, `/uploads/ID/parts`, `/containers/ID/files`.
@@ -169,9 +195,11 @@ fn is_upload(path: &str) -> bool {
 
 /// What goes on to a provider is asked by a method that means the same there as here, and of nothing beside `/v1`.
 fn must_be_asked_right(parts: &request::Parts) -> Result<(), Refusal> {
-    const METHODS: [Method; 7] =
-        [Method::POST, Method::GET, Method::DELETE, Method::PUT, Method::PATCH, Method::HEAD, Method::OPTIONS];
-    if !METHODS.contains(&parts.method) {
+    let is_known = matches!(
+        parts.method,
+        Method::POST | Method::GET | Method::DELETE | Method::PUT | Method::PATCH | Method::HEAD | Method::OPTIONS
+    );
+    if !is_known {
         // TRACE would show the client the provider's key, CONNECT a way past it
         let method: String = parts.method.as_str().chars().take(20).collect();
         let mut refusal = Refusal::new(Problem::BadMethod, format!("nothing is asked by the method {method}"));
@@ -179,7 +207,8 @@ fn must_be_asked_right(parts: &request::Parts) -> Result<(), Refusal> {
         refusal.headers().insert(header::ALLOW, allowed);
         return Err(refusal);
     }
-    if parts.uri.path().split('/').any(steps_out) {
+    let path = parts.uri.path();
+    if path.bytes().any(|byte| matches!(byte, b'.' | b'%')) && path.split('/').any(steps_out) {
         return Err(Refusal::new(Problem::BadRequest, "the path must have no segments `.` and `..`"));
     }
     if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
@@ -208,15 +237,15 @@ fn split(path: &str) -> Option<(Option<&str>, &str)> {
     (!session.is_empty()).then_some((Some(session), &path[path.len() - len..]))
 }
 
-fn identify_caller(gateway: &Gateway, parts: &request::Parts) -> Result<Caller, Refusal> {
+fn identify_caller(gateway: &Gateway, parts: &request::Parts, now: UnixMs) -> Result<Caller, Refusal> {
     let shown = parts.headers.get(header::AUTHORIZATION).or_else(|| parts.headers.get(X_API_KEY));
     let bearer = shown.map_or(&b""[..], |value| value.as_bytes());
     let token = match bearer.split_at_checked(7) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => token.trim_ascii(),
         _ => bearer,
     };
-    let shown = (!token.is_empty()).then(|| *blake3::hash(token).as_bytes());
-    match gateway.admission.holder(shown.as_ref(), gateway.clock.now()) {
+    let shown = (!token.is_empty()).then(|| shown::hash(token));
+    match gateway.admission.holder(shown.as_ref(), now) {
         Ok(holder) => Ok(Caller { scope: holder.scope.or(shown).unwrap_or_default(), holder }),
         Err(why) => Err(Refusal::new(Problem::BadKey, closed(why, shown.is_some()))),
     }
@@ -243,13 +272,14 @@ fn permit(
     surface: Surface,
     dialect: Dialect,
     body_bytes: u64,
+    now: UnixMs,
 ) -> Result<Option<Permit>, Refusal> {
     match surface {
         Surface::Models | Surface::Feedback | Surface::Logs => Ok(None),
         Surface::Turn | Surface::Beside | Surface::Socket | Surface::Upload | Surface::Other => {
             // nobody reads a file for a token now
             let body_bytes = if surface == Surface::Upload { 0 } else { body_bytes };
-            let taken = Permit::take(&caller.holder, dialect, body_bytes, gateway.clock.now());
+            let taken = Permit::take(&caller.holder, dialect, body_bytes, now);
             taken.map(Some).map_err(|(bound, refusal)| {
                 gateway.metrics.note_quota(bound);
                 refusal

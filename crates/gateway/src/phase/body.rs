@@ -202,7 +202,7 @@ impl Bodies {
 const COPIED_MAX_BYTES: usize = 8 * 1024;
 
 /// Reads the body, which most often is there in one piece: a large one is then not copied.
-pub(crate) async fn read(gateway: &Gateway, mut upload: Upload) -> Result<(Bytes, Held), Refusal> {
+pub(crate) async fn read(gateway: &Gateway, upload: &mut Upload) -> Result<(Bytes, Held), Refusal> {
     let max = gateway.config.limits.body;
     let too_large = || {
         let message = format!("the request body is longer than {max} bytes, which is what this gateway takes");
@@ -212,7 +212,7 @@ pub(crate) async fn read(gateway: &Gateway, mut upload: Upload) -> Result<(Bytes
     if upload.announced() > max as u64 {
         return Err(too_large());
     }
-    let whole = collect(&mut upload, max, &gateway.bodies, &mut held);
+    let whole = collect(upload, max, &gateway.bodies, &mut held);
     match timeout(gateway.config.limits.body_time, whole).await {
         Err(_elapsed) => {
             upload.lingers_bytes = 0;

@@ -278,7 +278,7 @@ impl Exchange {
     /// Says in headers how much the caller has left, where that is bounded.
     pub(crate) fn tell_quota(&self, headers: &mut HeaderMap) {
         if let Some(permit) = &self.permit {
-            permit.tell(headers, self.gateway.clock.now());
+            permit.tell(headers, || self.gateway.clock.now());
         }
     }
 

@@ -295,8 +295,8 @@ impl Tail {
 }
 
 /// The answer to the client, its body observed.
-pub(crate) async fn relay(answer: Answer, mut exchange: Box<Exchange>) -> Response<AnswerBody> {
-    let Answer { parts, held, body, passage, pace } = answer;
+pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> Response<AnswerBody> {
+    let Answer { parts, held, body, passage, pace } = *answer;
     let mut response = Response::new(AnswerBody::Whole(None));
     *response.status_mut() = parts.status;
     *response.headers_mut() = answer_headers(parts.headers);
@@ -324,7 +324,7 @@ pub(crate) async fn relay(answer: Answer, mut exchange: Box<Exchange>) -> Respon
         (Passage::AsIs | Passage::Stripped(_), _) => LastWord::Any,
     };
     let (ready, tail) = (VecDeque::new(), Tail::default());
-    let mut relay = Relay { ready, pipe, passage, exchange, tail, last_word, broke: None, paused: false };
+    let mut relay = Box::new(Relay { ready, pipe, passage, exchange, tail, last_word, broke: None, paused: false });
     for piece in held {
         relay.pass(piece);
     }
@@ -337,7 +337,7 @@ pub(crate) async fn relay(answer: Answer, mut exchange: Box<Exchange>) -> Respon
     }
     let gateway = relay.exchange.gateway.clone();
     gateway.written(gateway.records()).await;
-    *response.body_mut() = AnswerBody::Relay(Box::new(relay));
+    *response.body_mut() = AnswerBody::Relay(relay);
     response
 }
 

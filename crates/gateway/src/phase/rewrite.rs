@@ -115,10 +115,11 @@ pub(crate) fn rewrite(prepared: &Prepared, chat: &ChatRequest<'_>, body: &Bytes)
 
 impl Outbound {
     /// Takes over what a provider may see of the client's headers.
-    pub(crate) fn new(method: Method, theirs: HeaderMap, dialect: Option<Dialect>) -> Self {
-        let client_key = theirs.get(X_API_KEY).cloned();
-        let client_authorization = theirs.get(header::AUTHORIZATION).cloned();
+    pub(crate) fn new(method: Method, mut theirs: HeaderMap, dialect: Option<Dialect>) -> Self {
+        let client_key = theirs.remove(X_API_KEY);
+        let client_authorization = theirs.remove(header::AUTHORIZATION);
         let headers = filtered(theirs, |name| {
+            let name = name.as_str();
             ends_at_gateway(name)
                 || name.starts_with("x-coalmine-")
                 || matches!(name, "openai-organization" | "openai-project")
@@ -128,7 +129,7 @@ impl Outbound {
 
     /// One attempt.
     pub(crate) fn request(&self, manners: &Manners, body: impl Into<AskedBody>) -> Asked {
-        let mut request = Request::new(body.into());
+        let mut request = Box::new(Request::new(body.into()));
         *request.method_mut() = self.method.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
@@ -192,20 +193,28 @@ fn leave_out(prefix: &str, headers: &mut HeaderMap) {
 
 /// What the client may see of a provider's headers.
 pub(crate) fn answer_headers(mut theirs: HeaderMap) -> HeaderMap {
-    if theirs.contains_key(header::TRANSFER_ENCODING) {
+    if theirs.keys().any(|name| name == header::TRANSFER_ENCODING) {
         // where both are told the length is that of nothing (RFC 9112, section 6.3)
         theirs.remove(header::CONTENT_LENGTH);
     }
-    filtered(theirs, is_hop_by_hop)
+    filtered(theirs, |name| name != header::CONTENT_LENGTH && is_hop_by_hop(name.as_str()))
+}
+
+/// Whether a name is one of those that nearly every message has and that always go on: they are not looked at further.
+fn goes_on(name: &HeaderName) -> bool {
+    [header::CONTENT_TYPE, header::ACCEPT, header::USER_AGENT, header::DATE].contains(name)
 }
 
 /// The headers without those that `ends` here and those that `connection` lists.
-fn filtered(mut theirs: HeaderMap, ends: impl Fn(&str) -> bool) -> HeaderMap {
+fn filtered(mut theirs: HeaderMap, ends: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let mut listed: Vec<String> = Vec::new();
-    for value in theirs.get_all(header::CONNECTION) {
-        listed.extend(connection_names(value.to_str().unwrap_or("")).map(str::to_ascii_lowercase));
+    if theirs.keys().any(|name| name == header::CONNECTION) {
+        for value in theirs.get_all(header::CONNECTION) {
+            listed.extend(connection_names(value.to_str().unwrap_or("")).map(str::to_ascii_lowercase));
+        }
     }
-    let ended = |name: &&HeaderName| ends(name.as_str()) || listed.iter().any(|listed| listed == name.as_str());
+    let is_listed = |name: &HeaderName| listed.iter().any(|listed| listed == name.as_str());
+    let ended = |name: &&HeaderName| is_listed(name) || !goes_on(name) && ends(name);
     let ended: Vec<HeaderName> = theirs.keys().filter(ended).cloned().collect();
     for name in ended {
         theirs.remove(name);

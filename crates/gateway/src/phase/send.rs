@@ -37,7 +37,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// The most of a body that is held back in the hope that it turns out whole.
 const HELD_MAX: usize = 1 << 20;
 
-/// An answer on its way to the client.
+/// An answer on its way to the client. Boxed, for it goes through many hands.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) parts: response::Parts,
@@ -83,11 +83,11 @@ struct Asking<'a> {
 /// What became of a version's attempts.
 enum Came {
     /// An answer fit for the client, by its status and as far as it was seen.
-    Fine(Answer),
+    Fine(Box<Answer>),
     /// The version refuses the request: whose fault that is, stable can tell.
-    Refused(Answer),
+    Refused(Box<Answer>),
     /// The version failed.
-    Failed(Cause, Result<Answer, Trouble>),
+    Failed(Cause, Result<Box<Answer>, Trouble>),
     /// It was not asked: it cannot be.
     Unsaid(Unsaid),
 }
@@ -102,7 +102,7 @@ enum Hold {
 }
 
 /// Sends the request; what comes back is what the client gets.
-pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Result<Answer, Refusal> {
+pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Result<Box<Answer>, Refusal> {
     let assigned = exchange.prepared.clone();
     let canary = exchange.arm == Arm::Canary && exchange.flight.member.is_some();
     let budget = exchange.route.rescue.clone().filter(|_| canary);
@@ -161,7 +161,7 @@ async fn rescue(
     came: Came,
     budget: &RescueBudget,
     stable: &Arc<Prepared>,
-) -> Result<Answer, Refusal> {
+) -> Result<Box<Answer>, Refusal> {
     if let Came::Failed(cause, _) = &came {
         exchange.fail(*cause);
     }
@@ -216,7 +216,11 @@ fn unproven(exchange: &Exchange, budget: Option<&RescueBudget>) -> Ending {
 }
 
 /// Hands the version's own answer on, failed as it is; `refused` says whose fault a refusal is.
-fn deliver(exchange: &mut Exchange, came: Came, refused: impl FnOnce(&Exchange) -> Ending) -> Result<Answer, Refusal> {
+fn deliver(
+    exchange: &mut Exchange,
+    came: Came,
+    refused: impl FnOnce(&Exchange) -> Ending,
+) -> Result<Box<Answer>, Refusal> {
     match came {
         Came::Fine(answer) => Ok(answer),
         Came::Unsaid(why) => {
@@ -286,7 +290,7 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
         Wording::Own(_) | Wording::Translated(_) => Passage::AsIs,
     };
     let pace = Pace { timeouts: pool.timeouts, ends_at, content_by: Some(by) };
-    let answer = Answer { parts, held, body: Some(body), passage, pace };
+    let answer = Box::new(Answer { parts, held, body: Some(body), passage, pace });
     match standing(status) {
         Standing::Fine => {
             exchange.look_away();
@@ -355,7 +359,7 @@ async fn begin(
     version: &Prepared,
     question: Question<'_>,
     rewritten: &Rewritten,
-    mut answer: Answer,
+    mut answer: Box<Answer>,
     hold: Hold,
 ) -> Came {
     let dialect = version.asked_in(question.chat.dialect);
@@ -386,7 +390,7 @@ async fn begin(
     if let Wording::Translated(told) = rewritten.wording {
         let now_s = exchange.gateway.clock.now().0 / 1_000;
         if shape == StreamOrBody::Body {
-            return whole(exchange, version, answer, body, now_s).await;
+            return Box::pin(whole(exchange, version, answer, body, now_s)).await;
         }
         answer.passage = Passage::Translated(Box::new(Translator::stream(dialect, now_s, told)));
     }
@@ -397,7 +401,12 @@ async fn begin(
     hold_back(exchange, shape, answer, body).await
 }
 
-async fn hold_back(exchange: &mut Exchange, shape: StreamOrBody, mut answer: Answer, mut body: ProviderBody) -> Came {
+async fn hold_back(
+    exchange: &mut Exchange,
+    shape: StreamOrBody,
+    mut answer: Box<Answer>,
+    mut body: ProviderBody,
+) -> Came {
     let Pace { ends_at, content_by, .. } = answer.pace;
     let late = content_by.map_or(ends_at, |by| by.min(ends_at));
     let until = late.min(Instant::now() + exchange.gateway.config.limits.rescue_hold);
@@ -448,7 +457,7 @@ async fn hold_back(exchange: &mut Exchange, shape: StreamOrBody, mut answer: Ans
 async fn whole(
     exchange: &mut Exchange,
     version: &Prepared,
-    mut answer: Answer,
+    mut answer: Box<Answer>,
     mut body: ProviderBody,
     now_s: u64,
 ) -> Came {

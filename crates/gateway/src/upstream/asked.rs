@@ -8,8 +8,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A request on its way to a provider.
-pub(crate) type Asked = Request<AskedBody>;
+/// A request on its way to a provider: boxed, for it goes through many hands.
+pub(crate) type Asked = Box<Request<AskedBody>>;
 
 /// Its body.
 #[derive(Debug)]
@@ -18,6 +18,13 @@ pub(crate) enum AskedBody {
     Whole(Bytes),
     /// Of a client that is still sending it.
     Streams(Box<Upload>),
+}
+
+impl Default for AskedBody {
+    /// Nothing.
+    fn default() -> Self {
+        Self::Whole(Bytes::new())
+    }
 }
 
 impl AskedBody {
@@ -32,7 +39,7 @@ impl AskedBody {
 
 /// The same request once more, where its body can be had again.
 pub(crate) fn again(request: &Asked) -> Option<Asked> {
-    let mut copy = Request::new(request.body().again()?);
+    let mut copy = Box::new(Request::new(request.body().again()?));
     *copy.method_mut() = request.method().clone();
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());

@@ -131,7 +131,7 @@ impl Missed {
 #[derive(Debug)]
 enum Failed {
     /// Nobody has done anything with the request: it may be sent again.
-    Undone(Box<Asked>, Lost),
+    Undone(Asked, Lost),
     /// Somebody may have.
     Lost(Lost),
 }
@@ -172,7 +172,7 @@ impl Connections {
                     Ok(response) => return Ok(response),
                     // closed while it was idle
                     Err(Failed::Undone(request, _)) => {
-                        asked = *request;
+                        asked = request;
                         continue;
                     }
                     Err(Failed::Lost(error)) => return Err(Missed::Lost(error)),
@@ -193,7 +193,7 @@ impl Connections {
             match tried {
                 Ok(response) => return Ok(response),
                 Err(Failed::Undone(request, _)) if state.is_some() && again < AGAIN_MAX => {
-                    (asked, again, refused_by) = (*request, again + 1, state);
+                    (asked, again, refused_by) = (request, again + 1, state);
                 }
                 Err(Failed::Undone(_, error) | Failed::Lost(error)) => return Err(Missed::Lost(error)),
             }
@@ -233,7 +233,7 @@ impl Connections {
             }
         });
         host.dress(&mut request);
-        let response = send.send_request(request).await.map_err(Missed::hyper)?;
+        let response = send.send_request(*request).await.map_err(Missed::hyper)?;
         Ok(response.map(ProviderBody::driven))
     }
 

@@ -11,7 +11,7 @@ use crate::upstream::asked::{self, Asked};
 use crate::upstream::breaker::Felt;
 use crate::upstream::capacity::Readings;
 use crate::upstream::choice::{As, Choice, Going, Picked};
-use crate::upstream::connections::{Connections, Missed, ProviderBody};
+use crate::upstream::connections::{Connections, ProviderBody};
 use crate::upstream::credential::Authorization;
 use crate::upstream::rescue::RescueBudget;
 use crate::upstream::series::UpstreamSeries;
@@ -263,14 +263,14 @@ impl Pool {
     }
 
     /// The same to an address that was chosen.
-    pub(crate) async fn send_to(
+    pub(crate) fn send_to(
         &self,
         picked: Picked,
         request: Asked,
         path: &str,
         by: Instant,
-    ) -> Result<Response<ProviderBody>, Trouble> {
-        self.send_by(By::Kept, picked, request, path, by).await
+    ) -> impl Future<Output = Result<Response<ProviderBody>, Trouble>> {
+        self.send_by(By::Kept, picked, request, path, by)
     }
 
     async fn send_by(
@@ -281,19 +281,16 @@ impl Pool {
         path: &str,
         by: Instant,
     ) -> Result<Response<ProviderBody>, Trouble> {
-        let Some(key) = self.manners.authorization.renewed() else {
-            return self.put(connection, picked, request, path, by).await;
-        };
-        let again = asked::again(&request);
+        let renewed = self.manners.authorization.renewed().and_then(|key| Some((key, asked::again(&request)?)));
         let response = self.put(connection, picked, request, path, by).await?;
-        let Some(mut again) = again else { return Ok(response) };
+        let Some((key, mut again)) = renewed else { return Ok(response) };
         if response.status() == StatusCode::UNAUTHORIZED
-            && timeout_at(by, key.is_another_than(again.headers())).await == Ok(true)
+            && timeout_at(by, Box::pin(key.is_another_than(again.headers()))).await == Ok(true)
         {
             drop(response);
             key.show(again.headers_mut());
             let as_ = if picked.as_ == As::Copy { As::Copy } else { As::InService };
-            return self.put(connection, Picked { as_, ..picked }, again, path, by).await;
+            return Box::pin(self.put(connection, Picked { as_, ..picked }, again, path, by)).await;
         }
         Ok(response)
     }
@@ -313,7 +310,10 @@ impl Pool {
         // with one address there is nothing to learn
         let began = self.choice.is_free().then(|| self.clock.now());
         let sent_at = Instant::now();
-        let sent = timeout_at(by, self.over(connection, picked.at, request)).await;
+        let sent = match connection {
+            By::Kept => timeout_at(by, self.connections.send(picked.at, request)).await,
+            By::Socket => timeout_at(by, Box::pin(self.connections.open(picked.at, request))).await,
+        };
         let trouble = match sent {
             // 101 to somebody who did not ask for another protocol is no answer
             Ok(Ok(response)) if response.status().is_informational() && !asks_to_switch => Trouble::Malformed,
@@ -335,13 +335,6 @@ impl Pool {
         self.series.note(trouble);
         asking.felt(began, |_| Felt::trouble(trouble));
         Err(trouble)
-    }
-
-    async fn over(&self, connection: By, at: usize, request: Asked) -> Result<Response<ProviderBody>, Missed> {
-        match connection {
-            By::Kept => self.connections.send(at, request).await,
-            By::Socket => Box::pin(self.connections.open(at, request)).await,
-        }
     }
 }
 

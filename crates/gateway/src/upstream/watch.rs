@@ -158,7 +158,7 @@ impl Pool {
         uri: &Uri,
         as_: Option<&Authorization>,
     ) -> Option<(StatusCode, Bytes)> {
-        let mut request = Request::new(AskedBody::from(Bytes::new()));
+        let mut request = Box::new(Request::new(AskedBody::from(Bytes::new())));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         if let Some(Authorization::Own(key)) = as_ {

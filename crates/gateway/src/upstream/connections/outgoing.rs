@@ -3,8 +3,7 @@
 use super::dial::Bare;
 use crate::upstream::asked::AskedBody;
 use bytes::{Buf, Bytes};
-use http::request::Parts;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body::Body as _;
 use hyper::rt::Write;
 use std::io::{self, IoSlice};
@@ -69,10 +68,10 @@ impl Outgoing {
     }
 
     /// A request to a server of that name.
-    pub(super) fn new(parts: &Parts, host: &HeaderValue, body: AskedBody) -> Self {
+    pub(super) fn new<B>(request: &Request<B>, host: &HeaderValue, body: AskedBody) -> Self {
         let exact = body.size_hint().exact();
         let mut this = Self::none();
-        this.lead = head(parts, host, exact);
+        this.lead = head(request, host, exact);
         this.framed = exact.map_or(Framed::Chunks, Framed::Sized);
         this.state = State::Untouched;
         match body {
@@ -197,14 +196,21 @@ impl Outgoing {
     }
 }
 
-fn head(parts: &Parts, host: &HeaderValue, exact: Option<u64>) -> Vec<u8> {
-    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+fn head<B>(request: &Request<B>, host: &HeaderValue, exact: Option<u64>) -> Vec<u8> {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let mut head = Vec::with_capacity(fields.sum::<usize>() + path.len() + host.len() + 80);
     let mut put = |pieces: &[&[u8]]| pieces.iter().for_each(|piece| head.extend_from_slice(piece));
-    let host = parts.headers.get(header::HOST).unwrap_or(host);
-    put(&[parts.method.as_str().as_bytes(), b" ", path.as_bytes(), b" HTTP/1.1\r\nhost: ", host.as_bytes(), b"\r\n"]);
-    for (name, value) in &parts.headers {
+    let host = request.headers().get(header::HOST).unwrap_or(host);
+    put(&[
+        request.method().as_str().as_bytes(),
+        b" ",
+        path.as_bytes(),
+        b" HTTP/1.1\r\nhost: ",
+        host.as_bytes(),
+        b"\r\n",
+    ]);
+    for (name, value) in request.headers() {
         // told here, by what is sent
         if !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::TRANSFER_ENCODING) {
             put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
@@ -213,7 +219,7 @@ fn head(parts: &Parts, host: &HeaderValue, exact: Option<u64>) -> Vec<u8> {
     match exact {
         None => put(&[b"transfer-encoding: chunked\r\n\r\n"]),
         // an empty body is told where one is looked for (RFC 9110, section 8.6)
-        Some(0) if !matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => put(&[b"\r\n"]),
+        Some(0) if !matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) => put(&[b"\r\n"]),
         Some(length) => put(&[b"content-length: ", length.to_string().as_bytes(), b"\r\n\r\n"]),
     }
     head
@@ -222,11 +228,10 @@ fn head(parts: &Parts, host: &HeaderValue, exact: Option<u64>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Request;
 
     fn told(request: http::request::Builder, exact: Option<u64>) -> String {
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        String::from_utf8(head(&parts, &HeaderValue::from_static("a.example"), exact)).unwrap()
+        let request = request.body(()).unwrap();
+        String::from_utf8(head(&request, &HeaderValue::from_static("a.example"), exact)).unwrap()
     }
 
     #[test]

@@ -71,15 +71,15 @@ impl Single {
     pub(super) async fn ask(
         mut self: Box<Self>,
         host: &Host,
-        request: Asked,
+        mut request: Asked,
     ) -> Result<Response<ProviderBody>, Failed> {
         if !self.is_open() {
-            return Err(Failed::Undone(Box::new(request), Lost::Closed));
+            return Err(Failed::Undone(request, Lost::Closed));
         }
-        let (parts, body) = request.into_parts();
-        self.out = Outgoing::new(&parts, &host.name, body);
+        let body = std::mem::take(request.body_mut());
+        self.out = Outgoing::new(&request, &host.name, body);
         self.heads_bytes = 0;
-        match poll_fn(|cx| self.poll_head(&parts.method, cx)).await {
+        match poll_fn(|cx| self.poll_head(request.method(), cx)).await {
             Ok(Head { status, headers, rest, then }) => {
                 (self.rest, self.then) = (rest, then);
                 let mut response = Response::new(ProviderBody::of_single(self));
@@ -87,7 +87,8 @@ impl Single {
                 Ok(response)
             }
             Err(lost) if self.out.is_untouched() => {
-                Err(Failed::Undone(Box::new(Asked::from_parts(parts, self.out.take_body())), lost))
+                *request.body_mut() = self.out.take_body();
+                Err(Failed::Undone(request, lost))
             }
             Err(lost) => Err(Failed::Lost(lost)),
         }

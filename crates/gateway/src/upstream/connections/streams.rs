@@ -124,8 +124,8 @@ impl Stream {
     /// Sends a request and waits for its answer's head. Dropping the future resets the stream.
     pub(super) async fn ask(mut self, request: Asked) -> Result<Response<ProviderBody>, Failed> {
         // where a server refuses a request it does not come back
-        let copy = asked::again(&request).map(Box::new);
-        let mut error = match self.send.try_send_request(request).await {
+        let copy = asked::again(&request);
+        let mut error = match self.send.try_send_request(*request).await {
             Ok(response) => return Ok(response.map(|body| ProviderBody::of_shared(body, self.occupied))),
             Err(error) => error,
         };

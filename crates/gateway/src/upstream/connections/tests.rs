@@ -40,7 +40,7 @@ fn connections_of(urls: &[String], threads: usize) -> Arc<Connections> {
 }
 
 fn request(url: &str, body: &'static str) -> Asked {
-    Request::post(format!("{url}/chat/completions")).body(Bytes::from_static(body.as_bytes()).into()).unwrap()
+    Box::new(Request::post(format!("{url}/chat/completions")).body(Bytes::from_static(body.as_bytes()).into()).unwrap())
 }
 
 type Asking = JoinHandle<Result<Response<ProviderBody>, Missed>>;
