@@ -14,7 +14,7 @@ mod site;
 use crate::cli::Exit;
 use crate::cli::args::ServeArgs;
 use crate::config::{self, Machine, Process, StoreAddress};
-use adapters::{Census, FileBrake, GatewayClock, LogOfConversations, LogOfPins, Samples, Tables, Takes};
+use adapters::{Census, FileBrake, GatewayClock, LogOfPins, Samples, Tables, Takes};
 use anyhow::{Context, Result, bail};
 use assessors::SiteAssessors;
 use coalmine_api::handlers::{Api, Operators};
@@ -29,7 +29,7 @@ use coalmine_gateway::pins::{MemoryPins, PinLimits};
 use coalmine_gateway::{Gateway, Running, Workers};
 use coalmine_store::Store;
 use coalmine_store::ceiling::Ceilings;
-use coalmine_store::conversations::ConversationLog;
+use coalmine_store::conversations;
 use coalmine_store::memory::MemoryStore;
 use coalmine_store::pins::EmbeddedPins;
 use coalmine_store::sqlite::SqliteStore;
@@ -46,22 +46,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Conversations kept in each of the log's two files: 40 MB at most.
-const CONVERSATIONS_MAX: u64 = 500_000;
-
-/// The local logs, which have one owner at a time.
-#[derive(Debug, Clone)]
-struct Logs {
-    pins: Arc<LogOfPins>,
-    conversations: Arc<LogOfConversations>,
-}
-
 /// A running Coalmine.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     gateway: Arc<Gateway>,
-    logs: Logs,
+    /// Which has one owner at a time.
+    log: Arc<LogOfPins>,
     running: Running,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -215,15 +206,13 @@ impl Server {
         std::fs::create_dir_all(&process.data_dir).with_context(|| format!("making {}", process.data_dir.display()))?;
         let clock: Arc<dyn Clock> = Arc::new(site::clock(&process)?);
         let store = open_store(&process)?;
-        let (pins, log_of_pins) = open_pins(&process, clock.now())?;
+        let Opened { pins, log, followed } = open_pins(&process, clock.now())?;
         let ceilings = Ceilings::open(&process.data_dir.join("ceilings"))?;
         let secret = site::secret(&process.data_dir)?;
         let gateway_clock = Arc::new(GatewayClock(Arc::clone(&clock)));
-        let (log, followed) = open_conversations(&process, clock.now())?;
         let config = gateway::config(&process, secret, clock.now());
-        let logs = Logs { pins: log_of_pins, conversations: Arc::new(LogOfConversations::new(log)) };
         let workers = workers(process.limits.threads)?;
-        let gateway = Gateway::new(config, gateway_clock, pins.clone(), logs.conversations.clone(), workers)?;
+        let gateway = Gateway::new(config, gateway_clock, pins.clone(), workers)?;
         gateway.restore_conversations(followed);
         let ports = Ports {
             random: Arc::new(SystemRandom),
@@ -239,14 +228,14 @@ impl Server {
         seed(&process, &control).await?;
         gateway.install_keys(&control.key_table().borrow().clone());
         gateway.install(&control.table().borrow().clone()).await.context("serving the first table")?;
-        Self::listen(process, gateway, control, logs, inherited).await
+        Self::listen(process, gateway, control, log, inherited).await
     }
 
     async fn listen(
         process: Process,
         gateway: Arc<Gateway>,
         control: Arc<Control>,
-        logs: Logs,
+        log: Arc<LogOfPins>,
         mut inherited: Inherited,
     ) -> Result<Self> {
         gateway.sample_to(Arc::new(Samples::new(Arc::clone(&control))));
@@ -301,7 +290,7 @@ impl Server {
         gateway.note_left_behind(inherited.left_behind);
         inherited.tell_served();
         let drain = Duration::from_millis(process.limits.drain.0);
-        Ok(Self { address, gateway, logs, running, stop, tasks, admin: admin_side, looks, drain, sockets })
+        Ok(Self { address, gateway, log, running, stop, tasks, admin: admin_side, looks, drain, sockets })
     }
 
     /// Where the data plane listens.
@@ -324,15 +313,14 @@ impl Server {
     /// others go on here. Returns what became of it, and of how many turns nobody hears.
     async fn hand_over(self, heir: Heir) -> Result<(Succession, u64)> {
         let gateway = Arc::clone(&self.gateway);
-        let (drain, logs) = (self.drain, self.logs.clone());
+        let (drain, log) = (self.drain, self.log.clone());
         gateway.drain_lingering(drain.min(handover::PATIENCE), handover::LINGER).await;
         let left = gateway.give_up_open();
         if left > 0 {
             tracing::info!(left, "requests go on here to their end, and are not counted");
         }
         self.end().await;
-        logs.pins.let_go();
-        logs.conversations.let_go();
+        log.let_go();
         let succession = tokio::select! {
             succession = heir.release(left, handover::HEIR_MAX) => succession,
             // whoever tells this process to end knows that another is there
@@ -409,21 +397,25 @@ fn open_store(process: &Process) -> Result<Arc<dyn Store>> {
     })
 }
 
-/// Pins of earlier runs, with the log that the new ones go to.
-fn open_pins(process: &Process, now: UnixMs) -> Result<(Arc<MemoryPins>, Arc<LogOfPins>)> {
+/// What earlier runs left, with the log that what is new goes to.
+struct Opened {
+    pins: Arc<MemoryPins>,
+    log: Arc<LogOfPins>,
+    /// Oldest first.
+    followed: Vec<Followed>,
+}
+
+fn open_pins(process: &Process, now: UnixMs) -> Result<Opened> {
     let folder: &Path = &process.data_dir;
     let idle = process.limits.session_idle;
     let (log, records) =
         EmbeddedPins::open(folder, idle, now).with_context(|| format!("opening the pins in {}", folder.display()))?;
+    let mut followed = conversations::move_into(&log, folder, idle, now)?;
+    followed.extend(log.take_followed());
     let log = Arc::new(LogOfPins::new(log));
     let pins = MemoryPins::new(PinLimits { idle, ..PinLimits::default() }, log.clone());
     pins.restore(records, now);
-    Ok((Arc::new(pins), log))
-}
-
-/// Conversations of earlier runs, with the log that the new ones go to.
-fn open_conversations(process: &Process, now: UnixMs) -> Result<(ConversationLog, Vec<Followed>)> {
-    Ok(ConversationLog::open(&process.data_dir, process.limits.session_idle, CONVERSATIONS_MAX, now)?)
+    Ok(Opened { pins: Arc::new(pins), log, followed })
 }
 
 fn settings(process: &Process) -> Result<Settings> {

@@ -6,12 +6,12 @@ use coalmine_core::cohort::Cohort;
 use coalmine_core::id::{Generation, ReleaseId, RouteName, UnitKey};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::assign::{Asked, Eligibility, Identity, Opening, PinChange, assign};
-use coalmine_core::traffic::pin::{PinRecord, Stratum};
+use coalmine_core::traffic::pin::Stratum;
 use coalmine_core::traffic::table::{Exposed, Exposure, RouteTable};
 use coalmine_core::traffic::weight::{Salt, WeightBp};
 use coalmine_core::version::VersionId;
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
-use coalmine_gateway::ports::{Boxed, PinError, PinLog, PinStore};
+use coalmine_gateway::ports::{NoPinLog, PinStore};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
@@ -22,23 +22,10 @@ const SESSIONS: u64 = 1_000_000;
 const COUNTED: u64 = 10_000;
 const NOW: UnixMs = UnixMs(1_750_000_000_000);
 
-/// Nothing is kept beyond the memory.
-#[derive(Debug)]
-struct NoLog;
-
-impl PinLog for NoLog {
-    fn append(&self, _records: &[PinRecord]) -> Result<(), PinError> {
-        Ok(())
-    }
-    fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let table = table();
     let before_kib = resident_kib()?;
-    let pins = MemoryPins::new(PinLimits { idle: SpanMs::hours(24), count: 2_000_000 }, Arc::new(NoLog));
+    let pins = MemoryPins::new(PinLimits { idle: SpanMs::hours(24), count: 2_000_000 }, Arc::new(NoPinLog));
     let began = Instant::now();
     (0..SESSIONS).for_each(|session| decide(&pins, &table, session));
     let first_ns = began.elapsed().as_nanos() / u128::from(SESSIONS);

@@ -64,13 +64,21 @@ impl<T> Behind<T> {
     /// Hands all that waits to `write`, in the order in which it came; nothing where nothing waits. When it returns
     /// all that was left before the call is written, by this caller or by another.
     pub(crate) fn write(&self, write: impl FnOnce(&[T])) {
+        self.take(|records| {
+            if !records.is_empty() {
+                write(records);
+            }
+        });
+    }
+
+    /// The same for whoever writes something else together with them: called where nothing waits, too.
+    pub(crate) fn take<R>(&self, write: impl FnOnce(&[T]) -> R) -> R {
         let mut records = lock(&self.writing);
         std::mem::swap(&mut *records, &mut *lock(&self.waiting));
-        if !records.is_empty() {
-            write(&records);
-            self.written.fetch_add(records.len() as u64, Ordering::Release);
-            records.clear();
-        }
+        let done = write(&records);
+        self.written.fetch_add(records.len() as u64, Ordering::Release);
+        records.clear();
+        done
     }
 
     /// How many wait.

@@ -1,15 +1,15 @@
 //! Conversations followed by content: which unit an answer was given to. Bounded in number and time.
-//! Written behind through a [`FollowLog`], so that a restart finds a conversation under way again.
+//! Written behind with the pins, in one call, so that a restart finds a conversation under way again.
 
 use crate::behind::{Behind, Room};
-use crate::ports::FollowLog;
+use crate::ports::PinStore;
+use crate::spread::SpreadMap;
 use crate::sync::lock;
 use coalmine_core::id::UnitKey;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::Followed;
 use coalmine_core::version::VersionId;
 use coalmine_wire::conversation::ConversationHash;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -22,7 +22,7 @@ pub(crate) struct Conversations {
     /// The most in one age of one shard.
     each: usize,
     idle: SpanMs,
-    log: Arc<dyn FollowLog>,
+    pins: Arc<dyn PinStore>,
     behind: Behind<Followed>,
     append_failures: AtomicU64,
 }
@@ -41,8 +41,8 @@ pub(crate) enum Found {
 /// Two ages: what is used moves into the young one, and the old one is forgotten as a whole.
 #[derive(Debug, Default)]
 struct Ages {
-    young: HashMap<u128, Entry>,
-    old: HashMap<u128, Entry>,
+    young: SpreadMap<u128, Entry>,
+    old: SpreadMap<u128, Entry>,
     since: UnixMs,
 }
 
@@ -66,13 +66,13 @@ impl VersionMark {
 }
 
 impl Conversations {
-    pub(crate) fn new(count: usize, idle: SpanMs, log: Arc<dyn FollowLog>) -> Self {
+    pub(crate) fn new(count: usize, idle: SpanMs, pins: Arc<dyn PinStore>) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self {
             shards,
             each: (count / SHARDS / 2).max(1),
             idle,
-            log,
+            pins,
             behind: Behind::default(),
             append_failures: AtomicU64::new(0),
         }
@@ -107,10 +107,10 @@ impl Conversations {
         self.behind.is_written(through)
     }
 
-    /// Writes what waits.
+    /// Writes what waits, and the pins that wait with it.
     pub(crate) fn write(&self) {
         self.behind.write(|records| {
-            if self.log.append(records).is_err() {
+            if self.pins.write_with(records).is_err() {
                 self.append_failures.fetch_add(records.len() as u64, Ordering::Relaxed);
             }
         });
@@ -160,7 +160,7 @@ impl Conversations {
         // an age that began two idle times ago holds nothing that is not idle
         let stale = now.since(ages.since) > self.idle + self.idle;
         let young = std::mem::take(&mut ages.young);
-        ages.old = if stale { HashMap::new() } else { young };
+        ages.old = if stale { SpreadMap::default() } else { young };
         ages.since = now;
     }
 }
@@ -168,10 +168,15 @@ impl Conversations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::NoFollowLog;
+    use crate::pins::{MemoryPins, PinLimits};
+    use crate::ports::NoPinLog;
 
     const A: VersionId = VersionId([1; 32]);
     const B: VersionId = VersionId([2; 32]);
+
+    fn no_log() -> Arc<MemoryPins> {
+        Arc::new(MemoryPins::new(PinLimits::default(), Arc::new(NoPinLog)))
+    }
 
     fn hash(n: u128) -> ConversationHash {
         ConversationHash(n << 64 | n)
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn finds_who_was_answered_and_nobody_else() {
-        let all = Conversations::new(1_000, SpanMs::hours(1), Arc::new(NoFollowLog));
+        let all = Conversations::new(1_000, SpanMs::hours(1), no_log());
         all.keep(hash(1), UnitKey(7), A, UnixMs(1_000));
         assert_eq!(all.find(hash(1), UnixMs(2_000)), Found::Unit(UnitKey(7), VersionMark::of(A)));
         assert_eq!(all.find(hash(2), UnixMs(2_000)), Found::Unknown);
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn twins_on_one_version_go_on_and_twins_on_two_are_ambiguous() {
-        let all = Conversations::new(1_000, SpanMs::hours(1), Arc::new(NoFollowLog));
+        let all = Conversations::new(1_000, SpanMs::hours(1), no_log());
         all.keep(hash(1), UnitKey(7), A, UnixMs(0));
         all.keep(hash(1), UnitKey(8), A, UnixMs(0));
         assert_eq!(all.find(hash(1), UnixMs(0)), Found::Unit(UnitKey(8), VersionMark::of(A)));
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn is_bounded_and_forgets_the_idle() {
-        let all = Conversations::new(320, SpanMs::secs(10), Arc::new(NoFollowLog));
+        let all = Conversations::new(320, SpanMs::secs(10), no_log());
         for n in 0..10_000 {
             all.keep(hash(n), UnitKey(n), A, UnixMs(1_000));
         }
@@ -210,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_is_used_lives_on() {
-        let all = Conversations::new(1_000, SpanMs::secs(10), Arc::new(NoFollowLog));
+        let all = Conversations::new(1_000, SpanMs::secs(10), no_log());
         all.keep(hash(1), UnitKey(7), A, UnixMs(0));
         for second in 1..60 {
             assert_eq!(

@@ -12,7 +12,7 @@ use crate::metrics::{Exposition, Metrics, Traffic};
 use crate::people::People;
 use crate::phase::admit;
 use crate::phase::body::Bodies;
-use crate::ports::{Clock, FollowLog, PinError, PinStore, SampleSink, TableSource, TallySink};
+use crate::ports::{Clock, PinError, PinStore, SampleSink, TableSource, TallySink};
 use crate::shadow::Shadows;
 use crate::table::{Offered, Tables};
 use crate::tally::Tally;
@@ -109,7 +109,6 @@ impl Gateway {
         config: Config,
         clock: Arc<dyn Clock>,
         pins: Arc<dyn PinStore>,
-        follow: Arc<dyn FollowLog>,
         workers: Workers,
     ) -> Result<Arc<Self>, ProviderError> {
         let metrics = Arc::new(Metrics::default());
@@ -123,7 +122,11 @@ impl Gateway {
         Ok(Arc::new(Self {
             tables: Tables::new(&config, pools.clone(), metrics.clone()),
             tally: Tally::new(config.limits.turns, config.limits.feedback),
-            conversations: Conversations::new(config.limits.conversations, config.limits.conversation_idle, follow),
+            conversations: Conversations::new(
+                config.limits.conversations,
+                config.limits.conversation_idle,
+                pins.clone(),
+            ),
             callers: Callers::default(),
             customers: Customers::default(),
             checkers: Checkers::default(),
@@ -179,8 +182,12 @@ impl Gateway {
     }
 
     /// Answers a request whose path it [owns](Self::owns); `peer` opened its connection.
-    pub async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
-        proxy::answer(self, request, peer).await
+    pub fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> impl Future<Output = Response<AnswerBody>> + Send {
+        proxy::answer(self, request, peer)
     }
 
     /// Takes a table. What lowers exposure is served at once; what raises it, when every pin taken so
@@ -242,11 +249,12 @@ impl Gateway {
     /// Writes what is not written of these.
     pub(crate) fn write(&self, records: Records) {
         self.written_at.store(self.age_us(), Ordering::Relaxed);
+        if !self.conversations.is_written(records.conversations) {
+            // and the pins with them
+            self.conversations.write();
+        }
         if !self.pins.is_written(records.pins) {
             self.pins.write();
-        }
-        if !self.conversations.is_written(records.conversations) {
-            self.conversations.write();
         }
     }
 

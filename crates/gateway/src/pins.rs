@@ -3,14 +3,15 @@
 
 use crate::behind::{Behind, Room};
 use crate::ports::{Boxed, LivePins, PinCounts, PinError, PinLog, PinStore};
+use crate::spread::SpreadMap;
 use crate::sync::lock;
 use arc_swap::ArcSwap;
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::traffic::pin::{Arm, Membership, Pin, PinRecord, Stratum};
+use coalmine_core::traffic::pin::{Arm, Followed, Membership, Pin, PinRecord, Stratum};
 use coalmine_core::version::VersionId;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -48,7 +49,7 @@ pub struct MemoryPins {
     next_sweep: AtomicUsize,
 }
 
-type Shard = HashMap<Key, Entry, BuildHasherDefault<Spread>>;
+type Shard = SpreadMap<Key, Entry>;
 
 /// The unit in two halves, which keeps the entry's alignment, and so its size, small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,24 +76,6 @@ impl Key {
 impl std::hash::Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.1);
-    }
-}
-
-/// Units are keyed hashes already: their own bits serve.
-#[derive(Debug, Default, Clone, Copy)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
     }
 }
 
@@ -196,12 +179,20 @@ impl MemoryPins {
     /// Writes what waits.
     fn write_waiting(&self) {
         self.behind.write(|records| {
-            let Err(error) = self.log.append(records) else { return };
+            // what failed was noted
+            let _ = self.log(records, &[]);
+        });
+    }
+
+    fn log(&self, records: &[PinRecord], followed: &[Followed]) -> Result<(), PinError> {
+        let logged = self.log.append(records, followed);
+        if let (Err(error), false) = (&logged, records.is_empty()) {
             self.append_failures.fetch_add(records.len() as u64, Ordering::Relaxed);
             if !self.unlogged.swap(true, Ordering::AcqRel) {
                 tracing::error!(%error, "pins are kept in memory only; no weight is raised until they can be written");
             }
-        });
+        }
+        logged
     }
 
     /// After a failed append the log has holes: everything is written anew before it counts as flushed.
@@ -212,11 +203,11 @@ impl MemoryPins {
         self.for_each(UnixMs(0), |record| {
             batch.push(record);
             if batch.len() == REWRITE_BATCH && outcome.is_ok() {
-                outcome = self.log.append(&batch);
+                outcome = self.log.append(&batch, &[]);
                 batch.clear();
             }
         });
-        let outcome = outcome.and_then(|()| self.log.append(&batch));
+        let outcome = outcome.and_then(|()| self.log.append(&batch, &[]));
         if outcome.is_err() {
             self.unlogged.store(true, Ordering::Release);
         }
@@ -312,6 +303,10 @@ impl PinStore for MemoryPins {
         self.write_waiting();
     }
 
+    fn write_with(&self, followed: &[Followed]) -> Result<(), PinError> {
+        self.behind.take(|records| self.log(records, followed))
+    }
+
     fn flush(&self) -> Boxed<'_, Result<(), PinError>> {
         Box::pin(async move {
             self.write_waiting();
@@ -349,13 +344,22 @@ impl PinStore for MemoryPins {
 #[derive(Debug, Default)]
 struct Kinds {
     list: ArcSwap<Vec<Kind>>,
-    numbers: Mutex<HashMap<Kind, u32>>,
+    numbers: Mutex<SpreadMap<Kind, u32>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Kind {
     version: VersionId,
     member: Option<(Arc<ReleaseId>, Arm, Stratum)>,
+}
+
+/// By its version, which is a hash, and its part in a release.
+impl std::hash::Hash for Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let part = self.member.as_ref().map_or(0, |(_, arm, stratum)| 1 + *arm as u64 + (u64::from(stratum.0) << 8));
+        state.write_u64(part);
+        state.write(&self.version.0[..8]);
+    }
 }
 
 impl Kind {
@@ -403,7 +407,7 @@ mod tests {
     }
 
     impl PinLog for Log {
-        fn append(&self, records: &[PinRecord]) -> Result<(), PinError> {
+        fn append(&self, records: &[PinRecord], _followed: &[Followed]) -> Result<(), PinError> {
             if self.broken.load(Ordering::Relaxed) {
                 return Err(PinError("disk full".to_owned()));
             }

@@ -131,6 +131,8 @@ pub trait PinStore: Send + Sync + fmt::Debug + 'static {
     fn is_written(&self, through: u64) -> bool;
     /// Writes those that wait. No answer leaves before its own is written.
     fn write(&self);
+    /// The same, and these ends of conversations with them, in one call.
+    fn write_with(&self, followed: &[Followed]) -> Result<(), PinError>;
     /// How many live pins hold each (release, arm) still.
     fn live(&self, now: UnixMs) -> Vec<LivePins>;
     /// Resolves once every pin created so far is on stable storage. A raised weight waits for it.
@@ -167,29 +169,26 @@ pub struct LivePins {
     pub sessions: u64,
 }
 
-/// Where pins are written behind. `append` runs beside the hot path, on the threads of the requests: it must
-/// not wait for the disk (a write into the page cache survives a kill; `sync` makes it survive a crash).
+/// Where pins are written behind, and the ends of conversations that are followed by content. `append` runs beside the
+/// hot path, on the threads of the requests: it must not wait for the disk (a write into the page cache survives a kill;
+/// `sync` makes it survive a crash), and takes all that it is given in one call of the system.
 pub trait PinLog: Send + Sync + fmt::Debug + 'static {
-    /// Appends records.
-    fn append(&self, records: &[PinRecord]) -> Result<(), PinError>;
+    /// Appends records, each kind in its order.
+    fn append(&self, pins: &[PinRecord], followed: &[Followed]) -> Result<(), PinError>;
     /// Waits until everything appended is on stable storage.
     fn sync(&self) -> Boxed<'_, Result<(), PinError>>;
 }
 
-/// Where conversations that are followed by content are written behind; as [`PinLog`], it must not
-/// wait for the disk.
-pub trait FollowLog: Send + Sync + fmt::Debug + 'static {
-    /// Appends answers, in their order.
-    fn append(&self, followed: &[Followed]) -> Result<(), PinError>;
-}
-
-/// Conversations are kept in memory only.
+/// Pins and conversations are kept in memory only.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NoFollowLog;
+pub struct NoPinLog;
 
-impl FollowLog for NoFollowLog {
-    fn append(&self, _followed: &[Followed]) -> Result<(), PinError> {
+impl PinLog for NoPinLog {
+    fn append(&self, _pins: &[PinRecord], _followed: &[Followed]) -> Result<(), PinError> {
         Ok(())
+    }
+    fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

@@ -1,151 +1,55 @@
-//! Conversations that are followed by what they say, on the local disk of one node, so that a restart
-//! finds them again.
+//! The files in which earlier builds kept the conversations that are followed by what they say. They are in the
+//! [log of pins](crate::pins) now; what these files hold is moved there once.
 //!
-//! Two files of fixed records with a checksum each, `conversations.young` and `conversations.old`.
-//! When the young one is as old as a conversation may be idle, or too large, it becomes the old one and
-//! the old one is gone: a conversation in use is written anew at each answer, so it is always in one of
-//! the two. [`ConversationLog::append`] is a write into the page cache, which survives a kill.
+//! `conversations.young` and `conversations.old` are fixed records of 80 bytes with a checksum each, oldest first.
 
+use crate::pins::{EmbeddedPins, PinsError};
 use coalmine_core::id::UnitKey;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_core::traffic::pin::Followed;
 use coalmine_core::version::VersionId;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 const RECORD_BYTES: usize = 80;
 const BODY_BYTES: usize = 72;
+/// The older first.
+const FILES: [&str; 2] = ["conversations.old", "conversations.young"];
 
-/// The log of one node.
-#[derive(Debug)]
-pub struct ConversationLog {
-    folder: PathBuf,
-    idle: SpanMs,
-    records_max: u64,
-    young: Mutex<Young>,
-}
-
-/// Why it was not written or read.
-#[derive(Debug, thiserror::Error)]
-#[error("{what} {} failed ({source}); look after its disk: room, mount, rights", path.display())]
-pub struct ConversationsError {
-    what: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
-
-#[derive(Debug)]
-struct Young {
-    file: File,
-    records: u64,
-    since: Option<UnixMs>,
-}
-
-impl ConversationLog {
-    /// Opens the log in `folder` and reads what is not idle for longer than `idle` at `now`, oldest
-    /// first. A cut off or damaged record is left out. At most `records_max` are kept in each file.
-    ///
-    /// # Errors
-    /// When the disk says no.
-    pub fn open(
-        folder: &Path,
-        idle: SpanMs,
-        records_max: u64,
-        now: UnixMs,
-    ) -> Result<(Self, Vec<Followed>), ConversationsError> {
-        let mut found = read(&folder.join("conversations.old"))?;
-        let young = read(&folder.join("conversations.young"))?;
-        let since = young.first().map(|followed| followed.at);
-        let records = young.len() as u64;
-        found.extend(young);
-        found.retain(|followed| now.since(followed.at) <= idle);
-        let file = open_young(folder)?;
-        // A torn last record would shift every later one.
-        let whole = records * RECORD_BYTES as u64;
-        let mend = file.metadata().and_then(|meta| if meta.len() == whole { Ok(()) } else { file.set_len(whole) });
-        mend.map_err(|source| error("mending", &folder.join("conversations.young"), source))?;
-        let young = Mutex::new(Young { file, records, since });
-        Ok((Self { folder: folder.to_owned(), idle, records_max, young }, found))
-    }
-
-    /// Appends records in their order; in one write, but where a file turns between them.
-    ///
-    /// # Errors
-    /// When the disk says no; these conversations are then known until the next restart only.
-    pub fn append(&self, followed: &[Followed]) -> Result<(), ConversationsError> {
-        let mut young = self.young.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rest = followed;
-        while let Some(first) = rest.first() {
-            let since = *young.since.get_or_insert(first.at);
-            if young.records >= self.records_max || first.at.since(since) > self.idle {
-                self.turn(&mut young)?;
-                young.since = Some(first.at);
+/// Moves what the files in `folder` hold and is not idle for longer than `idle` at `now` into `log`, and returns it, oldest
+/// first. A cut off or damaged record, and what follows it, is left out. The files go when the log is on stable storage:
+/// a crash before that, or a disk that is full, has them moved once more, which says nothing new.
+///
+/// # Errors
+/// Where they cannot be read.
+pub fn move_into(log: &EmbeddedPins, folder: &Path, idle: SpanMs, now: UnixMs) -> Result<Vec<Followed>, PinsError> {
+    let mut found = Vec::new();
+    let mut there = Vec::new();
+    for path in FILES.map(|name| folder.join(name)) {
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                found.extend(bytes.chunks_exact(RECORD_BYTES).map_while(decode));
+                there.push(path);
             }
-            let room = usize::try_from(self.records_max.saturating_sub(young.records)).unwrap_or(usize::MAX).max(1);
-            let since = young.since.unwrap_or(first.at);
-            let fits = rest.iter().take(room).take_while(|followed| followed.at.since(since) <= self.idle).count();
-            let (now, later) = rest.split_at(fits.max(1));
-            self.write(&mut young, now)?;
-            rest = later;
-        }
-        Ok(())
-    }
-
-    fn write(&self, young: &mut Young, followed: &[Followed]) -> Result<(), ConversationsError> {
-        let whole = young.records * RECORD_BYTES as u64;
-        let bytes: Vec<u8> = followed.iter().flat_map(encode).collect();
-        match young.file.write_all(&bytes) {
-            Ok(()) => {
-                young.records += followed.len() as u64;
-                Ok(())
-            }
-            Err(source) => {
-                // Half a record would shift every later one.
-                let _ = young.file.set_len(whole);
-                Err(error("writing", &self.folder.join("conversations.young"), source))
-            }
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(PinsError::disk("reading", &path, source)),
         }
     }
-
-    fn turn(&self, young: &mut Young) -> Result<(), ConversationsError> {
-        let path = self.folder.join("conversations.young");
-        let renamed = std::fs::rename(&path, self.folder.join("conversations.old"));
-        renamed.map_err(|source| error("renaming", &path, source))?;
-        young.file = open_young(&self.folder)?;
-        young.records = 0;
-        Ok(())
+    found.retain(|followed| now.since(followed.at) <= idle);
+    if let Err(error) = put(log, &found, &there) {
+        tracing::warn!(%error, "conversations of an earlier build stay in its files; the next start moves them");
     }
+    Ok(found)
 }
 
-fn error(what: &'static str, path: &Path, source: io::Error) -> ConversationsError {
-    ConversationsError { what, path: path.to_owned(), source }
-}
-
-fn open_young(folder: &Path) -> Result<File, ConversationsError> {
-    let path = folder.join("conversations.young");
-    OpenOptions::new().append(true).create(true).open(&path).map_err(|source| error("opening", &path, source))
-}
-
-/// The records of a file up to the first that is cut off or damaged.
-fn read(path: &Path) -> Result<Vec<Followed>, ConversationsError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(bytes.chunks_exact(RECORD_BYTES).map_while(decode).collect()),
-        Err(gone) if gone.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(error("reading", path, source)),
+fn put(log: &EmbeddedPins, found: &[Followed], there: &[PathBuf]) -> Result<(), PinsError> {
+    if !found.is_empty() {
+        log.append_with(&[], found)?;
+        log.sync_here()?;
     }
-}
-
-fn encode(followed: &Followed) -> [u8; RECORD_BYTES] {
-    let mut record = [0; RECORD_BYTES];
-    record[..16].copy_from_slice(&followed.conversation.to_le_bytes());
-    record[16..32].copy_from_slice(&followed.unit.0.to_le_bytes());
-    record[32..64].copy_from_slice(&followed.version.0);
-    record[64..BODY_BYTES].copy_from_slice(&followed.at.0.to_le_bytes());
-    let sum = checksum(&record[..BODY_BYTES]);
-    record[BODY_BYTES..].copy_from_slice(&sum);
-    record
+    there
+        .iter()
+        .try_for_each(|path| std::fs::remove_file(path).map_err(|source| PinsError::disk("removing", path, source)))
 }
 
 fn decode(record: &[u8]) -> Option<Followed> {
@@ -169,66 +73,71 @@ fn checksum(body: &[u8]) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{ConversationLog, RECORD_BYTES};
-    use coalmine_core::id::UnitKey;
-    use coalmine_core::time::{SpanMs, UnixMs};
-    use coalmine_core::traffic::pin::Followed;
-    use coalmine_core::version::VersionId;
+    use super::*;
     use proptest::prelude::*;
 
-    fn followed(n: u64, at_ms: u64) -> Followed {
+    const IDLE: SpanMs = SpanMs(1_000);
+
+    fn followed(n: u64) -> Followed {
         Followed {
             conversation: u128::from(n) << 70 | u128::from(n),
             unit: UnitKey(u128::from(n) * 31),
             version: VersionId([u8::try_from(n % 251).unwrap(); 32]),
-            at: UnixMs(at_ms),
+            at: UnixMs(n),
         }
     }
 
-    #[test]
-    fn what_was_appended_is_found_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let idle = SpanMs::hours(1);
-        let (log, found) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(0)).unwrap();
-        assert!(found.is_empty());
-        (0..50).for_each(|n| log.append(&[followed(n, n)]).unwrap());
-        drop(log);
-        let (_, found) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(100)).unwrap();
-        assert_eq!(found, (0..50).map(|n| followed(n, n)).collect::<Vec<_>>());
+    /// As earlier builds wrote it.
+    fn encode(followed: &Followed) -> Vec<u8> {
+        let mut record = followed.conversation.to_le_bytes().to_vec();
+        record.extend_from_slice(&followed.unit.0.to_le_bytes());
+        record.extend_from_slice(&followed.version.0);
+        record.extend_from_slice(&followed.at.0.to_le_bytes());
+        let sum = checksum(&record);
+        record.extend_from_slice(&sum);
+        record
+    }
+
+    /// The log in `folder` reopened: what it was given of the files, and what it has itself.
+    fn open(folder: &Path, now: u64) -> (Vec<Followed>, Vec<Followed>) {
+        let (log, _) = EmbeddedPins::open(folder, IDLE, UnixMs(now)).unwrap();
+        let own = log.take_followed();
+        (move_into(&log, folder, IDLE, UnixMs(now)).unwrap(), own)
     }
 
     #[test]
-    fn what_is_idle_too_long_is_gone_and_the_files_stay_bounded() {
+    fn a_record_of_an_earlier_build_is_read() {
+        let hex: String = encode(&followed(7)).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex.len(), 2 * RECORD_BYTES);
+        assert_eq!(&hex[..32], "0700000000000000c001000000000000");
+        assert_eq!(&hex[128..], "070000000000000072bf99b1641a195b");
+    }
+
+    #[test]
+    fn what_is_idle_stays_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let idle = SpanMs(1_000);
-        let (log, _) = ConversationLog::open(folder.path(), idle, 10, UnixMs(0)).unwrap();
-        (0..100).for_each(|n| log.append(&[followed(n, n * 10)]).unwrap());
-        let (_, found) = ConversationLog::open(folder.path(), idle, 10, UnixMs(1_000)).unwrap();
-        assert!(found.len() > 10 && found.len() <= 20, "{} of the last two files", found.len());
-        assert_eq!(found.last(), Some(&followed(99, 990)));
-        let (_, found) = ConversationLog::open(folder.path(), idle, 10, UnixMs(60_000)).unwrap();
-        assert!(found.is_empty());
+        let write = |name: &str, all: std::ops::Range<u64>| {
+            std::fs::write(folder.path().join(name), all.flat_map(|n| encode(&followed(n))).collect::<Vec<_>>())
+        };
+        write("conversations.old", 0..10).unwrap();
+        write("conversations.young", 10..20).unwrap();
+        let expected: Vec<_> = (5..20).map(followed).collect();
+        assert_eq!(open(folder.path(), 1_005), (expected.clone(), Vec::new()));
+        assert_eq!(open(folder.path(), 1_005), (Vec::new(), expected), "moved for good");
     }
 
     proptest! {
         #[test]
-        fn a_file_cut_anywhere_reads_to_a_prefix_and_takes_more(cut in 0_usize..(20 * RECORD_BYTES)) {
+        fn a_file_cut_anywhere_is_moved_as_far_as_it_goes(cut in 0_usize..(20 * RECORD_BYTES)) {
             let folder = tempfile::tempdir().unwrap();
-            let idle = SpanMs::hours(1);
-            let (log, _) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(0)).unwrap();
-            (0..20).for_each(|n| log.append(&[followed(n, n)]).unwrap());
-            drop(log);
-            let path = folder.path().join("conversations.young");
-            let bytes = std::fs::read(&path).unwrap();
-            std::fs::write(&path, &bytes[..cut]).unwrap();
-            let (log, found) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(50)).unwrap();
-            let whole = cut / RECORD_BYTES;
-            prop_assert_eq!(&found, &(0..whole as u64).map(|n| followed(n, n)).collect::<Vec<_>>());
-            log.append(&[followed(77, 60)]).unwrap();
-            drop(log);
-            let (_, found) = ConversationLog::open(folder.path(), idle, 1_000, UnixMs(70)).unwrap();
-            prop_assert_eq!(found.len(), whole + 1);
-            prop_assert_eq!(found.last(), Some(&followed(77, 60)));
+            let bytes: Vec<u8> = (0..20).flat_map(|n| encode(&followed(n))).collect();
+            std::fs::write(folder.path().join("conversations.young"), &bytes[..cut]).unwrap();
+            let whole: Vec<_> = (0..(cut / RECORD_BYTES) as u64).map(followed).collect();
+            prop_assert_eq!(open(folder.path(), 50), (whole.clone(), Vec::new()));
+            // a crash before the files went: they are moved again
+            std::fs::write(folder.path().join("conversations.young"), &bytes[..cut]).unwrap();
+            prop_assert_eq!(open(folder.path(), 50), (whole.clone(), whole));
+            prop_assert!(!folder.path().join("conversations.young").exists());
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Pins behind the hot path, on the local disk of one node: a log of records in numbered files.
+//! Pins behind the hot path, on the local disk of one node, and the conversations that are followed by what they say: a
+//! log of records in numbered files.
 //!
 //! [`EmbeddedPins::append`] is one write into the page cache, which survives a kill of the process;
 //! [`EmbeddedPins::sync`] makes it survive a power cut. When the files hold more than twice what was
@@ -14,7 +15,7 @@ mod tests;
 pub use replay::Replay;
 
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::traffic::pin::PinRecord;
+use coalmine_core::traffic::pin::{Followed, PinRecord};
 use replay::Newest;
 use segment::{Directory, Segment};
 use std::fs::File;
@@ -26,6 +27,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const SMALL: u64 = 4 << 20;
 /// More files than this (one per restart) are put together whatever their size.
 const MANY: usize = 8;
+/// The most conversations that are kept, the latest: 48 MB.
+const FOLLOWED_MAX: usize = 1_000_000;
 
 /// The log of pins of one node. Clones share it.
 #[derive(Debug, Clone)]
@@ -69,7 +72,7 @@ pub enum PinsError {
 }
 
 impl PinsError {
-    fn disk(what: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn disk(what: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Disk { what, path: path.to_owned(), source }
     }
 }
@@ -79,6 +82,8 @@ struct Shared {
     dir: Directory,
     ttl: SpanMs,
     found: Replay,
+    /// The conversations that were found, until somebody takes them.
+    followed: Mutex<Vec<Followed>>,
     log: Mutex<Log>,
 }
 
@@ -123,11 +128,17 @@ impl EmbeddedPins {
         let dir = Directory::open(dir)?;
         let files = dir.segments()?;
         let mut newest = Newest::default();
+        let mut followed = Vec::new();
         let mut settled_bytes = 0;
         for (_, path) in &files {
-            newest.read_file(path)?;
+            newest.read_file(path, |conversation| {
+                if now.since(conversation.at) <= ttl {
+                    followed.push(conversation);
+                }
+            })?;
             settled_bytes += path.metadata().map_err(|e| PinsError::disk("reading", path, e))?.len();
         }
+        followed.drain(..followed.len().saturating_sub(FOLLOWED_MAX));
         let (live, found) = newest.live(ttl, now);
         if found.damaged > 0 {
             tracing::warn!(dir = %dir.path().display(), damaged = found.damaged, "damaged pin records were left out");
@@ -137,13 +148,14 @@ impl EmbeddedPins {
             unsynced: Vec::new(),
             next: files.last().map_or(1, |(number, _)| number + 1),
             settled_bytes,
-            compact_above: Log::threshold(live.len() as u64 * frame::FRAME as u64),
+            compact_above: Log::threshold((live.len() + followed.len()) as u64 * frame::FRAME as u64),
             compaction: Compaction::Idle,
             doubtful: false,
             now,
             buffer: Vec::new(),
         };
-        let pins = Self { shared: Arc::new(Shared { dir, ttl, found, log: Mutex::new(log) }) };
+        let (log, followed) = (Mutex::new(log), Mutex::new(followed));
+        let pins = Self { shared: Arc::new(Shared { dir, ttl, found, followed, log }) };
         let due = {
             let mut log = pins.shared.lock();
             if files.len() > MANY { log.claim() } else { log.claim_if_large() }
@@ -158,13 +170,28 @@ impl EmbeddedPins {
         self.shared.found
     }
 
+    /// The conversations that were found when it was opened and are not idle for too long either, oldest first: for
+    /// whoever asks first.
+    #[must_use]
+    pub fn take_followed(&self) -> Vec<Followed> {
+        std::mem::take(&mut *self.shared.followed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Appends `records`, all or none, in one write that does not wait for the disk. A later record of
     /// a unit replaces its earlier ones.
     ///
     /// # Errors
     /// Where the disk is full or broken; the log is then as it was before.
     pub fn append(&self, records: &[PinRecord]) -> Result<(), PinsError> {
-        let due = self.shared.append(records)?;
+        self.append_with(records, &[])
+    }
+
+    /// The same with conversations, in the same write.
+    ///
+    /// # Errors
+    /// Where the disk is full or broken; the log is then as it was before.
+    pub fn append_with(&self, records: &[PinRecord], followed: &[Followed]) -> Result<(), PinsError> {
+        let due = self.shared.append(records, followed)?;
         self.shared.compact_in_background(due);
         Ok(())
     }
@@ -180,6 +207,11 @@ impl EmbeddedPins {
             Ok(done) => done,
             Err(e) => Err(PinsError::disk("syncing", self.shared.dir.path(), io::Error::other(e))),
         }
+    }
+
+    /// The same on this thread.
+    pub(crate) fn sync_here(&self) -> Result<(), PinsError> {
+        self.shared.sync()
     }
 
     /// Writes what is live into one file now, and waits for it.
@@ -202,7 +234,7 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, records: &[PinRecord]) -> Result<Option<Claim>, PinsError> {
+    fn append(&self, records: &[PinRecord], followed: &[Followed]) -> Result<Option<Claim>, PinsError> {
         let too_long = |record: &&PinRecord| {
             record.pin.member.as_ref().is_some_and(|member| member.release.as_str().len() > frame::LONGEST_NAME)
         };
@@ -215,9 +247,11 @@ impl Shared {
             let doubtful = log.turn(&self.dir)?.doubtful;
             log.doubtful |= doubtful;
         }
-        if let (Some(active), Some(last)) = (&mut log.active, records.last()) {
-            active.append(records, &mut log.buffer)?;
-            log.now = last.pin.last_seen;
+        let pinned_at = records.last().map(|record| record.pin.last_seen);
+        let last = pinned_at.max(followed.last().map(|followed| followed.at));
+        if let (Some(active), Some(last)) = (&mut log.active, last) {
+            active.append(records, followed, &mut log.buffer)?;
+            log.now = last;
         }
         Ok(log.claim_if_large())
     }
@@ -303,12 +337,26 @@ impl Shared {
     fn compact_below(&self, turn: &Turn) -> Result<u64, PinsError> {
         let files: Vec<_> = self.dir.segments()?.into_iter().filter(|(number, _)| *number < turn.number).collect();
         let Some(((_, last), older)) = files.split_last() else { return Ok(0) };
-        let mut newest = Newest::default();
+        let is_live = |followed: &Followed| turn.now.since(followed.at) <= self.ttl;
+        let (mut newest, mut followed) = (Newest::default(), 0_usize);
         for (_, path) in &files {
-            newest.read_file(path)?;
+            newest.read_file(path, |conversation| followed += usize::from(is_live(&conversation)))?;
         }
         let (live, _) = newest.live(self.ttl, turn.now);
-        let bytes = self.dir.replace_segment(last, &live)?;
+        // read once more, for they are many: the oldest of too many are left out
+        let mut left_out = followed.saturating_sub(FOLLOWED_MAX);
+        let bytes = self.dir.replace_segment(last, &live, |fresh| {
+            files.iter().try_for_each(|(_, path)| {
+                replay::followed(path, |conversation| match (is_live(&conversation), left_out) {
+                    (true, 0) => fresh.followed(&conversation),
+                    (true, _) => {
+                        left_out -= 1;
+                        Ok(())
+                    }
+                    (false, _) => Ok(()),
+                })
+            })
+        })?;
         for (_, path) in older {
             std::fs::remove_file(path).map_err(|e| PinsError::disk("removing", path, e))?;
         }

@@ -18,11 +18,10 @@ use coalmine_core::traffic::weight::WeightBp;
 use coalmine_gateway::listen::Side;
 use coalmine_gateway::pins::MemoryPins;
 use coalmine_gateway::ports::{
-    Boxed, FollowLog, PinError, PinLog, PinStore, SampleSink, SinkError, TableSource, TallySink, Wanted,
+    Boxed, PinError, PinLog, PinStore, SampleSink, SinkError, TableSource, TallySink, Wanted,
 };
 use coalmine_gateway::{BoxError, Gateway};
 use coalmine_store::ceiling::{CeilingError, Ceilings};
-use coalmine_store::conversations::ConversationLog;
 use coalmine_store::pins::EmbeddedPins;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -178,7 +177,7 @@ impl SampleSink for Samples {
     }
 }
 
-/// The embedded pin log, as the gateway writes it, until another process has it.
+/// The embedded log of pins and conversations, as the gateway writes it, until another process has it.
 #[derive(Debug)]
 pub(super) struct LogOfPins(ArcSwapOption<EmbeddedPins>);
 
@@ -199,35 +198,14 @@ impl LogOfPins {
 }
 
 impl PinLog for LogOfPins {
-    fn append(&self, records: &[PinRecord]) -> Result<(), PinError> {
+    fn append(&self, pins: &[PinRecord], followed: &[Followed]) -> Result<(), PinError> {
         let log = self.0.load();
-        log.as_ref().ok_or_else(gone)?.append(records).map_err(|error| PinError(error.to_string()))
+        log.as_ref().ok_or_else(gone)?.append_with(pins, followed).map_err(|error| PinError(error.to_string()))
     }
 
     fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
         let log = self.0.load_full().ok_or_else(gone);
         Box::pin(async move { log?.sync().await.map_err(|error| PinError(error.to_string())) })
-    }
-}
-
-/// The log of conversations, likewise.
-#[derive(Debug)]
-pub(super) struct LogOfConversations(ArcSwapOption<ConversationLog>);
-
-impl LogOfConversations {
-    pub(super) fn new(log: ConversationLog) -> Self {
-        Self(ArcSwapOption::from_pointee(log))
-    }
-
-    pub(super) fn let_go(&self) {
-        self.0.store(None);
-    }
-}
-
-impl FollowLog for LogOfConversations {
-    fn append(&self, followed: &[Followed]) -> Result<(), PinError> {
-        let log = self.0.load();
-        log.as_ref().ok_or_else(gone)?.append(followed).map_err(|error| PinError(error.to_string()))
     }
 }
 

@@ -4,13 +4,14 @@ use crate::support::*;
 use coalmine_core::tally::Ending;
 use http_body_util::BodyExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 
 const CHAT: &str = "/v1/chat/completions";
 
 /// Records of pins and of conversations that are written.
 fn written(world: &World) -> (usize, usize) {
-    (world.log.records.lock().unwrap().len(), world.follow.0.lock().unwrap().len())
+    (world.log.records.lock().unwrap().len(), world.log.followed.lock().unwrap().len())
 }
 
 #[tokio::test]
@@ -33,6 +34,7 @@ async fn a_request_under_way_has_left_its_pin_and_an_answer_has_written_it() {
     let answer = asked.await.unwrap();
     // the head is here, and with it all of a short answer
     assert_eq!(written(&world), (1, 1));
+    assert_eq!(world.log.calls.load(Ordering::SeqCst), 1, "one write for both");
     assert!(world.metric("coalmine_records_waiting 0"));
     assert!(Answer::of(answer).await.text().contains("hello"));
 }

@@ -533,7 +533,7 @@ async fn t40_responses_are_routed_by_their_first_message() {
     let seen: Vec<_> = turns.iter().map(|turn| (turn.outcome.ending, turn.outcome.usage.output, turn.unit)).collect();
     let unit: Option<UnitKey> = turns[0].unit;
     assert_eq!(seen, [(Ending::Complete, Some(3), unit), (Ending::ClientError, None, unit)]);
-    assert!(!world.follow.0.lock().unwrap().is_empty(), "what goes on from it over HTTP is found");
+    assert!(!world.log.followed.lock().unwrap().is_empty(), "what goes on from it over HTTP is found");
     say(&mut client, &[ask(json!({"model": "another"}))]).await;
     assert_eq!(end(&mut client).await.unwrap().0, 1008);
 }

@@ -12,7 +12,7 @@ use coalmine_core::version::Version;
 use coalmine_gateway::config::{Config, Credential, Provider, Secret, SiteSecret};
 use coalmine_gateway::listen::{Side, serve};
 use coalmine_gateway::pins::{MemoryPins, PinLimits};
-use coalmine_gateway::ports::{Boxed, Clock, FollowLog, PinError, PinLog, SinkError, TableSource, TallySink};
+use coalmine_gateway::ports::{Boxed, Clock, PinError, PinLog, SinkError, TableSource, TallySink};
 use coalmine_gateway::{Exposition, Gateway, Running, Workers};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -342,33 +342,27 @@ impl TableSource for NoTables {
 #[derive(Debug, Default)]
 pub struct Log {
     pub records: Mutex<Vec<PinRecord>>,
+    pub followed: Mutex<Vec<Followed>>,
+    /// How often something was appended.
+    pub calls: AtomicU64,
     pub broken: AtomicBool,
     pub syncs: AtomicU64,
 }
 
 impl PinLog for Log {
-    fn append(&self, records: &[PinRecord]) -> Result<(), PinError> {
+    fn append(&self, records: &[PinRecord], followed: &[Followed]) -> Result<(), PinError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         if self.broken.load(Ordering::SeqCst) {
             return Err(PinError("disk full".to_owned()));
         }
         self.records.lock().unwrap().extend_from_slice(records);
+        self.followed.lock().unwrap().extend_from_slice(followed);
         Ok(())
     }
     fn sync(&self) -> Boxed<'_, Result<(), PinError>> {
         self.syncs.fetch_add(1, Ordering::SeqCst);
         let broken = self.broken.load(Ordering::SeqCst);
         Box::pin(async move { if broken { Err(PinError("disk full".to_owned())) } else { Ok(()) } })
-    }
-}
-
-/// What was written of conversations.
-#[derive(Debug, Default)]
-pub struct Follow(pub Mutex<Vec<Followed>>);
-
-impl FollowLog for Follow {
-    fn append(&self, followed: &[Followed]) -> Result<(), PinError> {
-        self.0.lock().unwrap().extend_from_slice(followed);
-        Ok(())
     }
 }
 
@@ -380,7 +374,6 @@ pub struct World {
     pub canary: Upstream,
     pub sink: Arc<Sink>,
     pub log: Arc<Log>,
-    pub follow: Arc<Follow>,
     pub pins: Arc<MemoryPins>,
     pub client: Client<HttpConnector, Full<Bytes>>,
     pub running: Option<Running>,
@@ -463,9 +456,8 @@ impl World {
         let pins = Arc::new(MemoryPins::new(PinLimits::default(), log.clone()));
         let earlier = log.records.lock().unwrap().clone();
         pins.restore(earlier, clock.now());
-        let follow = Arc::new(Follow::default());
         let workers = Workers::start(2).unwrap();
-        let gateway = Gateway::new(config, clock.clone(), pins.clone(), follow.clone(), workers).unwrap();
+        let gateway = Gateway::new(config, clock.clone(), pins.clone(), workers).unwrap();
         let sink = Arc::new(Sink::default());
         let running = gateway.start(Arc::new(NoTables), sink.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -478,7 +470,7 @@ impl World {
         });
         tokio::spawn(serve(gateway.clone(), listener, side));
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-        Self { gateway, address, clock, stable, canary, sink, log, follow, pins, client, running: Some(running) }
+        Self { gateway, address, clock, stable, canary, sink, log, pins, client, running: Some(running) }
     }
 
     /// A release at this weight, served at once.

@@ -4,7 +4,7 @@ use super::PinsError;
 use super::frame::{Decoder, FRAME, Said};
 use coalmine_core::id::UnitKey;
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::traffic::pin::PinRecord;
+use coalmine_core::traffic::pin::{Followed, PinRecord};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -32,31 +32,18 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    /// Reads one file over what was read before.
-    pub(super) fn read_file(&mut self, path: &Path) -> Result<(), PinsError> {
-        let failed = |source| PinsError::disk("reading", path, source);
-        let mut file = BufReader::with_capacity(FRAME * 4096, File::open(path).map_err(failed)?);
-        let mut decoder = Decoder::default();
-        let mut frame = [0; FRAME];
-        loop {
-            match read_full(&mut file, &mut frame).map_err(failed)? {
-                0 => return Ok(()),
-                FRAME => self.take(decoder.read(&frame), path)?,
-                _ => {
-                    self.found.torn += 1;
-                    return Ok(());
-                }
+    /// Reads one file over what was read before; its conversations go to `followed`.
+    pub(super) fn read_file(&mut self, path: &Path, mut followed: impl FnMut(Followed)) -> Result<(), PinsError> {
+        let end = each(path, |said| {
+            match said {
+                Said::Pin(record) => self.put(record),
+                Said::Followed(conversation) => followed(conversation),
+                Said::Nothing | Said::Newer(_) => {}
+                Said::Damaged => self.found.damaged += 1,
             }
-        }
-    }
-
-    fn take(&mut self, said: Said, path: &Path) -> Result<(), PinsError> {
-        match said {
-            Said::Pin(record) => self.put(record),
-            Said::Nothing => {}
-            Said::Damaged => self.found.damaged += 1,
-            Said::Newer(format) => return Err(PinsError::Newer { path: path.to_owned(), format }),
-        }
+            Ok(())
+        })?;
+        self.found.torn += u64::from(end == End::Torn);
         Ok(())
     }
 
@@ -76,6 +63,40 @@ impl Newest {
         self.records.retain(|record| now.since(record.pin.last_seen) <= ttl);
         self.found.idle = (all - self.records.len()) as u64;
         (self.records, self.found)
+    }
+}
+
+/// The conversations of one file, in its order.
+pub(super) fn followed(path: &Path, mut take: impl FnMut(Followed) -> Result<(), PinsError>) -> Result<(), PinsError> {
+    let end = each(path, |said| match said {
+        Said::Followed(conversation) => take(conversation),
+        Said::Pin(_) | Said::Nothing | Said::Damaged | Said::Newer(_) => Ok(()),
+    });
+    end.map(|_| ())
+}
+
+/// How a file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    Torn,
+}
+
+/// Hands on what each frame says; a file of a newer format is refused.
+fn each(path: &Path, mut take: impl FnMut(Said) -> Result<(), PinsError>) -> Result<End, PinsError> {
+    let failed = |source| PinsError::disk("reading", path, source);
+    let mut file = BufReader::with_capacity(FRAME * 4096, File::open(path).map_err(failed)?);
+    let mut decoder = Decoder::default();
+    let mut frame = [0; FRAME];
+    loop {
+        match read_full(&mut file, &mut frame).map_err(failed)? {
+            0 => return Ok(End::Whole),
+            FRAME => match decoder.read(&frame) {
+                Said::Newer(format) => return Err(PinsError::Newer { path: path.to_owned(), format }),
+                said @ (Said::Pin(_) | Said::Followed(_) | Said::Nothing | Said::Damaged) => take(said)?,
+            },
+            _ => return Ok(End::Torn),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::PinsError;
 use super::frame::{Encoder, FRAME};
-use coalmine_core::traffic::pin::PinRecord;
+use coalmine_core::traffic::pin::{Followed, PinRecord};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
@@ -28,14 +28,22 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Appends `records` in one write; all or none.
-    pub(super) fn append(&mut self, records: &[PinRecord], buffer: &mut Vec<u8>) -> Result<(), PinsError> {
+    /// Appends all of these in one write, or none.
+    pub(super) fn append(
+        &mut self,
+        records: &[PinRecord],
+        followed: &[Followed],
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), PinsError> {
         buffer.clear();
         if self.len == 0 {
             Encoder::header(buffer);
         }
         for record in records {
             self.encoder.pin(record, buffer);
+        }
+        for followed in followed {
+            self.encoder.followed(followed, buffer);
         }
         match self.file.write_all_at(buffer, self.len) {
             Ok(()) => {
@@ -90,10 +98,16 @@ impl Directory {
         Ok(Segment { file: Arc::new(file), path, len: 0, spoilt: false, encoder: Encoder::default() })
     }
 
-    /// Writes `records` in place of the file at `path`, at once or not at all; returns the new length.
-    pub(super) fn replace_segment(&self, path: &Path, records: &[PinRecord]) -> Result<u64, PinsError> {
+    /// Writes `records`, and the conversations that `followed` hands on, in place of the file at `path`, at once or not
+    /// at all; returns the new length.
+    pub(super) fn replace_segment(
+        &self,
+        path: &Path,
+        records: &[PinRecord],
+        followed: impl FnOnce(&mut Fresh) -> Result<(), PinsError>,
+    ) -> Result<u64, PinsError> {
         let new = path.with_extension("new");
-        let written = write_segment(&new, records).map_err(|e| PinsError::disk("writing", &new, e));
+        let written = Fresh::write(&new, records, followed);
         if written.is_err() {
             // It is of no use, and takes room on a disk that may be full; what stays is removed at the next start.
             let _stays = std::fs::remove_file(&new);
@@ -142,19 +156,48 @@ fn number(path: &Path) -> Option<u64> {
     name.strip_prefix("pins-")?.strip_suffix(".log")?.parse().ok()
 }
 
-fn write_segment(path: &Path, records: &[PinRecord]) -> std::io::Result<u64> {
-    let mut file = BufWriter::with_capacity(FRAME * 4096, File::create(path)?);
-    let mut encoder = Encoder::default();
-    let mut frames = Vec::new();
-    let mut bytes = 0;
-    Encoder::header(&mut frames);
-    for record in records {
-        encoder.pin(record, &mut frames);
-        file.write_all(&frames)?;
-        bytes += frames.len() as u64;
-        frames.clear();
+/// A file in the making.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    file: BufWriter<File>,
+    path: PathBuf,
+    encoder: Encoder,
+    frames: Vec<u8>,
+    bytes: u64,
+}
+
+impl Fresh {
+    fn write(
+        path: &Path,
+        records: &[PinRecord],
+        followed: impl FnOnce(&mut Self) -> Result<(), PinsError>,
+    ) -> Result<u64, PinsError> {
+        let file = File::create(path).map_err(|e| PinsError::disk("writing", path, e))?;
+        let file = BufWriter::with_capacity(FRAME * 4096, file);
+        let mut fresh = Self { file, path: path.to_owned(), encoder: Encoder::default(), frames: Vec::new(), bytes: 0 };
+        Encoder::header(&mut fresh.frames);
+        for record in records {
+            fresh.encoder.pin(record, &mut fresh.frames);
+            fresh.put()?;
+        }
+        followed(&mut fresh)?;
+        fresh.put()?;
+        let (file, bytes) = (fresh.file, fresh.bytes);
+        let synced = file.into_inner().map_err(std::io::IntoInnerError::into_error).and_then(|file| file.sync_all());
+        synced.map_err(|e| PinsError::disk("writing", path, e))?;
+        Ok(bytes)
     }
-    file.write_all(&frames)?;
-    file.into_inner()?.sync_all()?;
-    Ok(bytes + frames.len() as u64)
+
+    /// One more conversation.
+    pub(super) fn followed(&mut self, followed: &Followed) -> Result<(), PinsError> {
+        self.encoder.followed(followed, &mut self.frames);
+        self.put()
+    }
+
+    fn put(&mut self) -> Result<(), PinsError> {
+        self.file.write_all(&self.frames).map_err(|e| PinsError::disk("writing", &self.path, e))?;
+        self.bytes += self.frames.len() as u64;
+        self.frames.clear();
+        Ok(())
+    }
 }

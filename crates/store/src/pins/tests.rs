@@ -4,7 +4,7 @@ use super::frame::FRAME;
 use super::{EmbeddedPins, PinsError, Replay};
 use coalmine_core::id::{ReleaseId, UnitKey};
 use coalmine_core::time::{SpanMs, UnixMs};
-use coalmine_core::traffic::pin::{Arm, Membership, Pin, PinRecord, Stratum};
+use coalmine_core::traffic::pin::{Arm, Followed, Membership, Pin, PinRecord, Stratum};
 use coalmine_core::version::VersionId;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -313,4 +313,57 @@ async fn a_doubtful_log_is_written_anew_before_a_sync_succeeds() {
     assert_ne!(files(dir.path()), before);
     drop(pins);
     assert_eq!(open(dir.path()).1, some(0..5));
+}
+
+fn followed(n: u128, version: u8) -> Followed {
+    Followed { conversation: n << 64 | n, unit: UnitKey(n), version: VersionId([version; 32]), at: NOW }
+}
+
+fn conversations(numbers: std::ops::Range<u128>) -> Vec<Followed> {
+    numbers.map(|n| followed(n, u8::try_from(n % 3).unwrap())).collect()
+}
+
+#[test]
+fn conversations_outlive_a_restart_and_a_compaction_beside_the_pins() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pins, _) = open(dir.path());
+    pins.append_with(&some(0..3), &conversations(0..5)).unwrap();
+    let idle = Followed { at: UnixMs(NOW.0 - TTL.0 - 1), ..followed(900, 1) };
+    pins.append_with(&[], &[idle, followed(5, 7)]).unwrap();
+    pins.append(&some(3..4)).unwrap();
+    drop(pins);
+    let expected: Vec<_> = conversations(0..5).into_iter().chain([followed(5, 7)]).collect();
+    for compacts in [true, false] {
+        let (pins, found) = open(dir.path());
+        assert_eq!((found, pins.take_followed()), (some(0..4), expected.clone()));
+        assert!(pins.take_followed().is_empty(), "they are taken once");
+        if compacts {
+            pins.compact().unwrap();
+            assert_eq!(files(dir.path()).len(), 2, "all of it, and what is written next");
+        }
+    }
+}
+
+proptest! {
+    /// One write has pins and conversations: what a kill leaves of it is the beginning of both.
+    #[test]
+    fn a_log_cut_anywhere_is_a_prefix_of_pins_and_of_conversations(cut in 0.0..=1.0_f64, calls in 1..6_u128) {
+        let dir = tempfile::tempdir().unwrap();
+        let (pins, _) = open(dir.path());
+        for call in 0..calls {
+            pins.append_with(&some(call * 4..call * 4 + 4), &conversations(call * 3..call * 3 + 3)).unwrap();
+        }
+        drop(pins);
+        let bytes = std::fs::read(&files(dir.path())[0]).unwrap();
+        let dir = log_of(&bytes[..(bytes.len() as f64 * cut) as usize]);
+        let (pins, found) = open(dir.path());
+        let conversed = pins.take_followed();
+        prop_assert!(some(0..calls * 4).starts_with(&found));
+        prop_assert!(conversations(0..calls * 3).starts_with(&conversed));
+        pins.append_with(&some(900..901), &conversations(900..901)).unwrap();
+        drop(pins);
+        let (pins, found) = open(dir.path());
+        prop_assert!(found.ends_with(&some(900..901)));
+        prop_assert!(pins.take_followed().ends_with(&conversations(900..901)));
+    }
 }
