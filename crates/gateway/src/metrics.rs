@@ -8,6 +8,7 @@ pub use page::Exposition;
 pub(crate) use page::Page;
 
 use crate::admission::meter::Bound;
+use crate::phase::observe::Counted;
 use crate::sync::lock;
 use crate::telemetry::trace::Trace;
 use crate::upstream::pool::Trouble;
@@ -207,6 +208,7 @@ pub(crate) struct VersionSeries {
     tokens: [Counter; TOKENS.len()],
     cost_micro_usd: Counter,
     unpriced: Counter,
+    estimated: Counter,
 }
 
 impl ProviderSeries {
@@ -266,11 +268,12 @@ impl VersionSeries {
             tokens: Default::default(),
             cost_micro_usd: Counter::default(),
             unpriced: Counter::default(),
+            estimated: Counter::default(),
         }
     }
 
     /// A request is over, at `now`; where its trace is sampled it is an example of its class.
-    pub(crate) fn note(&self, outcome: &Outcome, trace: Option<&Trace>, now: UnixMs) {
+    pub(crate) fn note(&self, outcome: &Outcome, counted: Counted, trace: Option<&Trace>, now: UnixMs) {
         let status = match outcome.status {
             200..=299 => 1,
             300..=399 => 2,
@@ -293,6 +296,9 @@ impl VersionSeries {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
             Some(usd) => self.cost_micro_usd.add((usd * 1e6).round() as u64),
             None => self.unpriced.add(1),
+        }
+        if counted == Counted::Estimated {
+            self.estimated.add(1);
         }
     }
 }
@@ -515,6 +521,12 @@ impl Metrics {
             let labels = labels(one);
             let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
             page.sample("coalmine_unpriced_total", &labels, one.3.unpriced.get());
+        }
+        page.head("coalmine_estimated_total", "counter", "Requests of which some tokens were estimated.");
+        for one in &all {
+            let labels = labels(one);
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            page.sample("coalmine_estimated_total", &labels, one.3.estimated.get());
         }
     }
 

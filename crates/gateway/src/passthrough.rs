@@ -22,12 +22,14 @@ use crate::upstream::asked::{self, Asked, AskedBody};
 use crate::upstream::choice::{As, Going, Picked};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Pool, Trouble};
+use crate::upstream::source::Source;
 use bytes::Bytes;
 use coalmine_core::id::UnitKey;
 use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::multipart;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, Patch};
+use coalmine_wire::usage::estimate;
 use http::{HeaderMap, Method, Response, StatusCode, header};
 use serde::Serialize;
 use std::ops::Range;
@@ -238,6 +240,8 @@ pub(crate) fn begin(gateway: &Arc<Gateway>, pool: &Pool, admitted: &mut Admitted
         status: 0,
         model: None,
         reader: None,
+        source: None,
+        asked: estimate(&admitted.body),
     })
 }
 
@@ -314,7 +318,6 @@ async fn forward(
         Content::Upload(_) => ends_at,
         Content::Turn(_) | Content::OfResponse(_) | Content::Any => ends_at.min(now + pool.timeouts.first_byte),
     };
-    let mut going = Going::default();
     let sent = match content {
         Content::OfResponse(unit) => ask_its_maker(&pool, request, &admitted.path, unit, by).await,
         Content::Upload(stopped) => tokio::select! {
@@ -323,11 +326,11 @@ async fn forward(
                 passing.refused = true;
                 return Err(refusal);
             }
-            sent = pool.send(request, &admitted.path, &mut going, by) => sent,
+            sent = ask(&pool, request, &admitted.path, by) => sent,
         },
-        Content::Turn(_) | Content::Any => pool.send(request, &admitted.path, &mut going, by).await,
+        Content::Turn(_) | Content::Any => ask(&pool, request, &admitted.path, by).await,
     };
-    let response = sent.map_err(|trouble| {
+    let (response, picked) = sent.map_err(|trouble| {
         passing.refused = true;
         let message = format!("provider '{}' did not answer ({})", pool.name, trouble.as_str());
         Refusal::new(Problem::BadUpstream, message)
@@ -335,6 +338,7 @@ async fn forward(
     let (parts, body) = response.into_parts();
     passing.status = parts.status.as_u16();
     if parts.status.is_success() {
+        passing.source = Source::of(&pool, picked);
         if let Some(permit) = &mut passing.permit {
             permit.note_answered();
         }
@@ -350,6 +354,17 @@ async fn forward(
     Ok(answer)
 }
 
+/// The address that is best for it.
+async fn ask(
+    pool: &Pool,
+    request: Asked,
+    path: &str,
+    by: Instant,
+) -> Result<(Response<ProviderBody>, Picked), Trouble> {
+    let picked = pool.aim(&mut Going::default());
+    pool.send_to(picked, request, path, by).await.map(|response| (response, picked))
+}
+
 /// The address that the session knows; the others in their turn where that one does not know the response, for a try that
 /// went elsewhere, or a time at which it was away.
 async fn ask_its_maker(
@@ -358,19 +373,19 @@ async fn ask_its_maker(
     path: &str,
     unit: UnitKey,
     by: Instant,
-) -> Result<Response<ProviderBody>, Trouble> {
+) -> Result<(Response<ProviderBody>, Picked), Trouble> {
     let first = pool.aim(&mut Going::of(Some(unit)));
     let others = (0..pool.addresses.len()).filter(|at| *at != first.at);
     let mut spare = asked::again(&request);
-    let mut came = pool.send_to(first, request, path, by).await;
+    let mut came = pool.send_to(first, request, path, by).await.map(|response| (response, first));
     for at in others {
-        if came.as_ref().is_ok_and(|answer| answer.status() != StatusCode::NOT_FOUND) {
+        if came.as_ref().is_ok_and(|(answer, _)| answer.status() != StatusCode::NOT_FOUND) {
             break;
         }
         let Some(request) = spare.take() else { break };
         spare = asked::again(&request);
         let next = Picked { at, as_: As::LastResort };
-        let second = pool.send_to(next, request, path, by).await;
+        let second = pool.send_to(next, request, path, by).await.map(|response| (response, next));
         if second.is_ok() || came.is_err() {
             came = second;
         }

@@ -12,6 +12,7 @@ pub(crate) mod pool;
 pub(crate) mod rescue;
 pub(crate) mod retry;
 pub(crate) mod series;
+pub(crate) mod source;
 pub(crate) mod state;
 pub(crate) mod warming;
 pub(crate) mod watch;

@@ -7,11 +7,10 @@ use coalmine_core::key::{Day, Payer, Quota, Usd, Used};
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_wire::dialect::{Dialect, Family};
 use coalmine_wire::openai::errors::Problem;
+use coalmine_wire::usage::BYTES_PER_TOKEN;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 
-/// Bytes of a request that are taken for one token before its provider has counted.
-const BYTES_PER_TOKEN: u64 = 4;
 /// Of a rate of tokens, one request holds no more than this part while it runs.
 const HELD_PART: u64 = 8;
 

@@ -4,12 +4,15 @@
 use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::gateway::Gateway;
+use crate::phase::observe::spent::used;
+use crate::phase::observe::{Counted, tokens};
 use crate::telemetry::finished::Passed;
 use crate::telemetry::trace::Trace;
+use crate::upstream::source::Source;
 use coalmine_core::id::ProviderName;
 use coalmine_core::tally::Usage;
 use coalmine_core::time::UnixMs;
-use coalmine_wire::openai::{Observer, Progress};
+use coalmine_wire::openai::{Ending, Observer, Progress};
 use http::{HeaderMap, Method};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +35,10 @@ pub(crate) struct Passing {
     /// The model that was asked for, where that is a turn: it has a price, and an answer of a known form.
     pub(crate) model: Option<String>,
     pub(crate) reader: Option<Box<Observer>>,
+    /// Who hears whether its body came to its end.
+    pub(crate) source: Option<Source>,
+    /// Tokens that its request is taken for, where nobody counts them.
+    pub(crate) asked: u64,
 }
 
 impl Passing {
@@ -45,6 +52,20 @@ impl Passing {
         self.reader.as_ref().is_some_and(|reader| reader.works_unseen() || !reader.content_begun())
     }
 
+    /// Its body broke, or stalled.
+    pub(crate) fn cut_short(&mut self) {
+        if let Some(source) = self.source.take() {
+            source.cut_short();
+        }
+    }
+
+    /// Its body came to its end.
+    pub(crate) fn came_whole(mut self: Box<Self>) {
+        if let Some(source) = self.source.take() {
+            source.came_whole();
+        }
+    }
+
     /// How much the caller has left, where that is bounded.
     pub(crate) fn tell_quota(&self, headers: &mut HeaderMap) {
         if let Some(permit) = &self.permit {
@@ -56,7 +77,12 @@ impl Passing {
 impl Drop for Passing {
     fn drop(&mut self) {
         let now = self.gateway.clock.now();
-        let usage = self.reader.take().and_then(|reader| reader.finish().usage);
+        let used = self.reader.take().and_then(|reader| {
+            let begun = reader.content_begun();
+            let seen = reader.finish();
+            used(&seen, Some(self.asked).filter(|_| begun && seen.ending == Ending::Truncated))
+        });
+        let usage = used.map(|used| used.usage);
         if let (Some(permit), Some(usage)) = (&mut self.permit, &usage) {
             let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
             let price = self.model.as_ref().and_then(|model| self.gateway.config.prices.cost_usd(model, usage));
@@ -75,12 +101,8 @@ impl Drop for Passing {
             client: self.client,
             trace: self.trace,
             status: self.status,
-            usage: usage.map_or_else(Usage::default, |usage| Usage {
-                input: usage.input_tokens,
-                output: usage.output_tokens,
-                cached: usage.cached_tokens,
-                reasoning: usage.reasoning_tokens,
-            }),
+            usage: usage.as_ref().map_or_else(Usage::default, tokens),
+            counted: used.map_or(Counted::Told, |used| used.counted),
         });
     }
 }

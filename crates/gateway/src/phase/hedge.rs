@@ -5,7 +5,7 @@
 use crate::phase::observe::StreamOrBody;
 use crate::phase::send::{is_encoded, shape};
 use crate::upstream::asked::Asked;
-use crate::upstream::choice::Going;
+use crate::upstream::choice::{Going, Picked};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Hedge, Pool, Trouble};
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub(crate) struct Head {
     /// Its first pieces, where they were looked at.
     pub(crate) held: Vec<Bytes>,
     pub(crate) body: ProviderBody,
+    /// Of which address.
+    pub(crate) picked: Picked,
 }
 
 /// What came of asking, once or twice.
@@ -83,7 +85,7 @@ impl Race<'_> {
         let alone = |came| Raced { came, hedge: Hedged::No };
         hedge.budget.pay_in();
         let picked = self.pool.aim(going);
-        let mut first = pin!(self.fare(self.pool.send_to(picked, ask(), self.path, self.by)));
+        let mut first = pin!(self.fare(picked, self.pool.send_to(picked, ask(), self.path, self.by)));
         tokio::select! {
             biased;
             fared = &mut first => return alone(fared.into()),
@@ -99,7 +101,7 @@ impl Race<'_> {
             return alone(first.await.into());
         }
         self.pool.series.hedges.add(1);
-        let mut second = pin!(self.fare(self.pool.send_to(other, ask(), self.path, self.by)));
+        let mut second = pin!(self.fare(other, self.pool.send_to(other, ask(), self.path, self.by)));
         let (fared, won) = tokio::select! {
             biased;
             fared = &mut first => match fared {
@@ -122,17 +124,22 @@ impl Race<'_> {
 
     /// Asks one address and looks at nothing.
     pub(crate) async fn once(self, request: Asked, going: &mut Going) -> Result<Head, Trouble> {
-        let response = self.pool.send(request, self.path, going, self.by).await?;
+        let picked = self.pool.aim(going);
+        let response = self.pool.send_to(picked, request, self.path, self.by).await?;
         let (parts, body) = response.into_parts();
-        Ok(Head { parts, held: Vec::new(), body })
+        Ok(Head { parts, held: Vec::new(), body, picked })
     }
 
-    async fn fare(self, sent: impl Future<Output = Result<http::Response<ProviderBody>, Trouble>>) -> Fared {
+    async fn fare(
+        self,
+        picked: Picked,
+        sent: impl Future<Output = Result<http::Response<ProviderBody>, Trouble>>,
+    ) -> Fared {
         let (parts, body) = match sent.await {
             Ok(response) => response.into_parts(),
             Err(trouble) => return Fared::Badly(Err(trouble)),
         };
-        let mut head = Head { parts, held: Vec::new(), body };
+        let mut head = Head { parts, held: Vec::new(), body, picked };
         if !head.parts.status.is_success() {
             return Fared::Badly(Ok(head));
         }
@@ -144,9 +151,15 @@ impl Race<'_> {
         let mut bytes = 0;
         while !head.body.is_end_stream() {
             let piece = match timeout_at(self.by.min(self.hold_until), head.body.frame()).await {
-                Err(_) if self.by <= self.hold_until => return Fared::Badly(Err(Trouble::FirstByte)),
+                Err(_) if self.by <= self.hold_until => {
+                    self.pool.cut_short(picked);
+                    return Fared::Badly(Err(Trouble::FirstByte));
+                }
                 Err(_held_long_enough) => return Fared::Well(head),
-                Ok(Some(Err(_))) => return Fared::Badly(Err(Trouble::Broken)),
+                Ok(Some(Err(_))) => {
+                    self.pool.cut_short(picked);
+                    return Fared::Badly(Err(Trouble::Broken));
+                }
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             };

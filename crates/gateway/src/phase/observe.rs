@@ -2,6 +2,8 @@
 //! whose fault. Whatever happens to a request, it lands here exactly once: an exchange that is dropped
 //! was given up by the client.
 
+pub(crate) mod spent;
+
 use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
@@ -34,11 +36,15 @@ use coalmine_wire::openai::{
     ChatRequest, Detect, Ending as AnswerEnding, Expect, Finish, KeepText, Observer, Progress, ResponseFormat, Seen,
 };
 use coalmine_wire::outcome::{SchemaChecker, Validity};
+use coalmine_wire::usage::estimate;
 use http::HeaderMap;
+use spent::used;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+pub(crate) use spent::Counted;
 
 /// One request from its assignment to its end.
 #[derive(Debug)]
@@ -67,6 +73,8 @@ pub(crate) struct Exchange {
     /// What the answer is held against, besides its own contract.
     detect: Detect,
     client_status: u16,
+    /// Tokens that its request is taken for, where nobody counts them.
+    asked: u64,
     content_begun: bool,
     last_content_at: Option<UnixMs>,
     gap_max_ms: Option<u64>,
@@ -150,6 +158,15 @@ pub(crate) enum BodyEnd {
     Whole,
     /// It broke, or stalled for too long.
     Broken,
+}
+
+/// Whether an answer came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It did, as its dialect wants it, or by saying that it failed.
+    InTime,
+    /// It broke, stalled, or lacks what ends it.
+    CutShort,
 }
 
 /// What a request is, for its exchange.
@@ -243,6 +260,7 @@ impl Exchange {
             schema: SchemaAsked::No,
             detect: Detect::Off,
             client_status: 0,
+            asked: asked(chat, body),
             content_begun: false,
             last_content_at: None,
             gap_max_ms: None,
@@ -445,8 +463,11 @@ impl Exchange {
         self.dialect
     }
 
-    /// The answer's body ended: the request lands.
-    pub(crate) fn body_ended(&mut self, end: BodyEnd) {
+    /// The answer's body ended: the request lands, unless it has. What that was for whoever sent it.
+    pub(crate) fn body_ended(&mut self, end: BodyEnd) -> Ended {
+        if self.landed {
+            return Ended::InTime;
+        }
         let in_band = self.failure_in_band();
         let ending = match (self.verdict, end, in_band) {
             (Some(verdict), ..) => verdict,
@@ -455,6 +476,8 @@ impl Exchange {
             (None, BodyEnd::Whole, None) => Ending::Complete,
         };
         self.land(ending);
+        let cut = end == BodyEnd::Broken || in_band == Some(Cause::Broken);
+        if cut { Ended::CutShort } else { Ended::InTime }
     }
 
     /// The request ends without a provider's answer: by the version's fault, or else by the gateway's.
@@ -483,18 +506,24 @@ impl Exchange {
         #[expect(clippy::cast_precision_loss, reason = "a gap is far below 2^53 ms")]
         let gap_max_ms = self.gap_max_ms.map(|gap| gap as f64);
         outcome.gap_max_ms = gap_max_ms;
-        let mut text = None;
+        let (mut text, mut noted, mut counted) = (None, None, Counted::Told);
         if let Watch::Read(mut seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
             let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
             self.remember(named, self.answering, now);
             self.remember(seen.conversation, self.prepared.id, now);
-            let used = used(&seen);
-            let (now_usd, price) = used.as_ref().map_or((None, None), |used| self.prices(used));
-            self.charge(used.as_ref(), now_usd, now);
+            let left = matches!(ending, Ending::Cancelled(_));
+            let cut = seen.ending == AnswerEnding::Truncated || left && seen.usage.is_none();
+            let used = used(&seen, Some(self.asked).filter(|_| cut && self.content_begun));
+            let (now_usd, price) = used.as_ref().map_or((None, None), |used| self.prices(&used.usage));
+            self.charge(used.as_ref().map(|used| &used.usage), now_usd, now);
+            counted = used.map_or(Counted::Told, |used| used.counted);
+            let own = self.flight.served_by() != ServedBy::Rescue;
+            let apart = used.filter(|used| own && (left || used.counted == Counted::Estimated));
+            noted = apart.map(|used| (used.usage, price));
             let price = price.filter(|_| seen.usage.is_some());
             match self.flight.served_by() {
                 // what the client did not wait for says nothing of its version
-                _ if matches!(ending, Ending::Cancelled(_)) => {}
+                _ if left => {}
                 ServedBy::Assigned => {
                     self.describe(&mut outcome, &seen, price);
                     if let Some((unit, member)) = self.unit.zip(self.flight.member.as_ref()) {
@@ -519,9 +548,12 @@ impl Exchange {
             permit.note_answered();
         }
         self.gateway.metrics.active.down();
-        self.prepared.series(self.arm).note(&outcome, self.trace.as_ref(), now);
+        // what was paid for is told, and is no evidence where the provider did not count it or the client did not wait
+        let noted = noted.map(|(usage, cost_usd)| Outcome { usage: tokens(&usage), cost_usd, ..outcome.clone() });
+        let noted = noted.as_ref().unwrap_or(&outcome);
+        self.prepared.series(self.arm).note(noted, counted, self.trace.as_ref(), now);
         if self.gateway.telemetry.is_heard() {
-            self.tell(&outcome, now);
+            self.tell(noted, counted, now);
         }
         self.gateway.tally.land(&self.flight, outcome, now);
     }
@@ -533,53 +565,6 @@ impl Exchange {
         }
     }
 
-    /// Whoever answered, what was used is charged to the payers of the request.
-    fn charge(&mut self, usage: Option<&coalmine_wire::usage::Usage>, price: Option<f64>, now: UnixMs) {
-        let in_vain = usage.and_then(|usage| self.read_in_vain(usage)).and_then(|read| read.input_tokens).unwrap_or(0);
-        if let Some(permit) = &mut self.permit {
-            permit.note_answered();
-        }
-        let Some(usage) = usage else { return };
-        let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
-        let tokens = tokens.saturating_add(in_vain);
-        if let Some(line) = &self.line {
-            line.charge(tokens, price, now);
-        }
-        if let Some(permit) = &mut self.permit {
-            permit.settle(Some(tokens), price, now);
-        }
-    }
-
-    /// What an address used that was sent away for another: it had read the same, and what it wrote nobody knows.
-    fn read_in_vain(&self, usage: &coalmine_wire::usage::Usage) -> Option<coalmine_wire::usage::Usage> {
-        let read = coalmine_wire::usage::Usage { output_tokens: Some(0), reasoning_tokens: None, ..*usage };
-        (self.hedge == Hedged::Cancelled).then_some(read)
-    }
-
-    /// What an answer costs: payers pay what holds now, a release compares by what held when it was created.
-    fn prices(&self, usage: &coalmine_wire::usage::Usage) -> (Option<f64>, Option<f64>) {
-        let list = &self.gateway.config.prices;
-        let of_now = self.price(usage, |model, usage| list.cost_usd(model, usage));
-        let of_release = self.price(usage, |model, usage| self.route.cost_usd(list, model, usage));
-        (of_now, of_release)
-    }
-
-    /// What an answer costs, by the price of whoever gave it.
-    fn price(
-        &self,
-        usage: &coalmine_wire::usage::Usage,
-        cost_usd: impl Fn(&str, &coalmine_wire::usage::Usage) -> Option<f64>,
-    ) -> Option<f64> {
-        let by = match self.flight.served_by() {
-            ServedBy::Assigned => Some(&self.prepared),
-            ServedBy::Rescue => self.route.prepared(self.route.table.stable),
-            ServedBy::Fallback => self.prepared.fallbacks.iter().find(|fallback| fallback.id == self.answering),
-        };
-        let model = by?.version.model.as_str();
-        let price = cost_usd(model, usage)?;
-        Some(price + self.read_in_vain(usage).and_then(|usage| cost_usd(model, &usage)).unwrap_or(0.0))
-    }
-
     /// What the answer says of itself, when it is the assigned version's own.
     fn describe(&self, outcome: &mut Outcome, seen: &Seen, price: Option<f64>) {
         let name = |name: &Option<String>| name.as_deref().map(Into::into);
@@ -589,12 +574,7 @@ impl Exchange {
             tier: name(&seen.service_tier),
         };
         if let Some(usage) = seen.usage {
-            outcome.usage = Usage {
-                input: usage.input_tokens,
-                output: usage.output_tokens,
-                cached: usage.cached_tokens,
-                reasoning: usage.reasoning_tokens,
-            };
+            outcome.usage = tokens(&usage);
             outcome.cost_usd = price;
         }
         if seen.ending == AnswerEnding::Unseen {
@@ -640,7 +620,7 @@ impl Exchange {
     }
 
     /// To whoever hears of requests beside.
-    fn tell(&mut self, outcome: &Outcome, now: UnixMs) {
+    fn tell(&mut self, outcome: &Outcome, counted: Counted, now: UnixMs) {
         self.gateway.telemetry.note(Finished {
             flight: self.flight.clone(),
             prepared: self.prepared.clone(),
@@ -653,6 +633,7 @@ impl Exchange {
             reason: self.reason,
             client_status: self.client_status,
             outcome: outcome.clone(),
+            counted,
             hedged: self.hedge != Hedged::No,
             request_id: self.request_id.take(),
             ended_at: now,
@@ -677,21 +658,19 @@ impl Drop for Exchange {
     }
 }
 
-/// What an answer used, as far as it was told; of one that was cut off, no less than what came of it.
-fn used(seen: &Seen) -> Option<coalmine_wire::usage::Usage> {
-    /// Bytes of text that are taken for one token where nobody has counted.
-    const BYTES_PER_TOKEN: u64 = 4;
-    let came = seen.text_bytes / BYTES_PER_TOKEN;
-    if seen.ending != AnswerEnding::Truncated || came == 0 {
-        return seen.usage;
+/// Tokens that a request is taken for; what is asked of a realtime session is not in the body that stands for it.
+fn asked(chat: &ChatRequest<'_>, body: &[u8]) -> u64 {
+    if chat.dialect == Dialect::Realtime { 0 } else { estimate(body) }
+}
+
+/// Tokens as evidence and telemetry have them.
+pub(crate) fn tokens(usage: &coalmine_wire::usage::Usage) -> Usage {
+    Usage {
+        input: usage.input_tokens,
+        output: usage.output_tokens,
+        cached: usage.cached_tokens,
+        reasoning: usage.reasoning_tokens,
     }
-    let told = seen.usage.unwrap_or_default();
-    let output = told.output_tokens.unwrap_or(0).max(came);
-    Some(coalmine_wire::usage::Usage {
-        input_tokens: Some(told.input_tokens.unwrap_or(0)),
-        output_tokens: Some(output),
-        ..told
-    })
 }
 
 /// What whoever wants the answer will need of it, where its session is drawn.

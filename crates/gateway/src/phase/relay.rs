@@ -4,10 +4,11 @@
 use crate::answer::{AnswerBody, BoxError};
 use crate::config::{AnswerHeaders, Timeouts};
 use crate::passthrough::Passing;
-use crate::phase::observe::{BodyEnd, Exchange, StreamOrBody};
+use crate::phase::observe::{BodyEnd, Ended, Exchange, StreamOrBody};
 use crate::phase::rewrite::answer_headers;
 use crate::phase::send::{Answer, Passage, shape};
 use crate::upstream::connections::ProviderBody;
+use crate::upstream::source::Source;
 use bytes::Bytes;
 use coalmine_core::tally::Cause;
 use coalmine_wire::dialect::Dialect;
@@ -188,8 +189,7 @@ impl Pipe {
                         match passing.see(&piece) {
                             Progress::Step | Progress::Content => self.clock.stuck_since = None,
                             Progress::Nothing if self.clock.is_stuck(passing.works_unseen(), Instant::now()) => {
-                                self.over = true;
-                                return Poll::Ready(Some(Err(Stalled.into())));
+                                return self.fail(Stalled.into());
                             }
                             Progress::Nothing => {}
                         }
@@ -229,12 +229,17 @@ impl Pipe {
             }
         }
         self.over = true;
-        self.passing = None;
+        if let Some(passing) = self.passing.take() {
+            passing.came_whole();
+        }
         Poll::Ready(None)
     }
 
-    fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Came, BoxError>>> {
+    fn fail<T>(&mut self, error: BoxError) -> Poll<Option<Result<T, BoxError>>> {
         self.over = true;
+        if let Some(passing) = &mut self.passing {
+            passing.cut_short();
+        }
         Poll::Ready(Some(Err(error)))
     }
 
@@ -254,6 +259,8 @@ pub struct Relay {
     ready: VecDeque<Bytes>,
     /// `None` once it is over.
     pipe: Option<Pipe>,
+    /// Who hears how it ended.
+    source: Option<Source>,
     passage: Passage,
     exchange: Box<Exchange>,
     /// The last bytes that went on.
@@ -296,7 +303,7 @@ impl Tail {
 
 /// The answer to the client, its body observed.
 pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> Response<AnswerBody> {
-    let Answer { parts, held, body, passage, pace } = *answer;
+    let Answer { parts, held, body, passage, pace, source } = *answer;
     let mut response = Response::new(AnswerBody::Whole(None));
     *response.status_mut() = parts.status;
     *response.headers_mut() = answer_headers(parts.headers);
@@ -324,7 +331,8 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
         (Passage::AsIs | Passage::Stripped(_), _) => LastWord::Any,
     };
     let (ready, tail) = (VecDeque::new(), Tail::default());
-    let mut relay = Box::new(Relay { ready, pipe, passage, exchange, tail, last_word, broke: None, paused: false });
+    let (broke, paused) = (None, false);
+    let mut relay = Box::new(Relay { ready, pipe, source, passage, exchange, tail, last_word, broke, paused });
     for piece in held {
         relay.pass(piece);
     }
@@ -481,7 +489,12 @@ impl Relay {
                 }
             }
         }
-        self.exchange.body_ended(end);
+        let ended = self.exchange.body_ended(end);
+        match (self.source.take(), ended) {
+            (Some(source), Ended::InTime) => source.came_whole(),
+            (Some(source), Ended::CutShort) => source.cut_short(),
+            (None, Ended::InTime | Ended::CutShort) => {}
+        }
     }
 
     /// Whether what is ready, too, ends with an event.

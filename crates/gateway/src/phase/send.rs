@@ -20,6 +20,7 @@ use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::Trouble;
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
+use crate::upstream::source::Source;
 use bytes::Bytes;
 use coalmine_core::id::ProviderName;
 use coalmine_core::tally::{Cause, Ending};
@@ -47,6 +48,8 @@ pub(crate) struct Answer {
     pub(crate) body: Option<ProviderBody>,
     pub(crate) passage: Passage,
     pub(crate) pace: Pace,
+    /// Where it comes from, while it is not known how it ends.
+    pub(crate) source: Option<Source>,
 }
 
 /// What becomes of an answer's body on its way to the client.
@@ -274,7 +277,7 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
     };
     let pool = &version.pool;
     let (came, by) = put(exchange, version, asking, rewritten.body.clone(), path).await;
-    let Head { parts, held, body } = match came {
+    let Head { parts, held, body, picked } = match came {
         Ok(head) => head,
         Err(trouble) => return Came::Failed(cause(trouble), Err(trouble)),
     };
@@ -290,7 +293,8 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
         Wording::Own(_) | Wording::Translated(_) => Passage::AsIs,
     };
     let pace = Pace { timeouts: pool.timeouts, ends_at, content_by: Some(by) };
-    let answer = Box::new(Answer { parts, held, body: Some(body), passage, pace });
+    let source = if status.is_success() { Source::of(pool, picked) } else { None };
+    let answer = Box::new(Answer { parts, held, body: Some(body), passage, pace, source });
     match standing(status) {
         Standing::Fine => {
             exchange.look_away();
@@ -422,6 +426,7 @@ async fn hold_back(
         }
         match timeout_at(until, body.frame()).await {
             Err(_) if until == late => {
+                answer.cut_short();
                 exchange.look_away();
                 return Came::Failed(Cause::Deadline, Err(Trouble::FirstByte));
             }
@@ -431,6 +436,7 @@ async fn hold_back(
             }
             Ok(Some(Err(_))) => {
                 // the half that came is worth nothing to the client
+                answer.cut_short();
                 exchange.look_away();
                 return Came::Failed(Cause::Broken, Err(Trouble::Broken));
             }
@@ -448,7 +454,10 @@ async fn hold_back(
         return Came::Fine(answer);
     }
     match exchange.failure_in_band() {
-        Some(cause) => Came::Failed(cause, Ok(answer)),
+        Some(cause) => {
+            answer.failed_in_band(cause);
+            Came::Failed(cause, Ok(answer))
+        }
         None => Came::Fine(answer),
     }
 }
@@ -467,7 +476,10 @@ async fn whole(
         let piece = match timeout_at(ends_at.min(Instant::now() + timeouts.idle), body.frame()).await {
             Ok(None) => break,
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-            Ok(Some(Err(_))) | Err(_) => return Came::Failed(Cause::Broken, Err(Trouble::Broken)),
+            Ok(Some(Err(_))) | Err(_) => {
+                answer.cut_short();
+                return Came::Failed(Cause::Broken, Err(Trouble::Broken));
+            }
         };
         exchange.see(&piece);
         if bytes.len() + piece.len() > BODY_MAX_BYTES {
@@ -478,6 +490,7 @@ async fn whole(
     answer.parts.headers.remove(header::CONTENT_LENGTH);
     let dialect = version.pool.manners.dialect;
     if let Some(cause) = exchange.failure_in_band() {
+        answer.failed_in_band(cause);
         let mut told = Vec::new();
         // whatever status it came with, an error has one of an error's
         answer.parts.status = StatusCode::BAD_GATEWAY;
@@ -494,6 +507,29 @@ async fn whole(
             Came::Fine(answer)
         }
         None => Came::Failed(Cause::Malformed, Err(Trouble::Malformed)),
+    }
+}
+
+impl Answer {
+    /// It ended before its end.
+    fn cut_short(&mut self) {
+        if let Some(source) = self.source.take() {
+            source.cut_short();
+        }
+    }
+
+    /// Its body ended, and says that it failed.
+    fn failed_in_band(&mut self, cause: Cause) {
+        match cause {
+            Cause::Broken => self.cut_short(),
+            Cause::Connect
+            | Cause::Server
+            | Cause::RateLimited
+            | Cause::Rejected
+            | Cause::InBand
+            | Cause::Malformed
+            | Cause::Deadline => self.source = None,
+        }
     }
 }
 

@@ -328,10 +328,10 @@ impl Dialog {
             match by {
                 // dropped: it left
                 By::Client => {}
-                By::Provider => turn.exchange.body_ended(BodyEnd::Broken),
+                By::Provider => _ = turn.exchange.body_ended(BodyEnd::Broken),
                 By::Gateway => {
                     turn.exchange.decide(Ending::GatewayError);
-                    turn.exchange.body_ended(BodyEnd::Broken);
+                    _ = turn.exchange.body_ended(BodyEnd::Broken);
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::config::LogTarget;
 use crate::metrics::{Counter, ending_label};
+use crate::phase::observe::Counted;
 use crate::telemetry::basket::Basket;
 use crate::telemetry::finished::{Finished, Passed, Refused};
 use coalmine_core::key::Day;
@@ -102,6 +103,9 @@ struct Line<'a> {
     reasoning_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost_usd: Option<f64>,
+    /// Whether some of the tokens were reckoned from bytes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    estimated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retries: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -305,7 +309,7 @@ impl Entry {
                 trace_id: passed.trace.map(|trace| trace.id.to_string()),
                 ..Line::default()
             }
-            .with_usage(passed.usage),
+            .with_usage(passed.usage, passed.counted),
             Self::Refused(refused) => Line {
                 ts: instant(refused.at),
                 surface: surface(refused.dialect),
@@ -320,8 +324,9 @@ impl Entry {
 }
 
 impl Line<'_> {
-    fn with_usage(self, usage: Usage) -> Self {
+    fn with_usage(self, usage: Usage, counted: Counted) -> Self {
         Self {
+            estimated: counted == Counted::Estimated,
             input_tokens: usage.input,
             output_tokens: usage.output,
             cached_tokens: usage.cached,
@@ -365,7 +370,7 @@ fn turn(finished: &Finished) -> Line<'_> {
         span_id: finished.trace.and_then(|trace| trace.span).map(|span| span.to_string()),
         ..Line::default()
     }
-    .with_usage(outcome.usage)
+    .with_usage(outcome.usage, finished.counted)
 }
 
 /// Whose failure it is, in a word.

@@ -1,6 +1,7 @@
 //! What is laid down of a request when it is over: shared names and numbers, no text of it.
 
 use crate::admission::Holder;
+use crate::phase::observe::Counted;
 use crate::table::Prepared;
 use crate::tally::Flight;
 use crate::telemetry::trace::Trace;
@@ -30,6 +31,8 @@ pub(crate) struct Finished {
     /// What the client saw.
     pub(crate) client_status: u16,
     pub(crate) outcome: Outcome,
+    /// Who counted its tokens.
+    pub(crate) counted: Counted,
     /// Whether two addresses were asked.
     pub(crate) hedged: bool,
     pub(crate) request_id: Option<String>,
@@ -49,6 +52,7 @@ pub(crate) struct Passed {
     /// 0 where there was no answer.
     pub(crate) status: u16,
     pub(crate) usage: Usage,
+    pub(crate) counted: Counted,
 }
 
 /// A request that the gateway answered by itself, with an error.

@@ -39,6 +39,8 @@ pub(crate) enum Why {
     InARow,
     /// A large share of errors and timeouts.
     Share,
+    /// Answers in a row that ended before their end.
+    CutShort,
     /// More errors than its siblings have.
     MoreErrors,
     /// Slower than its siblings.
@@ -50,6 +52,8 @@ pub(crate) enum Why {
 pub(crate) struct Breaker {
     in_a_row: AtomicU32,
     unreachable: AtomicU32,
+    /// Answers in a row that ended before their end. Their heads were well, and are no good answers between.
+    cut: AtomicU32,
     window: Window,
     times: AtomicU64,
     /// 0: in service.
@@ -92,7 +96,8 @@ impl Felt {
 }
 
 impl Why {
-    pub(crate) const ALL: [Self; 5] = [Self::Unreachable, Self::InARow, Self::Share, Self::MoreErrors, Self::Slower];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Unreachable, Self::InARow, Self::Share, Self::CutShort, Self::MoreErrors, Self::Slower];
 
     /// As written in metrics and in the log.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -100,6 +105,7 @@ impl Why {
             Self::Unreachable => "unreachable",
             Self::InARow => "failures_in_a_row",
             Self::Share => "error_share",
+            Self::CutShort => "answers_cut_short",
             Self::MoreErrors => "more_errors_than_siblings",
             Self::Slower => "slower_than_siblings",
         }
@@ -134,6 +140,22 @@ impl Breaker {
         if in_a_row >= policy.failures {
             return Some(Why::InARow);
         }
+        self.bad_share(policy, now)
+    }
+
+    /// An answer whose head was noted as well ended before its end, and is a bad one after all.
+    pub(crate) fn note_cut(&self, policy: &BreakerPolicy, now: UnixMs) -> Option<Why> {
+        self.window.spoil(step(policy, now));
+        let in_a_row = self.cut.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if in_a_row >= policy.failures { Some(Why::CutShort) } else { self.bad_share(policy, now) }
+    }
+
+    /// An answer came to its end.
+    pub(crate) fn note_whole(&self) {
+        clear(&self.cut);
+    }
+
+    fn bad_share(&self, policy: &BreakerPolicy, now: UnixMs) -> Option<Why> {
         let (all, bad) = self.seen(policy, now);
         let much = bad * 10_000 >= all * u64::from(policy.error_share.bp());
         (all >= u64::from(policy.least) && much).then_some(Why::Share)
@@ -169,6 +191,7 @@ impl Breaker {
     pub(crate) fn take_back(&self, now: UnixMs) {
         self.in_a_row.store(0, Ordering::Relaxed);
         self.unreachable.store(0, Ordering::Relaxed);
+        self.cut.store(0, Ordering::Relaxed);
         self.window.0.store(0, Ordering::Relaxed);
         self.times.store(0, Ordering::Relaxed);
         self.back_at.store(now.0, Ordering::Relaxed);
@@ -207,6 +230,15 @@ impl Window {
             Some(Self::word(step, all + 1, bads + u64::from(bad)))
         };
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// One that was noted as good is bad; where it has faded since, it is counted anew.
+    fn spoil(&self, step: u64) {
+        let spoilt = |word: u64| {
+            let (all, bads) = Self::faded(word, step);
+            Some(Self::word(step, all.max(bads + 1), bads + 1))
+        };
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spoilt);
     }
 
     fn read(&self, step: u64) -> (u64, u64) {
@@ -281,6 +313,31 @@ mod tests {
         assert_eq!(breaker.seen(&policy(), T + policy().window), (10, 5));
         assert_eq!(breaker.seen(&policy(), T + SpanMs::hours(1)), (0, 0));
         assert_eq!(breaker.seen(&policy(), UnixMs(T.0 - policy().window.0)), (20, 10), "a clock that is behind");
+    }
+
+    /// Each answer's head was well, and clears nothing: the answer was cut short behind it.
+    #[test]
+    fn answers_cut_short_count_though_their_heads_were_well() {
+        let breaker = Breaker::default();
+        let cut = || {
+            assert_eq!(breaker.note(&policy(), Felt::Well(5), T), None);
+            breaker.note_cut(&policy(), T)
+        };
+        assert_eq!([cut(), cut(), cut(), cut()], [None; 4]);
+        assert_eq!(breaker.seen(&policy(), T), (4, 4), "each counts once");
+        breaker.note_whole();
+        assert_eq!([cut(), cut(), cut(), cut(), cut()], [None, None, None, None, Some(Why::CutShort)]);
+        let breaker = Breaker::default();
+        let pairs = (0..10).map(|_| {
+            breaker.note(&policy(), Felt::Well(5), T);
+            breaker.note_whole();
+            breaker.note(&policy(), Felt::Well(5), T);
+            breaker.note_cut(&policy(), T)
+        });
+        assert_eq!(pairs.last(), Some(Some(Why::Share)), "half of twenty");
+        assert_eq!(breaker.seen(&policy(), T), (20, 10));
+        assert_eq!(breaker.note_cut(&policy(), T + SpanMs::hours(1)), None);
+        assert_eq!(breaker.seen(&policy(), T + SpanMs::hours(1)), (1, 1), "its head has faded");
     }
 
     #[test]

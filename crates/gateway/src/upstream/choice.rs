@@ -298,6 +298,25 @@ impl Choice {
         }
     }
 
+    /// An answer of which the head was felt ended before its end, and not because its client left.
+    pub(crate) fn cut_short(&self, Picked { at, as_ }: Picked, now: UnixMs) -> Option<Change> {
+        let breaker = &self.seats[at].breaker;
+        if as_ == As::Copy || breaker.is_out() {
+            return None;
+        }
+        let why = breaker.note_cut(&self.policy.breaker, now);
+        // one that was to show how it is, and was taken back for its head, has shown it
+        let why = if as_ == As::Probe { Some(Why::CutShort) } else { why };
+        self.eject(at, why?, now)
+    }
+
+    /// An answer came to its end.
+    pub(crate) fn came_whole(&self, picked: Picked) {
+        if picked.as_ != As::Copy {
+            self.seats[picked.at].breaker.note_whole();
+        }
+    }
+
     /// An attempt was given up before it came to anything: the client left.
     pub(crate) fn unfelt(&self, picked: Picked) {
         if picked.as_ == As::Probe {

@@ -230,10 +230,7 @@ impl Pool {
         self.kind == ProviderKind::People
     }
 
-    /// Sends one request to the address that is best for it; its answer's head must come by then. `path` is what
-    /// follows `/v1`, query included; `going` is the same for all attempts of a request, so that a further one goes
-    /// elsewhere. Where the provider refuses a key that has changed meanwhile, it is shown the new one. Dropping the
-    /// future cancels the request upstream.
+    /// Sends one request to the address that is best for it, as [`Self::send_to`] does.
     pub(crate) async fn send(
         &self,
         request: Asked,
@@ -257,12 +254,15 @@ impl Pool {
         self.send_by(By::Socket, picked, request, path, by).await
     }
 
-    /// Chooses the address that is asked next. Whoever does must [send](Self::send_to) to it, or say that it did not.
+    /// Chooses the address that is asked next; `going` is the same for all attempts of a request, so that a further one goes
+    /// elsewhere. Whoever does must [send](Self::send_to) to it, or say that it did not.
     pub(crate) fn aim(&self, going: &mut Going) -> Picked {
         self.choice.pick(going, || self.clock.now())
     }
 
-    /// The same to an address that was chosen.
+    /// Sends one request to an address that was chosen; its answer's head must come by then. `path` is what follows `/v1`,
+    /// query included. Where the provider refuses a key that has changed meanwhile, it is shown the new one. Dropping the
+    /// future cancels the request upstream.
     pub(crate) fn send_to(
         &self,
         picked: Picked,

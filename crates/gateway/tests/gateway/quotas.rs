@@ -168,17 +168,24 @@ async fn a_key_of_some_routes_sees_and_uses_no_others() {
     assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
 }
 
-/// What came before a client left, or a provider broke off, was paid for: its key is charged what was told until then, and no
-/// less than what came of the text.
+/// What came before a client left, or a provider broke off, was paid for, and so was what had been asked: its key is charged what
+/// was told until then, for want of that the request by its bytes, and no less than what came of the answer. Budget, rate, metrics
+/// and log say the same, once.
 #[tokio::test]
 async fn t22_what_came_before_a_break_is_charged() {
     let text = "x".repeat(400);
     let chat = delta(&text);
     let talk = messages::start() + &messages::opened() + &messages::text(&text);
-    for (kind, path, body, said, used) in [
-        (ProviderKind::OpenAi, "/v1/chat/completions", ASK_STREAM, chat, (100, 200)),
-        (ProviderKind::Anthropic, "/v1/messages", messages::ASK_STREAM, talk, (110, 210)),
+    let thought = delta("").replace(r#""content":"""#, &format!(r#""reasoning_content":"{text}""#));
+    let asked = ASK_STREAM.len() as u64 / 4;
+    for (kind, path, body, said, input) in [
+        (ProviderKind::OpenAi, "/v1/chat/completions", ASK_STREAM, chat.clone(), asked),
+        (ProviderKind::OpenAi, "/v1/chat/completions", ASK_STREAM, thought, asked),
+        (ProviderKind::Anthropic, "/v1/messages", messages::ASK_STREAM, talk.clone(), 10),
+        (ProviderKind::Anthropic, "/v1/chat/completions", ASK_STREAM, talk, 10),
+        (ProviderKind::OpenAi, "/v1/messages", messages::ASK_STREAM, chat, messages::ASK_STREAM.len() as u64 / 4),
     ] {
+        let used = (input + 100, input + 200);
         for client_leaves in [true, false] {
             let closed = Arc::new(tokio::sync::Notify::new());
             let end = if client_leaves { Step::UntilClosed(closed) } else { Step::Close };
@@ -189,18 +196,19 @@ async fn t22_what_came_before_a_break_is_charged() {
             })
             .await;
             world.gateway.install(&tables(route(1, None))).await.unwrap();
-            install(&world, 1, vec![key("a", 1, Quota::default())]);
+            let quota = Quota { tokens_per_minute: Some(8_000), ..Quota::default() };
+            install(&world, 1, vec![key("a", 1, quota)]);
             let good = secret(1);
             let mut answer = world.send(world.request(path, &[("x-api-key", &good)], body)).await;
-            let mut got = Vec::new();
-            while !got.ends_with(said.as_bytes()) {
+            let mut got = String::new();
+            while !got.contains(&text) {
                 let frame = soon("what came", answer.body_mut().frame()).await.unwrap().unwrap();
-                got.extend_from_slice(&frame.into_data().unwrap());
+                got.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
             }
             if client_leaves {
                 drop(answer);
             } else {
-                assert!(Answer::of(answer).await.body.is_err());
+                Answer::of(answer).await;
             }
             let turn = world.turns(1).await.remove(0);
             assert_eq!(matches!(turn.outcome.ending, Ending::Cancelled(_)), client_leaves);
@@ -210,6 +218,55 @@ async fn t22_what_came_before_a_break_is_charged() {
             let told = told.unwrap().used;
             assert_eq!((told.requests, told.tokens), (1, used.0), "{path}");
             assert_eq!(told.cost, Usd::from_dollars(used.1 as f64 * 1e-6), "{path}");
+            let page = world.gateway.render_metrics(coalmine_gateway::Exposition::Text);
+            let sum = |name: &str, label: &str| -> f64 {
+                let lines = page.lines().filter(|line| line.starts_with(name) && line.contains(label));
+                lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+            };
+            let counted = [
+                sum("coalmine_tokens_total{", "kind=\"input\""),
+                sum("coalmine_tokens_total{", "kind=\"output\""),
+                sum("coalmine_estimated_total{", ""),
+                sum("coalmine_unpriced_total{", ""),
+                (sum("coalmine_cost_usd_total{", "") * 1e6).round(),
+            ];
+            assert_eq!(counted, [input as f64, 100.0, 1.0, 0.0, used.1 as f64], "{path}");
+            assert_ne!(turn.outcome.usage.output, Some(100), "an estimate is no evidence");
+            // what the next one holds while it runs is not left either
+            let left = (8_000 - used.0 - body.len() as u64 / 4).to_string();
+            let next = world.send(world.request(path, &[("x-api-key", &good)], body)).await;
+            let names = ["x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"];
+            let told = names.iter().find_map(|name| next.headers().get(*name)).unwrap();
+            assert_eq!(told.to_str().unwrap(), left, "{path}");
         }
+    }
+}
+
+/// A client that leaves when all was said and nothing counted yet is charged as one that leaves before; whoever leaves before
+/// anything came is not charged, nor is an answer that came whole without being counted.
+#[tokio::test]
+async fn what_is_charged_without_a_count_depends_on_what_came() {
+    let closed = Arc::new(tokio::sync::Notify::new());
+    let asked = ASK_STREAM.len() as u64 / 4;
+    let said = [role(), delta(&"x".repeat(400)), finish()].concat();
+    let left = vec![write(STREAM_HEAD), write(chunk(&said)), Step::UntilClosed(closed.clone())];
+    let early = vec![write(STREAM_HEAD), write(chunk(role())), Step::UntilClosed(closed.clone())];
+    let whole = vec![write(STREAM_HEAD), write(chunk(said.clone() + &done())), write(STREAM_END)];
+    for (script, waits_for, tokens) in [(left, "xx", asked + 100), (early, "role", 0), (whole, "[DONE]", 0)] {
+        let world = World::new(vec![script], vec![]).await;
+        world.gateway.install(&tables(route(1, None))).await.unwrap();
+        install(&world, 1, vec![key("a", 1, Quota::default())]);
+        let good = secret(1);
+        let mut answer = world.send(world.request("/v1/chat/completions", &[("x-api-key", &good)], ASK_STREAM)).await;
+        let mut got = String::new();
+        while !got.contains(waits_for) {
+            let frame = soon("what came", answer.body_mut().frame()).await.unwrap().unwrap();
+            got.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+        }
+        drop(answer);
+        world.turns(1).await;
+        let deltas = world.sink.deltas.lock().unwrap().clone();
+        let told = deltas.iter().flat_map(|delta| &delta.spending).find(|told| told.payer == Payer::Key("a".into()));
+        assert_eq!(told.map(|told| (told.used.requests, told.used.tokens)), Some((1, tokens)), "{waits_for}");
     }
 }

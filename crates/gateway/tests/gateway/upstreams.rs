@@ -5,7 +5,7 @@ use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
 use coalmine_gateway::config::{HealthCheck, Provider, RetryPolicy, Spread, Upstream as Address, Warm};
 use http::{Method, Request};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -197,4 +197,92 @@ async fn t36_a_response_is_asked_for_at_the_address_that_made_it() {
     addresses.iter().for_each(|address| address.does(vec![error(404, "")]));
     let get = Request::get(format!("http://{}/v1/responses/resp_1", world.address));
     assert_eq!(Answer::of(world.send(get.body(Full::default()).unwrap()).await).await.status, 404);
+}
+
+/// A stream of one event, and what ends it before its end: a break, no end, or nothing more.
+fn cut_streams() -> Vec<Vec<Step>> {
+    let begun = vec![write(STREAM_HEAD), write(chunk(delta("half")))];
+    let end = |step: Step| [begun.clone(), vec![step]].concat();
+    let body = completion("half");
+    let length = body.len() + 1;
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+    vec![end(Step::Close), end(write(STREAM_END)), vec![write(head + &body), Step::Close]]
+}
+
+/// The head of every such answer is well, and says nothing for its address.
+#[tokio::test]
+async fn t15_an_address_that_cuts_its_answers_short_is_put_aside_and_a_probe_that_is_cut_too() {
+    for cut in cut_streams() {
+        let mut scripts: Vec<_> = (0..6).map(|_| cut.clone()).collect();
+        scripts.push(streamed(&["well again"]));
+        let (sick, sound) = (Upstream::start(scripts).await, Upstream::start(vec![streamed(&["sound"])]).await);
+        let world = world(&[("", url(&sick)), ("", url(&sound))], |one| one.choice.spread = Spread::Turns).await;
+        let ask = async |sessions: std::ops::Range<u32>| {
+            for n in sessions {
+                world.chat(&format!("s-{n}"), ASK_STREAM).await;
+            }
+        };
+        ask(0..10).await;
+        shown(&world, &in_service(&sick, "home", 0)).await;
+        let upstream = format!("{}/v1", sick.address);
+        let ejections = |times: u8| {
+            format!(
+                r#"coalmine_upstream_ejections_total{{provider="one",upstream="{upstream}",region="home",reason="answers_cut_short"}} {times}"#
+            )
+        };
+        assert!(world.metric(&ejections(1)));
+        ask(10..20).await;
+        assert_eq!(sick.count(), 5);
+        world.clock.advance(1_000);
+        ask(20..21).await;
+        shown(&world, &ejections(2)).await;
+        assert_eq!(sick.count(), 6, "one request has shown it");
+        world.clock.advance(2_000);
+        ask(21..22).await;
+        assert_eq!((sick.count(), world.metric(&in_service(&sick, "home", 1))), (7, true));
+    }
+}
+
+#[tokio::test]
+async fn t22_clients_that_leave_in_the_middle_put_no_address_aside() {
+    let closed = std::sync::Arc::new(tokio::sync::Notify::new());
+    let script = vec![write(STREAM_HEAD), write(chunk(delta("a"))), Step::UntilClosed(closed.clone())];
+    let (a, b) = (Upstream::start(vec![script.clone()]).await, Upstream::start(vec![script]).await);
+    let world = world(&[("", url(&a)), ("", url(&b))], |one| one.choice.spread = Spread::Turns).await;
+    for n in 0..20 {
+        let session = format!("s-{n}");
+        let request = world.request("/v1/chat/completions", &[("x-session-id", &session)], ASK_STREAM);
+        let mut answer = world.send(request).await;
+        soon("the first frame", answer.body_mut().frame()).await.unwrap().unwrap();
+        drop(answer);
+        soon("the cancel", closed.notified()).await;
+    }
+    world.turns(20).await;
+    assert_eq!((a.count(), b.count()), (10, 10));
+    assert!(world.metric(&in_service(&a, "home", 1)) && world.metric(&in_service(&b, "home", 1)));
+}
+
+/// A canary's answer that is held back, and one that is passed through, count as any other.
+#[tokio::test]
+async fn t15_an_answer_that_is_cut_while_it_is_held_back_or_passed_through_counts_as_well() {
+    let early = vec![write(STREAM_HEAD), write(chunk(role())), Step::Close];
+    let late = vec![write(STREAM_HEAD), write(chunk(delta("half"))), Step::Close];
+    for (script, body, weight) in
+        [(early, ASK_STREAM, 10_000), (late, r#"{"model":"gpt-9","stream":true,"messages":[]}"#, 0)]
+    {
+        let (sick, sound) = (Upstream::start(vec![script]).await, Upstream::start(vec![streamed(&["sound"])]).await);
+        let addresses = [&sick, &sound].map(|upstream| Address::at(url(upstream)));
+        let world = World::with(vec![streamed(&["stable"])], vec![], |config| {
+            config.default_provider = Some("two".into());
+            let two = config.providers.get_mut(&ProviderName::from("two")).unwrap();
+            (two.upstreams, two.choice.spread) = (addresses.to_vec(), Spread::Turns);
+        })
+        .await;
+        world.release(weight).await;
+        for n in 0..20 {
+            world.chat(&format!("s-{n}"), body).await;
+        }
+        assert_eq!(sick.count(), 5, "{body}");
+        assert_eq!(sound.count(), 15);
+    }
 }

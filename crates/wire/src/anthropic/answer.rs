@@ -184,7 +184,7 @@ impl Answer {
         let (choice, keep, conversation) = self.parts();
         let came = match block.kind.map_or(&b""[..], |kind| kind.raw) {
             b"text" => block.text.is_some_and(|text| choice.text(text, keep, conversation)),
-            b"thinking" => block.thinking.is_some_and(|text| !text.raw.is_empty()),
+            b"thinking" => block.thinking.is_some_and(|text| choice.thinks(text)),
             b"redacted_thinking" => false,
             b"tool_use" => {
                 let text = |text: Option<Text<'_>>| text.map(|text| text.decode().into_owned()).unwrap_or_default();
@@ -208,7 +208,7 @@ impl Answer {
         let (choice, keep, conversation) = self.parts();
         let came = match delta.kind.map_or(&b""[..], |kind| kind.raw) {
             b"text_delta" => delta.text.is_some_and(|text| choice.text(text, keep, conversation)),
-            b"thinking_delta" => delta.thinking.is_some_and(|text| !text.raw.is_empty()),
+            b"thinking_delta" => delta.thinking.is_some_and(|text| choice.thinks(text)),
             b"input_json_delta" => delta.json.is_some_and(|text| {
                 choice.calls.append(index, text);
                 !text.raw.is_empty()

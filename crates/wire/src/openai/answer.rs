@@ -75,6 +75,8 @@ pub(crate) struct Choice {
     pub(crate) refused: bool,
     /// Content of another kind has come: sound, or what a provider's own tool found.
     pub(crate) sound: bool,
+    /// Length of what it thought aloud.
+    pub(crate) thought_bytes: u64,
     pub(crate) calls: Calls,
 }
 
@@ -398,6 +400,7 @@ impl Answer {
             empty: self.choices.iter().all(Choice::is_empty),
             refusal,
             text_bytes: self.choices.iter().map(|choice| choice.text.bytes).sum(),
+            said_bytes: self.choices.iter().map(Choice::said_bytes).sum(),
             tool_calls: self.choices.iter().map(|choice| choice.calls.count()).sum(),
             tools: tools.fold(Validity::NotChecked, Validity::and),
             schema: schema.fold(Validity::NotChecked, Validity::and),
@@ -476,7 +479,7 @@ impl Choice {
             (Shape::Piece | Shape::Message, Kind::Object) => {}
             _ => return scanner.skip().map(|_| Progress::Nothing),
         }
-        let (mut came, mut other) = (false, false);
+        let (mut came, mut other, mut thought) = (false, false, 0);
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
             let kind = scanner.peek()?;
@@ -490,7 +493,10 @@ impl Choice {
                     self.refused |= said;
                     came |= said;
                 }
-                (b"reasoning_content" | b"reasoning", Kind::String) => came |= !scanner.string()?.raw.is_empty(),
+                (b"reasoning_content" | b"reasoning", Kind::String) => {
+                    // some servers say it under both names
+                    thought = scanner.string()?.raw.len().max(thought);
+                }
                 (b"tool_calls", Kind::Array) => came |= self.calls.read(shape, scanner)?,
                 (b"function_call", Kind::Object) => came |= self.calls.read_function(scanner)?,
                 (b"audio", Kind::Object) => {
@@ -507,6 +513,8 @@ impl Choice {
                 }
             }
         }
+        self.thought_bytes += thought as u64;
+        came |= thought > 0;
         Ok(if other && !came { Progress::Step } else { content(came) })
     }
 
@@ -546,6 +554,12 @@ impl Choice {
         !text.raw.is_empty()
     }
 
+    /// It thinks aloud; whether that is anything.
+    pub(crate) fn thinks(&mut self, text: Text<'_>) -> bool {
+        self.thought_bytes += text.raw.len() as u64;
+        !text.raw.is_empty()
+    }
+
     fn end(&mut self, keep: Keep, mut conversation: Option<&mut Answering>) {
         let kept = &mut self.text;
         self.unescape.finish(|piece| {
@@ -559,6 +573,10 @@ impl Choice {
 
     fn is_empty(&self) -> bool {
         self.text.bytes == 0 && !self.refused && !self.sound && self.calls.count() == 0
+    }
+
+    fn said_bytes(&self) -> u64 {
+        self.text.bytes + self.thought_bytes + self.calls.bytes()
     }
 
     /// Text and the names of the tools that are called.

@@ -119,6 +119,11 @@ impl Calls {
         }
     }
 
+    /// Length of what came of them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.kept_bytes as u64
+    }
+
     pub(crate) fn count(&self) -> u32 {
         u32::try_from(self.list.len()).unwrap_or(u32::MAX)
     }

@@ -55,7 +55,7 @@ impl Answer {
             }
             // Reasoning, or what a tool of the provider's own writes: a person may see it.
             _ if kind.ends_with(b".delta") => {
-                self.contents += u64::from(event.delta.is_some_and(|text| !text.raw.is_empty()));
+                self.contents += u64::from(event.delta.is_some_and(|text| self.only().thinks(text)));
             }
             _ => {}
         }

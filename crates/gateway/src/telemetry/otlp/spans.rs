@@ -3,6 +3,7 @@
 
 use super::encode::{KeyValue, Resource, ResourceSpans, Scope, ScopeSpans, Span, Status, Text, Traces, nanos, written};
 use crate::metrics::ending_label;
+use crate::phase::observe::Counted;
 use crate::telemetry::access_log::blame;
 use crate::telemetry::finished::Finished;
 use bytes::Bytes;
@@ -79,6 +80,9 @@ fn attributes(finished: &Finished) -> Vec<KeyValue> {
     all.push(KeyValue::text("coalmine.blame", blame(outcome.ending.blame())));
     if let Some(cost_usd) = outcome.cost_usd {
         all.push(KeyValue::double("coalmine.cost_usd", cost_usd));
+    }
+    if finished.counted == Counted::Estimated {
+        all.push(KeyValue::yes("coalmine.usage_estimated"));
     }
     if outcome.retries > 0 {
         all.push(KeyValue::int("coalmine.retries", u64::from(outcome.retries)));

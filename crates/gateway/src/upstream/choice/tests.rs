@@ -267,3 +267,34 @@ fn sixty_four_addresses_in_sixteen_regions() {
     }
     assert_eq!(choice.pick(&mut session(1), || T).as_, As::LastResort);
 }
+
+/// A copy's answer says nothing of an address, a probe's says all.
+#[test]
+fn answers_cut_short_put_an_address_aside_and_a_probe_that_is_cut_at_once() {
+    let choice = choice(&["", ""], |_| {});
+    well(&choice, 2, T);
+    let picked = |as_| Picked { at: 0, as_ };
+    assert_eq!((0..20).find_map(|_| choice.cut_short(picked(As::Copy), T)), None);
+    let cut = (0..5).filter_map(|_| choice.cut_short(picked(As::InService), T)).last();
+    assert!(matches!(cut, Some(Change::Ejected(0, Why::CutShort, _))), "{cut:?}");
+    assert_eq!(choice.cut_short(picked(As::InService), T), None, "sent before: nothing new");
+    assert_eq!(asked(&choice, T).len(), 1);
+    let probe = choice.pick(&mut session(1), || at(1));
+    assert_eq!(probe, picked(As::Probe));
+    assert_eq!(choice.felt(probe, Felt::Well(5), at(1)), Some(Change::Back(0)));
+    let again = choice.cut_short(probe, at(1));
+    assert!(matches!(again, Some(Change::Ejected(0, Why::CutShort, pause)) if pause == SpanMs::secs(2)), "{again:?}");
+}
+
+/// A version whose answers break off everywhere is no address's fault.
+#[test]
+fn answers_cut_short_everywhere_put_nobody_aside() {
+    let choice = choice(&["", ""], |_| {});
+    let cut = |at| {
+        let picked = Picked { at, as_: As::InService };
+        choice.felt(picked, Felt::Well(100), T);
+        choice.cut_short(picked, T)
+    };
+    well(&choice, 2, T);
+    assert_eq!((0..60).filter_map(|n| cut(n % 2)).count(), 0);
+}

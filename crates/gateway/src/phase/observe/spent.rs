@@ -1,0 +1,85 @@
+//! What an answer used, and who pays for it: as its provider told it, or, of one that broke off before it did, what was asked and
+//! what came of the answer, by the bytes of both.
+
+use super::Exchange;
+use crate::phase::hedge::Hedged;
+use coalmine_core::tally::ServedBy;
+use coalmine_core::time::UnixMs;
+use coalmine_wire::openai::Seen;
+use coalmine_wire::usage::{BYTES_PER_TOKEN, Usage};
+
+/// Who counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// The provider told it.
+    Told,
+    /// Nobody: some of it was reckoned from bytes.
+    Estimated,
+}
+
+/// Tokens, and who counted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) usage: Usage,
+    pub(crate) counted: Counted,
+}
+
+/// What an answer used. Where content had come of one that ended before its time, `asked` is what its request is taken for: its
+/// provider has read that, whether it said so or not, and has written no less than what came.
+pub(crate) fn used(seen: &Seen, asked: Option<u64>) -> Option<Used> {
+    let told = |usage| Used { usage, counted: Counted::Told };
+    let Some(asked) = asked else { return seen.usage.map(told) };
+    let before = seen.usage.unwrap_or_default();
+    let came = seen.said_bytes / BYTES_PER_TOKEN;
+    let usage = Usage {
+        input_tokens: Some(before.input_tokens.unwrap_or(asked)),
+        output_tokens: Some(before.output_tokens.unwrap_or(0).max(came)),
+        ..before
+    };
+    Some(if usage == before { told(usage) } else { Used { usage, counted: Counted::Estimated } })
+}
+
+impl Exchange {
+    /// Whoever answered, what was used is charged to the payers of the request.
+    pub(super) fn charge(&mut self, usage: Option<&Usage>, price: Option<f64>, now: UnixMs) {
+        let in_vain = usage.and_then(|usage| self.read_in_vain(usage)).and_then(|read| read.input_tokens).unwrap_or(0);
+        if let Some(permit) = &mut self.permit {
+            permit.note_answered();
+        }
+        let Some(usage) = usage else { return };
+        let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
+        let tokens = tokens.saturating_add(in_vain);
+        if let Some(line) = &self.line {
+            line.charge(tokens, price, now);
+        }
+        if let Some(permit) = &mut self.permit {
+            permit.settle(Some(tokens), price, now);
+        }
+    }
+
+    /// What an address used that was sent away for another: it had read the same, and what it wrote nobody knows.
+    fn read_in_vain(&self, usage: &Usage) -> Option<Usage> {
+        let read = Usage { output_tokens: Some(0), reasoning_tokens: None, ..*usage };
+        (self.hedge == Hedged::Cancelled).then_some(read)
+    }
+
+    /// What an answer costs: payers pay what holds now, a release compares by what held when it was created.
+    pub(super) fn prices(&self, usage: &Usage) -> (Option<f64>, Option<f64>) {
+        let list = &self.gateway.config.prices;
+        let of_now = self.price(usage, |model, usage| list.cost_usd(model, usage));
+        let of_release = self.price(usage, |model, usage| self.route.cost_usd(list, model, usage));
+        (of_now, of_release)
+    }
+
+    /// What an answer costs, by the price of whoever gave it.
+    fn price(&self, usage: &Usage, cost_usd: impl Fn(&str, &Usage) -> Option<f64>) -> Option<f64> {
+        let by = match self.flight.served_by() {
+            ServedBy::Assigned => Some(&self.prepared),
+            ServedBy::Rescue => self.route.prepared(self.route.table.stable),
+            ServedBy::Fallback => self.prepared.fallbacks.iter().find(|fallback| fallback.id == self.answering),
+        };
+        let model = by?.version.model.as_str();
+        let price = cost_usd(model, usage)?;
+        Some(price + self.read_in_vain(usage).and_then(|usage| cost_usd(model, &usage)).unwrap_or(0.0))
+    }
+}
