@@ -148,7 +148,7 @@ pub struct Seen {
     pub refusal: Option<Refusal>,
     /// Length of the text of all choices, in bytes of UTF-8.
     pub text_bytes: u64,
-    /// Length of all that was written: text, thoughts, what tools are called with.
+    /// About the length of all that was written: text, thoughts, calls of tools. Only this differs between a stream and a body.
     pub said_bytes: u64,
     /// Tool calls in all choices.
     pub tool_calls: u32,

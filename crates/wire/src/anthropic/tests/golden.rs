@@ -60,7 +60,10 @@ fn an_answer_is_the_same_streamed_and_not() {
     for name in ["text", "tools", "thinking", "refusal"] {
         let mut streamed = observe(true, &[&streams[name]]);
         assert!(std::mem::take(&mut streamed.done), "{name}");
-        assert_eq!(streamed, observe(false, &[&bodies[name]]), "{name}");
+        let mut whole = observe(false, &[&bodies[name]]);
+        // as it was written, which pieces and a body do differently
+        (streamed.said_bytes, whole.said_bytes) = (0, 0);
+        assert_eq!(streamed, whole, "{name}");
     }
 }
 

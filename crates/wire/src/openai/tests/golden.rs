@@ -75,7 +75,10 @@ fn an_answer_is_the_same_streamed_and_not() {
     for name in ["text", "tools", "refusal", "empty"] {
         let mut streamed = observe(expect(true, &tools), &[&streams[name]]);
         assert!(std::mem::take(&mut streamed.done), "{name}");
-        assert_eq!(streamed, observe(expect(false, &tools), &[&bodies[name]]), "{name}");
+        let mut whole = observe(expect(false, &tools), &[&bodies[name]]);
+        // as it was written, which pieces and a body do differently
+        (streamed.said_bytes, whole.said_bytes) = (0, 0);
+        assert_eq!(streamed, whole, "{name}");
     }
 }
 
