@@ -63,7 +63,7 @@ if [ $build = yes ]; then
     for name in "${names[@]}"; do
         # One needs the gateway and all that it needs; the others only the wire.
         features=()
-        [ "$name" != edge ] || features=(--features gateway)
+        case $name in edge | answer) features=(--features gateway) ;; esac
         printf '== building %s (the first of them, and edge, take minutes)\n' "$name"
         RUSTFLAGS="$flags" cargo build --quiet --release --target "$host" --bin "$name" "${features[@]}"
     done
