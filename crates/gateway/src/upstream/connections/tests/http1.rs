@@ -3,7 +3,7 @@
 use super::super::shard::{Shard, Way};
 use super::super::{Connections, IDLE_TIME};
 use super::scripted::{Server, asked, ok, plain, round_trip, secure, write};
-use super::{answered, ask, connections, connections_of, missed, request, soon, whole};
+use super::{Asking, answered, ask, connections, connections_of, missed, request, soon, whole};
 use crate::upstream::pool::Trouble;
 use crate::workers::Workers;
 use http::{HeaderValue, StatusCode, header};
@@ -28,6 +28,13 @@ async fn idle(connections: &Arc<Connections>, server: &mut Server<TcpStream>, co
     }
     assert_eq!(connections.idle(), count);
     streams
+}
+
+/// Asks with a body of so many bytes.
+fn ask_long(connections: &Arc<Connections>, url: &str, bytes: usize) -> Asking {
+    let (connections, mut long) = (connections.clone(), request(url, ""));
+    *long.body_mut() = bytes::Bytes::from(vec![b'x'; bytes]).into();
+    tokio::spawn(async move { connections.send(0, long).await })
 }
 
 #[tokio::test]
@@ -205,10 +212,7 @@ async fn a_short_refusal_that_nobody_reads_costs_no_connection() {
 async fn a_connection_whose_request_has_not_gone_out_is_not_kept() {
     let mut server = plain().await;
     let connections = connections(&[server.url.clone()]);
-    let mut long = request(&server.url, "");
-    *long.body_mut() = bytes::Bytes::from(vec![b'x'; 64 << 20]).into();
-    let of = connections.clone();
-    let asking = tokio::spawn(async move { of.send(0, long).await });
+    let asking = ask_long(&connections, &server.url, 64 << 20);
     let mut stream = server.next().await;
     stream.read_exact(&mut [0; 1_000]).await.unwrap();
     write(&mut stream, &ok("too long")).await;
@@ -407,10 +411,7 @@ async fn heads_without_end_are_malformed() {
 async fn a_refusal_is_heard_though_the_request_cannot_be_sent_whole() {
     let mut server = plain().await;
     let connections = connections(&[server.url.clone()]);
-    let mut long = request(&server.url, "");
-    *long.body_mut() = bytes::Bytes::from(vec![b'x'; 16 << 20]).into();
-    let of = connections.clone();
-    let asking = tokio::spawn(async move { of.send(0, long).await });
+    let asking = ask_long(&connections, &server.url, 16 << 20);
     let mut stream = server.next().await;
     stream.read_exact(&mut [0; 1_000]).await.unwrap();
     write(&mut stream, "HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nlong").await;
@@ -452,10 +453,7 @@ async fn a_long_request_and_a_long_answer_over_tls() {
     let connections = connections(&[server.url.clone()]);
     let mut held = None;
     for _ in 0..2 {
-        let mut long = request(&server.url, "");
-        *long.body_mut() = bytes::Bytes::from(vec![b'x'; LONG]).into();
-        let of = connections.clone();
-        let asking = tokio::spawn(async move { of.send(0, long).await });
+        let asking = ask_long(&connections, &server.url, LONG);
         let mut stream = match held.take() {
             Some(stream) => stream,
             None => server.next().await,
