@@ -1,7 +1,7 @@
 //! An answer is seen the same however it is cut, its usage above all, and nothing that it holds brings the observer down.
 
 use super::cut;
-use coalmine_wire::conversation::Chain;
+use coalmine_wire::conversation::{Chain, Key};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{
     ChatRequest, Detect, EarlierCalls, Ending, Expect, KeepText, Observer, ResponseFormat, Seen,
@@ -69,7 +69,7 @@ impl Contracts {
             stream: how == As::Stream,
             tools: Some(Arc::clone(&self.tools)),
             schema: self.schema.clone(),
-            conversation: Some(Chain::new(&[0; 32], b"").follow(&request).answering()),
+            conversation: Some(Chain::new(&Key::new(&[0; 32]), b"").follow(&request).answering()),
             detect: Detect::On { earlier: EarlierCalls::default(), asked_in },
             text: KeepText::Yes,
         });

@@ -2,7 +2,7 @@
 //! byte and in its order. Half a request is none.
 
 use super::cut;
-use coalmine_wire::conversation::Chain;
+use coalmine_wire::conversation::{Chain, Key};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::json::{self, Kind, Scanner, Span};
 use coalmine_wire::openai::{AskUsage, ChatRequest, Past, Patch, PromptMode, ToolsMode};
@@ -26,7 +26,7 @@ pub fn hold(body: &[u8], every: usize) {
             untouched(&members(body), &members(&patched));
         }
         let _ = (request.user(), request.n(), request.tools(), request.response_format(), request.asks_to_think());
-        let _ = (request.body_text("metadata.id"), Chain::new(&[0; 32], b"").follow(&request).asked());
+        let _ = (request.body_text("metadata.id"), Chain::new(&Key::new(&[0; 32]), b"").follow(&request).asked());
         let _ = Past::read(&request);
     }
     match ChatRequest::read(body) {

@@ -27,6 +27,7 @@ use coalmine_core::key::KeyTable;
 use coalmine_core::traffic::pin::Followed;
 use coalmine_core::traffic::table::RoutingTable;
 use coalmine_core::traffic::weight::WeightBp;
+use coalmine_wire::conversation;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use std::collections::{BTreeMap, HashMap};
@@ -83,7 +84,7 @@ pub struct Gateway {
 /// One key for each use of the site's secret.
 pub(crate) struct Keys {
     pub(crate) unit: [u8; 32],
-    pub(crate) conversation: [u8; 32],
+    pub(crate) conversation: conversation::Key,
     pub(crate) request_id: [u8; 32],
 }
 
@@ -116,7 +117,7 @@ impl Gateway {
         let key = |of| blake3::derive_key(of, &config.secret.0);
         let keys = Keys {
             unit: key("coalmine 1 unit"),
-            conversation: key("coalmine 1 conversation"),
+            conversation: conversation::Key::new(&key("coalmine 1 conversation")),
             request_id: key("coalmine 1 request id"),
         };
         Ok(Arc::new(Self {

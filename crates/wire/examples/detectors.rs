@@ -4,7 +4,7 @@
 //! of a stream. What is on may cost 15 % of what is off; the example fails where the median of the rounds is above that.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "an example that prints")]
 
-use coalmine_wire::conversation::Chain;
+use coalmine_wire::conversation::{Chain, Key};
 use coalmine_wire::openai::{ChatRequest, Detect, Expect, Observer, Past};
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -31,7 +31,8 @@ fn main() -> ExitCode {
     let body = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"Where is my order, and when will it be here? I have not heard of it for a week."}]}"#;
     let request = ChatRequest::read(body.as_bytes()).unwrap();
     let past = Past::read(&request);
-    let chain = Chain::new(&[1; 32], b"route");
+    let key = Key::new(&[1; 32]);
+    let chain = Chain::new(&key, b"route");
     let streams: Vec<String> = RECORDED.iter().map(|text| (*text).to_owned()).chain([long_answer()]).collect();
     let chunks: usize = streams.iter().map(|stream| stream.matches("\n\n").count()).sum();
     let block = |detect: &dyn Fn() -> Detect| {

@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "an example that prints")]
 
 use bytes::Bytes;
-use coalmine_wire::conversation::Chain;
+use coalmine_wire::conversation::{Chain, Key};
 use coalmine_wire::openai::{AskUsage, ChatRequest, Expect, Observer, Patch, PromptMode, UsageStripper};
 use std::hint::black_box;
 use std::time::Instant;
@@ -18,7 +18,8 @@ fn main() {
         .unwrap()
         .with_param("temperature", "0.2")
         .unwrap();
-    let chain = Chain::new(&[1; 32], b"route");
+    let key = Key::new(&[1; 32]);
+    let chain = Chain::new(&key, b"route");
     println!("a request of {} bytes", body.len());
     time("read", 1, || {
         black_box(ChatRequest::read(black_box(body)).unwrap());

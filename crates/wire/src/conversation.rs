@@ -7,10 +7,14 @@
 //! client libraries add or leave out (`refusal: null`, `annotations`), nor whether a text is a string or
 //! an array of text parts.
 //!
-//! The hash is SipHash-1-3 with 128 bits (Aumasson and Bernstein, INDOCRYPT 2012) over frames: the bytes that frame
-//! are none that UTF-8 text can hold, so two different conversations never have the same encoding. It runs over every
-//! byte of every request and answer, and its whole state is copied at each turn: 72 bytes here (ADR 22).
+//! The hash runs over frames: the bytes that frame are none that UTF-8 text can hold, so two different conversations never
+//! have the same encoding. It runs over every byte of every request and answer, and its whole state is copied at each turn:
+//! a sum of products and a polynomial under a secret key, 64 bytes here (ADR 22, ADR 35).
 
+mod keyed;
+
+pub use self::keyed::Key;
+use self::keyed::State;
 use crate::dialect::Dialect;
 use crate::json::{self, Kind, Scanner, Span, Text, Unescape};
 use crate::openai::ChatRequest;
@@ -19,21 +23,22 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use std::fmt;
 use std::hash::Hasher as _;
 
-/// A text from so many bytes on is hashed where it stands; for shorter ones, one long update is cheaper than several.
-const LONG_BYTES: usize = 256;
-
 /// The hash of a conversation up to one of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConversationHash(pub u128);
 
 /// A keyed hash under way.
-#[derive(Clone, Copy)]
-struct Keyed(SipHasher13);
+#[derive(Clone)]
+struct Keyed {
+    key: Key,
+    state: State,
+}
 
 /// Hashes conversations of one scope: those of one API key on one route, say.
 #[derive(Clone)]
-pub struct Chain {
-    hasher: Keyed,
+pub struct Chain<'k> {
+    key: &'k Key,
+    state: State,
 }
 
 /// Hashes the ids of responses of one scope.
@@ -78,6 +83,11 @@ mod frame {
     pub(super) const STRING: u8 = 0xFF;
 }
 
+/// How messages of the roles begin that nearly all have: as [`open`] writes it.
+const USER: &[u8] = b"\xF8user\xF9";
+const ASSISTANT: &[u8] = b"\xF8assistant\xF9";
+const SYSTEM: &[u8] = b"\xF8system\xF9";
+
 /// The members of a message that are hashed.
 #[derive(Default)]
 struct Parts<'a> {
@@ -88,58 +98,55 @@ struct Parts<'a> {
     answers: Option<Text<'a>>,
 }
 
-impl Chain {
+impl<'k> Chain<'k> {
     /// Hashes under `key`; conversations of different `scope`s never meet.
     #[must_use]
-    pub fn new(key: &[u8; 32], scope: &[u8]) -> Self {
-        let mut hasher = Keyed::new(key.first_chunk().unwrap_or(&[0; 16]));
-        hasher.update(&(scope.len() as u64).to_le_bytes());
-        hasher.update(scope);
-        hasher.update(&[frame::SCOPE]);
-        Self { hasher }
+    pub fn new(key: &'k Key, scope: &[u8]) -> Self {
+        let mut state = State::default();
+        state.update(key, &(scope.len() as u64).to_le_bytes());
+        state.update(key, scope);
+        state.update(key, &[frame::SCOPE]);
+        Self { key, state }
     }
 
     /// Reads the conversation that a request carries, as the client sent it: before any patch.
     #[must_use]
     pub fn follow(&self, request: &ChatRequest<'_>) -> Trail {
-        let mut hasher = self.hasher;
-        // only the last one is asked for
-        let mut last_turn = None;
-        // One long update is cheaper than many short ones.
-        let mut encoded = Vec::with_capacity(1024);
+        let mut hasher = Keyed { key: self.key.clone(), state: self.state };
         match request.dialect {
-            Dialect::Messages => return messages(request, hasher, encoded),
-            Dialect::Responses => return items(request, hasher, encoded),
+            Dialect::Messages => return messages(request, hasher),
+            Dialect::Responses => return items(request, hasher),
             Dialect::Chat | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {}
         }
+        // only the last one is asked for
+        let mut last_turn = None;
+        let mut encoded = Vec::new();
         for message in request.messages() {
             if let Some(plain) = message.plain() {
-                hasher.plain(plain, &mut encoded);
-                encoded.push(frame::END);
-                hasher.update(&encoded);
-                encoded.clear();
+                hasher.plain(plain);
+                hasher.update(&[frame::END]);
                 if plain.role.is("assistant") {
-                    last_turn = Some(hasher);
+                    last_turn = Some(hasher.state);
                 }
                 continue;
             }
             let parts = Parts::of(message.json);
             parts.encode(message.json, &mut encoded);
-            hasher.update(&encoded);
-            encoded.clear();
+            hasher.take(&mut encoded);
             if parts.role.is_some_and(|role| role.is("assistant")) {
-                last_turn = Some(hasher);
+                last_turn = Some(hasher.state);
             }
         }
-        Trail { continued: last_turn.map(|hasher| hasher.hash()), hasher, turn: Turn::New }
+        hasher.trail(last_turn, Turn::New)
     }
 }
 
 /// The conversation of a response's input: the instructions, then item by item. Items of the model that
 /// follow one another are one turn: what it said, then what it called. What it thought, and what the
 /// provider's own tools did, is left out, as it is of the answer.
-fn items(request: &ChatRequest<'_>, mut hasher: Keyed, mut encoded: Vec<u8>) -> Trail {
-    let mut last_turn = None;
+fn items(request: &ChatRequest<'_>, mut hasher: Keyed) -> Trail {
+    // One long update is cheaper than many short ones.
+    let (mut last_turn, mut encoded) = (None, Vec::with_capacity(1024));
     let mut said = Said::default();
     if let Some(instructions) = request.value("instructions").filter(|text| *text != b"null") {
         open("system", &mut encoded);
@@ -157,9 +164,8 @@ fn items(request: &ChatRequest<'_>, mut hasher: Keyed, mut encoded: Vec<u8>) -> 
             return;
         }
         if said.ends(&mut encoded) {
-            hasher.update(&encoded);
-            encoded.clear();
-            last_turn = Some(hasher);
+            hasher.take(&mut encoded);
+            last_turn = Some(hasher.state);
         }
         if &*member_text(item, "type") == "item_reference" {
             return self::part(item, &mut encoded);
@@ -174,12 +180,11 @@ fn items(request: &ChatRequest<'_>, mut hasher: Keyed, mut encoded: Vec<u8>) -> 
         close(answers.as_deref(), &mut encoded);
     });
     if said.ends(&mut encoded) {
-        hasher.update(&encoded);
-        encoded.clear();
-        last_turn = Some(hasher);
+        hasher.take(&mut encoded);
+        last_turn = Some(hasher.state);
     }
-    hasher.update(&encoded);
-    Trail { continued: last_turn.map(|hasher| hasher.hash()), hasher, turn: Turn::New }
+    hasher.take(&mut encoded);
+    hasher.trail(last_turn, Turn::New)
 }
 
 /// A turn of the model, put together from its items.
@@ -222,34 +227,35 @@ impl Said {
 
 /// The conversation of messages: the system prompt, then turn by turn. A last turn of the assistant is
 /// left open: the answer goes on where it stops, and the client will send both back as one.
-fn messages(request: &ChatRequest<'_>, mut hasher: Keyed, mut encoded: Vec<u8>) -> Trail {
-    let mut last_turn = None;
+fn messages(request: &ChatRequest<'_>, mut hasher: Keyed) -> Trail {
+    let (mut last_turn, mut encoded) = (None, Vec::new());
     let mut turn = Turn::New;
     if let Some(system) = request.value("system").filter(|system| *system != b"null") {
         open("system", &mut encoded);
         content(system, &mut encoded);
         close(None, &mut encoded);
+        hasher.take(&mut encoded);
     }
     let mut all = request.messages().peekable();
     while let Some(message) = all.next() {
         let assistant = message.role().is_some_and(|role| role == "assistant");
         match message.plain() {
-            Some(plain) => hasher.plain(plain, &mut encoded),
-            None => blocks(message.json, &mut encoded),
+            Some(plain) => hasher.plain(plain),
+            None => {
+                blocks(message.json, &mut encoded);
+                hasher.take(&mut encoded);
+            }
         }
         if assistant && all.peek().is_none() {
             turn = Turn::Begun;
         } else {
-            encoded.push(frame::END);
+            hasher.update(&[frame::END]);
         }
-        hasher.update(&encoded);
-        encoded.clear();
         if assistant && turn == Turn::New {
-            last_turn = Some(hasher);
+            last_turn = Some(hasher.state);
         }
     }
-    hasher.update(&encoded);
-    Trail { continued: last_turn.map(|hasher| hasher.hash()), hasher, turn }
+    hasher.trail(last_turn, turn)
 }
 
 /// One turn of messages, not closed: its text, then what else it holds. What the assistant thought is
@@ -294,20 +300,19 @@ impl Trail {
     #[must_use]
     pub fn answering(mut self) -> Answering {
         if self.turn == Turn::New {
-            let encoded = [frame::ROLE, b'a', b's', b's', b'i', b's', b't', b'a', b'n', b't', frame::TEXT];
-            self.hasher.update(&encoded);
+            self.hasher.update(ASSISTANT);
         }
         Answering { hasher: self.hasher }
     }
 }
 
-impl Chain {
+impl Chain<'_> {
     /// The key of this scope's responses.
     #[must_use]
     pub fn responses(&self) -> ResponseKey {
-        let mut hasher = self.hasher;
-        hasher.update(&[frame::FIELD]);
-        ResponseKey(hasher.hash().0.to_le_bytes())
+        let mut state = self.state;
+        state.update(self.key, &[frame::FIELD]);
+        ResponseKey(state.hash(self.key).0.to_le_bytes())
     }
 }
 
@@ -315,9 +320,9 @@ impl ResponseKey {
     /// What a response is found by whose id a later request names.
     #[must_use]
     pub fn of(&self, id: &str) -> ConversationHash {
-        let mut hasher = Keyed::new(&self.0);
-        hasher.update(id.as_bytes());
-        hasher.hash()
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(id.as_bytes());
+        ConversationHash(hasher.finish128().as_u128())
     }
 }
 
@@ -346,32 +351,44 @@ impl Answering {
 }
 
 impl Keyed {
-    fn new(key: &[u8; 16]) -> Self {
-        Self(SipHasher13::new_with_key(key))
-    }
-
     fn update(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
+        self.state.update(&self.key, bytes);
     }
 
-    /// Takes what is encoded so far, and a plain message, not closed, of which a part may be left in `encoded`.
-    fn plain(&mut self, Plain { role, content }: Plain<'_>, encoded: &mut Vec<u8>) {
-        open(&role.decode(), encoded);
-        match std::str::from_utf8(content.raw) {
-            // A long text is not copied.
-            Ok(text) if !content.escaped && text.len() >= LONG_BYTES => {
-                self.update(encoded);
-                encoded.clear();
-                self.update(text.as_bytes());
+    /// Takes what is encoded so far.
+    fn take(&mut self, encoded: &mut Vec<u8>) {
+        self.update(encoded);
+        encoded.clear();
+    }
+
+    /// Takes a plain message, not closed.
+    fn plain(&mut self, Plain { role, content }: Plain<'_>) {
+        match role.raw {
+            b"user" => self.update(USER),
+            b"assistant" => self.update(ASSISTANT),
+            b"system" => self.update(SYSTEM),
+            _ => {
+                self.update(&[frame::ROLE]);
+                self.update(role.decode().as_bytes());
+                self.update(&[frame::TEXT]);
             }
-            Ok(text) if !content.escaped => encoded.extend_from_slice(text.as_bytes()),
-            Ok(_) | Err(_) => unescaped(content, encoded),
         }
+        if !content.escaped && content.raw.is_ascii() {
+            return self.update(content.raw);
+        }
+        let mut unescape = Unescape::default();
+        unescape.feed(content, |piece| self.update(piece.as_bytes()));
+        unescape.finish(|piece| self.update(piece.as_bytes()));
     }
 
     /// Of what came so far; more may follow.
     fn hash(&self) -> ConversationHash {
-        ConversationHash(self.0.finish128().as_u128())
+        self.state.hash(&self.key)
+    }
+
+    /// The end of a request, with where its last turn of the assistant ended.
+    fn trail(self, last_turn: Option<State>, turn: Turn) -> Trail {
+        Trail { continued: last_turn.map(|state| state.hash(&self.key)), hasher: self, turn }
     }
 }
 
@@ -420,7 +437,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl fmt::Debug for Chain {
+impl fmt::Debug for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Chain")
     }
@@ -567,7 +584,7 @@ mod tests {
 
     fn follow(messages: &Value) -> Trail {
         let body = json!({"model": "m", "messages": messages}).to_string();
-        Chain::new(&KEY, b"scope").follow(&ChatRequest::read(body.as_bytes()).unwrap())
+        Chain::new(&Key::new(&KEY), b"scope").follow(&ChatRequest::read(body.as_bytes()).unwrap())
     }
 
     /// What the observer says of an answer, sent whole or in pieces of a few characters.
@@ -702,10 +719,19 @@ mod tests {
     }
 
     #[test]
+    fn roles_begin_as_any_other_would() {
+        for (role, begins) in [("user", USER), ("assistant", ASSISTANT), ("system", SYSTEM)] {
+            let mut encoded = Vec::new();
+            open(role, &mut encoded);
+            assert_eq!(encoded, begins);
+        }
+    }
+
+    #[test]
     fn key_and_scope_part_conversations() {
         let body = br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#;
         let request = ChatRequest::read(body).unwrap();
-        let asked = |key, scope: &[u8]| Chain::new(&key, scope).follow(&request).asked();
+        let asked = |key, scope: &[u8]| Chain::new(&Key::new(&key), scope).follow(&request).asked();
         assert_eq!(asked(KEY, b"a"), asked(KEY, b"a"));
         assert_ne!(asked(KEY, b"a"), asked(KEY, b"b"));
         assert_ne!(asked(KEY, b"a"), asked([8; 32], b"a"));

@@ -40,6 +40,7 @@ pub mod probe;
 pub mod realtime;
 mod responses;
 pub mod shutdowns;
+mod sixteen;
 pub mod sse;
 pub mod translate;
 pub mod usage;

@@ -139,7 +139,7 @@ fn resumed(
 }
 
 /// The hash of conversations of one key on one route.
-pub(crate) fn chain(gateway: &Gateway, route: &Route, caller: &[u8; 32]) -> Chain {
+pub(crate) fn chain<'g>(gateway: &'g Gateway, route: &Route, caller: &[u8; 32]) -> Chain<'g> {
     let mut scope = Vec::with_capacity(96);
     for text in [gateway.config.tenant.as_str(), route.name.as_str()] {
         scope.extend_from_slice(&(text.len() as u64).to_le_bytes());

@@ -7,12 +7,15 @@
 //! Reading is by pulling. Every `enter_*` is followed by `next_*` until it says that the end is
 //! reached, and after every `next_*` that found something exactly one value is consumed.
 
+use crate::sixteen::{self, Sixteen};
 use std::borrow::Cow;
 use std::fmt;
 
 /// How deep containers may nest: the limit of `serde_json`, so that nothing passes here that whoever
 /// builds a tree later would refuse.
 pub const DEPTH_MAX: usize = 127;
+/// So many digits and no more are always a count of 64 bits.
+const COUNT_DIGITS: usize = 19;
 
 /// A half-open range of bytes of the scanned text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,14 +128,9 @@ impl<'a> Scanner<'a> {
 
     /// The key of the next member, the scanner standing before its value; `None` once the object has
     /// been left.
-    #[inline]
     pub fn next_member(&mut self) -> Result<Option<Text<'a>>, ScanError> {
         let fresh = std::mem::take(&mut self.fresh);
         match self.next_byte() {
-            Some(b'}') => {
-                self.leave();
-                return Ok(None);
-            }
             Some(b'"') if fresh => {}
             Some(b',') if !fresh => {
                 self.at += 1;
@@ -140,15 +138,29 @@ impl<'a> Scanner<'a> {
                     return Err(self.expected("a key"));
                 }
             }
-            _ if fresh => return Err(self.expected("a key or '}'")),
-            _ => return Err(self.expected("',' or '}'")),
+            other => return self.no_member(fresh, other),
         }
-        let key = self.quoted()?;
+        let key = match self.short_quoted() {
+            Some(key) => key,
+            None => self.quoted()?,
+        };
         if self.next_byte() != Some(b':') {
             return Err(self.expected("':'"));
         }
         self.at += 1;
         Ok(Some(key))
+    }
+
+    /// The end of an object, or what is wrong with it.
+    fn no_member(&mut self, fresh: bool, byte: Option<u8>) -> Result<Option<Text<'a>>, ScanError> {
+        match byte {
+            Some(b'}') => {
+                self.leave();
+                Ok(None)
+            }
+            _ if fresh => Err(self.expected("a key or '}'")),
+            _ => Err(self.expected("',' or '}'")),
+        }
     }
 
     /// Whether there is a next item, the scanner standing before it; `false` once the array has been
@@ -190,6 +202,11 @@ impl<'a> Scanner<'a> {
     /// Consumes the value that comes next: a count if it is a whole number of at least 0 (`12` or
     /// `12.0`), `None` if it is anything else.
     pub fn count(&mut self) -> Result<Option<u64>, ScanError> {
+        if let Some((count, end)) = self.short_count() {
+            self.at = end;
+            self.fresh = false;
+            return Ok(Some(count));
+        }
         let value = self.value()?;
         let (whole, part) = value.split_at(value.iter().take_while(|digit| digit.is_ascii_digit()).count());
         let is_whole = part.is_empty() || (part[0] == b'.' && part[1..].iter().all(|digit| *digit == b'0'));
@@ -198,6 +215,19 @@ impl<'a> Scanner<'a> {
         }
         let digits = whole.iter().map(|digit| u64::from(digit - b'0'));
         Ok(digits.into_iter().try_fold(0_u64, |count, digit| count.checked_mul(10)?.checked_add(digit)))
+    }
+
+    /// A count of few digits and nothing else, as most are, with where it ends; nothing but white space is consumed.
+    fn short_count(&mut self) -> Option<(u64, usize)> {
+        let first = self.next_byte()?;
+        let digits = &self.bytes[self.at..];
+        let (mut count, mut len) = (0_u64, 0);
+        while let Some(digit @ b'0'..=b'9') = digits.get(len) {
+            count = count.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            len += 1;
+        }
+        let ends = matches!(digits.get(len), Some(b',' | b'}'));
+        (ends && (first != b'0' || len == 1) && (1..=COUNT_DIGITS).contains(&len)).then_some((count, self.at + len))
     }
 
     /// Consumes the value that comes next, whatever it is, and says where it stands.
@@ -286,6 +316,22 @@ impl<'a> Scanner<'a> {
         self.at = end + 1;
         self.fresh = false;
         Ok(Text { raw: &self.bytes[start..end], escaped, at: start - 1 })
+    }
+
+    /// The same where it is short and has no escapes, as nearly all names are.
+    #[inline]
+    fn short_quoted(&mut self) -> Option<Text<'a>> {
+        let rest = self.bytes.get(self.at + 1..)?;
+        let specials = Sixteen::of(rest.first_chunk()?).specials();
+        // where there is none it may still end right behind them
+        let raw = &rest[..(specials | 1 << Sixteen::LEN).trailing_zeros() as usize];
+        if rest.get(raw.len()) != Some(&b'"') {
+            return None;
+        }
+        let at = self.at;
+        self.at = at + raw.len() + 2;
+        self.fresh = false;
+        Some(Text { raw, escaped: false, at })
     }
 
     /// The offset of the quote that ends the string whose text begins at `start`, and whether there is any escape in it.
@@ -387,6 +433,11 @@ impl<'a> Scanner<'a> {
     /// The next byte that is not white space; the scanner stands on it.
     #[inline]
     fn next_byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        if byte > b' ' { Some(byte) } else { self.behind_space() }
+    }
+
+    fn behind_space(&mut self) -> Option<u8> {
         loop {
             let byte = *self.bytes.get(self.at)?;
             if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
@@ -419,63 +470,39 @@ impl fmt::Debug for Scanner<'_> {
 #[inline]
 fn plain_run(bytes: &[u8], at: usize) -> usize {
     // Most strings are names, and short.
-    if let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let special = specials(u64::from_le_bytes(*word));
-        if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
-        }
+    match Sixteen::at(bytes, at).map(Sixteen::specials) {
+        Some(0) => long_run(bytes, at + Sixteen::LEN),
+        Some(specials) => at + specials.trailing_zeros() as usize,
+        None => short_run(bytes, at),
     }
-    plain_words(bytes, at)
 }
 
-fn plain_words(bytes: &[u8], mut at: usize) -> usize {
-    let mut words = 0;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let special = specials(u64::from_le_bytes(*word));
-        if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
+/// The same of a longer one: another name, what somebody says, or an image.
+#[inline(never)]
+fn long_run(bytes: &[u8], mut at: usize) -> usize {
+    let mut left = 3;
+    while let Some(sixteen) = Sixteen::at(bytes, at) {
+        let specials = sixteen.specials();
+        if specials != 0 {
+            return at + specials.trailing_zeros() as usize;
         }
-        at += word.len();
-        words += 1;
-        if words == 6 {
-            // A long one: what somebody says, or an image.
-            at = plain_blocks(bytes, at);
-            words = 0;
+        at += Sixteen::LEN;
+        left -= 1;
+        if left == 0 {
+            let (blocks, _) = bytes.get(at..).unwrap_or_default().as_chunks();
+            at += 64 * blocks.iter().take_while(|block| !sixteen::any_special(block)).count();
+            left = 4;
         }
     }
-    while let Some(byte) = bytes.get(at) {
-        if *byte == b'"' || *byte == b'\\' || *byte < 0x20 {
-            break;
-        }
-        at += 1;
-    }
-    at
+    short_run(bytes, at)
 }
 
-/// Marks the special bytes of eight by their highest bits.
-#[inline]
-fn specials(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES << 7;
-    // Without the highest bits nothing carries from one byte into the next.
-    let plain = word & !HIGH;
-    let no_quote = (plain ^ (ONES * u64::from(b'"'))) + (HIGH - ONES);
-    let no_backslash = (plain ^ (ONES * u64::from(b'\\'))) + (HIGH - ONES);
-    let no_control = plain + ONES * (0x80 - 0x20);
-    !((no_quote & no_backslash & no_control) | word) & HIGH
-}
-
-/// Skips whole blocks without special bytes. Without an early exit inside, a block becomes vector
-/// instructions.
-fn plain_blocks(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<64>) {
-        let special = |byte: u8| u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20);
-        if block.iter().fold(0, |any, byte| any | special(*byte)) != 0 {
-            break;
-        }
-        at += block.len();
-    }
-    at
+/// The same near the end.
+#[inline(never)]
+fn short_run(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let special = |byte: &u8| *byte == b'"' || *byte == b'\\' || *byte < 0x20;
+    rest.iter().position(special).map_or(bytes.len(), |plain| at + plain)
 }
 
 impl<'a> Text<'a> {

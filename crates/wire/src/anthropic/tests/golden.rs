@@ -1,6 +1,6 @@
 //! Answers as the provider sends them. That they are the same however they are cut is a law (`tests/laws.rs`).
 
-use crate::conversation::Chain;
+use crate::conversation::{Chain, Key};
 use crate::dialect::Dialect;
 use crate::openai::{ChatRequest, Detect, EarlierCalls, Ending, Expect, Observer, Progress, Seen};
 use crate::outcome::ToolChecker;
@@ -28,7 +28,7 @@ fn observe(stream: bool, pieces: &[&[u8]]) -> Seen {
         stream,
         tools: Some(Arc::new(ToolChecker::compile(TOOLS.as_bytes()))),
         schema: None,
-        conversation: Some(Chain::new(&[7; 32], b"scope").follow(&request).answering()),
+        conversation: Some(Chain::new(&Key::new(&[7; 32]), b"scope").follow(&request).answering()),
         detect: Detect::On { earlier: EarlierCalls::default(), asked_in: None },
         ..Expect::default()
     });

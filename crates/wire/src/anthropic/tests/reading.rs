@@ -1,6 +1,6 @@
 //! What a request of messages asks, and how its conversation is found again.
 
-use crate::conversation::{Chain, Trail};
+use crate::conversation::{Chain, Key, Trail};
 use crate::dialect::Dialect;
 use crate::openai::{ChatRequest, Expect, Observer, Opening, ProviderState, ResponseFormat};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ fn read(body: &str) -> ChatRequest<'_> {
 
 fn follow(system: &Value, messages: &Value) -> Trail {
     let body = json!({"model": "m", "max_tokens": 9, "system": system, "messages": messages}).to_string();
-    Chain::new(&[9; 32], b"scope").follow(&read(&body))
+    Chain::new(&Key::new(&[9; 32]), b"scope").follow(&read(&body))
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every golden answer, observed: one account of it. That it is the same however it is cut is a law (`tests/laws.rs`).
 
 use super::*;
-use crate::conversation::Chain;
+use crate::conversation::{Chain, Key};
 use crate::outcome::ToolChecker;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ fn golden(ending: &str) -> BTreeMap<String, Vec<u8>> {
 
 fn expect(stream: bool, tools: &Arc<ToolChecker>) -> Expect {
     let request = ChatRequest::read(br#"{"model":"m","messages":[{"role":"user","content":"Hi"}]}"#).unwrap();
-    let conversation = Chain::new(&[7; 32], b"scope").follow(&request).answering();
+    let conversation = Chain::new(&Key::new(&[7; 32]), b"scope").follow(&request).answering();
     Expect {
         stream,
         tools: Some(Arc::clone(tools)),

@@ -1,13 +1,14 @@
 //! Conversations of responses: what a request refers to, and how its next one finds it.
 
-use crate::conversation::{Chain, Trail};
+use crate::conversation::{Chain, Key, Trail};
 use crate::dialect::Dialect;
 use crate::openai::{ChatRequest, Expect, Observer, Opening, ProviderState};
 use serde_json::{Value, json};
 
 fn follow(body: &Value) -> Trail {
     let body = body.to_string();
-    Chain::new(&[9; 32], b"scope").follow(&ChatRequest::read_as(Dialect::Responses, body.as_bytes()).unwrap())
+    Chain::new(&Key::new(&[9; 32]), b"scope")
+        .follow(&ChatRequest::read_as(Dialect::Responses, body.as_bytes()).unwrap())
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn signed_thinking_is_sealed_too() {
 
 #[test]
 fn a_response_is_found_by_its_id_within_its_scope() {
-    let key = |scope: &[u8], id| Chain::new(&[9; 32], scope).responses().of(id);
+    let key = |scope: &[u8], id| Chain::new(&Key::new(&[9; 32]), scope).responses().of(id);
     assert_eq!(key(b"a", "resp_1"), key(b"a", "resp_1"));
     assert_ne!(key(b"a", "resp_1"), key(b"a", "resp_2"));
     assert_ne!(key(b"a", "resp_1"), key(b"b", "resp_1"));

@@ -1,6 +1,6 @@
 //! Every golden answer, observed: one account of it. That it is the same however it is cut is a law (`tests/laws.rs`).
 
-use crate::conversation::Chain;
+use crate::conversation::{Chain, Key};
 use crate::dialect::Dialect;
 use crate::openai::{ChatRequest, Detect, EarlierCalls, Ending, Expect, Finish, Observer, Progress, Seen};
 use crate::outcome::{Refusal, ToolChecker, Validity};
@@ -27,7 +27,7 @@ fn observe(stream: bool, pieces: &[&[u8]]) -> Seen {
         dialect: Dialect::Responses,
         stream,
         tools: Some(Arc::new(ToolChecker::compile(TOOLS.as_bytes()))),
-        conversation: Some(Chain::new(&[7; 32], b"scope").follow(&request).answering()),
+        conversation: Some(Chain::new(&Key::new(&[7; 32]), b"scope").follow(&request).answering()),
         detect: Detect::On { earlier: EarlierCalls::default(), asked_in: None },
         ..Expect::default()
     });
