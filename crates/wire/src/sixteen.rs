@@ -1,4 +1,4 @@
-//! Which of sixteen bytes are of a kind, as a set of bits: the first byte is the lowest.
+//! Which of sixteen bytes end a string of JSON, as a set of bits: the first byte is the lowest.
 //!
 //! On x86-64 that is a handful of instructions, of the set that each such processor has, called without `unsafe`; anywhere
 //! else it is a loop, which says the same.
@@ -27,30 +27,6 @@ impl Sixteen {
     pub(crate) fn specials(self) -> u32 {
         kinds::specials(self.0)
     }
-
-    /// Letters of ASCII.
-    #[inline]
-    pub(crate) fn letters(self) -> u32 {
-        kinds::letters(self.0)
-    }
-
-    /// Digits.
-    #[inline]
-    pub(crate) fn digits(self) -> u32 {
-        kinds::digits(self.0)
-    }
-
-    /// What is no ASCII.
-    #[inline]
-    pub(crate) fn foreign(self) -> u32 {
-        kinds::foreign(self.0)
-    }
-
-    /// Full stops, exclamation and question marks, and ends of lines.
-    #[inline]
-    pub(crate) fn stops(self) -> u32 {
-        kinds::stops(self.0)
-    }
 }
 
 /// Whether there is anything in a block that a string of JSON cannot hold as it is.
@@ -62,8 +38,7 @@ pub(crate) fn any_special(block: &[u8; 64]) -> bool {
 #[cfg(target_arch = "x86_64")]
 mod kinds {
     use safe_arch::{
-        add_i8_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i, move_mask_i8_m128i,
-        set_splat_i8_m128i,
+        cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i, move_mask_i8_m128i, set_splat_i8_m128i,
     };
 
     pub(super) type Bytes = m128i;
@@ -94,11 +69,6 @@ mod kinds {
     }
 
     #[inline]
-    fn between(bytes: Bytes, first: u8, last: u8) -> Bytes {
-        up_to(add_i8_m128i(bytes, each(first.wrapping_neg())), last - first)
-    }
-
-    #[inline]
     fn special(bytes: Bytes) -> Bytes {
         // One bit turned, the quote is the first behind the control characters, which stay among themselves.
         let turned = bytes ^ each(0x02);
@@ -115,30 +85,9 @@ mod kinds {
         let [a, b, c, d] = [0, 1, 2, 3].map(|at| special(of(&block.as_chunks().0[at])));
         bits(a | b | c | d) != 0
     }
-
-    #[inline]
-    pub(super) fn letters(bytes: Bytes) -> u32 {
-        bits(between(bytes | each(0x20), b'a', b'z'))
-    }
-
-    #[inline]
-    pub(super) fn digits(bytes: Bytes) -> u32 {
-        bits(between(bytes, b'0', b'9'))
-    }
-
-    #[inline]
-    pub(super) fn foreign(bytes: Bytes) -> u32 {
-        bits(bytes)
-    }
-
-    #[inline]
-    pub(super) fn stops(bytes: Bytes) -> u32 {
-        bits(is(bytes, b'!') | is(bytes, b'?') | is(bytes, b'.') | is(bytes, b'\n'))
-    }
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
-#[cfg_attr(target_arch = "x86_64", expect(dead_code, reason = "the tests hold the instructions against it"))]
 mod plain {
     pub(super) type Bytes = [u8; 16];
 
@@ -146,32 +95,17 @@ mod plain {
         *bytes
     }
 
-    fn bits(bytes: Bytes, is: impl Fn(u8) -> bool) -> u32 {
-        bytes.into_iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(is(byte)))
+    fn special(byte: u8) -> bool {
+        byte == b'"' || byte == b'\\' || byte < 0x20
     }
 
     pub(super) fn specials(bytes: Bytes) -> u32 {
-        bits(bytes, |byte| byte == b'"' || byte == b'\\' || byte < 0x20)
+        bytes.into_iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(special(byte)))
     }
 
     pub(super) fn any_special(block: &[u8; 64]) -> bool {
-        block.iter().fold(false, |any, byte| any | (*byte == b'"' || *byte == b'\\' || *byte < 0x20))
-    }
-
-    pub(super) fn letters(bytes: Bytes) -> u32 {
-        bits(bytes, |byte| byte.is_ascii_alphabetic())
-    }
-
-    pub(super) fn digits(bytes: Bytes) -> u32 {
-        bits(bytes, |byte| byte.is_ascii_digit())
-    }
-
-    pub(super) fn foreign(bytes: Bytes) -> u32 {
-        bits(bytes, |byte| !byte.is_ascii())
-    }
-
-    pub(super) fn stops(bytes: Bytes) -> u32 {
-        bits(bytes, |byte| matches!(byte, b'.' | b'!' | b'?' | b'\n'))
+        // without an early exit, so that it is done many at a time
+        block.iter().fold(false, |any, byte| any | special(*byte))
     }
 }
 
@@ -190,10 +124,6 @@ mod tests {
                 bytes[place] = byte;
                 let (sixteen, same) = (Sixteen::of(&bytes), plain::of(&bytes));
                 assert_eq!(sixteen.specials(), plain::specials(same), "{bytes:?}");
-                assert_eq!(sixteen.letters(), plain::letters(same), "{bytes:?}");
-                assert_eq!(sixteen.digits(), plain::digits(same), "{bytes:?}");
-                assert_eq!(sixteen.foreign(), plain::foreign(same), "{bytes:?}");
-                assert_eq!(sixteen.stops(), plain::stops(same), "{bytes:?}");
             }
         }
         for (byte, place) in (0..=u8::MAX).flat_map(|byte| (0..64).map(move |place| (byte, place))) {
@@ -201,7 +131,7 @@ mod tests {
             block[place] = byte;
             assert_eq!(any_special(&block), plain::any_special(&block), "{byte} at {place}");
         }
-        assert_eq!(Sixteen::at(b"0123456789abcdef", 0).map(Sixteen::digits), Some(0x03FF));
+        assert_eq!(Sixteen::at(b"0123456789abcdef", 0).map(Sixteen::specials), Some(0));
         assert!(Sixteen::at(b"0123456789abcdef", 1).is_none() && Sixteen::at(b"", 1).is_none());
     }
 }

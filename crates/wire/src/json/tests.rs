@@ -235,3 +235,28 @@ proptest! {
         agrees(text.as_bytes());
     }
 }
+
+proptest! {
+    #[test]
+    fn names_end_where_they_do_and_counts_are_their_digits(
+        name in "[a-z\\\\é]{0,40}",
+        written in prop_oneof!["[0-9]{1,21}", "-?[0-9]{1,3}([.][0-9]{1,3})?(e[0-9])?", "[1-9][0-9]{17,19}([.]0)?"],
+        space in "[ \n]{0,2}",
+        behind in 0_usize..3,
+    ) {
+        let quoted = serde_json::to_string(&name).unwrap();
+        let text = format!("{{{space}{quoted}{space}:{space}{written}{space}{}", ["}", ",\"b\":[1]}", ""][behind]);
+        let mut scanner = Scanner::new(text.as_bytes());
+        scanner.enter_object().unwrap();
+        let key = scanner.next_member().unwrap().unwrap();
+        prop_assert_eq!(key.decode(), &*name);
+        prop_assert_eq!(&text[key.at..key.at + key.raw.len() + 2], quoted);
+        let counted = scanner.count();
+        let value: Result<Value, _> = serde_json::from_str(&written);
+        prop_assert_eq!(counted.is_ok() && scanner.next_member().is_ok(), value.is_ok() && behind < 2);
+        let whole = written.split_once('.').map_or(&*written, |(whole, part)| if part.trim_matches('0').is_empty() { whole } else { "" });
+        if let (Ok(counted), Ok(_)) = (counted, value) {
+            prop_assert_eq!(counted, whole.parse::<u64>().ok());
+        }
+    }
+}
