@@ -13,7 +13,9 @@ use coalmine_wire::conversation::ConversationHash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-const SHARDS: usize = 16;
+/// Of a million conversations a shard has a few thousand: a map that grows moves all that is in it, and whoever asks for
+/// the shard waits for that. A power of two.
+const SHARDS: usize = 256;
 
 /// Who was answered how.
 #[derive(Debug)]
@@ -67,10 +69,10 @@ impl VersionMark {
 
 impl Conversations {
     pub(crate) fn new(count: usize, idle: SpanMs, pins: Arc<dyn PinStore>) -> Self {
-        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let shards = 1 << (count / 2).clamp(1, SHARDS).ilog2();
         Self {
-            shards,
-            each: (count / SHARDS / 2).max(1),
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            each: (count / shards / 2).max(1),
             idle,
             pins,
             behind: Behind::default(),
@@ -149,7 +151,7 @@ impl Conversations {
     }
 
     fn shard(&self, hash: ConversationHash) -> &Mutex<Ages> {
-        &self.shards[(hash.0 >> 64) as usize % SHARDS]
+        &self.shards[(hash.0 >> 64) as usize & (self.shards.len() - 1)]
     }
 
     fn turn(&self, ages: &mut Ages, now: UnixMs) {
