@@ -21,6 +21,7 @@ pub mod ledger;
 mod listed;
 pub mod names;
 pub mod openings;
+pub mod row;
 pub mod runs;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -3,6 +3,7 @@
 
 use crate::metric::Metric;
 use serde::{Deserialize, Serialize, Serializer};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -148,14 +149,19 @@ pub(super) struct Walk<'a, K, V> {
 impl<K: Ord + Clone, V> Walk<'_, K, V> {
     /// The value of a key that lies behind all that were asked for before; where there is none, `new` is put in.
     pub(super) fn get_or(&mut self, key: &K, new: impl FnOnce() -> V) -> &mut V {
-        let ahead = self.list.0.get(self.at..).unwrap_or_default();
-        let skipped = ahead.iter().take_while(|(known, _)| known < key).count();
-        let found = self.at + skipped;
-        if self.list.0.get(found).is_none_or(|(known, _)| known != key) {
-            self.list.put(found, key.clone(), new());
+        let mut at = self.at;
+        let order = loop {
+            let Some((known, _)) = self.list.0.get(at) else { break Ordering::Greater };
+            match known.cmp(key) {
+                Ordering::Less => at += 1,
+                order @ (Ordering::Equal | Ordering::Greater) => break order,
+            }
+        };
+        if order == Ordering::Greater {
+            self.list.put(at, key.clone(), new());
         }
-        self.at = found + 1;
-        &mut self.list.0[found].1
+        self.at = at + 1;
+        &mut self.list.0[at].1
     }
 }
 

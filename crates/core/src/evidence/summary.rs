@@ -2,7 +2,8 @@
 //! summaries merge by addition.
 
 use crate::evidence::badness::{Reading, amount, reading, stated_amount, went};
-use crate::evidence::{ByMetric, LastSeen, Listed, Went};
+use crate::evidence::row::Row;
+use crate::evidence::{ByMetric, LastSeen, Went};
 use crate::id::UnitKey;
 use crate::metric::{Kind, Metric};
 use crate::origin::{Origin, Origins};
@@ -87,7 +88,7 @@ pub struct LogHistogram {
     /// How many were 0.
     pub zeros: u64,
     /// How many lie in e^(0.03·k) … e^(0.03·(k+1)), by k.
-    pub classes: Listed<i16, u64>,
+    pub classes: Row,
 }
 
 impl Share {
@@ -113,14 +114,15 @@ impl LogHistogram {
             self.zeros += 1;
             return;
         }
-        let class = (value.min(1e12).ln() / LN_STEP).floor() as i16;
-        *self.classes.get_or_default(&class) += 1;
+        let place = value.min(1e12).ln() / LN_STEP;
+        let towards_zero = place as i16;
+        self.classes.add(if f64::from(towards_zero) > place { towards_zero - 1 } else { towards_zero }, 1);
     }
 
     /// How many were counted.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.zeros + self.classes.values().sum::<u64>()
+        self.zeros + self.classes.iter().map(|(_, count)| count).sum::<u64>()
     }
 
     /// Whether nothing was counted.
@@ -143,9 +145,9 @@ impl LogHistogram {
         }
         let mut last = 0.0;
         for (class, count) in self.classes.iter() {
-            let inside = (rank - below) / *count as f64;
-            last = ((f64::from(*class) + inside.clamp(0.0, 1.0)) * LN_STEP).exp();
-            below += *count as f64;
+            let inside = (rank - below) / count as f64;
+            last = ((f64::from(class) + inside.clamp(0.0, 1.0)) * LN_STEP).exp();
+            below += count as f64;
             if below >= rank {
                 return Some(last);
             }
@@ -155,7 +157,7 @@ impl LogHistogram {
 
     /// The middle of every class above 0 and its count, ascending.
     pub fn middles(&self) -> impl Iterator<Item = (f64, u64)> {
-        self.classes.iter().map(|(class, count)| (((f64::from(*class) + 0.5) * LN_STEP).exp(), *count))
+        self.classes.iter().map(|(class, count)| (((f64::from(class) + 0.5) * LN_STEP).exp(), count))
     }
 
     /// The share of all that lie above `value`, within one class; 0 when empty.
@@ -166,7 +168,7 @@ impl LogHistogram {
             return 0.0;
         }
         let place = if value > 0.0 { value.ln() / LN_STEP } else { f64::NEG_INFINITY };
-        let above = |(class, count): (&i16, &u64)| (f64::from(*class) + 1.0 - place).clamp(0.0, 1.0) * *count as f64;
+        let above = |(class, count): (i16, u64)| (f64::from(class) + 1.0 - place).clamp(0.0, 1.0) * count as f64;
         let zeros = if value < 0.0 { self.zeros as f64 } else { 0.0 };
         (zeros + self.classes.iter().map(above).sum::<f64>()) / all as f64
     }
@@ -174,10 +176,7 @@ impl LogHistogram {
     /// Adds another.
     pub fn merge(&mut self, other: &Self) {
         self.zeros += other.zeros;
-        let mut mine = self.classes.walk();
-        for (class, count) in other.classes.iter() {
-            *mine.get_or(class, || 0) += count;
-        }
+        other.classes.iter().for_each(|(class, count)| self.classes.add(class, count));
     }
 }
 

@@ -248,7 +248,7 @@ fn invented(sessions_per_hour: f64, turns: f64) -> Traffic {
     // One reading per request, in the same proportions.
     let times = turns as u64;
     for histogram in [&mut summary.ttft_ms, &mut summary.latency_ms] {
-        histogram.classes.values_mut().for_each(|count| *count *= times.max(1));
+        histogram.classes.multiply(times.max(1));
     }
     for (metric, mean) in [(Metric::CostPerSession, TURN_USD * turns), (Metric::OutputTokens, TURN_TOKENS * turns)] {
         let mut amounts = Amounts::default();
