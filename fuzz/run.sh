@@ -61,10 +61,13 @@ if [ $build = yes ]; then
     flags="$flags -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
     flags="$flags --cfg fuzzing -Ccodegen-units=1"
     for name in "${names[@]}"; do
-        # One needs the gateway and all that it needs; the others only the wire.
+        # Most need only the wire; two the gateway and all that it needs, and two the whole.
         features=()
-        case $name in edge | answer) features=(--features gateway) ;; esac
-        printf '== building %s (the first of them, and edge, take minutes)\n' "$name"
+        case $name in
+        edge | answer) features=(--features gateway) ;;
+        config | release) features=(--features app) ;;
+        esac
+        printf '== building %s (the first of them, edge and config take minutes)\n' "$name"
         RUSTFLAGS="$flags" cargo build --quiet --release --target "$host" --bin "$name" "${features[@]}"
     done
 fi

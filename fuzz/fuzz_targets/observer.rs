@@ -3,15 +3,13 @@
 
 use coalmine_wire::dialect::Dialect;
 use laws::observer::As;
+use laws::cut::DRAWN;
 use libfuzzer_sys::fuzz_target;
-
-/// Up to this length an input is cut at every offset; the tests of the wire cut every golden file so.
-const EVERY: usize = 1024;
 
 fuzz_target!(|input: &[u8]| {
     // The first byte says how it comes, the second of which dialect it is.
     let [how, dialect, answer @ ..] = input else { return };
     let how = if how & 1 == 0 { As::Stream } else { As::Body };
     let dialect = Dialect::ALL[usize::from(*dialect) % Dialect::ALL.len()];
-    laws::observer::hold(dialect, how, answer, EVERY);
+    laws::observer::hold(dialect, how, answer, DRAWN);
 });

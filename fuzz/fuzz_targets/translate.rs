@@ -2,18 +2,16 @@
 #![no_main]
 
 use coalmine_wire::dialect::Dialect;
+use laws::cut::DRAWN;
 use libfuzzer_sys::fuzz_target;
-
-/// Up to this length an input is cut at every offset; the tests of the wire cut every golden file so.
-const EVERY: usize = 512;
 
 fuzz_target!(|input: &[u8]| {
     // The first byte says of which dialect it is and what.
     let Some((what, text)) = input.split_first() else { return };
     let from = if what & 1 == 0 { Dialect::Chat } else { Dialect::Messages };
     match what >> 1 & 3 {
-        0 | 1 => laws::translate::stream(from, text, EVERY),
+        0 | 1 => laws::translate::stream(from, text, DRAWN),
         2 => laws::translate::body(from, text),
-        _ => laws::translate::error(from, 400 + u16::from(what >> 3) * 4, text, EVERY),
+        _ => laws::translate::error(from, 400 + u16::from(what >> 3) * 4, text, DRAWN),
     }
 });

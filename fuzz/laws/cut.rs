@@ -2,16 +2,16 @@
 
 use std::fmt::Debug;
 
-/// As many offsets of a longer input are drawn.
-const DRAWN: usize = 48;
+/// So many cuts of what is made up: it is made up by the million, and each has other ones.
+pub const DRAWN: usize = 6;
 
-/// What `see` makes of `input` whole. It must make the same of it byte by byte, cut in two at every offset (of an input longer
-/// than `every`, at offsets drawn from itself), and in pieces of drawn lengths.
-pub fn everywhere<T: PartialEq + Debug>(input: &[u8], every: usize, see: impl Fn(&[&[u8]]) -> T) -> T {
+/// What `see` makes of `input` whole. It must make the same of it byte by byte, cut in two at up to `cuts` offsets, and in
+/// pieces of drawn lengths.
+pub fn everywhere<T: PartialEq + Debug>(input: &[u8], cuts: usize, see: impl Fn(&[&[u8]]) -> T) -> T {
     let whole = see(&[input]);
     let single: Vec<&[u8]> = input.chunks(1).collect();
     assert_eq!(see(&single), whole, "byte by byte");
-    for at in offsets(input, every) {
+    for at in offsets(input, cuts) {
         let (a, b) = input.split_at(at);
         assert_eq!(see(&[a, b]), whole, "cut at {at}");
     }
@@ -24,13 +24,13 @@ pub fn everywhere<T: PartialEq + Debug>(input: &[u8], every: usize, see: impl Fn
     whole
 }
 
-/// Every offset of an input up to `every` bytes, and drawn ones of a longer.
-pub fn offsets(input: &[u8], every: usize) -> Vec<usize> {
-    if input.len() <= every {
+/// Every offset of an input that has no more than `cuts`, and so many drawn ones of a longer.
+pub fn offsets(input: &[u8], cuts: usize) -> Vec<usize> {
+    if input.len() < cuts {
         return (0..=input.len()).collect();
     }
     let mut draw = Draw::from(input);
-    (0..DRAWN).map(|_| draw.below(input.len() + 1)).collect()
+    (0..cuts).map(|_| draw.below(input.len() + 1)).collect()
 }
 
 /// Pieces of 0 to 31 bytes, or of 1 to 3; an empty piece is one as well.

@@ -23,10 +23,10 @@ pub enum As {
 type Begun = (bool, bool, bool, Option<String>);
 
 /// Of any bytes that come as an answer.
-pub fn hold(dialect: Dialect, how: As, answer: &[u8], every: usize) {
+pub fn hold(dialect: Dialect, how: As, answer: &[u8], cuts: usize) {
     let contracts = &*CONTRACTS;
     let seen = cut::within(answer.len(), 256 << 10, 96, || contracts.observe(dialect, how, &[answer]).1);
-    let (_, whole) = cut::everywhere(answer, every, |pieces| contracts.observe(dialect, how, pieces));
+    let (_, whole) = cut::everywhere(answer, cuts, |pieces| contracts.observe(dialect, how, pieces));
     assert_eq!(seen, whole, "the same twice");
     assert!(whole.text_bytes <= answer.len() as u64 * 3, "text is made of nothing");
     if how == As::Body && dialect == Dialect::Chat && whole.ending == Ending::Whole {

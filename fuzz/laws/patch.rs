@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 const TOOL: &str = r#"[{"type":"function","function":{"name":"f"}}]"#;
 
 /// Of any bytes that come as a request.
-pub fn hold(body: &[u8], every: usize) {
-    halves(body, every);
+pub fn hold(body: &[u8], cuts: usize) {
+    halves(body, cuts);
     for dialect in [Dialect::Chat, Dialect::Messages, Dialect::Responses, Dialect::Embeddings, Dialect::Completions] {
         let Ok(request) = ChatRequest::read_as(dialect, body) else { continue };
         for patch in patches(dialect) {
@@ -41,9 +41,9 @@ pub fn hold(body: &[u8], every: usize) {
 }
 
 /// Half a request is refused, with the place where it breaks off.
-fn halves(body: &[u8], every: usize) {
+fn halves(body: &[u8], cuts: usize) {
     let whole = body.trim_ascii_end().len();
-    for at in cut::offsets(body, every).into_iter().filter(|at| *at < whole) {
+    for at in cut::offsets(body, cuts).into_iter().filter(|at| *at < whole) {
         for dialect in [Dialect::Chat, Dialect::Responses] {
             let half = ChatRequest::read_as(dialect, &body[..at]);
             let why = half.err().map(|why| why.to_string());

@@ -6,12 +6,12 @@ use coalmine_wire::openai::UsageStripper;
 use coalmine_wire::sse::{Event, Splitter};
 
 /// Of any bytes that come as a stream.
-pub fn hold(stream: &[u8], every: usize) {
+pub fn hold(stream: &[u8], cuts: usize) {
     cut::within(stream.len(), 64 << 10, 32, || events(&stream.chunks(1).collect::<Vec<_>>()));
     cut::within(stream.len(), 64 << 10, 32, || strip(&stream.chunks(1).collect::<Vec<_>>()));
-    let events = cut::everywhere(stream, every, events);
+    let events = cut::everywhere(stream, cuts, events);
     assert_eq!(events.concat(), stream, "events together are the stream");
-    let (stripped, dropped) = cut::everywhere(stream, every, strip);
+    let (stripped, dropped) = cut::everywhere(stream, cuts, strip);
     // Each event is judged by itself, and goes whole or not at all.
     let passing = events.iter().filter(|event| strip(&[event]).1 == 0);
     let passing: Vec<&[u8]> = passing.map(Vec::as_slice).collect();

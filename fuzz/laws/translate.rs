@@ -14,10 +14,10 @@ pub fn other(from: Dialect) -> Dialect {
 }
 
 /// Of any bytes that come as a stream of the dialect `from`.
-pub fn stream(from: Dialect, bytes: &[u8], every: usize) {
+pub fn stream(from: Dialect, bytes: &[u8], cuts: usize) {
     for (told, end) in [(Told::Yes, BodyEnd::Whole), (Told::No, BodyEnd::Broken)] {
         cut::within(bytes.len(), 256 << 10, 512, || translated(from, told, end, &[bytes]));
-        let whole = cut::everywhere(bytes, every, |pieces| translated(from, told, end, pieces));
+        let whole = cut::everywhere(bytes, cuts, |pieces| translated(from, told, end, pieces));
         let mut observer = Observer::new(Expect { dialect: other(from), stream: true, ..Expect::default() });
         observer.feed(&whole);
         let seen = observer.finish();
@@ -48,8 +48,8 @@ fn each_event_is_json(written: &[u8]) {
 }
 
 /// Of any bytes that come as the body of an error.
-pub fn error(from: Dialect, status: u16, bytes: &[u8], every: usize) {
-    let written = cut::everywhere(bytes, every, |pieces| {
+pub fn error(from: Dialect, status: u16, bytes: &[u8], cuts: usize) {
+    let written = cut::everywhere(bytes, cuts, |pieces| {
         let mut translator = Translator::error(from, status);
         let mut out = Vec::new();
         for piece in pieces {

@@ -14,8 +14,8 @@ const MESSAGE_MAX_BYTES: usize = 1 << 10;
 type Frames = (Vec<(Frame, Vec<u8>)>, usize, Option<Broken>);
 
 /// Of any bytes that come as frames.
-pub fn frames(from: Sender, bytes: &[u8], every: usize) {
-    let whole = cut::everywhere(bytes, every, |pieces| read(from, pieces));
+pub fn frames(from: Sender, bytes: &[u8], cuts: usize) {
+    let whole = cut::everywhere(bytes, cuts, |pieces| read(from, pieces));
     cut::within(bytes.len(), 64 << 10, 8, || read(from, &[bytes]));
     let mut again = Vec::new();
     let mask = (from == Sender::Client).then_some([1, 2, 3, 4]);

@@ -14,6 +14,7 @@
 //! | [`judge`] | judges with their anchors |
 //! | [`suite`] | suites of sentinels, in promptfoo's form |
 //! | [`export`] | the present as a file |
+//! | `laws` | for tests and fuzz targets: what holds of whatever is written in such a file |
 //! | [`schema`], [`mod@reference`] | JSON Schemas and reference pages from the table |
 
 pub mod export;
@@ -36,6 +37,8 @@ mod check;
 mod guardrails;
 pub mod hooks;
 mod json;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod laws;
 mod limits;
 mod people;
 mod prices;

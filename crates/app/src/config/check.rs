@@ -1,7 +1,7 @@
 //! Checks a tree against the table of keys: unknown, missing and not-built keys, shapes, and the
 //! form of every single value. What holds between values is for the readers behind.
 
-use crate::config::fault::{At, Complaint, Fault, dot, index, nearest};
+use crate::config::fault::{self, At, Complaint, FAULTS_MAX, Fault, dot, index, nearest};
 use crate::config::json;
 use crate::config::key::{Key, Kind, Need, Scalar, Section};
 use crate::config::scalar;
@@ -21,7 +21,7 @@ struct Checker {
 impl Checker {
     fn fault(&mut self, at: At, key: &str, complaint: Complaint) {
         let Complaint { what, mend } = complaint;
-        self.faults.push(Fault { at, key: key.to_owned(), what, nearest: None, mend });
+        fault::add(&mut self.faults, Fault { at, key: key.to_owned(), what, nearest: None, mend });
     }
 
     fn section(&mut self, path: &str, node: &Node, section: &'static Section) {
@@ -52,6 +52,9 @@ impl Checker {
     }
 
     fn unknown(&mut self, path: &str, entry: &Entry, section: &'static Section) {
+        if self.faults.len() > FAULTS_MAX {
+            return;
+        }
         let known = || section.keys.iter().filter(|key| key.is_built()).map(|key| key.name);
         let nearest = nearest(&entry.key, known());
         let mend = match &nearest {
@@ -61,7 +64,7 @@ impl Checker {
             }
         };
         let what = format!("{} is not a key here", scalar::shown(&entry.key));
-        self.faults.push(Fault { at: entry.at, key: path.to_owned(), what, nearest, mend });
+        fault::add(&mut self.faults, Fault { at: entry.at, key: path.to_owned(), what, nearest, mend });
     }
 
     fn value(&mut self, path: &str, node: &Node, kind: &'static Kind) {

@@ -4,6 +4,11 @@ use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// So many faults of a file are told.
+pub(crate) const FAULTS_MAX: usize = 200;
+/// The longest key that a path repeats.
+const KEY_SHOWN_MAX: usize = 128;
+
 /// A place in a file; both count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 pub struct At {
@@ -58,10 +63,17 @@ impl Complaint {
 }
 
 impl Faults {
-    /// The faults of `file`, sorted by place; those said twice are said once.
+    /// The faults of `file`, sorted by place; those said twice are said once, and of very many the first.
     pub(crate) fn new(file: &Path, mut faults: Vec<Fault>) -> Self {
+        let more = faults.len() > FAULTS_MAX;
         faults.sort();
         faults.dedup();
+        faults.truncate(FAULTS_MAX);
+        if let Some(last) = faults.last().filter(|_| more) {
+            let what = "more is wrong than is told".to_owned();
+            let mend = "mend the others first, and check again".to_owned();
+            faults.push(Fault { at: last.at, key: String::new(), what, nearest: None, mend });
+        }
         Self { file: file.to_owned(), faults }
     }
 }
@@ -96,8 +108,23 @@ pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
     (best.0 >= 0.75).then(|| best.1.to_owned())
 }
 
-/// The path of a key inside a mapping.
+/// Adds a fault, as long as there are not more than are told.
+pub(crate) fn add(faults: &mut Vec<Fault>, fault: Fault) {
+    if faults.len() <= FAULTS_MAX {
+        faults.push(fault);
+    }
+}
+
+/// The path of a key inside a mapping; one that is no name of anything is cut to what can be shown.
 pub(crate) fn dot(path: &str, key: &str) -> String {
+    let mut cut = String::new();
+    let key = if key.len() > KEY_SHOWN_MAX || key.contains(char::is_control) {
+        cut.extend(key.chars().filter(|c| !c.is_control()).take(KEY_SHOWN_MAX));
+        cut.push('…');
+        &cut
+    } else {
+        key
+    };
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 

@@ -1,7 +1,7 @@
 //! Typed access to a section that was checked: what is malformed was said, and is absent here.
 
 use crate::config::check::fits;
-use crate::config::fault::{At, Complaint, Fault, dot, index};
+use crate::config::fault::{self, At, Complaint, Fault, dot, index};
 use crate::config::key::{Kind, Need, Section};
 use crate::config::scalar::{self, Bound, Tolerance};
 use crate::config::tree::{Entry, Node, Value};
@@ -36,13 +36,14 @@ pub(crate) struct Placed<T> {
 impl Reading {
     /// Adds faults.
     pub(crate) fn extend(&self, faults: Vec<Fault>) {
-        self.faults.borrow_mut().extend(faults);
+        let mut told = self.faults.borrow_mut();
+        faults.into_iter().for_each(|fault| fault::add(&mut told, fault));
     }
 
     /// Adds a fault.
     pub(crate) fn fault(&self, at: At, key: &str, complaint: Complaint, nearest: Option<String>) {
         let Complaint { what, mend } = complaint;
-        self.faults.borrow_mut().push(Fault { at, key: key.to_owned(), what, nearest, mend });
+        fault::add(&mut self.faults.borrow_mut(), Fault { at, key: key.to_owned(), what, nearest, mend });
     }
 
     /// Whether something is told of this key already, of one above it or of one below.

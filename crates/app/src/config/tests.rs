@@ -30,9 +30,9 @@ impl Surroundings for Made {
     }
 }
 
-const JUDGE: &str = "model: openai/gpt-4.1-mini-2025-04-14\nparams: { seed: 7 }\nscale: binary\nturns: 2\nbudget: $5\ncalls: 900\nlabels: 5%\nrubric: |\n  It names the hour.\nanchors: { file: anchors.yaml, every: 2h, agree: 80%, margin: 10% }\n";
-const ANCHORS: &str = "anchors:\n  - { question: When?, answer: At nine., label: pass }\n  - { question: When?, answer: Maybe., label: fail }\n";
-const TOOLS: &str = r#"[{"type":"function","function":{"name":"look_up","parameters":{"type":"object"}}}]"#;
+const JUDGE: &str = include_str!("golden/judge.yaml");
+const ANCHORS: &str = include_str!("golden/anchors.yaml");
+const TOOLS: &str = include_str!("golden/tools.json");
 
 pub(crate) fn made() -> Made {
     let file = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());

@@ -4,12 +4,15 @@
 //! plain text and stand once. Scalars keep the text that was written; what it means is decided by
 //! the key that it stands under, so `1.0` and `no` never change on the way.
 
-use crate::config::fault::{At, Fault, dot, index};
+use crate::config::fault::{self, At, Fault, dot, index};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// The longest file that is read, in bytes.
 const MAX_BYTES: usize = 4 << 20;
+/// The most keys, values and brackets that are read.
+const MAX_EVENTS: usize = 200_000;
 /// How deep values may nest.
 const MAX_DEPTH: usize = 24;
 /// Stand for the braces of `${NAME}` while YAML is parsed, where braces would open a mapping.
@@ -84,10 +87,18 @@ pub(crate) fn parse(text: &str) -> (Option<Node>, Vec<Fault>) {
         return (None, vec![whole(what, "move prompts and tools into files of their own")]);
     }
     let shielded = shield(text);
-    let mut builder = Builder { parser: Parser::new_from_str(&shielded), faults: Vec::new(), path: Vec::new() };
-    let node = builder.document().unwrap_or_else(|error| {
-        let (what, mend) = explain(&error);
-        builder.fault(place(error.marker()), what, mend);
+    let mut builder =
+        Builder { parser: Parser::new_from_str(&shielded), events: 0, faults: Vec::new(), path: Vec::new() };
+    let node = builder.document().unwrap_or_else(|stop| {
+        let (at, what, mend) = match stop {
+            Stop::NoYaml(error) => explain(&error),
+            Stop::TooMuch(at) => (
+                at,
+                format!("the file has more than {MAX_EVENTS} keys and values"),
+                "split it, or move prompts and tools into files of their own",
+            ),
+        };
+        builder.fault(at, what, mend);
         None
     });
     (node, builder.faults)
@@ -148,20 +159,32 @@ fn unshield(text: &str) -> String {
     out
 }
 
-fn explain(error: &ScanError) -> (String, String) {
-    let info = error.info();
+fn explain(error: &ScanError) -> (At, String, &'static str) {
+    let info = error.info().to_lowercase();
     let mend = if info.contains("mapping values") {
         "one `key: value` a line, or put several on one line in braces: `{ weight: 5%, bake: 24h }`"
     } else if info.contains("tab") {
         "indent with spaces"
+    } else if info.contains("unknown anchor") {
+        "aliases are not read: write the value out, and put a text that begins with `*` into quotes"
+    } else if info.contains("recursion limit") {
+        "values nest too deep: no key needs more than a few levels"
     } else {
         "check the indentation, the quotes and the brackets before this place"
     };
-    (format!("this is not YAML: {}", info.to_lowercase()), mend.to_owned())
+    (place(error.marker()), format!("this is not YAML: {info}"), mend)
+}
+
+/// Why a document is read no further.
+enum Stop {
+    NoYaml(ScanError),
+    TooMuch(At),
 }
 
 struct Builder<'input> {
     parser: Parser<'input, StrInput<'input>>,
+    /// So many came.
+    events: usize,
     faults: Vec<Fault>,
     /// The paths of the values that are open, from the outermost on.
     path: Vec<String>,
@@ -172,15 +195,20 @@ type Scanned<'input> = (Event<'input>, Span);
 impl<'input> Builder<'input> {
     fn fault(&mut self, at: At, what: impl Into<String>, mend: impl Into<String>) {
         let key = self.path.last().cloned().unwrap_or_default();
-        self.faults.push(Fault { at, key, what: what.into(), nearest: None, mend: mend.into() });
+        fault::add(&mut self.faults, Fault { at, key, what: what.into(), nearest: None, mend: mend.into() });
     }
 
-    fn next(&mut self) -> Result<Option<Scanned<'input>>, ScanError> {
-        self.parser.next_event().transpose()
+    fn next(&mut self) -> Result<Option<Scanned<'input>>, Stop> {
+        let next = self.parser.next_event().transpose().map_err(Stop::NoYaml)?;
+        self.events += 1;
+        match next {
+            Some((_, span)) if self.events > MAX_EVENTS => Err(Stop::TooMuch(place(&span.start))),
+            next => Ok(next),
+        }
     }
 
     /// The first document; a second one is a fault.
-    fn document(&mut self) -> Result<Option<Node>, ScanError> {
+    fn document(&mut self) -> Result<Option<Node>, Stop> {
         let mut found = None;
         while let Some((event, span)) = self.next()? {
             match event {
@@ -204,7 +232,7 @@ impl<'input> Builder<'input> {
     }
 
     /// The value that begins with this event; `None` where it was refused (and said so).
-    fn node(&mut self, (event, span): Scanned<'input>, depth: usize) -> Result<Option<Node>, ScanError> {
+    fn node(&mut self, (event, span): Scanned<'input>, depth: usize) -> Result<Option<Node>, Stop> {
         let at = place(&span.start);
         let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -243,7 +271,7 @@ impl<'input> Builder<'input> {
         }
     }
 
-    fn list(&mut self, at: At, depth: usize) -> Result<Option<Node>, ScanError> {
+    fn list(&mut self, at: At, depth: usize) -> Result<Option<Node>, Stop> {
         let mut items = Vec::new();
         let mut count = 0;
         while let Some((event, span)) = self.next()? {
@@ -258,14 +286,16 @@ impl<'input> Builder<'input> {
         Ok(Some(Node { at, value: Value::List(items) }))
     }
 
-    fn map(&mut self, at: At, depth: usize) -> Result<Option<Node>, ScanError> {
+    fn map(&mut self, at: At, depth: usize) -> Result<Option<Node>, Stop> {
         let mut entries: Vec<Entry> = Vec::new();
+        // the line of each key
+        let mut lines: HashMap<String, usize> = HashMap::new();
         while let Some((event, span)) = self.next()? {
             if event == Event::MappingEnd {
                 break;
             }
             let key_at = place(&span.start);
-            let key = match self.node((event, span), depth)?.map(|key| key.value) {
+            let key = match self.within((event, span), depth)?.map(|key| key.value) {
                 Some(Value::Scalar { text, .. }) => Some(text),
                 Some(Value::List(_) | Value::Map(_)) => {
                     self.fault(key_at, "a key is text here", "write a name before the colon");
@@ -277,12 +307,11 @@ impl<'input> Builder<'input> {
             self.path.push(dot(self.path.last().map_or("", String::as_str), key.as_deref().unwrap_or("?")));
             let value = self.within(value, depth)?;
             if let (Some(key), Some(value)) = (key, value) {
-                match entries.iter().find(|entry| entry.key == key) {
-                    Some(first) => {
-                        let line = first.at.line;
-                        self.fault(key_at, format!("the key stands twice, first in line {line}"), "keep one of them");
-                    }
-                    None => entries.push(Entry { key, at: key_at, value }),
+                if let Some(line) = lines.get(&key) {
+                    self.fault(key_at, format!("the key stands twice, first in line {line}"), "keep one of them");
+                } else {
+                    lines.insert(key.clone(), key_at.line);
+                    entries.push(Entry { key, at: key_at, value });
                 }
             }
             self.path.pop();
@@ -291,7 +320,7 @@ impl<'input> Builder<'input> {
     }
 
     /// A value inside another; what nests too deep is read over without growing the stack.
-    fn within(&mut self, (event, span): Scanned<'input>, depth: usize) -> Result<Option<Node>, ScanError> {
+    fn within(&mut self, (event, span): Scanned<'input>, depth: usize) -> Result<Option<Node>, Stop> {
         let opens = matches!(event, Event::SequenceStart(..) | Event::MappingStart(..));
         if depth < MAX_DEPTH || !opens {
             return self.node((event, span), depth);
@@ -370,5 +399,29 @@ mod tests {
         assert!(!faults.is_empty());
         let (_, faults) = parse(&format!("{}{}", "[".repeat(100), "]".repeat(100)));
         assert!(faults.iter().any(|fault| fault.what == "values nest too deep"), "{faults:?}");
+        // keys nest as well, which once overflowed the stack, and lists on one line
+        for nest in ["? ", "- ", ": ", "[? ", "? {"] {
+            let (_, faults) = parse(&nest.repeat(100_000));
+            let told = |fault: &Fault| fault.what.contains("too deep") || fault.what.contains("recursion limit");
+            assert!(faults.iter().any(told), "{nest} {faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_endless_values_is_left_where_they_are_too_many() {
+        let many: String = (0..MAX_EVENTS).map(|n| format!("k{n}: *\n")).collect();
+        for text in ["- a\n".repeat(MAX_EVENTS), many.replace('*', "1"), format!("[{}", "a,".repeat(MAX_EVENTS))] {
+            let (node, faults) = parse(&text);
+            assert!(node.is_none() && faults[0].what.contains("more than 200000"), "{faults:?}");
+            assert!(faults[0].at > At { line: 1, column: 1 }, "{faults:?}");
+        }
+        let (_, faults) = parse(&"a: 1\n".repeat(MAX_EVENTS));
+        assert!(faults.len() <= fault::FAULTS_MAX + 1);
+    }
+
+    #[test]
+    fn an_alias_of_nothing_is_told_as_what_it_is() {
+        let (_, faults) = parse("a: *nothing\n");
+        assert!(faults[0].mend.contains("write the value out"), "{faults:?}");
     }
 }

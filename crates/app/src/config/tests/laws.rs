@@ -1,8 +1,10 @@
 //! What holds for every input: no panic, no silence, no secret.
 
 use super::good::{FULL, RELEASE};
-use super::{process, release};
+use super::suite::SUPPORT;
+use super::{JUDGE, process, release};
 use crate::config::export::export;
+use crate::config::laws;
 use coalmine_core::time::SpanMs;
 use coalmine_core::version::{Prompt, PromptMode};
 use proptest::prelude::*;
@@ -29,14 +31,21 @@ fn mutated(base: &'static str) -> impl Strategy<Value = String> {
     })
 }
 
-/// Every place that a refusal names lies inside the file.
-fn places_are_real(text: &str, faults: &crate::config::Faults) {
-    assert!(!faults.faults.is_empty());
-    let lines = text.split('\n').count() + 1;
-    for fault in &faults.faults {
-        assert!((1..=lines).contains(&fault.at.line), "{fault:?}");
-        assert!(fault.at.column >= 1 && !fault.what.is_empty() && !fault.mend.is_empty(), "{fault:?}");
+/// `text` broken off behind every character.
+fn broken_off(text: &str) -> impl Iterator<Item = &str> {
+    text.char_indices().map(|(at, _)| &text[..at]).chain([text])
+}
+
+#[test]
+fn golden_files_keep_the_laws_wherever_they_break_off() {
+    for text in [super::good::SMALLEST, super::good::FULL, include_str!("../../../../../examples/coalmine.yaml")] {
+        broken_off(text).for_each(laws::process);
     }
+    for text in [super::good::RELEASE, include_str!("../../../../../examples/release.yaml")] {
+        broken_off(text).for_each(laws::release);
+    }
+    broken_off(super::suite::SUPPORT).for_each(laws::suite);
+    broken_off(super::JUDGE).for_each(laws::judge);
 }
 
 proptest! {
@@ -44,10 +53,10 @@ proptest! {
 
     #[test]
     fn any_text_is_read_or_refused(text in any::<String>()) {
-        if let Err(faults) = process(&text) {
-            places_are_real(&text, &faults);
-        }
-        prop_assert!(release(&text).is_err());
+        laws::process(&text);
+        laws::suite(&text);
+        laws::judge(&text);
+        laws::release(&text);
     }
 
     #[test]
@@ -57,17 +66,22 @@ proptest! {
 
     #[test]
     fn a_mutated_process_is_read_or_refused(text in mutated(FULL)) {
-        if let Err(faults) = process(&text) {
-            places_are_real(&text, &faults);
-            prop_assert!(!faults.to_string().contains("hush"), "{faults}");
-        }
+        laws::process(&text);
     }
 
     #[test]
     fn a_mutated_release_is_read_or_refused(text in mutated(RELEASE)) {
-        if let Err(faults) = release(&text) {
-            places_are_real(&text, &faults);
-        }
+        laws::release(&text);
+    }
+
+    #[test]
+    fn a_mutated_suite_is_read_or_refused(text in mutated(SUPPORT)) {
+        laws::suite(&text);
+    }
+
+    #[test]
+    fn a_mutated_judge_is_read_or_refused(text in mutated(JUDGE)) {
+        laws::judge(&text);
     }
 }
 

@@ -10,30 +10,7 @@ use insta::assert_snapshot;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-pub(super) const SUPPORT: &str = r#"
-description: What support must never get wrong
-prompts: ["{{q}}"]
-providers: [openai:chat:gpt-4.1-mini]
-defaultTest:
-  assert:
-    - { type: not-is-refusal }
-  metadata: { canary: { every: 5m } }
-tests:
-  - description: refund window
-    vars: { q: "How many days do I have to return shoes?", days: 30 }
-    assert:
-      - { type: icontains-any, value: ["{{days}} days", "thirty days"] }
-      - { type: latency, threshold: 3000 }
-    metadata: { canary: { pass: 2-of-3, flaky: 5% } }
-  - description: order lookup calls the tool
-    vars: { q: "Where is order 8812?" }
-    assert:
-      - { type: "trajectory:tool-args-match", value: { name: look_up, args: { id: "8812" }, mode: partial } }
-      - { type: is-valid-openai-tools-call, weight: 2, metric: tools }
-    metadata: { canary: { critical: false, every: 1h } }
-  - vars: { q: "What do 3 pairs at $12.50 cost?" }
-    metadata: { canary: { numeric: { expected: 37.5, rel: 0.01 } } }
-"#;
+pub(super) const SUPPORT: &str = include_str!("../golden/suite.yaml");
 
 fn read_in(text: &str, around: &Made) -> Result<Suite, String> {
     parse_suite(text, Path::new("etc/sentinels/support.yaml"), around).map_err(|faults| faults.to_string())
