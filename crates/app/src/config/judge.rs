@@ -1,13 +1,13 @@
 //! `judges/*.yaml` with its anchors, as a policy keeps a judge.
 
 use crate::config::check::check;
-use crate::config::fault::{Complaint, Faults};
+use crate::config::fault::{At, Complaint, Fault, Faults};
 use crate::config::process::unread;
 use crate::config::read::{Fields, Reading};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::table::judge::{ANCHOR_FILE, JUDGE};
-use crate::config::tree;
+use crate::config::tree::{self, Node};
 use crate::config::version::{self, Answering, Place};
 use coalmine_core::id::ProviderName;
 use coalmine_core::judge::{Anchor, Anchors, FORM, Judge, Scale};
@@ -29,6 +29,7 @@ pub fn parse_judge(
 ) -> Result<Judge, Faults> {
     let reading = Reading::default();
     let (node, faults) = tree::parse(text);
+    must_say_something(&reading, node.as_ref(), &faults, "write at least `model` and `rubric`");
     reading.extend(faults);
     let folder = file.parent().unwrap_or(Path::new(""));
     let read = node.as_ref().and_then(|node| {
@@ -111,13 +112,24 @@ fn anchors(fields: &Fields<'_>, scale: Scale, place: Place<'_>) -> Option<Anchor
     })
 }
 
+/// Tells of a file that is empty, where nothing else is told of it.
+fn must_say_something(reading: &Reading, node: Option<&Node>, faults: &[Fault], mend: &str) {
+    if node.is_none() && faults.is_empty() {
+        reading.fault(At { line: 1, column: 1 }, "", Complaint::new("the file is empty", mend), None);
+    }
+}
+
 fn set(text: &str, file: &Path, scale: Scale) -> Result<Vec<Anchor>, Faults> {
     let reading = Reading::default();
     let (node, faults) = tree::parse(text);
+    must_say_something(&reading, node.as_ref(), &faults, "write `anchors`, a list of questions, answers and labels");
     reading.extend(faults);
     let set = node.as_ref().map(|node| {
         reading.extend(check(node, &ANCHOR_FILE));
         let fields = reading.fields(&ANCHOR_FILE, "", node);
+        if let Some(fields) = fields.as_ref().filter(|fields| fields.items("anchors").is_empty()) {
+            fields.fault("anchors", Complaint::new("there is no anchor", "write at least one, or remove `anchors`"), None);
+        }
         let each = fields.map(|fields| fields.sections("anchors")).unwrap_or_default();
         each.iter().filter_map(|anchor| one(anchor, scale)).collect::<Vec<_>>()
     });

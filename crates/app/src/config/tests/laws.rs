@@ -37,13 +37,21 @@ fn broken_off(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn golden_files_keep_the_laws_wherever_they_break_off() {
+fn process_files_keep_the_laws_wherever_they_break_off() {
     for text in [super::good::SMALLEST, super::good::FULL, include_str!("../../../../../examples/coalmine.yaml")] {
         broken_off(text).for_each(laws::process);
     }
+}
+
+#[test]
+fn release_files_keep_the_laws_wherever_they_break_off() {
     for text in [super::good::RELEASE, include_str!("../../../../../examples/release.yaml")] {
         broken_off(text).for_each(laws::release);
     }
+}
+
+#[test]
+fn suites_and_judges_keep_the_laws_wherever_they_break_off() {
     broken_off(super::suite::SUPPORT).for_each(laws::suite);
     broken_off(super::JUDGE).for_each(laws::judge);
 }
