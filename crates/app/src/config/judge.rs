@@ -128,7 +128,11 @@ fn set(text: &str, file: &Path, scale: Scale) -> Result<Vec<Anchor>, Faults> {
         reading.extend(check(node, &ANCHOR_FILE));
         let fields = reading.fields(&ANCHOR_FILE, "", node);
         if let Some(fields) = fields.as_ref().filter(|fields| fields.items("anchors").is_empty()) {
-            fields.fault("anchors", Complaint::new("there is no anchor", "write at least one, or remove `anchors`"), None);
+            fields.fault(
+                "anchors",
+                Complaint::new("there is no anchor", "write at least one, or remove `anchors`"),
+                None,
+            );
         }
         let each = fields.map(|fields| fields.sections("anchors")).unwrap_or_default();
         each.iter().filter_map(|anchor| one(anchor, scale)).collect::<Vec<_>>()
