@@ -471,6 +471,10 @@ impl Relay {
     fn end(&mut self, end: BodyEnd) {
         self.pipe = None;
         let waits = end == BodyEnd::Whole && self.last_word == LastWord::MessageStop;
+        if waits {
+            // what ended with a CR is read when nothing more comes
+            self.exchange.failure_in_band();
+        }
         if waits && self.exchange.lacks_end() && self.stands_between_events() {
             self.ready.push_back(Bytes::from_static(MESSAGE_STOP));
         }

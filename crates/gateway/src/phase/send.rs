@@ -90,9 +90,56 @@ enum Came {
     /// The version refuses the request: whose fault that is, stable can tell.
     Refused(Box<Answer>),
     /// The version failed.
-    Failed(Cause, Result<Box<Answer>, Trouble>),
+    Failed(Cause, Result<Box<Answer>, NoAnswer>),
     /// It was not asked: it cannot be.
     Unsaid(Unsaid),
+}
+
+/// Why there is none for the client.
+enum NoAnswer {
+    /// None came.
+    Trouble(Trouble),
+    /// One came that cannot be told in the client's dialect.
+    Untold(Untold),
+}
+
+/// Why an answer cannot be told in another dialect.
+enum Untold {
+    /// It is packed, though nothing packed was asked for.
+    Packed,
+    /// It is longer than what is held.
+    TooLong,
+    /// It is none of its provider's dialect, or calls tools with what is no JSON object.
+    Unread,
+}
+
+impl From<Trouble> for NoAnswer {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<Untold> for NoAnswer {
+    fn from(untold: Untold) -> Self {
+        Self::Untold(untold)
+    }
+}
+
+impl NoAnswer {
+    /// What the client is told.
+    fn refusal(self, provider: &ProviderName) -> Refusal {
+        let why = match self {
+            Self::Trouble(trouble) => return unanswered(trouble, provider),
+            Self::Untold(Untold::Packed) => "it is packed, though nothing packed was asked for".to_owned(),
+            Self::Untold(Untold::TooLong) => format!("it is longer than {BODY_MAX_BYTES} bytes"),
+            Self::Untold(Untold::Unread) => {
+                "its body is none of that provider's dialect, or calls a tool with what is no JSON object".to_owned()
+            }
+        };
+        let message =
+            format!("the answer of provider '{provider}' cannot be told in the dialect of the request: {why}");
+        Refusal::new(Problem::BadUpstream, message)
+    }
 }
 
 /// Whether a canary's answer is held back until it has begun for good.
@@ -240,9 +287,9 @@ fn deliver(
             exchange.fail(cause);
             Ok(answer)
         }
-        Came::Failed(cause, Err(trouble)) => {
+        Came::Failed(cause, Err(none)) => {
             exchange.fail(cause);
-            Err(unanswered(trouble, &exchange.prepared.pool.name))
+            Err(none.refusal(&exchange.prepared.pool.name))
         }
     }
 }
@@ -279,7 +326,7 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
     let (came, by) = put(exchange, version, asking, rewritten.body.clone(), path).await;
     let Head { parts, held, body, picked } = match came {
         Ok(head) => head,
-        Err(trouble) => return Came::Failed(cause(trouble), Err(trouble)),
+        Err(trouble) => return Came::Failed(cause(trouble), Err(trouble.into())),
     };
     let status = parts.status;
     if version.id == exchange.prepared.id {
@@ -372,7 +419,7 @@ async fn begin(
         answer.passage = Passage::AsIs;
         return match rewritten.wording {
             Wording::Own(_) => Came::Fine(answer),
-            Wording::Translated(_) => Came::Failed(Cause::Malformed, Err(Trouble::Malformed)),
+            Wording::Translated(_) => Came::Failed(Cause::Malformed, Err(Untold::Packed.into())),
         };
     }
     let shape = shape(&answer.parts.headers);
@@ -428,7 +475,7 @@ async fn hold_back(
             Err(_) if until == late => {
                 answer.cut_short();
                 exchange.look_away();
-                return Came::Failed(Cause::Deadline, Err(Trouble::FirstByte));
+                return Came::Failed(Cause::Deadline, Err(Trouble::FirstByte.into()));
             }
             Err(_held_long_enough) => {
                 answer.body = Some(body);
@@ -438,7 +485,7 @@ async fn hold_back(
                 // the half that came is worth nothing to the client
                 answer.cut_short();
                 exchange.look_away();
-                return Came::Failed(Cause::Broken, Err(Trouble::Broken));
+                return Came::Failed(Cause::Broken, Err(Trouble::Broken.into()));
             }
             Ok(Some(Ok(frame))) => {
                 if let Ok(piece) = frame.into_data() {
@@ -478,12 +525,12 @@ async fn whole(
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             Ok(Some(Err(_))) | Err(_) => {
                 answer.cut_short();
-                return Came::Failed(Cause::Broken, Err(Trouble::Broken));
+                return Came::Failed(Cause::Broken, Err(Trouble::Broken.into()));
             }
         };
         exchange.see(&piece);
         if bytes.len() + piece.len() > BODY_MAX_BYTES {
-            return Came::Failed(Cause::Malformed, Err(Trouble::Malformed));
+            return Came::Failed(Cause::Malformed, Err(Untold::TooLong.into()));
         }
         bytes.extend_from_slice(&piece);
     }
@@ -491,6 +538,9 @@ async fn whole(
     let dialect = version.pool.manners.dialect;
     if let Some(cause) = exchange.failure_in_band() {
         answer.failed_in_band(cause);
+        if cause != Cause::InBand {
+            return Came::Failed(cause, Err(Untold::Unread.into()));
+        }
         let mut told = Vec::new();
         // whatever status it came with, an error has one of an error's
         answer.parts.status = StatusCode::BAD_GATEWAY;
@@ -506,7 +556,7 @@ async fn whole(
             answer.held.push(Bytes::from(told));
             Came::Fine(answer)
         }
-        None => Came::Failed(Cause::Malformed, Err(Trouble::Malformed)),
+        None => Came::Failed(Cause::Malformed, Err(Untold::Unread.into())),
     }
 }
 

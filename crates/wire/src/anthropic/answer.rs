@@ -29,8 +29,8 @@ struct Block<'a> {
 }
 
 impl Answer {
-    /// Reads the data of one event.
-    pub(crate) fn message_event(&mut self, data: &[u8]) -> Result<(), ScanError> {
+    /// Reads the data of one event. What it is its data say, or else its name.
+    pub(crate) fn message_event(&mut self, name: &[u8], data: &[u8]) -> Result<(), ScanError> {
         let mut scanner = Scanner::new(data);
         let mut event = Members::default();
         let mut error = None;
@@ -50,7 +50,7 @@ impl Answer {
             }
         }
         scanner.end()?;
-        match event.kind.map_or(&b""[..], |kind| kind.raw) {
+        match event.kind.map_or(name, |kind| kind.raw) {
             b"message_start" => {
                 self.stepped |= !self.readable;
                 self.message(event.message.unwrap_or(b"{}"))?;

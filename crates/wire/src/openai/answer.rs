@@ -201,8 +201,11 @@ impl Answer {
         if self.done || data.is_empty() {
             return Ok(());
         }
+        let is_done = data.trim_ascii() == b"[DONE]";
         let read = match self.dialect {
-            Dialect::Messages => Some(self.message_event(data)),
+            // of a server that ends all its streams alike: it says nothing in these dialects
+            Dialect::Messages | Dialect::Responses | Dialect::Realtime if is_done => Some(Ok(())),
+            Dialect::Messages => Some(self.message_event(kind, data)),
             Dialect::Responses => Some(self.response_event(data)),
             Dialect::Realtime => Some(self.realtime_event(data)),
             Dialect::Chat | Dialect::Completions | Dialect::Embeddings => None,
@@ -215,7 +218,7 @@ impl Answer {
             }
             return read;
         }
-        if data.trim_ascii() == b"[DONE]" {
+        if is_done {
             (self.done, self.stepped) = (true, true);
             return Ok(());
         }

@@ -143,8 +143,11 @@ impl fmt::Debug for Translator {
 
 /// An error of messages, or of whatever stands before the provider, as chat completions have it.
 pub(super) fn error_to_chat(body: &[u8]) -> Vec<u8> {
-    let error = Object::read(body).object("error").unwrap_or_else(|| Object::read(b"{}"));
-    let message = error.text("message").unwrap_or_else(|| "the provider gave no reason that can be read".into());
+    let top = Object::read(body);
+    let error = top.object("error").unwrap_or_else(|| Object::read(b"{}"));
+    let told = error.text("message").or_else(|| top.text("error")).or_else(|| top.text("message"));
+    let message =
+        told.or_else(|| top.text("detail")).unwrap_or_else(|| "the provider gave no reason that can be read".into());
     let kind = error.text("type").unwrap_or_else(|| "server_error".into());
     let mut out = br#"{"error":{"message":"#.to_vec();
     json::quote(&message, &mut out);
@@ -158,7 +161,8 @@ pub(super) fn error_to_chat(body: &[u8]) -> Vec<u8> {
 pub(super) fn error_to_messages(body: &[u8], status: u16) -> Vec<u8> {
     let top = Object::read(body);
     let error = top.object("error");
-    let message = error.as_ref().unwrap_or(&top).text("message").or_else(|| top.text("error"));
+    let message =
+        error.as_ref().unwrap_or(&top).text("message").or_else(|| top.text("error")).or_else(|| top.text("detail"));
     let message = message.unwrap_or_else(|| "the provider gave no reason that can be read".into());
     let kind = match status {
         400 | 422 => "invalid_request_error",
@@ -180,6 +184,10 @@ pub(super) fn broke_off_chat() -> Vec<u8> {
 
 pub(super) fn broke_off_messages() -> Vec<u8> {
     anthropic::errors::body(Problem::BadUpstream, "the provider's stream broke off")
+}
+
+pub(super) fn gave_up_messages() -> Vec<u8> {
+    anthropic::errors::body(Problem::BadUpstream, "the provider ended its answer with an error, and did not say which")
 }
 
 pub(super) fn too_long() -> Vec<u8> {

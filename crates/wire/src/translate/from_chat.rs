@@ -28,11 +28,20 @@ pub(super) fn body(body: &[u8]) -> Option<Vec<u8>> {
         blocks.push(tool_use(&Object::read(call), number)?);
     }
     let finish = choice.text("finish_reason").unwrap_or_default();
-    let reason = if refusal.is_some() { "refusal" } else { stop(finish.as_bytes(), calls.len()) };
+    if finish == "error" {
+        return None;
+    }
+    let (reason, sequence) = match choice.string("stop_reason") {
+        _ if refusal.is_some() => ("refusal", None),
+        // some servers tell what stopped it
+        Some(sequence) if finish == "stop" => ("stop_sequence", Some(sequence)),
+        _ => (stop(finish.as_bytes(), calls.len()), None),
+    };
     let mut out = br#"{"id":"#.to_vec();
     put(&mut out, &[completion.string("id").unwrap_or(br#""""#), br#","type":"message","role":"assistant","model":"#]);
     put(&mut out, &[completion.string("model").unwrap_or(br#""""#), br#","content":["#, &blocks.join(&b',')]);
-    put(&mut out, &[br#"],"stop_reason":""#, reason.as_bytes(), br#"","stop_sequence":null,"usage":"#]);
+    put(&mut out, &[br#"],"stop_reason":""#, reason.as_bytes(), br#"","stop_sequence":"#]);
+    put(&mut out, &[sequence.unwrap_or(b"null"), br#","usage":"#]);
     let usage = completion.get("usage").and_then(|usage| Usage::scan(&mut Scanner::new(usage)).ok().flatten());
     tokens(&usage.unwrap_or_default(), &mut out);
     out.push(b'}');

@@ -44,6 +44,16 @@ pub struct Terms {
     pub limit: LimitName,
 }
 
+impl Terms {
+    /// Whether it is OpenAI itself, whose bounds others do not have.
+    fn are_of_openai(self) -> bool {
+        match self.limit {
+            LimitName::MaxCompletionTokens => true,
+            LimitName::MaxTokens => false,
+        }
+    }
+}
+
 /// What the limit of tokens is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitName {

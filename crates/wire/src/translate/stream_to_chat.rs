@@ -15,18 +15,27 @@ pub(super) struct ToChat {
     id: Vec<u8>,
     model: Vec<u8>,
     told: Told,
-    /// Which call a block is, by the block's index; and whether it has arguments yet.
-    calls: Vec<(u64, Arguments)>,
+    /// The calls in their order.
+    calls: Vec<Call>,
     /// The reason to stop was given.
     ended: bool,
     over: bool,
 }
 
-/// Whether anything of a call's arguments has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A call of a tool, which has a block for itself.
+struct Call {
+    /// Of the block.
+    index: u64,
+    arguments: Arguments,
+}
+
+/// What has come of a call's arguments.
+#[derive(PartialEq, Eq)]
 enum Arguments {
-    None,
-    Some,
+    /// Nothing in pieces; so they are what the block began with.
+    Whole(Vec<u8>),
+    /// All or some of them.
+    Told,
 }
 
 impl ToChat {
@@ -40,14 +49,20 @@ impl ToChat {
         if self.over {
             return;
         }
-        let Some(data) = data else { return out.extend_from_slice(b": ping\n\n") };
+        let Some(data) = data.filter(|data| !data.trim_ascii().is_empty()) else {
+            return out.extend_from_slice(b": ping\n\n");
+        };
+        if data.trim_ascii() == b"[DONE]" {
+            // of a server that ends all its streams alike
+            return self.finish(BodyEnd::Whole, out);
+        }
         if json::check(data).is_err() && kind != b"error" {
             return self.finish(BodyEnd::Broken, out);
         }
         let event = Object::read(data);
-        let said = event.text("type");
+        let said = event.text("type").unwrap_or_else(|| String::from_utf8_lossy(kind));
         let part = |key| event.object(key).unwrap_or_else(|| Object::read(b"{}"));
-        match said.as_deref().unwrap_or_default() {
+        match &*said {
             "message_start" => self.start(&part("message"), out),
             "content_block_start" => self.block(event.count("index").unwrap_or(0), &part("content_block"), out),
             "content_block_delta" => self.piece(event.count("index").unwrap_or(0), &part("delta"), out),
@@ -58,10 +73,11 @@ impl ToChat {
                     part("delta").text("stop_reason").filter(|reason| !self.ended && !reason.is_empty())
                 {
                     self.ended = true;
+                    (0..self.calls.len()).for_each(|number| self.complete(number, out));
                     self.chunk(b"", Some(from_messages::finish(reason.as_bytes())), out);
                 }
             }
-            "message_stop" => self.end(out),
+            "message_stop" => self.finish(BodyEnd::Whole, out),
             "ping" => out.extend_from_slice(b": ping\n\n"),
             "error" => self.fail(data, out),
             _ if kind == b"error" => self.fail(data, out),
@@ -101,9 +117,11 @@ impl ToChat {
     fn block(&mut self, index: u64, block: &Object<'_>, out: &mut Vec<u8>) {
         match block.text("type").as_deref() {
             Some("text") => self.text("content", block.string("text"), out),
+            Some("thinking") => self.text("reasoning_content", block.string("thinking"), out),
             Some("tool_use") => {
                 let number = self.calls.len().to_string();
-                self.calls.push((index, Arguments::None));
+                let input = block.get("input").unwrap_or(b"{}").to_vec();
+                self.calls.push(Call { index, arguments: Arguments::Whole(input) });
                 let empty: &[u8] = br#""""#;
                 let (id, name) = (block.string("id").unwrap_or(empty), block.string("name").unwrap_or(empty));
                 let head = [br#""tool_calls":[{"index":"#, number.as_bytes(), br#","id":"#, id].concat();
@@ -128,18 +146,33 @@ impl ToChat {
     }
 
     fn arguments(&mut self, index: u64, piece: &[u8], out: &mut Vec<u8>) {
-        let Some(number) = self.calls.iter().position(|(block, _)| *block == index) else { return };
-        self.calls[number].1 = Arguments::Some;
+        // of blocks of one index the last one grows
+        let Some(number) = self.calls.iter().rposition(|call| call.index == index) else { return };
+        self.calls[number].arguments = Arguments::Told;
+        self.tell(number, piece, out);
+    }
+
+    fn tell(&self, number: usize, piece: &[u8], out: &mut Vec<u8>) {
         let number = number.to_string();
         let head = [br#""tool_calls":[{"index":"#, number.as_bytes(), br#","function":{"arguments":"#].concat();
         self.chunk(&[&head, piece, b"}}]"].concat(), None, out);
     }
 
-    /// A call without arguments has none in messages, and an empty object in chat completions.
     fn close(&mut self, index: u64, out: &mut Vec<u8>) {
-        if self.calls.contains(&(index, Arguments::None)) {
-            self.arguments(index, br#""{}""#, out);
+        if let Some(number) = self.calls.iter().rposition(|call| call.index == index) {
+            self.complete(number, out);
         }
+    }
+
+    /// A call of which nothing came in pieces has what its block began with: in messages an empty object, where it has none;
+    /// some servers give all of it at once.
+    fn complete(&mut self, number: usize, out: &mut Vec<u8>) {
+        let Arguments::Whole(input) = std::mem::replace(&mut self.calls[number].arguments, Arguments::Told) else {
+            return;
+        };
+        let mut quoted = Vec::with_capacity(input.len() + 2);
+        json::quote(&String::from_utf8_lossy(&input), &mut quoted);
+        self.tell(number, &quoted, out);
     }
 
     fn text(&self, member: &str, text: Option<&[u8]>, out: &mut Vec<u8>) {

@@ -81,11 +81,20 @@ impl ToMessages {
         }
         let chunk = Object::read(data);
         if chunk.get("error").is_some() || chunk.is("object", "error") || kind == b"error" {
-            return self.fail(answer::error_to_messages(data, 500), out);
+            let code = chunk.object("error").as_ref().unwrap_or(&chunk).count("code");
+            let status = code.and_then(|code| u16::try_from(code).ok()).filter(|code| (400..600).contains(code));
+            return self.fail(answer::error_to_messages(data, status.unwrap_or(500)), out);
+        }
+        if !self.started && tells_nothing(&chunk) {
+            return;
         }
         self.start(&chunk, out);
         for choice in chunk.get("choices").map(items).unwrap_or_default() {
-            self.choice(&Object::read(choice), out);
+            let choice = Object::read(choice);
+            if choice.is("finish_reason", "error") {
+                return self.fail(answer::gave_up_messages(), out);
+            }
+            self.choice(&choice, out);
         }
         if let Some(Ok(Some(usage))) = chunk.get("usage").map(|usage| Usage::scan(&mut Scanner::new(usage))) {
             self.usage = usage;
@@ -298,6 +307,11 @@ impl ToMessages {
         out.extend_from_slice(b"event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":");
         put(out, &[index.as_bytes(), b"}\n\n"]);
     }
+}
+
+/// A first chunk that holds what was found in the prompt, say, and neither names the answer nor begins it.
+fn tells_nothing(chunk: &Object<'_>) -> bool {
+    chunk.text("id").is_none_or(|id| id.is_empty()) && chunk.get("choices").map(items).unwrap_or_default().is_empty()
 }
 
 impl Call {

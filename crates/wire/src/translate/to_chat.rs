@@ -9,6 +9,11 @@ use crate::openai::{ChatRequest, items};
 const TO: Dialect = Dialect::Chat;
 /// As many stop sequences as chat completions take.
 const STOPS_MAX: usize = 4;
+/// A person's name that is longer is taken nowhere.
+const USER_MAX: usize = 64;
+/// The longest name of a tool, and the longest id of a call, that OpenAI itself takes.
+const NAME_MAX: usize = 64;
+const ID_MAX: usize = 40;
 
 type Result<T> = std::result::Result<T, Untranslatable>;
 
@@ -32,7 +37,7 @@ pub(super) fn request(messages: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8
         known(&turn, &["role", "content"])?;
         match turn.text("role").as_deref() {
             Some("user") => user(&turn, &mut written)?,
-            Some("assistant") => written.push(assistant(&turn)?),
+            Some("assistant") => written.push(assistant(&turn, terms)?),
             _ => return Err(refuse("a message of another role")),
         }
     }
@@ -43,7 +48,7 @@ pub(super) fn request(messages: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8
     }
     put(&mut out, &[&written.join(&b','), b"]"]);
     parameters(&top, terms, &mut out)?;
-    declarations(&top, &mut out)?;
+    declarations(&top, terms, &mut out)?;
     out.push(b'}');
     Ok(out)
 }
@@ -188,7 +193,7 @@ fn result(block: &Object<'_>) -> Result<Vec<u8>> {
 }
 
 /// A turn of the assistant: its text, then its calls. What it thought is sealed for its own provider.
-fn assistant(turn: &Object<'_>) -> Result<Vec<u8>> {
+fn assistant(turn: &Object<'_>, terms: Terms) -> Result<Vec<u8>> {
     let said = turn.get("content").unwrap_or(b"[]");
     if said.starts_with(b"\"") {
         return Ok(message("assistant", &[said]));
@@ -200,7 +205,7 @@ fn assistant(turn: &Object<'_>) -> Result<Vec<u8>> {
             Some("text") if calls.is_empty() => texts.extend(text_block(&block)?),
             Some("text") => return Err(refuse("a text behind a tool call")),
             Some("thinking" | "redacted_thinking") => {}
-            Some("tool_use") => calls.push(call(&block)?),
+            Some("tool_use") => calls.push(call(&block, terms)?),
             _ => return Err(refuse("a block that is neither text nor a tool call")),
         }
     }
@@ -220,11 +225,14 @@ fn assistant(turn: &Object<'_>) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn call(block: &Object<'_>) -> Result<Vec<u8>> {
+fn call(block: &Object<'_>, terms: Terms) -> Result<Vec<u8>> {
     known(block, &["type", "id", "name", "input", "cache_control", "caller"])?;
     let (Some(id), Some(name)) = (block.string("id"), block.string("name")) else {
         return Err(refuse("a tool call without id or name"));
     };
+    if terms.are_of_openai() && (is_longer(id, ID_MAX) || is_longer(name, NAME_MAX)) {
+        return Err(refuse("the id or the name of a tool call, for its length,"));
+    }
     let mut out = [br#"{"id":"#, id, br#","type":"function","function":{"name":"#, name].concat();
     out.extend_from_slice(br#","arguments":"#);
     json::quote(&String::from_utf8_lossy(block.get("input").unwrap_or(b"{}")), &mut out);
@@ -253,7 +261,9 @@ fn parameters(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()> {
     }
     if let Some(metadata) = top.object("metadata") {
         known(&metadata, &["user_id"])?;
-        if let Some(user) = metadata.string("user_id") {
+        // a note to the provider's books, and agents write much into it
+        let fits = |user: &&[u8]| json::text(user).is_some_and(|user| user.chars().count() <= USER_MAX);
+        if let Some(user) = metadata.string("user_id").filter(fits) {
             put(out, &[br#","user":"#, user]);
         }
     }
@@ -270,14 +280,14 @@ fn parameters(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn declarations(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
+fn declarations(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()> {
     let tools = top.get("tools").map(items).unwrap_or_default();
     if tools.is_empty() {
         return Ok(());
     }
     let mut written: Vec<Vec<u8>> = Vec::with_capacity(tools.len());
     for tool in tools {
-        written.push(function(&Object::read(tool))?);
+        written.push(function(&Object::read(tool), terms)?);
     }
     put(out, &[br#","tools":["#, &written.join(&b','), b"]"]);
     let Some(choice) = top.object("tool_choice") else { return Ok(()) };
@@ -297,7 +307,12 @@ fn declarations(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn function(tool: &Object<'_>) -> Result<Vec<u8>> {
+/// Whether a string in its quotes is longer than so many letters.
+fn is_longer(string: &[u8], than: usize) -> bool {
+    string.len() > than + 2
+}
+
+fn function(tool: &Object<'_>, terms: Terms) -> Result<Vec<u8>> {
     if !(tool.get("type").is_none() || tool.is("type", "custom")) {
         return Err(refuse("a tool of the provider's own"));
     }
@@ -307,6 +322,9 @@ fn function(tool: &Object<'_>) -> Result<Vec<u8>> {
     let (Some(name), Some(schema)) = (tool.string("name"), tool.get("input_schema")) else {
         return Err(refuse("a tool without name or schema"));
     };
+    if terms.are_of_openai() && is_longer(name, NAME_MAX) {
+        return Err(refuse("a tool's name of more than 64 letters"));
+    }
     let mut out = [br#"{"type":"function","function":{"name":"#, name].concat();
     if let Some(description) = tool.get("description") {
         put(&mut out, &[br#","description":"#, description]);

@@ -60,7 +60,6 @@ fn check(name: &str, value: &[u8]) -> Result<()> {
         | "max_tokens"
         | "max_completion_tokens"
         | "top_p"
-        | "stop"
         | "stream"
         | "stream_options"
         | "tools"
@@ -68,6 +67,9 @@ fn check(name: &str, value: &[u8]) -> Result<()> {
         | "parallel_tool_calls"
         | "user"
         | "response_format" => true,
+        // It takes none that is empty or white.
+        "stop" if value.starts_with(b"\"") => !is_blank(value),
+        "stop" => !items(value).into_iter().any(is_blank),
         // Notes to the provider's books.
         "metadata" | "safety_identifier" | "prompt_cache_key" | "prompt_cache_retention" => true,
         "temperature" => number().is_some_and(|t| (0.0..=1.0).contains(&t)),
@@ -100,13 +102,25 @@ fn system_prompt(messages: &[&[u8]], out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Text blocks of a content that holds nothing but text; empty texts, which messages refuse, say nothing.
+/// Whether a string in its quotes has nothing but white space.
+fn is_blank(string: &[u8]) -> bool {
+    json::text(string).is_some_and(|text| text.trim().is_empty())
+}
+
+/// A text block. Messages take none that is empty or white: an empty one says nothing, and is not written.
+fn text_block(text: &[u8]) -> Result<Option<Vec<u8>>> {
+    match text {
+        br#""""# => Ok(None),
+        blank if is_blank(blank) => Err(refuse("a text of nothing but white space")),
+        text => Ok(Some([br#"{"type":"text","text":"#, text, b"}"].concat())),
+    }
+}
+
+/// Text blocks of a content that holds nothing but text.
 fn texts(content: Option<&[u8]>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
     let Some(content) = content else { return Ok(()) };
     if content.starts_with(b"\"") {
-        if content != br#""""# {
-            blocks.push([br#"{"type":"text","text":"#, content, b"}"].concat());
-        }
+        blocks.extend(text_block(content)?);
         return Ok(());
     }
     for part in items(content) {
@@ -123,12 +137,11 @@ fn texts(content: Option<&[u8]>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
 
 fn text_part(part: &Object<'_>) -> Result<Option<Vec<u8>>> {
     known(part, &["type", "text", "cache_control"])?;
-    let Some(text) = part.string("text").filter(|text| *text != br#""""#) else { return Ok(None) };
-    let mut block = [br#"{"type":"text","text":"#, text].concat();
+    let Some(mut block) = part.string("text").map(text_block).transpose()?.flatten() else { return Ok(None) };
     if let Some(mark) = part.get("cache_control") {
-        put(&mut block, &[br#","cache_control":"#, mark]);
+        block.pop();
+        put(&mut block, &[br#","cache_control":"#, mark, b"}"]);
     }
-    block.push(b'}');
     Ok(Some(block))
 }
 
@@ -250,9 +263,14 @@ fn tool_use(call: &Object<'_>) -> Result<Vec<u8>> {
 /// The id of a call, of the letters that messages allow.
 fn id<'a>(object: &Object<'a>, key: &str) -> Result<&'a [u8]> {
     let id = object.string(key).ok_or_else(|| refuse("a tool call without an id"))?;
-    let letters = &id[1..id.len() - 1];
+    if is_of_their_letters(id) { Ok(id) } else { Err(refuse("the id of a tool call")) }
+}
+
+/// Whether an id or a name in its quotes is one that messages allow.
+fn is_of_their_letters(word: &[u8]) -> bool {
+    let letters = &word[1..word.len() - 1];
     let fits = |letter: &u8| letter.is_ascii_alphanumeric() || matches!(letter, b'_' | b'-');
-    if !letters.is_empty() && letters.iter().all(fits) { Ok(id) } else { Err(refuse("the id of a tool call")) }
+    !letters.is_empty() && letters.iter().all(fits)
 }
 
 fn result(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
@@ -310,7 +328,11 @@ fn declarations(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
         let tool = Object::read(tool);
         known(&tool, &["type", "function"])?;
         let function = tool.get("function").ok_or_else(|| refuse("a tool that is no function"))?;
-        known(&Object::read(function), &["name", "description", "parameters", "strict"])?;
+        let described = Object::read(function);
+        known(&described, &["name", "description", "parameters", "strict"])?;
+        if !described.string("name").is_some_and(is_of_their_letters) {
+            return Err(refuse("the name of a tool"));
+        }
         if place > 0 {
             out.push(b',');
         }

@@ -87,6 +87,123 @@ fn whole_answers_are_translated() {
     }
 }
 
+fn messages_stream(blocks: &[&str], end: &str) -> String {
+    let event = |data: &str| format!("data: {data}\n\n");
+    let start = r#"{"type":"message_start","message":{"id":"m","model":"M","usage":{"input_tokens":3}}}"#;
+    let events = blocks.iter().map(|data| event(data)).collect::<String>();
+    event(start) + &events + end
+}
+
+/// The calls of a stream of chunks, each with its arguments.
+fn calls(written: &str) -> BTreeMap<u64, (String, String)> {
+    let mut calls: BTreeMap<u64, (String, String)> = BTreeMap::new();
+    for data in written.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]") {
+        let chunk: Value = serde_json::from_str(data).unwrap();
+        for call in chunk["choices"][0]["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            let (name, arguments) = calls.entry(call["index"].as_u64().unwrap()).or_default();
+            name.push_str(call["function"]["name"].as_str().unwrap_or_default());
+            arguments.push_str(call["function"]["arguments"].as_str().unwrap_or_default());
+        }
+    }
+    calls
+}
+
+#[test]
+fn t17_arguments_find_their_call_however_a_server_tells_its_blocks() {
+    let block = |index: u64, name: &str, input: &str| {
+        format!(
+            r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"tool_use","id":"{name}","name":"{name}","input":{input}}}}}"#
+        )
+    };
+    let piece = |index: u64, json: &str| {
+        json!({"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": json}})
+            .to_string()
+    };
+    let stop = |index: u64| json!({"type": "content_block_stop", "index": index}).to_string();
+    let reason = r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":7}}"#;
+    let end = format!("data: {reason}\n\ndata: {{\"type\":\"message_stop\"}}\n\n");
+    let (one, two) = (r#"{"a": 1.0}"#, r#"{"b":"é"}"#);
+    for (what, blocks, told) in [
+        (
+            "as it should be",
+            vec![block(0, "f", "{}"), piece(0, one), stop(0), block(1, "g", "{}"), piece(1, two), stop(1)],
+            [one, two],
+        ),
+        ("all at once", vec![block(0, "f", one), stop(0), block(1, "g", two), stop(1)], [one, two]),
+        (
+            "one index for all",
+            vec![block(0, "f", "{}"), piece(0, one), stop(0), block(0, "g", "{}"), piece(0, two), stop(0)],
+            [one, two],
+        ),
+        ("no end of a block", vec![block(0, "f", "{}"), block(1, "g", two)], ["{}", two]),
+        ("no input", vec![block(0, "f", "null"), stop(0), block(1, "g", "{}"), stop(1)], ["{}", "{}"]),
+    ] {
+        let blocks: Vec<&str> = blocks.iter().map(String::as_str).collect();
+        let written = stream(Dialect::Messages, &[messages_stream(&blocks, &end).as_bytes()]);
+        let call = |name: &str, arguments: &str| (name.to_owned(), arguments.to_owned());
+        let expected = BTreeMap::from([(0, call("f", told[0])), (1, call("g", told[1]))]);
+        assert_eq!(calls(&written), expected, "{what}: {written}");
+        assert!(written.ends_with("data: [DONE]\n\n"), "{written}");
+    }
+}
+
+/// Events that servers put in, and ends that they put on, neither break what was said nor hide that it broke.
+#[test]
+fn t15_only_what_has_told_its_reason_ends_well() {
+    let text = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
+    let reason = "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
+    let unnamed = "event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
+    let stop = "data: {\"type\":\"message_stop\"}\n\n";
+    for (end, whole) in [
+        (reason.to_owned() + stop, true),
+        (unnamed.to_owned() + "event: message_stop\ndata: {}\n\n", true),
+        (reason.to_owned() + "data: [DONE]\n\n", true),
+        ("event: ping\ndata:\n\n".to_owned() + reason + stop, true),
+        (stop.to_owned(), false),
+        ("data: [DONE]\n\n".to_owned(), false),
+    ] {
+        let said = messages_stream(&[text], &end);
+        let written = stream(Dialect::Messages, &[said.as_bytes()]);
+        let seen = [written.contains("data: [DONE]"), !written.contains("\"error\":{")];
+        assert!(written.contains("\"content\":\"a\"") && seen == [whole; 2], "{end}{written}");
+        // and whoever reads beside agrees
+        let mut observer = Observer::new(Expect { dialect: Dialect::Messages, stream: true, ..Expect::default() });
+        observer.feed(said.as_bytes());
+        assert_eq!(observer.finish().ending == Ending::Whole, whole, "{end}");
+    }
+}
+
+#[test]
+fn t14_an_answer_that_ends_with_an_error_has_no_end_of_turn() {
+    let half = r#"{"id":"c","choices":[{"index":0,"delta":{"content":"half"},"finish_reason":null}]}"#;
+    let failed = r#"{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"error"}]}"#;
+    let written = stream(Dialect::Chat, &[format!("data: {half}\n\ndata: {failed}\n\ndata: [DONE]\n\n").as_bytes()]);
+    assert!(written.contains("half") && written.contains("event: error\n"), "{written}");
+    assert!(!written.contains("stop_reason\":\"") && !written.contains("message_stop"), "{written}");
+    let whole = r#"{"id":"c","choices":[{"index":0,"message":{"content":"half"},"finish_reason":"error"}]}"#;
+    assert_eq!(Translator::whole(Dialect::Chat, whole.as_bytes(), 1), None);
+    let limited = format!("data: {half}\n\ndata: {{\"error\":{{\"message\":\"slow\",\"code\":429}}}}\n\n");
+    assert!(stream(Dialect::Chat, &[limited.as_bytes()]).contains(r#""type":"rate_limit_error","message":"slow""#));
+}
+
+/// What stopped an answer is the same whether it streams or not.
+#[test]
+fn a_sequence_that_stopped_an_answer_is_told() {
+    for (reason, told) in
+        [("\"END\"", "\"stop_sequence\",\"stop_sequence\":\"END\""), ("128009", "\"end_turn\",\"stop_sequence\":null")]
+    {
+        let tail = format!(r#""finish_reason":"stop","stop_reason":{reason}}}]}}"#);
+        let whole = format!(r#"{{"id":"c","choices":[{{"index":0,"message":{{"content":"a"}},{tail}"#);
+        let whole = String::from_utf8(Translator::whole(Dialect::Chat, whole.as_bytes(), 1).unwrap()).unwrap();
+        let chunk = format!(
+            "data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"a\"}},{tail}\n\ndata: [DONE]\n\n"
+        );
+        for written in [whole, stream(Dialect::Chat, &[chunk.as_bytes()])] {
+            assert!(written.contains(&format!("\"stop_reason\":{told}")), "{written}");
+        }
+    }
+}
+
 fn error(from: Dialect, status: u16, body: &str) -> Value {
     let mut translator = Translator::error(from, status);
     let mut out = Vec::new();
@@ -114,6 +231,10 @@ fn errors_keep_their_words() {
     }
     for (from, body) in [(Dialect::Chat, "<html>"), (Dialect::Messages, ""), (Dialect::Chat, "[]")] {
         assert!(error(from, 502, body)["error"]["message"].is_string());
+    }
+    for from in [Dialect::Chat, Dialect::Messages] {
+        assert_eq!(error(from, 404, r#"{"detail":"Not Found"}"#)["error"]["message"], "Not Found");
+        assert_eq!(error(from, 404, r#"{"error":"gone"}"#)["error"]["message"], "gone");
     }
     let vllm = r#"{"object":"error","message":"too long","type":"BadRequestError","code":400}"#;
     assert_eq!(error(Dialect::Chat, 400, vllm)["error"]["message"], "too long");

@@ -158,6 +158,15 @@ fn what_messages_cannot_say_is_refused_by_name() {
         call("[1]", "a"),
         call("{", "a"),
         call("{}", "a.b"),
+        json!({"stop": "\n"}),
+        json!({"stop": ["END", " \t"]}),
+        json!({"messages": [{"role": "user", "content": " \n"}]}),
+        user(json!({"type": "text", "text": "\u{3000}"})),
+        json!({"messages": [
+            {"role": "assistant", "content": "\n\n", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "a", "content": "x"},
+        ]}),
+        json!({"tools": [{"type": "function", "function": {"name": "files.read"}}]}),
     ];
     let told: Vec<String> = cases
         .iter()
@@ -184,6 +193,9 @@ fn what_chat_completions_cannot_say_is_refused_by_name() {
         user(json!({"type": "tool_result", "tool_use_id": "a", "content": [{"type": "image"}]})),
         user(json!({"type": "text", "text": "x", "citations": [1]})),
         json!({"messages": [{"role": "assistant", "content": [{"type": "server_tool_use"}]}, {"role": "user", "content": "b"}]}),
+        json!({"tools": [{"name": "n".repeat(65), "input_schema": {}}]}),
+        called(&"i".repeat(41), "f"),
+        called("i", &"n".repeat(65)),
     ];
     let told: Vec<String> = cases
         .iter()
@@ -192,9 +204,40 @@ fn what_chat_completions_cannot_say_is_refused_by_name() {
     insta::assert_snapshot!(told.join("\n"));
 }
 
+/// A turn that has called a tool, and goes on.
+fn called(id: &str, name: &str) -> Value {
+    json!({"messages": [
+        {"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": name, "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "x"}]},
+    ]})
+}
+
+/// OpenAI's own bounds are not those of everybody who speaks like it.
+#[test]
+fn other_servers_take_longer_names() {
+    let (id, name) = ("i".repeat(100), "n".repeat(100));
+    let long = |text: &str| (text.matches(&id).count(), text.matches(&name).count());
+    for case in [called(&id, "f"), called("i", &name), json!({"tools": [{"name": name, "input_schema": {}}]})] {
+        let body = messages(case).to_string();
+        let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
+        let there = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap();
+        let there = String::from_utf8(there).unwrap();
+        assert!(long(&there) == long(&body) && long(&body) != (0, 0), "{there}");
+    }
+}
+
+/// Agents write what they know of a session into its user's name; no provider takes that much.
+#[test]
+fn a_name_of_a_user_that_is_too_long_is_left_out() {
+    let named = |length: usize| messages(json!({"metadata": {"user_id": "é".repeat(length)}}));
+    assert_eq!(translate(Dialect::Messages, &named(64)).unwrap()["user"], "é".repeat(64));
+    assert_eq!(translate(Dialect::Messages, &named(65)).unwrap().get("user"), None);
+}
+
 /// Turns of a conversation that both dialects can say: text, then perhaps calls with their results.
 fn turns() -> impl Strategy<Value = Vec<Value>> {
-    let text = "[a-zé漢😀\"\\\\\n ]{1,12}";
+    // nothing but white space cannot be said
+    let text = "[\n ]{0,2}[a-zé漢😀\"\\\\][a-zé漢😀\"\\\\\n ]{0,9}";
     let calls = prop::collection::vec(("[a-z]{1,6}", 0_u32..9), 0..3);
     let turn = (text, text, calls).prop_map(|(asked, said, calls)| {
         let mut turn = vec![json!({"role": "user", "content": asked})];
