@@ -31,6 +31,7 @@ mod translated;
 mod uploads;
 mod upstreams;
 mod traps {
+    mod both;
     mod ends;
     mod framing;
     mod limits;
