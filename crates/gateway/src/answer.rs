@@ -1,7 +1,8 @@
 //! What the gateway answers with: a body of its own, one that it relays, or one of its neighbour on
 //! the same listener; and its own errors in the wire format of the caller.
 
-use crate::phase::relay::{Pipe, Relay};
+use crate::passthrough::PassedBody;
+use crate::phase::relay::Relay;
 use bytes::Bytes;
 use coalmine_wire::anthropic;
 use coalmine_wire::dialect::{Dialect, Family};
@@ -22,7 +23,7 @@ pub enum AnswerBody {
     /// Whole, from the gateway itself.
     Whole(Option<Bytes>),
     /// Passed through unobserved.
-    Pipe(Box<Pipe>),
+    Passed(Box<PassedBody>),
     /// Relayed and observed.
     Relay(Box<Relay>),
     /// From whatever else lives on the listener.
@@ -36,7 +37,7 @@ impl Body for AnswerBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Pipe(pipe) => pipe.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            Self::Passed(passed) => passed.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
             Self::Relay(relay) => relay.poll_data(cx).map(|data| data.map(|data| data.map(Frame::data))),
             Self::Side(body) => Pin::new(body).poll_frame(cx),
         }
@@ -45,7 +46,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Pipe(pipe) => pipe.is_over(),
+            Self::Passed(passed) => passed.is_over(),
             Self::Relay(relay) => relay.is_over(),
             Self::Side(body) => body.is_end_stream(),
         }
@@ -54,7 +55,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Pipe(pipe) => pipe.size_hint(),
+            Self::Passed(passed) => passed.size_hint(),
             Self::Relay(relay) => relay.size_hint(),
             Self::Side(body) => body.size_hint(),
         }

@@ -2,8 +2,10 @@
 //! is and uncounted; of a turn's answer only what it used is read. Where `model` names a route, its stable version's model and provider
 //! take its place.
 
+mod body;
 mod passing;
 
+pub(crate) use body::PassedBody;
 pub(crate) use passing::Passing;
 
 use crate::answer::{AnswerBody, Refusal, json};
@@ -13,7 +15,7 @@ use crate::phase::admit::{Admitted, Caller, must_be_plain};
 use crate::phase::assign::peek;
 use crate::phase::identify::{chain, identify};
 use crate::phase::observe::StreamOrBody;
-use crate::phase::relay::{Pace, Pipe};
+use crate::phase::relay::{Pace, Pipe, form};
 use crate::phase::rewrite::{Outbound, answer_headers};
 use crate::phase::send::{is_encoded, shape};
 use crate::table::{Route, Snapshot};
@@ -240,6 +242,8 @@ pub(crate) fn begin(gateway: &Arc<Gateway>, pool: &Pool, admitted: &mut Admitted
         status: 0,
         model: None,
         reader: None,
+        seen: None,
+        begun: false,
         source: None,
         asked: estimate(&admitted.body),
     })
@@ -347,8 +351,12 @@ async fn forward(
     let mut headers = answer_headers(parts.headers);
     passing.tell_quota(&mut headers);
     let pace = Pace { timeouts: pool.timeouts, ends_at, content_by: None };
-    let pipe = Pipe::new(body, pace, Some(passing));
-    let mut answer = Response::new(AnswerBody::Pipe(Box::new(pipe)));
+    let form = form(parts.status, &headers);
+    if form == StreamOrBody::Stream {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let body = PassedBody::new(Pipe::new(body, pace), Some(passing), admitted.dialect, form);
+    let mut answer = Response::new(AnswerBody::Passed(Box::new(body)));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = headers;
     Ok(answer)

@@ -20,10 +20,10 @@ mod tunnel;
 use crate::answer::{AnswerBody, Refusal};
 use crate::gateway::Gateway;
 use crate::listen::Slot;
-use crate::passthrough::{self, Passing};
+use crate::passthrough::{self, PassedBody, Passing};
 use crate::phase::admit::Admitted;
 use crate::phase::identify::identify;
-use crate::phase::observe::Exchange;
+use crate::phase::observe::{Exchange, StreamOrBody};
 use crate::phase::relay::{Pace, Pipe, tell};
 use crate::phase::rewrite::{Outbound, answer_headers};
 use crate::upstream::connections::ProviderBody;
@@ -170,7 +170,8 @@ async fn refused(
 /// An answer that is no agreement, as it comes.
 fn piped(answer: Response<ProviderBody>, pace: Pace, passing: Option<Box<Passing>>) -> Response<AnswerBody> {
     let (parts, body) = answer.into_parts();
-    let mut response = Response::new(AnswerBody::Pipe(Box::new(Pipe::new(body, pace, passing))));
+    let body = PassedBody::new(Pipe::new(body, pace), passing, Dialect::Realtime, StreamOrBody::Body);
+    let mut response = Response::new(AnswerBody::Passed(Box::new(body)));
     *response.status_mut() = parts.status;
     *response.headers_mut() = answer_headers(parts.headers);
     response

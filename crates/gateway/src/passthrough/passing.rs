@@ -5,14 +5,14 @@ use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::gateway::Gateway;
 use crate::phase::observe::spent::used;
-use crate::phase::observe::{Counted, tokens};
+use crate::phase::observe::{Counted, Ended, tokens};
 use crate::telemetry::finished::Passed;
 use crate::telemetry::trace::Trace;
 use crate::upstream::source::Source;
 use coalmine_core::id::ProviderName;
 use coalmine_core::tally::Usage;
 use coalmine_core::time::UnixMs;
-use coalmine_wire::openai::{Ending, Observer, Progress};
+use coalmine_wire::openai::{Ending, Observer, Progress, Seen};
 use http::{HeaderMap, Method};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +35,10 @@ pub(crate) struct Passing {
     /// The model that was asked for, where that is a turn: it has a price, and an answer of a known form.
     pub(crate) model: Option<String>,
     pub(crate) reader: Option<Box<Observer>>,
+    /// What it has read, once that is all.
+    pub(crate) seen: Option<Box<Seen>>,
+    /// Whether any content has come.
+    pub(crate) begun: bool,
     /// Who hears whether its body came to its end.
     pub(crate) source: Option<Source>,
     /// Tokens that its request is taken for, where nobody counts them.
@@ -44,12 +48,14 @@ pub(crate) struct Passing {
 impl Passing {
     /// The next piece of the answer, and what it brought as far as anybody reads it.
     pub(crate) fn see(&mut self, piece: &[u8]) -> Progress {
-        self.reader.as_mut().map_or(Progress::Content, |reader| reader.feed(piece))
+        let progress = self.reader.as_mut().map_or(Progress::Content, |reader| reader.feed(piece));
+        self.begun |= progress == Progress::Content;
+        progress
     }
 
     /// Whether something is done of which no word may come for long: by what the answer says, or before it says anything.
     pub(crate) fn works_unseen(&self) -> bool {
-        self.reader.as_ref().is_some_and(|reader| reader.works_unseen() || !reader.content_begun())
+        self.reader.as_ref().is_some_and(|reader| reader.works_unseen() || !self.begun)
     }
 
     /// Its body broke, or stalled.
@@ -59,11 +65,28 @@ impl Passing {
         }
     }
 
-    /// Its body came to its end.
-    pub(crate) fn came_whole(mut self: Box<Self>) {
-        if let Some(source) = self.source.take() {
-            source.came_whole();
+    /// Its body came to its end. Whether the answer did, as far as anybody reads it.
+    pub(crate) fn body_ended(&mut self) -> Ended {
+        let seen = self.reader.take().map(|reader| Box::new(reader.finish()));
+        let cut = |seen: &Seen| seen.ending == Ending::Truncated && !seen.done && seen.overflowed_events == 0;
+        let ended = if seen.as_deref().is_some_and(cut) { Ended::CutShort } else { Ended::InTime };
+        self.seen = seen;
+        match (self.source.take(), ended) {
+            (Some(source), Ended::InTime) => source.came_whole(),
+            (Some(source), Ended::CutShort) => source.cut_short(),
+            (None, Ended::InTime | Ended::CutShort) => {}
         }
+        ended
+    }
+
+    /// Whether its answer has ended by its own word: nobody misses what would come behind it.
+    pub(crate) fn is_done(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.is_done())
+    }
+
+    /// What the next event of its answer would be numbered, as far as anybody reads it.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.reader.as_ref().map_or(0, |reader| reader.next_number())
     }
 
     /// How much the caller has left, where that is bounded.
@@ -77,11 +100,10 @@ impl Passing {
 impl Drop for Passing {
     fn drop(&mut self) {
         let now = self.gateway.clock.now();
-        let used = self.reader.take().and_then(|reader| {
-            let begun = reader.content_begun();
-            let seen = reader.finish();
-            used(&seen, Some(self.asked).filter(|_| begun && seen.ending == Ending::Truncated))
-        });
+        let reader = self.reader.take();
+        let seen = self.seen.take().or_else(|| reader.map(|reader| Box::new(reader.finish())));
+        let asked = |seen: &Seen| Some(self.asked).filter(|_| self.begun && seen.ending == Ending::Truncated);
+        let used = seen.and_then(|seen| used(&seen, asked(&seen)));
         let usage = used.map(|used| used.usage);
         if let (Some(permit), Some(usage)) = (&mut self.permit, &usage) {
             let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));

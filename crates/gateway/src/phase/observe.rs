@@ -75,9 +75,7 @@ pub(crate) struct Exchange {
     client_status: u16,
     /// Tokens that its request is taken for, where nobody counts them.
     asked: u64,
-    content_begun: bool,
-    last_content_at: Option<UnixMs>,
-    gap_max_ms: Option<u64>,
+    contents: Contents,
     permit: Option<Permit>,
     /// What it is charged to besides: the leave of its socket.
     line: Option<Arc<Permit>>,
@@ -121,6 +119,31 @@ impl Side {
             Self::Served => gateway.tally.depart(departure),
             Self::Shadow => gateway.tally.aside(departure),
         }
+    }
+}
+
+/// What has come of the answer.
+#[derive(Debug, Default)]
+struct Contents {
+    last_at: Option<UnixMs>,
+    gap_max_ms: Option<u64>,
+    /// What the next event would be numbered, once all of it was read.
+    next_number: u64,
+}
+
+impl Contents {
+    /// Content came; whether it was the first.
+    fn came(&mut self, now: UnixMs) -> bool {
+        let last = self.last_at.replace(now);
+        if let Some(last) = last {
+            let gap = now.since(last).0;
+            self.gap_max_ms = Some(self.gap_max_ms.map_or(gap, |max| max.max(gap)));
+        }
+        last.is_none()
+    }
+
+    fn begun(&self) -> bool {
+        self.last_at.is_some()
     }
 }
 
@@ -261,9 +284,7 @@ impl Exchange {
             detect: Detect::Off,
             client_status: 0,
             asked: asked(chat, body),
-            content_begun: false,
-            last_content_at: None,
-            gap_max_ms: None,
+            contents: Contents::default(),
             permit,
             line,
             hedge: Hedged::No,
@@ -324,9 +345,7 @@ impl Exchange {
     /// No answer is read any more (the canary's gives way to stable's).
     pub(crate) fn look_away(&mut self) {
         self.watch = Watch::Nobody;
-        self.content_begun = false;
-        self.last_content_at = None;
-        self.gap_max_ms = None;
+        self.contents = Contents::default();
     }
 
     /// A second address was asked, or was not.
@@ -394,13 +413,7 @@ impl Exchange {
             return;
         }
         let now = self.gateway.clock.now();
-        if let Some(last) = self.last_content_at {
-            let gap = now.since(last).0;
-            self.gap_max_ms = Some(self.gap_max_ms.map_or(gap, |max| max.max(gap)));
-        }
-        self.last_content_at = Some(now);
-        if !self.content_begun {
-            self.content_begun = true;
+        if self.contents.came(now) {
             // the words of an error are no content
             if self.verdict.is_none() || matches!(self.watch, Watch::Reading(_)) {
                 self.flight.note_content(now);
@@ -418,7 +431,7 @@ impl Exchange {
 
     /// Whether anything that a person would see has come.
     pub(crate) fn content_begun(&self) -> bool {
-        self.content_begun
+        self.contents.begun()
     }
 
     /// The whole body has been seen: why it is a failure of the version, if it is one.
@@ -426,6 +439,7 @@ impl Exchange {
         if let Watch::Reading(_) = self.watch
             && let Watch::Reading(observer) = std::mem::replace(&mut self.watch, Watch::Nobody)
         {
+            self.contents.next_number = observer.next_number();
             self.watch = Watch::Read(Box::new(observer.finish()));
         }
         match &self.watch {
@@ -458,6 +472,14 @@ impl Exchange {
         }
     }
 
+    /// What the next event of the answer would be numbered, where its dialect numbers them.
+    pub(crate) fn next_number(&self) -> u64 {
+        match &self.watch {
+            Watch::Reading(observer) => observer.next_number(),
+            Watch::Nobody | Watch::Read(_) => self.contents.next_number,
+        }
+    }
+
     /// In which it was asked.
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect
@@ -469,6 +491,8 @@ impl Exchange {
             return Ended::InTime;
         }
         let in_band = self.failure_in_band();
+        // what could not be looked at may have been the end
+        let unsure = matches!(&self.watch, Watch::Read(seen) if seen.overflowed_events > 0);
         let ending = match (self.verdict, end, in_band) {
             (Some(verdict), ..) => verdict,
             (None, BodyEnd::Broken, _) => Ending::Failed(Cause::Broken),
@@ -476,7 +500,7 @@ impl Exchange {
             (None, BodyEnd::Whole, None) => Ending::Complete,
         };
         self.land(ending);
-        let cut = end == BodyEnd::Broken || in_band == Some(Cause::Broken);
+        let cut = end == BodyEnd::Broken || in_band == Some(Cause::Broken) && !unsure;
         if cut { Ended::CutShort } else { Ended::InTime }
     }
 
@@ -504,7 +528,7 @@ impl Exchange {
         let now = self.gateway.clock.now();
         let mut outcome = self.flight.outcome(ending, now);
         #[expect(clippy::cast_precision_loss, reason = "a gap is far below 2^53 ms")]
-        let gap_max_ms = self.gap_max_ms.map(|gap| gap as f64);
+        let gap_max_ms = self.contents.gap_max_ms.map(|gap| gap as f64);
         outcome.gap_max_ms = gap_max_ms;
         let (mut text, mut noted, mut counted) = (None, None, Counted::Told);
         if let Watch::Read(mut seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
@@ -513,7 +537,7 @@ impl Exchange {
             self.remember(seen.conversation, self.prepared.id, now);
             let left = matches!(ending, Ending::Cancelled(_));
             let cut = seen.ending == AnswerEnding::Truncated || left && seen.usage.is_none();
-            let used = used(&seen, Some(self.asked).filter(|_| cut && self.content_begun));
+            let used = used(&seen, Some(self.asked).filter(|_| cut && self.contents.begun()));
             let (now_usd, price) = used.as_ref().map_or((None, None), |used| self.prices(&used.usage));
             self.charge(used.as_ref().map(|used| &used.usage), now_usd, now);
             counted = used.map_or(Counted::Told, |used| used.counted);
@@ -544,7 +568,7 @@ impl Exchange {
         if self.side == Side::Shadow {
             return;
         }
-        if let Some(mut permit) = self.permit.take().filter(|_| self.content_begun) {
+        if let Some(mut permit) = self.permit.take().filter(|_| self.contents.begun()) {
             permit.note_answered();
         }
         self.gateway.metrics.active.down();
@@ -649,7 +673,7 @@ impl Drop for Exchange {
         }
         let ending = match self.verdict {
             Some(verdict) => verdict,
-            None if self.content_begun => Ending::Cancelled(CancelPoint::MidAnswer),
+            None if self.contents.begun() => Ending::Cancelled(CancelPoint::MidAnswer),
             None => Ending::Cancelled(CancelPoint::BeforeFirstByte),
         };
         // what has come until then was paid for, and is charged

@@ -1,22 +1,23 @@
 //! Relay: the answer's bytes on their way to the client, as they come; the observer reads beside them
 //! and never holds them up.
 
+mod parting;
+
 use crate::answer::{AnswerBody, BoxError};
 use crate::config::{AnswerHeaders, Timeouts};
-use crate::passthrough::Passing;
 use crate::phase::observe::{BodyEnd, Ended, Exchange, StreamOrBody};
 use crate::phase::rewrite::answer_headers;
-use crate::phase::send::{Answer, Passage, shape};
+use crate::phase::send::{Answer, Passage, is_encoded, shape};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::source::Source;
 use bytes::Bytes;
 use coalmine_core::tally::Cause;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::Progress;
-use coalmine_wire::openai::errors::{self, Problem};
 use coalmine_wire::translate;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, SizeHint};
+pub(crate) use parting::{CutOff, Parting, Stalled, Tail, farewell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -26,12 +27,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A provider's body, with its limits of time.
 #[derive(Debug)]
-pub struct Pipe {
+pub(crate) struct Pipe {
     body: ProviderBody,
     clock: StallClock,
     over: bool,
-    /// A request that is passed through.
-    passing: Option<Box<Passing>>,
 }
 
 /// Notices a body that is silent, one that has stalled, and one that is kept open behind its last word. Armed when the
@@ -79,7 +78,7 @@ enum Silence {
 
 /// What comes of a provider's body.
 #[derive(Debug)]
-enum Came {
+pub(crate) enum Came {
     /// Its next piece.
     Piece(Bytes),
     /// Nothing, for a while.
@@ -92,14 +91,6 @@ const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 const PING: &[u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
 /// What ends a stream of messages.
 const MESSAGE_STOP: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
-
-/// A body that stalled.
-#[derive(Debug, thiserror::Error)]
-#[error("the provider sent nothing for too long")]
-struct Stalled;
-
-/// What a client is told of it.
-const STALLED: &str = "the provider's answer did not get on for too long; what came of it is not whole";
 
 impl StallClock {
     fn new(pace: Pace) -> Self {
@@ -177,33 +168,22 @@ impl StallClock {
 }
 
 impl Pipe {
-    pub(crate) fn new(body: ProviderBody, pace: Pace, passing: Option<Box<Passing>>) -> Self {
-        Self { over: body.is_end_stream(), body, clock: StallClock::new(pace), passing }
+    pub(crate) fn new(body: ProviderBody, pace: Pace) -> Self {
+        Self { over: body.is_end_stream(), body, clock: StallClock::new(pace) }
     }
 
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
-        loop {
-            match ready!(self.poll_came(cx)) {
-                Some(Ok(Came::Piece(piece))) => {
-                    if let Some(passing) = &mut self.passing {
-                        match passing.see(&piece) {
-                            Progress::Step | Progress::Content => self.clock.stuck_since = None,
-                            Progress::Nothing if self.clock.is_stuck(passing.works_unseen(), Instant::now()) => {
-                                return self.fail(Stalled.into());
-                            }
-                            Progress::Nothing => {}
-                        }
-                    }
-                    return Poll::Ready(Some(Ok(piece)));
-                }
-                Some(Ok(Came::Silence)) => {}
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
+    /// Whether, with a piece that brought this, the body has got on for too long by signs of life alone.
+    pub(crate) fn is_stuck(&mut self, progress: Progress, works_unseen: impl FnOnce() -> bool) -> bool {
+        match progress {
+            Progress::Step | Progress::Content => {
+                self.clock.stuck_since = None;
+                false
             }
+            Progress::Nothing => self.clock.is_stuck(works_unseen(), Instant::now()),
         }
     }
 
-    fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Came, BoxError>>> {
+    pub(crate) fn poll_came(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Came, BoxError>>> {
         while !self.over {
             if self.clock.must_close() {
                 break;
@@ -229,17 +209,11 @@ impl Pipe {
             }
         }
         self.over = true;
-        if let Some(passing) = self.passing.take() {
-            passing.came_whole();
-        }
         Poll::Ready(None)
     }
 
     fn fail<T>(&mut self, error: BoxError) -> Poll<Option<Result<T, BoxError>>> {
         self.over = true;
-        if let Some(passing) = &mut self.passing {
-            passing.cut_short();
-        }
         Poll::Ready(Some(Err(error)))
     }
 
@@ -267,10 +241,10 @@ pub struct Relay {
     tail: Tail,
     /// How the client's dialect has a stream end.
     last_word: LastWord,
-    /// To be told to the client after what is ready: the answer broke.
-    broke: Option<BoxError>,
-    /// What came before the break had its turn to leave.
-    paused: bool,
+    /// Whether it is told in events, between which something may be said.
+    form: StreamOrBody,
+    /// Of a body that breaks, behind what is ready.
+    parting: Parting,
 }
 
 /// What a client waits for at the end of its answer.
@@ -284,23 +258,6 @@ enum LastWord {
     Translators,
 }
 
-/// The last bytes of what went to the client, to tell whether an event is under way.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tail([u8; 4]);
-
-impl Tail {
-    fn follow(&mut self, piece: &[u8]) {
-        let last = &piece[piece.len().saturating_sub(4)..];
-        self.0.rotate_left(last.len());
-        self.0[4 - last.len()..].copy_from_slice(last);
-    }
-
-    /// Nothing went yet, or the last was an empty line.
-    fn ends_an_event(&self) -> bool {
-        self.0 == [0; 4] || [&b"\n\n"[..], b"\r\r", b"\r\n\r\n", b"\n\r\n"].iter().any(|end| self.0.ends_with(end))
-    }
-}
-
 /// The answer to the client, its body observed.
 pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> Response<AnswerBody> {
     let Answer { parts, held, body, passage, pace, source } = *answer;
@@ -308,7 +265,8 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
     *response.status_mut() = parts.status;
     *response.headers_mut() = answer_headers(parts.headers);
     exchange.note_client_status(parts.status.as_u16());
-    if !matches!(passage, Passage::AsIs) {
+    let form = form(parts.status, response.headers());
+    if !matches!(passage, Passage::AsIs) || form == StreamOrBody::Stream {
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     if matches!(passage, Passage::Translated(_)) && !parts.status.is_success() {
@@ -319,7 +277,7 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
     let is_stream = shape(response.headers()) == StreamOrBody::Stream;
     let events = exchange.reads_events();
     let pipe = body.map(|body| {
-        let mut pipe = Pipe::new(body, pace, None);
+        let mut pipe = Pipe::new(body, pace);
         if !events {
             pipe.clock = pipe.clock.without_comments();
         }
@@ -330,9 +288,8 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
         (Passage::AsIs | Passage::Stripped(_), Dialect::Messages) if is_stream => LastWord::MessageStop,
         (Passage::AsIs | Passage::Stripped(_), _) => LastWord::Any,
     };
-    let (ready, tail) = (VecDeque::new(), Tail::default());
-    let (broke, paused) = (None, false);
-    let mut relay = Box::new(Relay { ready, pipe, source, passage, exchange, tail, last_word, broke, paused });
+    let (ready, tail, parting) = (VecDeque::new(), Tail::default(), Parting::default());
+    let mut relay = Box::new(Relay { ready, pipe, source, passage, exchange, tail, last_word, form, parting });
     for piece in held {
         relay.pass(piece);
     }
@@ -356,16 +313,8 @@ impl Relay {
                 self.tail.follow(&piece);
                 return Poll::Ready(Some(Ok(piece)));
             }
-            if self.broke.is_some() && !std::mem::replace(&mut self.paused, true) {
-                // An error that comes with the bytes before it would take them along: they leave first.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if let Some(error) = self.broke.take() {
-                return Poll::Ready(Some(Err(error)));
-            }
             if self.pipe.is_none() {
-                return Poll::Ready(None);
+                return self.parting.poll(cx).map(|broke| broke.map(Err));
             }
             ready!(self.poll_more(cx));
             if self.pipe.is_none() {
@@ -391,15 +340,10 @@ impl Relay {
                 if self.exchange.content_begun() {
                     pipe.clock.content_by = None;
                 }
-                match progress {
-                    Progress::Step | Progress::Content => pipe.clock.stuck_since = None,
-                    Progress::Nothing if over => {}
-                    Progress::Nothing if pipe.clock.is_stuck(self.exchange.works_unseen(), Instant::now()) => {
-                        self.pass(piece);
-                        self.break_off(Stalled.into());
-                        return Poll::Ready(());
-                    }
-                    Progress::Nothing => {}
+                if !over && pipe.is_stuck(progress, || self.exchange.works_unseen()) {
+                    self.pass(piece);
+                    self.break_off(Stalled.into());
+                    return Poll::Ready(());
                 }
                 if self.mind_the_end() {
                     // written before the client is told that it is over
@@ -416,26 +360,29 @@ impl Relay {
         Poll::Ready(())
     }
 
-    /// The answer ends before its end. Where it is the gateway that ends it, the client is told so in its own dialect, if it
-    /// stands between two events; else it feels that its body breaks.
+    /// The answer's body ends before its end, because it broke, or because the gateway ends it.
     fn break_off(&mut self, error: BoxError) {
-        let stalled = error.is::<Stalled>();
-        let events = self.exchange.reads_events() && !self.exchange.has_landed();
         let waits = self.pipe.as_ref().is_some_and(|pipe| pipe.clock.content_by.is_some());
-        if stalled && waits && self.exchange.is_undecided() {
+        if error.is::<Stalled>() && waits && self.exchange.is_undecided() {
             self.exchange.fail(Cause::Deadline);
         }
+        // nobody misses what would have come behind the last word
+        let all_said = self.form == StreamOrBody::Stream && self.exchange.has_landed();
         // a translated answer says so in its own words
         let says_so = matches!(self.passage, Passage::Translated(_));
         self.end(BodyEnd::Broken);
-        if stalled && events && !says_so && self.stands_between_events() {
-            self.ready.push_back(Bytes::from(errors::event_of(
-                self.exchange.dialect(),
-                Problem::UpstreamTimeout,
-                STALLED,
-            )));
-        } else if !says_so {
-            self.broke = Some(error);
+        if !all_said && !says_so {
+            self.part(error);
+        }
+    }
+
+    /// The client is told that what it has is not all: in its own dialect where it stands between two events, and else by a
+    /// body that breaks.
+    fn part(&mut self, error: BoxError) {
+        if self.form == StreamOrBody::Stream && self.stands_between_events() {
+            self.ready.push_back(farewell(self.exchange.dialect(), &error, self.exchange.next_number()));
+        } else {
+            self.parting.break_by(error);
         }
     }
 
@@ -478,10 +425,17 @@ impl Relay {
         if waits && self.exchange.lacks_end() && self.stands_between_events() {
             self.ready.push_back(Bytes::from_static(MESSAGE_STOP));
         }
+        let ended = self.exchange.body_ended(end);
+        let cut_off = end == BodyEnd::Whole && ended == Ended::CutShort && self.form == StreamOrBody::Stream;
+        let mut says_so = false;
         match std::mem::replace(&mut self.passage, Passage::AsIs) {
             Passage::AsIs => {}
+            Passage::Stripped(mut strip) if ended == Ended::CutShort => {
+                strip.finish_cut(|piece| self.ready.push_back(piece));
+            }
             Passage::Stripped(mut strip) => strip.finish(|piece| self.ready.push_back(piece)),
             Passage::Translated(mut translator) => {
+                says_so = true;
                 let mut out = Vec::new();
                 let how = match end {
                     BodyEnd::Whole => translate::BodyEnd::Whole,
@@ -493,7 +447,9 @@ impl Relay {
                 }
             }
         }
-        let ended = self.exchange.body_ended(end);
+        if cut_off && !says_so {
+            self.part(CutOff.into());
+        }
         match (self.source.take(), ended) {
             (Some(source), Ended::InTime) => source.came_whole(),
             (Some(source), Ended::CutShort) => source.cut_short(),
@@ -509,17 +465,23 @@ impl Relay {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.ready.is_empty() && self.broke.is_none() && self.pipe.is_none()
+        self.ready.is_empty() && self.parting.is_none() && self.pipe.is_none()
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        if !matches!(self.passage, Passage::AsIs) || self.broke.is_some() {
+        let is_open = self.form == StreamOrBody::Stream || !self.parting.is_none();
+        if !matches!(self.passage, Passage::AsIs) || is_open {
             return SizeHint::default();
         }
         let waiting: u64 = self.ready.iter().map(|piece| piece.len() as u64).sum();
         let coming = self.pipe.as_ref().map_or(SizeHint::with_exact(0), Pipe::size_hint);
         coming.exact().map_or_else(SizeHint::default, |coming| SizeHint::with_exact(coming + waiting))
     }
+}
+
+/// How an answer's body is told. Into what is encoded nothing can be said.
+pub(crate) fn form(status: StatusCode, headers: &HeaderMap) -> StreamOrBody {
+    if status.is_success() && !is_encoded(headers) { shape(headers) } else { StreamOrBody::Body }
 }
 
 /// Says in headers what was decided, on answers and errors alike.

@@ -141,7 +141,8 @@ async fn a_bomb_from_upstream_is_not_unpacked() {
 #[tokio::test]
 async fn a_malformed_stream_is_passed_and_is_a_failure() {
     let line = "data: ".to_owned() + &"x".repeat(3 << 20);
-    for body in ["data: {\"choices\":[\n\n", "\u{0}\u{1}\u{2}", &line, ""] {
+    for (body, is_told) in [("data: {\"choices\":[\n\n", false), ("\u{0}\u{1}\u{2}", false), (&line, false), ("", true)]
+    {
         let mut script = vec![write(STREAM_HEAD)];
         if !body.is_empty() {
             script.push(write(chunk(body)));
@@ -149,7 +150,8 @@ async fn a_malformed_stream_is_passed_and_is_a_failure() {
         script.push(write(STREAM_END));
         let world = World::new(vec![script], vec![]).await;
         world.release(0).await;
-        assert_eq!(world.chat("s-1", ASK_STREAM).await.text().len(), body.len());
+        let answer = world.chat("s-1", ASK_STREAM).await;
+        assert!(if is_told { answer.broke_off_behind(body) } else { answer.text() == body }, "{}", body.len());
         let Ending::Failed(_) = world.turns(1).await[0].outcome.ending else { panic!("it answered: {}", body.len()) };
     }
 }
@@ -167,7 +169,8 @@ async fn an_answer_without_end_ends_at_the_total() {
     .await;
     world.release(0).await;
     let answer = world.chat("s-1", ASK_STREAM).await;
-    assert!(answer.body.is_err(), "cut off");
+    let told = answer.text().ends_with("\"code\":\"upstream_timeout\"}}\n\n");
+    assert!(told || answer.body.is_err(), "cut off between two events, or in one");
     assert_eq!(world.turns(1).await[0].outcome.ending, Ending::Failed(Cause::Broken));
 }
 

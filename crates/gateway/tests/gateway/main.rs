@@ -32,6 +32,7 @@ mod uploads;
 mod upstreams;
 mod traps {
     mod both;
+    mod breaks;
     mod ends;
     mod framing;
     mod limits;

@@ -549,6 +549,15 @@ impl Answer {
         String::from_utf8(bytes.clone()).unwrap()
     }
 
+    /// Whether what came behind `said` is one event, of the gateway's own: the provider broke off.
+    pub fn broke_off_behind(&self, said: &str) -> bool {
+        let text = self.text();
+        let farewell = text.strip_prefix(said).unwrap_or_default();
+        self.body.is_ok()
+            && farewell.contains("the provider's answer broke off")
+            && farewell.matches("\n\n").count() == 1
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.text()).unwrap()
     }

@@ -30,6 +30,8 @@ pub(crate) struct Answer {
     /// Whether, since that was last asked, something came that is no content and a part of the answer.
     pub(crate) stepped: bool,
     pub(crate) unseen: Unseen,
+    /// What the next event would be numbered, where events are.
+    pub(crate) next_number: u64,
     tools: Option<Arc<ToolChecker>>,
     pub(crate) schema: Option<Arc<SchemaChecker>>,
     pub(crate) conversation: Option<Answering>,
@@ -133,6 +135,7 @@ impl Answer {
             contents: 0,
             stepped: false,
             unseen: Unseen::No,
+            next_number: 0,
             tools,
             schema,
             conversation,

@@ -106,23 +106,29 @@ pub fn event(problem: Problem, message: &str) -> Vec<u8> {
     [b"data: ", &body(problem, message, None)[..], b"\n\n"].concat()
 }
 
-/// The same in the words of whoever asked in this dialect.
+/// The same in the words of whoever asked in this dialect. Events of responses are numbered: this is the one of that `number`.
 #[must_use]
-pub fn event_of(dialect: Dialect, problem: Problem, message: &str) -> Vec<u8> {
+pub fn event_of(dialect: Dialect, problem: Problem, message: &str, number: u64) -> Vec<u8> {
     match dialect {
         Dialect::Messages => anthropic::errors::event(problem, message),
-        Dialect::Responses => {
-            let mut out = br#"event: error
-data: {"type":"error","code":"#
-                .to_vec();
-            json::quote(problem.names().1.unwrap_or(problem.names().0), &mut out);
-            out.extend_from_slice(br#","message":"#);
-            json::quote(message, &mut out);
-            out.extend_from_slice(b",\"param\":null}\n\n");
-            out
-        }
+        Dialect::Responses => response_event(problem, message, number),
         Dialect::Chat | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => event(problem, message),
     }
+}
+
+/// Twice what it says: its members as the reference has them, and `error` as OpenAI sends it, which makes its SDKs raise.
+fn response_event(problem: Problem, message: &str, number: u64) -> Vec<u8> {
+    let mut out = b"event: error\ndata: {\"type\":\"error\",\"sequence_number\":".to_vec();
+    out.extend_from_slice(number.to_string().as_bytes());
+    out.extend_from_slice(b",\"code\":");
+    json::quote(problem.names().1.unwrap_or(problem.names().0), &mut out);
+    out.extend_from_slice(b",\"message\":");
+    json::quote(message, &mut out);
+    out.extend_from_slice(b",\"param\":null,");
+    // the rest is the member `error` and the end of the object around it
+    out.extend_from_slice(&body(problem, message, None)[1..]);
+    out.extend_from_slice(b"\n\n");
+    out
 }
 
 #[cfg(test)]
@@ -145,10 +151,10 @@ mod tests {
 
     #[test]
     fn an_error_in_a_stream_is_told_in_the_words_of_whoever_asked() {
-        let told = |dialect| String::from_utf8(event_of(dialect, Problem::UpstreamTimeout, "stuck")).unwrap();
+        let told = |dialect| String::from_utf8(event_of(dialect, Problem::UpstreamTimeout, "stuck", 7)).unwrap();
         insta::assert_snapshot!(told(Dialect::Responses), @r#"
         event: error
-        data: {"type":"error","code":"upstream_timeout","message":"stuck","param":null}
+        data: {"type":"error","sequence_number":7,"code":"upstream_timeout","message":"stuck","param":null,"error":{"message":"stuck","type":"server_error","param":null,"code":"upstream_timeout"}}
         "#);
         assert_eq!(told(Dialect::Chat).into_bytes(), event(Problem::UpstreamTimeout, "stuck"));
         assert!(told(Dialect::Messages).starts_with("event: error\ndata: {\"type\":\"error\",\"error\":"));

@@ -260,6 +260,12 @@ impl Observer {
         self.answer.response_id.as_deref()
     }
 
+    /// What the next event of the stream would be numbered, where its dialect numbers them.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.answer.next_number
+    }
+
     /// Whether the stream has ended by its own word (`[DONE]`, `message_stop`, the event that ends a response): whatever
     /// comes behind it nobody reads.
     #[must_use]

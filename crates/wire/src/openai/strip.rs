@@ -10,6 +10,9 @@ use std::sync::LazyLock;
 /// Built once: that costs as much as looking through an event.
 static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""usage""#));
 
+/// What an event begins with.
+const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+
 /// An event longer than this is passed on unseen.
 pub const HOLD_MAX_BYTES: usize = 64 << 10;
 
@@ -58,6 +61,15 @@ impl UsageStripper {
     pub fn finish(&mut self, mut pass: impl FnMut(Bytes)) {
         let event = self.held.split().freeze();
         self.judge(event, &mut pass);
+    }
+
+    /// Ends a stream that broke off. Half an event is worth nothing, and nothing could be said behind it: it is left out. What
+    /// is no event passes.
+    pub fn finish_cut(&mut self, mut pass: impl FnMut(Bytes)) {
+        let half = self.held.split().freeze();
+        if !FIELDS.iter().any(|field| half.starts_with(field)) {
+            some(half, &mut pass);
+        }
     }
 
     /// How many chunks were taken out.

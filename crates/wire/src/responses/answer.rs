@@ -15,6 +15,7 @@ impl Answer {
     /// Reads the data of one event.
     pub(crate) fn response_event(&mut self, data: &[u8]) -> Result<(), ScanError> {
         let event = Event::read(data)?;
+        self.next_number = event.number.map_or(self.next_number, |number| number.saturating_add(1));
         let kind = event.kind.map_or(&b""[..], |kind| kind.raw);
         self.stepped |= match kind {
             // said again and again while nothing happens

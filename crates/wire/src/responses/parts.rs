@@ -8,6 +8,8 @@ pub(super) struct Event<'a> {
     pub(super) kind: Option<Text<'a>>,
     /// `output_index`
     pub(super) index: u64,
+    /// `sequence_number`
+    pub(super) number: Option<u64>,
     /// `delta`, where it is a text.
     pub(super) delta: Option<Text<'a>>,
     pub(super) response: Option<&'a [u8]>,
@@ -51,6 +53,7 @@ impl<'a> Event<'a> {
             match key.raw {
                 b"type" => event.kind = scanner.string_or_skip()?,
                 b"output_index" => event.index = scanner.count()?.unwrap_or(0),
+                b"sequence_number" => event.number = scanner.count()?,
                 b"delta" => event.delta = scanner.string_or_skip()?,
                 b"code" => event.code = scanner.string_or_skip()?,
                 b"response" => event.response = Some(scanner.value()?),

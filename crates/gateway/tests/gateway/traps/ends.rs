@@ -92,7 +92,7 @@ async fn t15_a_response_that_breaks_off_is_a_failure() {
     let begun = &surfaces::events("r", &["half"])[..3];
     let world = world_of(ProviderKind::OpenAi, vec![stream_of(begun)]).await;
     let asked = r#"{"model":"support","input":"Hi","stream":true}"#;
-    assert_eq!(ask(&world, "/v1/responses", asked).await.text(), begun.concat());
+    assert!(ask(&world, "/v1/responses", asked).await.broke_off_behind(&begun.concat()));
     assert_eq!(world.turns(1).await[0].outcome.ending, Ending::Failed(Cause::Broken));
 }
 
@@ -221,15 +221,16 @@ async fn t20_what_broke_off_is_not_ended_by_the_gateway() {
     let [stop, reason, last] = messages::end();
     let begun = [messages::start(), messages::opened(), messages::text("a"), stop].concat();
     let open = last.trim_end().to_owned();
-    for (said, end, ending) in [
-        (begun.clone(), write(STREAM_END), Ending::Failed(Cause::Broken)),
-        ([&begun[..], &reason].concat(), Step::Close, Ending::Failed(Cause::Broken)),
-        ([&begun[..], &reason, &open].concat(), write(STREAM_END), Ending::Complete),
+    for (said, end, ending, is_told) in [
+        (begun.clone(), write(STREAM_END), Ending::Failed(Cause::Broken), true),
+        ([&begun[..], &reason].concat(), Step::Close, Ending::Failed(Cause::Broken), true),
+        ([&begun[..], &reason, &open].concat(), write(STREAM_END), Ending::Complete, false),
     ] {
         let script = vec![write(STREAM_HEAD), write(chunk(&said)), end];
         let world = messages::world(vec![script], vec![]).await;
         world.release(0).await;
-        assert_eq!(messages::ask(&world, "s", messages::ASK_STREAM).await.text(), said);
+        let answer = messages::ask(&world, "s", messages::ASK_STREAM).await;
+        assert!(if is_told { answer.broke_off_behind(&said) } else { answer.text() == said }, "{}", answer.text());
         assert_eq!(world.turns(1).await[0].outcome.ending, ending, "{said}");
     }
 }

@@ -177,7 +177,7 @@ async fn t31_only_what_delivered_nothing_is_repeated() {
     world.release(0).await;
     assert_eq!(world.chat("s", ASK_STREAM).await.status, 200);
     assert_eq!(world.stable.count(), 2, "once more");
-    assert!(world.chat("s", ASK_STREAM).await.body.is_err());
+    assert!(world.chat("s", ASK_STREAM).await.broke_off_behind(&delta("half")));
     assert_eq!(world.stable.count(), 3, "and not again");
 }
 

@@ -90,6 +90,20 @@ fn neither_prompt_nor_answer_is_shown_by_debug() {
 }
 
 #[test]
+fn t15_half_an_event_that_is_held_is_left_out_where_a_stream_breaks_off() {
+    let cut = |came: &str| {
+        let (mut stripper, mut passed) = (UsageStripper::default(), Vec::new());
+        stripper.feed(bytes::Bytes::copy_from_slice(came.as_bytes()), |piece| passed.extend_from_slice(&piece));
+        stripper.finish_cut(|piece| passed.extend_from_slice(&piece));
+        String::from_utf8(passed).unwrap()
+    };
+    for half in ["data: {\"choi", "event: x", ": a comm", ""] {
+        assert_eq!(cut(&format!("data: 1\n\n{half}")), "data: 1\n\n");
+    }
+    assert_eq!(cut("{\"no\":\"event\"}\n"), "{\"no\":\"event\"}\n", "what is no event passes");
+}
+
+#[test]
 fn completions_of_old_are_read_as_answers_of_one_text() {
     let stream = "data: {\"object\":\"text_completion\",\"choices\":[{\"text\":\"Once \",\"index\":0,\"logprobs\":null,\"finish_reason\":null}]}\n\ndata: {\"choices\":[{\"text\":\"up\\u00e9n\",\"index\":0,\"finish_reason\":\"length\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
     let body = r#"{"object":"text_completion","choices":[{"text":"Once up\u00e9n","index":0,"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
