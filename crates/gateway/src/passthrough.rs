@@ -25,6 +25,7 @@ use crate::upstream::choice::{As, Going, Picked};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Pool, Trouble};
 use crate::upstream::source::Source;
+use crate::upstream::under_way::UnderWay;
 use bytes::Bytes;
 use coalmine_core::id::UnitKey;
 use coalmine_wire::dialect::{Dialect, Family};
@@ -245,6 +246,7 @@ pub(crate) fn begin(gateway: &Arc<Gateway>, pool: &Pool, admitted: &mut Admitted
         seen: None,
         begun: false,
         source: None,
+        under_way: UnderWay::default(),
         asked: estimate(&admitted.body),
     })
 }
@@ -330,17 +332,21 @@ async fn forward(
                 passing.refused = true;
                 return Err(refusal);
             }
-            sent = ask(&pool, request, &admitted.path, by) => sent,
+            sent = ask(&pool, request, &admitted.path, by, &passing.under_way) => sent,
         },
-        Content::Turn(_) | Content::Any => ask(&pool, request, &admitted.path, by).await,
+        Content::Turn(_) | Content::Any => ask(&pool, request, &admitted.path, by, &passing.under_way).await,
     };
     let (response, picked) = sent.map_err(|trouble| {
         passing.refused = true;
+        passing.under_way.clear();
         let message = format!("provider '{}' did not answer ({})", pool.name, trouble.as_str());
         Refusal::new(Problem::BadUpstream, message)
     })?;
     let (parts, body) = response.into_parts();
     passing.status = parts.status.as_u16();
+    if !parts.status.is_success() {
+        passing.under_way.clear();
+    }
     if parts.status.is_success() {
         passing.source = Source::of(&pool, picked);
         if let Some(permit) = &mut passing.permit {
@@ -368,9 +374,10 @@ async fn ask(
     request: Asked,
     path: &str,
     by: Instant,
+    under_way: &UnderWay,
 ) -> Result<(Response<ProviderBody>, Picked), Trouble> {
     let picked = pool.aim(&mut Going::default());
-    pool.send_to(picked, request, path, by).await.map(|response| (response, picked))
+    pool.send_to(picked, request, path, by, under_way).await.map(|response| (response, picked))
 }
 
 /// The address that the session knows; the others in their turn where that one does not know the response, for a try that
@@ -385,7 +392,9 @@ async fn ask_its_maker(
     let first = pool.aim(&mut Going::of(Some(unit)));
     let others = (0..pool.addresses.len()).filter(|at| *at != first.at);
     let mut spare = asked::again(&request);
-    let mut came = pool.send_to(first, request, path, by).await.map(|response| (response, first));
+    // what is asked of a response is no turn, and has no price
+    let nobody = UnderWay::default();
+    let mut came = pool.send_to(first, request, path, by, &nobody).await.map(|response| (response, first));
     for at in others {
         if came.as_ref().is_ok_and(|(answer, _)| answer.status() != StatusCode::NOT_FOUND) {
             break;
@@ -393,7 +402,7 @@ async fn ask_its_maker(
         let Some(request) = spare.take() else { break };
         spare = asked::again(&request);
         let next = Picked { at, as_: As::LastResort };
-        let second = pool.send_to(next, request, path, by).await.map(|response| (response, next));
+        let second = pool.send_to(next, request, path, by, &nobody).await.map(|response| (response, next));
         if second.is_ok() || came.is_err() {
             came = second;
         }

@@ -14,5 +14,6 @@ pub(crate) mod retry;
 pub(crate) mod series;
 pub(crate) mod source;
 pub(crate) mod state;
+pub(crate) mod under_way;
 pub(crate) mod warming;
 pub(crate) mod watch;

@@ -4,11 +4,12 @@
 use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::gateway::Gateway;
-use crate::phase::observe::spent::used;
+use crate::phase::observe::spent::{asked_only, used};
 use crate::phase::observe::{Counted, Ended, tokens};
 use crate::telemetry::finished::Passed;
 use crate::telemetry::trace::Trace;
 use crate::upstream::source::Source;
+use crate::upstream::under_way::UnderWay;
 use coalmine_core::id::ProviderName;
 use coalmine_core::tally::Usage;
 use coalmine_core::time::UnixMs;
@@ -41,6 +42,8 @@ pub(crate) struct Passing {
     pub(crate) begun: bool,
     /// Who hears whether its body came to its end.
     pub(crate) source: Option<Source>,
+    /// Who works on it, until its answer is over.
+    pub(crate) under_way: UnderWay,
     /// Tokens that its request is taken for, where nobody counts them.
     pub(crate) asked: u64,
 }
@@ -60,6 +63,7 @@ impl Passing {
 
     /// Its body broke, or stalled.
     pub(crate) fn cut_short(&mut self) {
+        self.under_way.clear();
         if let Some(source) = self.source.take() {
             source.cut_short();
         }
@@ -67,6 +71,7 @@ impl Passing {
 
     /// Its body came to its end. Whether the answer did, as far as anybody reads it.
     pub(crate) fn body_ended(&mut self) -> Ended {
+        self.under_way.clear();
         let seen = self.reader.take().map(|reader| Box::new(reader.finish()));
         let cut = |seen: &Seen| seen.ending == Ending::Truncated && !seen.done && seen.overflowed_events == 0;
         let ended = if seen.as_deref().is_some_and(cut) { Ended::CutShort } else { Ended::InTime };
@@ -102,8 +107,16 @@ impl Drop for Passing {
         let now = self.gateway.clock.now();
         let reader = self.reader.take();
         let seen = self.seen.take().or_else(|| reader.map(|reader| Box::new(reader.finish())));
-        let asked = |seen: &Seen| Some(self.asked).filter(|_| self.begun && seen.ending == Ending::Truncated);
-        let used = seen.and_then(|seen| used(&seen, asked(&seen)));
+        // its client left where somebody works on it still
+        let left = self.under_way.count() > 0 && self.model.is_some();
+        let asked = |seen: &Seen| {
+            let cut = seen.ending == Ending::Truncated || left && seen.usage.is_none();
+            Some(self.asked).filter(|_| cut && (self.begun || left))
+        };
+        let used = match seen {
+            Some(seen) => used(&seen, asked(&seen)),
+            None => left.then(|| asked_only(self.asked)),
+        };
         let usage = used.map(|used| used.usage);
         if let (Some(permit), Some(usage)) = (&mut self.permit, &usage) {
             let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));

@@ -8,6 +8,7 @@ use crate::upstream::asked::Asked;
 use crate::upstream::choice::{Going, Picked};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Hedge, Pool, Trouble};
+use crate::upstream::under_way::UnderWay;
 use bytes::Bytes;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{Expect, Observer, Progress};
@@ -60,6 +61,8 @@ pub(crate) struct Race<'a> {
     pub(crate) by: Instant,
     /// How long a stream is held back for want of content.
     pub(crate) hold_until: Instant,
+    /// Told who works on it.
+    pub(crate) under_way: &'a UnderWay,
 }
 
 /// How one of the two fared.
@@ -85,7 +88,7 @@ impl Race<'_> {
         let alone = |came| Raced { came, hedge: Hedged::No };
         hedge.budget.pay_in();
         let picked = self.pool.aim(going);
-        let mut first = pin!(self.fare(picked, self.pool.send_to(picked, ask(), self.path, self.by)));
+        let mut first = pin!(self.fare(picked, self.pool.send_to(picked, ask(), self.path, self.by, self.under_way)));
         tokio::select! {
             biased;
             fared = &mut first => return alone(fared.into()),
@@ -101,7 +104,7 @@ impl Race<'_> {
             return alone(first.await.into());
         }
         self.pool.series.hedges.add(1);
-        let mut second = pin!(self.fare(other, self.pool.send_to(other, ask(), self.path, self.by)));
+        let mut second = pin!(self.fare(other, self.pool.send_to(other, ask(), self.path, self.by, self.under_way)));
         let (fared, won) = tokio::select! {
             biased;
             fared = &mut first => match fared {
@@ -125,7 +128,7 @@ impl Race<'_> {
     /// Asks one address and looks at nothing.
     pub(crate) async fn once(self, request: Asked, going: &mut Going) -> Result<Head, Trouble> {
         let picked = self.pool.aim(going);
-        let response = self.pool.send_to(picked, request, self.path, self.by).await?;
+        let response = self.pool.send_to(picked, request, self.path, self.by, self.under_way).await?;
         let (parts, body) = response.into_parts();
         Ok(Head { parts, held: Vec::new(), body, picked })
     }

@@ -18,6 +18,7 @@ use crate::tally::{Departure, Flight};
 use crate::telemetry::finished::Finished;
 use crate::telemetry::trace::Trace;
 use crate::upstream::choice::Going;
+use crate::upstream::under_way::UnderWay;
 use bytes::Bytes;
 use coalmine_core::capture::is_drawn;
 use coalmine_core::id::{CustomerId, UnitKey};
@@ -44,7 +45,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-pub(crate) use spent::Counted;
+pub(crate) use spent::{Counted, Used};
 
 /// One request from its assignment to its end.
 #[derive(Debug)]
@@ -80,6 +81,8 @@ pub(crate) struct Exchange {
     /// What it is charged to besides: the leave of its socket.
     line: Option<Arc<Permit>>,
     hedge: Hedged,
+    /// Who works on it.
+    pub(crate) under_way: UnderWay,
     /// Where the answer is to be judged or captured.
     kept: Option<Box<Kept>>,
     side: Side,
@@ -288,6 +291,7 @@ impl Exchange {
             permit,
             line,
             hedge: Hedged::No,
+            under_way: UnderWay::default(),
             kept,
             side,
             pair: None,
@@ -324,6 +328,11 @@ impl Exchange {
     /// The unit as shown to the client.
     pub(crate) fn unit(&self) -> Option<UnitKey> {
         self.unit
+    }
+
+    /// From here on this version is asked.
+    pub(crate) fn ask(&mut self, version: VersionId) {
+        self.answering = version;
     }
 
     /// An answer of status 2xx begins: somebody reads it. `prepared` is whose answer it is, `dialect` what it
@@ -499,14 +508,14 @@ impl Exchange {
             (None, BodyEnd::Whole, Some(cause)) => Ending::Failed(cause),
             (None, BodyEnd::Whole, None) => Ending::Complete,
         };
-        self.land(ending);
+        self.land(ending, None);
         let cut = end == BodyEnd::Broken || in_band == Some(Cause::Broken) && !unsure;
         if cut { Ended::CutShort } else { Ended::InTime }
     }
 
     /// The request ends without a provider's answer: by the version's fault, or else by the gateway's.
     pub(crate) fn end_unanswered(&mut self) {
-        self.land(self.verdict.unwrap_or(Ending::GatewayError));
+        self.land(self.verdict.unwrap_or(Ending::GatewayError), None);
     }
 
     /// Whether it is over for whoever counts it, though its body may not be.
@@ -521,7 +530,8 @@ impl Exchange {
         self.gateway.metrics.active.down();
     }
 
-    fn land(&mut self, ending: Ending) {
+    /// `unheard`: what it used, where no answer is read that could say so.
+    fn land(&mut self, ending: Ending, unheard: Option<Used>) {
         if std::mem::replace(&mut self.landed, true) {
             return;
         }
@@ -531,13 +541,21 @@ impl Exchange {
         let gap_max_ms = self.contents.gap_max_ms.map(|gap| gap as f64);
         outcome.gap_max_ms = gap_max_ms;
         let (mut text, mut noted, mut counted) = (None, None, Counted::Told);
+        if let Some(used) = unheard {
+            let (now_usd, price) = self.prices(&used.usage);
+            self.charge(Some(&used.usage), now_usd, now);
+            if self.is_own() {
+                (noted, counted) = (Some((used.usage, price)), used.counted);
+            }
+        }
         if let Watch::Read(mut seen) = std::mem::replace(&mut self.watch, Watch::Nobody) {
             let named = self.responses.zip(seen.response_id.as_deref()).map(|(keys, id)| keys.of(id));
             self.remember(named, self.answering, now);
             self.remember(seen.conversation, self.prepared.id, now);
             let left = matches!(ending, Ending::Cancelled(_));
             let cut = seen.ending == AnswerEnding::Truncated || left && seen.usage.is_none();
-            let used = used(&seen, Some(self.asked).filter(|_| cut && self.contents.begun()));
+            let read = self.contents.begun() || left && self.under_way.count() > 0;
+            let used = used(&seen, Some(self.asked).filter(|_| cut && read));
             let (now_usd, price) = used.as_ref().map_or((None, None), |used| self.prices(&used.usage));
             self.charge(used.as_ref().map(|used| &used.usage), now_usd, now);
             counted = used.map_or(Counted::Told, |used| used.counted);
@@ -678,7 +696,8 @@ impl Drop for Exchange {
         };
         // what has come until then was paid for, and is charged
         self.failure_in_band();
-        self.land(ending);
+        let unheard = self.unheard();
+        self.land(ending, unheard);
     }
 }
 

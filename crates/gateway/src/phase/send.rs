@@ -369,9 +369,12 @@ async fn put(
     let hold_until = began + exchange.gateway.config.limits.rescue_hold;
     let mut done = 0;
     let mut going = exchange.going();
+    exchange.ask(version.id);
     loop {
         let request = || question.outbound.request(&pool.manners, body.clone());
-        let race = Race { pool, path, dialect: version.asked_in(chat.dialect), by, hold_until };
+        let (dialect, under_way) = (version.asked_in(chat.dialect), &exchange.under_way);
+        under_way.clear();
+        let race = Race { pool, path, dialect, by, hold_until, under_way };
         let came = match &pool.hedge {
             Some(hedge) if done == 0 && chat.may_be_asked_twice() => {
                 let raced = Box::pin(race.run(hedge, request, &mut going)).await;
@@ -380,6 +383,9 @@ async fn put(
             }
             Some(_) | None => race.once(request(), &mut going).await,
         };
+        if !came.as_ref().is_ok_and(|head| head.parts.status.is_success()) {
+            exchange.under_way.clear();
+        }
         let attempted = match &came {
             Ok(head) => Attempt::Answer(head.parts.status, &head.parts.headers),
             Err(trouble) => Attempt::NoAnswer(*trouble),

@@ -148,6 +148,7 @@ impl Dialog {
         let tools = patch.and_then(|patch| patch.tools_for(chat));
         let contract = Contract { tools, format: chat.response_format() };
         exchange.watch(&prepared, Dialect::Responses, &contract, StreamOrBody::Stream);
+        exchange.under_way.went_out();
         let instead = patch.and_then(|patch| patch.apply(chat, AskUsage::Leave).body);
         let lane = lane.map(str::to_owned);
         self.keep(Turn { exchange, lane, asked_by: None, response: None, begun: false, tools: None });

@@ -22,6 +22,7 @@ use crate::answer::BoxError;
 use crate::upstream::address::Address;
 use crate::upstream::asked::Asked;
 use crate::upstream::pool::Trouble;
+use crate::upstream::under_way::UnderWay;
 use crate::workers::here;
 pub(crate) use body::ProviderBody;
 use dial::{Dialer, is_http2};
@@ -162,13 +163,18 @@ impl Connections {
     }
 
     /// Sends a request, its URI in full, to an address. Dropping the future, or the answer's body, cancels it there.
-    pub(crate) async fn send(&self, at: usize, request: Asked) -> Result<Response<ProviderBody>, Missed> {
+    pub(crate) async fn send(
+        &self,
+        at: usize,
+        request: Asked,
+        under_way: &UnderWay,
+    ) -> Result<Response<ProviderBody>, Missed> {
         let host = &self.hosts[self.on[at]];
         let shard = host.shard();
         let (mut asked, mut again, mut refused_by) = (request, 0, None);
         loop {
             let made = match shard.way(host.may_share(), refused_by.as_ref(), Instant::now()) {
-                Way::Single(single) => match single.ask(host, asked).await {
+                Way::Single(single) => match single.ask(host, asked, under_way).await {
                     Ok(response) => return Ok(response),
                     // closed while it was idle
                     Err(Failed::Undone(request, _)) => {
@@ -187,8 +193,8 @@ impl Connections {
                 },
             };
             let (state, tried) = match made {
-                Made::Single(single) => (None, single.ask(host, asked).await),
-                Made::Shared(stream) => (Some(stream.state()), stream.ask(asked).await),
+                Made::Single(single) => (None, single.ask(host, asked, under_way).await),
+                Made::Shared(stream) => (Some(stream.state()), stream.ask(asked, under_way).await),
             };
             match tried {
                 Ok(response) => return Ok(response),

@@ -15,6 +15,7 @@ use crate::upstream::connections::{Connections, ProviderBody};
 use crate::upstream::credential::Authorization;
 use crate::upstream::rescue::RescueBudget;
 use crate::upstream::series::UpstreamSeries;
+use crate::upstream::under_way::UnderWay;
 use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
 use coalmine_core::time::UnixMs;
@@ -239,7 +240,7 @@ impl Pool {
         by: Instant,
     ) -> Result<Response<ProviderBody>, Trouble> {
         let picked = self.aim(going);
-        self.send_to(picked, request, path, by).await
+        self.send_to(picked, request, path, by, &UnderWay::default()).await
     }
 
     /// The same for an upgrade.
@@ -251,7 +252,7 @@ impl Pool {
         by: Instant,
     ) -> Result<Response<ProviderBody>, Trouble> {
         let picked = self.aim(going);
-        self.send_by(By::Socket, picked, request, path, by).await
+        self.send_by(By::Socket, picked, request, path, by, &UnderWay::default()).await
     }
 
     /// Chooses the address that is asked next; `going` is the same for all attempts of a request, so that a further one goes
@@ -269,8 +270,9 @@ impl Pool {
         request: Asked,
         path: &str,
         by: Instant,
+        under_way: &UnderWay,
     ) -> impl Future<Output = Result<Response<ProviderBody>, Trouble>> {
-        self.send_by(By::Kept, picked, request, path, by)
+        self.send_by(By::Kept, picked, request, path, by, under_way)
     }
 
     async fn send_by(
@@ -280,17 +282,19 @@ impl Pool {
         request: Asked,
         path: &str,
         by: Instant,
+        under_way: &UnderWay,
     ) -> Result<Response<ProviderBody>, Trouble> {
         let renewed = self.manners.authorization.renewed().and_then(|key| Some((key, asked::again(&request)?)));
-        let response = self.put(connection, picked, request, path, by).await?;
+        let response = self.put(connection, picked, request, path, by, under_way).await?;
         let Some((key, mut again)) = renewed else { return Ok(response) };
         if response.status() == StatusCode::UNAUTHORIZED
             && timeout_at(by, Box::pin(key.is_another_than(again.headers()))).await == Ok(true)
         {
             drop(response);
+            under_way.came_back();
             key.show(again.headers_mut());
             let as_ = if picked.as_ == As::Copy { As::Copy } else { As::InService };
-            return Box::pin(self.put(connection, Picked { as_, ..picked }, again, path, by)).await;
+            return Box::pin(self.put(connection, Picked { as_, ..picked }, again, path, by, under_way)).await;
         }
         Ok(response)
     }
@@ -302,6 +306,7 @@ impl Pool {
         mut request: Asked,
         path: &str,
         by: Instant,
+        under_way: &UnderWay,
     ) -> Result<Response<ProviderBody>, Trouble> {
         let mut asking = Asking { pool: self, picked, told: false };
         let address = &self.addresses[picked.at];
@@ -311,7 +316,7 @@ impl Pool {
         let began = self.choice.is_free().then(|| self.clock.now());
         let sent_at = Instant::now();
         let sent = match connection {
-            By::Kept => timeout_at(by, self.connections.send(picked.at, request)).await,
+            By::Kept => timeout_at(by, self.connections.send(picked.at, request, under_way)).await,
             By::Socket => timeout_at(by, Box::pin(self.connections.open(picked.at, request))).await,
         };
         let trouble = match sent {

@@ -6,6 +6,7 @@ use crate::upstream::asked::AskedBody;
 use crate::upstream::choice::Look;
 use crate::upstream::credential::Authorization;
 use crate::upstream::pool::Pool;
+use crate::upstream::under_way::UnderWay;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode, Uri};
@@ -164,7 +165,7 @@ impl Pool {
         if let Some(Authorization::Own(key)) = as_ {
             key.show(request.headers_mut());
         }
-        let response = self.connections.send(at, request).await.ok()?;
+        let response = self.connections.send(at, request, &UnderWay::default()).await.ok()?;
         let status = response.status();
         let body = Limited::new(response.into_body(), READ_MAX).collect().await.ok()?;
         Some((status, body.to_bytes()))

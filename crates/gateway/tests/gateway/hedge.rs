@@ -56,6 +56,25 @@ async fn whoever_has_content_first_answers_and_the_other_is_sent_away() {
     assert!(counted(&world, "sent", 1) && counted(&world, "won", 1));
 }
 
+/// Both read it, and both are paid.
+#[tokio::test]
+async fn t22_who_leaves_while_two_are_asked_pays_for_both() {
+    let gone = Arc::new(Notify::new());
+    let [one, two] = [Upstream::start(vec![silent(&gone)]).await, Upstream::start(vec![silent(&gone)]).await];
+    let world = world(&one, &two, 10_000.0, |_| {}).await;
+    let going = tokio::spawn(world.client.request(world.request("/v1/chat/completions", &[], ASK_STREAM)));
+    soon("the second", two.arrived.notified()).await;
+    going.abort();
+    let turn = world.turns(1).await.remove(0);
+    assert_eq!(turn.outcome.ending, Ending::Cancelled(coalmine_core::tally::CancelPoint::BeforeFirstByte));
+    let read = 2 * (ASK_STREAM.len() / 4);
+    let page = world.gateway.render_metrics(coalmine_gateway::Exposition::Text);
+    let told = |line: &str| line.starts_with("coalmine_tokens_total{") && line.contains("\"input\"");
+    let told: usize =
+        page.lines().filter(|line| told(line)).filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum();
+    assert_eq!(told, read);
+}
+
 #[tokio::test]
 async fn the_first_may_still_win_and_a_failed_second_answers_nobody() {
     let go = Arc::new(Notify::new());

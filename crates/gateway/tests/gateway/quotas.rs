@@ -242,8 +242,8 @@ async fn t22_what_came_before_a_break_is_charged() {
     }
 }
 
-/// A client that leaves when all was said and nothing counted yet is charged as one that leaves before; whoever leaves before
-/// anything came is not charged, nor is an answer that came whole without being counted.
+/// A client that leaves when all was said and nothing counted yet is charged as one that leaves before; whoever leaves before any
+/// content pays for what was asked, and nobody for an answer that came whole without being counted.
 #[tokio::test]
 async fn what_is_charged_without_a_count_depends_on_what_came() {
     let closed = Arc::new(tokio::sync::Notify::new());
@@ -252,7 +252,7 @@ async fn what_is_charged_without_a_count_depends_on_what_came() {
     let left = vec![write(STREAM_HEAD), write(chunk(&said)), Step::UntilClosed(closed.clone())];
     let early = vec![write(STREAM_HEAD), write(chunk(role())), Step::UntilClosed(closed.clone())];
     let whole = vec![write(STREAM_HEAD), write(chunk(said.clone() + &done())), write(STREAM_END)];
-    for (script, waits_for, tokens) in [(left, "xx", asked + 100), (early, "role", 0), (whole, "[DONE]", 0)] {
+    for (script, waits_for, tokens) in [(left, "xx", asked + 100), (early, "role", asked), (whole, "[DONE]", 0)] {
         let world = World::new(vec![script], vec![]).await;
         world.gateway.install(&tables(route(1, None))).await.unwrap();
         install(&world, 1, vec![key("a", 1, Quota::default())]);
@@ -268,5 +268,139 @@ async fn what_is_charged_without_a_count_depends_on_what_came() {
         let deltas = world.sink.deltas.lock().unwrap().clone();
         let told = deltas.iter().flat_map(|delta| &delta.spending).find(|told| told.payer == Payer::Key("a".into()));
         assert_eq!(told.map(|told| (told.used.requests, told.used.tokens)), Some((1, tokens)), "{waits_for}");
+    }
+}
+
+/// What the key was charged, once.
+async fn charged(world: &World) -> (u64, Usd) {
+    world.turns(1).await;
+    let deltas = world.sink.deltas.lock().unwrap().clone();
+    let told = deltas.iter().flat_map(|delta| &delta.spending).filter(|told| told.payer == Payer::Key("a".into()));
+    let told: Vec<_> = told.collect();
+    assert_eq!((told.len(), told[0].used.requests), (1, 1));
+    (told[0].used.tokens, told[0].used.cost)
+}
+
+/// A world with prices, in which the key `a` asks, and its client leaves when `upstream` says so.
+async fn leave(
+    kind: ProviderKind,
+    scripts: [Vec<Vec<Step>>; 2],
+    weight: u16,
+    path: &str,
+    body: &str,
+    at: &str,
+) -> World {
+    let [stable, canary] = scripts;
+    let world = World::with(stable, canary, |config| {
+        config.providers.values_mut().for_each(|provider| provider.kind = kind);
+        config.default_provider = Some("one".into());
+        let dear = coalmine_wire::prices::Rate { input_usd: 100.0, output_usd: 1.0, ..Default::default() };
+        let dear = coalmine_wire::prices::Price { rate: dear, long: None };
+        config.prices = coalmine_wire::prices::Prices::default()
+            .with("model-s", coalmine_wire_rate())
+            .with("gpt-9", coalmine_wire_rate())
+            .with("model-c", dear);
+    })
+    .await;
+    world.release(weight).await;
+    install(&world, 1, vec![key("a", 1, Quota::default())]);
+    let good = secret(1);
+    let going = tokio::spawn(world.client.request(world.request(path, &[("x-api-key", &good)], body.to_owned())));
+    let upstream = if at == "canary" { &world.canary } else { &world.stable };
+    soon("the request upstream", upstream.arrived.notified()).await;
+    going.abort();
+    world
+}
+
+/// A provider that has the request works on it and is paid for it, whether its head has come or not: on every surface, through
+/// translation, while a canary's answer is held back, and while stable stands in, at the price of whoever works. It is nobody's failure.
+#[tokio::test]
+async fn t22_who_leaves_before_the_first_content_pays_for_what_was_asked() {
+    let hangs = || vec![vec![Step::UntilClosed(Arc::default())]];
+    let begins = || vec![vec![write(STREAM_HEAD), write(chunk(role())), Step::UntilClosed(Arc::default())]];
+    let fails = || vec![error(500, "")];
+    let (chat, talk) = ("/v1/chat/completions", "/v1/messages");
+    let response = r#"{"model":"support","stream":true,"input":"Hi, what do you think of this?"}"#;
+    let vector = r#"{"model":"support","input":["a text, of which the vector is wanted"]}"#;
+    let (open, anthropic) = (ProviderKind::OpenAi, ProviderKind::Anthropic);
+    for (kind, scripts, weight, path, body, at) in [
+        (open, [hangs(), vec![]], 0, chat, ASK, "stable"),
+        (open, [hangs(), vec![]], 0, chat, ASK_STREAM, "stable"),
+        (anthropic, [hangs(), vec![]], 0, talk, messages::ASK_STREAM, "stable"),
+        (open, [hangs(), vec![]], 0, "/v1/responses", response, "stable"),
+        (open, [hangs(), vec![]], 0, "/v1/embeddings", vector, "stable"),
+        (anthropic, [hangs(), vec![]], 0, chat, ASK_STREAM, "stable"),
+        (open, [vec![], hangs()], 10_000, chat, ASK_STREAM, "canary"),
+        (open, [vec![], begins()], 10_000, chat, ASK_STREAM, "canary"),
+        (open, [hangs(), fails()], 10_000, chat, ASK_STREAM, "stable"),
+    ] {
+        let world = leave(kind, scripts, weight, path, body, at).await;
+        let asked = body.len() as u64 / 4;
+        let rate = if at == "canary" { 100.0 } else { 1.0 };
+        assert_eq!(
+            charged(&world).await,
+            (asked, Usd::from_dollars(asked as f64 * rate * 1e-6)),
+            "{path} {at} {weight}"
+        );
+        let outcome = world.turns(1).await.remove(0).outcome;
+        assert_eq!(outcome.usage, coalmine_core::tally::Usage::default(), "an estimate is no evidence");
+        let stands_in = weight > 0 && at == "stable";
+        assert_eq!(matches!(outcome.ending, Ending::Cancelled(_)), !stands_in, "{path} {at}");
+        let page = world.gateway.render_metrics(coalmine_gateway::Exposition::Text);
+        let told = page.lines().any(|line| line.starts_with("coalmine_estimated_total{") && line.ends_with(" 1"));
+        assert_eq!(told, !stands_in, "what stable read in the canary's place is not the canary's: {page}");
+    }
+}
+
+/// A turn that is passed through is paid for in the same way.
+#[tokio::test]
+async fn t22_who_leaves_what_is_passed_through_pays_for_what_was_asked() {
+    let body = ASK_STREAM.replace("support", "gpt-9");
+    for script in [
+        vec![Step::UntilClosed(Arc::default())],
+        vec![write(STREAM_HEAD), write(chunk(role())), Step::UntilClosed(Arc::default())],
+    ] {
+        let path = "/v1/chat/completions";
+        let world = leave(ProviderKind::OpenAi, [vec![script, ok("x")], vec![]], 0, path, &body, "stable").await;
+        // the turn of somebody else, behind it
+        soon("the end of the first", async {
+            while !world.metric("coalmine_active_requests 0") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        install(&world, 2, vec![key("a", 1, Quota::default()), key("b", 2, Quota::default())]);
+        assert_eq!(ask(&world, path, ("x-api-key", &secret(2)), ASK).await.status, 200);
+        let asked = body.len() as u64 / 4;
+        assert_eq!(charged(&world).await, (asked, Usd::from_dollars(asked as f64 * 1e-6)));
+    }
+}
+
+/// Nobody has it: no connection is made, or the provider has failed, and the next try is waited for. Then nothing is owed.
+#[tokio::test]
+async fn who_leaves_what_nobody_works_on_pays_nothing() {
+    for is_there in [false, true] {
+        let nobody = Nobody::new();
+        let world = World::with(vec![error(503, "")], vec![], |config| {
+            for provider in config.providers.values_mut() {
+                (provider.retry.retries, provider.retry.pause) = (1, std::time::Duration::from_secs(600));
+                if !is_there {
+                    provider.upstreams[0].url = nobody.url();
+                }
+            }
+        })
+        .await;
+        world.release(0).await;
+        install(&world, 1, vec![key("a", 1, Quota::default())]);
+        let going = world.request("/v1/chat/completions", &[("x-api-key", &secret(1))], ASK);
+        let going = tokio::spawn(world.client.request(going));
+        soon("the failure", async {
+            while !world.metric(r#"coalmine_upstream_retries_total{provider="one"} 1"#) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        going.abort();
+        assert_eq!(charged(&world).await, (0, Usd(0)), "{is_there}");
     }
 }

@@ -1,7 +1,7 @@
 //! What an answer used, and who pays for it: as its provider told it, or, of one that broke off before it did, what was asked and
 //! what came of the answer, by the bytes of both.
 
-use super::Exchange;
+use super::{Exchange, Watch};
 use crate::phase::hedge::Hedged;
 use coalmine_core::tally::ServedBy;
 use coalmine_core::time::UnixMs;
@@ -39,7 +39,25 @@ pub(crate) fn used(seen: &Seen, asked: Option<u64>) -> Option<Used> {
     Some(if usage == before { told(usage) } else { Used { usage, counted: Counted::Estimated } })
 }
 
+/// What a request used of which nothing was heard: `asked`, and nobody will tell what else.
+pub(crate) fn asked_only(asked: u64) -> Used {
+    let usage = Usage { input_tokens: Some(asked), output_tokens: Some(0), ..Usage::default() };
+    Used { usage, counted: Counted::Estimated }
+}
+
 impl Exchange {
+    /// What was asked of everybody who works on a request whose client leaves before anything of an answer is read.
+    pub(super) fn unheard(&self) -> Option<Used> {
+        let asked = self.asked.saturating_mul(self.under_way.count());
+        (asked > 0 && matches!(self.watch, Watch::Nobody)).then(|| asked_only(asked))
+    }
+
+    /// Whether whoever is asked answers for the version: it is the version itself, or its fallback.
+    pub(super) fn is_own(&self) -> bool {
+        let own = |id| self.answering == id;
+        own(self.prepared.id) || self.prepared.fallbacks.iter().any(|fallback| own(fallback.id))
+    }
+
     /// Whoever answered, what was used is charged to the payers of the request.
     pub(super) fn charge(&mut self, usage: Option<&Usage>, price: Option<f64>, now: UnixMs) {
         let in_vain = usage.and_then(|usage| self.read_in_vain(usage)).and_then(|read| read.input_tokens).unwrap_or(0);
@@ -73,10 +91,14 @@ impl Exchange {
 
     /// What an answer costs, by the price of whoever gave it.
     fn price(&self, usage: &Usage, cost_usd: impl Fn(&str, &Usage) -> Option<f64>) -> Option<f64> {
+        let fallback = || self.prepared.fallbacks.iter().find(|fallback| fallback.id == self.answering);
+        let stable = || self.route.prepared(self.route.table.stable);
         let by = match self.flight.served_by() {
+            // whoever was asked when its client left
+            ServedBy::Assigned if self.answering != self.prepared.id => fallback().or_else(stable),
             ServedBy::Assigned => Some(&self.prepared),
-            ServedBy::Rescue => self.route.prepared(self.route.table.stable),
-            ServedBy::Fallback => self.prepared.fallbacks.iter().find(|fallback| fallback.id == self.answering),
+            ServedBy::Rescue => stable(),
+            ServedBy::Fallback => fallback(),
         };
         let model = by?.version.model.as_str();
         let price = cost_usd(model, usage)?;

@@ -11,6 +11,7 @@ use super::rest::{Misframed, Rest};
 use super::shard::Shard;
 use super::{Failed, HEAD_BYTES_MAX, Host, Lost};
 use crate::upstream::asked::Asked;
+use crate::upstream::under_way::UnderWay;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body::Frame;
@@ -72,6 +73,7 @@ impl Single {
         mut self: Box<Self>,
         host: &Host,
         mut request: Asked,
+        under_way: &UnderWay,
     ) -> Result<Response<ProviderBody>, Failed> {
         if !self.is_open() {
             return Err(Failed::Undone(request, Lost::Closed));
@@ -79,7 +81,20 @@ impl Single {
         let body = std::mem::take(request.body_mut());
         self.out = Outgoing::new(&request, &host.name, body);
         self.heads_bytes = 0;
-        match poll_fn(|cx| self.poll_head(request.method(), cx)).await {
+        let mut went_out = false;
+        let headed = poll_fn(|cx| {
+            let polled = self.poll_head(request.method(), cx);
+            if !went_out && self.out.is_done() {
+                went_out = true;
+                under_way.went_out();
+            }
+            polled
+        });
+        let headed = headed.await;
+        if went_out && headed.is_err() {
+            under_way.came_back();
+        }
+        match headed {
             Ok(Head { status, headers, rest, then }) => {
                 (self.rest, self.then) = (rest, then);
                 let mut response = Response::new(ProviderBody::of_single(self));

@@ -7,6 +7,7 @@ use super::shard::Dialing;
 use super::{Failed, IDLE_TIME};
 use crate::sync::lock;
 use crate::upstream::asked::{self, Asked, AskedBody};
+use crate::upstream::under_way::UnderWay;
 use h2::Reason;
 use http::Response;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -122,13 +123,16 @@ impl Stream {
     }
 
     /// Sends a request and waits for its answer's head. Dropping the future resets the stream.
-    pub(super) async fn ask(mut self, request: Asked) -> Result<Response<ProviderBody>, Failed> {
+    pub(super) async fn ask(mut self, request: Asked, under_way: &UnderWay) -> Result<Response<ProviderBody>, Failed> {
         // where a server refuses a request it does not come back
         let copy = asked::again(&request);
+        // whoever has its head has the rest soon
+        under_way.went_out();
         let mut error = match self.send.try_send_request(*request).await {
             Ok(response) => return Ok(response.map(|body| ProviderBody::of_shared(body, self.occupied))),
             Err(error) => error,
         };
+        under_way.came_back();
         let unsent = error.take_message().is_some();
         let error = error.into_error();
         let refusal = Refusal::of(&error);

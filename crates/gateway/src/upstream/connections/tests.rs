@@ -7,6 +7,7 @@ mod scripted;
 use super::dial::Dialer;
 use super::{Asked, Connections, Lost, Missed, ProviderBody};
 use crate::upstream::address::Address;
+use crate::upstream::under_way::UnderWay;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -48,7 +49,7 @@ type Asking = JoinHandle<Result<Response<ProviderBody>, Missed>>;
 /// Asks the first address, in a task of its own.
 fn ask(connections: &Arc<Connections>, url: &str, body: &'static str) -> Asking {
     let (connections, request) = (connections.clone(), request(url, body));
-    tokio::spawn(async move { connections.send(0, request).await })
+    tokio::spawn(async move { connections.send(0, request, &UnderWay::default()).await })
 }
 
 async fn answered(asking: Asking) -> Response<ProviderBody> {
