@@ -103,7 +103,7 @@ impl Control {
     /// Makes a key. Its secret is in what is returned and nowhere else.
     ///
     /// # Errors
-    /// When its name is taken, it names a route that is not known, or the store does not answer.
+    /// When its name is taken, it names a route that is not known, its quota is nothing, or the store does not answer.
     pub async fn create_key(&self, new: NewKey, by: Actor) -> Result<Issued, ControlError> {
         let unknown = {
             let known = self.known();
@@ -115,7 +115,7 @@ impl Control {
         let secret = FreshSecret::of(self.ports.random.secret());
         let NewKey { name, customer, routes, expires_at, quota } = new;
         let fresh = Key::new(name, &secret, by.clone(), self.clock.now());
-        let key = Key { customer, routes, expires_at, quota, ..fresh };
+        let key = Key { customer, routes, expires_at, ..fresh }.with_quota(quota)?;
         self.ask("keeping a key", self.store.create_key(&self.settings.tenant, &key)).await?;
         tracing::info!(key = %key.name, %by, "a client key was made");
         self.keep_key(key.clone());

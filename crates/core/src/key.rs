@@ -110,6 +110,14 @@ pub enum KeyRefused {
     /// Make another one.
     #[error("key {0} has expired; make a new one under another name")]
     Expired(KeyName),
+    /// Give it more than nothing.
+    #[error("key {name} would let nothing through with 0 {what}: give it more, or no bound, or revoke it")]
+    Closed {
+        /// The key.
+        name: KeyName,
+        /// Of what it would have nothing.
+        what: &'static str,
+    },
     /// Wait for the grace of one of them.
     #[error(
         "key {0} has {SECRETS_MAX} secrets that are good; rotate it again when one of them has run out, or with a grace of 0"
@@ -183,10 +191,21 @@ impl Key {
     /// With another quota.
     ///
     /// # Errors
-    /// For a key that is good no more.
+    /// For a key that is good no more, and for a quota of nothing.
     pub fn limit(&self, quota: Quota, now: UnixMs) -> Result<Self, KeyRefused> {
         self.must_be_good(now)?;
-        Ok(Self { quota, generation: self.generation.next(), ..self.clone() })
+        Ok(Self { generation: self.generation.next(), ..self.clone().with_quota(quota)? })
+    }
+
+    /// A key that is not kept yet, with this quota.
+    ///
+    /// # Errors
+    /// For a quota of nothing.
+    pub fn with_quota(self, quota: Quota) -> Result<Self, KeyRefused> {
+        match quota.closed_by() {
+            None => Ok(Self { quota, ..self }),
+            Some(what) => Err(KeyRefused::Closed { name: self.name, what }),
+        }
     }
 
     /// Revoked: none of its secrets opens anything from now on. One that is revoked already stays as it is.

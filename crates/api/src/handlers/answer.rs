@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::response::{IntoResponse, Response};
 use coalmine_control::ControlError;
+use coalmine_core::key::KeyRefused;
 use http::StatusCode;
 
 /// A failing answer.
@@ -59,6 +60,7 @@ impl From<ControlError> for Refusal {
             | ControlError::KeyTaken(_)
             | ControlError::KeyChanged(_)
             | ControlError::IncidentChanged(_) => (StatusCode::CONFLICT, "conflict"),
+            ControlError::KeyRefused(KeyRefused::Closed { .. }) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             ControlError::Refused(_)
             | ControlError::KeyRefused(_)
             | ControlError::NotTaken(_)

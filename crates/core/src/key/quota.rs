@@ -30,6 +30,19 @@ impl Quota {
     pub fn is_unbounded(&self) -> bool {
         *self == Self::default()
     }
+
+    /// The first bound that lets nothing through, in words; under it a client would be told to come again for ever.
+    #[must_use]
+    pub fn closed_by(&self) -> Option<&'static str> {
+        let bounds = [
+            ("requests a minute", self.requests_per_minute),
+            ("tokens a minute", self.tokens_per_minute),
+            ("requests at a time", self.concurrent),
+            ("money of a day", self.per_day.map(|usd| usd.0)),
+            ("money of a month", self.per_month.map(|usd| usd.0)),
+        ];
+        bounds.into_iter().find_map(|(what, bound)| (bound == Some(0)).then_some(what))
+    }
 }
 
 /// US dollars in whole billionths: sums are exact in whatever order they are made.

@@ -70,6 +70,23 @@ fn a_revoked_or_expired_key_opens_nothing_and_stays_so() {
 }
 
 #[test]
+fn a_bound_of_nothing_is_refused() {
+    let some = Quota { requests_per_minute: Some(1), per_day: Some(Usd(1)), ..Quota::default() };
+    assert_eq!(key().limit(some, NOW).unwrap().quota, some);
+    for (nothing, what) in [
+        (Quota { requests_per_minute: Some(0), ..some }, "requests a minute"),
+        (Quota { tokens_per_minute: Some(0), ..some }, "tokens a minute"),
+        (Quota { concurrent: Some(0), ..some }, "requests at a time"),
+        (Quota { per_day: Some(Usd::from_dollars(-1.0)), ..some }, "money of a day"),
+        (Quota { per_month: Some(Usd::from_dollars(f64::NAN)), ..some }, "money of a month"),
+    ] {
+        let refused = Err(KeyRefused::Closed { name: "acme".into(), what });
+        assert_eq!(key().limit(nothing, NOW), refused);
+        assert_eq!(key().with_quota(nothing), refused);
+    }
+}
+
+#[test]
 fn days_and_months_begin_where_the_calendar_says() {
     let day = |text: &str, number| assert_eq!(Day(number).to_string(), text);
     day("1970-01-01", 0);
