@@ -20,7 +20,7 @@ use coalmine_core::time::UnixMs;
 use decisions::{Decisions, Posted, post_as_they_come};
 use encode::{KeyValue, Resource};
 use http::Uri;
-use post::{Courier, Patience};
+use post::{Courier, Patience, Standing};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,6 +51,9 @@ pub(crate) struct Otlp {
     spans_came: Notify,
     decisions: Decisions,
     pub(crate) counts: Counts,
+    spans_standing: Standing,
+    metrics_standing: Standing,
+    decisions_standing: Standing,
 }
 
 /// What is shown of it at `/metrics`.
@@ -78,6 +81,9 @@ impl Otlp {
             spans_came: Notify::new(),
             decisions: Decisions::default(),
             counts: Counts::default(),
+            spans_standing: Standing::of("spans"),
+            metrics_standing: Standing::of("metrics"),
+            decisions_standing: Standing::of("decisions"),
             config,
         }
     }
@@ -279,10 +285,11 @@ async fn post_batch(otlp: &Otlp, courier: &Courier, to: &Uri, patience: Patience
         Ok(rejected) => {
             told.lost = rejected.min(count);
             otlp.counts.spans.add(count - told.lost);
+            otlp.spans_standing.taken();
         }
         Err(error) => {
             otlp.counts.failures.add(1);
-            tracing::debug!(%error, count, "spans were not taken");
+            otlp.spans_standing.not_taken(&error);
         }
     }
     Batch::Posted
@@ -319,8 +326,11 @@ async fn post_sums(otlp: &Otlp, courier: &Courier, to: &Uri) {
         sums.encode(otlp.resource())
     };
     let Some(body) = body else { return };
-    if let Err(error) = courier.deliver(to, body, Patience::Short).await {
-        otlp.counts.failures.add(1);
-        tracing::debug!(%error, "metrics were not taken");
+    match courier.deliver(to, body, Patience::Short).await {
+        Ok(_) => otlp.metrics_standing.taken(),
+        Err(error) => {
+            otlp.counts.failures.add(1);
+            otlp.metrics_standing.not_taken(&error);
+        }
     }
 }

@@ -113,10 +113,13 @@ pub(super) async fn post(otlp: &Otlp, courier: &Courier, to: &Uri, patience: Pat
     }
     let body = encode(&batch, otlp.resource());
     match courier.deliver(to, body, patience).await {
-        Ok(rejected) => otlp.decisions.settle(batch.len(), rejected),
+        Ok(rejected) => {
+            otlp.decisions.settle(batch.len(), rejected);
+            otlp.decisions_standing.taken();
+        }
         Err(error) => {
             otlp.counts.failures.add(1);
-            tracing::debug!(%error, count = batch.len(), "decisions were not taken");
+            otlp.decisions_standing.not_taken(&error);
             match error {
                 PostError::Away => return Posted::Away,
                 PostError::Refused(_) => otlp.decisions.settle(batch.len(), u64::MAX),

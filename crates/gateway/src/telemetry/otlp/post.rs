@@ -11,6 +11,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,6 +25,20 @@ pub(super) struct Courier {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     headers: HeaderMap,
     timeout: Duration,
+}
+
+/// Whether the collector takes one kind of message. The log is told when that changes, and not of each message.
+#[derive(Debug)]
+pub(super) struct Standing {
+    what: &'static str,
+    failing: AtomicBool,
+}
+
+/// What a message says that those before it did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Fails,
+    Recovers,
 }
 
 /// For how long a message is tried.
@@ -91,6 +106,31 @@ enum Tried {
     Taken { rejected: u64 },
     Later(Option<Duration>),
     Refused(StatusCode),
+}
+
+impl Standing {
+    pub(super) const fn of(what: &'static str) -> Self {
+        Self { what, failing: AtomicBool::new(false) }
+    }
+
+    pub(super) fn taken(&self) {
+        if self.turn(false) == Some(Turn::Recovers) {
+            tracing::info!(what = self.what, "the collector takes them again");
+        }
+    }
+
+    pub(super) fn not_taken(&self, error: &PostError) {
+        if self.turn(true) == Some(Turn::Fails) {
+            tracing::warn!(%error, what = self.what, "the collector of `telemetry.otlp` does not take them; further failures are counted at /metrics (coalmine_otlp_…)");
+        } else {
+            tracing::debug!(%error, what = self.what, "the collector still does not take them");
+        }
+    }
+
+    fn turn(&self, fails: bool) -> Option<Turn> {
+        let failed = self.failing.swap(fails, Ordering::Relaxed);
+        (failed != fails).then_some(if fails { Turn::Fails } else { Turn::Recovers })
+    }
 }
 
 impl Patience {
@@ -219,6 +259,14 @@ mod tests {
         for status in [301, 400, 401, 404, 413, 500] {
             assert!(judged(status, Some("7"), "").starts_with("refused"), "{status}");
         }
+    }
+
+    #[test]
+    fn a_collector_that_fails_is_told_of_once_until_it_takes_again() {
+        let spans = Standing::of("spans");
+        let said = [false, true, true, true, false, false, true].map(|fails| spans.turn(fails));
+        let (fails, recovers) = (Some(Turn::Fails), Some(Turn::Recovers));
+        assert_eq!(said, [None, fails, None, None, recovers, None, fails]);
     }
 
     #[test]
