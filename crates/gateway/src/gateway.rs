@@ -318,14 +318,26 @@ impl Gateway {
     /// Stops accepting, and waits until nothing is in flight or `limit` is over. Returns how many
     /// requests are left.
     pub async fn drain(&self, limit: Duration) -> u64 {
-        self.ends.send_replace(Some(Instant::now() + limit));
-        self.drain_lingering(limit, Duration::ZERO).await
+        let until = Instant::now() + limit;
+        self.ends.send_replace(Some(until));
+        loop {
+            let left = self.drain_lingering(until.saturating_duration_since(Instant::now()), Duration::ZERO).await;
+            let linger = self.linger();
+            if linger.is_zero() || left > 0 {
+                return left;
+            }
+            // a client whose answer is just over may ask again, once, for it is told to close then
+            tokio::time::sleep(linger + Duration::from_millis(100)).await;
+            if self.active() == 0 {
+                return 0;
+            }
+        }
     }
 
-    /// The same, but connections that are idle stay open for `linger`: whoever asks something on one meanwhile is
-    /// answered, and told to close it.
+    /// The same, but connections stay open for `linger` after their last answer: whoever asks something on one
+    /// meanwhile is answered, and told to close it. A drain that follows leaves them that time.
     pub async fn drain_lingering(&self, limit: Duration, linger: Duration) -> u64 {
-        self.linger.store(u64::try_from(linger.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+        self.linger.fetch_max(u64::try_from(linger.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
         self.draining.store(true, Ordering::Release);
         self.drained.notify_waiters();
         let until = Instant::now() + limit;
@@ -347,7 +359,7 @@ impl Gateway {
         self.metrics.handover_lost.add(turns);
     }
 
-    /// How long connections stay open that are idle when the drain begins.
+    /// How long connections stay open that are idle.
     pub(crate) fn linger(&self) -> Duration {
         Duration::from_millis(self.linger.load(Ordering::Acquire))
     }

@@ -11,21 +11,24 @@ use crate::socket;
 use crate::tls::Tls;
 use crate::workers::Load;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 use unread::{InTime, Taking, Watched};
 
 /// The most of a head that is kept, and of a body that is read at a time; beyond it a head is answered with 431.
@@ -165,7 +168,7 @@ async fn speak(
         if socket::is_asked(request.headers()) {
             request.extensions_mut().insert(slot.clone());
         }
-        Box::pin(respond(gateway.clone(), peer, side.clone(), request))
+        Box::pin(respond(gateway.clone(), peer, side.clone(), request, UnderWay(watch.clone())))
     });
     let serving = builder.serve_connection_with_upgrades(stream, service);
     tokio::pin!(serving);
@@ -196,6 +199,8 @@ fn note(ended: Result<(), BoxError>) {
 struct Watch {
     /// Requests so far.
     asked: AtomicU32,
+    /// How many of them are over: their answers were sent to the last byte, or given up.
+    over: AtomicU32,
     is_two: AtomicBool,
     taking: Arc<Taking>,
 }
@@ -217,7 +222,7 @@ impl Watch {
             () = self.silent(limits.head_time) => Enough::AtOnce,
             () = self.taking.ended_for(limits.taking_time) => Enough::AtOnce,
             () = self.idle(limits.head_time) => Enough::AfterThis,
-            () = drained(&gateway) => Enough::AfterThis,
+            () = self.drained(&gateway) => Enough::AfterThis,
         };
         // it may have ended just now
         let _ = told.send(enough);
@@ -243,15 +248,72 @@ impl Watch {
             before = now;
         }
     }
+
+    /// A client whose answer began before the drain was not told to close the connection, and may ask again on it the
+    /// moment that answer is over. HTTP/2 can tell it meanwhile.
+    async fn drained(&self, gateway: &Gateway) {
+        let notified = gateway.drained.notified();
+        // a drain that began just before would not be told again
+        if !gateway.is_draining() {
+            notified.await;
+        }
+        let linger = gateway.linger();
+        tokio::time::sleep(linger).await;
+        if !linger.is_zero() && !self.is_two.load(Ordering::Relaxed) {
+            self.quiet_for(linger).await;
+        }
+    }
+
+    /// Ends when nothing was asked, nor answered, for as long as this.
+    async fn quiet_for(&self, time: Duration) {
+        const LOOK: Duration = Duration::from_millis(20);
+        let mut since = Instant::now();
+        let mut before = self.over.load(Ordering::Relaxed);
+        loop {
+            let (over, asked) = (self.over.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
+            if over != asked || over != before {
+                (since, before) = (Instant::now(), over);
+            }
+            if since.elapsed() >= time {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }
 
-async fn drained(gateway: &Gateway) {
-    let notified = gateway.drained.notified();
-    // a drain that began just before would not be told again
-    if !gateway.is_draining() {
-        notified.await;
+/// A request of a connection, until its answer is over.
+#[derive(Debug)]
+struct UnderWay(Arc<Watch>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.over.fetch_add(1, Ordering::Relaxed);
     }
-    tokio::time::sleep(gateway.linger()).await;
+}
+
+/// An answer's body, which its connection is watched by.
+#[derive(Debug)]
+struct Served {
+    body: AnswerBody,
+    _under_way: UnderWay,
+}
+
+impl Body for Served {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// What is written goes out at once: with Nagle's delay a short answer would wait for the other side's
@@ -266,9 +328,12 @@ async fn respond(
     peer: IpAddr,
     side: Side,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
+    under_way: UnderWay,
+) -> Result<Response<Served>, Infallible> {
     let one = request.version() == Version::HTTP_11;
-    let mut answer = if Gateway::owns(request.uri().path()) {
+    // CONNECT names a host and no path
+    let is_ours = Gateway::owns(request.uri().path()) || request.method() == Method::CONNECT;
+    let mut answer = if is_ours {
         gateway.answer(request, peer).await
     } else {
         beside(&gateway, side(request)).await.map(AnswerBody::Side)
@@ -276,7 +341,7 @@ async fn respond(
     if one && gateway.is_draining() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(answer)
+    Ok(answer.map(|body| Served { body, _under_way: under_way }))
 }
 
 /// Lets a neighbour answer, which may think for longer than streams on this thread can wait.
@@ -292,6 +357,30 @@ async fn beside(gateway: &Gateway, answer: Boxed<'static, Response<SideBody>>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_quiet_only_when_its_last_answer_is_some_time_over() {
+        let (watch, time) = (Arc::new(Watch::default()), Duration::from_millis(40));
+        let quiet = async |within: Duration| tokio::time::timeout(within, watch.quiet_for(time)).await.is_ok();
+        watch.quiet_for(time).await;
+        watch.asked.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(watch.clone());
+        assert!(!quiet(time * 4).await, "an answer runs, however silent it is");
+        let (before, over) = (Instant::now(), async {
+            tokio::time::sleep(time * 3).await;
+            drop(under_way);
+        });
+        tokio::join!(watch.quiet_for(time), over);
+        assert!(before.elapsed() >= time * 4, "its client may ask again: {:?}", before.elapsed());
+        let (before, asks_again) = (Instant::now(), async {
+            tokio::time::sleep(time / 2).await;
+            watch.asked.fetch_add(1, Ordering::Relaxed);
+            // and is answered between two looks
+            drop(UnderWay(watch.clone()));
+        });
+        tokio::join!(watch.quiet_for(time), asks_again);
+        assert!(before.elapsed() >= time * 3 / 2, "it did: {:?}", before.elapsed());
+    }
 
     #[tokio::test]
     async fn t34_a_connection_that_is_accepted_has_no_delay() {

@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Arguments of `outside handover`.
 #[derive(Debug, ClapArgs)]
@@ -35,6 +36,11 @@ pub(crate) struct Args {
 const PIECES: usize = 45;
 const PAUSE: Duration = Duration::from_millis(200);
 const CLIENTS: usize = 12;
+/// Clients that ask for one short stream after the other.
+const STREAMING: usize = 8;
+/// Pieces of a short one.
+const PIECES_OF_FEW: usize = 4;
+const FEW: &str = "a few pieces";
 
 #[derive(Default)]
 struct Tally {
@@ -56,6 +62,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let mut old = Coalmine::start(&binary, folder.path(), admin, &config).await?;
     let tally = Arc::new(Tally::default());
     let clients: Vec<_> = (0..CLIENTS).map(|n| tokio::spawn(ask_for_ever(port, n, Arc::clone(&tally)))).collect();
+    let streaming = (0..STREAMING).map(|_| tokio::spawn(stream_for_ever(port, Arc::clone(&tally))));
+    let clients: Vec<_> = clients.into_iter().chain(streaming).collect();
     let stream = tokio::spawn(stream(port));
     tokio::time::sleep(Duration::from_secs(1)).await;
     fail_to_succeed(folder.path().join(".coalmine/handover.sock")).await?;
@@ -76,7 +84,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     ensure!(answered > before, "the new process answered nothing");
     ensure!(new.app().send(Method::GET, "/readyz", &[], None).await?.status.is_success(), "its API does not answer");
     println!(
-        "ok      {answered} requests of {CLIENTS} clients, none lost; served again {:.1} s after a process took over and died; the slowest request took {} ms, the old process ended after {:.1} s with its stream whole",
+        "ok      {answered} requests of {CLIENTS} clients and streams of {STREAMING} others, none lost; served again {:.1} s after a process took over and died; the slowest request took {} ms, the old process ended after {:.1} s with its stream whole",
         taken_back.as_secs_f64(),
         tally.slowest_ms.load(Ordering::SeqCst),
         ended.as_secs_f64()
@@ -125,6 +133,35 @@ async fn ask_for_ever(port: u16, n: usize, tally: Arc<Tally>) -> Result<()> {
     Ok(())
 }
 
+/// One stream after the other on one connection, each asked for in the moment in which the one before is over, until
+/// an answer says that the connection will be closed. No library stands between that repeats what is lost.
+async fn stream_for_ever(port: u16, tally: Arc<Tally>) -> Result<()> {
+    let body = json!({"model": "r", "stream": true, "messages": [{"role": "user", "content": FEW}]}).to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut kept = None;
+    while !tally.over.load(Ordering::SeqCst) {
+        let mut socket = match kept.take() {
+            Some(socket) => socket,
+            None => TcpStream::connect(("127.0.0.1", port)).await?,
+        };
+        socket.write_all(request.as_bytes()).await.context("a connection was closed without a word")?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n0\r\n\r\n") {
+            let came = socket.read_buf(&mut answer).await.context("a stream was cut")?;
+            ensure!(came > 0, "a connection was closed without a word after {} bytes of an answer", answer.len());
+        }
+        let answer = String::from_utf8(answer)?;
+        ensure!(answer.matches("piece").count() == PIECES_OF_FEW, "a stream is not whole: {answer}");
+        let (head, _) = answer.split_once("\r\n\r\n").context("no head")?;
+        kept = (!head.contains("connection: close")).then_some(socket);
+        tally.answered.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
 /// Reads a stream to its end, and counts what came.
 async fn stream(port: u16) -> Result<usize> {
     let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
@@ -163,10 +200,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<UnsyncBoxBody<Byt
                 json!({"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]})
             )
         };
-        let pieces = futures_util::stream::iter(0..PIECES).then(move |_| async move {
-            tokio::time::sleep(PAUSE).await;
-            event(json!({"content": "piece "}), Value::Null)
-        });
+        let few = asked["messages"].to_string().contains(FEW);
+        let pieces =
+            futures_util::stream::iter(0..if few { PIECES_OF_FEW } else { PIECES }).then(move |_| async move {
+                tokio::time::sleep(PAUSE).await;
+                event(json!({"content": "piece "}), Value::Null)
+            });
         let end = event(json!({}), json!("stop")) + "data: [DONE]\n\n";
         let events = pieces.chain(futures_util::stream::once(std::future::ready(end)));
         let body = StreamBody::new(events.map(|text| Ok(Frame::data(Bytes::from(text)))));

@@ -124,6 +124,7 @@ async fn what_would_step_past_the_gateway_is_refused_in_the_callers_words() {
     for (start, status) in [
         ("TRACE /v1/models", 405),
         ("CONNECT /v1/models", 405),
+        ("CONNECT example.com:443", 405),
         ("BREW /v1/models", 405),
         ("GET /v1/../api/keys", 400),
         ("GET /v1/files/%2e%2E/x", 400),
