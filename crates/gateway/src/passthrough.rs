@@ -153,7 +153,7 @@ pub(crate) async fn pass_unknown(
 ) -> Result<Response<AnswerBody>, Refusal> {
     let named = gateway.config.default_provider.as_ref().and_then(|name| gateway.pools.get(name));
     let Some(pool) = named.filter(|pool| pool.manners.speak(admitted.dialect)) else {
-        return Err(no_route(&gateway.tables.load(), &admitted.caller, model));
+        return Err(no_route(gateway, &admitted.caller, model));
     };
     admitted.caller.must_be_let_through()?;
     let body = admitted.body.clone();
@@ -223,7 +223,7 @@ pub(crate) fn pool_of_nobody(
         speaking.next().filter(|_| speaking.next().is_none())
     };
     let pool = named.filter(speaks).or_else(only).cloned();
-    pool.ok_or_else(|| no_route(&gateway.tables.load(), caller, model))
+    pool.ok_or_else(|| no_route(gateway, caller, model))
 }
 
 /// Something that is passed through sets out.
@@ -425,13 +425,16 @@ fn another_dialect(route: &str, dialect: Dialect) -> Refusal {
     Refusal::new(Problem::NoRoute, format!("the route `{route}` is answered by a provider that speaks {dialect} only"))
 }
 
-pub(crate) fn no_route(snapshot: &Snapshot, caller: &Caller, model: &str) -> Refusal {
-    let known = names(snapshot, caller);
+pub(crate) fn no_route(gateway: &Gateway, caller: &Caller, model: &str) -> Refusal {
+    let snapshot = gateway.tables.load();
+    let known = names(&snapshot, caller);
     let known = if known.is_empty() { "there is none yet".to_owned() } else { known.join(", ") };
     let model: String = model.chars().take(100).collect();
-    let message = format!(
-        "the model `{model}` names no route; routes: {known}. To pass other models through, set `default_provider` in coalmine.yaml"
-    );
+    let passes = match &gateway.config.default_provider {
+        None => "To pass other models through, set `default_provider` in coalmine.yaml".to_owned(),
+        Some(name) => format!("Other models pass through to `{name}`, which is not asked in this dialect"),
+    };
+    let message = format!("the model `{model}` names no route; routes: {known}. {passes}");
     Refusal::new(Problem::NoRoute, message).about("model")
 }
 

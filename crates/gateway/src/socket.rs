@@ -94,7 +94,7 @@ pub(crate) async fn open(gateway: &Arc<Gateway>, mut admitted: Admitted) -> Resu
         }
         // as of a turn: a model that is no route's is for a default provider that somebody named
         Some(model) if gateway.config.default_provider.is_none() => {
-            Err(passthrough::no_route(&gateway.tables.load(), &admitted.caller, &model))
+            Err(passthrough::no_route(gateway, &admitted.caller, &model))
         }
         Some(model) => pass(gateway, admitted, handshake, &model).await,
         None => pass(gateway, admitted, handshake, "").await,

@@ -5,7 +5,7 @@ use crate::config::Limits;
 use crate::gateway::Gateway;
 use bytes::{Bytes, BytesMut};
 use coalmine_wire::openai::errors::Problem;
-use http::{Version, header, request};
+use http::{header, request};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::convert::Infallible;
@@ -49,8 +49,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 const LINGER_BODIES: usize = 16;
 
 /// A request's body on its way in. Where it is refused, the rest of it is read and thrown away for a while: most
-/// clients hear nothing before they have sent everything, and a connection of HTTP/1 that is closed over unread bytes
-/// is reset, which takes the answer with it (RFC 9112, section 9.6).
+/// clients hear nothing before they have sent everything. A connection of HTTP/1 that is closed over unread bytes is
+/// reset, which takes the answer with it (RFC 9112, section 9.6); a stream of HTTP/2 is reset behind its answer, and clients
+/// that are still sending take that for the loss of it, though they must not (RFC 9113, section 8.1).
 #[derive(Debug)]
 pub(crate) struct Upload {
     body: Option<Incoming>,
@@ -64,9 +65,9 @@ pub(crate) struct Upload {
 
 impl Upload {
     pub(crate) fn new(body: Incoming, parts: &request::Parts, limits: &Limits) -> Self {
-        // the others are told not to send more, or wait to be told to
-        let lingers = parts.version <= Version::HTTP_11 && !parts.headers.contains_key(header::EXPECT);
-        let lingers_bytes = if lingers { limits.body.saturating_mul(LINGER_BODIES) } else { 0 };
+        // who waits to be told to send has sent nothing
+        let waits = parts.headers.contains_key(header::EXPECT);
+        let lingers_bytes = if waits { 0 } else { limits.body.saturating_mul(LINGER_BODIES) };
         Self { body: Some(body), lingers_bytes, pause: limits.body_time, late: None, stopped: None }
     }
 

@@ -364,6 +364,61 @@ async fn floods_of_frames_end_the_connection() {
     }
 }
 
+/// The frames that a connection said: kind, flags, stream and payload of each that is there whole.
+fn frames(said: &[u8]) -> Vec<(u8, u8, u32, &[u8])> {
+    let (mut frames, mut rest) = (Vec::new(), said);
+    while let [a, b, c, kind, flags, d, e, f, g, behind @ ..] = rest {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let Some((payload, behind)) = behind.split_at_checked(length) else { break };
+        frames.push((*kind, *flags, u32::from_be_bytes([*d, *e, *f, *g]), payload));
+        rest = behind;
+    }
+    frames
+}
+
+/// Reads until the answer of a stream has ended.
+async fn until_answered(client: &mut TcpStream, said: &mut Vec<u8>, stream: u32) {
+    let (headers, end) = (1, 1);
+    let ended = |said: &[u8]| {
+        frames(said).iter().any(|(kind, flags, of, _)| *of == stream && *kind <= headers && flags & end == end)
+    };
+    while !ended(said) {
+        let read = soon("an answer", client.read_buf(said)).await.unwrap();
+        assert!(read > 0, "the connection goes on");
+    }
+}
+
+/// A client that is still sending what was refused already is not cut off: some take a stream that is reset behind its
+/// answer for one without any.
+#[tokio::test]
+async fn t29_a_refusal_over_http2_lets_its_client_end() {
+    let world = World::with(vec![ok("s")], vec![], |config| config.limits.body = 30_000).await;
+    world.release(0).await;
+    let packed = [h2_head(), [&[0, 16][..], b"content-encoding", &[4], b"gzip"].concat()].concat();
+    let unsupported = (415, "unsupported_media_type", packed, 0, 5);
+    for (status, code, head, before, behind) in [unsupported, (413, "request_too_large", h2_head(), 4, 1)] {
+        let mut client = TcpStream::connect(world.address).await.unwrap();
+        let data = |pieces: usize| frame(0, 0, 1, &[b'x'; 10_000]).repeat(pieces);
+        client
+            .write_all(&[PREFACE, &frame(4, 0, 0, b""), &frame(1, 4, 1, &head), &data(before)].concat())
+            .await
+            .unwrap();
+        let mut said = Vec::new();
+        until_answered(&mut client, &mut said, 1).await;
+        client.write_all(&data(behind)).await.unwrap();
+        let ask = [frame(1, 4, 3, &h2_head()), frame(0, 1, 3, ASK.as_bytes())].concat();
+        client.write_all(&[frame(0, 1, 1, b"x"), ask].concat()).await.unwrap();
+        until_answered(&mut client, &mut said, 3).await;
+        let frames = frames(&said);
+        let (reset, goaway) = (3, 7);
+        let ends: Vec<_> = frames.iter().filter(|(kind, ..)| [reset, goaway].contains(kind)).collect();
+        assert!(ends.is_empty(), "{status}: {ends:?}");
+        let told = |stream| frames.iter().rfind(|(kind, _, of, _)| *kind == 0 && *of == stream).unwrap().3;
+        assert!(String::from_utf8_lossy(told(1)).contains(&format!("\"code\":\"{code}\"")), "{status}");
+        assert_eq!(String::from_utf8_lossy(told(3)), completion("s"), "{status}");
+    }
+}
+
 /// An idle connection of HTTP/2 does not stay for ever, as one of HTTP/1.1 does not; what is under way on it goes on.
 #[tokio::test]
 async fn an_idle_connection_of_http2_is_ended() {
