@@ -28,10 +28,32 @@ pub fn hold(dialect: Dialect, how: As, answer: &[u8], cuts: usize) {
     let seen = cut::within(answer.len(), 256 << 10, 96, || contracts.observe(dialect, how, &[answer]).1);
     let (_, whole) = cut::everywhere(answer, cuts, |pieces| contracts.observe(dialect, how, pieces));
     assert_eq!(seen, whole, "the same twice");
+    if how == As::Stream {
+        let (_, spaced) = contracts.observe(dialect, how, &[&spaced(answer)]);
+        assert_eq!(spaced, whole, "each event read whole");
+    }
     assert!(whole.text_bytes <= answer.len() as u64 * 3, "text is made of nothing");
     if how == As::Body && dialect == Dialect::Chat && whole.ending == Ending::Whole {
         counted(answer, &whole);
     }
+}
+
+/// The same stream with one space or two before all data, in turn, so that no event begins like the one before.
+fn spaced(answer: &[u8]) -> Vec<u8> {
+    let lines = answer.split_inclusive(|byte| matches!(byte, b'\n' | b'\r'));
+    let mut out = Vec::with_capacity(answer.len() * 2);
+    let mut spaces = [&b" "[..], b"  "].into_iter().cycle();
+    for line in lines {
+        match line.strip_prefix(b"data:") {
+            Some(data) if !data.trim_ascii().is_empty() => {
+                out.extend_from_slice(b"data:");
+                out.extend_from_slice(spaces.next().unwrap_or_default());
+                out.extend_from_slice(data);
+            }
+            _ => out.extend_from_slice(line),
+        }
+    }
+    out
 }
 
 /// What a tree says of usage, the observer says.

@@ -182,6 +182,18 @@ fn what_is_said_over_a_websocket_is_read() {
 }
 
 proptest! {
+    /// Streams of few frames and few texts, so that many an event is like the one before.
+    #[test]
+    fn events_like_the_one_before_are_read_as_any_other(
+        messages: bool,
+        events in prop::collection::vec((0..FRAMES.len(), prop::sample::select(TEXTS.to_vec())), 0..16),
+    ) {
+        let event = |(frame, text): &(usize, &str)| format!("data: {}\n\n", FRAMES[*frame].replace('@', text));
+        let stream: String = events.iter().map(event).collect();
+        let dialect = if messages { Dialect::Messages } else { Dialect::Chat };
+        laws::observer::hold(dialect, As::Stream, stream.as_bytes(), SOME);
+    }
+
     /// Forms of the pieces that readers differ about.
     #[test]
     fn no_form_says_two_things(pieces in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..24), end in prop::bool::weighted(0.8)) {
@@ -190,6 +202,38 @@ proptest! {
         laws::form::hold("multipart/form-data; boundary=x7", body.as_bytes());
     }
 }
+
+const TEXTS: [&str; 12] = [
+    "Hello",
+    " world",
+    "",
+    "é",
+    r"\n",
+    r"\ud83d",
+    r"\ude00",
+    r#"\"}"#,
+    "\\",
+    "\"",
+    r#"a"},"delta":{"content":"b"#,
+    "hm hm hm hm ",
+];
+
+const FRAMES: [&str; 14] = [
+    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"@"},"finish_reason":null}],"usage":null}"#,
+    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"@"},"finish_reason":null}],"usage":null} "#,
+    r#"{"choices":[{"index":1,"delta":{"content":"@"}}]}"#,
+    r#"{"choices":[{"delta":{"content":"@"},"index":1}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"@","content":"x"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"@","reasoning":"hm"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"@","tool_calls":[{"index":0,"function":{"name":"f","arguments":"{}"}}]}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"@"}},{"index":1,"delta":{"content":"y"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"@"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}"#,
+    r#"{"error":{"type":"overloaded"},"choices":[{"index":0,"delta":{"content":"@"}}]}"#,
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"@"}}"#,
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"@"},"delta":{"type":"thinking_delta","thinking":"y"}}"#,
+    r#"{"delta":{"text":"@","type":"text_delta","text":"z"},"index":0,"type":"content_block_delta"}"#,
+    r#"{"type":"content_block_stop","index":0}"#,
+];
 
 const PIECES: [&str; 26] = [
     "--x7",

@@ -1,7 +1,7 @@
 //! Reading an answer of messages: events of a stream, or one body. What is found goes into the state
 //! that both dialects share; an answer of messages is one choice.
 
-use crate::json::{Kind, ScanError, Scanner, Text};
+use crate::json::{Kind, ScanError, Scanner, Span, Text};
 use crate::openai::answer::{Answer, Unseen, name};
 use crate::openai::{Finish, InBandError};
 
@@ -12,7 +12,7 @@ struct Members<'a> {
     index: u64,
     message: Option<&'a [u8]>,
     block: Option<&'a [u8]>,
-    delta: Option<&'a [u8]>,
+    delta: Option<Span>,
 }
 
 /// The members of a block, or of the piece of one.
@@ -41,7 +41,7 @@ impl Answer {
                 b"index" => event.index = scanner.count()?.unwrap_or(0),
                 b"message" => event.message = Some(scanner.value()?),
                 b"content_block" => event.block = Some(scanner.value()?),
-                b"delta" => event.delta = Some(scanner.value()?),
+                b"delta" => event.delta = Some(scanner.skip()?),
                 b"usage" => self.message_usage(&mut scanner)?,
                 b"error" => error = Some(scanner.value()?),
                 _ => {
@@ -59,7 +59,7 @@ impl Answer {
                 self.stepped = true;
                 self.block_starts(event.index, event.block.unwrap_or(b"{}"))?;
             }
-            b"content_block_delta" => self.block_grows(event.index, event.delta.unwrap_or(b"{}"))?,
+            b"content_block_delta" => self.block_grows(event.index, data, event.delta)?,
             b"content_block_stop" => {
                 self.stepped = true;
                 if self.unseen == Unseen::Thinks {
@@ -67,7 +67,7 @@ impl Answer {
                 }
             }
             b"message_delta" => {
-                let delta = Block::read(event.delta.unwrap_or(b"{}"))?;
+                let delta = Block::read(event.delta.map_or(b"{}", |delta| delta.of(data)))?;
                 let told = delta.stop_reason.filter(|word| !word.raw.is_empty()).map(finish);
                 self.stepped |= told.is_some();
                 let choice = self.only();
@@ -203,8 +203,12 @@ impl Answer {
         Ok(())
     }
 
-    fn block_grows(&mut self, index: u64, delta: &[u8]) -> Result<(), ScanError> {
-        let delta = Block::read(delta)?;
+    fn block_grows(&mut self, index: u64, data: &[u8], delta: Option<Span>) -> Result<(), ScanError> {
+        let start = delta.map_or(0, |delta| delta.start);
+        let delta = Block::read(delta.map_or(b"{}", |delta| delta.of(data)))?;
+        if let (Some(b"text_delta"), Some(text)) = (delta.kind.map(|kind| kind.raw), delta.text) {
+            self.alike.text(0, start + text.at + 1, text.raw.len());
+        }
         let (choice, keep, conversation) = self.parts();
         let came = match delta.kind.map_or(&b""[..], |kind| kind.raw) {
             b"text_delta" => delta.text.is_some_and(|text| choice.text(text, keep, conversation)),

@@ -1,5 +1,6 @@
 //! What has been read of an answer so far: the state behind the observer.
 
+use super::alike::Alike;
 use super::calls::Calls;
 use super::observer::{Detect, Detected, Ending, Finish, InBandError, KeepText, Progress, Seen};
 use crate::anthropic::usage::Told;
@@ -56,6 +57,8 @@ pub(crate) struct Answer {
     cut: bool,
     /// More choices than are kept.
     overflowed: bool,
+    /// The event before, for those that are like it.
+    pub(crate) alike: Alike,
 }
 
 /// What an answer says that it does, of which no word may come for long.
@@ -154,6 +157,7 @@ impl Answer {
             unreadable: false,
             cut: false,
             overflowed: false,
+            alike: Alike::default(),
         }
     }
 
@@ -204,11 +208,14 @@ impl Answer {
         if self.done || data.is_empty() {
             return Ok(());
         }
+        if self.is_like_the_last(kind, data) {
+            return Ok(());
+        }
         let is_done = data.trim_ascii() == b"[DONE]";
         let read = match self.dialect {
             // of a server that ends all its streams alike: it says nothing in these dialects
             Dialect::Messages | Dialect::Responses | Dialect::Realtime if is_done => Some(Ok(())),
-            Dialect::Messages => Some(self.message_event(kind, data)),
+            Dialect::Messages => Some(self.whole_event(kind, data, |answer| answer.message_event(kind, data))),
             Dialect::Responses => Some(self.response_event(data)),
             Dialect::Realtime => Some(self.realtime_event(data)),
             Dialect::Chat | Dialect::Completions | Dialect::Embeddings => None,
@@ -231,7 +238,32 @@ impl Answer {
             self.error.get_or_insert_default();
             return read.or(Ok(()));
         }
-        self.object(data, false)
+        self.whole_event(kind, data, |answer| answer.object(data, false))
+    }
+
+    /// Takes an event that is the last one with another text, if it is.
+    fn is_like_the_last(&mut self, kind: &[u8], data: &[u8]) -> bool {
+        let Some((text, index)) = self.alike.of(kind, data) else { return false };
+        let keep = self.keep();
+        let Some(choice) = self.choices.get_mut(index) else { return false };
+        let conversation = self.conversation.as_mut().filter(|_| index == 0);
+        self.contents += u64::from(choice.text(text, keep, conversation));
+        true
+    }
+
+    /// Reads an event from end to end, and keeps it for those that are like it.
+    fn whole_event(
+        &mut self,
+        kind: &[u8],
+        data: &[u8],
+        read: impl FnOnce(&mut Self) -> Result<(), ScanError>,
+    ) -> Result<(), ScanError> {
+        self.alike.begin();
+        read(self)?;
+        if self.error.is_none() {
+            self.alike.end(kind, data);
+        }
+        Ok(())
     }
 
     /// Reads a chunk of a stream, or a whole body: their shapes differ by `delta` and `message` only.
@@ -348,6 +380,7 @@ impl Answer {
         let index = index.unwrap_or(place);
         if let Some((shape, content)) = early {
             self.content(index, shape, &mut Scanner::new(content))?;
+            self.alike.other();
         }
         match slot(&mut self.choices, index) {
             Some(choice) => {
@@ -365,7 +398,11 @@ impl Answer {
             return scanner.skip().map(|_| ());
         };
         let conversation = self.conversation.as_mut().filter(|_| index == 0);
-        let came = choice.read(shape, scanner, keep, conversation)?;
+        let (came, text) = choice.read(shape, scanner, keep, conversation)?;
+        match text {
+            Some(text) => self.alike.text(index, text.at + 1, text.raw.len()),
+            None => self.alike.other(),
+        }
         self.contents += u64::from(came == Progress::Content);
         self.stepped |= came == Progress::Step;
         Ok(())
@@ -471,27 +508,34 @@ impl Answer {
 }
 
 impl Choice {
-    /// Reads a `delta` or a `message`, and says what it brought.
-    fn read(
+    /// Reads a `delta` or a `message`, and says what it brought; with the text, where that was all.
+    fn read<'a>(
         &mut self,
         shape: Shape,
-        scanner: &mut Scanner<'_>,
+        scanner: &mut Scanner<'a>,
         keep: Keep,
         mut conversation: Option<&mut Answering>,
-    ) -> Result<Progress, ScanError> {
+    ) -> Result<(Progress, Option<Text<'a>>), ScanError> {
         let content = |came| if came { Progress::Content } else { Progress::Nothing };
         match (shape, scanner.peek()?) {
-            (Shape::Text, Kind::String) => return Ok(content(self.text(scanner.string()?, keep, conversation))),
+            (Shape::Text, Kind::String) => {
+                let text = scanner.string()?;
+                return Ok((content(self.text(text, keep, conversation)), Some(text)));
+            }
             (Shape::Piece | Shape::Message, Kind::Object) => {}
-            _ => return scanner.skip().map(|_| Progress::Nothing),
+            _ => return scanner.skip().map(|_| (Progress::Nothing, None)),
         }
         let (mut came, mut other, mut thought) = (false, false, 0);
+        let (mut texts, mut only, mut more) = (0, None, false);
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
             let kind = scanner.peek()?;
             match (key.raw, kind) {
                 (b"content", Kind::String) => {
-                    came |= self.text(scanner.string()?, keep, conversation.as_deref_mut());
+                    let text = scanner.string()?;
+                    (texts, only) = (texts + 1, Some(text));
+                    came |= self.text(text, keep, conversation.as_deref_mut());
+                    continue;
                 }
                 (b"content", Kind::Array) => came |= self.parts(scanner, keep, conversation.as_deref_mut())?,
                 (b"refusal", Kind::String) => {
@@ -513,15 +557,19 @@ impl Choice {
                 // of what is not known here, what holds something is a part of the answer
                 (name, Kind::String | Kind::Array | Kind::Object) => {
                     other |= scanner.value()?.len() > 2 && name != b"role";
+                    continue;
                 }
                 (_, Kind::Number | Kind::Bool | Kind::Null) => {
                     scanner.skip()?;
+                    continue;
                 }
             }
+            more = true;
         }
         self.thought_bytes += thought as u64;
         came |= thought > 0;
-        Ok(if other && !came { Progress::Step } else { content(came) })
+        let progress = if other && !came { Progress::Step } else { content(came) };
+        Ok((progress, only.filter(|_| texts == 1 && !more)))
     }
 
     /// Content as an array of parts, as some servers send it.

@@ -7,6 +7,7 @@
 //! [`errors`] writes what the gateway itself has to say.
 
 mod acts;
+mod alike;
 pub(crate) mod answer;
 pub(crate) mod calls;
 pub mod errors;

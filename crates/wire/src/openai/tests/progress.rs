@@ -24,6 +24,8 @@ fn a_chat_gets_on_by_what_it_brings() {
             (r#"{"choices":[{"index":0,"delta":{"content":"","refusal":null,"tool_calls":[]}}]}"#, Nothing),
             (r#"{"choices":[{"index":0,"delta":{"content":"","reasoning_details":[{"data":"x"}]}}]}"#, Step),
             (r#"{"choices":[{"index":0,"delta":{"content":"a"}}]}"#, Content),
+            (r#"{"choices":[{"index":0,"delta":{"content":"b"}}]}"#, Content),
+            (r#"{"choices":[{"index":0,"delta":{"content":""}}]}"#, Nothing),
             (
                 r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":""}}]}}]}"#,
                 Content,
@@ -53,6 +55,8 @@ fn thoughts_are_content_and_a_block_that_thinks_works_unseen() {
             (r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#, Step),
             (r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}"#, Nothing),
             (r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#, Content),
+            (r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"b"}}"#, Content),
+            (r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}"#, Nothing),
             (r#"{"type":"content_block_stop","index":0}"#, Step),
             (r#"{"type":"content_block_start","index":1,"content_block":{"type":"thinking","thinking":""}}"#, Step),
             (r#"{"type":"content_block_delta","index":1,"delta":{"type":"thinking_delta","thinking":"hm"}}"#, Content),
