@@ -19,6 +19,10 @@ use hyper::body::Incoming;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// A body from here on is read and rewritten beside the threads of requests: of 64 MiB that takes a tenth of a second, for
+/// which all that a thread has would stand still.
+const LONG_BODY_BYTES: usize = 1 << 20;
+
 /// Answers one request under `/v1` or `/s/{session}/v1`.
 pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
     let client = gateway.config.trusted_proxies.client(peer, request.headers());
@@ -38,6 +42,19 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, p
 
 async fn serve(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Response<AnswerBody>, Refusal> {
     admitted.receive(gateway).await?;
+    if admitted.body.len() < LONG_BODY_BYTES {
+        return received(gateway, admitted).await;
+    }
+    let mine = Arc::clone(gateway);
+    let work = Box::pin(async move { received(&mine, admitted).await });
+    gateway.workers.beside_for(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request with a long body was given up");
+        Err(Refusal::new(Problem::Internal, "the gateway could not answer this; see its log"))
+    })
+}
+
+/// A request of which all has come that is waited for.
+async fn received(gateway: &Arc<Gateway>, admitted: Box<Admitted>) -> Result<Response<AnswerBody>, Refusal> {
     match admitted.surface {
         // Boxed: what is awaited before is small, and is moved about.
         Surface::Turn => Box::pin(turn(gateway, admitted)).await,

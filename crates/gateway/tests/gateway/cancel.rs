@@ -13,6 +13,12 @@ use hyper_util::rt::TokioExecutor;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
+/// The same request with a body so long that it is served beside the threads of requests.
+fn long(body: &str) -> String {
+    let pad = "x".repeat(1 << 20);
+    body.replacen('{', &format!(r#"{{"metadata":{{"pad":"{pad}"}},"#), 1)
+}
+
 async fn ending(world: &World) -> Ending {
     world.turns(1).await[0].outcome.ending
 }
@@ -22,7 +28,7 @@ async fn t22_the_cancel_is_felt_before_the_first_byte() {
     let closed = Arc::new(Notify::new());
     let world = World::new(vec![], vec![vec![Step::UntilClosed(closed.clone())]]).await;
     world.release(10_000).await;
-    for (n, body) in [ASK, ASK_STREAM].into_iter().enumerate() {
+    for (n, body) in [ASK.to_owned(), ASK_STREAM.to_owned(), long(ASK), long(ASK_STREAM)].into_iter().enumerate() {
         let request = world.request("/v1/chat/completions", &[("x-session-id", "s-1")], body);
         let going = tokio::spawn(world.client.request(request));
         soon("the request upstream", world.canary.arrived.notified()).await;
@@ -54,17 +60,19 @@ async fn t22_the_cancel_is_felt_while_lifecycle_frames_are_held_back() {
 
 #[tokio::test]
 async fn t22_the_cancel_is_felt_in_the_middle_of_a_stream() {
-    let closed = Arc::new(Notify::new());
-    let script = vec![write(STREAM_HEAD), write(chunk(delta("a"))), Step::UntilClosed(closed.clone())];
-    let world = World::new(vec![], vec![script]).await;
-    world.release(10_000).await;
-    let mut answer = world.send(world.request("/v1/chat/completions", &[("x-session-id", "s-1")], ASK_STREAM)).await;
-    let first = soon("the first frame", answer.body_mut().frame()).await.unwrap().unwrap();
-    assert_eq!(first.into_data().unwrap(), delta("a"));
-    drop(answer);
-    soon("the upstream's cancel", closed.notified()).await;
-    assert_eq!(ending(&world).await, Ending::Cancelled(CancelPoint::MidAnswer));
-    assert!(world.metric("coalmine_active_requests 0"));
+    for body in [ASK_STREAM.to_owned(), long(ASK_STREAM)] {
+        let closed = Arc::new(Notify::new());
+        let script = vec![write(STREAM_HEAD), write(chunk(delta("a"))), Step::UntilClosed(closed.clone())];
+        let world = World::new(vec![], vec![script]).await;
+        world.release(10_000).await;
+        let mut answer = world.send(world.request("/v1/chat/completions", &[("x-session-id", "s-1")], body)).await;
+        let first = soon("the first frame", answer.body_mut().frame()).await.unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), delta("a"));
+        drop(answer);
+        soon("the upstream's cancel", closed.notified()).await;
+        assert_eq!(ending(&world).await, Ending::Cancelled(CancelPoint::MidAnswer));
+        assert!(world.metric("coalmine_active_requests 0"));
+    }
 }
 
 #[tokio::test]
