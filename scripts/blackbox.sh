@@ -33,6 +33,8 @@ say "the listener handed over under load"
 "$bin/outside" handover --bin "$bin/coalmine"
 say "client keys, quotas and budgets"
 "$bin/outside" keys --bin "$bin/coalmine"
+say "answers that get stuck"
+"$bin/outside" stuck --bin "$bin/coalmine"
 say "pins through ramp, restart and kill -9"
 "$bin/outside" pins --bin "$bin/coalmine" --sessions 30000 --split-sessions 30000
 data=${DATA:-../shared/data/replay}

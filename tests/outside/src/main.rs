@@ -15,6 +15,7 @@ mod ready;
 mod replay;
 mod sentinels;
 mod shadow;
+mod stuck;
 mod upstream;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +54,8 @@ enum Job {
     Plans(plans::Args),
     /// The listener handed to another process under load: nothing is lost.
     Handover(handover::Args),
+    /// Answers that get stuck: over in time, told in the wire format, counted, and answered by somebody else where that can be.
+    Stuck(stuck::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -74,6 +77,7 @@ fn main() -> anyhow::Result<()> {
             Job::Keys(args) => keys::run(args).await,
             Job::Plans(args) => plans::run(args).await,
             Job::Handover(args) => handover::run(args).await,
+            Job::Stuck(args) => stuck::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })
