@@ -1,4 +1,5 @@
-//! Tools, as the one dialect and as the other declares them. Schemas go over byte for byte.
+//! Tools, as the one dialect and as the other declares them. Schemas go over byte for byte; one that leaves open what the
+//! arguments are is told that they are an object, which they always are.
 
 use crate::json;
 use crate::openai::items;
@@ -20,6 +21,10 @@ pub fn from_functions(tools: &[u8]) -> Vec<u8> {
     out
 }
 
+fn is_empty(schema: &[u8]) -> bool {
+    schema.strip_prefix(b"{").is_some_and(|rest| rest.trim_ascii_start() == b"}")
+}
+
 /// One function: `{name, description, parameters, strict}` becomes `{name, description, input_schema, strict}`.
 pub(crate) fn from_function(function: &[u8], out: &mut Vec<u8>) {
     let present = |key| json::member(function, key).filter(|value| *value != b"null");
@@ -30,7 +35,16 @@ pub(crate) fn from_function(function: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(description);
     }
     out.extend_from_slice(br#","input_schema":"#);
-    out.extend_from_slice(present("parameters").unwrap_or(br#"{"type":"object","properties":{}}"#));
+    match present("parameters") {
+        None => out.extend_from_slice(br#"{"type":"object","properties":{}}"#),
+        Some(schema) if is_empty(schema) => out.extend_from_slice(br#"{"type":"object","properties":{}}"#),
+        // messages must have it
+        Some(open @ [b'{', rest @ ..]) if json::member(open, "type").is_none() => {
+            out.extend_from_slice(br#"{"type":"object","#);
+            out.extend_from_slice(rest);
+        }
+        Some(schema) => out.extend_from_slice(schema),
+    }
     if present("strict") == Some(b"true") {
         out.extend_from_slice(br#","strict":true"#);
     }

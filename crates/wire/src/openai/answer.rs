@@ -173,6 +173,8 @@ impl Answer {
 
     /// Takes a body that is no stream.
     pub(super) fn body(&mut self, body: &[u8]) {
+        // which clients' readers pass over
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let read = match self.dialect {
             Dialect::Chat | Dialect::Completions => self.object(body, false),
             Dialect::Messages => self.message_body(body),

@@ -65,6 +65,7 @@ impl Translator {
     /// other cannot.
     #[must_use]
     pub fn whole(from: Dialect, body: &[u8], created_s: u64) -> Option<Vec<u8>> {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         match from.family() {
             Family::Anthropic => from_messages::body(body, created_s),
             Family::OpenAi => from_chat::body(body),

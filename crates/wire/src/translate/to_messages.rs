@@ -10,6 +10,8 @@ use crate::openai::{ChatRequest, items};
 const TO: Dialect = Dialect::Messages;
 /// What pictures may be.
 const PICTURES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
+/// A person's name that is longer is not taken.
+const USER_MAX: usize = 256;
 
 type Result<T> = std::result::Result<T, Untranslatable>;
 
@@ -287,8 +289,13 @@ fn result(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
 }
 
 fn parameters(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
-    for name in ["temperature", "top_p", "stream"] {
-        if let Some(value) = top.get(name) {
+    // Newer models take one of the two, and many clients send both: one of 1 says nothing.
+    let is_one = |value: &&[u8]| std::str::from_utf8(value).is_ok_and(|text| text.parse() == Ok(1.0));
+    let (temperature, top_p) = (top.get("temperature"), top.get("top_p"));
+    let top_p = top_p.filter(|top_p| temperature.is_none() || !is_one(top_p));
+    let temperature = temperature.filter(|temperature| top_p.is_none() || !is_one(temperature));
+    for (name, value) in [("temperature", temperature), ("top_p", top_p), ("stream", top.get("stream"))] {
+        if let Some(value) = value {
             put(out, &[b",\"", name.as_bytes(), b"\":", value]);
         }
     }
@@ -297,7 +304,9 @@ fn parameters(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
         Some(many) => put(out, &[br#","stop_sequences":"#, many]),
         None => {}
     }
-    if let Some(user) = top.string("user") {
+    // a note to the provider's books, which take so much
+    let fits = |user: &&[u8]| json::text(user).is_some_and(|user| user.chars().count() <= USER_MAX);
+    if let Some(user) = top.string("user").filter(fits) {
         put(out, &[br#","metadata":{"user_id":"#, user, b"}"]);
     }
     let Some(format) = top.object("response_format") else { return Ok(()) };

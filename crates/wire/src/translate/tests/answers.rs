@@ -186,6 +186,22 @@ fn t14_an_answer_that_ends_with_an_error_has_no_end_of_turn() {
     assert!(stream(Dialect::Chat, &[limited.as_bytes()]).contains(r#""type":"rate_limit_error","message":"slow""#));
 }
 
+/// The sign that some servers put before a body is no part of it.
+#[test]
+fn a_byte_order_mark_hides_no_answer() {
+    let chat = r#"{"id":"c","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+    let talk = r#"{"type":"message","id":"m","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn"}"#;
+    for (from, body) in [(Dialect::Chat, chat), (Dialect::Messages, talk)] {
+        let marked = format!("\u{feff}{body}");
+        let whole = |body: &str| Translator::whole(from, body.as_bytes(), 1).unwrap();
+        assert_eq!(whole(&marked), whole(body));
+        let mut observer = Observer::new(Expect { dialect: from, ..Expect::default() });
+        observer.feed(marked.as_bytes());
+        let seen = observer.finish();
+        assert_eq!((seen.ending, seen.text_bytes), (Ending::Whole, 1));
+    }
+}
+
 /// What stopped an answer is the same whether it streams or not.
 #[test]
 fn a_sequence_that_stopped_an_answer_is_told() {

@@ -226,12 +226,63 @@ fn other_servers_take_longer_names() {
     }
 }
 
+/// Newer models of messages take one of the two. A default says nothing, and many clients send it.
+#[test]
+fn of_temperature_and_top_p_the_one_that_says_nothing_is_left_out() {
+    let one = |value: &str| format!(r#"{{"model":"m",{value},"messages":[{{"role":"user","content":"Hi"}}]}}"#);
+    for (asked, told) in [
+        (r#""temperature":0.20,"top_p":1.0"#, (Some("0.20"), None)),
+        (r#""temperature":1,"top_p":0.9"#, (None, Some("0.9"))),
+        (r#""temperature":1,"top_p":1"#, (Some("1"), None)),
+        (r#""top_p":1"#, (None, Some("1"))),
+        (r#""temperature":1"#, (Some("1"), None)),
+        (r#""temperature":0.2,"top_p":0.9"#, (Some("0.2"), Some("0.9"))),
+    ] {
+        let body = one(asked);
+        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+        let text = String::from_utf8(there).unwrap();
+        for (name, value) in [("temperature", told.0), ("top_p", told.1)] {
+            let said = value.map(|value| text.contains(&format!("\"{name}\":{value}")));
+            assert!(said.unwrap_or(!text.contains(name)), "{asked}: {text}");
+        }
+    }
+}
+
+/// Arguments are always an object; messages want it said.
+#[test]
+fn a_tool_that_leaves_its_schema_open_is_told_as_one_of_an_object() {
+    let schema = |parameters: &str| {
+        let body = format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],"tools":[{{"type":"function","function":{{"name":"f"{parameters}}}}}]}}"#
+        );
+        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+        let there = String::from_utf8(there).unwrap();
+        there.split_once("\"input_schema\":").unwrap().1.trim_end_matches("}]}").to_owned()
+    };
+    let none = r#"{"type":"object","properties":{}}"#;
+    for (asked, told) in [
+        ("", none),
+        (r#","parameters":null"#, none),
+        (r#","parameters":{ }"#, none),
+        (
+            r#","parameters":{ "properties":{"a":{"type":"integer", "x":1.50}}}"#,
+            r#"{"type":"object", "properties":{"a":{"type":"integer", "x":1.50}}}"#,
+        ),
+        (r#","parameters":{"properties":{}, "type" : "object"}"#, r#"{"properties":{}, "type" : "object"}"#),
+    ] {
+        assert_eq!(schema(asked), told, "{asked}");
+    }
+}
+
 /// Agents write what they know of a session into its user's name; no provider takes that much.
 #[test]
 fn a_name_of_a_user_that_is_too_long_is_left_out() {
     let named = |length: usize| messages(json!({"metadata": {"user_id": "é".repeat(length)}}));
     assert_eq!(translate(Dialect::Messages, &named(64)).unwrap()["user"], "é".repeat(64));
     assert_eq!(translate(Dialect::Messages, &named(65)).unwrap().get("user"), None);
+    let named = |length: usize| chat(json!({"user": "é".repeat(length)}));
+    assert_eq!(translate(Dialect::Chat, &named(256)).unwrap()["metadata"]["user_id"], "é".repeat(256));
+    assert_eq!(translate(Dialect::Chat, &named(257)).unwrap().get("metadata"), None);
 }
 
 /// Turns of a conversation that both dialects can say: text, then perhaps calls with their results.
