@@ -285,7 +285,7 @@ impl Server {
         if let Some(admin) = process.admin_listen {
             let listener = bind(admin, &mut inherited).await?;
             sockets.push(listener.as_fd().try_clone_to_owned()?);
-            admin_side = Some(tokio::spawn(adapters::serve_side(listener, side)));
+            admin_side = Some(tokio::spawn(listen::serve_beside(Arc::clone(&gateway), listener, side)));
         }
         gateway.note_left_behind(inherited.left_behind);
         inherited.tell_served();

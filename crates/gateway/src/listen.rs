@@ -1,6 +1,7 @@
 //! Accepts connections: HTTP/1.1 and HTTP/2, in the clear or under TLS, without Nagle's delay, bounded in number, with
 //! bounded time for a request's head; ends them gently when the gateway drains.
 
+mod coming;
 mod unread;
 
 use crate::answer::{AnswerBody, BoxError};
@@ -11,6 +12,7 @@ use crate::socket;
 use crate::tls::Tls;
 use crate::workers::Load;
 use bytes::Bytes;
+pub use coming::Coming;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
@@ -37,28 +39,58 @@ const HEAD_BYTES_MAX: usize = 128 << 10;
 const H2_HEAD_BYTES_MAX: u32 = 64 << 10;
 /// Requests at a time on one connection of HTTP/2.
 const STREAMS_MAX: u32 = 256;
+/// Connections at a time where only operators are served.
+const OPERATORS_MAX: usize = 1_024;
 
 /// Answers what the gateway does not [own](Gateway::owns): the management API, health, metrics, pages.
-pub type Side = Arc<dyn Fn(Request<Incoming>) -> Boxed<'static, Response<SideBody>> + Send + Sync>;
+pub type Side = Arc<dyn Fn(Request<Coming<Incoming>>) -> Boxed<'static, Response<SideBody>> + Send + Sync>;
 
 /// What it answers with.
 pub type SideBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Accepts until the gateway drains. Connections that are open then end after their present request.
 pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, side: Side) {
-    accept(gateway, listener, side, None).await;
+    accept(Door { gateway, side, tls: None, of: Of::Clients }, listener).await;
 }
 
 /// The same under TLS.
 pub async fn serve_tls(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: Arc<Tls>) {
-    accept(gateway, listener, side, Some(tls)).await;
+    accept(Door { gateway, side, tls: Some(tls), of: Of::Clients }, listener).await;
 }
 
-async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: Option<Arc<Tls>>) {
-    let room = Arc::new(Semaphore::new(gateway.config.limits.connections));
+/// Accepts at an address at which nothing is the gateway's, within the same bounds, until it is dropped: operators are
+/// answered while it drains.
+pub async fn serve_beside(gateway: Arc<Gateway>, listener: TcpListener, side: Side) {
+    accept(Door { gateway, side, tls: None, of: Of::Operators }, listener).await;
+}
+
+/// What is served at one address.
+struct Door {
+    gateway: Arc<Gateway>,
+    side: Side,
+    tls: Option<Arc<Tls>>,
+    of: Of,
+}
+
+/// Whom an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// Of the gateway, and what else is on the same listener.
+    Clients,
+    /// Of the management API alone.
+    Operators,
+}
+
+async fn accept(door: Door, listener: TcpListener) {
+    let door = Arc::new(door);
+    let gateway = &door.gateway;
+    let room = Arc::new(Semaphore::new(match door.of {
+        Of::Clients => gateway.config.limits.connections,
+        Of::Operators => gateway.config.limits.connections.min(OPERATORS_MAX),
+    }));
     loop {
         let drained = gateway.drained.notified();
-        if gateway.is_draining() {
+        if gateway.is_draining() && door.of == Of::Clients {
             return;
         }
         let accepted = async {
@@ -67,15 +99,13 @@ async fn accept(gateway: Arc<Gateway>, listener: TcpListener, side: Side, tls: O
         };
         let (permit, accepted) = tokio::select! {
             accepted = accepted => accepted,
-            () = drained => return,
+            () = drained, if door.of == Of::Clients => return,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let slot = Slot::taken(permit.ok(), &gateway);
-                let (served, side, tls) = (gateway.clone(), side.clone(), tls.clone());
-                gateway.workers.take(stream, move |stream, load| {
-                    connection(served, (stream, peer.ip()), side, tls, slot.on(load))
-                });
+                let slot = Slot::taken(permit.ok(), gateway);
+                let door = door.clone();
+                gateway.workers.take(stream, move |stream, load| connection(door, (stream, peer.ip()), slot.on(load)));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -113,18 +143,12 @@ impl Drop for Slot {
     }
 }
 
-async fn connection(
-    gateway: Arc<Gateway>,
-    (stream, peer): (TcpStream, IpAddr),
-    side: Side,
-    tls: Option<Arc<Tls>>,
-    slot: Arc<Slot>,
-) {
+async fn connection(door: Arc<Door>, (stream, peer): (TcpStream, IpAddr), slot: Arc<Slot>) {
     at_once(&stream);
-    match tls {
-        None => speak(gateway, stream, peer, side, slot).await,
+    match &door.tls {
+        None => speak(door, stream, peer, slot).await,
         Some(tls) => match tls.accept(stream).await {
-            Ok(stream) => speak(gateway, stream, peer, side, slot).await,
+            Ok(stream) => speak(door, stream, peer, slot).await,
             // somebody who does not trust the certificate, or does not speak TLS
             Err(error) => tracing::debug!(%error, "a handshake failed"),
         },
@@ -149,18 +173,18 @@ fn builder(gateway: &Gateway) -> auto::Builder<InTime> {
 }
 
 async fn speak(
-    gateway: Arc<Gateway>,
+    door: Arc<Door>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: IpAddr,
-    side: Side,
     slot: Arc<Slot>,
 ) {
-    let builder = builder(&gateway);
+    let gateway = &door.gateway;
+    let builder = builder(gateway);
     let (stream, taking) = Watched::new(TokioIo::new(stream));
     let (told, enough) = oneshot::channel();
     let watch = Arc::new(Watch { taking, ..Watch::default() });
     // apart from what is served, which is woken for each piece of an answer and would look at all its clocks then
-    tokio::spawn(watch.clone().tell(gateway.clone(), told));
+    tokio::spawn(watch.clone().tell(door.clone(), told));
     // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
     let service = service_fn(|mut request: Request<Incoming>| {
         watch.asked.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +192,7 @@ async fn speak(
         if socket::is_asked(request.headers()) {
             request.extensions_mut().insert(slot.clone());
         }
-        Box::pin(respond(gateway.clone(), peer, side.clone(), request, UnderWay(watch.clone())))
+        Box::pin(respond(door.clone(), peer, request, UnderWay(watch.clone())))
     });
     let serving = builder.serve_connection_with_upgrades(stream, service);
     tokio::pin!(serving);
@@ -215,14 +239,14 @@ enum Enough {
 
 impl Watch {
     /// Says so once, unless the connection ends before.
-    async fn tell(self: Arc<Self>, gateway: Arc<Gateway>, mut told: oneshot::Sender<Enough>) {
-        let limits = &gateway.config.limits;
+    async fn tell(self: Arc<Self>, door: Arc<Door>, mut told: oneshot::Sender<Enough>) {
+        let limits = &door.gateway.config.limits;
         let enough = tokio::select! {
             () = told.closed() => return,
             () = self.silent(limits.head_time) => Enough::AtOnce,
             () = self.taking.ended_for(limits.taking_time) => Enough::AtOnce,
             () = self.idle(limits.head_time) => Enough::AfterThis,
-            () = self.drained(&gateway) => Enough::AfterThis,
+            () = self.drained(&door.gateway), if door.of == Of::Clients => Enough::AfterThis,
         };
         // it may have ended just now
         let _ = told.send(enough);
@@ -324,29 +348,32 @@ fn at_once(stream: &TcpStream) {
 }
 
 async fn respond(
-    gateway: Arc<Gateway>,
+    door: Arc<Door>,
     peer: IpAddr,
-    side: Side,
     request: Request<Incoming>,
     under_way: UnderWay,
 ) -> Result<Response<Served>, Infallible> {
+    let gateway = &door.gateway;
     let one = request.version() == Version::HTTP_11;
     // CONNECT names a host and no path
-    let is_ours = Gateway::owns(request.uri().path()) || request.method() == Method::CONNECT;
-    let mut answer = if is_ours {
+    let is_owned = || Gateway::owns(request.uri().path()) || request.method() == Method::CONNECT;
+    let mut answer = if door.of == Of::Clients && is_owned() {
         gateway.answer(request, peer).await
     } else {
-        beside(&gateway, side(request)).await.map(AnswerBody::Side)
+        beside(&door, request).await.map(AnswerBody::Side)
     };
-    if one && gateway.is_draining() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+    let ends = door.of == Of::Clients && gateway.is_draining();
+    if one && ends && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(answer.map(|body| Served { body, _under_way: under_way }))
 }
 
 /// Lets a neighbour answer, which may think for longer than streams on this thread can wait.
-async fn beside(gateway: &Gateway, answer: Boxed<'static, Response<SideBody>>) -> Response<SideBody> {
-    gateway.workers.beside_for(answer).await.unwrap_or_else(|error| {
+async fn beside(door: &Door, request: Request<Incoming>) -> Response<SideBody> {
+    let time = door.gateway.config.limits.body_time;
+    let answer = (door.side)(request.map(|body| Coming::within(body, time)));
+    door.gateway.workers.beside_for(answer).await.unwrap_or_else(|error| {
         tracing::error!(%error, "what answers beside the gateway did not");
         let mut failed = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
         *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

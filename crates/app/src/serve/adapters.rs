@@ -15,7 +15,7 @@ use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::{Followed, Membership, PinRecord};
 use coalmine_core::traffic::table::RoutingTable;
 use coalmine_core::traffic::weight::WeightBp;
-use coalmine_gateway::listen::Side;
+use coalmine_gateway::listen::{Coming, Side};
 use coalmine_gateway::pins::MemoryPins;
 use coalmine_gateway::ports::{
     Boxed, PinError, PinLog, PinStore, SampleSink, SinkError, TableSource, TallySink, Wanted,
@@ -26,15 +26,12 @@ use coalmine_store::pins::EmbeddedPins;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 
 /// The control plane's clock, as the gateway reads it.
@@ -352,7 +349,7 @@ async fn on_disk<E: fmt::Display + Send + 'static>(
 
 /// The management API, as the gateway's neighbour on the same listener.
 pub(super) fn side(api: axum::Router) -> Side {
-    Arc::new(move |request: Request<Incoming>| {
+    Arc::new(move |request: Request<Coming<Incoming>>| {
         let api = api.clone();
         Box::pin(async move {
             let response: Response<axum::body::Body> = match tower_call(api, request).await {
@@ -366,26 +363,7 @@ pub(super) fn side(api: axum::Router) -> Side {
 
 async fn tower_call(
     mut api: axum::Router,
-    request: Request<Incoming>,
+    request: Request<Coming<Incoming>>,
 ) -> Result<Response<axum::body::Body>, Infallible> {
     tower_service::Service::call(&mut api, request.map(axum::body::Body::new)).await
-}
-
-/// Serves the management API on an address of its own.
-pub(super) async fn serve_side(listener: TcpListener, side: Side) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            continue;
-        };
-        let side = Arc::clone(&side);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answered = side(request);
-                async move { Ok::<_, Infallible>(answered.await) }
-            });
-            let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
 }

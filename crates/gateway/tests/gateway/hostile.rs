@@ -1,12 +1,17 @@
 //! Hostile clients and upstreams, on the real listener: all of it is bounded, and answered where anybody listens.
 
 use crate::support::*;
+use bytes::Bytes;
 use coalmine_core::tally::{Cause, Ending};
 use coalmine_gateway::config::Config;
+use coalmine_gateway::listen::{Side, serve, serve_beside};
+use http::Response;
+use http_body_util::{BodyExt, Full};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 /// A bound of time that is waited for.
@@ -14,7 +19,11 @@ const SHORT: Duration = Duration::from_millis(100);
 
 /// Writes, and reads until the gateway closes.
 async fn say(world: &World, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    say_at(world.address, bytes).await
+}
+
+async fn say_at(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let (mut read, mut write) = stream.split();
     let mut said = Vec::new();
     soon("the gateway closes", async {
@@ -63,6 +72,47 @@ async fn a_body_that_does_not_come_is_told() {
         assert!(said.starts_with("HTTP/1.1 408") && said.contains(kind), "{said}");
     }
     assert_eq!(world.stable.count(), 0);
+}
+
+/// What reads beside the gateway says what became of a body.
+fn reader() -> Side {
+    Arc::new(|request| {
+        Box::pin(async {
+            let read = request.into_body().collect().await;
+            let said = read.map_or_else(|error| error.to_string(), |_| "whole".to_owned());
+            Response::new(Full::new(Bytes::from(said)).map_err(|never| match never {}).boxed_unsync())
+        })
+    })
+}
+
+/// Whoever reads beside the gateway, on its listener or on one of the operators, looks at no clock.
+#[tokio::test]
+async fn what_is_beside_the_gateway_waits_no_longer_than_it_does() {
+    let world = impatient().await;
+    let (clients, operators) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let addresses = [clients.local_addr().unwrap(), operators.local_addr().unwrap()];
+    tokio::spawn(serve(world.gateway.clone(), clients, reader()));
+    tokio::spawn(serve_beside(world.gateway.clone(), operators, reader()));
+    for address in addresses {
+        for half in ["", "PRI * HT", "GET /healthz HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+            let said = say_at(address, half.as_bytes()).await;
+            assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{half:?}: {said}");
+        }
+        let said = say_at(address, b"POST /api HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{").await;
+        assert!(said.starts_with("HTTP/1.1 200") && said.ends_with("the request body did not come in time"), "{said}");
+        let many: String = (0..1_000).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let said = say_at(address, format!("GET /api HTTP/1.1\r\nhost: x\r\n{many}\r\n").as_bytes()).await;
+        assert!(said.starts_with("HTTP/1.1 431"), "{said}");
+    }
+    assert_eq!(world.gateway.drain(Duration::ZERO).await, 0);
+    for path in ["/metrics", "/v1/models"] {
+        let said = say_at(addresses[1], format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
+        assert!(
+            said.ends_with("whole"),
+            "operators are answered while it drains, and nothing there is its own: {said}"
+        );
+    }
 }
 
 /// Too many headers, or too long ones.
