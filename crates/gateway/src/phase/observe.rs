@@ -2,6 +2,7 @@
 //! whose fault. Whatever happens to a request, it lands here exactly once: an exchange that is dropped
 //! was given up by the client.
 
+mod contents;
 pub(crate) mod spent;
 
 use crate::admission::Holder;
@@ -38,6 +39,7 @@ use coalmine_wire::openai::{
 };
 use coalmine_wire::outcome::{SchemaChecker, Validity};
 use coalmine_wire::usage::estimate;
+use contents::Contents;
 use http::HeaderMap;
 use spent::used;
 use std::borrow::Cow;
@@ -125,31 +127,6 @@ impl Side {
     }
 }
 
-/// What has come of the answer.
-#[derive(Debug, Default)]
-struct Contents {
-    last_at: Option<UnixMs>,
-    gap_max_ms: Option<u64>,
-    /// What the next event would be numbered, once all of it was read.
-    next_number: u64,
-}
-
-impl Contents {
-    /// Content came; whether it was the first.
-    fn came(&mut self, now: UnixMs) -> bool {
-        let last = self.last_at.replace(now);
-        if let Some(last) = last {
-            let gap = now.since(last).0;
-            self.gap_max_ms = Some(self.gap_max_ms.map_or(gap, |max| max.max(gap)));
-        }
-        last.is_none()
-    }
-
-    fn begun(&self) -> bool {
-        self.last_at.is_some()
-    }
-}
-
 /// Who reads the answer.
 #[derive(Debug)]
 enum Watch {
@@ -159,6 +136,13 @@ enum Watch {
     Reading(Box<Observer>),
     /// It has read all.
     Read(Box<Seen>),
+}
+
+/// What was read of an answer while another version is asked.
+#[derive(Debug)]
+pub(crate) struct SetAside {
+    watch: Watch,
+    contents: Contents,
 }
 
 /// Whether the request asks for a JSON answer.
@@ -355,6 +339,19 @@ impl Exchange {
     pub(crate) fn look_away(&mut self) {
         self.watch = Watch::Nobody;
         self.contents = Contents::default();
+    }
+
+    /// Another version is asked: what was read of this one's answer is kept for when that fails too.
+    pub(crate) fn set_aside(&mut self) -> SetAside {
+        SetAside {
+            watch: std::mem::replace(&mut self.watch, Watch::Nobody),
+            contents: std::mem::take(&mut self.contents),
+        }
+    }
+
+    /// The other version failed too: nothing that it said is of this turn.
+    pub(crate) fn take_up(&mut self, SetAside { watch, contents }: SetAside) {
+        (self.watch, self.contents) = (watch, contents);
     }
 
     /// A second address was asked, or was not.

@@ -228,7 +228,12 @@ async fn rescue(
         return deliver(exchange, came, |exchange| unproven(exchange, Some(budget)));
     }
     let refused = matches!(came, Came::Refused(_));
-    match (attempt(exchange, stable, asking, Hold::No).await, refused) {
+    let aside = exchange.set_aside();
+    let second = attempt(exchange, stable, asking, Hold::No).await;
+    if !matches!(second, Came::Fine(_)) {
+        exchange.take_up(aside);
+    }
+    match (second, refused) {
         (Came::Fine(answer), _) => {
             if refused {
                 budget.note_proof(Proof::Accepted);

@@ -172,6 +172,24 @@ async fn a_failing_canary_is_rescued_across_dialects() {
 }
 
 #[tokio::test]
+async fn what_a_failed_rescue_said_is_not_of_the_canary() {
+    let half = r#"{"type":"message","model":"claude","usage":{"input_tokens":10,"output_tokens":5},"content":["#;
+    let failed =
+        r#"{"error":{"message":"no","type":"server_error"},"usage":{"prompt_tokens":3,"completion_tokens":1}}"#;
+    for (status, input) in [(500, None), (200, Some(3))] {
+        let (stable, canary) = (json_answer(200, "", half), json_answer(status, "", failed));
+        let world = World::with(vec![stable], vec![canary], |config| anthropic(config, "one")).await;
+        world.release(10_000).await;
+        let answer = world.chat("s-1", ASK).await;
+        assert!(answer.text().contains("server_error"), "{status}: {} {}", answer.status, answer.text());
+        assert_eq!((world.stable.count(), world.canary.count()), (1, 1), "stable was asked");
+        let turn = world.turns(1).await.remove(0);
+        assert!(matches!(turn.outcome.ending, Ending::Failed(_)), "{status}");
+        assert_eq!(turn.outcome.usage.input, input, "{status}: of the canary's own answer alone");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_off_says_so_and_does_not_look_whole() {
     let mut script = stream_of(&events(&["half"])[..4]);
     script.push(Step::Close);
