@@ -239,6 +239,7 @@ fn broken() -> Refusal {
 }
 
 async fn collect(upload: &mut Upload, max: usize, bodies: &Bodies, held: &mut Held) -> Result<Bytes, Unread> {
+    let announced = usize::try_from(upload.announced()).unwrap_or(usize::MAX);
     let mut whole = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(data) = upload.next().await? {
@@ -251,7 +252,7 @@ async fn collect(upload: &mut Upload, max: usize, bodies: &Bodies, held: &mut He
             // A small one is copied: what it came in is then free for the connection's next request.
             whole = if data.len() <= COPIED_MAX_BYTES { Bytes::copy_from_slice(&data) } else { data };
         } else {
-            joined.reserve(whole.len() + data.len());
+            make_room(&mut joined, whole.len() + data.len(), announced);
             joined.extend_from_slice(&std::mem::take(&mut whole));
             joined.extend_from_slice(&data);
         }
@@ -259,9 +260,42 @@ async fn collect(upload: &mut Upload, max: usize, bodies: &Bodies, held: &mut He
     Ok(if joined.is_empty() { whole } else { joined.freeze() })
 }
 
+/// Room in `joined` for so many bytes more: for four times what has come, and no more than was announced. So a large body is
+/// moved seldom and ends in room of its own size, and who announces much and sends little takes little.
+fn make_room(joined: &mut BytesMut, more: usize, announced: usize) {
+    let needed = joined.len() + more;
+    if needed > announced {
+        // as much again
+        return joined.reserve(more);
+    }
+    if needed > joined.capacity() {
+        let mut roomier = BytesMut::with_capacity(needed.saturating_mul(4).min(announced));
+        roomier.extend_from_slice(joined);
+        *joined = roomier;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_body_is_moved_seldom_and_wastes_no_room() {
+        for (announced, waste) in [(9 << 20, 0), (0, 9 << 20)] {
+            let (piece, mut joined) = (vec![b'x'; 16 << 10], BytesMut::new());
+            let (mut moved, mut room) = (0, 0);
+            while joined.len() < 9 << 20 {
+                make_room(&mut joined, piece.len(), announced);
+                if joined.capacity() != room {
+                    (moved, room) = (moved + joined.len(), joined.capacity());
+                }
+                joined.extend_from_slice(&piece);
+                assert!(room <= joined.len().max(16 << 10) * 4, "who sends little takes little");
+            }
+            assert!(joined.capacity() <= (9 << 20) + waste, "{announced}: {}", joined.capacity());
+            assert!(announced == 0 || moved < joined.len(), "{moved}");
+        }
+    }
 
     #[tokio::test]
     async fn room_is_taken_as_a_body_grows_and_given_back_with_it() {
