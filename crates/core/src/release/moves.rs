@@ -7,7 +7,7 @@ use crate::release::event::Command;
 use crate::release::plan::Gate;
 use crate::release::report::{Decision, Report, Step};
 use crate::release::state::{Drift, PauseCause, Release, Resume, RollbackCause, State};
-use crate::release::words::number;
+use crate::release::words::{given, number};
 use crate::time::UnixMs;
 use crate::traffic::weight::WeightBp;
 
@@ -77,7 +77,8 @@ pub(super) fn advance_by_hand(
     let Some(opened) = release.plan.stages.get(next) else {
         return Err(Refused::LastStage { stage: stage_of(release, stage) });
     };
-    let headline = format!("advanced by {actor} without waiting for evidence: {} ({reason})", stage_of(release, next));
+    let headline =
+        format!("advanced by {actor} without waiting for evidence: {}{}", stage_of(release, next), given(reason));
     let mut step = open_stage(release, next, headline, now);
     let to_keep = release.state.entered_at().unwrap_or(now);
     match &opened.gate {
@@ -131,7 +132,7 @@ pub(super) fn promote(release: &Release, headline: String, now: UnixMs) -> Step 
 }
 
 pub(super) fn promote_by_hand(release: &Release, actor: &Actor, reason: &str, now: UnixMs) -> Step {
-    let headline = format!("promoted by {actor} without waiting for evidence ({reason})");
+    let headline = format!("promoted by {actor} without waiting for evidence{}", given(reason));
     let mut step = promote(release, headline, now);
     warn_of_freeze(&mut step, now);
     step

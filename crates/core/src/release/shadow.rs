@@ -15,7 +15,7 @@ use crate::time::UnixMs;
 /// A person opens the first stage without waiting for what the shadow shows.
 pub(super) fn advance_by_hand(release: &Release, actor: &Actor, reason: &str, now: UnixMs) -> Step {
     let stage = moves::stage_of(release, 0);
-    let headline = format!("advanced by {actor} without waiting for the shadow: {stage} ({reason})");
+    let headline = format!("advanced by {actor} without waiting for the shadow: {stage}{}", words::given(reason));
     moves::begin(release, headline, now)
 }
 

@@ -426,8 +426,7 @@ impl RollbackCause {
             Self::Undecided => {
                 "max_duration is over, and the policy says rollback; not a verdict on the version".to_owned()
             }
-            Self::Operator { actor, reason } if reason.is_empty() => format!("asked for by {actor}"),
-            Self::Operator { actor, reason } => format!("asked for by {actor} ({reason})"),
+            Self::Operator { actor, reason } => format!("asked for by {actor}{}", words::given(reason)),
         }
     }
 }

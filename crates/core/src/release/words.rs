@@ -23,6 +23,12 @@ pub fn e_value(log: f64) -> String {
     }
 }
 
+/// What somebody gave as the reason, behind what he did; nothing where he gave none.
+#[must_use]
+pub fn given(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
 /// A share as `2.5 %`.
 #[must_use]
 pub fn percent(share: f64) -> String {
@@ -70,6 +76,11 @@ mod tests {
         let told: Vec<String> =
             [f64::NEG_INFINITY, -40.0, 0.0, 3.0, 9.3, 22.0, 2_000.0, f64::INFINITY, f64::NAN].map(e_value).into();
         assert_eq!(told, ["0", "0", "1", "20.1", "10938", "3.6e9", "10^869", "infinite", "unknown"]);
+    }
+
+    #[test]
+    fn no_reason_is_told_as_none() {
+        assert_eq!(["", "the fix is small"].map(given), ["", " (the fix is small)"]);
     }
 
     #[test]

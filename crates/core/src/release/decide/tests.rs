@@ -420,6 +420,8 @@ fn a_freeze_holds_the_machine_and_not_the_person() {
     assert_eq!(held.report.waiting_for, [Waiting::Freeze { until: MONDAY + SpanMs::hours(8) }]);
     let by_hand = step(&release, &by(Command::Advance { reason: reason() }), LATER);
     assert_eq!(by_hand.report.warnings, ["done by hand inside a freeze window"]);
+    let silent = step(&release, &by(Command::Advance { reason: String::new() }), LATER);
+    assert!(!silent.report.headline.contains("()"), "{}", silent.report.headline);
     let thawed = step(&release, &look(seen(1, Verdict::Healthy)), MONDAY + SpanMs::hours(8));
     assert_eq!(thawed.decision, Decision::Advance { stage: 2 });
 }
