@@ -42,6 +42,7 @@ pub mod laws;
 mod limits;
 mod people;
 mod prices;
+mod prompt;
 mod read;
 mod scalar;
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The immutable bundle that is released: model and provider, prompt, tools, parameters.
 
+pub mod template;
+
 use crate::id::ProviderName;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -40,8 +43,11 @@ pub struct Fallback {
 pub struct Prompt {
     /// How it meets the client's own system message.
     pub mode: PromptMode,
-    /// The text.
+    /// The text; where variables are declared, with their places.
     pub text: String,
+    /// What its variables say where a request does not: without any, braces in the text are braces.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
 }
 
 /// How a version's prompt meets the client's system message.
@@ -126,7 +132,10 @@ impl Version {
             put(name);
             put(&value.0);
         }
-        let id = *hasher.finalize().as_bytes();
+        let mut id = *hasher.finalize().as_bytes();
+        if let Some(prompt) = self.prompt.as_ref().filter(|prompt| !prompt.variables.is_empty()) {
+            id = with_variables(&id, &prompt.variables);
+        }
         VersionId(if self.fallbacks.is_empty() { id } else { with_fallbacks(&id, &self.fallbacks) })
     }
 
@@ -140,6 +149,40 @@ impl Version {
             ..self.clone()
         }
     }
+}
+
+impl Prompt {
+    /// A prompt without variables.
+    #[must_use]
+    pub fn new(mode: PromptMode, text: impl Into<String>) -> Self {
+        Self { mode, text: text.into(), variables: BTreeMap::new() }
+    }
+
+    /// The text that is sent: with what a request gives for its variables, and their defaults for the rest.
+    #[must_use]
+    pub fn rendered(&self, given: &BTreeMap<String, String>) -> Cow<'_, str> {
+        template::render(&self.text, &self.variables, given)
+    }
+
+    /// For people: the text, and its variables under it.
+    fn shown(&self) -> String {
+        if self.variables.is_empty() {
+            return self.text.clone();
+        }
+        let lines = self.variables.iter().map(|(name, value)| format!("\n  {name}: {value:?}"));
+        format!("{}\nvariables:{}", self.text, lines.collect::<String>())
+    }
+}
+
+/// The hash of a version whose prompt has variables; one without keeps the id that it had before there were any.
+fn with_variables(id: &[u8; 32], variables: &BTreeMap<String, String>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("coalmine version 1 variables");
+    hasher.update(id);
+    for text in variables.iter().flat_map(|(name, value)| [name, value]) {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
 }
 
 /// The hash of a version with a chain; one without keeps the id that it had before there were chains.
@@ -201,7 +244,7 @@ impl Version {
     #[must_use]
     pub fn diff(&self, to: &Self) -> VersionDiff {
         let model = |v: &Self| format!("{}/{}", v.provider, v.model);
-        let prompt = |v: &Self| v.prompt.as_ref().map_or(String::new(), |p| p.text.clone());
+        let prompt = |v: &Self| v.prompt.as_ref().map_or(String::new(), Prompt::shown);
         let tools = |v: &Self| v.tools.as_ref().map_or(String::new(), |t| t.json.0.clone());
         let params = |v: &Self| {
             let lines: Vec<String> = v.params.iter().map(|(name, value)| format!("{name}: {}", value.0)).collect();
@@ -283,8 +326,8 @@ mod tests {
     }
 
     fn version() -> impl Strategy<Value = Version> {
-        let prompt =
-            (prop_oneof![Just(PromptMode::Replace), Just(PromptMode::Prepend), Just(PromptMode::Append)], text());
+        let mode = prop_oneof![Just(PromptMode::Replace), Just(PromptMode::Prepend), Just(PromptMode::Append)];
+        let prompt = (mode, text(), proptest::collection::btree_map(text(), text(), 0..3));
         let tools = (prop_oneof![Just(ToolsMode::Replace), Just(ToolsMode::Merge)], text());
         let params = proptest::collection::btree_map(text(), text().prop_map(JsonText), 0..3);
         let fallback = (text(), proptest::option::of(text()));
@@ -294,7 +337,7 @@ mod tests {
             |(provider, model, prompt, tools, params, fallbacks)| Version {
                 provider: ProviderName(provider),
                 model,
-                prompt: prompt.map(|(mode, text)| Prompt { mode, text }),
+                prompt: prompt.map(|(mode, text, variables)| Prompt { mode, text, variables }),
                 tools: tools.map(|(mode, json)| Tools { mode, json: JsonText(json) }),
                 params,
                 fallbacks,
@@ -324,12 +367,35 @@ mod tests {
         let version = Version {
             provider: ProviderName::from("openai"),
             model: "gpt-4.1".to_owned(),
-            prompt: Some(Prompt { mode: PromptMode::Replace, text: "Be brief.".to_owned() }),
+            prompt: Some(Prompt::new(PromptMode::Replace, "Be brief.")),
             tools: None,
             params: [("temperature".to_owned(), JsonText("0.2".to_owned()))].into(),
             fallbacks: Vec::new(),
         };
         insta::assert_snapshot!(version.id().to_hex(), @"895830be82548aab19dd61c23d22ed99187d69cac0f8b82fa6e85a7ab3dcec9c");
+    }
+
+    /// What was stored before there were variables is read, keeps its id, and is written as it was.
+    #[test]
+    fn variables_are_told_and_change_nothing_where_there_are_none() {
+        let old = r#"{"mode":"replace","text":"Be {{kind}}."}"#;
+        let plain: Prompt = serde_json::from_str(old).unwrap();
+        assert_eq!(serde_json::to_string(&plain).unwrap(), old);
+        assert_eq!(plain.rendered(&[("kind".to_owned(), "x".to_owned())].into()), "Be {{kind}}.");
+        let with = |kind: &str| Version {
+            provider: ProviderName::from("openai"),
+            model: "gpt-4.1".to_owned(),
+            prompt: Some(Prompt { variables: [("kind".to_owned(), kind.to_owned())].into(), ..plain.clone() }),
+            tools: None,
+            params: BTreeMap::new(),
+            fallbacks: Vec::new(),
+        };
+        let changed = with("calm").diff(&with("brief")).changed;
+        assert_eq!(changed.len(), 1);
+        assert_eq!(changed[0].from, "Be {{kind}}.\nvariables:\n  kind: \"calm\"");
+        assert_eq!(changed[0].to, "Be {{kind}}.\nvariables:\n  kind: \"brief\"");
+        let stored = serde_json::to_string(&with("calm")).unwrap();
+        assert_eq!(serde_json::from_str::<Version>(&stored).unwrap(), with("calm"));
     }
 
     #[test]

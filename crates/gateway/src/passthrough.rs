@@ -18,6 +18,7 @@ use crate::phase::observe::StreamOrBody;
 use crate::phase::relay::{Pace, Pipe, form};
 use crate::phase::rewrite::{Outbound, answer_headers};
 use crate::phase::send::{is_encoded, shape};
+use crate::phase::variables::Given;
 use crate::table::{Route, Snapshot};
 use crate::telemetry::trace::{Sampler, Trace};
 use crate::upstream::asked::{self, Asked, AskedBody};
@@ -115,12 +116,13 @@ pub(crate) async fn beside(gateway: &Arc<Gateway>, admitted: Admitted) -> Result
         return pass_unknown(gateway, admitted, &chat.model).await;
     };
     admitted.caller.must_be_let_use(&chat.model)?;
+    let given = Given::read(&admitted.parts.headers)?;
     let whose = identify(gateway, &route, &chat, &admitted);
     let version = peek(gateway, &route, &whose, admitted.received_at);
     let Some(prepared) = route.prepared(version) else {
         return Err(Refusal::new(Problem::Internal, "the version of this route cannot be served"));
     };
-    let patch = match prepared.patch(dialect) {
+    let patch = match prepared.patch_with(dialect, &given) {
         Ok(patch) if prepared.pool.manners.speak(dialect) => patch,
         Ok(_) | Err(_) => return Err(another_dialect(&route.name.0, prepared.pool.manners.dialect)),
     };

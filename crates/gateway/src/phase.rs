@@ -10,3 +10,4 @@ pub(crate) mod observe;
 pub(crate) mod relay;
 pub(crate) mod rewrite;
 pub(crate) mod send;
+pub(crate) mod variables;

@@ -9,6 +9,7 @@ use crate::phase::observe::{Begun, Exchange};
 use crate::phase::relay::{relay, tell};
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
+use crate::phase::variables::Given;
 use crate::shadow::{self, Original};
 use crate::telemetry::finished::Refused;
 use crate::{feedback, passthrough, people, socket};
@@ -78,6 +79,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Res
         return Box::pin(passthrough::pass_unknown(gateway, *admitted, &chat.model)).await;
     };
     admitted.caller.must_be_let_use(&chat.model)?;
+    let given = Given::read(&admitted.parts.headers)?;
     let now = admitted.received_at;
 
     let whose = identify(gateway, &route, &chat, &admitted);
@@ -111,8 +113,8 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Res
             body: &body,
         },
     ));
-    let original =
-        Original { chat: &chat, headers: &admitted.parts.headers, body: &body, path: &admitted.path, reason };
+    let Admitted { parts, path, .. } = &*admitted;
+    let original = Original { chat: &chat, headers: &parts.headers, body: &body, path, reason, given: &given };
     shadow::mirror(&mut exchange, original);
     exchange.notice(&chat, &admitted.parts.headers);
     if exchange.prepared.is_people() {
@@ -123,7 +125,8 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Res
         trace.put(&mut headers);
     }
     let outbound = Outbound::new(admitted.parts.method.clone(), headers, Some(dialect));
-    match send(&mut exchange, Question { outbound: &outbound, chat: &chat, body: &body, path: &admitted.path }).await {
+    let question = Question { outbound: &outbound, chat: &chat, body: &body, path: &admitted.path, given: &given };
+    match send(&mut exchange, question).await {
         Ok(answer) => Ok(relay(answer, exchange).await),
         Err(refusal) => {
             let mut response = refusal.into_response(dialect);

@@ -18,6 +18,7 @@ use crate::phase::observe::{Begun, Exchange, Told, Twin};
 use crate::phase::relay::relay;
 use crate::phase::rewrite::Outbound;
 use crate::phase::send::{Question, send};
+use crate::phase::variables::Given;
 use crate::sync::lock;
 use crate::table::{Prepared, Route};
 use crate::upstream::credential::Authorization;
@@ -80,6 +81,7 @@ pub(crate) struct Original<'a> {
     pub(crate) body: &'a Bytes,
     pub(crate) path: &'a str,
     pub(crate) reason: Reason,
+    pub(crate) given: &'a Given,
 }
 
 /// A copy, ready to be put to the canary.
@@ -92,6 +94,8 @@ struct Copied {
     headers: HeaderMap,
     body: Bytes,
     path: String,
+    /// What the original gives for the variables of a prompt, the canary is given too.
+    given: Given,
     started_at: UnixMs,
     holder: Arc<Holder>,
     release: Arc<ReleaseId>,
@@ -141,6 +145,7 @@ pub(crate) fn mirror(exchange: &mut Exchange, original: Original<'_>) {
         headers,
         body: original.body.clone(),
         path: original.path.to_owned(),
+        given: original.given.clone(),
         started_at: exchange.flight.started_at,
         holder: exchange.holder.clone(),
         release: ticket.id.clone(),
@@ -235,7 +240,7 @@ impl Copied {
         let mut exchange = Box::new(Exchange::aside(&self.gateway, chat, begun, Twin { tell, text: self.text }));
         exchange.notice(chat, &self.headers);
         let outbound = Outbound::new(Method::POST, self.headers.clone(), Some(self.dialect));
-        let question = Question { outbound: &outbound, chat, body: &self.body, path: &self.path };
+        let question = Question { outbound: &outbound, chat, body: &self.body, path: &self.path, given: &self.given };
         match send(&mut exchange, question).await {
             Ok(answer) => {
                 let mut thrown_away = relay(answer, exchange).await.into_body();

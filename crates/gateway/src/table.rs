@@ -6,6 +6,7 @@ use crate::config::{Config, RouteSettings};
 use crate::conversations::VersionMark;
 use crate::metrics::{Metrics, RouteSeries, VersionSeries};
 use crate::phase::rewrite;
+use crate::phase::variables::Given;
 use crate::ports::{PinError, PinStore};
 use crate::spread::SpreadMap;
 use crate::sync::lock;
@@ -24,6 +25,7 @@ use coalmine_wire::prices::{Price, Prices, Quote};
 use coalmine_wire::translate;
 use coalmine_wire::usage::Usage;
 use http::HeaderValue;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
@@ -179,6 +181,12 @@ impl Prepared {
     pub(crate) fn patch(&self, dialect: Dialect) -> Result<&Patch, &PatchError> {
         const FOREIGN: &PatchError = &PatchError::NoTools;
         self.patches.iter().find(|(known, _)| *known == dialect).map_or(Err(FOREIGN), |(_, patch)| patch.as_ref())
+    }
+
+    /// The same with what a request gives for the variables of its prompt; that costs something only where it does.
+    pub(crate) fn patch_with(&self, dialect: Dialect, given: &Given) -> Result<Cow<'_, Patch>, &PatchError> {
+        let patch = self.patch(dialect)?;
+        Ok(rewrite::with_values(patch, &self.version, given).map_or(Cow::Borrowed(patch), Cow::Owned))
     }
 
     /// Whether the provider will see any tools.

@@ -19,6 +19,7 @@
 //! | [`usage`], [`prices`] | tokens, and what they cost |
 //! | [`shutdowns`] | when models end, as their makers have said |
 //! | [`exposition`] | what a model server says of its own load |
+//! | [`variables`] | what a client gives for the variables of a prompt |
 //! | [`headers`] | which headers belong to one hop only |
 //!
 //! A [`dialect::Dialect`] says in which of them a request or an answer is written.
@@ -44,4 +45,5 @@ mod sixteen;
 pub mod sse;
 pub mod translate;
 pub mod usage;
+pub mod variables;
 pub mod websocket;

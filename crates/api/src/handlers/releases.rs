@@ -308,6 +308,7 @@ fn view(api: &Api, s: &ReleaseStatus) -> ReleaseView {
         hash: id.to_hex(),
         model: "?".to_owned(),
         prompt: None,
+        variables: std::collections::BTreeMap::new(),
         prompt_mode: None,
         tools: None,
         tools_mode: None,

@@ -16,6 +16,9 @@ pub struct VersionView {
     pub model: String,
     /// The system prompt, if the version brings one.
     pub prompt: Option<String>,
+    /// What the places `{{name}}` of the prompt say where a request gives nothing for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
     /// How it meets the client's own: `replace`, `prepend`, `append`.
     pub prompt_mode: Option<String>,
     /// The tools, if the version brings them, as the JSON text that was registered.
@@ -57,6 +60,7 @@ impl From<&Version> for VersionView {
             hash: id.to_hex(),
             model: format!("{}/{}", version.provider, version.model),
             prompt: version.prompt.as_ref().map(|prompt| prompt.text.clone()),
+            variables: version.prompt.as_ref().map(|prompt| prompt.variables.clone()).unwrap_or_default(),
             prompt_mode: prompt_mode.map(str::to_owned),
             tools: version.tools.as_ref().map(|tools| tools.json.0.clone()),
             tools_mode: tools_mode.map(str::to_owned),

@@ -315,6 +315,12 @@ fn version(out: &mut Lines, version: &Version) {
     if let Some(prompt) = &version.prompt {
         out.line(3, "prompt:");
         out.text(4, "text", &prompt.text);
+        for (i, (name, value)) in prompt.variables.iter().enumerate() {
+            if i == 0 {
+                out.line(4, "variables:");
+            }
+            out.text(5, &quoted(name), value);
+        }
         let mode = match prompt.mode {
             PromptMode::Replace => "replace",
             PromptMode::Prepend => "prepend",

@@ -42,6 +42,7 @@ pub(crate) fn made() -> Made {
             file("etc/prompts/support.md", "You are patient.\n"),
             file("etc/prompts/other.md", "You are brief.\n"),
             file("etc/prompts/empty.md", "\n"),
+            file("etc/prompts/template.md", "You help {{company}}.\n\nBe {{tone}}, and say {{compny}}.\n"),
             file("etc/sentinels/support.yaml", suite::SUPPORT),
             file("etc/releases/sentinels/support.yaml", suite::SUPPORT),
             file("etc/tools/support.json", TOOLS),

@@ -5,12 +5,13 @@ use crate::config::fault::{Complaint, nearest};
 use crate::config::json;
 use crate::config::key::Kind;
 use crate::config::people;
+use crate::config::prompt;
 use crate::config::read::{Fields, Placed, scalar_text};
 use crate::config::scalar;
 use crate::config::secret::Surroundings;
 use crate::config::tree::Value;
 use coalmine_core::id::ProviderName;
-use coalmine_core::version::{Fallback, JsonText, PEOPLE, Prompt, PromptMode, Tools, ToolsMode, Version};
+use coalmine_core::version::{Fallback, JsonText, PEOPLE, PromptMode, Tools, ToolsMode, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -53,8 +54,7 @@ pub(crate) struct Answering<'a> {
 /// A whole version.
 pub(crate) fn whole(fields: &Fields<'_>, answering: &Answering<'_>, place: Place<'_>) -> Option<Version> {
     let model = model(fields, answering.providers);
-    let prompt = prompt_text(fields, place)
-        .map(|text| Prompt { mode: prompt_mode(fields).unwrap_or(PromptMode::Replace), text });
+    let prompt = prompt::read(fields, place, prompt_mode(fields).unwrap_or(PromptMode::Replace));
     let tools =
         tools_json(fields, place).map(|json| Tools { mode: tools_mode(fields).unwrap_or(ToolsMode::Replace), json });
     let mut params = BTreeMap::new();
@@ -90,7 +90,7 @@ pub(crate) fn changed(
         Some(node) if node.value.is_null() => canary.prompt = None,
         Some(_) => {
             let mode = canary.prompt.as_ref().map_or(PromptMode::Replace, |prompt| prompt.mode);
-            canary.prompt = Some(Prompt { mode, text: prompt_text(fields, place)? });
+            canary.prompt = Some(prompt::read(fields, place, mode)?);
         }
     }
     match fields.node("tools") {
@@ -223,17 +223,6 @@ fn file_or_inline(fields: &Fields<'_>, name: &'static str, inner: &'static str, 
         Value::Map(_) => fields.section(name)?.text(inner).map(|text| text.value.to_owned()),
         Value::List(_) => None,
     }
-}
-
-/// The prompt without the newlines at its end, which editors add.
-fn prompt_text(fields: &Fields<'_>, place: Place<'_>) -> Option<String> {
-    let text = file_or_inline(fields, "prompt", "text", place)?;
-    let text = text.trim_end_matches(['\n', '\r']);
-    if text.trim().is_empty() {
-        let complaint = Complaint::new("the prompt is empty", "write one, or remove the key to leave the client's own");
-        fields.fault("prompt", complaint, None);
-    }
-    Some(text.to_owned())
 }
 
 fn tools_json(fields: &Fields<'_>, place: Place<'_>) -> Option<JsonText> {

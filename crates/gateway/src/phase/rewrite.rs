@@ -1,6 +1,7 @@
 //! Rewrite: the version put into the request, and the headers that a provider may see.
 
 use crate::config::{Betas, StreamUsage};
+use crate::phase::variables::Given;
 use crate::table::Prepared;
 use crate::upstream::asked::{Asked, AskedBody};
 use crate::upstream::credential::Authorization;
@@ -12,6 +13,7 @@ use coalmine_wire::headers::{connection_names, ends_at_gateway, is_hop_by_hop};
 use coalmine_wire::openai::{self, AskUsage, ChatRequest, Patch, PatchError};
 use coalmine_wire::translate::{self, Told, Untranslatable};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use std::collections::BTreeMap;
 
 /// A request on its way out, before a version is put into it.
 #[derive(Debug)]
@@ -56,12 +58,7 @@ const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 pub(crate) fn prepare(version: &Version, dialect: Dialect) -> Result<Patch, PatchError> {
     let mut patch = Patch::new(dialect).with_model(&version.model);
     if let Some(prompt) = &version.prompt {
-        let mode = match prompt.mode {
-            PromptMode::Replace => openai::PromptMode::Replace,
-            PromptMode::Prepend => openai::PromptMode::Prepend,
-            PromptMode::Append => openai::PromptMode::Append,
-        };
-        patch = patch.with_prompt(mode, &prompt.text)?;
+        patch = patch.with_prompt(prompt_mode(prompt.mode), &prompt.rendered(&BTreeMap::new()))?;
     }
     if let Some(tools) = &version.tools {
         let mode = match tools.mode {
@@ -76,6 +73,23 @@ pub(crate) fn prepare(version: &Version, dialect: Dialect) -> Result<Patch, Patc
     Ok(patch)
 }
 
+/// The same for a request that gives something for a variable of the version's prompt; `None` where it does not.
+pub(crate) fn with_values(patch: &Patch, version: &Version, given: &Given) -> Option<Patch> {
+    let values = given.values()?;
+    let prompt = version.prompt.as_ref()?;
+    prompt.variables.keys().find(|name| values.contains_key(*name))?;
+    // A dialect that has a place for the defaults has one for this.
+    patch.clone().with_prompt(prompt_mode(prompt.mode), &prompt.rendered(values)).ok()
+}
+
+fn prompt_mode(mode: PromptMode) -> openai::PromptMode {
+    match mode {
+        PromptMode::Replace => openai::PromptMode::Replace,
+        PromptMode::Prepend => openai::PromptMode::Prepend,
+        PromptMode::Append => openai::PromptMode::Append,
+    }
+}
+
 /// Why a version is not asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unsaid {
@@ -87,15 +101,20 @@ pub(crate) enum Unsaid {
     ByVersion(#[source] PatchError),
 }
 
-/// Puts a version into a request, in a dialect of its provider.
-pub(crate) fn rewrite(prepared: &Prepared, chat: &ChatRequest<'_>, body: &Bytes) -> Result<Rewritten, Unsaid> {
+/// Puts a version into a request, in a dialect of its provider, with what the request gives for its variables.
+pub(crate) fn rewrite(
+    prepared: &Prepared,
+    chat: &ChatRequest<'_>,
+    body: &Bytes,
+    given: &Given,
+) -> Result<Rewritten, Unsaid> {
     let ask = match prepared.pool.stream_usage {
         StreamUsage::Ask => AskUsage::Inject,
         StreamUsage::Leave => AskUsage::Leave,
     };
     let manners = &prepared.pool.manners;
     let dialect = prepared.asked_in(chat.dialect);
-    let patch = prepared.patch(dialect).map_err(|error| Unsaid::ByVersion(error.clone()))?;
+    let patch = prepared.patch_with(dialect, given).map_err(|error| Unsaid::ByVersion(error.clone()))?;
     if dialect == chat.dialect {
         let patched = patch.apply(chat, ask);
         let strip = if patched.usage_injected { StripUsage::Yes } else { StripUsage::No };
@@ -254,6 +273,7 @@ mod tests {
                 ("transfer-encoding", "chunked"),
                 ("host", "gateway"),
                 ("x-coalmine-override", "canary"),
+                ("x-coalmine-variables", "{}"),
                 ("openai-organization", "org-of-the-client"),
                 ("openai-beta", "assistants=v2"),
                 ("traceparent", "00-1-2-01"),

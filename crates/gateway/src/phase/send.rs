@@ -15,6 +15,7 @@ use crate::phase::hedge::{Head, Race};
 use crate::phase::observe::{Contract, Exchange, StreamOrBody};
 use crate::phase::relay::Pace;
 use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Unsaid, Wording, rewrite};
+use crate::phase::variables::Given;
 use crate::table::Prepared;
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::Trouble;
@@ -71,6 +72,8 @@ pub(crate) struct Question<'a> {
     pub(crate) body: &'a Bytes,
     /// What follows the provider's base.
     pub(crate) path: &'a str,
+    /// For the variables of whichever version is asked.
+    pub(crate) given: &'a Given,
 }
 
 /// A request on its way, with its bounds of time.
@@ -319,7 +322,7 @@ pub(crate) fn unanswered(trouble: Trouble, provider: &ProviderName) -> Refusal {
 /// One version's attempts, until one is fit or none is left.
 async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Asking<'_>, hold: Hold) -> Came {
     let Asking { question, ends_at, .. } = asking;
-    let rewritten = match rewrite(version, question.chat, question.body) {
+    let rewritten = match rewrite(version, question.chat, question.body, question.given) {
         Ok(rewritten) => rewritten,
         Err(why) => return Came::Unsaid(why),
     };

@@ -98,7 +98,7 @@ impl Dialog {
     fn settings_or_turn(&mut self, message: &[u8], event: &ClientEvent<'_>) -> Result<Onward, Cut> {
         let Kind::Realtime(realtime) = &mut self.kind else { return Ok(Onward::default()) };
         let fill = std::mem::replace(&mut realtime.fill, Fill::Present);
-        let patch = self.line.prepared.patch(Dialect::Realtime).ok();
+        let patch = self.line.patch();
         let own = || patch.filter(|_| fill == Fill::All).and_then(realtime::own_settings);
         let onward = match event.asks {
             Asks::Settings(at) => {
@@ -144,7 +144,7 @@ impl Dialog {
         exchange.notice(chat, &HeaderMap::new());
         exchange.flight.note_status(101);
         exchange.note_client_status(101);
-        let patch = prepared.patch(Dialect::Responses).ok();
+        let patch = self.line.patch();
         let tools = patch.and_then(|patch| patch.tools_for(chat));
         let contract = Contract { tools, format: chat.response_format() };
         exchange.watch(&prepared, Dialect::Responses, &contract, StreamOrBody::Stream);

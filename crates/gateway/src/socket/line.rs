@@ -8,6 +8,7 @@ use crate::phase::admit::Admitted;
 use crate::phase::assign::assign;
 use crate::phase::identify::Identified;
 use crate::phase::observe::{Begun, Exchange};
+use crate::phase::variables::Given;
 use crate::table::{Prepared, Route};
 use crate::telemetry::trace::Trace;
 use bytes::Bytes;
@@ -15,8 +16,10 @@ use coalmine_core::id::CustomerId;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Assignment, Identity, PinChange};
 use coalmine_core::traffic::pin::Arm;
-use coalmine_wire::openai::ChatRequest;
+use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
+use coalmine_wire::openai::{ChatRequest, Patch};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -34,6 +37,11 @@ pub(super) struct Line {
     trace: Option<Trace>,
     /// Taken once for the socket; each turn is charged to it.
     permit: Option<Arc<Permit>>,
+    dialect: Dialect,
+    /// What the upgrade gave for the variables of a prompt: it holds for the socket's life.
+    given: Given,
+    /// What the version sets, where that is not what it sets for everybody.
+    rendered: Option<Box<Patch>>,
 }
 
 impl Line {
@@ -45,6 +53,7 @@ impl Line {
         chat: &ChatRequest<'_>,
         admitted: &mut Admitted,
     ) -> Result<Self, Refusal> {
+        let given = Given::read(&admitted.parts.headers)?;
         let mut assignment = assign(gateway, route, whose, chat, admitted.received_at);
         assignment.pin = PinChange::None;
         let Some(prepared) = route.prepared(assignment.version) else {
@@ -79,7 +88,15 @@ impl Line {
             client: admitted.client,
             trace,
             permit: admitted.permit.take().map(Arc::new),
+            dialect: chat.dialect,
+            rendered: rendered(prepared, chat.dialect, &given),
+            given,
         })
+    }
+
+    /// What the version sets in this socket's events.
+    pub(super) fn patch(&self) -> Option<&Patch> {
+        self.rendered.as_deref().or_else(|| self.prepared.patch(self.dialect).ok())
     }
 
     /// A response is asked for on it; `of` says what the answer will be found by.
@@ -123,6 +140,14 @@ impl Line {
         self.assignment.version = other.id;
         self.assignment.member = None;
         self.assignment.arm = arm;
+        self.rendered = rendered(&other, self.dialect, &self.given);
         self.prepared = other;
+    }
+}
+
+fn rendered(version: &Prepared, dialect: Dialect, given: &Given) -> Option<Box<Patch>> {
+    match version.patch_with(dialect, given) {
+        Ok(Cow::Owned(patch)) => Some(Box::new(patch)),
+        Ok(Cow::Borrowed(_)) | Err(_) => None,
     }
 }

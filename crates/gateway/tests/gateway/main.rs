@@ -30,6 +30,7 @@ mod tls;
 mod translated;
 mod uploads;
 mod upstreams;
+mod variables;
 mod traps {
     mod both;
     mod breaks;

@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 async fn a_probe_is_rewritten_for_its_version_and_enters_no_tally() {
     let world = World::new(vec![], vec![ok("4")]).await;
     let mut canary = version("two", "model-of-canary");
-    canary.prompt = Some(Prompt { mode: PromptMode::Replace, text: "Be brief.".to_owned() });
+    canary.prompt = Some(Prompt::new(PromptMode::Replace, "Be brief."));
     let probed = world.gateway.probe(&canary, &Bytes::from(QUESTION), LIMIT).await.unwrap();
     assert_eq!(probed.body, completion("4"));
     let asked = world.canary.received()[0].json();

@@ -34,7 +34,7 @@ pub fn shadow() -> Shadow {
 
 /// Stable alone is served; the canary, which brings its own prompt, is in its shadow.
 pub fn shadowed(shadow: Shadow) -> RouteTable {
-    let prompt = Prompt { text: "You are the canary.".to_owned(), mode: PromptMode::Replace };
+    let prompt = Prompt::new(PromptMode::Replace, "You are the canary.");
     let canary = Version { prompt: Some(prompt), ..version("two", "model-c") };
     let mut table = route(1, None);
     let (id, salt) = (Arc::new(ReleaseId::from("support-1")), Salt([3; 32]));

@@ -189,7 +189,7 @@ async fn t40_a_socket_is_routed_pinned_and_counted() {
 
 /// A canary with this prompt.
 fn prompted(mode: PromptMode) -> Version {
-    Version { prompt: Some(Prompt { mode, text: "Be brief.".to_owned() }), ..version("two", "model-c") }
+    Version { prompt: Some(Prompt::new(mode, "Be brief.")), ..version("two", "model-c") }
 }
 
 #[tokio::test]
@@ -215,6 +215,45 @@ async fn t40_a_version_stands_in_the_sessions_settings() {
     say(&mut silent, &[json!({"type": "input_audio_buffer.append", "audio": "AAAA"})]).await;
     assert_eq!(event(&mut theirs).await, update(json!({"type": "realtime", "instructions": "Be brief."})));
     assert_eq!(event(&mut theirs).await["type"], "input_audio_buffer.append");
+}
+
+/// What the upgrade gives for the variables of a prompt holds for the socket's life.
+#[tokio::test]
+async fn t40_a_socket_has_the_variables_of_its_upgrade() {
+    let (one, mut two) = (provider(None).await, provider(None).await);
+    let world = world(&one, &two, |_| {}).await;
+    let (mut table, canary) = (route(1, Some(10_000)), crate::variables::templated("two", "model-c"));
+    table.release.as_mut().unwrap().canary = canary.id();
+    table.versions =
+        BTreeMap::from([(table.stable, table.versions[&table.stable].clone()), (canary.id(), Arc::new(canary))]);
+    world.gateway.install(&tables(table)).await.unwrap();
+    let given = |value| [("x-coalmine-variables", value)];
+    let globex = given(r#"{"company":"Globex"}"#);
+    for (headers, said) in [(&globex[..], "You help Globex, calm. {{none}}"), (&[], "You help Acme, calm. {{none}}")] {
+        let mut client = dial(&world, "/v1/realtime?model=support", headers).await.unwrap().0;
+        let (_, asked, mut theirs) = two.socket().await;
+        assert!(!asked.contains_key("x-coalmine-variables"), "it ends at the gateway");
+        say(&mut client, &[json!({"type": "input_audio_buffer.append", "audio": "AAAA"})]).await;
+        assert_eq!(event(&mut theirs).await["session"]["instructions"], said);
+        assert_eq!(event(&mut theirs).await["type"], "input_audio_buffer.append");
+        let later = json!({"type": "session.update", "session": {"type": "realtime", "instructions": "Mine."}});
+        say(&mut client, &[later]).await;
+        assert_eq!(event(&mut theirs).await["session"]["instructions"], said);
+
+        let mut client = dial(&world, "/v1/responses", headers).await.unwrap().0;
+        let create = json!({"type": "response.create", "model": "support", "input": "hello"});
+        say(&mut client, &[create]).await;
+        assert_eq!(event(&mut two.socket().await.2).await["instructions"], said);
+    }
+    let Err(Error::Http(refused)) = dial(&world, "/v1/realtime?model=support", &given("x")).await else {
+        panic!("it was agreed to");
+    };
+    assert_eq!(refused.status(), 400);
+    let mut client = dial(&world, "/v1/responses", &given("x")).await.unwrap().0;
+    say(&mut client, &[json!({"type": "response.create", "model": "support", "input": "hello"})]).await;
+    let told = event(&mut client).await;
+    assert_eq!((&told["type"], &told["status"]), (&json!("error"), &json!(400)));
+    assert!(told["error"]["message"].as_str().unwrap().contains("x-coalmine-variables"), "{told}");
 }
 
 /// A response that calls `name`.

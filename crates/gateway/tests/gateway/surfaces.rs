@@ -68,7 +68,7 @@ fn said(answer: &Answer) -> (u16, &str) {
 fn patched(generation: u64) -> RouteTable {
     let mut table = route(generation, Some(10_000));
     let mut canary = version("two", "model-c");
-    canary.prompt = Some(Prompt { text: "Be kind.".to_owned(), mode: PromptMode::Replace });
+    canary.prompt = Some(Prompt::new(PromptMode::Replace, "Be kind."));
     canary.params.insert("max_completion_tokens".to_owned(), JsonText("300".to_owned()));
     table.release.as_mut().unwrap().canary = canary.id();
     table.versions.insert(canary.id(), Arc::new(canary));

@@ -52,7 +52,7 @@ async fn settled(world: &World, version: &Version, to: To, growth: Option<f64>) 
 async fn a_stage_waits_until_prompts_of_the_versions_own_are_answered_alike() {
     let world = world(vec![streamed(&["ready"])], policy(10_000, Unwarmed::Hold)).await;
     let mut canary = version("two", "model-of-canary");
-    canary.prompt = Some(Prompt { mode: PromptMode::Replace, text: "Be brief.".to_owned() });
+    canary.prompt = Some(Prompt::new(PromptMode::Replace, "Be brief."));
     assert!(world.gateway.prepares(&canary) && !world.gateway.prepares(&version("one", "m")));
     let first = readiness(&world, &canary, 0);
     assert!(first.holds[0].starts_with("two is being warmed up, 0 of 1 addresses are warm"), "{first:?}");

@@ -517,7 +517,9 @@ pub fn incidents() -> Vec<Incident> {
 /// Versions with every mode of prompt and tools.
 #[must_use]
 pub fn versions_of_every_kind() -> Vec<Version> {
-    let prompt = |mode| Some(Prompt { mode, text: "Be \"kind\".\nAlways.".to_owned() });
+    let prompt = |mode| Some(Prompt::new(mode, "Be \"kind\".\nAlways."));
+    let variables = BTreeMap::from([("company".to_owned(), "Acme \"East\"\n".to_owned())]);
+    let templated = Prompt { variables, ..Prompt::new(PromptMode::Replace, "You help {{company}}.") };
     let tools = |mode| Some(Tools { mode, json: JsonText("[{\"type\":\"function\"}]".to_owned()) });
     let params = BTreeMap::from([("temperature".to_owned(), JsonText("0.2".to_owned()))]);
     vec![
@@ -530,6 +532,7 @@ pub fn versions_of_every_kind() -> Vec<Version> {
         },
         Version { prompt: prompt(PromptMode::Prepend), tools: tools(ToolsMode::Merge), ..stable() },
         Version { prompt: prompt(PromptMode::Append), params, ..stable() },
+        Version { prompt: Some(templated), ..stable() },
     ]
 }
 

@@ -363,7 +363,7 @@ pub static VERSION: Section = Section {
         Key::optional(
             "prompt",
             Kind::Either(&[PATH, Kind::Section(&INLINE_PROMPT)]),
-            "The system prompt: a file, or `{ text: … }`. Without it the client's own stays.",
+            "The system prompt: a file, or a mapping of `text` or `file` and its `variables`. Without it the client's own stays.",
         ),
         Key::default(
             "prompt_mode",
@@ -395,11 +395,19 @@ pub static VERSION: Section = Section {
     ],
 };
 
-/// A prompt that stands in the file.
+/// A prompt that stands in the file, or has variables.
 pub static INLINE_PROMPT: Section = Section {
     name: "inline prompt",
-    doc: "A prompt that stands in the file itself.",
-    keys: &[Key::required("text", Kind::Scalar(Scalar::Block), "The text; `|` begins a block of lines.")],
+    doc: "A prompt that stands in the file itself, or that has variables. One of `text` and `file` must stand.",
+    keys: &[
+        Key::optional("text", Kind::Scalar(Scalar::Block), "The text; `|` begins a block of lines."),
+        Key::optional("file", PATH, "A file with the text."),
+        Key::optional(
+            "variables",
+            Kind::Map("NAME", &Kind::Scalar(Scalar::Block)),
+            "What `{{NAME}}` in the text says where a request gives nothing for it by the header `x-coalmine-variables`. Without any, braces are text. At most 32, of small letters, digits and `_`, with at most 4 KiB each.",
+        ),
+    ],
 };
 
 /// Tools that stand in the file.

@@ -86,6 +86,26 @@ fn a_fallback_that_cannot_answer_is_refused() {
     assert!(foreign.contains("`seed` is no parameter that provider `other` is known to take"), "{foreign}");
 }
 
+/// Variables are bounded, and so is what a request can make of a prompt.
+#[test]
+fn more_variables_or_longer_ones_than_are_sent_are_refused() {
+    let told = |text: &str, variables: &str| {
+        let text = format!(
+            "providers: {{ o: {{ kind: openai }} }}\nroutes: {{ r: {{ stable: {{ model: o/m, prompt: {{ text: \"You {text}\", variables: {{ {variables} }} }} }} }} }}\n"
+        );
+        process(&text).map(|_| String::new()).unwrap_or_else(|faults| faults.to_string())
+    };
+    let many = |n: usize, each: &dyn Fn(usize) -> String| (0..n).map(each).collect::<Vec<_>>().join(", ");
+    let (place, variable) = (|i: usize| format!("{{{{v{i}}}}}"), |i: usize| format!("v{i}: x"));
+    assert_eq!(told(&many(32, &place), &many(32, &variable)), "");
+    assert!(told(&many(33, &place), &many(33, &variable)).contains("there are 33 variables, more than 32"));
+    assert_eq!(told("{{a}}", &format!("a: {}", "x".repeat(4_096))), "");
+    let long = told("{{a}}", &format!("a: {}", "x".repeat(4_097)));
+    assert!(long.contains("prompt.variables.a") && long.contains("the default has 4097 bytes"), "{long}");
+    assert_eq!(told(&"{{a}}".repeat(256), "a: x"), "");
+    assert!(told(&"{{a}}".repeat(257), "a: x").contains("the prompt has 257 places, more than 256"));
+}
+
 /// What a provider does not take is told before a customer can find out.
 #[test]
 fn a_parameter_that_a_provider_does_not_take_is_refused() {

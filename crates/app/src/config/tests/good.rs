@@ -18,7 +18,7 @@ use coalmine_core::traffic::weight::WeightBp;
 use coalmine_core::version::{JsonText, PromptMode};
 use coalmine_gateway::client_address::AddressHeader;
 use coalmine_gateway::config::{BreakerPolicy, ChoicePolicy, Nearest, OutlierPolicy, Spread, Unwarmed, Warm, WarmUp};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -59,6 +59,37 @@ fn the_suite_of_a_steady_stable_is_read() {
     let asked = read.routes[&RouteName::from("support-agent")].sentinels.as_ref().unwrap();
     assert_eq!((asked.suite.as_str(), asked.qualify, asked.gate.is_none()), ("etc/sentinels/support.yaml", 2, true));
     assert!(!asked.sentinels.is_empty() && read.routes[&RouteName::from("summary")].sentinels.is_none());
+}
+
+#[test]
+fn a_prompt_has_the_variables_that_it_declares_and_a_canary_only_its_own() {
+    let stable = |prompt: &str| {
+        let text = format!(
+            "providers: {{ openai: {{ kind: openai }} }}\nroutes: {{ support-agent: {{ stable: {{ model: openai/gpt-5-mini, prompt: {prompt} }} }} }}\n"
+        );
+        process(&text).unwrap()
+    };
+    let prompt = |prompt: &str| stable(prompt).routes[&RouteName::from("support-agent")].stable.prompt.clone().unwrap();
+    let plain = prompt("{ text: 'Say {{x}} and {\"a\":{}}' }");
+    assert_eq!((plain.text.as_str(), plain.variables.len()), (r#"Say {{x}} and {"a":{}}"#, 0), "braces are text");
+    assert_eq!(prompt("{ text: 'Say {{x}}', variables: {} }").variables.len(), 0);
+    assert_eq!(prompt("{ file: prompts/support.md }"), prompt("prompts/support.md"));
+    let said = prompt("{ text: 'Help {{a}}, {{ b }}{{a}}.', variables: { a: Acme, b: '{{a}}' } }");
+    assert_eq!(said.rendered(&BTreeMap::new()), "Help Acme, {{a}}Acme.");
+
+    let background = stable("{ text: 'Help {{a}}.', variables: { a: Acme } }").background();
+    let canary = |prompt: &str| {
+        let text = format!(
+            "release: support-agent\ncanary: {{ {prompt} }}\nstages: [{{ weight: 5%, bake: 1h }}]\nguardrails: [{{ metric: error_rate, margin: 0.5pp }}]\n"
+        );
+        parse_release(&text, Path::new("etc/support.yaml"), &background, &made()).unwrap().canary.prompt.unwrap()
+    };
+    let kept = canary("params: { temperature: 0.2 }");
+    assert_eq!(kept.variables["a"], "Acme", "a prompt that is not named stays whole");
+    let changed = canary("prompt: { text: 'Please help {{a}}.' }");
+    assert_eq!((changed.text.as_str(), changed.variables.len()), ("Please help {{a}}.", 0), "its prompt is its own");
+    let declared = canary("prompt: { text: 'Please help {{a}}.', variables: { a: Globex } }");
+    assert_eq!(declared.rendered(&BTreeMap::new()), "Please help Globex.");
 }
 
 #[test]

@@ -99,12 +99,20 @@ fn prompt() -> impl Strategy<Value = String> {
     prop::collection::vec(line, 1..5).prop_map(|lines| format!("x{}", lines.join("\n").trim_end_matches(['\n', '\r'])))
 }
 
+/// A prompt with a place for each of these, and none beside where there are any.
+fn templated(text: &str, values: &BTreeMap<String, String>) -> Prompt {
+    let text = if values.is_empty() { text.to_owned() } else { text.replace('{', "(") };
+    let places: String = values.keys().map(|name| format!("{{{{{name}}}}}.")).collect();
+    Prompt { variables: values.clone(), ..Prompt::new(PromptMode::Prepend, format!("{places}{text}")) }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_exported_reads_back_the_same(
         text in prop_oneof![prompt(), any::<String>().prop_map(|s| format!("x{s}y"))],
+        values in prop::collection::btree_map("[a-z][a-z0-9_]{0,9}", prop_oneof![prompt(), any::<String>()], 0..3),
         (body, scale) in (1..4_usize << 30, 1..10_000_000_u32),
         span in 1..100_000_000_u64,
     ) {
@@ -115,7 +123,7 @@ proptest! {
         present.time_scale = f64::from(scale) / 1_000.0;
         let mut stables = BTreeMap::new();
         for (name, route) in &mut present.routes {
-            route.stable.prompt = Some(Prompt { mode: PromptMode::Prepend, text: text.clone() });
+            route.stable.prompt = Some(templated(&text, &values));
             stables.insert(name.clone(), route.stable.clone());
         }
         let written = export(&process(FULL).unwrap(), &stables, Path::new("etc"));
