@@ -385,7 +385,7 @@ async fn beside(door: &Door, request: Request<Incoming>) -> Response<SideBody> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_connection_is_quiet_only_when_its_last_answer_is_some_time_over() {
         let (watch, time) = (Arc::new(Watch::default()), Duration::from_millis(40));
         let quiet = async |within: Duration| tokio::time::timeout(within, watch.quiet_for(time)).await.is_ok();

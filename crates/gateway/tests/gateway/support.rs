@@ -262,6 +262,16 @@ pub fn event(data: &str) -> String {
     format!("data: {data}\n\n")
 }
 
+/// An error behind a status of 200, in every form that providers of chat completions have for it.
+pub fn errors_after_200() -> [String; 4] {
+    [
+        event(r#"{"error":{"message":"boom","type":"server_error"},"choices":[]}"#),
+        event(r#"{"object":"error","message":"boom","code":500}"#),
+        event(r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}"#),
+        "event: error\ndata: boom\n\n".to_owned(),
+    ]
+}
+
 pub fn role() -> String {
     event(
         r#"{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,

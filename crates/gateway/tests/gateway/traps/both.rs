@@ -124,15 +124,10 @@ async fn t13_an_end_is_told_once_whatever_ends_the_lines() {
 /// However an answer fails behind its status, a client of the other dialect is told that it failed, and of no end.
 #[tokio::test]
 async fn t14_an_error_after_200_survives_translation() {
-    let chat = [
-        event(r#"{"error":{"message":"boom","type":"server_error"},"choices":[]}"#),
-        event(r#"{"object":"error","message":"boom","code":500}"#),
-        event(r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}"#),
-        "event: error\ndata: boom\n\n".to_owned(),
-    ];
     let talk = [messages::named("error", r#","error":{"type":"overloaded_error","message":"boom"}"#)];
     let opened = [messages::start(), messages::opened(), messages::text("half")].concat();
-    let of_chat = chat.map(|failed| (OpenAi, MESSAGES, messages::ASK_STREAM, [delta("half"), failed, done()].concat()));
+    let of_chat = errors_after_200()
+        .map(|failed| (OpenAi, MESSAGES, messages::ASK_STREAM, [delta("half"), failed, done()].concat()));
     let of_talk = talk.map(|failed| (Anthropic, CHAT, ASK_STREAM, opened.clone() + &failed));
     for (kind, path, body, said) in of_chat.into_iter().chain(of_talk) {
         let world = world_of(kind, vec![stream_of(std::slice::from_ref(&said))]).await;

@@ -109,12 +109,7 @@ async fn t13_the_end_is_not_waited_behind() {
 /// An error inside an answer of status 200 is a failure, in every form that providers have for it.
 #[tokio::test]
 async fn t14_an_error_after_200_is_a_failure() {
-    let forms = [
-        event(r#"{"error":{"message":"boom","type":"server_error"},"choices":[]}"#),
-        event(r#"{"object":"error","message":"boom","code":500}"#),
-        event(r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error"}]}"#),
-        "event: error\ndata: boom\n\n".to_owned(),
-    ];
+    let forms = errors_after_200();
     let count = forms.len();
     let scripts = forms.iter().map(|form| stream_of(&[delta("a"), form.clone(), done()])).collect();
     let world = World::new(scripts, vec![]).await;
