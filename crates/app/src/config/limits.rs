@@ -27,7 +27,8 @@ pub struct Limits {
     pub first_byte_timeout: SpanMs,
     /// The same where the request asks for thinking.
     pub thinking_timeout: SpanMs,
-    /// An upstream's longest silence inside an answer, pings and comments among it; a client that takes nothing for as long is gone.
+    /// An upstream's longest silence inside an answer, pings and comments among it, once a stream has content; a client that takes
+    /// nothing for as long is gone.
     pub idle_timeout: SpanMs,
     /// A request's time in all.
     pub total_timeout: SpanMs,

@@ -16,6 +16,7 @@ use http::response;
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// The most of a stream that is held back while it has no content.
@@ -88,23 +89,26 @@ impl Race<'_> {
         let alone = |came| Raced { came, hedge: Hedged::No };
         hedge.budget.pay_in();
         let picked = self.pool.aim(going);
-        let mut first = pin!(self.fare(picked, self.pool.send_to(picked, ask(), self.path, self.by, self.under_way)));
+        let began = AtomicBool::new(false);
+        let sent = self.pool.send_to(picked, ask(), self.path, self.by, self.under_way);
+        let mut first = pin!(self.fare(picked, sent, Some(&began)));
         tokio::select! {
             biased;
             fared = &mut first => return alone(fared.into()),
             () = sleep_until(Instant::now() + hedge.after) => {}
         }
-        if !hedge.budget.take() {
-            self.pool.series.hedges_refused.add(1);
-            return alone(first.await.into());
-        }
-        let other = self.pool.aim(going);
-        if other.at == picked.at {
+        let mut further = *going;
+        let other = self.pool.aim(&mut further);
+        let is_another = other.at != picked.at;
+        if !is_another || !hedge.budget.take() {
+            self.pool.series.hedges_refused.add(u64::from(is_another));
             self.pool.choice.unfelt(other);
             return alone(first.await.into());
         }
+        *going = further;
         self.pool.series.hedges.add(1);
-        let mut second = pin!(self.fare(other, self.pool.send_to(other, ask(), self.path, self.by, self.under_way)));
+        let sent = self.pool.send_to(other, ask(), self.path, self.by, self.under_way);
+        let mut second = pin!(self.fare(other, sent, None));
         let (fared, won) = tokio::select! {
             biased;
             fared = &mut first => match fared {
@@ -114,6 +118,9 @@ impl Race<'_> {
             fared = &mut second => match fared {
                 Fared::Well(head) => {
                     self.pool.series.hedges_won.add(1);
+                    if !began.load(Ordering::Relaxed) {
+                        self.pool.outrun(picked);
+                    }
                     return Raced { came: Ok(head), hedge: Hedged::Cancelled };
                 }
                 Fared::Badly(came) => (came, first.await),
@@ -137,8 +144,13 @@ impl Race<'_> {
         self,
         picked: Picked,
         sent: impl Future<Output = Result<http::Response<ProviderBody>, Trouble>>,
+        began: Option<&AtomicBool>,
     ) -> Fared {
-        let (parts, body) = match sent.await {
+        let sent = sent.await;
+        if let Some(began) = began {
+            began.store(true, Ordering::Relaxed);
+        }
+        let (parts, body) = match sent {
             Ok(response) => response.into_parts(),
             Err(trouble) => return Fared::Badly(Err(trouble)),
         };

@@ -42,6 +42,8 @@ struct StallClock {
     ends_at: Instant,
     /// Until it has come, the first content of a stream must come by then.
     content_by: Option<Instant>,
+    /// The last bytes before it.
+    tail: Tail,
     /// All has been said: what is still open then is closed.
     close_by: Option<Instant>,
     moved: bool,
@@ -96,8 +98,8 @@ impl StallClock {
     fn new(pace: Pace) -> Self {
         let Pace { timeouts, ends_at, content_by } = pace;
         let (silent, unsaid) = (Duration::ZERO, Duration::ZERO);
-        let (moved, stuck_since) = (false, None);
-        Self { timeouts, ends_at, content_by, close_by: None, moved, stuck_since, silent, unsaid, sleep: None }
+        let (moved, stuck_since, tail) = (false, None, Tail::default());
+        Self { timeouts, ends_at, content_by, tail, close_by: None, moved, stuck_since, silent, unsaid, sleep: None }
     }
 
     /// What came was a sign of life and no part of the answer, which was waited for long enough: pings and comments do not
@@ -112,6 +114,20 @@ impl StallClock {
         let patience = if works_unseen { idle.max(self.timeouts.thinking) } else { idle };
         // and so there is before the first content
         self.content_by.is_none() && now.duration_since(since) >= patience || now >= self.until()
+    }
+
+    /// A piece came.
+    fn moves(&mut self, piece: &[u8]) {
+        self.moved = true;
+        if self.content_by.is_some() {
+            self.tail.follow(piece);
+        }
+    }
+
+    /// Before the first content there is a bound of its own: a thought may be silent for longer than an answer, but not
+    /// inside an event.
+    fn may_think(&self) -> bool {
+        self.content_by.is_some() && self.tail.ends_an_event()
     }
 
     fn until(&self) -> Instant {
@@ -155,7 +171,7 @@ impl StallClock {
             let moved = std::mem::take(&mut self.moved);
             let longer = |before: Duration| if moved { Duration::ZERO } else { before + tick };
             (self.silent, self.unsaid) = (longer(self.silent), longer(self.unsaid));
-            if Instant::now() >= until || self.silent >= self.timeouts.idle {
+            if Instant::now() >= until || self.silent >= self.timeouts.idle && !self.may_think() {
                 return Poll::Ready(Silence::Stalled);
             }
             // behind the last word nothing is said any more
@@ -190,10 +206,10 @@ impl Pipe {
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.clock.moved = true;
                     self.over = self.body.is_end_stream();
                     // trailers say nothing in these protocols, and nobody reads on behind the end
                     if let Ok(data) = frame.into_data() {
+                        self.clock.moves(&data);
                         return Poll::Ready(Some(Ok(Came::Piece(data))));
                     }
                 }
@@ -548,5 +564,21 @@ mod tests {
         let (mut ended, now) = clock(None);
         ended.close_by(now + Duration::from_secs(3));
         assert_eq!(stuck_at(&mut ended, now, false, &[0, 60, 7_200]), None);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_borne_for_idle_and_before_the_first_content_until_that_is_due() {
+        let stalled_in = async |content_by: Option<u64>, came: &str| {
+            let (mut clock, began) = clock(content_by.map(|s| Instant::now() + Duration::from_secs(s)));
+            clock.timeouts.keep_alive = None;
+            clock.moves(came.as_bytes());
+            clock.moved = false;
+            assert_eq!(poll_fn(|cx| clock.poll_silence(cx)).await, Silence::Stalled);
+            began.elapsed().as_secs()
+        };
+        assert_eq!(stalled_in(None, "data: {}\n\n").await, 5);
+        assert_eq!(stalled_in(Some(50), "").await, 50, "a thought that is silent");
+        assert_eq!(stalled_in(Some(50), ": begun\n\n").await, 50);
+        assert_eq!(stalled_in(Some(50), "data: {}\n").await, 5, "no thought begins inside an event");
+        assert_eq!(stalled_in(Some(2), "").await, 2);
     }
 }

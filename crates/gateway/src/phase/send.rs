@@ -347,7 +347,9 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Askin
         Wording::Own(StripUsage::Yes) if status.is_success() => Passage::Stripped(Box::default()),
         Wording::Own(_) | Wording::Translated(_) => Passage::AsIs,
     };
-    let pace = Pace { timeouts: pool.timeouts, ends_at, content_by: Some(by) };
+    // an error has no content to wait for
+    let content_by = status.is_success().then_some(by);
+    let pace = Pace { timeouts: pool.timeouts, ends_at, content_by };
     let source = if status.is_success() { Source::of(pool, picked) } else { None };
     let answer = Box::new(Answer { parts, held, body: Some(body), passage, pace, source });
     match standing(status) {
@@ -399,7 +401,8 @@ async fn put(
             Err(trouble) => Attempt::NoAnswer(*trouble),
         };
         let now = || exchange.gateway.clock.now();
-        let Some(pause) = retry::pause(&pool.retry, done, attempted, rand::random(), now) else {
+        let next = pool.choice.next(going);
+        let Some(pause) = retry::pause(&pool.retry, done, attempted, next, rand::random(), now) else {
             return (came, by);
         };
         let again = Instant::now() + pause;

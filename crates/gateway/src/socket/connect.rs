@@ -150,7 +150,8 @@ async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, ask: Ask<'_>)
             Err(trouble) => Attempt::NoAnswer(*trouble),
         };
         let now = || exchange.gateway.clock.now();
-        let again = retry::pause(&pool.retry, done, attempted, rand::random(), now).map(|pause| Instant::now() + pause);
+        let pause = retry::pause(&pool.retry, done, attempted, pool.choice.next(going), rand::random(), now);
+        let again = pause.map(|pause| Instant::now() + pause);
         let Some(again) = again.filter(|again| *again < ends_at) else { break came };
         done += 1;
         pool.series.retries.add(1);

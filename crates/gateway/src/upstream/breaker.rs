@@ -45,6 +45,8 @@ pub(crate) enum Why {
     MoreErrors,
     /// Slower than its siblings.
     Slower,
+    /// Outrun in a row by a sibling that was asked later.
+    Outrun,
 }
 
 /// One address.
@@ -54,6 +56,8 @@ pub(crate) struct Breaker {
     unreachable: AtomicU32,
     /// Answers in a row that ended before their end. Their heads were well, and are no good answers between.
     cut: AtomicU32,
+    /// Requests in a row that a second address answered before this one had begun to.
+    outrun: AtomicU32,
     window: Window,
     times: AtomicU64,
     /// 0: in service.
@@ -96,8 +100,8 @@ impl Felt {
 }
 
 impl Why {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Unreachable, Self::InARow, Self::Share, Self::CutShort, Self::MoreErrors, Self::Slower];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Unreachable, Self::InARow, Self::Share, Self::CutShort, Self::MoreErrors, Self::Slower, Self::Outrun];
 
     /// As written in metrics and in the log.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -108,6 +112,7 @@ impl Why {
             Self::CutShort => "answers_cut_short",
             Self::MoreErrors => "more_errors_than_siblings",
             Self::Slower => "slower_than_siblings",
+            Self::Outrun => "outrun_by_siblings",
         }
     }
 
@@ -127,6 +132,7 @@ impl Breaker {
         if !felt.is_bad() {
             clear(&self.in_a_row);
             clear(&self.unreachable);
+            clear(&self.outrun);
             if let Felt::Well(ms) = felt {
                 self.times.fetch_add(time_of(ms), Ordering::Relaxed);
             }
@@ -148,6 +154,13 @@ impl Breaker {
         self.window.spoil(step(policy, now));
         let in_a_row = self.cut.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if in_a_row >= policy.failures { Some(Why::CutShort) } else { self.bad_share(policy, now) }
+    }
+
+    /// It was sent away before it had begun to answer, because a sibling that was asked later had content. Once says little;
+    /// many times in a row, that it hangs.
+    pub(crate) fn note_outrun(&self, policy: &BreakerPolicy) -> Option<Why> {
+        let in_a_row = self.outrun.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        (in_a_row >= policy.failures).then_some(Why::Outrun)
     }
 
     /// An answer came to its end.
@@ -192,6 +205,7 @@ impl Breaker {
         self.in_a_row.store(0, Ordering::Relaxed);
         self.unreachable.store(0, Ordering::Relaxed);
         self.cut.store(0, Ordering::Relaxed);
+        self.outrun.store(0, Ordering::Relaxed);
         self.window.0.store(0, Ordering::Relaxed);
         self.times.store(0, Ordering::Relaxed);
         self.back_at.store(now.0, Ordering::Relaxed);
@@ -338,6 +352,16 @@ mod tests {
         assert_eq!(breaker.seen(&policy(), T), (20, 10));
         assert_eq!(breaker.note_cut(&policy(), T + SpanMs::hours(1)), None);
         assert_eq!(breaker.seen(&policy(), T + SpanMs::hours(1)), (1, 1), "its head has faded");
+    }
+
+    #[test]
+    fn five_times_outrun_in_a_row_and_an_answer_between_counts_anew() {
+        let breaker = Breaker::default();
+        let outrun = || breaker.note_outrun(&policy());
+        assert_eq!([outrun(), outrun(), outrun(), outrun()], [None; 4]);
+        assert_eq!(many(&breaker, Felt::Well(5), 1), None);
+        assert_eq!([outrun(), outrun(), outrun(), outrun(), outrun()], [None, None, None, None, Some(Why::Outrun)]);
+        assert_eq!(breaker.seen(&policy(), T), (1, 0), "it is no answer");
     }
 
     #[test]

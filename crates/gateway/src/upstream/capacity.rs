@@ -5,7 +5,6 @@
 
 use crate::config::CapacityCheck;
 use crate::sync::lock;
-use crate::upstream::choice::Standing;
 use crate::upstream::pool::Pool;
 use coalmine_wire::exposition::Load;
 use http::Method;
@@ -101,9 +100,9 @@ impl Pool {
     /// nothing by configuration.
     pub(crate) fn lacks_room(&self, growth: Option<f64>) -> Option<String> {
         let check = self.capacity.as_ref()?;
-        let serving = (0..self.addresses.len()).filter(|at| self.choice.standing(*at) == Standing::InService);
         let (mut means, mut silent) = (Vec::new(), Vec::new());
-        for at in serving {
+        // a region that waits for the nearer one's end bears nothing of what is asked now
+        for at in self.choice.serving() {
             match self.readings[at].mean(check.fresh()) {
                 Ok(mean) => means.push(mean),
                 Err(why) => silent.push(format!("{}: {why}", self.addresses[at].label())),

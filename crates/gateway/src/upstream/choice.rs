@@ -12,6 +12,7 @@
 use crate::config::{ChoicePolicy, Nearest, Spread, Upstream};
 use crate::sync::lock;
 use crate::upstream::breaker::{Breaker, Felt, Why};
+use crate::upstream::retry::Next;
 use coalmine_core::id::UnitKey;
 use coalmine_core::origin::Region;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -80,6 +81,8 @@ pub(crate) enum Change {
     Unwell(usize),
     /// A look found it well again.
     Well(usize),
+    /// Another region answers soonest; this is one of its addresses.
+    Nearest(usize),
 }
 
 /// How an address stands.
@@ -217,6 +220,12 @@ impl Choice {
         if going.leaves_a_mark() { picked } else { Picked { as_: As::Copy, ..picked } }
     }
 
+    /// Whether a further attempt goes to an address in service that its request was not at.
+    pub(crate) fn next(&self, going: Going) -> Next {
+        let left = self.all() & !self.away.load(Ordering::Relaxed) & !going.tried;
+        if left == 0 || !self.is_free() { Next::Same } else { Next::Another }
+    }
+
     fn pick_among(&self, going: Going, now: impl FnOnce() -> UnixMs) -> Picked {
         let away = self.away.load(Ordering::Relaxed);
         let (all, order) = (self.all(), self.order.load(Ordering::Relaxed));
@@ -241,8 +250,7 @@ impl Choice {
     }
 
     fn near(&self, among: u64, order: u64, key: Option<u64>) -> Option<usize> {
-        let here = |place: usize| among & self.regions[(order >> (4 * place) & 0xF) as usize].all;
-        let here = (0..self.regions.len()).map(here).find(|here| *here != 0)?;
+        let here = self.here(among, order)?;
         if here.is_power_of_two() {
             return bits(here).next();
         }
@@ -310,6 +318,19 @@ impl Choice {
         self.eject(at, why?, now)
     }
 
+    /// A second address had content before this one had begun to answer, and it was sent away.
+    pub(crate) fn outrun(&self, picked: Picked, now: UnixMs) -> Option<Change> {
+        match picked.as_ {
+            As::Copy | As::LastResort => None,
+            As::Probe => self.felt_outside(picked, Felt::Lost, now),
+            As::InService => {
+                let breaker = &self.seats[picked.at].breaker;
+                let why = breaker.note_outrun(&self.policy.breaker).filter(|_| !breaker.is_out())?;
+                self.eject(picked.at, why, now)
+            }
+        }
+    }
+
     /// An answer came to its end.
     pub(crate) fn came_whole(&self, picked: Picked) {
         if picked.as_ != As::Copy {
@@ -355,17 +376,32 @@ impl Choice {
         if !self.is_free() {
             return Vec::new();
         }
-        let due = {
+        let (due, nearest) = {
             let mut changing = lock(&self.changing);
+            let before = changing.nearest[0];
             self.measure(&mut changing, now);
             self.settle(&mut changing, now);
             let due = now.since(changing.compared_at) >= self.policy.outliers.every;
             if due {
                 changing.compared_at = now;
             }
-            due
+            (due, Some(changing.nearest[0]).filter(|nearest| *nearest != before))
         };
-        if due { self.compare(now) } else { Vec::new() }
+        let nearest = nearest.and_then(|region| bits(self.regions[region].all).next()).map(Change::Nearest);
+        let compared = if due { self.compare(now) } else { Vec::new() };
+        nearest.into_iter().chain(compared).collect()
+    }
+
+    /// The addresses in service among which requests are spread now: those of the nearest region that has any.
+    pub(crate) fn serving(&self) -> Vec<usize> {
+        let among = self.all() & !self.away.load(Ordering::Relaxed);
+        bits(self.here(among, self.order.load(Ordering::Relaxed)).unwrap_or(0)).collect()
+    }
+
+    /// Those of the nearest region that has any of these.
+    fn here(&self, among: u64, order: u64) -> Option<u64> {
+        let here = |place: usize| among & self.regions[(order >> (4 * place) & 0xF) as usize].all;
+        (0..self.regions.len()).map(here).find(|here| *here != 0)
     }
 
     /// How an address stands.

@@ -16,12 +16,22 @@ pub(crate) enum Attempt<'a> {
     Answer(StatusCode, &'a HeaderMap),
 }
 
+/// Who the next attempt goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// An address in service that this request was not at.
+    Another,
+    /// One that it was at, for there is no other.
+    Same,
+}
+
 /// How long to wait before the next attempt; `None`: there is none. `done` attempts were repeated
 /// already; `jitter` is uniform in 0..1.
 pub(crate) fn pause(
     policy: &RetryPolicy,
     done: u16,
     attempt: Attempt<'_>,
+    next: Next,
     jitter: f64,
     now: impl FnOnce() -> UnixMs,
 ) -> Option<Duration> {
@@ -30,14 +40,18 @@ pub(crate) fn pause(
     }
     let full = policy.pause.saturating_mul(1 << u32::from(done.min(10)));
     let drawn = full.mul_f64((0.5 + jitter / 2.0).clamp(0.5, 1.0));
+    // whoever was told the same time does not come back at the same moment
+    let spread = |wanted: Duration| (wanted <= policy.retry_after_max).then(|| wanted.saturating_add(drawn));
     match attempt {
         Attempt::NoAnswer(Trouble::Connect | Trouble::Broken) => Some(drawn),
         Attempt::NoAnswer(Trouble::Malformed | Trouble::FirstByte) => None,
-        Attempt::Answer(status, headers) => match status.as_u16() {
-            502..=504 => Some(retry_after(headers, now()).map_or(drawn, |wanted| wanted.max(drawn)))
-                .filter(|pause| *pause <= policy.retry_after_max.max(drawn)),
-            429 => retry_after(headers, now()).filter(|wanted| *wanted <= policy.retry_after_max),
-            _ => None,
+        Attempt::Answer(status, headers) => match (status.as_u16(), next) {
+            // an address that is overloaded speaks for itself
+            (502..=504, Next::Another) => Some(drawn),
+            (502..=504, Next::Same) => retry_after(headers, now()).map_or(Some(drawn), spread),
+            // and one that counts, for all of them: they know one key
+            (429, Next::Another | Next::Same) => retry_after(headers, now()).and_then(spread),
+            (_, Next::Another | Next::Same) => None,
         },
     }
 }
@@ -63,13 +77,17 @@ mod tests {
     /// Wed, 21 Oct 2026 07:28:00 GMT.
     const NOW: UnixMs = UnixMs(1_792_567_680_000);
 
-    fn answer(status: u16, retry_after: Option<&str>) -> Option<Duration> {
+    fn answer_before(next: Next, status: u16, retry_after: Option<&str>) -> Option<Duration> {
         let mut headers = HeaderMap::new();
         if let Some(value) = retry_after {
             headers.insert(header::RETRY_AFTER, value.parse().unwrap());
         }
         let status = StatusCode::from_u16(status).unwrap();
-        pause(&RetryPolicy::default(), 0, Attempt::Answer(status, &headers), 0.0, || NOW)
+        pause(&RetryPolicy::default(), 0, Attempt::Answer(status, &headers), next, 0.0, || NOW)
+    }
+
+    fn answer(status: u16, retry_after: Option<&str>) -> Option<Duration> {
+        answer_before(Next::Same, status, retry_after)
     }
 
     #[test]
@@ -83,15 +101,39 @@ mod tests {
     #[test]
     fn a_429_is_repeated_only_when_it_says_soon() {
         assert_eq!(answer(429, None), None);
-        assert_eq!(answer(429, Some("1")), Some(Duration::from_secs(1)));
+        assert_eq!(answer(429, Some("1")), Some(Duration::from_millis(1_050)), "and a pause that is drawn");
         assert_eq!(answer(429, Some("20")), None);
         assert_eq!(answer(429, Some("-1")), None);
-        assert_eq!(answer(429, Some("Wed, 21 Oct 2026 07:28:01 GMT")), Some(Duration::from_secs(1)));
-        assert_eq!(answer(429, Some("Wednesday, 21-Oct-26 07:28:01 GMT")), Some(Duration::from_secs(1)));
-        assert_eq!(answer(429, Some("Wed, 21 Oct 2026 07:28:00 GMT")), Some(Duration::ZERO), "it is time already");
+        let soon = Some(Duration::from_millis(1_050));
+        assert_eq!(answer(429, Some("Wed, 21 Oct 2026 07:28:01 GMT")), soon);
+        assert_eq!(answer(429, Some("Wednesday, 21-Oct-26 07:28:01 GMT")), soon);
+        let drawn = Some(Duration::from_millis(50));
+        assert_eq!(answer(429, Some("Wed, 21 Oct 2026 07:28:00 GMT")), drawn, "it is time already");
         assert_eq!(answer(429, Some("Wed, 21 Oct 2026 07:29:00 GMT")), None, "too long");
         assert_eq!(answer(429, Some("soon")), None);
         assert_eq!(answer(429, Some("NaN")), None);
+    }
+
+    #[test]
+    fn an_overloaded_address_speaks_for_itself_and_a_limit_for_all() {
+        let elsewhere = |status, after| answer_before(Next::Another, status, after);
+        assert_eq!([502, 503, 504].map(|status| elsewhere(status, Some("30"))), [Some(Duration::from_millis(50)); 3]);
+        assert_eq!(elsewhere(429, Some("30")), None);
+        assert_eq!(elsewhere(429, Some("1")), Some(Duration::from_millis(1_050)));
+        assert_eq!([500, 529].map(|status| elsewhere(status, None)), [None; 2]);
+    }
+
+    #[test]
+    fn those_who_were_told_the_same_time_come_back_at_different_ones() {
+        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, "1".parse().unwrap())]);
+        let drawn = |status, jitter| {
+            let attempt = Attempt::Answer(StatusCode::from_u16(status).unwrap(), &headers);
+            pause(&RetryPolicy::default(), 0, attempt, Next::Same, jitter, || NOW).unwrap()
+        };
+        for status in [429, 503] {
+            assert!(drawn(status, 0.0) >= Duration::from_secs(1), "never before it");
+            assert!(drawn(status, 0.9) > drawn(status, 0.1));
+        }
     }
 
     #[test]
@@ -108,7 +150,8 @@ mod tests {
 
     #[test]
     fn repeats_once_by_default() {
-        let again = |done| pause(&RetryPolicy::default(), done, Attempt::NoAnswer(Trouble::Connect), 1.0, || NOW);
+        let again =
+            |done| pause(&RetryPolicy::default(), done, Attempt::NoAnswer(Trouble::Connect), Next::Same, 1.0, || NOW);
         assert_eq!(again(0), Some(Duration::from_millis(100)));
         assert_eq!(again(1), None);
     }

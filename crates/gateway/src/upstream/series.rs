@@ -65,6 +65,10 @@ impl Pool {
                 tracing::warn!(%provider, upstream = %label(at), "upstream found unwell; it is not asked");
             }
             Change::Well(at) => tracing::info!(%provider, upstream = %label(at), "upstream found well again"),
+            Change::Nearest(at) => {
+                let region = self.choice.region(at).map_or("", |region| &region.0);
+                tracing::info!(%provider, %region, "another region answers soonest; it is asked first");
+            }
         }
     }
 }
@@ -96,6 +100,14 @@ pub(crate) fn render<'a>(pools: impl IntoIterator<Item = &'a Arc<Pool>>, page: &
     each(page, &|page, pool, at, labels| {
         let standing = pool.choice.standing(at);
         page.sample("coalmine_upstream_in_service", &labels, u8::from(standing == Standing::InService));
+    });
+    page.head(
+        "coalmine_upstream_serving",
+        "gauge",
+        "Whether it is among the addresses that sessions are spread over now.",
+    );
+    each(page, &|page, pool, at, labels| {
+        page.sample("coalmine_upstream_serving", &labels, u8::from(pool.choice.serving().contains(&at)));
     });
     page.head("coalmine_upstream_ejections_total", "counter", "How often the address was put aside, by reason.");
     each(page, &|page, pool, at, labels| {

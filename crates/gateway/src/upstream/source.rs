@@ -31,6 +31,13 @@ impl Source {
 }
 
 impl Pool {
+    /// A sibling that was asked later had content before this address had begun to answer.
+    pub(crate) fn outrun(&self, picked: Picked) {
+        if let Some(change) = self.choice.outrun(picked, self.clock.now()) {
+            self.tell(change);
+        }
+    }
+
     /// An answer of this address ended before its end.
     pub(crate) fn cut_short(&self, picked: Picked) {
         if !self.choice.is_free() {

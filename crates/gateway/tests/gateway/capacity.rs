@@ -2,7 +2,8 @@
 
 use crate::support::*;
 use coalmine_core::id::{ProviderName, ReleaseId};
-use coalmine_gateway::config::CapacityCheck;
+use coalmine_core::origin::Region;
+use coalmine_gateway::config::{CapacityCheck, Upstream as Address};
 use coalmine_gateway::{Raised, To};
 
 pub(crate) fn page(running: f64, waiting: f64, cache: f64) -> Vec<Step> {
@@ -70,4 +71,24 @@ async fn a_queue_or_silence_holds_whatever_is_asked() {
         assert!(silent[0].starts_with("two says nothing of its load at `/metrics`"), "{silent:?}");
         assert!(silent[0].ends_with(&format!(": {why})")), "{silent:?}");
     }
+}
+
+/// Sessions are not spread over regions: one that is further away bears nothing while the nearer one is well.
+#[tokio::test]
+async fn a_region_further_away_gives_the_nearer_one_no_room() {
+    let far = Upstream::start(vec![page(0.0, 0.0, 0.0)]).await;
+    let address = Address { region: Some(Region("far".into())), ..Address::at(format!("http://{}/v1", far.address)) };
+    let world = World::with(vec![], vec![page(30.0, 0.0, 0.1)], |config| {
+        let two = config.providers.get_mut(&ProviderName::from("two")).unwrap();
+        two.capacity = Some(CapacityCheck { path: "/metrics".to_owned(), slots: Some(64), ..CapacityCheck::default() });
+        two.upstreams.push(address);
+    })
+    .await;
+    world.release(0).await;
+    assert_eq!(holds(&world, Some(1.5)).await, [""; 0]);
+    let full = holds(&world, Some(2.0)).await;
+    assert_eq!(
+        full,
+        ["two has no room: 30.0 requests at 1 address, and 2.0 times as much is asked (60.0 of 85 % of 64 slots)"]
+    );
 }

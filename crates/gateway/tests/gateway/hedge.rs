@@ -162,3 +162,23 @@ async fn what_is_kept_with_a_provider_is_put_to_it_once() {
     assert_eq!((answer.status, one.count(), two.count()), (200, 1, 0));
     assert!(counted(&world, "sent", 0));
 }
+
+/// It has connections and gives no answer, and no request waits for long enough to see that.
+#[tokio::test]
+async fn an_address_that_hangs_is_put_aside_for_being_outrun() {
+    let gone = Arc::new(Notify::new());
+    let one = Upstream::start(vec![vec![Step::UntilClosed(gone.clone())]]).await;
+    let two = Upstream::start(vec![ok("two")]).await;
+    let world = world(&one, &two, 10_000.0, |config| {
+        config.providers.get_mut(&ProviderName::from("one")).unwrap().choice.spread = Spread::Sessions;
+    })
+    .await;
+    for n in 0..40 {
+        assert_eq!(world.chat(&format!("s-{n}"), ASK).await.status, 200);
+    }
+    assert_eq!(one.count(), 5, "and then it is left alone");
+    assert!(counted(&world, "sent", 5) && counted(&world, "won", 5));
+    let upstream = format!("{}/v1", one.address);
+    let labels = format!(r#"provider="one",upstream="{upstream}",region="",reason="outrun_by_siblings""#);
+    assert!(world.metric(&format!("coalmine_upstream_ejections_total{{{labels}}} 1")));
+}

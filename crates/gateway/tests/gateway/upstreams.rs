@@ -291,3 +291,19 @@ async fn t15_an_answer_that_is_cut_while_it_is_held_back_or_passed_through_count
         assert_eq!(sound.count(), 15);
     }
 }
+
+/// It says when it will have room again, which its sibling has now.
+#[tokio::test]
+async fn an_overloaded_address_is_left_alone_and_its_sibling_answers() {
+    let full = Upstream::start(vec![error(503, "retry-after: 30\r\n")]).await;
+    let free = Upstream::start(vec![ok("free")]).await;
+    let world = world(&[("", url(&full)), ("", url(&free))], |one| one.choice.spread = Spread::Turns).await;
+    assert_eq!(statuses(&world, 0..1).await, [200]);
+    assert_eq!((full.count(), free.count()), (1, 1));
+    assert!(world.metric(r#"coalmine_upstream_retries_total{provider="one"} 1"#));
+    let serving = |address: &Upstream, yes| {
+        let upstream = format!("{}/v1", address.address);
+        format!(r#"coalmine_upstream_serving{{provider="one",upstream="{upstream}",region="home"}} {yes}"#)
+    };
+    assert!(world.metric(&serving(&full, 1)) && world.metric(&serving(&free, 1)), "once is no reason");
+}

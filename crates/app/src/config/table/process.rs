@@ -529,7 +529,7 @@ pub static LIMITS: Section = Section {
             "idle_timeout",
             DURATION,
             "5m",
-            "An upstream's longest silence inside an answer, pings and comments among it; a client that takes nothing of its answer for as long is gone.",
+            "An upstream's longest silence inside an answer, pings and comments among it, once a stream has content; a client that takes nothing of its answer for as long is gone.",
         ),
         Key::default(
             "total_timeout",

@@ -237,7 +237,9 @@ fn the_measured_region_changes_only_for_one_that_stays_much_nearer() {
     far(1, 30.0);
     assert_eq!(first(41), 0);
     far(1, 5.0);
-    assert_eq!([first(42), first(51), first(52)], [0, 0, 1]);
+    assert_eq!([first(42), first(51)], [0, 0]);
+    assert_eq!(choice.reckon(at(52)), [Change::Nearest(1)]);
+    assert_eq!((first(52), choice.reckon(at(53))), (1, vec![]));
     felt(&choice, 1, Felt::Unreachable, 3, at(52));
     assert_eq!(first(52), 0, "then the next by distance");
 }
@@ -297,4 +299,48 @@ fn answers_cut_short_everywhere_put_nobody_aside() {
     };
     well(&choice, 2, T);
     assert_eq!((0..60).filter_map(|n| cut(n % 2)).count(), 0);
+}
+
+#[test]
+fn whoever_is_outrun_again_and_again_is_put_aside_and_a_probe_at_once() {
+    let choice = choice(&["", ""], |_| {});
+    well(&choice, 2, T);
+    let outrun = |as_, now| choice.outrun(Picked { at: 0, as_ }, now);
+    assert_eq!((0..4).filter_map(|_| outrun(As::InService, T)).count(), 0);
+    assert_eq!(outrun(As::Copy, T).or(outrun(As::LastResort, T)), None);
+    assert_eq!(outrun(As::InService, T), Some(Change::Ejected(0, Why::Outrun, SpanMs::secs(1))));
+    assert_eq!(outrun(As::InService, T), None, "it was asked before it went");
+    let probe = choice.pick(&mut session(1), || at(1));
+    assert_eq!(probe, Picked { at: 0, as_: As::Probe });
+    assert_eq!(choice.outrun(probe, at(1)), None);
+    choice.unfelt(probe);
+    assert_eq!(choice.pick(&mut session(1), || at(2)).at, 1, "left alone for twice as long");
+    assert_eq!(choice.pick(&mut session(1), || at(3)).as_, As::Probe);
+}
+
+#[test]
+fn a_further_attempt_has_another_address_or_not() {
+    let two = choice(&["", ""], |_| {});
+    let mut going = session(7);
+    assert_eq!(two.next(going), Next::Another);
+    let first = two.pick(&mut going, || T).at;
+    assert_eq!(two.next(going), Next::Another);
+    felt(&two, 1 - first, Felt::Unreachable, 3, T).unwrap();
+    assert_eq!(two.next(going), Next::Same, "the other is away");
+    let mut going = session(7);
+    let one = choice(&[""], |_| {});
+    one.pick(&mut going, || T);
+    assert_eq!(one.next(going), Next::Same);
+}
+
+#[test]
+fn those_that_serve_are_the_nearest_regions_that_are_well() {
+    let choice = choice(&["", "", "far"], |_| {});
+    assert_eq!(choice.serving(), [0, 1]);
+    felt(&choice, 1, Felt::Unreachable, 3, T).unwrap();
+    assert_eq!(choice.serving(), [0]);
+    felt(&choice, 0, Felt::Unreachable, 3, T).unwrap();
+    assert_eq!(choice.serving(), [2]);
+    felt(&choice, 2, Felt::Unreachable, 3, T).unwrap();
+    assert!(choice.serving().is_empty());
 }
