@@ -3,8 +3,10 @@ use crate::support::*;
 use coalmine_core::id::ProviderName;
 use coalmine_core::tally::{Cause, Check, Ending, ServedBy};
 use coalmine_core::traffic::pin::Arm;
+use coalmine_core::version::{Prompt, PromptMode, Version};
 use coalmine_gateway::config::{Config, ProviderKind, RouteSettings, SessionSource};
 use serde_json::json;
+use std::sync::Arc;
 
 const SYSTEM: &str = r#"{"model":"support","messages":[{"role":"system","content":"Be kind."},{"role":"user","content":"hello"}],"temperature":0.5}"#;
 const MESSAGES: &str = r#"{"model":"support","max_tokens":50,"messages":[{"role":"user","content":"hello"}]}"#;
@@ -81,6 +83,37 @@ async fn a_chat_completion_is_answered_by_a_canary_of_messages() {
     let turn = world.turns(1).await.remove(0);
     assert_eq!((turn.outcome.ending, turn.member.unwrap().arm), (Ending::Complete, Arm::Canary));
     assert_eq!((turn.outcome.usage.input, turn.outcome.usage.cached), (Some(12), Some(2)));
+}
+
+/// A version's prompt takes the place of the client's first system message, and of no other, whoever is asked.
+#[tokio::test]
+async fn a_prompt_meets_the_first_system_message_in_either_dialect() {
+    let asked = json!({"model": "support", "messages": [
+        {"role": "system", "content": "Be kind."}, {"role": "system", "content": "It is Monday."},
+        {"role": "user", "content": "hello"},
+    ]});
+    for (mode, said) in [
+        (PromptMode::Replace, &["NEW", "It is Monday."][..]),
+        (PromptMode::Append, &["Be kind.", "NEW", "It is Monday."]),
+    ] {
+        for (foreign, answer) in [(false, ok("so")), (true, json_answer(200, "", &message("so")))] {
+            let change = |config: &mut Config| if foreign { anthropic(config, "two") };
+            let world = World::with(vec![], vec![answer], change).await;
+            let mut table = route(1, Some(10_000));
+            let canary = Version { prompt: Some(Prompt::new(mode, "NEW")), ..version("two", "model-c") };
+            table.release.as_mut().unwrap().canary = canary.id();
+            table.versions.insert(canary.id(), Arc::new(canary));
+            world.gateway.install(&tables(table)).await.unwrap();
+            assert_eq!(world.chat("s-1", &asked.to_string()).await.status, 200);
+            let sent = world.canary.received()[0].json();
+            let texts = |list: &serde_json::Value, name: &str| -> Vec<String> {
+                let texts = list.as_array().unwrap().iter().filter(|one| one["role"] != "user");
+                texts.flat_map(|one| one[name].as_str().unwrap().split("\n\n")).map(str::to_owned).collect()
+            };
+            let told = if foreign { texts(&sent["system"], "text") } else { texts(&sent["messages"], "content") };
+            assert_eq!(told, said, "{sent}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -155,7 +155,8 @@ struct Target<'p> {
 enum Set<'p> {
     Value(&'p [u8]),
     Messages(&'p Prompt),
-    System(&'p Prompt),
+    /// The prompt, and of how many of the blocks that stand there it takes the place; `None`: of all.
+    System(&'p Prompt, Option<usize>),
     StreamOptions,
     Within(&'p Nested),
 }
@@ -311,8 +312,19 @@ impl Patch {
     /// Applies the patch.
     #[must_use]
     pub fn apply(&self, request: &ChatRequest<'_>, usage: AskUsage) -> Patched {
+        self.apply_to_translated(request, usage, None)
+    }
+
+    /// Applies it to a request that was translated into its dialect, where of the prompt's blocks so many are what it meets.
+    #[must_use]
+    pub fn apply_to_translated(
+        &self,
+        request: &ChatRequest<'_>,
+        usage: AskUsage,
+        prompt_blocks: Option<usize>,
+    ) -> Patched {
         let usage_injected = usage == AskUsage::Inject && request.stream && !request.asks_usage();
-        Patched { body: self.spliced(request, usage_injected, |_| true), usage_injected }
+        Patched { body: self.spliced(request, usage_injected, prompt_blocks, |_| true), usage_injected }
     }
 
     /// Puts it into the settings of a realtime session; `None` where nothing changes. The model is put in the place of
@@ -320,7 +332,7 @@ impl Patch {
     #[must_use]
     pub fn apply_to_session(&self, session: &ChatRequest<'_>, fill: Fill) -> Option<Vec<u8>> {
         let has = |name: &str| session.value(name).is_some();
-        self.spliced(session, false, |name| has(name) || (fill == Fill::All && name != "model"))
+        self.spliced(session, false, None, |name| has(name) || (fill == Fill::All && name != "model"))
     }
 
     /// Whether it sets more than the model.
@@ -333,6 +345,7 @@ impl Patch {
         &self,
         request: &ChatRequest<'_>,
         usage_injected: bool,
+        prompt_blocks: Option<usize>,
         is_set: impl Fn(&str) -> bool,
     ) -> Option<Vec<u8>> {
         let tools = self.tools_for(request);
@@ -343,12 +356,12 @@ impl Patch {
             target("model", br#""model""#, Set::Value(model));
         }
         match (&self.prompt, self.dialect) {
-            (Some(prompt), Dialect::Messages) => target("system", br#""system""#, Set::System(prompt)),
+            (Some(prompt), Dialect::Messages) => target("system", br#""system""#, Set::System(prompt, prompt_blocks)),
             (Some(prompt), Dialect::Responses) if request.input_begins_with_a_prompt() => {
                 target("input", br#""input""#, Set::Messages(prompt));
             }
             (Some(prompt), Dialect::Responses | Dialect::Realtime) => {
-                target("instructions", br#""instructions""#, Set::System(prompt));
+                target("instructions", br#""instructions""#, Set::System(prompt, None));
             }
             (Some(prompt), _) => target("messages", br#""messages""#, Set::Messages(prompt)),
             (None, _) => {}
@@ -407,7 +420,7 @@ impl<'p> Splice<'p> {
         for target in targets.iter().filter(|target| !members.iter().any(|member| member.key.is(target.name))) {
             let value: &[u8] = match target.set {
                 Set::Value(value) => value,
-                Set::System(prompt) => &prompt.quoted,
+                Set::System(prompt, _) => &prompt.quoted,
                 Set::StreamOptions => br#"{"include_usage":true}"#,
                 Set::Within(nested) => &nested.whole,
                 // Without messages there is nothing that a prompt could stand before.
@@ -423,7 +436,8 @@ impl<'p> Splice<'p> {
         match set {
             Set::Value(new) => self.replace(value, new),
             Set::Messages(prompt) => self.prompt(value, prompt),
-            Set::System(prompt) => self.system(value, prompt),
+            Set::System(prompt, None) => self.system(value, prompt),
+            Set::System(prompt, Some(own)) => self.leading_blocks(value, prompt, *own),
             Set::StreamOptions => self.stream_options(value),
             Set::Within(nested) => self.within(value, nested),
         }
@@ -507,6 +521,35 @@ impl<'p> Splice<'p> {
                 self.insert(system.end, b"}]");
             }
             _ => self.content(system, prompt),
+        }
+    }
+
+    /// The same for the first blocks of an array: the others stay, behind it.
+    fn leading_blocks(&mut self, system: Span, prompt: &'p Prompt, count: usize) {
+        let blocks: Vec<Span> = item_spans(self.body, system).collect();
+        if count >= blocks.len() {
+            return self.system(system, prompt);
+        }
+        let own = &blocks[..count];
+        match (prompt.mode, own.first().zip(own.last())) {
+            (PromptMode::Prepend, _) | (_, None) => {
+                self.insert(blocks[0].start, &prompt.part);
+                self.insert(blocks[0].start, b",");
+            }
+            (PromptMode::Append, Some((_, last))) => {
+                self.insert(last.end, b",");
+                self.insert(last.end, &prompt.part);
+            }
+            (PromptMode::Replace, Some((first, last))) => {
+                let mark = own.iter().rev().find_map(|block| json::member(block.of(self.body), "cache_control"));
+                let pieces: [&[u8]; 3] = match mark.filter(|mark| *mark != b"null") {
+                    // without the bracket that begins an array
+                    Some(mark) => [&prompt.cached[1..], mark, b"}"],
+                    None => [&prompt.part, b"", b""],
+                };
+                self.edit(Span { start: first.start, end: last.end }, b"");
+                pieces.into_iter().for_each(|piece| self.insert(last.end, piece));
+            }
         }
     }
 
@@ -599,18 +642,19 @@ fn quoted(text: &str) -> Vec<u8> {
     out
 }
 
-/// The items of an array as spans of text; empty where there is no array.
+/// The items of an array; empty where there is no array.
 pub(crate) fn items(array: &[u8]) -> Vec<&[u8]> {
-    let mut scanner = Scanner::new(array);
-    let mut items = Vec::new();
-    if scanner.enter_array().is_err() {
-        return items;
-    }
-    while let Ok(true) = scanner.next_item() {
-        let Ok(item) = scanner.skip() else { break };
-        items.push(item.of(array));
-    }
-    items
+    item_spans(array, Span { start: 0, end: array.len() }).map(|item| item.of(array)).collect()
+}
+
+/// Where the items of an array stand in a body.
+fn item_spans(body: &[u8], array: Span) -> impl Iterator<Item = Span> {
+    let mut scanner = Scanner::within(body, array);
+    let is_array = scanner.enter_array().is_ok();
+    std::iter::from_fn(move || match is_array && scanner.next_item() == Ok(true) {
+        true => scanner.skip().ok(),
+        false => None,
+    })
 }
 
 /// A form of chat completions, as responses have it: what stands inside `json_schema` stands beside `type`.

@@ -63,11 +63,21 @@ pub enum LimitName {
     MaxTokens,
 }
 
-/// The body of a request in the other dialect.
-pub fn request(request: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>, Untranslatable> {
+/// A request in the other dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translated {
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Of the blocks of its prompt, so many are the client's first system message: it is what a version's prompt meets, and
+    /// what the client's further ones say stays, as it does where nothing is translated. `None`: all of it is one.
+    pub prompt_blocks: Option<usize>,
+}
+
+/// A request in the other dialect.
+pub fn request(request: &ChatRequest<'_>, terms: Terms) -> Result<Translated, Untranslatable> {
     match request.dialect {
         Dialect::Chat => to_messages::request(request, terms),
-        Dialect::Messages => to_chat::request(request, terms),
+        Dialect::Messages => to_chat::request(request, terms).map(|body| Translated { body, prompt_blocks: None }),
         Dialect::Responses | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {
             Err(Untranslatable::new(Dialect::Messages, format!("what is asked as {}", request.dialect.as_str())))
         }

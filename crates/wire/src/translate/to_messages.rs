@@ -1,7 +1,7 @@
 //! A chat completions request as messages.
 
 use super::object::Object;
-use super::{Terms, Untranslatable, put};
+use super::{Terms, Translated, Untranslatable, put};
 use crate::anthropic::tools::from_function;
 use crate::dialect::Dialect;
 use crate::json;
@@ -23,7 +23,7 @@ struct Turns {
     spoken: bool,
 }
 
-pub(super) fn request(chat: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>> {
+pub(super) fn request(chat: &ChatRequest<'_>, terms: Terms) -> Result<Translated> {
     let top = Object::read(chat.body());
     for (name, value) in top.members() {
         check(&name, value)?;
@@ -40,13 +40,13 @@ pub(super) fn request(chat: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>> {
         Some(limit) => out.extend_from_slice(limit),
         None => out.extend_from_slice(terms.max_tokens.to_string().as_bytes()),
     }
-    system_prompt(system, &mut out)?;
+    let first = system_prompt(system, &mut out)?;
     out.extend_from_slice(br#","messages":"#);
     out.extend_from_slice(&conversation(turns)?);
     parameters(&top, &mut out)?;
     declarations(&top, &mut out)?;
     out.push(b'}');
-    Ok(out)
+    Ok(Translated { body: out, prompt_blocks: Some(first) })
 }
 
 fn refuse(what: &'static str) -> Untranslatable {
@@ -90,18 +90,20 @@ fn is_system(message: &[u8]) -> bool {
     json::member(message, "role").and_then(json::text).is_some_and(|role| role == "system" || role == "developer")
 }
 
-fn system_prompt(messages: &[&[u8]], out: &mut Vec<u8>) -> Result<()> {
+/// Writes the leading messages as blocks of one prompt, and tells how many of them are the first message's.
+fn system_prompt(messages: &[&[u8]], out: &mut Vec<u8>) -> Result<usize> {
     let mut blocks = Vec::new();
+    let mut first = None;
     for message in messages {
         let message = Object::read(message);
         known(&message, &["role", "content"])?;
         texts(message.get("content"), &mut blocks)?;
+        first.get_or_insert(blocks.len());
     }
-    if blocks.is_empty() {
-        return Ok(());
+    if !blocks.is_empty() {
+        put(out, &[br#","system":["#, &blocks.join(&b','), b"]"]);
     }
-    put(out, &[br#","system":["#, &blocks.join(&b','), b"]"]);
-    Ok(())
+    Ok(first.unwrap_or(0))
 }
 
 /// Whether a string in its quotes has nothing but white space.

@@ -1,6 +1,7 @@
 //! Patching by splicing equals editing the tree, and what is not patched stays byte for byte.
 
 use super::*;
+use crate::dialect::Dialect;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -200,6 +201,29 @@ proptest! {
         // Once patched, a request needs no patch.
         let again = ChatRequest::read(&result).unwrap();
         prop_assert_eq!(patch.apply(&again, AskUsage::Leave).body, None);
+    }
+
+    /// Whatever a prompt says, its provider reads just that: nothing in it ends its string or begins another member.
+    #[test]
+    fn a_prompt_is_read_as_it_is_written(
+        text in prop_oneof![any::<String>(), "[\"\\\\{}:,u0-9\u{0}-\u{1f}\u{2028}é]{0,24}"],
+        dialect in prop::sample::select(vec![Dialect::Chat, Dialect::Messages, Dialect::Responses]),
+        mode in prop::sample::select(vec![PromptMode::Replace, PromptMode::Prepend, PromptMode::Append]),
+    ) {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"u"}],"input":"u"}"#;
+        let request = ChatRequest::read_as(dialect, body.as_bytes()).unwrap();
+        let patched = Patch::new(dialect).with_prompt(mode, &text).unwrap().apply(&request, AskUsage::Leave);
+        let patched: Value = serde_json::from_slice(&patched.body.unwrap()).unwrap();
+        let said = match dialect {
+            Dialect::Chat => &patched["messages"][0]["content"],
+            Dialect::Messages => &patched["system"],
+            _ => &patched["instructions"],
+        };
+        prop_assert_eq!(said, &json!(text));
+        prop_assert_eq!(&patched["input"], &json!("u"));
+        let before: Value = serde_json::from_str(body).unwrap();
+        let members = |body: &Value| body.as_object().unwrap().len();
+        prop_assert_eq!(members(&patched), members(&before) + usize::from(dialect != Dialect::Chat));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Requests.
 
 use crate::dialect::Dialect;
-use crate::openai::ChatRequest;
+use crate::json;
+use crate::openai::{AskUsage, ChatRequest, Patch, PromptMode};
 use crate::translate::{LimitName, Terms, request};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ const TERMS: Terms = Terms { max_tokens: 4096, limit: LimitName::MaxCompletionTo
 fn translate(dialect: Dialect, body: &Value) -> Result<Value, String> {
     let body = body.to_string();
     let read = ChatRequest::read_as(dialect, body.as_bytes()).unwrap();
-    let written = request(&read, TERMS).map_err(|error| error.to_string())?;
+    let written = request(&read, TERMS).map_err(|error| error.to_string())?.body;
     Ok(serde_json::from_slice(&written).unwrap())
 }
 
@@ -107,7 +108,7 @@ fn the_limit_of_tokens_has_two_names_and_a_default() {
     assert_eq!(translate(Dialect::Messages, &messages(json!({}))).unwrap()["max_completion_tokens"], 9);
     let body = messages(json!({})).to_string();
     let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
-    let older = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap();
+    let older = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap().body;
     assert_eq!(serde_json::from_slice::<Value>(&older).unwrap()["max_tokens"], 9);
 }
 
@@ -115,11 +116,11 @@ fn the_limit_of_tokens_has_two_names_and_a_default() {
 fn arguments_and_pictures_go_over_byte_for_byte() {
     let body = r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{\"b\":12345678901234567890.10, \"a\":1e400}"}}]},{"role":"tool","tool_call_id":"a","content":""},{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image\/webp;base64,AA\/+"}}]}]}"#;
     let read = ChatRequest::read(body.as_bytes()).unwrap();
-    let there = String::from_utf8(request(&read, TERMS).unwrap()).unwrap();
+    let there = String::from_utf8(request(&read, TERMS).unwrap().body).unwrap();
     assert!(there.contains(r#""input":{"b":12345678901234567890.10, "a":1e400}"#), "{there}");
     assert!(there.contains(r#"{"type":"base64","media_type":"image/webp","data":"AA/+"}"#), "{there}");
     let read = ChatRequest::read_as(Dialect::Messages, there.as_bytes()).unwrap();
-    let back = String::from_utf8(request(&read, TERMS).unwrap()).unwrap();
+    let back = String::from_utf8(request(&read, TERMS).unwrap().body).unwrap();
     assert!(back.contains(r#""arguments":"{\"b\":12345678901234567890.10, \"a\":1e400}""#), "{back}");
     assert!(back.contains(r#""url":"data:image/webp;base64,AA/+""#), "{back}");
 }
@@ -220,7 +221,7 @@ fn other_servers_take_longer_names() {
     for case in [called(&id, "f"), called("i", &name), json!({"tools": [{"name": name, "input_schema": {}}]})] {
         let body = messages(case).to_string();
         let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
-        let there = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap();
+        let there = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap().body;
         let there = String::from_utf8(there).unwrap();
         assert!(long(&there) == long(&body) && long(&body) != (0, 0), "{there}");
     }
@@ -239,7 +240,7 @@ fn of_temperature_and_top_p_the_one_that_says_nothing_is_left_out() {
         (r#""temperature":0.2,"top_p":0.9"#, (Some("0.2"), Some("0.9"))),
     ] {
         let body = one(asked);
-        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap().body;
         let text = String::from_utf8(there).unwrap();
         for (name, value) in [("temperature", told.0), ("top_p", told.1)] {
             let said = value.map(|value| text.contains(&format!("\"{name}\":{value}")));
@@ -255,7 +256,7 @@ fn a_tool_that_leaves_its_schema_open_is_told_as_one_of_an_object() {
         let body = format!(
             r#"{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],"tools":[{{"type":"function","function":{{"name":"f"{parameters}}}}}]}}"#
         );
-        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap().body;
         let there = String::from_utf8(there).unwrap();
         there.split_once("\"input_schema\":").unwrap().1.trim_end_matches("}]}").to_owned()
     };
@@ -309,7 +310,72 @@ fn turns() -> impl Strategy<Value = Vec<Value>> {
     prop::collection::vec(turn, 0..4).prop_map(|turns| turns.concat())
 }
 
+/// Leading messages, as clients write their prompts.
+fn leading() -> impl Strategy<Value = Vec<Value>> {
+    let part = prop::sample::select(vec!["", "a", "b\"", "{{c}}"]).prop_map(|text| json!({"type": "text", "text": text}));
+    let content = prop_oneof![
+        prop::sample::select(vec!["", "first", "second", "é"]).prop_map(|text| json!(text)),
+        prop::collection::vec(part, 0..3).prop_map(|parts| json!(parts)),
+        Just(Value::Null),
+    ];
+    let message = (prop::sample::select(vec!["system", "developer"]), content);
+    prop::collection::vec(message.prop_map(|(role, content)| json!({"role": role, "content": content})), 0..4)
+}
+
+/// All that a prompt says, where its pieces stand one behind the other.
+fn said(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let text = |value: &Value| value["text"].as_str().unwrap_or_default().to_owned();
+    match &body["system"] {
+        Value::String(whole) => whole.replace("\n\n", ""),
+        Value::Array(blocks) => blocks.iter().map(text).collect::<String>().replace("\n\n", ""),
+        _ => String::new(),
+    }
+}
+
+/// A version's prompt meets the first of the client's, whichever dialect its provider speaks; a mark of that one's for the
+/// provider's cache stays.
+#[test]
+fn what_stands_beside_the_first_system_message_stays() {
+    let body = chat(json!({"messages": [
+        {"role": "system", "content": [{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}]},
+        {"role": "developer", "content": "It is Monday."},
+        {"role": "user", "content": "Hi"},
+    ]}));
+    let body = body.to_string();
+    let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+    let system = |mode| {
+        let patch = Patch::new(Dialect::Messages).with_prompt(mode, "NEW").unwrap();
+        let read = ChatRequest::read_as(Dialect::Messages, &there.body).unwrap();
+        let patched = patch.apply_to_translated(&read, AskUsage::Leave, there.prompt_blocks).body.unwrap();
+        String::from_utf8(json::member(&patched, "system").unwrap().to_vec()).unwrap()
+    };
+    insta::assert_snapshot!(system(PromptMode::Replace), @r#"[{"type":"text","text":"NEW","cache_control":{"type":"ephemeral"}},{"type":"text","text":"It is Monday."}]"#);
+    insta::assert_snapshot!(system(PromptMode::Prepend), @r#"[{"type":"text","text":"NEW"},{"type":"text","text":"Be kind.","cache_control":{"type":"ephemeral"}},{"type":"text","text":"It is Monday."}]"#);
+    insta::assert_snapshot!(system(PromptMode::Append), @r#"[{"type":"text","text":"Be kind.","cache_control":{"type":"ephemeral"}},{"type":"text","text":"NEW"},{"type":"text","text":"It is Monday."}]"#);
+}
+
 proptest! {
+    #[test]
+    fn a_prompt_says_the_same_put_in_before_or_after_it_is_translated(
+        leading in leading(),
+        mode in prop::sample::select(vec![PromptMode::Replace, PromptMode::Prepend, PromptMode::Append]),
+    ) {
+        let turns = [leading, vec![json!({"role": "user", "content": "Hi"})]].concat();
+        let body = json!({"model": "m", "messages": turns}).to_string();
+        let asked = ChatRequest::read(body.as_bytes()).unwrap();
+
+        let native = Patch::new(Dialect::Chat).with_prompt(mode, "NEW").unwrap();
+        let patched = native.apply(&asked, AskUsage::Leave).body.unwrap();
+        let before = request(&ChatRequest::read(&patched).unwrap(), TERMS).unwrap().body;
+
+        let there = request(&asked, TERMS).unwrap();
+        let foreign = Patch::new(Dialect::Messages).with_prompt(mode, "NEW").unwrap();
+        let read = ChatRequest::read_as(Dialect::Messages, &there.body).unwrap();
+        let after = foreign.apply_to_translated(&read, AskUsage::Leave, there.prompt_blocks).body.unwrap();
+        prop_assert_eq!(said(&after), said(&before));
+    }
+
     #[test]
     fn a_conversation_comes_back_as_it_went(mut turns in turns()) {
         turns.push(json!({"role": "user", "content": "last"}));
