@@ -31,6 +31,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
     let mut world = World::new(&binary).await?;
     world.lives_of_a_key().await?;
+    world.a_misspelt_customer().await?;
     world.rates().await?;
     world.budget_over_a_kill().await?;
     world.no_secret_is_anywhere()
@@ -47,6 +48,7 @@ store: sqlite:coalmine.db
 api: {{ tokens: {{ tester: ${{COALMINE_TOKEN}} }} }}
 providers:
   one: {{ kind: openai, upstreams: [{{ url: \"http://127.0.0.1:{provider}/v1\" }}] }}
+customers: {{ acme: {{ quota: {{ requests_per_minute: 1 }} }}, globex: {{}} }}
 prices: {{ m: {{ input: $1000, output: $1000 }} }}
 routes:
   support: {{ stable: {{ model: one/m }} }}
@@ -104,6 +106,30 @@ routes:
         ensure!(taken.to_string().contains("exit status: 3"), "{taken}");
         print(&format!("a revoked key was refused {} ms after the command", took.as_millis()));
         print(&listed);
+        Ok(())
+    }
+
+    /// A key for a misspelt customer would be bounded by nobody's quota: it is refused, unless that is said to be meant.
+    async fn a_misspelt_customer(&mut self) -> Result<()> {
+        let Err(refused) = self.coalmine.cli(&["key", "create", "typo", "--customer", "acmee"]) else {
+            bail!("a key is made for a customer whom nobody knows")
+        };
+        let refused = refused.to_string();
+        for part in ["exit status: 3", "no customer `acmee`", "nearest are acme, globex", "--unlisted-customer"] {
+            ensure!(refused.contains(part), "it does not say {part}: {refused}");
+        }
+        let body = json!({"name": "typo", "customer": "acmee"});
+        let by_api = self.coalmine.http().send(Method::POST, "/api/v1/keys", &[], Some(&body)).await?;
+        ensure!(by_api.status == 422 && by_api.text().contains("acmee"), "{} {}", by_api.status, by_api.text());
+        let meant = self.key(&["create", "meant", "--customer", "acmee", "--unlisted-customer"])?;
+        let known = self.key(&["create", "known", "--customer", "acme"])?;
+        for (secret, statuses) in [(&known, [200, 429]), (&meant, [200, 200])] {
+            for status in statuses {
+                let answer = self.ask(secret, "support").await?;
+                ensure!(answer.status == status, "{} where {status} is due", answer.status);
+            }
+        }
+        print(&refused);
         Ok(())
     }
 

@@ -14,6 +14,12 @@ use coalmine_core::id::{CustomerId, KeyName, RouteName};
 use coalmine_core::key::is_key_name;
 use coalmine_core::time::SpanMs;
 use http::{HeaderValue, StatusCode, header};
+use std::collections::BTreeSet;
+
+/// So many customers are named where one is not known.
+const CUSTOMERS_SHOWN: usize = 5;
+/// As much of a name that is not known is told.
+const CUSTOMER_SHOWN_MAX: usize = 80;
 
 pub(super) async fn list(State(api): State<Api>, _: Operator) -> Json<Vec<KeyView>> {
     let now = api.control.now();
@@ -44,6 +50,9 @@ pub(super) async fn create(
     }
     if body.expires_in_ms == Some(0) {
         return Err(invalid("the key would have expired when it is made; give it a longer life".to_owned()));
+    }
+    if let Some(customer) = body.customer.as_deref().filter(|_| !body.unlisted_customer) {
+        must_be_listed(customer, &api.site.customers).map_err(invalid)?;
     }
     let quota = checked(body.quota)?;
     let new = NewKey {
@@ -90,6 +99,29 @@ pub(super) async fn revoke(
     Ok(Json(view(&api, &name)?))
 }
 
+/// A misspelt customer has no quota and stands in no cohort, and nobody would notice. Where the configuration names no
+/// customer at all, there is nothing to miss.
+fn must_be_listed(customer: &str, listed: &BTreeSet<CustomerId>) -> Result<(), String> {
+    if listed.is_empty() || listed.iter().any(|known| known.0 == customer) {
+        return Ok(());
+    }
+    let mut near: Vec<(f64, &str)> =
+        listed.iter().map(|known| (strsim::jaro_winkler(customer, &known.0), known.0.as_str())).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    let shown: Vec<&str> = near.iter().take(CUSTOMERS_SHOWN).map(|(_, known)| *known).collect();
+    let more = match listed.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let written: String = customer.chars().filter(|c| !c.is_control()).take(CUSTOMER_SHOWN_MAX).collect();
+    Err(format!(
+        "no customer `{written}` stands under `customers` in coalmine.yaml, so none of their quotas would bound this key; \
+         the nearest are {}{more}. Correct the name, add it there, or say that it is meant with `unlisted_customer` \
+         (--unlisted-customer)",
+        shown.join(", ")
+    ))
+}
+
 /// Money is a number from 0 on.
 fn checked(quota: QuotaView) -> Result<QuotaView, Refusal> {
     let good = |usd: &f64| usd.is_finite() && *usd >= 0.0;
@@ -111,4 +143,26 @@ fn shown_once(api: &Api, status: StatusCode, issued: &Issued) -> Result<Response
     let mut response = (status, Json(issued)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_customer_that_is_not_listed_is_told_with_the_nearest() {
+        let listed = |names: &[&str]| names.iter().map(|name| CustomerId((*name).to_owned())).collect();
+        assert_eq!(must_be_listed("acme", &listed(&[])), Ok(()), "nobody is named, so nothing is missed");
+        assert_eq!(must_be_listed("acme", &listed(&["acme", "globex"])), Ok(()));
+        let told = must_be_listed("acmee", &listed(&["globex", "acme"])).unwrap_err();
+        assert!(told.starts_with("no customer `acmee` stands under `customers`"), "{told}");
+        assert!(told.contains("the nearest are acme, globex. Correct the name"), "{told}");
+        let many: Vec<String> = (0..40).map(|i| format!("customer-{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let told = must_be_listed("customer-7x", &listed(&many)).unwrap_err();
+        assert!(told.contains("the nearest are customer-7, ") && told.contains(" and 35 more."), "{told}");
+        let long = must_be_listed(&"\n".repeat(9_000), &listed(&["acme"])).unwrap_err();
+        assert!(long.len() < 500 && !long.contains('\n'), "{long}");
+        assert!(must_be_listed(&"x".repeat(9_000), &listed(&["acme"])).unwrap_err().len() < 500);
+    }
 }

@@ -16,6 +16,10 @@ pub struct NewKeyBody {
     /// Whose requests these will be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
+    /// Whether the customer is meant to stand nowhere in the configuration, and so to have no quota and no tag; without it,
+    /// a name that is not among those under `customers` is refused, where there are any.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlisted_customer: bool,
     /// The routes that it may use; absent: all, and what is passed through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<String>>,

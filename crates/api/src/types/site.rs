@@ -19,6 +19,10 @@ pub struct SiteView {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub params: BTreeMap<ProviderName, BTreeSet<String>>,
+    /// The customers that the configuration names: those with tags, keys or a quota.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub customers: BTreeSet<CustomerId>,
     /// Named sets of customers.
     #[schema(value_type = Object)]
     pub cohorts: BTreeMap<String, BTreeSet<CustomerId>>,

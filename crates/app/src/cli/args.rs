@@ -587,9 +587,13 @@ pub struct KeyCreateArgs {
     /// Its name: letters, digits, `.`, `_`, `-`. A name is taken once, also by a key that was revoked.
     #[arg(value_name = "KEY")]
     pub name: String,
-    /// Whose requests these will be: cohorts and quotas of that customer hold for them.
+    /// Whose requests these will be: cohorts and quotas of that customer hold for them. Where coalmine.yaml names
+    /// customers, it is one of them.
     #[arg(long, value_name = "CUSTOMER")]
     pub customer: Option<String>,
+    /// The customer is meant to stand nowhere in coalmine.yaml: it has no quota and no tag.
+    #[arg(long, requires = "customer")]
+    pub unlisted_customer: bool,
     /// A route that it may use; repeat it for several. Without any: all, and what is passed through.
     #[arg(long = "route", value_name = "ROUTE")]
     pub routes: Vec<String>,

@@ -48,6 +48,7 @@ async fn create(args: &KeyCreateArgs) -> Result<Exit> {
     let new = NewKeyBody {
         name: args.name.clone(),
         customer: args.customer.clone(),
+        unlisted_customer: args.unlisted_customer,
         routes: (!args.routes.is_empty()).then(|| args.routes.clone()),
         expires_in_ms: args.expires.map(|life| life.0),
         quota: changed(QuotaView::default(), &args.quota),

@@ -131,6 +131,7 @@ pub(super) fn view(process: &Process) -> SiteView {
         routes: background.routes.iter().map(route).collect(),
         providers: background.providers,
         params: background.params,
+        customers: process.customers.keys().cloned().collect(),
         cohorts: background.cohorts,
         tags: background.tags,
         priced: background.priced,
