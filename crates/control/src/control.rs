@@ -34,7 +34,7 @@ use coalmine_core::release::state::{Release, State};
 use coalmine_core::tally::Delta;
 use coalmine_core::time::SpanMs;
 use coalmine_core::traffic::table::RoutingTable;
-use coalmine_core::version::{Version, VersionDiff, VersionId};
+use coalmine_core::version::{Prompt, Version, VersionDiff, VersionId, template};
 use coalmine_store::{Seeded, Store, StoreError};
 use coalmine_wire::prices::Prices;
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,6 +196,9 @@ impl Control {
         if !misfits.is_empty() {
             let all: Vec<String> = misfits.iter().map(ToString::to_string).collect();
             return Err(ControlError::BadRelease(all.join("; ")));
+        }
+        if let Some(prompt) = &new.canary.prompt {
+            must_be_whole(prompt, stable.prompt.as_ref())?;
         }
         let diff = stable.diff(&new.canary);
         self.register_version(new.canary.clone()).await?;
@@ -560,6 +563,20 @@ impl Control {
                 }
             }
         }
+    }
+}
+
+/// A canary's prompt declares what it has places for, within bounds, and keeps no place of stable's without its variable.
+fn must_be_whole(prompt: &Prompt, before: Option<&Prompt>) -> Result<(), ControlError> {
+    template::check(&prompt.text, &prompt.variables)
+        .map_err(|unfit| ControlError::BadRelease(format!("canary.prompt: {unfit}")))?;
+    match before.and_then(|before| prompt.left_open(before)) {
+        None => Ok(()),
+        Some(place) => Err(ControlError::BadRelease(format!(
+            "canary.prompt: it has a place for `{name}`, which stable declares and it does not, so that the provider \
+             would read the braces; declare `{name}` with a default, which braces that are meant as text are too",
+            name = place.name
+        ))),
     }
 }
 

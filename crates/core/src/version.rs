@@ -164,6 +164,14 @@ impl Prompt {
         template::render(&self.text, &self.variables, given)
     }
 
+    /// The first place for a variable that `before` declares and this prompt does not: whoever asks would be sent its
+    /// braces, where they were sent a text.
+    #[must_use]
+    pub fn left_open(&self, before: &Self) -> Option<template::Placeholder<'_>> {
+        let declared = |prompt: &Self, name: &str| prompt.variables.contains_key(name);
+        template::placeholders(&self.text).find(|place| declared(before, place.name) && !declared(self, place.name))
+    }
+
     /// For people: the text, and its variables under it.
     fn shown(&self) -> String {
         if self.variables.is_empty() {
@@ -396,6 +404,21 @@ mod tests {
         assert_eq!(changed[0].to, "Be {{kind}}.\nvariables:\n  kind: \"brief\"");
         let stored = serde_json::to_string(&with("calm")).unwrap();
         assert_eq!(serde_json::from_str::<Version>(&stored).unwrap(), with("calm"));
+    }
+
+    #[test]
+    fn a_place_is_left_open_where_its_variable_was_declared_and_is_no_more() {
+        let prompt = |text: &str, declared: &[&str]| Prompt {
+            variables: declared.iter().map(|name| ((*name).to_owned(), String::new())).collect(),
+            ..Prompt::new(PromptMode::Replace, text)
+        };
+        let before = prompt("Help {{a}}, {{b}}.", &["a", "b"]);
+        let open = |text, declared| prompt(text, declared).left_open(&before).map(|place| place.name.to_owned());
+        assert_eq!(open("Help {{ b }} and {{a}}.", &[]).as_deref(), Some("b"));
+        assert_eq!(open("Help {{a}} and {{b}}.", &["a"]).as_deref(), Some("b"));
+        assert_eq!(open("Help {{a}} and {{b}}.", &["a", "b"]), None);
+        assert_eq!(open("Help {{c}} and a, {b}.", &[]), None, "no variable of the other's: braces are text");
+        assert_eq!(prompt("Help {{a}}.", &[]).left_open(&prompt("Help {{a}}.", &[])), None);
     }
 
     #[test]

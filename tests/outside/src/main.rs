@@ -17,6 +17,7 @@ mod sentinels;
 mod shadow;
 mod stuck;
 mod upstream;
+mod variables;
 
 use clap::{Parser, Subcommand};
 
@@ -56,6 +57,8 @@ enum Job {
     Handover(handover::Args),
     /// Answers that get stuck: over in time, told in the wire format, counted, and answered by somebody else where that can be.
     Stuck(stuck::Args),
+    /// Prompts with variables: read by the provider as given, written down nowhere, and never as braces.
+    Variables(variables::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -78,6 +81,7 @@ fn main() -> anyhow::Result<()> {
             Job::Plans(args) => plans::run(args).await,
             Job::Handover(args) => handover::run(args).await,
             Job::Stuck(args) => stuck::run(args).await,
+            Job::Variables(args) => variables::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })

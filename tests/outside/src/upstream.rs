@@ -4,7 +4,7 @@
 use anyhow::Result;
 use bytes::Bytes;
 use clap::Args as ClapArgs;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -29,7 +29,8 @@ pub(crate) struct Args {
 /// Runs until killed.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", args.port)).await?;
-    serve(listener, Arc::new(completing(named(Arc::new(Mutex::new(args.name)))))).await
+    let answer = completing(named(Arc::new(Mutex::new(args.name))));
+    serve(listener, Arc::new(move |_: &HeaderMap, asked: &Value| answer(asked))).await
 }
 
 /// Starts one on a free port; it lives as long as the runtime.
@@ -53,6 +54,13 @@ pub(crate) async fn spawn_saying(
 pub(crate) async fn spawn_answering(
     answer: impl Fn(&Value) -> (StatusCode, Value) + Send + Sync + 'static,
 ) -> Result<SocketAddr> {
+    spawn_hearing(move |_, asked| answer(asked)).await
+}
+
+/// The same, where the headers of the request are heard too.
+pub(crate) async fn spawn_hearing(
+    answer: impl Fn(&HeaderMap, &Value) -> (StatusCode, Value) + Send + Sync + 'static,
+) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(serve(listener, Arc::new(answer)));
@@ -60,7 +68,7 @@ pub(crate) async fn spawn_answering(
 }
 
 /// What is said, as a chat completion.
-fn completing(
+pub(crate) fn completing(
     say: impl Fn(&Value) -> (StatusCode, String) + Send + Sync + 'static,
 ) -> impl Fn(&Value) -> (StatusCode, Value) + Send + Sync + 'static {
     move |asked| {
@@ -89,7 +97,7 @@ fn turns(asked: &Value) -> usize {
 
 async fn serve<F>(listener: TcpListener, say: Arc<F>) -> Result<()>
 where
-    F: Fn(&Value) -> (StatusCode, Value) + Send + Sync + 'static,
+    F: Fn(&HeaderMap, &Value) -> (StatusCode, Value) + Send + Sync + 'static,
 {
     loop {
         let (socket, _) = listener.accept().await?;
@@ -104,11 +112,12 @@ where
 
 async fn answer<F>(request: Request<Incoming>, say: Arc<F>) -> Result<Response<Full<Bytes>>, Infallible>
 where
-    F: Fn(&Value) -> (StatusCode, Value) + Send + Sync + 'static,
+    F: Fn(&HeaderMap, &Value) -> (StatusCode, Value) + Send + Sync + 'static,
 {
-    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (status, said) = say(&asked);
+    let (status, said) = say(&parts.headers, &asked);
     let mut response = Response::new(Full::new(Bytes::from(said.to_string())));
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));

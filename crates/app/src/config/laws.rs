@@ -10,6 +10,7 @@ use crate::config::secret::Surroundings;
 use crate::config::suite::{Purpose, parse_suite};
 use crate::config::{Background, parse_process, parse_release};
 use coalmine_core::time::UnixMs;
+use coalmine_core::version::template::check as check_prompt;
 use coalmine_wire::probe::Probe;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -84,6 +85,9 @@ pub fn release(text: &str) {
         Err(faults) => refused(text, &faults),
         Ok(spec) => {
             assert_eq!(coalmine_core::release::check::check(&spec.plan, &spec.policy), [], "what is read may start");
+            if let Some(prompt) = &spec.canary.prompt {
+                assert_eq!(check_prompt(&prompt.text, &prompt.variables), Ok(()), "and its prompt is whole");
+            }
             comes_back(&spec);
         }
     }

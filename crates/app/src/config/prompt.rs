@@ -9,8 +9,9 @@ use coalmine_core::version::template::{NAME_MAX, PLACES_MAX, VALUE_MAX_BYTES, VA
 use coalmine_core::version::{Prompt, PromptMode};
 use std::collections::BTreeMap;
 
-/// The prompt of a version, without the newlines at its end, which editors add.
-pub(super) fn read(fields: &Fields<'_>, place: Place<'_>, mode: PromptMode) -> Option<Prompt> {
+/// The prompt of a version, without the newlines at its end, which editors add. A canary's comes in the place of
+/// `stable`'s.
+pub(super) fn read(fields: &Fields<'_>, place: Place<'_>, mode: PromptMode, stable: Option<&Prompt>) -> Option<Prompt> {
     let node = fields.node("prompt")?;
     let (text, inner) = match &node.value.value {
         Value::Scalar { .. } => {
@@ -28,8 +29,43 @@ pub(super) fn read(fields: &Fields<'_>, place: Place<'_>, mode: PromptMode) -> O
         let complaint = Complaint::new("the prompt is empty", "write one, or remove the key to leave the client's own");
         fields.fault("prompt", complaint, None);
     }
-    let variables = inner.map(|inner| variables(&inner, text)).unwrap_or_default();
-    Some(Prompt { mode, text: text.to_owned(), variables })
+    let variables = inner.as_ref().map(|inner| variables(inner, text)).unwrap_or_default();
+    let prompt = Prompt { mode, text: text.to_owned(), variables };
+    // where it declares something itself, each of its places is looked at already
+    if let Some(stable) = stable.filter(|_| prompt.variables.is_empty()) {
+        left_open(fields, inner.as_ref(), &prompt, stable);
+    }
+    Some(prompt)
+}
+
+/// A canary that keeps a place of stable's and not its variable would show its provider the braces.
+fn left_open(fields: &Fields<'_>, inner: Option<&Fields<'_>>, prompt: &Prompt, stable: &Prompt) {
+    let Some(place) = prompt.left_open(stable) else { return };
+    let (name, line) = (place.name, line_of(&prompt.text, place.start));
+    let what = format!(
+        "line {line} of the prompt has a place for {}, which stable declares and this prompt does not: the provider would read the braces",
+        scalar::shown(name)
+    );
+    let declare = match inner {
+        Some(_) => format!("declare it with a default: `variables: {{ {name}: … }}`"),
+        None => format!("declare it with a default: `prompt: {{ file: …, variables: {{ {name}: … }} }}`"),
+    };
+    let mend = format!("{declare}; braces that are meant as text are a default too: `{name}: \"{{{{{name}}}}}\"`");
+    let complaint = Complaint::new(what, mend);
+    match inner {
+        Some(inner) => inner.fault(source(inner), complaint, None),
+        None => fields.fault("prompt", complaint, None),
+    }
+}
+
+/// The key that a mapping has its text from.
+fn source(inner: &Fields<'_>) -> &'static str {
+    if inner.node("file").is_some() { "file" } else { "text" }
+}
+
+/// The line of a place in bytes, counted from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text[..at].matches('\n').count()
 }
 
 /// The text of a mapping: its own, or a file's.
@@ -89,15 +125,14 @@ fn variables(inner: &Fields<'_>, text: &str) -> BTreeMap<String, String> {
 
 /// The places of the text.
 fn places(inner: &Fields<'_>, text: &str, declared: &BTreeMap<String, String>) {
-    let source = if inner.node("file").is_some() { "file" } else { "text" };
-    let fault = |what: String, mend: &str, near| inner.fault(source, Complaint::new(what, mend), near);
+    let fault = |what: String, mend: &str, near| inner.fault(source(inner), Complaint::new(what, mend), near);
     let mut own = String::new();
     let mut behind = 0;
     for place in placeholders(text) {
         own.push_str(&text[behind..place.start]);
         behind = place.end;
         if !declared.contains_key(place.name) {
-            let line = 1 + text[..place.start].matches('\n').count();
+            let line = line_of(text, place.start);
             let what = format!(
                 "line {line} of the prompt has a place for {}, and no variable of that name is declared",
                 scalar::shown(place.name)

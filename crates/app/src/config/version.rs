@@ -54,7 +54,7 @@ pub(crate) struct Answering<'a> {
 /// A whole version.
 pub(crate) fn whole(fields: &Fields<'_>, answering: &Answering<'_>, place: Place<'_>) -> Option<Version> {
     let model = model(fields, answering.providers);
-    let prompt = prompt::read(fields, place, prompt_mode(fields).unwrap_or(PromptMode::Replace));
+    let prompt = prompt::read(fields, place, prompt_mode(fields).unwrap_or(PromptMode::Replace), None);
     let tools =
         tools_json(fields, place).map(|json| Tools { mode: tools_mode(fields).unwrap_or(ToolsMode::Replace), json });
     let mut params = BTreeMap::new();
@@ -90,7 +90,7 @@ pub(crate) fn changed(
         Some(node) if node.value.is_null() => canary.prompt = None,
         Some(_) => {
             let mode = canary.prompt.as_ref().map_or(PromptMode::Replace, |prompt| prompt.mode);
-            canary.prompt = Some(prompt::read(fields, place, mode)?);
+            canary.prompt = Some(prompt::read(fields, place, mode, stable.prompt.as_ref())?);
         }
     }
     match fields.node("tools") {

@@ -2,11 +2,13 @@
 
 use crate::fixture::{Fixture, alice, bob, new_release, rollback, route, version};
 use coalmine_control::ControlError;
-use coalmine_core::id::{Generation, ReleaseId};
+use coalmine_control::view::NewRelease;
+use coalmine_core::id::{Generation, ReleaseId, RouteName};
 use coalmine_core::release::event::Command;
 use coalmine_core::release::report::Decision;
 use coalmine_core::release::state::State;
 use coalmine_core::time::SpanMs;
+use coalmine_core::version::{Prompt, PromptMode, Version};
 use coalmine_store::Seeded;
 
 #[tokio::test]
@@ -39,6 +41,26 @@ async fn a_plan_that_cannot_be_kept_to_is_refused_with_all_its_faults() {
     new.policy.false_rollback_rate = 0.9;
     let refused = fixture.control.create_release(new, alice()).await.unwrap_err().to_string();
     assert!(refused.contains("stages[1]") && refused.contains("false_rollback_rate"), "{refused}");
+}
+
+/// Whoever sends a release itself is held to what files are held to.
+#[tokio::test]
+async fn a_canary_whose_provider_would_read_the_braces_is_refused() {
+    let fixture = Fixture::new().await;
+    let of = |variables: &[&str]| {
+        let variables = variables.iter().map(|name| ((*name).to_owned(), "Acme".to_owned())).collect();
+        let prompt = Prompt { variables, ..Prompt::new(PromptMode::Replace, "Help {{company}}.") };
+        Version { prompt: Some(prompt), ..version("templated") }
+    };
+    let sales = RouteName::from("sales");
+    fixture.control.seed_route(&sales, &of(&["company"])).await.unwrap();
+    let asked = |route: &RouteName, canary| NewRelease { route: route.clone(), canary, ..new_release("x") };
+    let refused = |new| async { fixture.control.create_release(new, alice()).await.unwrap_err().to_string() };
+    let open = refused(asked(&sales, of(&[]))).await;
+    assert!(open.contains("canary.prompt: it has a place for `company`, which stable declares"), "{open}");
+    let unused = refused(asked(&route(), of(&["company", "tone"]))).await;
+    assert!(unused.contains("canary.prompt: the text does not use `tone`"), "{unused}");
+    fixture.control.create_release(asked(&route(), of(&[])), alice()).await.unwrap();
 }
 
 #[tokio::test]

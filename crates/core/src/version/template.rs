@@ -1,7 +1,7 @@
 //! Prompts with variables: `{{name}}` is a place for a text, where a version declares that name with its default.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The longest name of a variable.
 pub const NAME_MAX: usize = 40;
@@ -74,6 +74,71 @@ pub fn render<'t>(
     Cow::Owned(rendered)
 }
 
+/// Why a text and its variables cannot be sent. Files are told of it with their lines; this holds whoever sends a version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// No name.
+    #[error("`{0}` is no name of a variable; write 1 to {NAME_MAX} small letters, digits and `_`, a letter first")]
+    Name(String),
+    /// Very many.
+    #[error("there are {0} variables, more than {VARIABLES_MAX}; write the rest into the text itself")]
+    Variables(usize),
+    /// A long one.
+    #[error("the default of `{0}` has more than {VALUE_MAX_BYTES} bytes; shorten it, or write it into the text itself")]
+    Value(String),
+    /// Very many places.
+    #[error("the prompt has {0} places, more than {PLACES_MAX}; write a variable out where it stands often")]
+    Places(usize),
+    /// A place for nothing.
+    #[error("there is a place for `{0}`, and no variable of that name; declare it with a default, or correct it")]
+    Undeclared(String),
+    /// A variable without a place.
+    #[error("the text does not use `{0}`; write `{{{{{0}}}}}` where it is to stand, or remove it")]
+    Unused(String),
+    /// A request could make it empty.
+    #[error("the prompt is nothing but variables, so that a request could make it empty; write something beside them")]
+    Empty,
+}
+
+/// Whether each variable has a place and each place a variable, all within their bounds. Without variables braces are
+/// text, and there is nothing to ask.
+///
+/// # Errors
+/// The first thing that is [`Unfit`].
+pub fn check(text: &str, declared: &BTreeMap<String, String>) -> Result<(), Unfit> {
+    if declared.is_empty() {
+        return Ok(());
+    }
+    if declared.len() > VARIABLES_MAX {
+        return Err(Unfit::Variables(declared.len()));
+    }
+    let mut places = 0;
+    let mut used = BTreeSet::new();
+    for place in placeholders(text) {
+        places += 1;
+        used.insert(place.name);
+        if !declared.contains_key(place.name) {
+            return Err(Unfit::Undeclared(place.name.chars().take(NAME_MAX).collect()));
+        }
+    }
+    if places > PLACES_MAX {
+        return Err(Unfit::Places(places));
+    }
+    for (name, default) in declared {
+        if !is_name(name) {
+            return Err(Unfit::Name(name.chars().take(NAME_MAX).collect()));
+        }
+        if default.len() > VALUE_MAX_BYTES {
+            return Err(Unfit::Value(name.clone()));
+        }
+        if !used.contains(name.as_str()) {
+            return Err(Unfit::Unused(name.clone()));
+        }
+    }
+    let nothing = declared.keys().map(|name| (name.clone(), String::new())).collect();
+    if render(text, &nothing, &BTreeMap::new()).trim().is_empty() { Err(Unfit::Empty) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +182,24 @@ mod tests {
         for name in ["", "A", "1a", "_a", "a-b", "a b", "é", "aé", &"a".repeat(NAME_MAX + 1)] {
             assert!(!is_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_not_whole_or_not_bounded_is_unfit() {
+        let told = |text: &str, declared: &[(&str, &str)]| check(text, &map(declared)).map_err(|unfit| unfit.to_string());
+        assert_eq!(told("{{a}}", &[]), Ok(()), "braces are text");
+        assert_eq!(told("Be {{a}}{{ b }}, {{a}}", &[("a", "1"), ("b", &"é".repeat(VALUE_MAX_BYTES / 2))]), Ok(()));
+        let said = |text: &str, declared: &[(&str, &str)]| told(text, declared).unwrap_err();
+        assert!(said("x {{A}}", &[("A", "")]).starts_with("`A` is no name"));
+        assert!(said("x {{b}}", &[("a", "")]).starts_with("there is a place for `b`"));
+        assert!(said("x {{a}}", &[("a", ""), ("b", "")]).contains("write `{{b}}` where it is to stand"));
+        assert!(said("x {{a}}", &[("a", &"x".repeat(VALUE_MAX_BYTES + 1))]).starts_with("the default of `a`"));
+        assert!(said(" {{a}}\n{{a}} ", &[("a", "x")]).starts_with("the prompt is nothing but variables"));
+        assert_eq!(told(&format!("x{}", "{{a}}".repeat(PLACES_MAX)), &[("a", "")]), Ok(()));
+        assert!(said(&"{{a}} ".repeat(PLACES_MAX + 1), &[("a", "")]).contains("257 places"));
+        let many: Vec<String> = (0..=VARIABLES_MAX).map(|i| format!("v{i}")).collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
+        assert!(said("x", &many).contains("33 variables"));
     }
 
     /// Texts of which many pieces are braces.
@@ -163,6 +246,18 @@ mod tests {
             let text = pieces.join("{{a}}");
             let (declared, given) = (map(&[("a", "default")]), map(&[("a", &value), ("b", "never")]));
             prop_assert_eq!(render(&text, &declared, &given).into_owned(), pieces.join(&value));
+        }
+
+        /// What is fit is bounded whatever a client gives, and never empty.
+        #[test]
+        fn what_is_fit_stays_a_prompt(text in text(), declared in values(), given in values()) {
+            if check(&text, &declared).is_ok() {
+                let rendered = render(&text, &declared, &given);
+                let longest = declared.values().chain(given.values()).map(String::len).max().unwrap_or(0);
+                prop_assert!(rendered.len() <= text.len() + PLACES_MAX * longest);
+                let own = !text.trim().is_empty();
+                prop_assert!(declared.is_empty() || own && !rendered.trim().is_empty());
+            }
         }
 
         #[test]

@@ -59,19 +59,28 @@ async fn t28_what_is_written_down_names_neither_keys_nor_words() {
         });
     };
     let mut world = World::with(vec![json_answer(500, "", hush)], canary, told).await;
-    world.release(10_000).await;
-    let headers = [("authorization", "Bearer key-of-the-client"), ("x-session-id", "name-of-the-session")];
+    world.gateway.install(&tables(crate::variables::released())).await.unwrap();
+    let value = r#"{"company":"word-of-the-value"}"#;
+    let headers = [
+        ("authorization", "Bearer key-of-the-client"),
+        ("x-session-id", "name-of-the-session"),
+        ("x-coalmine-variables", value),
+    ];
     for body in [ASK, ASK_STREAM, ASK, ASK, "{\"model\": word-of-the-prompt}"] {
         let body = body.replace("hello", "word-of-the-prompt");
         let answer = Answer::of(world.send(world.request("/v1/chat/completions", &headers, body)).await).await;
         let told = format!("{:?}", answer.headers);
         assert!(!told.contains("name-of-the-session") && !told.contains("key-"), "{told}");
     }
+    // one that cannot be read
+    let twice = world.request("/v1/chat/completions", &[headers[2], headers[2]], ASK);
+    assert_eq!(world.send(twice).await.status(), 400);
     world.turns(4).await;
+    assert!(world.canary.received()[0].json()["messages"][0]["content"].as_str().unwrap().contains("word-of-the-value"));
     world.running.take().unwrap().stop(Duration::from_secs(10)).await;
     let mut text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
     let logged = std::fs::read_to_string(&lines).unwrap();
-    assert_eq!(logged.lines().count(), 5, "{logged}");
+    assert_eq!(logged.lines().count(), 6, "{logged}");
     let posted = collector.received();
     assert!(posted.len() >= 2, "spans and metrics");
     text.push_str(&logged);

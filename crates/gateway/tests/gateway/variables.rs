@@ -2,10 +2,10 @@
 
 use crate::shadow::shadowed;
 use crate::support::*;
-use coalmine_core::id::ProviderName;
+use coalmine_core::id::{Generation, ProviderName};
 use coalmine_core::tally::Ending;
 use coalmine_core::traffic::table::RouteTable;
-use coalmine_core::version::{Prompt, PromptMode, Version};
+use coalmine_core::version::{Fallback, Prompt, PromptMode, Version};
 use coalmine_gateway::config::ProviderKind;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub fn templated(provider: &str, model: &str) -> Version {
 }
 
 /// Everybody gets the canary, which declares two variables; stable has a prompt with the same braces, and declares none.
-fn released() -> RouteTable {
+pub fn released() -> RouteTable {
     let mut table = route(1, Some(10_000));
     let plain = Prompt::new(PromptMode::Replace, "You help {{company}}.");
     let stable = Version { prompt: Some(plain), ..version("one", "model-s") };
@@ -174,6 +174,88 @@ async fn a_probe_has_the_defaults() {
     let question = messages().to_string().into();
     world.gateway.probe(&templated("two", "m"), &question, Duration::from_secs(20)).await.unwrap();
     assert_eq!(prompt_of("/v1/chat/completions", &world.canary.received()[0].json()), BY_DEFAULT);
+}
+
+/// Who stands in is a version of its own chain: with the canary's prompt, and what the request gives for it.
+#[tokio::test]
+async fn a_fallback_is_told_what_its_version_is_told() {
+    let world = world(vec![ok("so")], vec![error(500, "")], OPENAI).await;
+    let mut table = released();
+    let fallback = Fallback { provider: "one".into(), model: Some("model-f".to_owned()) };
+    let canary = Version { fallbacks: vec![fallback], ..templated("two", "model-c") };
+    table.generation = Generation(2);
+    table.release.as_mut().unwrap().canary = canary.id();
+    table.versions.insert(canary.id(), Arc::new(canary));
+    world.gateway.install(&tables(table)).await.unwrap();
+    assert_eq!(post(&world, "/v1/chat/completions", &[GLOBEX], &messages()).await.status, 200);
+    let asked = world.stable.received();
+    assert_eq!(asked[0].json()["model"], "model-f");
+    assert_eq!(prompt_of("/v1/chat/completions", &asked[0].json()), AS_GIVEN);
+    assert_eq!(asked[0].header(HEADER), None);
+}
+
+/// Only the version's own text has places: what the client says beside it is passed as it is.
+#[tokio::test]
+async fn braces_of_the_client_are_no_places() {
+    let world = world(vec![], vec![ok("so")], OPENAI).await;
+    let mut table = released();
+    let mut canary = templated("two", "model-c");
+    canary.prompt.as_mut().unwrap().mode = PromptMode::Prepend;
+    table.generation = Generation(2);
+    table.release.as_mut().unwrap().canary = canary.id();
+    table.versions.insert(canary.id(), Arc::new(canary));
+    world.gateway.install(&tables(table)).await.unwrap();
+    let turns = json!([{"role": "system", "content": "{{company}} of mine"}, {"role": "user", "content": "{{tone}}?"}]);
+    let body = json!({"model": "support", "messages": turns});
+    assert_eq!(post(&world, "/v1/chat/completions", &[GLOBEX], &body).await.status, 200);
+    let sent = world.canary.received()[0].json();
+    assert_eq!(sent["messages"][0]["content"], format!("{AS_GIVEN}\n\n{{{{company}}}} of mine"));
+    assert_eq!(sent["messages"][1]["content"], "{{tone}}?");
+}
+
+/// What is passed through has no prompt of ours, so nothing is read; and the header ends here all the same.
+#[tokio::test]
+async fn the_header_goes_on_with_nothing_that_is_passed_through() {
+    let answers = (0..4).map(|_| json_answer(200, "", "{}")).collect();
+    let world = World::with(answers, vec![], |config| config.default_provider = Some("one".into())).await;
+    world.gateway.install(&tables(released())).await.unwrap();
+    let passed = [
+        ("/v1/chat/completions", json!({"model": "nobody", "messages": []})),
+        ("/v1/images/generations", json!({"model": "support", "prompt": "a bird"})),
+        ("/v1/moderations", json!({"input": "x"})),
+        ("/v1/embeddings", json!({"model": "nobody", "input": "x"})),
+    ];
+    for (path, body) in &passed {
+        let answer = post(&world, path, &["no object", GLOBEX], body).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert!(!format!("{:?}", answer.headers).contains("Globex"), "{path}");
+    }
+    let sent = world.stable.received();
+    assert_eq!(sent.len(), passed.len());
+    assert!(sent.iter().all(|sent| sent.header(HEADER).is_none() && !sent.head.contains("Globex")));
+}
+
+/// As much as 32 KiB are read, whatever a version declares; more is refused in words; and what no server takes is not
+/// read at all.
+#[tokio::test]
+async fn a_long_header_is_read_up_to_its_bound() {
+    let world = world(vec![], vec![ok("so")], OPENAI).await;
+    let of = |bytes: usize| {
+        let fill = |at: usize| format!("\"filler_{at}\":\"{}\"", "x".repeat(4_000));
+        let most: Vec<String> = (0..8).map(fill).collect();
+        let head = format!("{{{},\"company\":\"", most.join(","));
+        format!("{head}{}\"}}", "y".repeat(bytes - head.len() - 2))
+    };
+    let longest = of(32 << 10);
+    assert_eq!(post(&world, "/v1/chat/completions", &[&longest], &messages()).await.status, 200);
+    let said = prompt_of("/v1/chat/completions", &world.canary.received()[0].json());
+    assert!(said.as_str().unwrap().starts_with("You help yyy"), "{said}");
+    let refused = post(&world, "/v1/chat/completions", &[&of((32 << 10) + 1)], &messages()).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().contains("it has 32769 bytes, more than 32768"), "{}", refused.text());
+    let flood = post(&world, "/v1/chat/completions", &[&format!("{{\"a\":\"{}\"}}", "z".repeat(200 << 10))], &messages()).await;
+    assert_eq!(flood.status, 431);
+    assert_eq!((world.canary.count(), world.stable.count()), (1, 0));
 }
 
 /// Nobody is asked, and nothing is pinned; the words name the header and how to mend, in the client's own format.

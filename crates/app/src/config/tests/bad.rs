@@ -1,6 +1,7 @@
 //! Files that must be refused: what people read is kept as snapshots, one for each file of `corpus/`.
 
-use super::{process, release};
+use super::{made, process, release};
+use crate::config::parse_release;
 use std::fs;
 use std::path::Path;
 
@@ -104,6 +105,38 @@ fn more_variables_or_longer_ones_than_are_sent_are_refused() {
     assert!(long.contains("prompt.variables.a") && long.contains("the default has 4097 bytes"), "{long}");
     assert_eq!(told(&"{{a}}".repeat(256), "a: x"), "");
     assert!(told(&"{{a}}".repeat(257), "a: x").contains("the prompt has 257 places, more than 256"));
+}
+
+/// A canary that keeps stable's places and declares nothing is told where, and how to mend it.
+#[test]
+fn a_canary_that_would_show_its_provider_the_braces_is_refused() {
+    let stable = "{ text: \"Help {{company}}, {{tone}}.\", variables: { company: Acme, tone: calm } }";
+    let site = format!(
+        "providers: {{ openai: {{ kind: openai }} }}\nroutes: {{ support-agent: {{ stable: {{ model: openai/gpt-5-mini, prompt: {stable} }} }} }}\n"
+    );
+    let background = process(&site).unwrap().background();
+    let told = |canary: &str| {
+        let text = format!(
+            "release: support-agent\ncanary:\n  {canary}\nstages: [{{ weight: 5%, bake: 1h }}]\nguardrails: [{{ metric: error_rate, margin: 0.5pp }}]\n"
+        );
+        let read = parse_release(&text, Path::new("etc/support.yaml"), &background, &made());
+        read.map(|_| String::new()).unwrap_or_else(|faults| faults.to_string())
+    };
+    insta::assert_snapshot!(told("prompt: { text: \"Be brief.\\n\\nHelp {{ tone }} {{company}}.\" }"));
+    insta::assert_snapshot!(told("prompt: prompts/template.md"));
+    let file = told("prompt: { file: prompts/template.md }");
+    assert!(file.contains("canary.prompt.file\n  line 1 of the prompt has a place for `company`"), "{file}");
+    let other = told("prompt: { text: \"Help {{company}}, {{tone}}.\", variables: { company: Globex } }");
+    assert!(other.contains("has a place for `tone`, and no variable of that name is declared"), "{other}");
+    for fine in [
+        "params: { temperature: 0.2 }",
+        "prompt: null",
+        "prompt_mode: append",
+        "prompt: { text: \"Help {{others}} and {company}.\" }",
+        "prompt: { text: \"Help {{company}}.\", variables: { company: \"{{company}}\" } }",
+    ] {
+        assert_eq!(told(fine), "", "{fine}");
+    }
 }
 
 /// What a provider does not take is told before a customer can find out.

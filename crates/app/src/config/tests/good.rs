@@ -86,8 +86,10 @@ fn a_prompt_has_the_variables_that_it_declares_and_a_canary_only_its_own() {
     };
     let kept = canary("params: { temperature: 0.2 }");
     assert_eq!(kept.variables["a"], "Acme", "a prompt that is not named stays whole");
-    let changed = canary("prompt: { text: 'Please help {{a}}.' }");
-    assert_eq!((changed.text.as_str(), changed.variables.len()), ("Please help {{a}}.", 0), "its prompt is its own");
+    let changed = canary("prompt: { text: 'Please help {{b}}.' }");
+    assert_eq!((changed.text.as_str(), changed.variables.len()), ("Please help {{b}}.", 0), "its prompt is its own");
+    let braces = canary("prompt: { text: 'Please help {{a}}.', variables: { a: '{{a}}' } }");
+    assert_eq!(braces.rendered(&BTreeMap::new()), "Please help {{a}}.", "as text");
     let declared = canary("prompt: { text: 'Please help {{a}}.', variables: { a: Globex } }");
     assert_eq!(declared.rendered(&BTreeMap::new()), "Please help Globex.");
 }
