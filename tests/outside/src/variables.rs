@@ -154,10 +154,16 @@ routes:
 
     fn braces_are_refused(&self) -> Result<()> {
         std::fs::write(self.folder.path().join("canary.yaml"), CANARY)?;
-        for verb in [&["check", "coalmine.yaml", "canary.yaml"][..], &["plan", "canary.yaml"], &["start", "canary.yaml"]] {
-            let Err(refused) = self.coalmine.cli(verb) else { bail!("{verb:?} takes a canary whose braces would be read") };
+        for verb in
+            [&["check", "coalmine.yaml", "canary.yaml"][..], &["plan", "canary.yaml"], &["start", "canary.yaml"]]
+        {
+            let Err(refused) = self.coalmine.cli(verb) else {
+                bail!("{verb:?} takes a canary whose braces would be read")
+            };
             let refused = refused.to_string();
-            for part in ["canary.yaml:2:", "canary.prompt.text", "has a place for `company`, which stable declares", "mend: "] {
+            for part in
+                ["canary.yaml:2:", "canary.prompt.text", "has a place for `company`, which stable declares", "mend: "]
+            {
                 ensure!(refused.contains(part), "{verb:?} does not say {part}: {refused}");
             }
             print(&refused);

@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn what_is_not_whole_or_not_bounded_is_unfit() {
-        let told = |text: &str, declared: &[(&str, &str)]| check(text, &map(declared)).map_err(|unfit| unfit.to_string());
+        let told =
+            |text: &str, declared: &[(&str, &str)]| check(text, &map(declared)).map_err(|unfit| unfit.to_string());
         assert_eq!(told("{{a}}", &[]), Ok(()), "braces are text");
         assert_eq!(told("Be {{a}}{{ b }}, {{a}}", &[("a", "1"), ("b", &"é".repeat(VALUE_MAX_BYTES / 2))]), Ok(()));
         let said = |text: &str, declared: &[(&str, &str)]| told(text, declared).unwrap_err();

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn names_and_values_are_read_with_their_escapes_undone() {
-        let read = of(&[br#"{"\u0063omp\u0061ny":"\u007b\u007btone\u007d\u007d","half":"\ud800x","utf8":"\u00e9"}"#]).unwrap();
+        let read =
+            of(&[br#"{"\u0063omp\u0061ny":"\u007b\u007btone\u007d\u007d","half":"\ud800x","utf8":"\u00e9"}"#]).unwrap();
         let values = read.values().unwrap();
         assert_eq!(values["company"], "{{tone}}", "braces are text, however they are written");
         assert_eq!((values["half"].as_str(), values["utf8"].as_str()), ("\u{fffd}x", "é"), "half a letter is none");

@@ -76,7 +76,9 @@ async fn t28_what_is_written_down_names_neither_keys_nor_words() {
     let twice = world.request("/v1/chat/completions", &[headers[2], headers[2]], ASK);
     assert_eq!(world.send(twice).await.status(), 400);
     world.turns(4).await;
-    assert!(world.canary.received()[0].json()["messages"][0]["content"].as_str().unwrap().contains("word-of-the-value"));
+    assert!(
+        world.canary.received()[0].json()["messages"][0]["content"].as_str().unwrap().contains("word-of-the-value")
+    );
     world.running.take().unwrap().stop(Duration::from_secs(10)).await;
     let mut text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
     let logged = std::fs::read_to_string(&lines).unwrap();

@@ -97,7 +97,11 @@ async fn a_prompt_meets_the_first_system_message_in_either_dialect() {
         (PromptMode::Append, &["Be kind.", "NEW", "It is Monday."]),
     ] {
         for (foreign, answer) in [(false, ok("so")), (true, json_answer(200, "", &message("so")))] {
-            let change = |config: &mut Config| if foreign { anthropic(config, "two") };
+            let change = |config: &mut Config| {
+                if foreign {
+                    anthropic(config, "two")
+                }
+            };
             let world = World::with(vec![], vec![answer], change).await;
             let mut table = route(1, Some(10_000));
             let canary = Version { prompt: Some(Prompt::new(mode, "NEW")), ..version("two", "model-c") };

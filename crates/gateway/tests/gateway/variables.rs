@@ -253,7 +253,8 @@ async fn a_long_header_is_read_up_to_its_bound() {
     let refused = post(&world, "/v1/chat/completions", &[&of((32 << 10) + 1)], &messages()).await;
     assert_eq!(refused.status, 400);
     assert!(refused.text().contains("it has 32769 bytes, more than 32768"), "{}", refused.text());
-    let flood = post(&world, "/v1/chat/completions", &[&format!("{{\"a\":\"{}\"}}", "z".repeat(200 << 10))], &messages()).await;
+    let flood =
+        post(&world, "/v1/chat/completions", &[&format!("{{\"a\":\"{}\"}}", "z".repeat(200 << 10))], &messages()).await;
     assert_eq!(flood.status, 431);
     assert_eq!((world.canary.count(), world.stable.count()), (1, 0));
 }

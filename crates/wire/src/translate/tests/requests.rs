@@ -312,7 +312,8 @@ fn turns() -> impl Strategy<Value = Vec<Value>> {
 
 /// Leading messages, as clients write their prompts.
 fn leading() -> impl Strategy<Value = Vec<Value>> {
-    let part = prop::sample::select(vec!["", "a", "b\"", "{{c}}"]).prop_map(|text| json!({"type": "text", "text": text}));
+    let part =
+        prop::sample::select(vec!["", "a", "b\"", "{{c}}"]).prop_map(|text| json!({"type": "text", "text": text}));
     let content = prop_oneof![
         prop::sample::select(vec!["", "first", "second", "é"]).prop_map(|text| json!(text)),
         prop::collection::vec(part, 0..3).prop_map(|parts| json!(parts)),
