@@ -207,19 +207,18 @@ proptest! {
     #[test]
     fn a_prompt_is_read_as_it_is_written(
         text in prop_oneof![any::<String>(), "[\"\\\\{}:,u0-9\u{0}-\u{1f}\u{2028}é]{0,24}"],
-        dialect in prop::sample::select(vec![Dialect::Chat, Dialect::Messages, Dialect::Responses]),
+        (dialect, place) in prop::sample::select(vec![
+            (Dialect::Chat, "/messages/0/content"),
+            (Dialect::Messages, "/system"),
+            (Dialect::Responses, "/instructions"),
+        ]),
         mode in prop::sample::select(vec![PromptMode::Replace, PromptMode::Prepend, PromptMode::Append]),
     ) {
         let body = r#"{"model":"m","messages":[{"role":"user","content":"u"}],"input":"u"}"#;
         let request = ChatRequest::read_as(dialect, body.as_bytes()).unwrap();
         let patched = Patch::new(dialect).with_prompt(mode, &text).unwrap().apply(&request, AskUsage::Leave);
         let patched: Value = serde_json::from_slice(&patched.body.unwrap()).unwrap();
-        let said = match dialect {
-            Dialect::Chat => &patched["messages"][0]["content"],
-            Dialect::Messages => &patched["system"],
-            _ => &patched["instructions"],
-        };
-        prop_assert_eq!(said, &json!(text));
+        prop_assert_eq!(patched.pointer(place), Some(&json!(text)));
         prop_assert_eq!(&patched["input"], &json!("u"));
         let before: Value = serde_json::from_str(body).unwrap();
         let members = |body: &Value| body.as_object().unwrap().len();

@@ -327,11 +327,9 @@ fn leading() -> impl Strategy<Value = Vec<Value>> {
 fn said(body: &[u8]) -> String {
     let body: Value = serde_json::from_slice(body).unwrap();
     let text = |value: &Value| value["text"].as_str().unwrap_or_default().to_owned();
-    match &body["system"] {
-        Value::String(whole) => whole.replace("\n\n", ""),
-        Value::Array(blocks) => blocks.iter().map(text).collect::<String>().replace("\n\n", ""),
-        _ => String::new(),
-    }
+    let blocks = body["system"].as_array().map(|blocks| blocks.iter().map(text).collect::<String>());
+    let whole = body["system"].as_str().map(str::to_owned);
+    whole.or(blocks).unwrap_or_default().replace("\n\n", "")
 }
 
 /// A version's prompt meets the first of the client's, whichever dialect its provider speaks; a mark of that one's for the
