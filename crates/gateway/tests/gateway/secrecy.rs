@@ -20,6 +20,21 @@ impl Write for Page {
     }
 }
 
+/// All that can be told to a collector.
+fn otlp(collector: &str) -> Otlp {
+    Otlp {
+        traces: Some(format!("http://{collector}/v1/traces")),
+        metrics: Some(format!("http://{collector}/v1/metrics")),
+        decisions: None,
+        headers: vec![("authorization".to_owned(), Secret::new("key-of-the-collector"))],
+        sample: 1.0,
+        metrics_every: Duration::from_mins(1),
+        timeout: Duration::from_secs(10),
+        resource: Vec::new(),
+        instance: "g-1".to_owned(),
+    }
+}
+
 #[tokio::test]
 async fn t28_what_is_written_down_names_neither_keys_nor_words() {
     let page = Page::default();
@@ -46,17 +61,7 @@ async fn t28_what_is_written_down_names_neither_keys_nor_words() {
     let target = LogTarget::File(lines.clone());
     let told = |config: &mut Config| {
         config.telemetry.access_log = Some(target);
-        config.telemetry.otlp = Some(Otlp {
-            traces: Some(format!("http://{posted}/v1/traces")),
-            metrics: Some(format!("http://{posted}/v1/metrics")),
-            decisions: None,
-            headers: vec![("authorization".to_owned(), Secret::new("key-of-the-collector"))],
-            sample: 1.0,
-            metrics_every: Duration::from_mins(1),
-            timeout: Duration::from_secs(10),
-            resource: Vec::new(),
-            instance: "g-1".to_owned(),
-        });
+        config.telemetry.otlp = Some(otlp(&posted.to_string()));
     };
     let mut world = World::with(vec![json_answer(500, "", hush)], canary, told).await;
     world.gateway.install(&tables(crate::variables::released())).await.unwrap();
