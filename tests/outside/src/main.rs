@@ -12,6 +12,7 @@ mod pins;
 mod plans;
 mod process;
 mod ready;
+mod regions;
 mod replay;
 mod sentinels;
 mod shadow;
@@ -59,6 +60,8 @@ enum Job {
     Stuck(stuck::Args),
     /// Prompts with variables: read by the provider as given, written down nowhere, and never as braces.
     Variables(variables::Args),
+    /// Addresses in several regions: the nearest serves, the sick are left alone, and a busy one holds a canary's weight.
+    Regions(regions::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -82,6 +85,7 @@ fn main() -> anyhow::Result<()> {
             Job::Handover(args) => handover::run(args).await,
             Job::Stuck(args) => stuck::run(args).await,
             Job::Variables(args) => variables::run(args).await,
+            Job::Regions(args) => regions::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })

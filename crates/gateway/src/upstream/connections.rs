@@ -174,14 +174,19 @@ impl Connections {
         let (mut asked, mut again, mut refused_by) = (request, 0, None);
         loop {
             let made = match shard.way(host.may_share(), refused_by.as_ref(), Instant::now()) {
-                Way::Single(single) => match single.ask(host, asked, under_way).await {
+                Way::Single(single, since) => match single.ask(host, asked, under_way).await {
                     Ok(response) => return Ok(response),
                     // closed while it was idle
                     Err(Failed::Undone(request, _)) => {
                         asked = request;
                         continue;
                     }
-                    Err(Failed::Lost(error)) => return Err(Missed::Lost(error)),
+                    Err(Failed::Lost(error)) => {
+                        if let (Lost::Wire(_) | Lost::CutShort, Some(since)) = (&error, since) {
+                            shard.distrust(since);
+                        }
+                        return Err(Missed::Lost(error));
+                    }
                 },
                 Way::Shared(stream) => Made::Shared(stream),
                 // boxed, for it is large and few requests come to it

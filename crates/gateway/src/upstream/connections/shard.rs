@@ -5,11 +5,14 @@ use super::single::Single;
 use super::streams::{Shared, State, Stream};
 use crate::sync::lock;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// So many idle connections are looked at before the thread may use them again.
 const AT_ONCE: usize = 32;
+/// No server closes what was idle for less.
+const SURE_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -35,7 +38,8 @@ struct Idle {
 
 /// How a request gets to the server.
 pub(super) enum Way {
-    Single(Box<Single>),
+    /// By an idle one; since when, where that is so long ago that its server may be about to close it.
+    Single(Box<Single>, Option<Instant>),
     Shared(Stream),
     /// By a connection that it has to make.
     Dial(Option<Dialing>),
@@ -56,8 +60,9 @@ impl Shard {
     pub(super) fn way(self: &Arc<Self>, may_share: bool, refused_by: Option<&Arc<State>>, now: Instant) -> Way {
         let mut kept = lock(&self.kept);
         if let Some(Idle { since, single }) = kept.idle.pop() {
-            if now.saturating_duration_since(since) < IDLE_TIME {
-                return Way::Single(single);
+            let idle_for = now.saturating_duration_since(since);
+            if idle_for < IDLE_TIME {
+                return Way::Single(single, Some(since).filter(|_| idle_for >= SURE_FOR));
             }
             // the others are older still; closing them takes no lock
             let old = std::mem::take(&mut kept.idle);
@@ -89,6 +94,16 @@ impl Shard {
             drop(kept);
             drop(single);
         }
+    }
+
+    /// A connection that had been idle since then broke under a request, before any answer: as far as can be seen its server
+    /// closed it at that moment. What has been idle for as long is about to be closed too, and a further try is not to meet it.
+    pub(super) fn distrust(&self, since: Instant) {
+        let mut kept = lock(&self.kept);
+        let old = kept.idle.partition_point(|idle| idle.since <= since);
+        let gone: Vec<Idle> = kept.idle.drain(..old).collect();
+        drop(kept);
+        drop(gone);
     }
 
     pub(super) fn share(&self, shared: Shared) {

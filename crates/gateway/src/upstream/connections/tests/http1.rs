@@ -9,8 +9,11 @@ use crate::upstream::under_way::UnderWay;
 use crate::workers::Workers;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
+use std::future::poll_fn;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
@@ -157,6 +160,37 @@ async fn t31_a_request_that_went_out_is_not_sent_again() {
     drop(stream);
     assert!(whole(answered(third).await).await.is_err(), "nor one whose answer broke off");
     assert!(server.is_left_alone());
+}
+
+/// A server closes what was idle for its own while, all of it at about the same time; a request may be on its way then. The next
+/// try must not meet the next of them.
+#[tokio::test]
+async fn t31_one_that_broke_after_a_while_takes_those_with_it_that_were_idle_for_as_long() {
+    for (idle_for, left) in [(Duration::ZERO, 2), (Duration::from_secs(5), 0)] {
+        let mut server = plain().await;
+        let connections = connections(&[server.url.clone()]);
+        let mut streams = idle(&connections, &mut server, 3).await;
+        tokio::time::pause();
+        tokio::time::advance(idle_for).await;
+        tokio::time::resume();
+        let hit = ask(&connections, &server.url, "q");
+        let mut at = 0;
+        poll_fn(|cx| {
+            // whichever of them it is
+            let mut came = [0; 1];
+            let ready =
+                streams.iter_mut().position(|stream| stream.poll_peek(cx, &mut ReadBuf::new(&mut came)).is_ready());
+            ready.map_or(Poll::Pending, |ready| {
+                at = ready;
+                Poll::Ready(())
+            })
+        })
+        .await;
+        asked(&mut streams[at]).await.unwrap();
+        streams.remove(at);
+        assert_eq!(missed(hit).await.trouble(), Trouble::Broken);
+        assert_eq!(connections.idle(), left, "{idle_for:?}");
+    }
 }
 
 #[tokio::test]
