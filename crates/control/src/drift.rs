@@ -12,6 +12,7 @@
 
 use crate::control::Control;
 use crate::error::{ControlError, chain};
+use crate::goes::in_goes;
 use crate::observe::of_route;
 use crate::reconcile::Desk;
 use crate::view::{SteadyState, SteadyStatus};
@@ -55,7 +56,7 @@ impl Control {
             let of = turns.first().and_then(|first| Some((first, stables.get(&*first.route)?)));
             if let Some((first, SteadyStable { stable, requested, .. })) = of {
                 of_route(&mut desk.names, &first.route, |names| {
-                    turns.iter().for_each(|turn| names.absorb(turn, *stable, requested));
+                    in_goes(turns, |turns| turns.iter().for_each(|turn| names.absorb(turn, *stable, requested)));
                 });
             }
         }

@@ -8,6 +8,7 @@
 //! | [`clock`], [`ports`], [`settings`] | the only reader of time; what is needed of the world; what is configured |
 //! | `reconcile` | the loop, on one screen |
 //! | `observe`, `watched` | deltas to stored evidence; ledger and books of one release |
+//! | `goes` | long counting beside requests |
 //! | `act`, `brake` | the way of a decision; the way of a rollback, which works without the store |
 //! | `apply`, `publish`, [`notify`] | one idempotent function per effect; tables; webhooks |
 //! | `drift`, `incidents` | what is seen of a steady stable, and what people are told of it |
@@ -33,6 +34,7 @@ mod drift;
 pub mod error;
 pub mod foresee;
 pub mod gateways;
+mod goes;
 mod incidents;
 pub mod intake;
 pub mod judges;

@@ -2,6 +2,7 @@
 
 use crate::control::Control;
 use crate::error::chain;
+use crate::goes::in_goes;
 use crate::reconcile::Desk;
 use crate::watched::{Share, Unsaved, Watched};
 use coalmine_core::evidence::Changes;
@@ -116,7 +117,7 @@ impl Control {
                 if let Some((first, stable)) = turns.first().and_then(|first| Some((first, stables.get(&first.route)?)))
                 {
                     of_route(&mut desk.histories, &first.route, |history| {
-                        turns.iter().for_each(|turn| history.absorb(turn, *stable));
+                        in_goes(turns, |turns| turns.iter().for_each(|turn| history.absorb(turn, *stable)));
                     });
                 }
             }

@@ -1,5 +1,6 @@
 //! The evidence of one unfinished release, in memory: its ledger and its books.
 
+use crate::goes::in_goes;
 use crate::observe::Judged;
 use coalmine_core::analysis::{Analysis, Books, Reporting, analyse};
 use coalmine_core::drift::Drifted;
@@ -111,9 +112,11 @@ impl Watched {
         complete_to: UnixMs,
         now: UnixMs,
     ) {
-        for turn in &share.turns {
-            let _ = self.ledger.absorb(turn);
-        }
+        in_goes(&share.turns, |turns| {
+            for turn in turns {
+                let _ = self.ledger.absorb(turn);
+            }
+        });
         for score in &share.feedback {
             let _ = self.ledger.absorb_feedback(score);
         }
