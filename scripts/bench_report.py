@@ -122,7 +122,7 @@ def peers(run):
 
 def markdown(run, about):
     out = [f"- machine: {about.machine}", f"- versions: {about.versions}", f"- Coalmine with {about.about}",
-           f"- {len(run.rounds)} rounds, {about.seconds} s each; median [least to most]", ""]
+           f"- {len(run.rounds)} rounds, {about.seconds} s each, {about.long} s where tails are read; median [least to most]", ""]
     out += ["| what | ratio within a round | aim | |", "|---|---|---|---|"]
     for what, found, aim, at_most in ratios(run):
         out.append(f"| {what} | {spread(found, 2)} | {'at most' if at_most else 'at least'} {aim:g} | {verdict(found, aim, at_most)} |")
@@ -168,7 +168,7 @@ def plot(run):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results")
-    for name in ("machine", "versions", "about", "seconds"):
+    for name in ("machine", "versions", "about", "seconds", "long"):
         parser.add_argument(f"--{name}", default="not said")
     parser.add_argument("--write", type=pathlib.Path)
     given = parser.parse_args()
