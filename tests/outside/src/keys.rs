@@ -115,7 +115,7 @@ routes:
             bail!("a key is made for a customer whom nobody knows")
         };
         let refused = refused.to_string();
-        for part in ["exit status: 3", "no customer `acmee`", "nearest are acme, globex", "--unlisted-customer"] {
+        for part in ["exit status: 2", "no customer `acmee`", "nearest are acme, globex", "--unlisted-customer"] {
             ensure!(refused.contains(part), "it does not say {part}: {refused}");
         }
         let body = json!({"name": "typo", "customer": "acmee"});

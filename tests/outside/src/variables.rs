@@ -154,9 +154,11 @@ routes:
 
     fn braces_are_refused(&self) -> Result<()> {
         std::fs::write(self.folder.path().join("canary.yaml"), CANARY)?;
-        for verb in
-            [&["check", "coalmine.yaml", "canary.yaml"][..], &["plan", "canary.yaml"], &["start", "canary.yaml"]]
-        {
+        for verb in [
+            &["config", "check", "coalmine.yaml", "canary.yaml"][..],
+            &["plan", "canary.yaml"],
+            &["start", "canary.yaml"],
+        ] {
             let Err(refused) = self.coalmine.cli(verb) else {
                 bail!("{verb:?} takes a canary whose braces would be read")
             };
