@@ -12,6 +12,8 @@ import { Clients } from "./clients.mjs";
 const here = path.dirname(fileURLToPath(import.meta.url));
 const [binary, minutes] = [process.argv[2], Number(process.argv[3] ?? 30)];
 const SAMPLE_MS = 2000;
+/** What is still under way so long after the last client left was left behind. */
+const LEFT_MS = 8000;
 /** In fewer minutes what warms up or waits its turn looks like a trend: those judge only what is lost or left behind. */
 const TREND_MINUTES = 10;
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -58,6 +60,18 @@ async function sample(pid, port) {
     connections: gauge("coalmine_connections"),
     pins: gauge("coalmine_pins"),
   };
+}
+
+/** What is held when all have left, as soon as nothing is under way any more; a busy machine needs a while to notice. */
+async function settled(pid, port) {
+  await sleep(3000);
+  const until = Date.now() + LEFT_MS;
+  let seen = await sample(pid, port);
+  while (seen.active > 0 && Date.now() < until) {
+    await sleep(500);
+    seen = await sample(pid, port);
+  }
+  return seen;
 }
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -126,10 +140,12 @@ async function main() {
     }
   }
   await clients.stop();
-  await sleep(3000);
-  const after = await sample(coalmine.pid, port);
+  const after = await settled(coalmine.pid, port);
   show(began, after, clients.counts);
   console.log(Object.entries(clients.counts).map(([kind, { done, lost }]) => `${kind} ${done}${lost ? ` (${lost} lost)` : ""}`).join(", "));
+  const away = clients.stalls.reduce((sum, { from, to }) => sum + to - from, 0);
+  if (away) console.log(`the clients themselves had no time for ${(away / 1000).toFixed(1)} s in ${clients.stalls.length} stretches; what was lost meanwhile is not judged: ${clients.excused.length}`);
+  clients.excused.slice(0, 20).forEach((loss) => console.log(`not judged, ${loss}`));
   const found = faults(samples, after, clients);
   found.forEach((fault) => console.error(`FAULT: ${fault}`));
   if (found.length) console.error(`the log is ${work}/coalmine.log`);
