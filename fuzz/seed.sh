@@ -59,6 +59,7 @@ put edge query '\004intent=x&model=support%%2Fa+b&model=c'
 put edge logs '\005{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"eventName":"gen_ai.evaluation.result","spanId":"ab","attributes":[{"key":"gen_ai.evaluation.name","value":{"stringValue":"correct"}},{"key":"gen_ai.evaluation.score.value","value":{"doubleValue":"0.5"}}]}]}]}]}'
 put edge protobuf '\005\012\023\022\021\022\017\142\003a.b\062\010\012\001k\022\003\012\001v'
 put edge scores '\006[{"model":"m","session_id":"s","metrics":{"correct":1,"ok":true},"id":3},{"request_id":"cmr_","name":"n","value":0.5}]'
+put edge variables '\007{"company":"Globex \\"East\\"","\\u0061":"\\ud83d\\ude00 {{b}}","b":""}'
 config=../crates/app/src/config/golden
 put config process '' "$config/process.yaml"
 put config example '' ../examples/coalmine.yaml

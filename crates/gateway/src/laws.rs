@@ -3,13 +3,16 @@
 
 use crate::client_address::{AddressHeader, TrustedProxies};
 use crate::feedback;
+use crate::phase::variables::Given;
 use crate::request_id::RequestId;
 use crate::socket::query;
 use crate::telemetry::trace::{Sampler, Trace};
 use crate::upstream::connections;
 use crate::upstream::retry::retry_after;
 use coalmine_core::time::UnixMs;
+use coalmine_core::version::template::VALUE_MAX_BYTES;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -69,6 +72,26 @@ pub fn pause(written: &[u8]) {
     }
 }
 
+/// What a client gives for variables is an object of bounded texts, the same to any reader, or is refused in few words; in
+/// several lines it is refused whatever they say.
+pub fn variables(written: &[u8]) {
+    let headers = lines("x-coalmine-variables", written);
+    let mut all = headers.values();
+    let (first, more) = (all.next(), all.next());
+    match (first, more, Given::read(&headers)) {
+        (None, _, read) => assert!(read.is_ok_and(|given| given.values().is_none())),
+        (Some(_), Some(_), read) => assert!(read.is_err()),
+        (Some(only), None, Ok(given)) => {
+            let values = given.values().cloned().unwrap_or_default();
+            assert!(values.values().all(|value| value.len() <= VALUE_MAX_BYTES));
+            // another reader takes no half of a surrogate pair
+            let known = serde_json::from_slice::<BTreeMap<String, String>>(only.as_bytes());
+            assert!(known.is_err() || known.is_ok_and(|known| known == values));
+        }
+        (Some(_), None, Err(refusal)) => assert!(format!("{refusal:?}").len() < 1_000),
+    }
+}
+
 /// Nobody makes up an id of a request.
 pub fn request_id(written: &str) {
     assert_eq!(RequestId::open(written, &[7; 32]), None);
@@ -117,7 +140,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SAMPLES: [&[u8]; 15] = [
+    const SAMPLES: [&[u8]; 17] = [
         b"",
         b"198.51.100.1, \"203",
         b"for=\"198.51.100.1, for=10.0.0.1",
@@ -131,6 +154,8 @@ mod tests {
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;e=1\r\nbo\r\n2\r\ndy\r\n0\r\nx: 1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody and more",
         b"HTTP/1.0 429 \r\n\r\nslow down",
+        b"{\"company\":\"Globex \\\"East\\\"\",\"\\u0061\":\"\\ud83d\\ude00 \\ud800\",\"b\":\"\"}",
+        b" {\"a\" : \"{{b}}\" , \"a\":\"\xc3\xa9\xff\"}\n{\"b\":0}",
         b"\x0a\x0c\x12\x0a\x12\x08\x62\x06gen_ai",
         b"{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"eventName\":\"e\",\"attributes\":[{\"key\":\"k\",\"value\":{\"intValue\":\"3\"}}]}]}]}]}",
     ];
@@ -139,6 +164,7 @@ mod tests {
         address(written);
         trace(written);
         pause(written);
+        variables(written);
         export(written);
         scores(written);
         answer(written);
