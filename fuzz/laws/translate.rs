@@ -68,7 +68,7 @@ pub fn body(from: Dialect, text: &[u8]) {
     let Ok(asked) = ChatRequest::read_as(from, text) else { return };
     for limit in [LimitName::MaxTokens, LimitName::MaxCompletionTokens] {
         let Ok(written) = request(&asked, Terms { max_tokens: 1, limit }) else { continue };
-        let written = written.body;
+        let written = written.whole();
         let there = ChatRequest::read_as(other(from), &written).expect("a request of the other dialect");
         assert_eq!((there.model, there.stream), (asked.model.clone(), asked.stream));
     }

@@ -310,7 +310,9 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
         relay.pass(piece);
     }
     relay.mind_the_end();
-    if relay.pipe.as_ref().is_none_or(Pipe::is_over) {
+    if relay.is_cut_in_translation() {
+        relay.break_off(CutOff.into());
+    } else if relay.pipe.as_ref().is_none_or(Pipe::is_over) {
         relay.end(BodyEnd::Whole);
     } else if !events {
         // A short body has come with its head: its end is then written down together with others'.
@@ -366,7 +368,9 @@ impl Relay {
                     self.exchange.gateway.write(self.exchange.gateway.records());
                 }
                 self.pass(piece);
-                if over {
+                if self.is_cut_in_translation() {
+                    self.break_off(CutOff.into());
+                } else if over {
                     self.end(BodyEnd::Whole);
                 }
             }
@@ -428,6 +432,11 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Whether its client was told that it broke off, for the provider said what cannot be told: nobody reads on, and it is no answer.
+    fn is_cut_in_translation(&self) -> bool {
+        matches!(&self.passage, Passage::Translated(translator) if translator.is_cut())
     }
 
     /// Nothing more comes. Lands before the last piece has left: the client may close right behind it.

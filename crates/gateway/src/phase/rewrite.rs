@@ -123,13 +123,8 @@ pub(crate) fn rewrite(
     }
     let unsaid = |why| Unsaid::ByProvider(dialect.as_str(), why);
     let translated = translate::request(chat, manners.terms).map_err(unsaid)?;
-    let patched = match ChatRequest::read_as(dialect, &translated.body) {
-        Ok(read) => patch.apply_to_translated(&read, ask, translated.prompt_blocks).body,
-        // What was just written is a request.
-        Err(_) => None,
-    };
     let told = if chat.asks_usage() { Told::Yes } else { Told::No };
-    Ok(Rewritten { body: Bytes::from(patched.unwrap_or(translated.body)), wording: Wording::Translated(told) })
+    Ok(Rewritten { body: Bytes::from(translated.patched(dialect, &patch, ask)), wording: Wording::Translated(told) })
 }
 
 impl Outbound {

@@ -6,6 +6,7 @@ use crate::dialect::Dialect;
 use crate::json::{self, Kind, ScanError, Scanner, Span};
 use crate::params::{self, Place};
 use crate::responses;
+use crate::translate::{Around, Laid};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -312,19 +313,20 @@ impl Patch {
     /// Applies the patch.
     #[must_use]
     pub fn apply(&self, request: &ChatRequest<'_>, usage: AskUsage) -> Patched {
-        self.apply_to_translated(request, usage, None)
+        let usage_injected = usage == AskUsage::Inject && request.stream && !request.asks_usage();
+        Patched { body: self.spliced(request, usage_injected, Around::default(), |_| true), usage_injected }
     }
 
-    /// Applies it to a request that was translated into its dialect, where of the prompt's blocks so many are what it meets.
-    #[must_use]
-    pub fn apply_to_translated(
+    /// Applies it to what was written of a request that was translated, and lays in what goes into that: all in one copy.
+    /// `None` where nothing changes and nothing is laid in.
+    pub(crate) fn apply_around(
         &self,
         request: &ChatRequest<'_>,
         usage: AskUsage,
-        prompt_blocks: Option<usize>,
-    ) -> Patched {
+        around: Around<'_>,
+    ) -> Option<Vec<u8>> {
         let usage_injected = usage == AskUsage::Inject && request.stream && !request.asks_usage();
-        Patched { body: self.spliced(request, usage_injected, prompt_blocks, |_| true), usage_injected }
+        self.spliced(request, usage_injected, around, |_| true)
     }
 
     /// Puts it into the settings of a realtime session; `None` where nothing changes. The model is put in the place of
@@ -332,7 +334,7 @@ impl Patch {
     #[must_use]
     pub fn apply_to_session(&self, session: &ChatRequest<'_>, fill: Fill) -> Option<Vec<u8>> {
         let has = |name: &str| session.value(name).is_some();
-        self.spliced(session, false, None, |name| has(name) || (fill == Fill::All && name != "model"))
+        self.spliced(session, false, Around::default(), |name| has(name) || (fill == Fill::All && name != "model"))
     }
 
     /// Whether it sets more than the model.
@@ -345,7 +347,7 @@ impl Patch {
         &self,
         request: &ChatRequest<'_>,
         usage_injected: bool,
-        prompt_blocks: Option<usize>,
+        around: Around<'_>,
         is_set: impl Fn(&str) -> bool,
     ) -> Option<Vec<u8>> {
         let tools = self.tools_for(request);
@@ -356,7 +358,9 @@ impl Patch {
             target("model", br#""model""#, Set::Value(model));
         }
         match (&self.prompt, self.dialect) {
-            (Some(prompt), Dialect::Messages) => target("system", br#""system""#, Set::System(prompt, prompt_blocks)),
+            (Some(prompt), Dialect::Messages) => {
+                target("system", br#""system""#, Set::System(prompt, around.prompt_blocks))
+            }
             (Some(prompt), Dialect::Responses) if request.input_begins_with_a_prompt() => {
                 target("input", br#""input""#, Set::Messages(prompt));
             }
@@ -380,6 +384,7 @@ impl Patch {
         }
         targets.retain(|target| is_set(target.name));
         splice.members(&request.members, &targets);
+        splice.lay(around.laid);
         splice.done()
     }
 
@@ -602,6 +607,20 @@ impl<'p> Splice<'p> {
 
     fn edit(&mut self, span: Span, new: &'p [u8]) {
         self.edits.push((span, new));
+    }
+
+    /// Inserts what is laid in, but where it would stand in what is replaced.
+    fn lay(&mut self, laid: &[Laid<'p>]) {
+        let changed = self.edits.len();
+        for Laid { at, data } in laid {
+            let is_replaced = self.edits[..changed].iter().any(|(span, _)| span.start < *at && *at < span.end);
+            if !is_replaced {
+                self.insert(*at, data);
+            }
+        }
+        if self.edits.len() > changed {
+            self.edits.sort_by_key(|(span, _)| span.start);
+        }
     }
 
     /// The new body, in one allocation of its exact size; `None` without edits.

@@ -105,6 +105,15 @@ impl Translator {
         }
     }
 
+    /// Whether an event came that is too long to be told: the client has been told that its answer broke off.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        match &self.0 {
+            Kind::Error { .. } => false,
+            Kind::ToChat(splitter, _) | Kind::ToMessages(splitter, _) => splitter.overflowed() > 0,
+        }
+    }
+
     /// Ends with the body.
     pub fn finish(&mut self, end: BodyEnd, out: &mut Vec<u8>) {
         match &mut self.0 {

@@ -6,6 +6,7 @@
 //! | module | what it turns into what |
 //! |---|---|
 //! | `to_messages`, `to_chat` | requests |
+//! | `written` | what is written of them, and the pictures that are not copied |
 //! | `from_messages`, `from_chat` | answers that are one body |
 //! | `stream_to_chat`, `stream_to_messages` | answers that are streams, event by event |
 //! | `answer` | the three of them, and errors, in pieces as they come |
@@ -20,8 +21,11 @@ mod stream_to_messages;
 mod tests;
 mod to_chat;
 mod to_messages;
+mod written;
 
 pub use answer::{BodyEnd, Told, Translator};
+pub use written::Written;
+pub(crate) use written::{Around, Laid};
 
 use crate::dialect::Dialect;
 use crate::openai::ChatRequest;
@@ -63,21 +67,11 @@ pub enum LimitName {
     MaxTokens,
 }
 
-/// A request in the other dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Translated {
-    /// Its body.
-    pub body: Vec<u8>,
-    /// Of the blocks of its prompt, so many are the client's first system message: it is what a version's prompt meets, and
-    /// what the client's further ones say stays, as it does where nothing is translated. `None`: all of it is one.
-    pub prompt_blocks: Option<usize>,
-}
-
-/// A request in the other dialect.
-pub fn request(request: &ChatRequest<'_>, terms: Terms) -> Result<Translated, Untranslatable> {
+/// The body of a request in the other dialect.
+pub fn request<'a>(request: &ChatRequest<'a>, terms: Terms) -> Result<Written<'a>, Untranslatable> {
     match request.dialect {
         Dialect::Chat => to_messages::request(request, terms),
-        Dialect::Messages => to_chat::request(request, terms).map(|body| Translated { body, prompt_blocks: None }),
+        Dialect::Messages => to_chat::request(request, terms),
         Dialect::Responses | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {
             Err(Untranslatable::new(Dialect::Messages, format!("what is asked as {}", request.dialect.as_str())))
         }

@@ -1,7 +1,7 @@
 //! A request of messages as chat completions.
 
 use super::object::Object;
-use super::{LimitName, Terms, Untranslatable, put};
+use super::{LimitName, Terms, Untranslatable, Written, put};
 use crate::dialect::Dialect;
 use crate::json;
 use crate::openai::{ChatRequest, items};
@@ -17,18 +17,18 @@ const ID_MAX: usize = 40;
 
 type Result<T> = std::result::Result<T, Untranslatable>;
 
-pub(super) fn request(messages: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8>> {
+pub(super) fn request<'a>(messages: &ChatRequest<'a>, terms: Terms) -> Result<Written<'a>> {
     let top = Object::read(messages.body());
     for (name, value) in top.members() {
         check(&name, value)?;
     }
-    let mut out = Vec::with_capacity(messages.body().len() + 256);
-    put(&mut out, &[br#"{"model":"#, top.get("model").unwrap_or(br#""""#), br#","messages":["#]);
-    let mut written = Vec::new();
+    let mut out = Written::default();
+    out.put(&[br#"{"model":"#, top.get("model").unwrap_or(br#""""#), br#","messages":["#]);
+    let mut written: Vec<Written<'a>> = Vec::new();
     if let Some(system) = top.get("system") {
         let parts = text_parts(system)?;
         if !parts.is_empty() {
-            written.push(message("system", &parts));
+            written.push(message("system", &parts).into());
         }
     }
     let turns = top.get("messages").filter(|turns| turns.starts_with(b"[")).map(items).unwrap_or_default();
@@ -37,7 +37,7 @@ pub(super) fn request(messages: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8
         known(&turn, &["role", "content"])?;
         match turn.text("role").as_deref() {
             Some("user") => user(&turn, &mut written)?,
-            Some("assistant") => written.push(assistant(&turn, terms)?),
+            Some("assistant") => written.push(assistant(&turn, terms)?.into()),
             _ => return Err(refuse("a message of another role")),
         }
     }
@@ -46,10 +46,11 @@ pub(super) fn request(messages: &ChatRequest<'_>, terms: Terms) -> Result<Vec<u8
         Some(true) => return Err(refuse("the beginning of an answer, to go on with")),
         None => return Err(refuse("a request without messages")),
     }
-    put(&mut out, &[&written.join(&b','), b"]"]);
-    parameters(&top, terms, &mut out)?;
-    declarations(&top, terms, &mut out)?;
-    out.push(b'}');
+    out.add(&Written::list(&written));
+    out.put(&[b"]"]);
+    parameters(&top, terms, &mut out.text)?;
+    declarations(&top, terms, &mut out.text)?;
+    out.put(&[b"}"]);
     Ok(out)
 }
 
@@ -124,13 +125,13 @@ fn part(text: &[u8]) -> Vec<u8> {
 }
 
 /// A turn of the user: the results of tools, which are messages of their own, then all else.
-fn user(turn: &Object<'_>, written: &mut Vec<Vec<u8>>) -> Result<()> {
+fn user<'a>(turn: &Object<'a>, written: &mut Vec<Written<'a>>) -> Result<()> {
     let content = turn.get("content").unwrap_or(b"[]");
     if content.starts_with(b"\"") {
-        written.push(message("user", &[content]));
+        written.push(message("user", &[content]).into());
         return Ok(());
     }
-    let mut parts: Vec<Vec<u8>> = Vec::new();
+    let mut parts: Vec<Written<'a>> = Vec::new();
     let (mut results, mut only_text) = (0, None);
     for block in items(content) {
         let block = Object::read(block);
@@ -138,7 +139,7 @@ fn user(turn: &Object<'_>, written: &mut Vec<Vec<u8>>) -> Result<()> {
             Some("text") => {
                 let text = text_block(&block)?.unwrap_or(br#""""#);
                 only_text = parts.is_empty().then_some(text);
-                parts.push(part(text));
+                parts.push(part(text).into());
             }
             Some("image") => {
                 only_text = None;
@@ -146,16 +147,20 @@ fn user(turn: &Object<'_>, written: &mut Vec<Vec<u8>>) -> Result<()> {
             }
             Some("tool_result") if parts.is_empty() => {
                 results += 1;
-                written.push(result(&block)?);
+                written.push(result(&block)?.into());
             }
             Some("tool_result") => return Err(refuse("a tool's result behind something else")),
             _ => return Err(refuse("a block that is neither text, picture nor a tool's result")),
         }
     }
     match only_text {
-        Some(text) => written.push(message("user", &[text])),
+        Some(text) => written.push(message("user", &[text]).into()),
         None if !parts.is_empty() => {
-            written.push([br#"{"role":"user","content":["#, &parts.join(&b',')[..], b"]}"].concat());
+            let mut turn = Written::default();
+            turn.put(&[br#"{"role":"user","content":["#]);
+            turn.add(&Written::list(&parts));
+            turn.put(&[b"]}"]);
+            written.push(turn);
         }
         None if results == 0 => return Err(refuse("an empty message")),
         None => {}
@@ -163,21 +168,26 @@ fn user(turn: &Object<'_>, written: &mut Vec<Vec<u8>>) -> Result<()> {
     Ok(())
 }
 
-fn picture(block: &Object<'_>) -> Result<Vec<u8>> {
+fn picture<'a>(block: &Object<'a>) -> Result<Written<'a>> {
     known(block, &["type", "source", "cache_control"])?;
     let source = block.object("source").ok_or_else(|| refuse("a picture without a source"))?;
     known(&source, &["type", "media_type", "data", "url"])?;
-    let url = match source.text("type").as_deref() {
+    let empty: &[u8] = br#""""#;
+    let mut out = Written::default();
+    out.put(&[br#"{"type":"image_url","image_url":{"url":"#]);
+    match source.text("type").as_deref() {
         Some("base64") => {
-            let kind = source.text("media_type").unwrap_or_default();
-            format!("data:{kind};base64,{}", source.text("data").unwrap_or_default())
+            out.put(&[br#""data:"#]);
+            json::escape(&source.text("media_type").unwrap_or_default(), &mut out.text);
+            out.put(&[b";base64,"]);
+            let data = source.string("data").unwrap_or(empty);
+            out.lay(&data[1..data.len() - 1]);
+            out.put(&[b"\""]);
         }
-        Some("url") => source.text("url").unwrap_or_default().into_owned(),
+        Some("url") => out.put(&[source.string("url").unwrap_or(empty)]),
         _ => return Err(refuse("a picture that the provider keeps")),
-    };
-    let mut out = br#"{"type":"image_url","image_url":{"url":"#.to_vec();
-    json::quote(&url, &mut out);
-    out.extend_from_slice(b"}}");
+    }
+    out.put(&[b"}}"]);
     Ok(out)
 }
 

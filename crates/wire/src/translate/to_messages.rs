@@ -1,7 +1,7 @@
 //! A chat completions request as messages.
 
 use super::object::Object;
-use super::{Terms, Translated, Untranslatable, put};
+use super::{Terms, Untranslatable, Written, put};
 use crate::anthropic::tools::from_function;
 use crate::dialect::Dialect;
 use crate::json;
@@ -16,14 +16,14 @@ const USER_MAX: usize = 256;
 type Result<T> = std::result::Result<T, Untranslatable>;
 
 /// The turns as they are written: neighbours of one role become one, as the API itself would have it.
-struct Turns {
-    out: Vec<u8>,
+struct Turns<'a> {
+    out: Written<'a>,
     open: Option<&'static str>,
     /// The open turn holds something beside results of tools.
     spoken: bool,
 }
 
-pub(super) fn request(chat: &ChatRequest<'_>, terms: Terms) -> Result<Translated> {
+pub(super) fn request<'a>(chat: &ChatRequest<'a>, terms: Terms) -> Result<Written<'a>> {
     let top = Object::read(chat.body());
     for (name, value) in top.members() {
         check(&name, value)?;
@@ -33,20 +33,19 @@ pub(super) fn request(chat: &ChatRequest<'_>, terms: Terms) -> Result<Translated
     let leading = messages.iter().take_while(|message| is_system(message)).count();
     let (system, turns) = messages.split_at(leading);
 
-    let mut out = Vec::with_capacity(chat.body().len() + 256);
-    out.extend_from_slice(br#"{"model":"#);
-    put(&mut out, &[top.get("model").unwrap_or(br#""""#), br#","max_tokens":"#]);
+    let mut out = Written::default();
+    out.put(&[br#"{"model":"#, top.get("model").unwrap_or(br#""""#), br#","max_tokens":"#]);
     match top.get("max_completion_tokens").or_else(|| top.get("max_tokens")) {
-        Some(limit) => out.extend_from_slice(limit),
-        None => out.extend_from_slice(terms.max_tokens.to_string().as_bytes()),
+        Some(limit) => out.put(&[limit]),
+        None => out.put(&[terms.max_tokens.to_string().as_bytes()]),
     }
-    let first = system_prompt(system, &mut out)?;
-    out.extend_from_slice(br#","messages":"#);
-    out.extend_from_slice(&conversation(turns)?);
-    parameters(&top, &mut out)?;
-    declarations(&top, &mut out)?;
-    out.push(b'}');
-    Ok(Translated { body: out, prompt_blocks: Some(first) })
+    out.prompt_blocks = Some(system_prompt(system, &mut out.text)?);
+    out.put(&[br#","messages":"#]);
+    out.add(&conversation(turns)?);
+    parameters(&top, &mut out.text)?;
+    declarations(&top, &mut out.text)?;
+    out.put(&[b"}"]);
+    Ok(out)
 }
 
 fn refuse(what: &'static str) -> Untranslatable {
@@ -153,8 +152,8 @@ fn known(object: &Object<'_>, members: &[&str]) -> Result<()> {
     object.other_than(members).map_or(Ok(()), |name| Err(Untranslatable::member(TO, &name)))
 }
 
-fn conversation(messages: &[&[u8]]) -> Result<Vec<u8>> {
-    let mut turns = Turns { out: vec![b'['], open: None, spoken: false };
+fn conversation<'a>(messages: &[&'a [u8]]) -> Result<Written<'a>> {
+    let mut turns = Turns { out: vec![b'['].into(), open: None, spoken: false };
     for message in messages {
         let message = Object::read(message);
         match message.text("role").as_deref() {
@@ -172,17 +171,17 @@ fn conversation(messages: &[&[u8]]) -> Result<Vec<u8>> {
     }
 }
 
-fn user(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
+fn user<'a>(message: &Object<'a>, turns: &mut Turns<'a>) -> Result<()> {
     known(message, &["role", "content"])?;
     let content = message.get("content").unwrap_or(b"[]");
-    let mut blocks = Vec::new();
+    let mut blocks: Vec<Written<'a>> = Vec::new();
     if content.starts_with(b"\"") {
-        texts(Some(content), &mut blocks)?;
+        blocks.extend(text_block(content)?.map(Written::from));
     }
     for part in items(content) {
         let part = Object::read(part);
         match part.text("type").as_deref() {
-            Some("text") => blocks.extend(text_part(&part)?),
+            Some("text") => blocks.extend(text_part(&part)?.map(Written::from)),
             Some("image_url") => blocks.push(picture(&part)?),
             _ => return Err(refuse("a part that is neither text nor picture")),
         }
@@ -190,42 +189,55 @@ fn user(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
     if blocks.is_empty() {
         return Err(refuse("an empty message"));
     }
-    for block in blocks {
-        turns.add("user", &block);
+    for block in &blocks {
+        turns.add("user", block);
     }
     turns.spoken = true;
     Ok(())
 }
 
-fn picture(part: &Object<'_>) -> Result<Vec<u8>> {
+fn picture<'a>(part: &Object<'a>) -> Result<Written<'a>> {
     known(part, &["type", "image_url", "cache_control"])?;
     let image = part.object("image_url").ok_or_else(|| refuse("a picture without `image_url`"))?;
     known(&image, &["url", "detail"])?;
     if image.is("detail", "low") {
         return Err(refuse("a picture of low detail"));
     }
-    let url = image.text("url").unwrap_or_default();
-    let mut out = br#"{"type":"image","source":"#.to_vec();
-    if let Some(data) = url.strip_prefix("data:") {
-        let (kind, data) = data.split_once(";base64,").ok_or_else(|| refuse("a picture that is not base64"))?;
+    let url = image.string("url").unwrap_or(br#""""#);
+    let (kind, data) = split_url(url);
+    let mut out = Written::default();
+    out.put(&[br#"{"type":"image","source":"#]);
+    if let Some(kind) = kind.strip_prefix("data:") {
+        let data = data.ok_or_else(|| refuse("a picture that is not base64"))?;
         if !PICTURES.contains(&kind) {
             return Err(refuse("a picture that is neither JPEG, PNG, GIF nor WebP"));
         }
-        put(&mut out, &[br#"{"type":"base64","media_type":""#, kind.as_bytes(), br#"","data":"#]);
-        json::quote(data, &mut out);
+        out.put(&[br#"{"type":"base64","media_type":""#, kind.as_bytes(), br#"","data":""#]);
+        out.lay(data);
+        out.put(&[br#""}"#]);
     } else {
-        out.extend_from_slice(br#"{"type":"url","url":"#);
-        json::quote(&url, &mut out);
+        out.put(&[br#"{"type":"url","url":"#, url, b"}"]);
     }
-    out.push(b'}');
     if let Some(mark) = part.get("cache_control") {
-        put(&mut out, &[br#","cache_control":"#, mark]);
+        out.put(&[br#","cache_control":"#, mark]);
     }
-    out.push(b'}');
+    out.put(&[b"}"]);
     Ok(out)
 }
 
-fn assistant(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
+/// What stands in a URL before `;base64,`, or all of it, and what stands behind, as it is written.
+fn split_url(quoted: &[u8]) -> (String, Option<&[u8]>) {
+    const BETWEEN: &[u8] = b";base64,";
+    let written = &quoted[1..quoted.len() - 1];
+    let (head, data) = match memchr::memmem::find(written, BETWEEN) {
+        Some(at) => (&written[..at], Some(&written[at + BETWEEN.len()..])),
+        None => (written, None),
+    };
+    let head = [b"\"", head, b"\""].concat();
+    (json::text(&head).unwrap_or_default().into_owned(), data)
+}
+
+fn assistant(message: &Object<'_>, turns: &mut Turns<'_>) -> Result<()> {
     // What it thought is sealed for its own provider, or is shown to people only.
     let thoughts = ["reasoning_content", "reasoning", "annotations"];
     known(message, &[&["role", "content", "refusal", "tool_calls"][..], &thoughts].concat())?;
@@ -242,7 +254,7 @@ fn assistant(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
         return Err(refuse("an empty message"));
     }
     for block in blocks {
-        turns.add("assistant", &block);
+        turns.add("assistant", &block.into());
     }
     Ok(())
 }
@@ -277,7 +289,7 @@ fn is_of_their_letters(word: &[u8]) -> bool {
     !letters.is_empty() && letters.iter().all(fits)
 }
 
-fn result(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
+fn result(message: &Object<'_>, turns: &mut Turns<'_>) -> Result<()> {
     known(message, &["role", "content", "tool_call_id", "name"])?;
     if turns.open == Some("user") && turns.spoken {
         return Err(refuse("a tool's result behind something else"));
@@ -286,7 +298,7 @@ fn result(message: &Object<'_>, turns: &mut Turns) -> Result<()> {
     texts(message.get("content"), &mut blocks)?;
     let mut block = br#"{"type":"tool_result","tool_use_id":"#.to_vec();
     put(&mut block, &[id(message, "tool_call_id")?, br#","content":["#, &blocks.join(&b','), b"]}"]);
-    turns.add("user", &block);
+    turns.add("user", &block.into());
     Ok(())
 }
 
@@ -374,23 +386,23 @@ fn choice(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-impl Turns {
-    fn add(&mut self, role: &'static str, block: &[u8]) {
+impl<'a> Turns<'a> {
+    fn add(&mut self, role: &'static str, block: &Written<'a>) {
         if self.open == Some(role) {
-            self.out.push(b',');
+            self.out.put(&[b","]);
         } else {
             if self.open.is_some() {
-                self.out.extend_from_slice(b"]},");
+                self.out.put(&[b"]},"]);
             }
-            put(&mut self.out, &[br#"{"role":""#, role.as_bytes(), br#"","content":["#]);
+            self.out.put(&[br#"{"role":""#, role.as_bytes(), br#"","content":["#]);
             self.open = Some(role);
             self.spoken = false;
         }
-        self.out.extend_from_slice(block);
+        self.out.add(block);
     }
 
-    fn end(mut self) -> Vec<u8> {
-        self.out.extend_from_slice(b"]}]");
+    fn end(mut self) -> Written<'a> {
+        self.out.put(&[b"]}]"]);
         self.out
     }
 }

@@ -1,4 +1,5 @@
 //! Golden files of each direction, read by people; and what holds of all of them.
 
 mod answers;
+mod copies;
 mod requests;

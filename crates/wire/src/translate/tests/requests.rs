@@ -7,13 +7,13 @@ use crate::translate::{LimitName, Terms, request};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const TERMS: Terms = Terms { max_tokens: 4096, limit: LimitName::MaxCompletionTokens };
+pub(super) const TERMS: Terms = Terms { max_tokens: 4096, limit: LimitName::MaxCompletionTokens };
 
 fn translate(dialect: Dialect, body: &Value) -> Result<Value, String> {
     let body = body.to_string();
     let read = ChatRequest::read_as(dialect, body.as_bytes()).unwrap();
-    let written = request(&read, TERMS).map_err(|error| error.to_string())?.body;
-    Ok(serde_json::from_slice(&written).unwrap())
+    let written = request(&read, TERMS).map_err(|error| error.to_string())?;
+    Ok(serde_json::from_slice(&written.whole()).unwrap())
 }
 
 fn chat(rest: Value) -> Value {
@@ -108,21 +108,21 @@ fn the_limit_of_tokens_has_two_names_and_a_default() {
     assert_eq!(translate(Dialect::Messages, &messages(json!({}))).unwrap()["max_completion_tokens"], 9);
     let body = messages(json!({})).to_string();
     let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
-    let older = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap().body;
-    assert_eq!(serde_json::from_slice::<Value>(&older).unwrap()["max_tokens"], 9);
+    let older = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&older.whole()).unwrap()["max_tokens"], 9);
 }
 
 #[test]
 fn arguments_and_pictures_go_over_byte_for_byte() {
     let body = r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{\"b\":12345678901234567890.10, \"a\":1e400}"}}]},{"role":"tool","tool_call_id":"a","content":""},{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image\/webp;base64,AA\/+"}}]}]}"#;
     let read = ChatRequest::read(body.as_bytes()).unwrap();
-    let there = String::from_utf8(request(&read, TERMS).unwrap().body).unwrap();
+    let there = String::from_utf8(request(&read, TERMS).unwrap().whole()).unwrap();
     assert!(there.contains(r#""input":{"b":12345678901234567890.10, "a":1e400}"#), "{there}");
-    assert!(there.contains(r#"{"type":"base64","media_type":"image/webp","data":"AA/+"}"#), "{there}");
+    assert!(there.contains(r#"{"type":"base64","media_type":"image/webp","data":"AA\/+"}"#), "{there}");
     let read = ChatRequest::read_as(Dialect::Messages, there.as_bytes()).unwrap();
-    let back = String::from_utf8(request(&read, TERMS).unwrap().body).unwrap();
+    let back = String::from_utf8(request(&read, TERMS).unwrap().whole()).unwrap();
     assert!(back.contains(r#""arguments":"{\"b\":12345678901234567890.10, \"a\":1e400}""#), "{back}");
-    assert!(back.contains(r#""url":"data:image/webp;base64,AA/+""#), "{back}");
+    assert!(back.contains(r#""url":"data:image/webp;base64,AA\/+""#), "{back}");
 }
 
 #[test]
@@ -221,8 +221,8 @@ fn other_servers_take_longer_names() {
     for case in [called(&id, "f"), called("i", &name), json!({"tools": [{"name": name, "input_schema": {}}]})] {
         let body = messages(case).to_string();
         let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
-        let there = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap().body;
-        let there = String::from_utf8(there).unwrap();
+        let there = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap();
+        let there = String::from_utf8(there.whole()).unwrap();
         assert!(long(&there) == long(&body) && long(&body) != (0, 0), "{there}");
     }
 }
@@ -240,8 +240,8 @@ fn of_temperature_and_top_p_the_one_that_says_nothing_is_left_out() {
         (r#""temperature":0.2,"top_p":0.9"#, (Some("0.2"), Some("0.9"))),
     ] {
         let body = one(asked);
-        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap().body;
-        let text = String::from_utf8(there).unwrap();
+        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+        let text = String::from_utf8(there.whole()).unwrap();
         for (name, value) in [("temperature", told.0), ("top_p", told.1)] {
             let said = value.map(|value| text.contains(&format!("\"{name}\":{value}")));
             assert!(said.unwrap_or(!text.contains(name)), "{asked}: {text}");
@@ -256,8 +256,8 @@ fn a_tool_that_leaves_its_schema_open_is_told_as_one_of_an_object() {
         let body = format!(
             r#"{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],"tools":[{{"type":"function","function":{{"name":"f"{parameters}}}}}]}}"#
         );
-        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap().body;
-        let there = String::from_utf8(there).unwrap();
+        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+        let there = String::from_utf8(there.whole()).unwrap();
         there.split_once("\"input_schema\":").unwrap().1.trim_end_matches("}]}").to_owned()
     };
     let none = r#"{"type":"object","properties":{}}"#;
@@ -345,8 +345,7 @@ fn what_stands_beside_the_first_system_message_stays() {
     let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
     let system = |mode| {
         let patch = Patch::new(Dialect::Messages).with_prompt(mode, "NEW").unwrap();
-        let read = ChatRequest::read_as(Dialect::Messages, &there.body).unwrap();
-        let patched = patch.apply_to_translated(&read, AskUsage::Leave, there.prompt_blocks).body.unwrap();
+        let patched = there.patched(Dialect::Messages, &patch, AskUsage::Leave);
         String::from_utf8(json::member(&patched, "system").unwrap().to_vec()).unwrap()
     };
     insta::assert_snapshot!(system(PromptMode::Replace), @r#"[{"type":"text","text":"NEW","cache_control":{"type":"ephemeral"}},{"type":"text","text":"It is Monday."}]"#);
@@ -366,12 +365,11 @@ proptest! {
 
         let native = Patch::new(Dialect::Chat).with_prompt(mode, "NEW").unwrap();
         let patched = native.apply(&asked, AskUsage::Leave).body.unwrap();
-        let before = request(&ChatRequest::read(&patched).unwrap(), TERMS).unwrap().body;
+        let before = request(&ChatRequest::read(&patched).unwrap(), TERMS).unwrap().whole();
 
         let there = request(&asked, TERMS).unwrap();
         let foreign = Patch::new(Dialect::Messages).with_prompt(mode, "NEW").unwrap();
-        let read = ChatRequest::read_as(Dialect::Messages, &there.body).unwrap();
-        let after = foreign.apply_to_translated(&read, AskUsage::Leave, there.prompt_blocks).body.unwrap();
+        let after = there.patched(Dialect::Messages, &foreign, AskUsage::Leave);
         prop_assert_eq!(said(&after), said(&before));
     }
 
