@@ -25,6 +25,7 @@ use coalmine_core::metric::is_feedback_name;
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::{Arm, Membership};
+use coalmine_wire::encoding::Encoding;
 use coalmine_wire::json::{Kind, Scanner};
 use coalmine_wire::openai::errors::Problem;
 use http::{Response, StatusCode};
@@ -138,7 +139,13 @@ fn must_be_short(body: &[u8]) -> Result<(), Refusal> {
 
 /// The items of a body as they are written, `max` of them at most; none is read before all are counted.
 fn items(body: &[u8], max: usize) -> Result<Vec<&[u8]>, Refusal> {
-    let unreadable = |_| Refusal::new(Problem::BadRequest, "feedback is a JSON object, or an array of such");
+    let unreadable = |_| {
+        let told = match Encoding::of(body) {
+            Some(encoding) => format!("the request body {encoding}"),
+            None => "feedback is a JSON object, or an array of such".to_owned(),
+        };
+        Refusal::new(Problem::BadRequest, told)
+    };
     let mut scanner = Scanner::new(body);
     let mut items = Vec::new();
     if scanner.peek().map_err(unreadable)? != Kind::Array {

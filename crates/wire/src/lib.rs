@@ -20,6 +20,7 @@
 //! | [`shutdowns`] | when models end, as their makers have said |
 //! | [`exposition`] | what a model server says of its own load |
 //! | [`variables`] | what a client gives for the variables of a prompt |
+//! | [`encoding`] | in which encodings JSON is not written |
 //! | [`headers`] | which headers belong to one hop only |
 //!
 //! A [`dialect::Dialect`] says in which of them a request or an answer is written.
@@ -28,6 +29,7 @@ pub mod anthropic;
 pub mod conversation;
 pub mod dialect;
 mod embeddings;
+pub mod encoding;
 pub mod exposition;
 pub mod headers;
 pub mod json;

@@ -363,3 +363,41 @@ async fn bodies_that_find_no_room_together_are_told_to_come_again() {
     assert!(world.metric("coalmine_body_bytes 0"));
     assert_eq!(world.chat("d", &long).await.status, 200);
 }
+
+/// JSON in another encoding is refused in words that say so, in the wire format of every surface, and nobody is asked.
+#[tokio::test]
+async fn a_body_in_another_encoding_is_told_how_to_mend_it() {
+    let world = World::new(vec![ok("s")], vec![]).await;
+    world.release(0).await;
+    let marked = |body: &str| [b"\xEF\xBB\xBF", body.as_bytes()].concat();
+    let sixteen = |body: &str| body.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let marked_sixteen =
+        |body: &str| [&b"\xFE\xFF"[..], &body.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>()].concat();
+    let thirty_two = |body: &str| body.chars().flat_map(|sign| u32::from(sign).to_le_bytes()).collect::<Vec<u8>>();
+    for path in [
+        "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/v1/embeddings",
+        "/v1/completions",
+        "/v1/feedback",
+    ] {
+        for (body, words) in [
+            (marked(ASK), ["byte order mark", "send it without those three bytes"]),
+            (sixteen(ASK), ["UTF-16", "encode it as UTF-8"]),
+            (marked_sixteen(ASK), ["UTF-16", "encode it as UTF-8"]),
+            (thirty_two(ASK), ["UTF-32", "encode it as UTF-8"]),
+        ] {
+            let answer = Answer::of(world.send(world.request(path, &[], body)).await).await;
+            let told = answer.json();
+            let message = told["error"]["message"].as_str().unwrap();
+            assert!(words.iter().all(|word| message.contains(word)), "{path}: {message}");
+            assert_eq!((answer.status, &told["error"]["type"]), (400, &"invalid_request_error".into()), "{path}");
+            let is_messages = path.starts_with("/v1/messages");
+            assert_eq!(told["type"] == "error", is_messages, "{path}: {told}");
+        }
+    }
+    assert_eq!(world.stable.count(), 0);
+    assert_eq!(world.chat("s", ASK).await.status, 200, "as it should be");
+}

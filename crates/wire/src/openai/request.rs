@@ -1,6 +1,7 @@
 //! Reading a request in any dialect: one pass over the bytes, two allocations.
 
 use crate::dialect::Dialect;
+use crate::encoding::Encoding;
 use crate::json::{self, Kind, ScanError, Scanner, Span, Text};
 use std::borrow::Cow;
 use std::fmt;
@@ -143,6 +144,9 @@ pub enum ReadError {
     /// Not JSON at all.
     #[error("the request body is {0}")]
     Json(#[from] ScanError),
+    /// JSON perhaps, but in an encoding that JSON does not have.
+    #[error("the request body {0}")]
+    Encoding(Encoding),
     /// JSON, but no object.
     #[error("the request body must be a JSON object")]
     NotAnObject,
@@ -211,6 +215,13 @@ impl<'a> ChatRequest<'a> {
 
     /// Reads a body in a dialect.
     pub fn read_as(dialect: Dialect, body: &'a [u8]) -> Result<Self, ReadError> {
+        Self::scan(dialect, body).map_err(|error| match (error, Encoding::of(body)) {
+            (ReadError::Json(_), Some(encoding)) => ReadError::Encoding(encoding),
+            (error, _) => error,
+        })
+    }
+
+    fn scan(dialect: Dialect, body: &'a [u8]) -> Result<Self, ReadError> {
         let mut scanner = Scanner::new(body);
         if scanner.peek()? != Kind::Object {
             json::check(body)?;
