@@ -39,6 +39,8 @@ say "answers that get stuck"
 "$bin/outside" stuck --bin "$bin/coalmine"
 say "addresses in several regions: hedged, failed over, and with or without room"
 "$bin/outside" regions --bin "$bin/coalmine"
+say "the smallest weight, a missing one, and silence"
+"$bin/outside" split --bin "$bin/coalmine"
 say "pins through ramp, restart and kill -9"
 "$bin/outside" pins --bin "$bin/coalmine" --sessions 30000 --split-sessions 30000
 data=${DATA:-../shared/data/replay}

@@ -25,12 +25,12 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 use unread::{InTime, Taking, Watched};
 
 /// The most of a head that is kept, and of a body that is read at a time; beyond it a head is answered with 431.
@@ -316,11 +316,35 @@ impl Drop for UnderWay {
     }
 }
 
-/// An answer's body, which its connection is watched by.
+/// An answer's body, which its connection is watched by. Where it breaks, that is told once its client has taken all that came
+/// before: whoever writes to it lets go of what it has not written yet when it hears of a break.
 #[derive(Debug)]
 struct Served {
     body: AnswerBody,
-    _under_way: UnderWay,
+    under_way: UnderWay,
+    broke: Option<Broke>,
+}
+
+/// A break that waits for what is to leave before it.
+#[derive(Debug)]
+struct Broke {
+    error: BoxError,
+    /// When it is looked again whether that has left.
+    look: Option<Pin<Box<Sleep>>>,
+}
+
+/// So often it is looked whether a client has taken what came before a break. It has the time that any client has.
+const LOOK_AT_BREAK: Duration = Duration::from_millis(5);
+
+impl Broke {
+    fn poll(&mut self, taking: &Taking, cx: &mut Context<'_>) -> Poll<()> {
+        while taking.waits() {
+            let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_AT_BREAK)));
+            ready!(look.as_mut().poll(cx));
+            self.look = None;
+        }
+        Poll::Ready(())
+    }
 }
 
 impl Body for Served {
@@ -328,15 +352,25 @@ impl Body for Served {
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let served = self.get_mut();
+        if served.broke.is_none() {
+            match ready!(Pin::new(&mut served.body).poll_frame(cx)) {
+                Some(Err(error)) => served.broke = Some(Broke { error, look: None }),
+                frame => return Poll::Ready(frame),
+            }
+        }
+        if let Some(broke) = &mut served.broke {
+            ready!(broke.poll(&served.under_way.0.taking, cx));
+        }
+        Poll::Ready(served.broke.take().map(|broke| Err(broke.error)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.broke.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.broke.is_some() { SizeHint::default() } else { self.body.size_hint() }
     }
 }
 
@@ -366,7 +400,7 @@ async fn respond(
     if one && ends && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(answer.map(|body| Served { body, _under_way: under_way }))
+    Ok(answer.map(|body| Served { body, under_way, broke: None }))
 }
 
 /// Lets a neighbour answer, which may think for longer than streams on this thread can wait.
@@ -407,6 +441,45 @@ mod tests {
         });
         tokio::join!(watch.quiet_for(time), asks_again);
         assert!(before.elapsed() >= time * 3 / 2, "it did: {:?}", before.elapsed());
+    }
+
+    /// Whoever writes to a client lets go of what it has not written when it hears of a break.
+    #[tokio::test(start_paused = true)]
+    async fn t15_a_break_waits_for_what_came_before_it() {
+        let watch = Arc::new(Watch::default());
+        watch.asked.fetch_add(1, Ordering::Relaxed);
+        let broken = || Frames([Ok("a"), Err("the provider broke off")].into_iter().collect());
+        let served = || {
+            let body = AnswerBody::Side(BodyExt::boxed_unsync(broken()));
+            Served { body, under_way: UnderWay(watch.clone()), broke: None }
+        };
+        let mut quick = served();
+        assert_eq!(quick.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+        assert!(quick.frame().await.unwrap().is_err() && quick.frame().await.is_none(), "its client takes what comes");
+        let mut slow = served();
+        assert!(slow.frame().await.unwrap().is_ok());
+        assert!(watch.taking.note(Poll::<()>::Pending).is_pending());
+        assert!(
+            tokio::time::timeout(Duration::from_mins(1), slow.frame()).await.is_err(),
+            "the first is not taken yet"
+        );
+        assert!(!slow.is_end_stream(), "nor is it over");
+        assert!(watch.taking.note(Poll::Ready(())).is_ready());
+        assert!(slow.frame().await.unwrap().is_err(), "it is now");
+    }
+
+    /// A body of these pieces.
+    #[derive(Debug)]
+    struct Frames(std::collections::VecDeque<Result<&'static str, &'static str>>);
+
+    impl Body for Frames {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            let next = self.0.pop_front();
+            Poll::Ready(next.map(|next| next.map(|text| Frame::data(text.into())).map_err(Into::into)))
+        }
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ mod regions;
 mod replay;
 mod sentinels;
 mod shadow;
+mod split;
 mod stuck;
 mod upstream;
 mod variables;
@@ -62,6 +63,8 @@ enum Job {
     Variables(variables::Args),
     /// Addresses in several regions: the nearest serves, the sick are left alone, and a busy one holds a canary's weight.
     Regions(regions::Args),
+    /// The smallest weight is somebody's, a missing one is refused, and silence holds.
+    Split(split::Args),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }
@@ -86,6 +89,7 @@ fn main() -> anyhow::Result<()> {
             Job::Stuck(args) => stuck::run(args).await,
             Job::Variables(args) => variables::run(args).await,
             Job::Regions(args) => regions::run(args).await,
+            Job::Split(args) => split::run(args).await,
             Job::Upstream(args) => upstream::run(args).await,
         }
     })

@@ -41,8 +41,13 @@ impl Taking {
         }
     }
 
-    fn note<T>(&self, written: Poll<T>) -> Poll<T> {
-        let waits = self.waits_since.load(Ordering::Relaxed) != 0;
+    /// Whether something is written that the other side has no room for.
+    pub(super) fn waits(&self) -> bool {
+        self.waits_since.load(Ordering::Relaxed) != 0
+    }
+
+    pub(super) fn note<T>(&self, written: Poll<T>) -> Poll<T> {
+        let waits = self.waits();
         if written.is_pending() != waits {
             let since = if waits { 0 } else { self.look.load(Ordering::Relaxed) + 1 };
             self.waits_since.store(since, Ordering::Relaxed);
@@ -84,7 +89,9 @@ impl<S: Write + Unpin> Write for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        // under TLS what was written may wait here, and else nothing does
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.taking.note(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {

@@ -12,15 +12,15 @@ use http_body_util::BodyExt;
 use serde_json::json;
 use std::sync::Arc;
 
-fn secret(byte: u8) -> String {
+pub fn secret(byte: u8) -> String {
     FreshSecret::of([byte; 32]).expose().to_owned()
 }
 
-fn key(name: &str, byte: u8, quota: Quota) -> Key {
+pub fn key(name: &str, byte: u8, quota: Quota) -> Key {
     Key { quota, ..Key::new(name.into(), &FreshSecret::of([byte; 32]), "ana".into(), UnixMs(0)) }
 }
 
-fn install(world: &World, generation: u64, keys: Vec<Key>) {
+pub fn install(world: &World, generation: u64, keys: Vec<Key>) {
     let table = KeyTable { generation: Generation(generation), keys: Arc::new(keys), spent: Arc::default() };
     world.gateway.install_keys(&Arc::new(table));
 }
@@ -115,7 +115,7 @@ async fn a_spent_budget_stops_hard_and_what_was_spent_is_told() {
     assert!(told[0].used.cost > Usd(0));
 }
 
-fn coalmine_wire_rate() -> coalmine_wire::prices::Price {
+pub fn coalmine_wire_rate() -> coalmine_wire::prices::Price {
     let rate = coalmine_wire::prices::Rate { input_usd: 1.0, output_usd: 2.0, ..Default::default() };
     coalmine_wire::prices::Price { rate, long: None }
 }

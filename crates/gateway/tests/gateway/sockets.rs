@@ -22,16 +22,16 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
-type Socket = WebSocketStream<TcpStream>;
+pub type Socket = WebSocketStream<TcpStream>;
 
 /// A provider: its sockets come out here, each with what it was asked.
-struct Provider {
+pub struct Provider {
     address: SocketAddr,
     opened: mpsc::UnboundedReceiver<(String, HeaderMap, Socket)>,
 }
 
 /// One that refuses with this status where there is one.
-async fn provider(refuse: Option<u16>) -> Provider {
+pub async fn provider(refuse: Option<u16>) -> Provider {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, opened) = mpsc::unbounded_channel();
@@ -65,13 +65,13 @@ async fn provider(refuse: Option<u16>) -> Provider {
 }
 
 impl Provider {
-    async fn socket(&mut self) -> (String, HeaderMap, Socket) {
+    pub async fn socket(&mut self) -> (String, HeaderMap, Socket) {
         soon("a socket at the provider", self.opened.recv()).await.unwrap()
     }
 }
 
 /// Stable at the first provider, the canary at the second.
-async fn world(stable: &Provider, canary: &Provider, change: impl FnOnce(&mut Config)) -> World {
+pub async fn world(stable: &Provider, canary: &Provider, change: impl FnOnce(&mut Config)) -> World {
     let addresses = [("one", stable.address), ("two", canary.address)];
     World::with(vec![], vec![], |config| {
         for (name, address) in addresses {
@@ -82,7 +82,7 @@ async fn world(stable: &Provider, canary: &Provider, change: impl FnOnce(&mut Co
     .await
 }
 
-async fn dial(
+pub async fn dial(
     world: &World,
     path: &str,
     headers: &[(&'static str, &str)],
@@ -104,7 +104,7 @@ fn text(value: &Value) -> Message {
 }
 
 /// The next event; pings are answered by the library.
-async fn event(socket: &mut Socket) -> Value {
+pub async fn event(socket: &mut Socket) -> Value {
     loop {
         match soon("a message", socket.next()).await {
             Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
@@ -127,7 +127,7 @@ async fn end(socket: &mut Socket) -> Option<(u16, String)> {
     }
 }
 
-async fn say(socket: &mut Socket, events: &[Value]) {
+pub async fn say(socket: &mut Socket, events: &[Value]) {
     for event in events {
         socket.send(text(event)).await.unwrap();
     }
@@ -137,7 +137,7 @@ fn close(code: u16, reason: &'static str) -> Option<CloseFrame> {
     Some(CloseFrame { code: code.into(), reason: reason.into() })
 }
 
-fn spoken(id: &str, status: &str) -> Vec<Value> {
+pub fn spoken(id: &str, status: &str) -> Vec<Value> {
     vec![
         json!({"type": "response.created", "response": {"id": id, "status": "in_progress"}}),
         json!({"type": "response.output_audio.delta", "response_id": id, "delta": "AAAA"}),
@@ -528,7 +528,7 @@ async fn t40_sockets_are_bounded_like_requests() {
     .await;
 }
 
-fn written(id: &str, text: &str) -> Vec<Value> {
+pub fn written(id: &str, text: &str) -> Vec<Value> {
     let response = |status: &str| {
         json!({"id": id, "object": "response", "status": status, "model": "m", "output": [],
         "usage": {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}})

@@ -100,6 +100,9 @@ impl Received {
     }
 }
 
+/// What is said to a request.
+pub type Says = fn(&Received) -> Vec<Step>;
+
 /// An upstream: the scripts in their order, the last one for ever.
 #[derive(Debug, Clone)]
 pub struct Upstream {
@@ -110,6 +113,8 @@ pub struct Upstream {
     pub connections: Arc<AtomicU64>,
     /// What is said to `GET /metrics`, where that is not of the scripts.
     pub page: Arc<Mutex<Option<Vec<Step>>>>,
+    /// What is said to each request, where that is not of the scripts.
+    pub by: Arc<Mutex<Option<Says>>>,
 }
 
 impl Upstream {
@@ -122,6 +127,7 @@ impl Upstream {
             arrived: Arc::default(),
             connections: Arc::default(),
             page: Arc::default(),
+            by: Arc::default(),
         };
         let shared = upstream.clone();
         tokio::spawn(async move {
@@ -155,11 +161,12 @@ impl Upstream {
         let mut buffer = Vec::new();
         while let Some(request) = read_request(&mut stream, &mut buffer).await {
             let wants_page = request.head.starts_with("GET /metrics ");
+            let by = self.by.lock().unwrap().map(|by| by(&request));
             self.received.lock().unwrap().push(request);
             self.arrived.notify_one();
             let page = self.page.lock().unwrap().clone().filter(|_| wants_page);
-            let steps = if let Some(page) = page {
-                page
+            let steps = if let Some(said) = page.or(by) {
+                said
             } else {
                 let mut scripts = self.scripts.lock().unwrap();
                 if scripts.len() > 1 {

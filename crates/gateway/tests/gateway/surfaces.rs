@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// A response that is one body.
-fn response(id: &str, text: &str) -> Vec<Step> {
+pub fn response(id: &str, text: &str) -> Vec<Step> {
     let body = json!({"id": id, "object": "response", "status": "completed", "model": "m", "error": null,
         "output": [{"id": "msg_1", "type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text, "annotations": []}]}],
         "usage": {"input_tokens": 10, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5, "output_tokens_details": {"reasoning_tokens": 2}}});

@@ -113,7 +113,9 @@ fn what_is_laid_in_stands_in_its_place_whatever_a_version_sets() {
             Dialect::Messages => {
                 format!(r#"{{"source":{{"data":"{data}","media_type":"image/png","type":"base64"}},"type":"image"}}"#)
             }
-            _ => format!(r#"{{"image_url":{{"url":"data:image/png;base64,{data}"}},"type":"image_url"}}"#),
+            Dialect::Chat | Dialect::Responses | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {
+                format!(r#"{{"image_url":{{"url":"data:image/png;base64,{data}"}},"type":"image_url"}}"#)
+            }
         };
         let body = body.replacen(&picture(data), &[picture(data), picture(other)].join(","), 1);
         let read = ChatRequest::read_as(from, body.as_bytes()).unwrap();
