@@ -449,7 +449,9 @@ impl Reader<'_> {
                 Some(Upstream { url, region, warm: upstream::warm(listed) })
             };
             upstream::bounded(fields, listed.len());
-            return listed.iter().map(one).collect::<Vec<_>>().into_iter().collect();
+            let read: Vec<Option<Upstream>> = listed.iter().map(one).collect();
+            upstream::distinct(&listed, &read);
+            return read.into_iter().collect();
         }
         let url = match base {
             Some(node) => self.url(fields, scalar_text(node)?)?,

@@ -1,6 +1,7 @@
 //! Reads what says which of a provider's addresses is asked, and whom the gateway believes of a client's.
 
 use crate::config::fault::Complaint;
+use crate::config::process::Upstream;
 use crate::config::read::Fields;
 use crate::config::scalar;
 use crate::config::secret::Secret;
@@ -167,6 +168,17 @@ pub(crate) fn bounded(provider: &Fields<'_>, upstreams: usize) {
     if upstreams > UPSTREAMS_MAX {
         let mend = format!("write {UPSTREAMS_MAX} or less");
         provider.fault("upstreams", Complaint::new("there are too many", mend), None);
+    }
+}
+
+/// An address that stood twice would be its own sibling: a further try would go where the first one went.
+pub(crate) fn distinct(listed: &[Fields<'_>], read: &[Option<Upstream>]) {
+    let urls: Vec<Option<&String>> = read.iter().map(|one| one.as_ref().map(|one| &one.url)).collect();
+    for (at, fields) in listed.iter().enumerate() {
+        if urls[at].is_some() && urls[..at].contains(&urls[at]) {
+            let mend = "remove one of them; for more connections to it write `warm`";
+            fields.fault("url", Complaint::new("this address stands twice", mend), None);
+        }
     }
 }
 
