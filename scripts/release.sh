@@ -27,8 +27,6 @@ say "2 of 3: a minute of clients of every kind"
 rm -rf "$notes"
 MINUTES=1 scripts/soak.sh "$target/guided/noting/$host/quick/coalmine" >"$target/guided/soak.log" 2>&1 ||
   die "the build that takes notes did not pass its minute of clients; see $target/guided/soak.log"
-# it writes them as it ends, which is after its clients have
-for _ in $(seq 60); do compgen -G "$notes/*.profraw" >/dev/null && break; sleep 1; done
 compgen -G "$notes/*.profraw" >/dev/null || die "the build that takes notes left none in $notes"
 "$merge" merge -o "$target/guided/notes.profdata" "$notes"/*.profraw
 say "3 of 3: the build that goes by them"

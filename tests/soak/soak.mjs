@@ -16,6 +16,8 @@ const SAMPLE_MS = 2000;
 const LEFT_MS = 8000;
 /** In fewer minutes what warms up or waits its turn looks like a trend: those judge only what is lost or left behind. */
 const TREND_MINUTES = 10;
+/** With no client left there is nothing that it could wait for, and what it writes as it ends is written. */
+const END_S = 60;
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 const started = [];
 
@@ -84,6 +86,14 @@ function growth(samples, key) {
   return median(slopes) * (thin.at(-1).at - thin[0].at);
 }
 
+/** Asks a process to end; what it ended with, or undefined where it did not. */
+async function endOf(child) {
+  const ending = new Promise((done) => child.once("exit", (code, signal) => done(code ?? signal)));
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode ?? child.signalCode;
+  child.kill("SIGTERM");
+  return Promise.race([ending, sleep(END_S * 1000)]);
+}
+
 function show(began, seen, counts) {
   const done = Object.values(counts).reduce((sum, count) => sum + count.done, 0);
   const lost = Object.values(counts).reduce((sum, count) => sum + count.lost, 0);
@@ -149,6 +159,8 @@ async function main() {
   if (away) console.log(`the clients themselves had no time for ${(away / 1000).toFixed(1)} s in ${clients.stalls.length} stretches; what was lost meanwhile is not judged: ${clients.excused.length}`);
   clients.excused.slice(0, 20).forEach((loss) => console.log(`not judged, ${loss}`));
   const found = faults(samples, after, clients);
+  const code = await endOf(coalmine);
+  if (code !== 0) found.push(code === undefined ? `it had not ended ${END_S} s after it was asked to` : `asked to end, it ended with ${code}`);
   found.forEach((fault) => console.error(`FAULT: ${fault}`));
   if (found.length) console.error(`the log is ${work}/coalmine.log`);
   else fs.rmSync(work, { recursive: true });

@@ -11,8 +11,10 @@
 //! have the same encoding. It runs over every byte of every request and answer, and its whole state is copied at each turn:
 //! a sum of products and a polynomial under a secret key, 64 bytes here (ADR 22, ADR 35).
 
+mod encoded;
 mod keyed;
 
+use self::encoded::{Encoded, Out};
 pub use self::keyed::Key;
 use self::keyed::State;
 use crate::dialect::Dialect;
@@ -112,7 +114,7 @@ impl<'k> Chain<'k> {
     /// Reads the conversation that a request carries, as the client sent it: before any patch.
     #[must_use]
     pub fn follow(&self, request: &ChatRequest<'_>) -> Trail {
-        let mut hasher = Keyed { key: self.key.clone(), state: self.state };
+        let hasher = Keyed { key: self.key.clone(), state: self.state };
         match request.dialect {
             Dialect::Messages => return messages(request, hasher),
             Dialect::Responses => return items(request, hasher),
@@ -120,9 +122,10 @@ impl<'k> Chain<'k> {
         }
         // only the last one is asked for
         let mut last_turn = None;
-        let mut encoded = Vec::new();
+        let mut encoded = Encoded::new(hasher);
         for message in request.messages() {
             if let Some(plain) = message.plain() {
+                let hasher = encoded.hasher();
                 hasher.plain(plain);
                 hasher.update(&[frame::END]);
                 if plain.role.is("assistant") {
@@ -132,21 +135,19 @@ impl<'k> Chain<'k> {
             }
             let parts = Parts::of(message.json);
             parts.encode(message.json, &mut encoded);
-            hasher.take(&mut encoded);
             if parts.role.is_some_and(|role| role.is("assistant")) {
-                last_turn = Some(hasher.state);
+                last_turn = Some(encoded.hasher().state);
             }
         }
-        hasher.trail(last_turn, Turn::New)
+        encoded.into_hasher().trail(last_turn, Turn::New)
     }
 }
 
 /// The conversation of a response's input: the instructions, then item by item. Items of the model that
 /// follow one another are one turn: what it said, then what it called. What it thought, and what the
 /// provider's own tools did, is left out, as it is of the answer.
-fn items(request: &ChatRequest<'_>, mut hasher: Keyed) -> Trail {
-    // One long update is cheaper than many short ones.
-    let (mut last_turn, mut encoded) = (None, Vec::with_capacity(1024));
+fn items(request: &ChatRequest<'_>, hasher: Keyed) -> Trail {
+    let (mut last_turn, mut encoded) = (None, Encoded::new(hasher));
     let mut said = Said::default();
     if let Some(instructions) = request.value("instructions").filter(|text| *text != b"null") {
         open("system", &mut encoded);
@@ -164,8 +165,7 @@ fn items(request: &ChatRequest<'_>, mut hasher: Keyed) -> Trail {
             return;
         }
         if said.ends(&mut encoded) {
-            hasher.take(&mut encoded);
-            last_turn = Some(hasher.state);
+            last_turn = Some(encoded.hasher().state);
         }
         if &*member_text(item, "type") == "item_reference" {
             return self::part(item, &mut encoded);
@@ -180,11 +180,9 @@ fn items(request: &ChatRequest<'_>, mut hasher: Keyed) -> Trail {
         close(answers.as_deref(), &mut encoded);
     });
     if said.ends(&mut encoded) {
-        hasher.take(&mut encoded);
-        last_turn = Some(hasher.state);
+        last_turn = Some(encoded.hasher().state);
     }
-    hasher.take(&mut encoded);
-    hasher.trail(last_turn, Turn::New)
+    encoded.into_hasher().trail(last_turn, Turn::New)
 }
 
 /// A turn of the model, put together from its items.
@@ -213,7 +211,7 @@ impl Said {
     }
 
     /// Closes a turn that has begun, as an answer closes it.
-    fn ends(&mut self, out: &mut Vec<u8>) -> bool {
+    fn ends(&mut self, out: &mut impl Out) -> bool {
         let Self { begun, text, calls } = std::mem::take(self);
         if begun {
             open("assistant", out);
@@ -227,40 +225,36 @@ impl Said {
 
 /// The conversation of messages: the system prompt, then turn by turn. A last turn of the assistant is
 /// left open: the answer goes on where it stops, and the client will send both back as one.
-fn messages(request: &ChatRequest<'_>, mut hasher: Keyed) -> Trail {
-    let (mut last_turn, mut encoded) = (None, Vec::new());
+fn messages(request: &ChatRequest<'_>, hasher: Keyed) -> Trail {
+    let (mut last_turn, mut encoded) = (None, Encoded::new(hasher));
     let mut turn = Turn::New;
     if let Some(system) = request.value("system").filter(|system| *system != b"null") {
         open("system", &mut encoded);
         content(system, &mut encoded);
         close(None, &mut encoded);
-        hasher.take(&mut encoded);
     }
     let mut all = request.messages().peekable();
     while let Some(message) = all.next() {
         let assistant = message.role().is_some_and(|role| role == "assistant");
         match message.plain() {
-            Some(plain) => hasher.plain(plain),
-            None => {
-                blocks(message.json, &mut encoded);
-                hasher.take(&mut encoded);
-            }
+            Some(plain) => encoded.hasher().plain(plain),
+            None => blocks(message.json, &mut encoded),
         }
         if assistant && all.peek().is_none() {
             turn = Turn::Begun;
         } else {
-            hasher.update(&[frame::END]);
+            encoded.hasher().update(&[frame::END]);
         }
         if assistant && turn == Turn::New {
-            last_turn = Some(hasher.state);
+            last_turn = Some(encoded.hasher().state);
         }
     }
-    hasher.trail(last_turn, turn)
+    encoded.into_hasher().trail(last_turn, turn)
 }
 
 /// One turn of messages, not closed: its text, then what else it holds. What the assistant thought is
 /// left out, for clients may send it back or not.
-fn blocks(message: &[u8], out: &mut Vec<u8>) {
+fn blocks(message: &[u8], out: &mut impl Out) {
     let role = json::member(message, "role").and_then(json::text).unwrap_or_default();
     open(&role, out);
     let Some(value) = json::member(message, "content") else { return };
@@ -355,12 +349,6 @@ impl Keyed {
         self.state.update(&self.key, bytes);
     }
 
-    /// Takes what is encoded so far.
-    fn take(&mut self, encoded: &mut Vec<u8>) {
-        self.update(encoded);
-        encoded.clear();
-    }
-
     /// Takes a plain message, not closed.
     fn plain(&mut self, Plain { role, content }: Plain<'_>) {
         match role.raw {
@@ -422,7 +410,7 @@ impl<'a> Parts<'a> {
         parts
     }
 
-    fn encode(&self, message: &[u8], out: &mut Vec<u8>) {
+    fn encode(&self, message: &[u8], out: &mut impl Out) {
         open(&self.role.map(|role| role.decode()).unwrap_or_default(), out);
         if let Some(value) = self.content {
             content(value.of(message), out);
@@ -455,13 +443,13 @@ impl fmt::Debug for Answering {
     }
 }
 
-fn open(role: &str, out: &mut Vec<u8>) {
+fn open(role: &str, out: &mut impl Out) {
     out.push(frame::ROLE);
     out.extend_from_slice(role.as_bytes());
     out.push(frame::TEXT);
 }
 
-fn close(answers: Option<&str>, out: &mut Vec<u8>) {
+fn close(answers: Option<&str>, out: &mut impl Out) {
     if let Some(id) = answers {
         out.push(frame::ANSWERS);
         out.extend_from_slice(id.as_bytes());
@@ -471,7 +459,7 @@ fn close(answers: Option<&str>, out: &mut Vec<u8>) {
 
 /// Arguments are hashed as what they say, not as they are written: client libraries parse them and
 /// write them anew.
-fn call(id: &str, name: &str, arguments: &str, out: &mut Vec<u8>) {
+fn call(id: &str, name: &str, arguments: &str, out: &mut impl Out) {
     out.push(frame::CALL);
     out.extend_from_slice(id.as_bytes());
     out.push(frame::FIELD);
@@ -486,7 +474,7 @@ fn call(id: &str, name: &str, arguments: &str, out: &mut Vec<u8>) {
     }
 }
 
-fn tool_call(item: &[u8], out: &mut Vec<u8>) {
+fn tool_call(item: &[u8], out: &mut impl Out) {
     let id = json::member(item, "id").and_then(json::text).unwrap_or_default();
     if let Some(custom) = json::member(item, "custom") {
         function(custom, &id, "input", out);
@@ -495,7 +483,7 @@ fn tool_call(item: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn function(called: &[u8], id: &str, arguments: &str, out: &mut Vec<u8>) {
+fn function(called: &[u8], id: &str, arguments: &str, out: &mut impl Out) {
     let name = json::member(called, "name").and_then(json::text).unwrap_or_default();
     let value = json::member(called, arguments).unwrap_or(b"\"\"");
     let arguments = json::text(value).unwrap_or_else(|| String::from_utf8_lossy(value));
@@ -504,7 +492,7 @@ fn function(called: &[u8], id: &str, arguments: &str, out: &mut Vec<u8>) {
 
 /// The text of a content, whether a string or an array of parts; parts that are no text by what they
 /// say.
-fn content(value: &[u8], out: &mut Vec<u8>) {
+fn content(value: &[u8], out: &mut impl Out) {
     match Scanner::new(value).peek() {
         Ok(Kind::String) => text(value, out),
         Ok(Kind::Array) => for_each(value, |part| match json::member(part, "text") {
@@ -518,19 +506,19 @@ fn content(value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// A part that is no text, by what it says.
-fn part(part: &[u8], out: &mut Vec<u8>) {
+fn part(part: &[u8], out: &mut impl Out) {
     out.push(frame::PART);
     canonical(part, out);
     out.push(frame::PART);
 }
 
-fn text(value: &[u8], out: &mut Vec<u8>) {
+fn text(value: &[u8], out: &mut impl Out) {
     if let Ok(text) = Scanner::new(value).string() {
         unescaped(text, out);
     }
 }
 
-fn unescaped(text: Text<'_>, out: &mut Vec<u8>) {
+fn unescaped(text: Text<'_>, out: &mut impl Out) {
     let mut unescape = Unescape::default();
     unescape.feed(text, |piece| {
         out.extend_from_slice(piece.as_bytes());
@@ -542,7 +530,7 @@ fn unescaped(text: Text<'_>, out: &mut Vec<u8>) {
 
 /// JSON without its white space and with the escapes of its strings undone; the order of members is
 /// kept, as every library keeps it.
-fn canonical(value: &[u8], out: &mut Vec<u8>) {
+fn canonical(value: &[u8], out: &mut impl Out) {
     let mut at = 0;
     while at < value.len() {
         let end = value[at..]

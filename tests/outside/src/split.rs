@@ -1,5 +1,6 @@
-//! The split on the real binary: the smallest weight is somebody's, one that would round to none is refused and so is one that is
-//! missing (S1, S4); a release that nobody asks anything goes nowhere (S9).
+//! The split on the real binary, and what a large request weighs there: the smallest weight is somebody's, one that would
+//! round to none is refused and so is one that is missing (S1, S4); a release that nobody asks anything goes nowhere (S9); a large picture
+//! is held twice at most, as it came and as it goes on, in the provider's own dialect and in another.
 
 use crate::process::{Coalmine, free_port};
 use crate::upstream;
@@ -16,6 +17,8 @@ const TIME_SCALE: u32 = 600;
 /// At one of ten thousand, so many sessions miss the canary altogether once in twenty thousand runs.
 const SESSIONS_MAX: usize = 100_000;
 const AT_ONCE: usize = 64;
+/// A picture below the limit of 64 MiB for a body.
+const PICTURE_BYTES: usize = 32 << 20;
 
 /// Arguments of `outside split`.
 #[derive(Debug, ClapArgs)]
@@ -29,7 +32,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<()> {
     let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
     smallest_weight(&binary).await?;
-    silence(&binary).await
+    silence(&binary).await?;
+    large_picture(&binary).await
 }
 
 async fn start(binary: &Path, folder: &Path, more: &str) -> Result<Coalmine> {
@@ -129,6 +133,43 @@ async fn silence(binary: &Path) -> Result<()> {
         release["findings"].as_array().into_iter().flatten().map(|finding| &finding["verdict"]).collect();
     ensure!(!verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict != "healthy"), "{release}");
     print(&format!("silence: two hours of a stage of ten minutes, and it holds; verdicts {verdicts:?}"));
+    Ok(())
+}
+
+/// How many bytes the process has held at most, and holds.
+fn held(coalmine: &Coalmine) -> Result<(usize, usize)> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", coalmine.pid()?))?;
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line")?;
+        let number = line.trim().strip_suffix(" kB").context("no kB")?;
+        Ok::<_, anyhow::Error>(number.trim().parse::<usize>()? << 10)
+    };
+    Ok((of("VmHWM:")?, of("VmRSS:")?))
+}
+
+async fn large_picture(binary: &Path) -> Result<()> {
+    let data = "iVBO".repeat(PICTURE_BYTES / 4);
+    let url = format!("data:image/png;base64,{data}");
+    let text = json!({"type": "text", "text": "See."});
+    let content = json!([text, {"type": "image_url", "image_url": {"url": url}}]);
+    let chat = json!({"model": "r", "messages": [{"role": "user", "content": content}]});
+    let source = json!({"type": "base64", "media_type": "image/png", "data": data});
+    let content = json!([text, {"type": "image", "source": source}]);
+    let messages = json!({"model": "r", "max_tokens": 9, "messages": [{"role": "user", "content": content}]});
+    for (what, path, large) in [("as it is", "/v1/chat/completions", chat), ("translated", "/v1/messages", messages)] {
+        // a process of its own, whose most is of nothing else
+        let folder = tempfile::tempdir()?;
+        let coalmine = start(binary, folder.path(), "").await?;
+        let mut small = large.clone();
+        small["messages"][0]["content"] = json!("hello");
+        coalmine.app().post(path, &small).await?;
+        let (_, before) = held(&coalmine)?;
+        coalmine.app().post(path, &large).await?;
+        let (most, _) = held(&coalmine)?;
+        let times = most.saturating_sub(before) as f64 / PICTURE_BYTES as f64;
+        ensure!(times < 2.5, "a picture of {PICTURE_BYTES} bytes {what} was held {times:.2} times at once");
+        print(&format!("a picture of 32 MiB {what}: held {times:.2} times at most"));
+    }
     Ok(())
 }
 
