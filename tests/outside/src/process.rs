@@ -59,6 +59,11 @@ impl Coalmine {
         Ok(heir)
     }
 
+    /// Its number among processes.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        self.child.as_ref().map(Child::id).context("it does not run")
+    }
+
     /// Waits until it ends by itself, with success.
     pub(crate) async fn wait(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { bail!("it does not run") };
