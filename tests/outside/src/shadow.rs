@@ -225,7 +225,13 @@ async fn good(binary: &Path) -> Result<()> {
     ensure!(met.by_canary <= 5, "the first stage began after its shadow: {met:?}");
     let sessions = release["shadow"]["sessions"].as_u64().unwrap_or_default();
     ensure!(sessions >= 30, "with sessions enough: {release}");
-    let mut exposed = Met::default();
+    // what is committed is served a moment later
+    let (until, mut exposed) = (Instant::now() + Duration::from_secs(20), Met::default());
+    while exposed.by_canary == 0 {
+        ensure!(Instant::now() < until, "nobody is on it: {exposed:?}");
+        world.customers(10, &mut exposed).await?;
+    }
+    exposed = Met::default();
     world.customers(100, &mut exposed).await?;
     ensure!(exposed.by_canary > 20, "and now half of the customers are on it: {exposed:?}");
     print(&format!("good: let on after {sessions} mirrored sessions, {} of 100 then met it", exposed.by_canary));

@@ -126,7 +126,8 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: &T) {
 /// Every place lies inside the file, what is said says something, and no secret.
 fn refused(text: &str, faults: &Faults) {
     assert!((1..=FAULTS_MAX + 1).contains(&faults.faults.len()), "{} faults", faults.faults.len());
-    let lines = text.split('\n').count() + 1;
+    // a carriage return ends a line, too
+    let lines = text.replace("\r\n", "\n").split(['\n', '\r']).count() + 1;
     for fault in &faults.faults {
         assert!((1..=lines).contains(&fault.at.line) && fault.at.column >= 1, "{fault:?}");
         assert!(!fault.what.is_empty() && !fault.mend.is_empty() && fault.what != unread().what, "{fault:?}");

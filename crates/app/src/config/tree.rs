@@ -163,6 +163,8 @@ fn explain(error: &ScanError) -> (At, String, &'static str) {
     let info = error.info().to_lowercase();
     let mend = if info.contains("mapping values") {
         "one `key: value` a line, or put several on one line in braces: `{ weight: 5%, bake: 24h }`"
+    } else if info.contains("unprintable") {
+        "remove the character; a text in double quotes can have it as an escape, `\\0` say"
     } else if info.contains("tab") {
         "indent with spaces"
     } else if info.contains("unknown anchor") {
@@ -423,5 +425,15 @@ mod tests {
     fn an_alias_of_nothing_is_told_as_what_it_is() {
         let (_, faults) = parse("a: *nothing\n");
         assert!(faults[0].mend.contains("write the value out"), "{faults:?}");
+    }
+
+    #[test]
+    fn a_character_that_cannot_be_printed_is_told_with_its_place() {
+        for (text, at) in [("\0a: 1", (1, 1)), ("a: 1\rb: \0x", (2, 4)), ("a: 1\r\né: \0", (2, 4))] {
+            let (_, faults) = parse(text);
+            let fault = faults.last().unwrap();
+            assert_eq!((fault.at.line, fault.at.column), at, "{text:?} {faults:?}");
+            assert!(fault.what.contains("unprintable") && fault.mend.starts_with("remove"), "{fault:?}");
+        }
     }
 }

@@ -56,6 +56,13 @@ fn suites_and_judges_keep_the_laws_wherever_they_break_off() {
     broken_off(super::JUDGE).for_each(laws::judge);
 }
 
+/// Made up by fuzzing: lines end with a carriage return too, and no tab is meant by what is not printable.
+#[test]
+fn what_fuzzing_found_keeps_the_laws() {
+    laws::process("\r{");
+    laws::suite("\rodel A relea/pgt\r4\0\0");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
