@@ -3,21 +3,20 @@
 //! answer cannot write into.
 
 use crate::client::{Answer, Http};
-use crate::process::{Coalmine, TOKEN, free_port};
+use crate::process::{Coalmine, TOKEN, Under, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, ensure};
 use clap::Args as ClapArgs;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Arguments of `outside captures`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
+    #[command(flatten)]
+    under: Under,
     /// Leave the server running for so many seconds at the end, to look at its pages.
     #[arg(long, default_value_t = 0)]
     stay: u64,
@@ -47,7 +46,7 @@ struct World {
 
 /// Runs it all; fails at the first thing that does not hold.
 pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+    let binary = args.under.path()?;
     let mut world = World::new(&binary).await?;
     world.without_a_release().await?;
     world.coalmine.cli(&["start", "release.yaml"])?;

@@ -1,23 +1,14 @@
 //! The drift watch on the real binary: a steady route whose provider puts another model behind the same name, a sentinel
 //! that stable begins to fail and passes again, and a swap behind both arms in the middle of a release.
 
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
-use anyhow::{Context, Result, ensure};
-use clap::Args as ClapArgs;
+use anyhow::{Result, ensure};
 use http::StatusCode;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Arguments of `outside drift`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 const SUITE: &str = r#"prompts: ["{{question}}"]
 tests:
@@ -36,8 +27,8 @@ guardrails:
 ";
 
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     steady(&binary).await?;
     in_the_middle_of_a_release(&binary).await
 }

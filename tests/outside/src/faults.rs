@@ -2,23 +2,22 @@
 //! full, two operators at once. Each check starts a Coalmine of its own.
 
 use crate::client::{Answer, Http};
-use crate::process::{Coalmine, Kept, TOKEN, free_port};
+use crate::process::{Coalmine, Kept, TOKEN, Under, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args as ClapArgs;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Arguments of `outside faults`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
+    #[command(flatten)]
+    under: Under,
     /// Run only the checks whose name holds this.
     #[arg(long, default_value = "")]
     only: String,
@@ -27,7 +26,7 @@ pub(crate) struct Args {
 /// Runs every check; fails when one does.
 #[expect(clippy::print_stdout, reason = "the report is the product of this command")]
 pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+    let binary = args.under.path()?;
     let mut failed = 0;
     for name in NAMES {
         if !name.contains(args.only.as_str()) {

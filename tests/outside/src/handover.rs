@@ -2,10 +2,9 @@
 //! sessions stay where they are.
 
 use crate::client::Http;
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use clap::Args as ClapArgs;
 use futures_util::StreamExt;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -23,14 +22,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-
-/// Arguments of `outside handover`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 /// Pieces of a stream, and the pause before each.
 const PIECES: usize = 45;
@@ -51,8 +42,8 @@ struct Tally {
 
 /// Runs it; fails when anything was lost.
 #[expect(clippy::print_stdout, reason = "the report is the product of this command")]
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     let provider = slow_provider().await?;
     let folder = tempfile::tempdir()?;
     let (port, admin) = (free_port()?, free_port()?);

@@ -1,24 +1,15 @@
 //! A judge on the real binary: it is asked blind, its outage holds a release and rolls back nobody, and once it is back
 //! the canary whose answers it finds worse is rolled back.
 
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, ensure};
-use clap::Args as ClapArgs;
 use http::StatusCode;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// Arguments of `outside judge`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 const JUDGE: &str = "model: jury/m-jury
 scale: binary
@@ -82,8 +73,8 @@ struct World {
 }
 
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     let world = World::new(&binary).await?;
     let checked = world.coalmine.cli(&["judge", "check", "judges/helpful.yaml"])?;
     ensure!(checked.contains("fine"), "the judge is read: {checked}");

@@ -2,22 +2,13 @@
 //! secret is in any file of the server.
 
 use crate::client::{Answer, Http};
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args as ClapArgs;
 use http::Method;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// Arguments of `outside keys`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 struct World {
     folder: tempfile::TempDir,
@@ -27,8 +18,8 @@ struct World {
 }
 
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     let mut world = World::new(&binary).await?;
     world.lives_of_a_key().await?;
     world.a_misspelt_customer().await?;

@@ -40,31 +40,31 @@ enum Job {
     /// A rollback by hand, a dead provider, a locked or full store, two operators: what must hold then.
     Faults(faults::Args),
     /// Sentinels: a canary that answers one wrongly never meets a customer, or is taken back at its next round.
-    Sentinels(sentinels::Args),
+    Sentinels(process::Under),
     /// A judge: a canary that it finds worse is rolled back; one that it cannot be asked about is held.
-    Judge(judge::Args),
+    Judge(process::Under),
     /// A canary that is cold, and then busy: nobody meets it before it is warm and has room.
-    Ready(ready::Args),
+    Ready(process::Under),
     /// Captures: texts are redacted and sealed, read by readers alone, side by side, and labelled on a page.
     Captures(captures::Args),
     /// A shadow: a canary that answers nobody is rolled back, hangs without harm, or is let on.
-    Shadow(shadow::Args),
+    Shadow(process::Under),
     /// The drift watch: another model behind a steady stable, a sentinel that it fails, a swap behind both arms.
-    Drift(drift::Args),
+    Drift(process::Under),
     /// Client keys and quotas: revoked at once, bounded, budgets over a kill, secrets in no file.
-    Keys(keys::Args),
+    Keys(process::Under),
     /// Plans from what a route has served, and a start that its plan refuses.
-    Plans(plans::Args),
+    Plans(process::Under),
     /// The listener handed to another process under load: nothing is lost.
-    Handover(handover::Args),
+    Handover(process::Under),
     /// Answers that get stuck: over in time, told in the wire format, counted, and answered by somebody else where that can be.
-    Stuck(stuck::Args),
+    Stuck(process::Under),
     /// Prompts with variables: read by the provider as given, written down nowhere, and never as braces.
-    Variables(variables::Args),
+    Variables(process::Under),
     /// Addresses in several regions: the nearest serves, the sick are left alone, and a busy one holds a canary's weight.
-    Regions(regions::Args),
+    Regions(process::Under),
     /// The smallest weight is somebody's, a missing one is refused, and silence holds.
-    Split(split::Args),
+    Split(process::Under),
     /// A fast OpenAI-compatible upstream of known behaviour, in the foreground.
     Upstream(upstream::Args),
 }

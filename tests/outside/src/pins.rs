@@ -2,7 +2,7 @@
 //! version, and the split must be what the weights say.
 
 use crate::client::Http;
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, ensure};
 use clap::Args as ClapArgs;
@@ -10,7 +10,6 @@ use futures_util::stream::{self, StreamExt};
 use http::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,9 +17,8 @@ use std::time::{Duration, Instant};
 /// Arguments of `outside pins`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
+    #[command(flatten)]
+    under: Under,
     /// Sessions of four turns.
     #[arg(long, default_value_t = 100_000)]
     sessions: usize,
@@ -81,7 +79,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let canary = upstream::spawn("canary").await?;
     let folder = tempfile::tempdir()?;
     let port = free_port()?;
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+    let binary = args.under.path()?;
     let mut coalmine =
         Coalmine::start(&binary, folder.path(), port, &config(port, stable.port(), canary.port())).await?;
     let world = World {

@@ -1,12 +1,10 @@
 //! Plans on the real binary: from what a route has really served, without traffic, and a start that the plan refuses.
 
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
-use anyhow::{Context, Result, bail, ensure};
-use clap::Args as ClapArgs;
+use anyhow::{Result, bail, ensure};
 use http::Method;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,17 +14,9 @@ const TURNS: u32 = 2;
 /// Virtual seconds per second: a history of ten minutes is the least to plan by.
 const TIME_SCALE: u32 = 60;
 
-/// Arguments of `outside plans`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
-
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     let upstream = upstream::spawn_changing(Arc::new(Mutex::new("good".to_owned()))).await?.port();
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("day.yaml"), release("24h", "1pp"))?;

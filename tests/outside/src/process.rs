@@ -2,11 +2,27 @@
 
 use crate::client::Http;
 use anyhow::{Context, Result, bail};
+use clap::Args as ClapArgs;
 use http::Method;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// What a job drives.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Under {
+    /// The binary under test.
+    #[arg(long, default_value = "target/release/coalmine")]
+    bin: PathBuf,
+}
+
+impl Under {
+    /// Where it is, from whatever folder it will be started.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        std::fs::canonicalize(&self.bin).with_context(|| format!("no binary at {}", self.bin.display()))
+    }
+}
 
 /// The management token that the tests configure.
 pub(crate) const TOKEN: &str = "outside-token-0123456789";

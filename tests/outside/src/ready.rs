@@ -1,31 +1,19 @@
 //! A canary whose server is busy, and has then to load its model: nobody meets it before it has room and is warm, by
 //! itself or by hand; and what is decided meanwhile reaches a collector.
 
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
-use clap::Args as ClapArgs;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-
-/// Arguments of `outside ready`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 const PROMPT: &str = "Answer with one word: ready.";
 const RELEASE: &str = "release: support
@@ -57,17 +45,7 @@ impl Server {
         let port = listener.local_addr()?.port();
         let server = Arc::new(Self::default());
         let shared = server.clone();
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| shared.clone().answer(request));
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(socket), service)
-                        .await;
-                });
-            }
-        });
+        tokio::spawn(upstream::accept(listener, move |request| shared.clone().answer(request)));
         Ok((port, server))
     }
 
@@ -115,8 +93,8 @@ impl Server {
 
 /// Runs it; fails at the first thing that does not hold.
 #[expect(clippy::print_stdout, reason = "the report is the product of this command")]
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     let stable = upstream::spawn("stable").await?.port();
     let (own, server) = Server::start().await?;
     server.loading.store(true, Ordering::SeqCst);

@@ -4,26 +4,16 @@
 
 mod server;
 
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
-use anyhow::{Context, Result, ensure};
-use clap::Args as ClapArgs;
+use anyhow::{Result, ensure};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use server::{Server, Turn};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-
-/// Arguments of `outside regions`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 /// Nothing takes this long: who waits for it waits for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,8 +40,8 @@ struct World {
 }
 
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     let world = World::new(&binary).await?;
     world.the_nearest_by_measure_serves_and_sessions_stay().await?;
     world.an_overloaded_address_costs_nobody_anything().await?;

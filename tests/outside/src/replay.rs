@@ -2,7 +2,7 @@
 //! score of every answer goes back by `/v1/feedback`, and the decision is held against the truth.
 
 use crate::client::Http;
-use crate::process::{Coalmine, Kept, free_port};
+use crate::process::{Coalmine, Kept, Under, free_port};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args as ClapArgs;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -22,9 +22,8 @@ pub(crate) struct Args {
     /// The folder with `manifest.json`, the recordings and `serve.py`.
     #[arg(long)]
     data: PathBuf,
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
+    #[command(flatten)]
+    under: Under,
     /// The policy of the runs.
     #[arg(long, default_value = "tests/replay/release.yaml")]
     policy: PathBuf,
@@ -190,7 +189,7 @@ async fn one(args: &Args, world: &World, upstreams: &Upstreams, seed: u64) -> Re
     let folder = tempfile::tempdir()?;
     let port = free_port()?;
     let config = process_config(port, upstreams, &world.scenario, args.time_scale);
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+    let binary = args.under.path()?;
     let coalmine = Coalmine::start(&binary, folder.path(), port, &config).await?;
     let policy =
         std::fs::read_to_string(&args.policy)?.replace("CANARY_MODEL", &format!("after/{}", world.scenario.canary));

@@ -2,24 +2,15 @@
 //! back before it meets a customer; one that begins to is taken back at its next round; an outage of what both depend on
 //! rolls back nobody; a canary below the bar of an offline gate gets no traffic at all.
 
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
-use anyhow::{Context, Result, bail, ensure};
-use clap::Args as ClapArgs;
+use anyhow::{Result, bail, ensure};
 use http::StatusCode;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// Arguments of `outside sentinels`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 /// A suite in promptfoo's form; what is for promptfoo alone is in it too.
 const SUITE: &str = r#"# yaml-language-server: $schema=https://promptfoo.dev/config-schema.json
@@ -121,8 +112,8 @@ guardrails:
 ";
 
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     published_shapes(&binary).await?;
     before_exposure(&binary).await?;
     in_the_middle_of_a_stage(&binary).await?;

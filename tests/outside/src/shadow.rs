@@ -1,27 +1,18 @@
 //! A shadow on the real binary: a canary that fails is rolled back before any customer meets it; one that hangs is felt by
 //! nobody; one that is well is let on to the first stage.
 
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
-use anyhow::{Context, Result, ensure};
-use clap::Args as ClapArgs;
+use anyhow::{Result, ensure};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// Arguments of `outside shadow`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
-
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     bad(&binary).await?;
     hanging(&binary).await?;
     good(&binary).await?;

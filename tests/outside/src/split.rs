@@ -2,13 +2,12 @@
 //! round to none is refused and so is one that is missing (S1, S4); a release that nobody asks anything goes nowhere (S9); a large picture
 //! is held twice, as it came and as it goes on, in the provider's own dialect and in another, and no third time.
 
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args as ClapArgs;
 use http::Method;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -20,17 +19,9 @@ const AT_ONCE: usize = 64;
 /// A picture below the limit of 64 MiB for a body.
 const PICTURE_BYTES: usize = 32 << 20;
 
-/// Arguments of `outside split`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
-
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     smallest_weight(&binary).await?;
     silence(&binary).await?;
     large_picture(&binary).await

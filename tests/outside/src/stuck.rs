@@ -5,10 +5,9 @@
 mod provider;
 
 use crate::client::Http;
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use clap::Args as ClapArgs;
 use futures_util::future::try_join_all;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -16,17 +15,8 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use provider::{SAID, Seen};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
-
-/// Arguments of `outside stuck`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 /// Nothing takes this long: who waits for it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -54,8 +44,8 @@ struct Came {
 }
 
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     let world = World::new(&binary).await?;
     world.nothing_was_delivered().await?;
     world.somebody_else_answers().await?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clap::Args as ClapArgs;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -99,14 +99,22 @@ async fn serve<F>(listener: TcpListener, say: Arc<F>) -> Result<()>
 where
     F: Fn(&HeaderMap, &Value) -> (StatusCode, Value) + Send + Sync + 'static,
 {
+    accept(listener, move |request| answer(request, Arc::clone(&say))).await
+}
+
+/// Answers whoever comes, each connection by itself.
+pub(crate) async fn accept<A, W, B>(listener: TcpListener, answer: A) -> Result<()>
+where
+    A: Fn(Request<Incoming>) -> W + Clone + Send + 'static,
+    W: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let say = Arc::clone(&say);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, Arc::clone(&say)));
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
-        });
+        let service = service_fn(answer.clone());
+        // it ends with its connection
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service));
     }
 }
 

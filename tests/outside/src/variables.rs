@@ -2,22 +2,13 @@
 //! nowhere else, and a canary that would show its provider the braces is refused before it starts.
 
 use crate::client::Answer;
-use crate::process::{Coalmine, free_port};
+use crate::process::{Coalmine, Under, free_port};
 use crate::upstream;
-use anyhow::{Context, Result, bail, ensure};
-use clap::Args as ClapArgs;
+use anyhow::{Result, bail, ensure};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-
-/// Arguments of `outside variables`.
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Args {
-    /// The binary under test.
-    #[arg(long, default_value = "target/release/coalmine")]
-    bin: PathBuf,
-}
 
 const HEADER: &str = "x-coalmine-variables";
 /// Stands in each value that is given, and must be in no file.
@@ -38,8 +29,8 @@ struct World {
 }
 
 /// Runs it all; fails at the first thing that does not hold.
-pub(crate) async fn run(args: Args) -> Result<()> {
-    let binary = std::fs::canonicalize(&args.bin).with_context(|| format!("no binary at {}", args.bin.display()))?;
+pub(crate) async fn run(under: Under) -> Result<()> {
+    let binary = under.path()?;
     let mut world = World::new(&binary).await?;
     world.stable_is_told().await?;
     world.what_cannot_be_read().await?;

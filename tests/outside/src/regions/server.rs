@@ -1,12 +1,11 @@
 //! One address: it answers looks at its health and its load, and does with turns what it is told to.
 
+use crate::upstream;
 use anyhow::Result;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,17 +55,7 @@ impl Server {
         let port = listener.local_addr()?.port();
         let server = Arc::new(Self { name: name.to_owned(), port, ..Self::default() });
         let shared = server.clone();
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| shared.clone().answer(request));
-                    let http = hyper::server::conn::http1::Builder::new();
-                    // it ends with its connection
-                    let _ = http.serve_connection(TokioIo::new(socket), service).await;
-                });
-            }
-        });
+        tokio::spawn(upstream::accept(listener, move |request| shared.clone().answer(request)));
         Ok(server)
     }
 
