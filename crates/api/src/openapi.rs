@@ -1,12 +1,13 @@
 //! The API's own document, OpenAPI 3.1, generated from the types and checked in as `openapi.json`.
 
-use crate::types::{CaptureTextView, CaptureUseView, CapturesView, SideBySideView};
 use crate::types::{
-    CommandBody, CommandOutcome, ExplainView, IncidentBody, IncidentStepView, IncidentView, IssuedView, JournalView,
-    JudgeQuestion, JudgedView, KeyView, LabelBody, LabelView, LoadView, NewKeyBody, NewRelease, PlanQuestion,
-    ProbeBody, ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView, ReplayView, RotateBody,
-    RouteView, RulingView, SiteView, StatusView, SteadyView, TrafficView, UpstreamView, VersionView, WarmView,
+    AsideView, CommandBody, CommandOutcome, ExplainView, FaultView, IncidentBody, IncidentStepView, IncidentView,
+    IssuedView, JournalView, JudgeQuestion, JudgedView, KeyView, LabelBody, LabelView, LoadView, NewKeyBody,
+    NewRelease, PlanQuestion, ProbeBody, ProbeView, Problem, QuotaView, RecordingView, ReleaseSummary, ReleaseView,
+    ReplayView, RotateBody, RouteView, RulingView, SiteView, StatusView, SteadyView, TrafficView, UpstreamView,
+    VersionView, WarmView,
 };
+use crate::types::{CaptureTextView, CaptureUseView, CapturesView, SideBySideView};
 use serde_json::{Map, Value, json};
 use utoipa::{OpenApi, ToSchema};
 
@@ -14,12 +15,14 @@ use utoipa::{OpenApi, ToSchema};
 #[openapi(
     info(title = "Coalmine management API", description = "Routes, versions and releases: create, command, explain."),
     components(schemas(
+        AsideView,
         CaptureTextView,
         CaptureUseView,
         CapturesView,
         CommandBody,
         CommandOutcome,
         ExplainView,
+        FaultView,
         IncidentBody,
         IncidentStepView,
         IncidentView,

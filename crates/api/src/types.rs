@@ -37,5 +37,5 @@ pub use release::{
 pub use sentinel::{ProbeBody, ProbeView, RulingView, SentinelView, TriesView};
 pub use shadow::{CosinesView, PairedIntervalView, PairedView, PreferencesView, ShadowView, SimilarityView};
 pub use site::{SiteRoute, SiteView};
-pub use upstream::{LoadView, UpstreamView, WarmView};
+pub use upstream::{AsideView, FaultView, LoadView, UpstreamView, WarmView};
 pub use version::{ChangeView, VersionView};

@@ -20,6 +20,7 @@ pub mod sentinel;
 pub mod shutdowns;
 pub mod simulate;
 pub mod status;
+mod upstreams;
 pub mod watch;
 
 use std::io::Write;

@@ -65,5 +65,5 @@ pub use metrics::{Exposition, Traffic};
 pub use probe::{ProbeError, Probed};
 pub use ready::{Raised, To};
 pub use upstream::pool::ProviderError;
-pub use upstream::state::{LoadState, UpstreamState, WarmState};
+pub use upstream::state::{AsideState, FaultState, LoadState, UpstreamState, WarmState};
 pub use workers::{WORKERS_MAX, Workers};

@@ -8,6 +8,7 @@ pub(crate) mod capacity;
 pub(crate) mod choice;
 pub(crate) mod connections;
 pub(crate) mod credential;
+pub(crate) mod fault;
 pub(crate) mod pool;
 pub(crate) mod rescue;
 pub(crate) mod retry;

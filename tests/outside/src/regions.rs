@@ -138,6 +138,9 @@ routes:
         ensure!(full.asked() == before + 5, "it was asked {} times", full.asked() - before);
         self.counted("coalmine_upstream_retries_total", &["provider=\"spread\""], 5).await?;
         self.ejected(full, "failures_in_a_row").await?;
+        let why = ["put aside", "5 failures in a row, the last: answered 503; asked again in 9m"];
+        let (status, line) = self.line(full)?;
+        ensure!(line.is_some_and(|line| why.iter().all(|why| line.contains(why))), "{status}");
         print("an overloaded address costs nobody an answer, and is left alone behind its fifth refusal");
         Ok(())
     }
@@ -151,8 +154,10 @@ routes:
         self.serves(&self.near[1..]).await?;
         let names = self.answered("spread").await?;
         ensure!(names.iter().all(|name| name == "near-2"), "the nearer one is well again: {names:?}");
-        let status = self.coalmine.cli(&["status"])?;
-        ensure!(status.contains("unwell") && status.contains("in us-east"), "{status}");
+        let why = ["unwell", "looks at its health failed, the last: answered 500; looked at again", "in us-east"];
+        let (status, line) = self.line(&self.near[0])?;
+        ensure!(line.is_some_and(|line| why.iter().all(|why| line.contains(why))), "{status}");
+        ensure!(status.contains("stands by"), "the regions further away: {status}");
         print("the next region takes over from one that is unwell, and gives back");
         Ok(())
     }
@@ -162,6 +167,8 @@ routes:
         let names = self.answered("hedged").await?;
         ensure!(names.iter().all(|name| name == "answers"), "answered by {names:?}");
         self.ejected(&self.hangs, "outrun_by_siblings").await?;
+        let (status, line) = self.line(&self.hangs)?;
+        ensure!(line.is_some_and(|line| line.contains("outrun 5 times in a row by siblings")), "{status}");
         let until = Instant::now() + PATIENCE;
         while self.hangs.let_go() < self.hangs.asked() {
             ensure!(Instant::now() < until, "asked {} times, let go {}", self.hangs.asked(), self.hangs.let_go());
@@ -205,6 +212,13 @@ routes:
             "a canary's weight was held while its region was busy, whatever room the other has, and raised when there was room",
         );
         Ok(())
+    }
+
+    /// What `status` says, and of one address.
+    fn line(&self, server: &Server) -> Result<(String, Option<String>)> {
+        let status = self.coalmine.cli(&["status"])?;
+        let line = status.lines().find(|line| line.contains(&server.address())).map(str::to_owned);
+        Ok((status, line))
     }
 
     async fn advance(&self) -> Result<(StatusCode, String)> {

@@ -29,6 +29,7 @@ pub(super) async fn status(State(api): State<Api>, _: Operator) -> Result<Json<S
         routes: routes::all(&api),
         releases: views,
         troubles: api.control.health().troubles(),
+        now_ms: api.control.now().0,
         upstreams: (api.upstreams)(),
         incidents: api.control.incidents().iter().filter(|one| one.is_open()).map(Into::into).collect(),
     }))

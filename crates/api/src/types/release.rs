@@ -401,6 +401,9 @@ pub struct StatusView {
     pub releases: Vec<ReleaseView>,
     /// What is wrong with Coalmine itself; empty when well.
     pub troubles: Vec<String>,
+    /// When this was so.
+    #[serde(default)]
+    pub now_ms: u64,
     /// The addresses of all providers.
     #[serde(default)]
     pub upstreams: Vec<UpstreamView>,

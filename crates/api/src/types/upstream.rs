@@ -15,6 +15,15 @@ pub struct UpstreamView {
     /// `in_service`, `put_aside` (by its own answers), `probed` (put aside, and one request shows how it is), `unwell` (by
     /// a look at its health).
     pub standing: String,
+    /// Whether it is among those that requests are spread over now: in service, and in the nearest region that has anybody.
+    #[serde(default)]
+    pub serving: bool,
+    /// Why it is not in service; absent where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<AsideView>,
+    /// What went wrong with a request last: an answer of 401, 403, 408, 429 or 5xx, or none that is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_fault: Option<FaultView>,
     /// Answers of about the breaker's window; counted where a provider has several addresses.
     pub answers: u64,
     /// The failures among them.
@@ -31,6 +40,38 @@ pub struct UpstreamView {
     /// What it says of its load, where it is asked (`capacity`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadView>,
+}
+
+/// Why an address is not in service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AsideView {
+    /// `unreachable`, `failures_in_a_row`, `error_share`, `answers_cut_short`, `more_errors_than_siblings`,
+    /// `slower_than_siblings`, `outrun_by_siblings`, or `unwell` (looks at its health).
+    pub why: String,
+    /// Since then.
+    pub since_ms: u64,
+    /// The failures that were reason enough: in a row, or among `answers`; of looks, those that failed until now.
+    pub failures: u64,
+    /// Where a share was the reason: of so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<u64>,
+    /// The last of them, in words of a bounded list: `answered 503`, `connection refused`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// Requests that have tried it since, in vain.
+    pub tries: u64,
+    /// When a request may try it, or its health is looked at, again; absent while a request tries it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_ms: Option<u64>,
+}
+
+/// What went wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FaultView {
+    /// In words of a bounded list: `answered 503`, `connection refused`.
+    pub what: String,
+    /// When.
+    pub at_ms: u64,
 }
 
 /// Connections kept open ahead of need.

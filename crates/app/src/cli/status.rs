@@ -3,11 +3,12 @@
 use super::Exit;
 use super::args::StatusArgs;
 use super::paint::{Paint, Tone, span};
+use super::upstreams::upstreams_text;
 use super::{connect, incidents, prices, say, shutdowns};
 use anyhow::Result;
 use coalmine_api::types::{
     FindingView, IntervalView, PairedIntervalView, ReleaseView, RouteView, SentinelView, StageView, StatusView,
-    UpstreamView, VerdictView,
+    VerdictView,
 };
 use std::fmt::Write as _;
 
@@ -73,50 +74,12 @@ pub fn status_text(status: &StatusView, paint: Paint) -> String {
     if status.routes.is_empty() {
         let _ = writeln!(text, "no routes; add one under `routes:` in coalmine.yaml");
     }
-    text.push_str(&upstreams_text(&status.upstreams, paint));
+    text.push_str(&upstreams_text(status, paint));
     for release in &status.releases {
         text.push('\n');
         text.push_str(&release_text(release, paint));
     }
     text
-}
-
-/// The addresses, where there is more to say of them than that there is one.
-fn upstreams_text(upstreams: &[UpstreamView], paint: Paint) -> String {
-    let lonely = |one: &UpstreamView| upstreams.iter().filter(|other| other.provider == one.provider).count() == 1;
-    let plain =
-        |one: &UpstreamView| lonely(one) && one.standing == "in_service" && one.warm.is_none() && one.load.is_none();
-    if upstreams.iter().all(plain) {
-        return String::new();
-    }
-    let shown = |one: &UpstreamView| format!("{} {}", one.provider, one.upstream);
-    let width = upstreams.iter().map(|one| shown(one).len()).max().unwrap_or(8).max(8);
-    let head = format!("{:<width$}  {:<10}  STATE", "UPSTREAM", "STANDING");
-    let mut text = format!("\n{}\n", paint.tone(Tone::Strong, &head));
-    for one in upstreams {
-        let standing = format!("{:<10}", one.standing.replace('_', " "));
-        let tone = if one.standing == "in_service" { Tone::Good } else { Tone::Bad };
-        let _ = writeln!(text, "{:<width$}  {}  {}", shown(one), paint.tone(tone, &standing), upstream_state(one));
-    }
-    text
-}
-
-fn upstream_state(one: &UpstreamView) -> String {
-    let mut parts = Vec::new();
-    parts.extend(one.region.as_ref().map(|region| format!("in {region}")));
-    parts.extend(one.head_ms.map(|ms| format!("answers in {ms:.0} ms")));
-    parts.extend(one.distance_ms.map(|ms| format!("{ms:.1} ms away")));
-    if one.answers > 0 {
-        parts.push(format!("{} of {} lately failed", one.failures, one.answers));
-    }
-    parts.extend(one.warm.map(|warm| format!("{} of {} connections warm", warm.open, warm.wanted)));
-    if let Some(load) = &one.load {
-        parts.extend(load.trouble.as_ref().map(|why| format!("load unknown: {why}")));
-        parts.extend(load.running.map(|running| format!("{running:.1} running")));
-        parts.extend(load.waiting.map(|waiting| format!("{waiting:.1} waiting")));
-        parts.extend(load.cache_used.map(|used| format!("cache {:.0} % used", 100.0 * used)));
-    }
-    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
 
 fn route_line(route: &RouteView, width: usize) -> String {

@@ -2,7 +2,7 @@
 
 use super::provider_key;
 use crate::config::{self, CustomerSource, Process, SessionSource};
-use coalmine_api::types::{LoadView, TrafficView, UpstreamView, WarmView};
+use coalmine_api::types::{AsideView, FaultView, LoadView, TrafficView, UpstreamView, WarmView};
 use coalmine_core::id::GatewayId;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::weight::WeightBp;
@@ -45,6 +45,17 @@ pub(super) fn upstream_view(state: UpstreamState) -> UpstreamView {
         upstream: state.upstream,
         region: state.region,
         standing: state.standing.to_owned(),
+        serving: state.serving,
+        aside: state.aside.map(|aside| AsideView {
+            why: aside.why.to_owned(),
+            since_ms: aside.since.0,
+            failures: aside.failures,
+            answers: aside.answers,
+            last: aside.last,
+            tries: aside.tries,
+            again_ms: aside.again.map(|at| at.0),
+        }),
+        last_fault: state.last_fault.map(|fault| FaultView { what: fault.what, at_ms: fault.at.0 }),
         answers: state.answers,
         failures: state.failures,
         head_ms: state.head_ms,

@@ -179,6 +179,26 @@ impl Breaker {
         self.window.read(step(policy, now))
     }
 
+    /// What there is of a reason to put it aside: so many in a row, or so many among answers.
+    pub(crate) fn counted(&self, why: Why, policy: &BreakerPolicy, now: UnixMs) -> (u64, Option<u64>) {
+        let in_a_row = |counter: &AtomicU32| (u64::from(counter.load(Ordering::Relaxed)), None);
+        match why {
+            Why::Unreachable => in_a_row(&self.unreachable),
+            Why::InARow => in_a_row(&self.in_a_row),
+            Why::CutShort => in_a_row(&self.cut),
+            Why::Outrun => in_a_row(&self.outrun),
+            Why::Share | Why::MoreErrors | Why::Slower => {
+                let (all, bad) = self.seen(policy, now);
+                (bad, Some(all))
+            }
+        }
+    }
+
+    /// When it may be asked again; `None`: it is in service.
+    pub(crate) fn again_at(&self) -> Option<UnixMs> {
+        Some(UnixMs(self.out_until.load(Ordering::Relaxed))).filter(|at| at.0 != 0)
+    }
+
     /// How many good answers came since the last call, and the geometric mean of their times in milliseconds: a few
     /// long thoughts weigh little in it.
     pub(crate) fn take_times(&self) -> Option<(u64, f64)> {

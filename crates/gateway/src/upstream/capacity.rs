@@ -87,9 +87,9 @@ impl Pool {
         loop {
             let read = match timeout(check.within, self.fetch(at, Method::GET, &uri, None)).await {
                 Err(_elapsed) => Err("no answer in time"),
-                Ok(None) => Err("no answer"),
-                Ok(Some((status, _))) if !status.is_success() => Err("its answer is an error"),
-                Ok(Some((_, page))) => Load::read(&page).ok_or("its page says nothing of load"),
+                Ok(Err(_)) => Err("no answer"),
+                Ok(Ok((status, _))) if !status.is_success() => Err("its answer is an error"),
+                Ok(Ok((_, page))) => Load::read(&page).ok_or("its page says nothing of load"),
             };
             self.readings[at].take(read, Instant::now());
             sleep(super::watch::about(check.every)).await;

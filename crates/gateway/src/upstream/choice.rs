@@ -9,10 +9,13 @@
 //!
 //! After a pause **one** request shows how it is. A nearer region is returned to when it has been well for a while.
 
+pub(crate) mod aside;
+
 use crate::config::{ChoicePolicy, Nearest, Spread, Upstream};
 use crate::sync::lock;
 use crate::upstream::breaker::{Breaker, Felt, Why};
 use crate::upstream::retry::Next;
+use aside::Remembered;
 use coalmine_core::id::UnitKey;
 use coalmine_core::origin::Region;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -145,6 +148,8 @@ struct Changing {
     /// Since when each region has somebody in service; `None`: it has nobody.
     well_since: Vec<Option<UnixMs>>,
     compared_at: UnixMs,
+    /// What people are told of each that is aside.
+    remembered: Vec<Remembered>,
 }
 
 impl Going {
@@ -193,6 +198,7 @@ impl Choice {
             challenger: None,
             well_since: vec![Some(UnixMs(0)); regions.len()],
             compared_at: UnixMs(0),
+            remembered: vec![Remembered::default(); seats.len()],
             nearest,
         };
         let order = AtomicU64::new(packed(&changing.nearest));
@@ -290,6 +296,7 @@ impl Choice {
                 let mut changing = lock(&self.changing);
                 changing.ejected &= !bit(at);
                 changing.bounded &= !bit(at);
+                changing.remembered[at].back();
                 breaker.take_back(now);
                 self.settle(&mut changing, now);
                 Some(Change::Back(at))
@@ -300,6 +307,7 @@ impl Choice {
             }
             Felt::Badly | Felt::Lost | Felt::Unreachable if as_ == As::Probe => {
                 breaker.put_aside(&self.policy.breaker, now);
+                lock(&self.changing).remembered[at].tried();
                 None
             }
             Felt::Well(_) | Felt::Neither | Felt::Badly | Felt::Lost | Felt::Unreachable => None,
@@ -353,8 +361,12 @@ impl Choice {
             Look::Well { healthy_after, .. } => (!unwell, healthy_after),
             Look::Unwell { unhealthy_after } => (unwell, unhealthy_after),
         };
-        if let Look::Well { took_ms, .. } = well {
-            changing.measured(at, took_ms);
+        match well {
+            Look::Well { took_ms, .. } => {
+                changing.measured(at, took_ms);
+                changing.remembered[at].looked_well();
+            }
+            Look::Unwell { .. } => changing.remembered[at].looked_bad(),
         }
         changing.looks[at] = if agrees { 0 } else { changing.looks[at].saturating_add(1) };
         if agrees || changing.looks[at] < needed {
@@ -362,6 +374,11 @@ impl Choice {
         }
         changing.looks[at] = 0;
         changing.unwell ^= bit(at);
+        if unwell {
+            changing.remembered[at].found_well()
+        } else {
+            changing.remembered[at].found_unwell(now)
+        }
         self.settle(&mut changing, now);
         Some(if unwell { Change::Well(at) } else { Change::Unwell(at) })
     }
@@ -447,7 +464,9 @@ impl Choice {
         if !why.serves_nobody() {
             changing.bounded |= bit(at);
         }
-        let pause = self.seats[at].breaker.put_aside(&self.policy.breaker, now);
+        let breaker = &self.seats[at].breaker;
+        changing.remembered[at].put_aside(why, breaker.counted(why, &self.policy.breaker, now), now);
+        let pause = breaker.put_aside(&self.policy.breaker, now);
         self.settle(&mut changing, now);
         Some(Change::Ejected(at, why, pause))
     }

@@ -18,9 +18,9 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use crate::answer::BoxError;
 use crate::upstream::address::Address;
 use crate::upstream::asked::Asked;
+use crate::upstream::fault::Fault;
 use crate::upstream::pool::Trouble;
 use crate::upstream::under_way::UnderWay;
 use crate::workers::here;
@@ -33,7 +33,7 @@ use http::{HeaderValue, Response, Uri};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use laws::laws;
 use rest::Misframed;
-use shard::{Dialing, Shard, Way};
+use shard::{Dialing, NoConnection, Shard, Way};
 use single::Single;
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -88,7 +88,7 @@ impl Speaks {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Missed {
     #[error("no connection: {0}")]
-    NoConnection(BoxError),
+    NoConnection(NoConnection),
     #[error("{0}")]
     Lost(Lost),
 }
@@ -116,6 +116,14 @@ pub(crate) enum Lost {
 impl Missed {
     fn hyper(error: hyper::Error) -> Self {
         Self::Lost(error.into())
+    }
+
+    /// What it says of its address.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::NoConnection(why) => Fault::of_connecting(&**why),
+            Self::Lost(_) => Fault::of_trouble(self.trouble()),
+        }
     }
 
     pub(crate) fn trouble(&self) -> Trouble {
@@ -192,7 +200,7 @@ impl Connections {
                 // boxed, for it is large and few requests come to it
                 Way::Dial(dialing) => Box::pin(self.dial(host, shard, dialing)).await?,
                 Way::Wait(made) => match timeout(WAIT_MAX, made).await {
-                    Ok(Ok(why)) => return Err(Missed::NoConnection(why.into())),
+                    Ok(Ok(why)) => return Err(Missed::NoConnection(why)),
                     Ok(Err(_made_or_given_up)) => continue,
                     Err(_elapsed) => Box::pin(self.dial(host, shard, None)).await?,
                 },
@@ -215,10 +223,11 @@ impl Connections {
         let stream = match self.dialer.dial(host.root.clone()).await {
             Ok(stream) => stream,
             Err(error) => {
+                let why = NoConnection::from(error);
                 if let Some(dialing) = dialing {
-                    dialing.fail(&error.to_string());
+                    dialing.fail(&why);
                 }
-                return Err(Missed::NoConnection(error));
+                return Err(Missed::NoConnection(why));
             }
         };
         if is_http2(&stream) {
@@ -236,7 +245,7 @@ impl Connections {
     pub(crate) async fn open(&self, at: usize, mut request: Asked) -> Result<Response<ProviderBody>, Missed> {
         let host = &self.hosts[self.on[at]];
         let dialer = self.sockets.get_or_init(|| self.dialer.without_http2());
-        let stream = dialer.dial(host.root.clone()).await.map_err(Missed::NoConnection)?;
+        let stream = dialer.dial(host.root.clone()).await.map_err(|error| Missed::NoConnection(error.into()))?;
         let (mut send, wire) = hyper::client::conn::http1::handshake(stream).await.map_err(Missed::hyper)?;
         tokio::spawn(async move {
             if let Err(error) = wire.with_upgrades().await {

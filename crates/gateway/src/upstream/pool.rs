@@ -13,6 +13,7 @@ use crate::upstream::capacity::Readings;
 use crate::upstream::choice::{As, Choice, Going, Picked};
 use crate::upstream::connections::{Connections, ProviderBody};
 use crate::upstream::credential::Authorization;
+use crate::upstream::fault::Fault;
 use crate::upstream::rescue::RescueBudget;
 use crate::upstream::series::UpstreamSeries;
 use crate::upstream::under_way::UnderWay;
@@ -321,18 +322,24 @@ impl Pool {
         };
         let trouble = match sent {
             // 101 to somebody who did not ask for another protocol is no answer
-            Ok(Ok(response)) if response.status().is_informational() && !asks_to_switch => Trouble::Malformed,
+            Ok(Ok(response)) if response.status().is_informational() && !asks_to_switch => {
+                self.note(picked, Some(Fault::Malformed));
+                Trouble::Malformed
+            }
             Ok(Ok(response)) => {
                 self.upstreams[asking.picked.at].answered_in(sent_at.elapsed());
+                self.note(picked, Fault::of_answer(response.status()));
                 asking.felt(began, |took_ms| Felt::answer(response.status(), took_ms));
                 return Ok(response);
             }
             Ok(Err(error)) => {
                 let trouble = error.trouble();
+                self.note(picked, Some(error.fault()));
                 tracing::debug!(provider = %self.name, upstream = %address.label(), trouble = trouble.as_str(), %error, "no answer");
                 trouble
             }
             Err(_elapsed) => {
+                self.note(picked, Some(Fault::Silent));
                 tracing::debug!(provider = %self.name, upstream = %address.label(), "no answer's head in time");
                 Trouble::FirstByte
             }
@@ -340,6 +347,13 @@ impl Pool {
         self.series.note(trouble);
         asking.felt(began, |_| Felt::trouble(trouble));
         Err(trouble)
+    }
+
+    /// Something went wrong at an address, if so; a copy's is told of nobody.
+    pub(crate) fn note(&self, picked: Picked, fault: Option<Fault>) {
+        if let Some(fault) = fault.filter(|_| picked.as_ != As::Copy) {
+            self.upstreams[picked.at].fault.set(fault, self.clock.now());
+        }
     }
 }
 

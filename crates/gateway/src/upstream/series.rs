@@ -4,6 +4,7 @@ use crate::metrics::{Counter, Page};
 use crate::upstream::breaker::Why;
 use crate::upstream::capacity::Mean;
 use crate::upstream::choice::{Change, Standing};
+use crate::upstream::fault::Newest;
 use crate::upstream::pool::Pool;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ pub(crate) struct UpstreamSeries {
     pub(crate) warm_up_failed: Counter,
     /// Microseconds to an answer's head, of late; 0: none came yet.
     head_us: AtomicU64,
+    /// What went wrong last, as turns saw it.
+    pub(crate) fault: Newest,
+    /// The same, as looks at its health saw it.
+    pub(crate) look_fault: Newest,
 }
 
 impl UpstreamSeries {
@@ -57,12 +62,14 @@ impl Pool {
                 if let Some(counter) = Why::ALL.iter().position(|word| *word == why) {
                     self.upstreams[at].ejections[counter].add(1);
                 }
-                tracing::warn!(%provider, upstream = %label(at), why = why.as_str(), %pause, "upstream put aside");
+                let last = told(&self.upstreams[at].fault);
+                tracing::warn!(%provider, upstream = %label(at), why = why.as_str(), %last, %pause, "upstream put aside");
             }
             Change::Back(at) => tracing::info!(%provider, upstream = %label(at), "upstream back in service"),
             Change::Unwell(at) => {
                 self.upstreams[at].unwell.add(1);
-                tracing::warn!(%provider, upstream = %label(at), "upstream found unwell; it is not asked");
+                let last = told(&self.upstreams[at].look_fault);
+                tracing::warn!(%provider, upstream = %label(at), %last, "upstream found unwell; it is not asked");
             }
             Change::Well(at) => tracing::info!(%provider, upstream = %label(at), "upstream found well again"),
             Change::Nearest(at) => {
@@ -71,6 +78,11 @@ impl Pool {
             }
         }
     }
+}
+
+/// The newest fault in words.
+fn told(newest: &Newest) -> String {
+    newest.get().map_or_else(|| "-".to_owned(), |(fault, _)| fault.to_string())
 }
 
 /// Name, help and number of what an address says of its load.

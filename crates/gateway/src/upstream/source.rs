@@ -2,6 +2,7 @@
 //! none.
 
 use crate::upstream::choice::{As, Picked};
+use crate::upstream::fault::Fault;
 use crate::upstream::pool::Pool;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ impl Source {
 impl Pool {
     /// A sibling that was asked later had content before this address had begun to answer.
     pub(crate) fn outrun(&self, picked: Picked) {
+        self.note(picked, Some(Fault::Outrun));
         if let Some(change) = self.choice.outrun(picked, self.clock.now()) {
             self.tell(change);
         }
@@ -40,6 +42,7 @@ impl Pool {
 
     /// An answer of this address ended before its end.
     pub(crate) fn cut_short(&self, picked: Picked) {
+        self.note(picked, Some(Fault::CutShort));
         if !self.choice.is_free() {
             return;
         }

@@ -1,8 +1,11 @@
 //! How each address stands, for people.
 
 use crate::gateway::Gateway;
+use crate::upstream::breaker::Why;
 use crate::upstream::choice::Standing;
+use crate::upstream::choice::aside::Reason;
 use crate::upstream::pool::Pool;
+use coalmine_core::time::{SpanMs, UnixMs};
 use std::collections::BTreeMap;
 
 /// One address of a provider.
@@ -16,6 +19,12 @@ pub struct UpstreamState {
     pub region: Option<String>,
     /// `in_service`, `put_aside`, `probed` (put aside, and one request shows how it is), `unwell`.
     pub standing: &'static str,
+    /// Whether it is among those that requests are spread over now.
+    pub serving: bool,
+    /// Why it is not in service.
+    pub aside: Option<AsideState>,
+    /// What went wrong with a request last.
+    pub last_fault: Option<FaultState>,
     /// Answers of about the breaker's window; counted where there is more than one address.
     pub answers: u64,
     /// The failures among them.
@@ -28,6 +37,34 @@ pub struct UpstreamState {
     pub warm: Option<WarmState>,
     /// What it says of its load, where it is asked.
     pub load: Option<LoadState>,
+}
+
+/// Why an address is not in service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsideState {
+    /// As in metrics and in the log.
+    pub why: &'static str,
+    /// Since then.
+    pub since: UnixMs,
+    /// Failures that were reason enough: in a row, or among `answers`.
+    pub failures: u64,
+    /// Where a share was the reason: of so many.
+    pub answers: Option<u64>,
+    /// What was the last of it, in words of a bounded list.
+    pub last: Option<String>,
+    /// Requests that have tried it since, in vain.
+    pub tries: u64,
+    /// When it is tried, or looked at, again; none while a request tries it.
+    pub again: Option<UnixMs>,
+}
+
+/// What went wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultState {
+    /// In words of a bounded list.
+    pub what: String,
+    /// When.
+    pub at: UnixMs,
 }
 
 /// Connections that are kept open.
@@ -74,6 +111,9 @@ fn state(pool: &Pool, at: usize) -> UpstreamState {
             Standing::Probed => "probed",
             Standing::Unwell => "unwell",
         },
+        serving: pool.choice.serving().contains(&at),
+        aside: aside(pool, at),
+        last_fault: pool.upstreams[at].fault.get().map(|(fault, at)| FaultState { what: fault.to_string(), at }),
         answers,
         failures,
         head_ms: pool.upstreams[at].head_ms(),
@@ -81,6 +121,32 @@ fn state(pool: &Pool, at: usize) -> UpstreamState {
         warm: pool.warm[at].map(|warm| WarmState { open: pool.upstreams[at].warm(), wanted: warm.connections as u64 }),
         load: load(pool, at),
     }
+}
+
+fn aside(pool: &Pool, at: usize) -> Option<AsideState> {
+    let aside = pool.choice.aside(at)?;
+    let series = &pool.upstreams[at];
+    let (last, again) = match aside.reason {
+        // what is slow did nothing wrong
+        Reason::Answers(Why::Slower) => (None, aside.again),
+        Reason::Answers(_) => (series.fault.get(), aside.again),
+        Reason::Looks => {
+            let last = series.look_fault.get();
+            let every = pool.health.as_ref().map_or(0.0, |health| health.every.as_secs_f64() * 1e3);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a span as configured")]
+            let every = SpanMs((every * pool.clock.scale()) as u64);
+            (last, last.map(|(_, at)| at + every))
+        }
+    };
+    Some(AsideState {
+        why: aside.reason.as_str(),
+        since: aside.since,
+        failures: aside.failures,
+        answers: aside.answers,
+        last: last.map(|(fault, _)| fault.to_string()),
+        tries: aside.tries,
+        again,
+    })
 }
 
 fn load(pool: &Pool, at: usize) -> Option<LoadState> {

@@ -5,6 +5,7 @@ use crate::config::{HealthCheck, Nearest, Warm};
 use crate::upstream::asked::AskedBody;
 use crate::upstream::choice::Look;
 use crate::upstream::credential::Authorization;
+use crate::upstream::fault::Fault;
 use crate::upstream::pool::Pool;
 use crate::upstream::under_way::UnderWay;
 use bytes::Bytes;
@@ -84,12 +85,20 @@ impl Pool {
         let Some(uri) = self.addresses[at].at_root(&health.path) else { return };
         loop {
             let began = Instant::now();
-            let status = timeout(health.within, self.ask(at, Method::GET, &uri, None)).await.ok().flatten();
-            let look = match status {
-                Some(status) if status.is_success() => {
+            let status = timeout(health.within, self.ask(at, Method::GET, &uri, None)).await;
+            let fault = match status.unwrap_or(Err(Fault::Silent)) {
+                Ok(status) if status.is_success() => None,
+                Ok(status) => Some(Fault::Answered(status.as_u16())),
+                Err(fault) => Some(fault),
+            };
+            let look = match fault {
+                None => {
                     Look::Well { took_ms: began.elapsed().as_secs_f64() * 1_000.0, healthy_after: health.healthy_after }
                 }
-                Some(_) | None => Look::Unwell { unhealthy_after: health.unhealthy_after },
+                Some(fault) => {
+                    self.upstreams[at].look_fault.set(fault, self.clock.now());
+                    Look::Unwell { unhealthy_after: health.unhealthy_after }
+                }
             };
             if let Some(change) = self.choice.looked(at, look, self.clock.now()) {
                 self.tell(change);
@@ -144,11 +153,17 @@ impl Pool {
         let authorization = &self.manners.authorization;
         let each = || timeout(WARM_WITHIN, self.ask(at, Method::HEAD, &uri, Some(authorization)));
         let asked = join_all((0..count).map(|_| each())).await;
-        asked.iter().filter(|answer| matches!(answer, Ok(Some(_)))).count() as u64
+        asked.iter().filter(|answer| matches!(answer, Ok(Ok(_)))).count() as u64
     }
 
-    async fn ask(&self, at: usize, method: Method, uri: &Uri, as_: Option<&Authorization>) -> Option<StatusCode> {
-        Some(self.fetch(at, method, uri, as_).await?.0)
+    async fn ask(
+        &self,
+        at: usize,
+        method: Method,
+        uri: &Uri,
+        as_: Option<&Authorization>,
+    ) -> Result<StatusCode, Fault> {
+        Ok(self.fetch(at, method, uri, as_).await?.0)
     }
 
     /// Asks an address something that is no turn, and reads the answer to its end, so that its connection can be used again.
@@ -158,17 +173,17 @@ impl Pool {
         method: Method,
         uri: &Uri,
         as_: Option<&Authorization>,
-    ) -> Option<(StatusCode, Bytes)> {
+    ) -> Result<(StatusCode, Bytes), Fault> {
         let mut request = Box::new(Request::new(AskedBody::from(Bytes::new())));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         if let Some(Authorization::Own(key)) = as_ {
             key.show(request.headers_mut());
         }
-        let response = self.connections.send(at, request, &UnderWay::default()).await.ok()?;
+        let response = self.connections.send(at, request, &UnderWay::default()).await.map_err(|error| error.fault())?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), READ_MAX).collect().await.ok()?;
-        Some((status, body.to_bytes()))
+        let body = Limited::new(response.into_body(), READ_MAX).collect().await.map_err(|_| Fault::CutShort)?;
+        Ok((status, body.to_bytes()))
     }
 }
 

@@ -3,11 +3,14 @@
 use crate::support::*;
 use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
+use coalmine_core::time::SpanMs;
+use coalmine_gateway::UpstreamState;
 use coalmine_gateway::config::{HealthCheck, Provider, RetryPolicy, Spread, Upstream as Address, Warm};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 
 /// The stable provider at these addresses, by their regions; the gateway stands at home.
 async fn world(addresses: &[(&str, String)], change: impl FnOnce(&mut Provider)) -> World {
@@ -40,6 +43,11 @@ async fn statuses(world: &World, sessions: std::ops::Range<u32>) -> Vec<u16> {
     statuses
 }
 
+/// What people are told of the provider's addresses.
+fn of_one(world: &World) -> Vec<UpstreamState> {
+    world.gateway.upstreams().into_iter().filter(|upstream| upstream.provider == "one").collect()
+}
+
 async fn shown(world: &World, line: &str) {
     soon(line, async {
         while !world.metric(line) {
@@ -67,6 +75,11 @@ async fn an_address_that_answers_with_errors_is_put_aside_and_comes_back() {
         r#"coalmine_upstream_ejections_total{{provider="one",upstream="{upstream}",region="home",reason="failures_in_a_row"}} 1"#
     )));
     assert_eq!((statuses(&world, 10..20).await, sick.count()), (vec![200; 10], 5));
+    let [told, well] = <[UpstreamState; 2]>::try_from(of_one(&world)).unwrap();
+    let aside = told.aside.unwrap();
+    assert_eq!((aside.why, aside.failures, aside.last.as_deref()), ("failures_in_a_row", 5, Some("answered 500")));
+    assert_eq!((aside.tries, aside.again), (0, Some(aside.since + SpanMs::secs(1))));
+    assert!(!told.serving && well.serving && well.aside.is_none() && well.last_fault.is_none());
     world.clock.advance(1_000);
     assert_eq!(world.chat("s-20", ASK).await.status, 200);
     assert_eq!((sick.count(), world.metric(&in_service(&sick, "home", 1))), (6, true), "one request has shown it");
@@ -137,6 +150,7 @@ async fn a_look_at_its_health_takes_an_address_out_and_in() {
     );
     shown(&world, &unwell).await;
     shown(&world, &in_service(&sick, "home", 1)).await;
+    assert_eq!(of_one(&world)[0].aside, None);
     assert!(world.metric(&in_service(&sound, "home", 1)));
     let look = &sick.received()[0];
     assert!(look.head.starts_with("GET /up HTTP/1.1") && look.header("authorization").is_none(), "{}", look.head);
@@ -306,4 +320,47 @@ async fn an_overloaded_address_is_left_alone_and_its_sibling_answers() {
         format!(r#"coalmine_upstream_serving{{provider="one",upstream="{upstream}",region="home"}} {yes}"#)
     };
     assert!(world.metric(&serving(&full, 1)) && world.metric(&serving(&free, 1)), "once is no reason");
+}
+
+/// What kind of failure it was stands in words that are ours.
+#[tokio::test]
+async fn people_are_told_what_an_address_did() {
+    let garbage = vec![write("SSH-2.0-OpenSSH_9.6 secret words\r\n\r\n"), Step::Close];
+    let reset = vec![write("HTTP/1.1 200 OK\r\ncontent-"), Step::Close];
+    let limited = error(429, "");
+    for (script, told) in
+        [(garbage, "what it answers is no HTTP"), (reset, "connection broke"), (limited, "answered 429")]
+    {
+        let alone = Upstream::start(vec![script]).await;
+        let world = world(&[("", url(&alone))], |_| {}).await;
+        statuses(&world, 0..1).await;
+        assert_eq!(of_one(&world)[0].last_fault.as_ref().map(|fault| fault.what.as_str()), Some(told));
+    }
+    let (nobody, silent, talks) = (Nobody::new(), server(None).await, server(Some("220 mail ready\r\n")).await);
+    let told = ["connection refused", "no connection in time", "no TLS with it"];
+    for (address, told) in [nobody.url(), silent, talks].into_iter().zip(told) {
+        let world = world(&[("", address)], |one| one.timeouts.connect = Duration::from_millis(200)).await;
+        assert_eq!(statuses(&world, 0..1).await, [502]);
+        assert_eq!(of_one(&world)[0].last_fault.as_ref().map(|fault| fault.what.as_str()), Some(told));
+        assert!(
+            world.metric(r#"coalmine_upstream_failures_total{provider="one",cause="connect"} 2"#),
+            "and is tried twice"
+        );
+    }
+}
+
+/// Where TLS is to be, and somebody says something else to whoever comes, or nothing.
+async fn server(greeting: Option<&'static str>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if let Some(greeting) = greeting {
+                stream.write_all(greeting.as_bytes()).await.unwrap();
+            }
+            open.push(stream);
+        }
+    });
+    url
 }

@@ -67,9 +67,14 @@ impl Server {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
 
+    /// As it is shown.
+    pub(super) fn address(&self) -> String {
+        format!("127.0.0.1:{}/v1", self.port)
+    }
+
     /// As it stands in metrics.
     pub(super) fn label(&self) -> String {
-        format!("upstream=\"127.0.0.1:{}/v1\"", self.port)
+        format!("upstream=\"{}\"", self.address())
     }
 
     /// From now on.

@@ -512,7 +512,12 @@ pub static LIMITS: Section = Section {
         ),
         Key::default("header_timeout", DURATION, "2m", "A client's time to send the head of a request."),
         Key::default("body_timeout", DURATION, "60s", "A client's time to send the body."),
-        Key::default("connect_timeout", DURATION, "5s", "Time to connect to an upstream."),
+        Key::default(
+            "connect_timeout",
+            DURATION,
+            "5s",
+            "Time to connect to an upstream: its name, TCP and TLS together.",
+        ),
         Key::default(
             "first_byte_timeout",
             DURATION,

@@ -1,5 +1,6 @@
 //! Choosing, in time that is set by hand.
 
+use super::aside::{Aside, Reason};
 use super::*;
 use crate::config::{BreakerPolicy, OutlierPolicy};
 use coalmine_core::traffic::weight::WeightBp;
@@ -343,4 +344,49 @@ fn those_that_serve_are_the_nearest_regions_that_are_well() {
     assert_eq!(choice.serving(), [2]);
     felt(&choice, 2, Felt::Unreachable, 3, T).unwrap();
     assert!(choice.serving().is_empty());
+}
+
+#[test]
+fn people_are_told_why_an_address_is_aside_and_when_it_is_tried() {
+    let choice = choice(&["", ""], |_| {});
+    well(&choice, 2, T);
+    assert_eq!(choice.aside(0), None);
+    felt(&choice, 0, Felt::Badly, 5, T).unwrap();
+    let told = |tries, again| {
+        let reason = Reason::Answers(Why::InARow);
+        Some(Aside { reason, since: T, failures: 5, answers: None, tries, again })
+    };
+    assert_eq!(choice.aside(0), told(0, Some(at(1))));
+    let probe = choice.pick(&mut session(1), || at(1));
+    assert_eq!(choice.aside(0), told(0, None), "one tries it");
+    assert_eq!(choice.felt(probe, Felt::Lost, at(1)), None);
+    assert_eq!(choice.aside(0), told(1, Some(at(3))), "since when it was put aside first");
+    let probe = choice.pick(&mut session(1), || at(3));
+    assert_eq!(choice.felt(probe, Felt::Well(5), at(3)), Some(Change::Back(0)));
+    assert_eq!(choice.aside(0), None);
+    let share = (0..10).find_map(|_| {
+        felt(&choice, 0, Felt::Well(5), 1, at(3));
+        felt(&choice, 0, Felt::Badly, 1, at(3))
+    });
+    assert!(share.is_some());
+    let told = choice.aside(0).unwrap();
+    assert_eq!((told.reason, told.failures, told.answers), (Reason::Answers(Why::Share), 10, Some(20)));
+}
+
+#[test]
+fn people_are_told_since_when_looks_find_an_address_unwell() {
+    let choice = choice(&["", ""], |_| {});
+    let look = |well: bool, s| {
+        let unwell = Look::Unwell { unhealthy_after: 3 };
+        choice.looked(0, if well { Look::Well { took_ms: 4.0, healthy_after: 1 } } else { unwell }, at(s))
+    };
+    assert_eq!([look(false, 1), look(true, 2), look(false, 3), look(false, 4)], [None; 4]);
+    assert_eq!(choice.aside(0), None);
+    assert_eq!([look(false, 5), look(false, 6)], [Some(Change::Unwell(0)), None]);
+    let told = Aside { reason: Reason::Looks, since: at(5), failures: 4, answers: None, tries: 0, again: None };
+    assert_eq!(choice.aside(0), Some(told));
+    felt(&choice, 0, Felt::Unreachable, 3, at(7)).unwrap();
+    assert_eq!(choice.aside(0), Some(told), "no request tries it meanwhile");
+    assert_eq!(look(true, 8), Some(Change::Well(0)));
+    assert_eq!(choice.aside(0).map(|told| told.reason), Some(Reason::Answers(Why::Unreachable)));
 }

@@ -7,8 +7,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
+use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tower_service::Service as _;
 
 /// A connection's bytes.
@@ -40,10 +42,15 @@ impl Dialer {
         Self { connector: tls.wrap_connector(connector(within)), within }
     }
 
+    /// All of it within one bound: a name that nobody resolves, or a server that says nothing to a handshake, is no connection either.
     pub(super) async fn dial(&self, root: Uri) -> Result<Bare, BoxError> {
         let mut connector = self.connector.clone();
-        poll_fn(|cx| connector.poll_ready(cx)).await?;
-        connector.call(root).await
+        let dialed = async {
+            poll_fn(|cx| connector.poll_ready(cx)).await?;
+            connector.call(root).await
+        };
+        let elapsed = |_| io::Error::new(io::ErrorKind::TimedOut, "neither yes nor no in time");
+        timeout(self.within, dialed).await.map_err(elapsed)?
     }
 }
 

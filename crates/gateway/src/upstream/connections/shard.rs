@@ -14,6 +14,9 @@ const AT_ONCE: usize = 32;
 /// No server closes what was idle for less.
 const SURE_FOR: Duration = Duration::from_secs(1);
 
+/// Why no connection can be had: the same for all who wait for it.
+pub(super) type NoConnection = Arc<dyn std::error::Error + Send + Sync>;
+
 #[derive(Debug)]
 pub(super) struct Shard {
     kept: Mutex<Kept>,
@@ -27,7 +30,7 @@ struct Kept {
     shared: Vec<Shared>,
     /// While a connection is made that may be shared: who waits for it. Dropped, they look again; told a reason, they
     /// give up.
-    waiting: Option<Vec<oneshot::Sender<String>>>,
+    waiting: Option<Vec<oneshot::Sender<NoConnection>>>,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,7 @@ pub(super) enum Way {
     /// By a connection that it has to make.
     Dial(Option<Dialing>),
     /// By one that another request is making.
-    Wait(oneshot::Receiver<String>),
+    Wait(oneshot::Receiver<NoConnection>),
 }
 
 /// A connection that may be shared is being made. Until this is dropped, others wait for it.
@@ -131,7 +134,7 @@ impl Shard {
         }
     }
 
-    fn made(&self) -> Vec<oneshot::Sender<String>> {
+    fn made(&self) -> Vec<oneshot::Sender<NoConnection>> {
         lock(&self.kept).waiting.take().unwrap_or_default()
     }
 
@@ -143,12 +146,12 @@ impl Shard {
 
 impl Dialing {
     /// There is none to be had: those who wait for it hear why.
-    pub(super) fn fail(mut self, why: &str) {
+    pub(super) fn fail(mut self, why: &NoConnection) {
         let shard = std::mem::take(&mut self.0);
         let waiting = shard.upgrade().map(|shard| shard.made()).unwrap_or_default();
         for told in waiting {
             // one that does not wait any more has no use for it
-            let _ = told.send(why.to_owned());
+            let _ = told.send(why.clone());
         }
     }
 }
