@@ -435,6 +435,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the answer itself has begun, with or without content.
+    pub(crate) fn answer_begun(&self) -> bool {
+        matches!(&self.watch, Watch::Reading(observer) if observer.has_begun())
+    }
+
     /// Whether anything that a person would see has come.
     pub(crate) fn content_begun(&self) -> bool {
         self.contents.begun()

@@ -89,7 +89,8 @@ pub(crate) enum Came {
 
 /// A comment, which every reader of events passes over.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
-/// Messages have an event for it. Their clients watch for events, and take a stream of comments for a dead one.
+/// Messages have an event for it, once they have begun. Their clients watch for events, and take a stream of comments for a
+/// dead one.
 const PING: &[u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
 /// What ends a stream of messages.
 const MESSAGE_STOP: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
@@ -348,8 +349,7 @@ impl Relay {
         match ready!(pipe.poll_came(cx)) {
             // Inside an event nothing can be said.
             Some(Ok(Came::Silence)) if self.tail.ends_an_event() => {
-                let is_messages = self.exchange.dialect() == Dialect::Messages;
-                self.ready.push_back(Bytes::from_static(if is_messages { PING } else { KEEP_ALIVE }));
+                self.ready.push_back(Bytes::from_static(self.sign_of_life()));
             }
             Some(Ok(Came::Silence)) => {}
             Some(Ok(Came::Piece(piece))) => {
@@ -378,6 +378,15 @@ impl Relay {
             None => self.end(BodyEnd::Whole),
         }
         Poll::Ready(())
+    }
+
+    /// What is said in a silence. No event may stand before `message_start`, which is the provider's to say.
+    fn sign_of_life(&self) -> &'static [u8] {
+        let begun = || match &self.passage {
+            Passage::AsIs | Passage::Stripped(_) => self.exchange.answer_begun(),
+            Passage::Translated(translator) => translator.has_begun(),
+        };
+        if self.exchange.dialect() == Dialect::Messages && begun() { PING } else { KEEP_ALIVE }
     }
 
     /// The answer's body ends before its end, because it broke, or because the gateway ends it.

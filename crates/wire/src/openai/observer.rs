@@ -254,6 +254,12 @@ impl Observer {
         if self.stream { self.answer.contents > 0 } else { !self.body.is_empty() || self.body_overflowed }
     }
 
+    /// Whether the answer itself has begun: what stands before all else of it has come.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.answer.readable
+    }
+
     /// The id that a later request may name this response by, as soon as it is told.
     #[must_use]
     pub fn response_id(&self) -> Option<&str> {

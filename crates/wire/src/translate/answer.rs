@@ -114,6 +114,15 @@ impl Translator {
         }
     }
 
+    /// Whether a first event has gone to the client, where its dialect has one that stands before all others.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        match &self.0 {
+            Kind::Error { .. } | Kind::ToChat(..) => true,
+            Kind::ToMessages(_, stream) => stream.has_begun(),
+        }
+    }
+
     /// Ends with the body.
     pub fn finish(&mut self, end: BodyEnd, out: &mut Vec<u8>) {
         match &mut self.0 {

@@ -15,6 +15,8 @@ use crate::usage::Usage;
 const KEPT_MAX_BYTES: usize = 1 << 20;
 const CALLS_MAX: usize = 256;
 const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
+/// The same where no event may come: a message begins with `message_start`.
+const COMMENT: &[u8] = b": ping\n\n";
 
 /// What has been said so far.
 #[derive(Default)]
@@ -64,12 +66,17 @@ enum State {
 }
 
 impl ToMessages {
+    /// Whether its message has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.started
+    }
+
     /// Takes one event: its type, and its data where it has any.
     pub(super) fn event(&mut self, kind: &[u8], data: Option<&[u8]>, out: &mut Vec<u8>) {
         if self.over {
             return;
         }
-        let Some(data) = data else { return out.extend_from_slice(PING) };
+        let Some(data) = data else { return out.extend_from_slice(if self.started { PING } else { COMMENT }) };
         if data.trim_ascii() == b"[DONE]" {
             return self.finish(BodyEnd::Whole, out);
         }

@@ -235,6 +235,46 @@ async fn t20_what_broke_off_is_not_ended_by_the_gateway() {
     }
 }
 
+/// A message begins with `message_start`, which only its provider can say: until then a sign of life is a comment, whoever
+/// is silent and whatever it sends meanwhile.
+#[tokio::test]
+async fn t21_nothing_but_comments_stands_before_message_start() {
+    let talk = [messages::start() + &messages::opened(), messages::text("a") + &messages::end().concat()].concat();
+    let chat = [role(), delta("a"), finish(), done()].concat();
+    for (kind, says, comment, whole) in [
+        (ProviderKind::Anthropic, "", ": keep-alive\n\n", talk),
+        (ProviderKind::OpenAi, "", ": keep-alive\n\n", chat.clone()),
+        (ProviderKind::OpenAi, ": OPENROUTER PROCESSING\n\n", ": ping\n\n", chat),
+    ] {
+        let go = Arc::new(Notify::new());
+        let mut script = vec![write(STREAM_HEAD), Step::Wait(go.clone()), write(chunk(whole)), write(STREAM_END)];
+        if !says.is_empty() {
+            script.splice(1..1, [write(chunk(says)), write(chunk(says))]);
+        }
+        let world = World::with(vec![script], vec![], |config| {
+            for provider in config.providers.values_mut() {
+                let often = if says.is_empty() { Duration::from_millis(10) } else { Duration::from_mins(1) };
+                (provider.kind, provider.timeouts.keep_alive) = (kind, Some(often));
+            }
+        })
+        .await;
+        world.release(0).await;
+        let mut answer = world.send(world.request(MESSAGES, &[("x-session-id", "s")], messages::ASK_STREAM)).await;
+        let mut got = String::new();
+        while got.matches(comment).count() < 2 {
+            let frame = soon("a comment", answer.body_mut().frame()).await.unwrap().unwrap().into_data().unwrap();
+            got.push_str(std::str::from_utf8(&frame).unwrap());
+        }
+        world.clock.advance(9_000);
+        go.notify_one();
+        got.push_str(&Answer::of(answer).await.text());
+        let events = got.lines().filter_map(|line| line.strip_prefix("event: ")).collect::<Vec<_>>();
+        assert_eq!((events.first(), events.last()), (Some(&"message_start"), Some(&"message_stop")), "{got}");
+        assert!(got.ends_with(&messages::end()[2]), "{got}");
+        assert_eq!(world.turns(1).await[0].outcome.ttft_ms, Some(9_000.0), "{kind:?}: a comment is no content");
+    }
+}
+
 /// Clients of messages watch for events and not for bytes: their sign of life is one, whichever provider is silent.
 #[tokio::test]
 async fn t21_a_silent_stream_of_messages_is_kept_alive_by_pings() {
