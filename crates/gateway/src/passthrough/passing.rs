@@ -4,7 +4,7 @@
 use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::gateway::Gateway;
-use crate::phase::observe::spent::{asked_only, used};
+use crate::phase::observe::spent::{asked_only, by_length, used};
 use crate::phase::observe::{Counted, Ended, tokens};
 use crate::telemetry::finished::Passed;
 use crate::telemetry::trace::Trace;
@@ -111,11 +111,11 @@ impl Drop for Passing {
         let left = self.under_way.count() > 0 && self.model.is_some();
         let asked = |seen: &Seen| {
             let cut = seen.ending == Ending::Truncated || left && seen.usage.is_none();
-            Some(self.asked).filter(|_| cut && (self.begun || left))
+            Some(by_length(self.asked)).filter(|_| cut && (self.begun || left))
         };
         let used = match seen {
             Some(seen) => used(&seen, asked(&seen)),
-            None => left.then(|| asked_only(self.asked)),
+            None => left.then(|| asked_only(by_length(self.asked), 1)),
         };
         let usage = used.map(|used| used.usage);
         if let (Some(permit), Some(usage)) = (&mut self.permit, &usage) {

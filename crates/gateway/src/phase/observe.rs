@@ -38,6 +38,7 @@ use coalmine_wire::openai::{
     ChatRequest, Detect, Ending as AnswerEnding, Expect, Finish, KeepText, Observer, Progress, ResponseFormat, Seen,
 };
 use coalmine_wire::outcome::{SchemaChecker, Validity};
+use coalmine_wire::realtime::Reckoned;
 use coalmine_wire::usage::estimate;
 use contents::Contents;
 use http::HeaderMap;
@@ -76,8 +77,8 @@ pub(crate) struct Exchange {
     /// What the answer is held against, besides its own contract.
     detect: Detect,
     client_status: u16,
-    /// Tokens that its request is taken for, where nobody counts them.
-    asked: u64,
+    /// What its request is taken for, where nobody counts it.
+    asked: Reckoned,
     contents: Contents,
     permit: Option<Permit>,
     /// What it is charged to besides: the leave of its socket.
@@ -703,9 +704,9 @@ impl Drop for Exchange {
     }
 }
 
-/// Tokens that a request is taken for; what is asked of a realtime session is not in the body that stands for it.
-fn asked(chat: &ChatRequest<'_>, body: &[u8]) -> u64 {
-    if chat.dialect == Dialect::Realtime { 0 } else { estimate(body) }
+/// What a request is taken for; what is asked of a realtime session is not in the body that stands for it.
+fn asked(chat: &ChatRequest<'_>, body: &[u8]) -> Reckoned {
+    if chat.dialect == Dialect::Realtime { Reckoned::default() } else { spent::by_length(estimate(body)) }
 }
 
 /// Tokens as evidence and telemetry have them.

@@ -10,7 +10,7 @@ use coalmine_core::tally::{CancelPoint, Ending};
 use coalmine_core::time::UnixMs;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{AskUsage, ChatRequest, Fill, ResponseFormat};
-use coalmine_wire::realtime::{self, Asks, ClientEvent, Happened, Lately, ServerEvent};
+use coalmine_wire::realtime::{self, Asks, ClientEvent, Happened, Lately, Reckoning, ServerEvent};
 use http::HeaderMap;
 use std::borrow::Cow;
 
@@ -42,6 +42,8 @@ struct Realtime {
     settings: Option<Vec<u8>>,
     /// What was said lately, and which tools there are.
     lately: Lately,
+    /// What its next response reads.
+    reckoning: Reckoning,
     /// Whether the version's settings have gone out.
     fill: Fill,
     /// Since when an answer is due to somebody who has spoken.
@@ -72,7 +74,13 @@ pub(super) struct Onward {
 
 impl Dialog {
     pub(super) fn realtime(line: Line) -> Self {
-        let realtime = Realtime { settings: None, lately: Lately::default(), fill: Fill::All, heard_at: None };
+        let realtime = Realtime {
+            settings: None,
+            lately: Lately::default(),
+            reckoning: Reckoning::default(),
+            fill: Fill::All,
+            heard_at: None,
+        };
         Self { line, kind: Kind::Realtime(realtime), turns: Vec::new() }
     }
 
@@ -105,14 +113,18 @@ impl Dialog {
                 let instead = patch.and_then(|patch| realtime::with_version(message, at, patch, fill));
                 Onward { first: None, instead }
             }
-            Asks::Other | Asks::Response => Onward { first: own(), instead: None },
+            Asks::Other | Asks::Hear(_) | Asks::Response => Onward { first: own(), instead: None },
         };
         if let Some(own) = &onward.first {
             realtime.lately.of_client(own);
         }
         match event.asks {
             Asks::Settings(_) => realtime.lately.of_client(onward.instead.as_deref().unwrap_or(message)),
-            Asks::Other => realtime.lately.of_client(message),
+            Asks::Hear(bytes) => realtime.reckoning.sound(bytes),
+            Asks::Other => {
+                realtime.lately.of_client(message);
+                realtime.reckoning.of_client(message);
+            }
             Asks::Response => {
                 self.line.may_go_on().map_err(|why| Cut::new(POLICY, why))?;
                 let now = self.now();
@@ -162,6 +174,7 @@ impl Dialog {
         let asked = Bytes::from(realtime.lately.asked(self.line.route.name.as_str(), tools.as_deref()));
         let Ok(chat) = ChatRequest::read_as(Dialect::Realtime, &asked) else { return };
         let mut exchange = self.line.turn(&chat, &asked, at, None);
+        exchange.reads(realtime.reckoning.next());
         exchange.notice(&chat, &HeaderMap::new());
         exchange.flight.note_status(101);
         exchange.note_client_status(101);
@@ -194,8 +207,11 @@ impl Dialog {
     /// A provider's message of text is about to go on; what rests on it is written when this returns.
     pub(super) fn of_provider(&mut self, message: &[u8]) {
         let Ok(event) = ServerEvent::read(message) else { return };
+        if let Kind::Realtime(realtime) = &mut self.kind {
+            realtime.reckoning.of_provider(event.what, message);
+        }
         match event.what {
-            Happened::Other => {}
+            Happened::Other | Happened::Speaks => {}
             Happened::Session => {
                 if let Kind::Realtime(realtime) = &mut self.kind
                     && message.len() <= SETTINGS_MAX_BYTES
@@ -296,6 +312,7 @@ impl Dialog {
             Happened::Failed
             | Happened::Over
             | Happened::Session
+            | Happened::Speaks
             | Happened::Heard
             | Happened::Said
             | Happened::Begun

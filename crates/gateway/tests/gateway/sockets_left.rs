@@ -20,7 +20,9 @@ impl Scene {
     async fn new(path: &str) -> Self {
         let (one, two) = (sockets::provider(None).await, sockets::provider(None).await);
         let world = sockets::world(&one, &two, |config| {
-            config.prices = Prices::default().with("model-s", coalmine_wire_rate());
+            let mut price = coalmine_wire_rate();
+            (price.rate.audio_input_usd, price.rate.audio_output_usd) = (Some(10.0), Some(20.0));
+            config.prices = Prices::default().with("model-s", price);
         })
         .await;
         world.gateway.install(&tables(route(1, None))).await.unwrap();
@@ -30,25 +32,32 @@ impl Scene {
         Self { world, client, one, _two: two }
     }
 
-    /// Sends this, lets the provider answer with these, and leaves once they have come; how the last turn of so many ended,
-    /// and what the key was charged for all.
-    async fn left(mut self, turns: &[(Value, Vec<Value>)]) -> (Ending, u64, Usd) {
+    /// Sends this, lets the provider answer with these, and leaves once they have come; how the last of these turns ended, and
+    /// what the key was charged for all.
+    async fn left(self, turns: &[(Vec<Value>, Vec<Value>)]) -> (Ending, u64, Usd) {
+        self.left_after(turns, turns.len()).await
+    }
+
+    /// The same where not all of it are turns.
+    async fn left_after(mut self, said: &[(Vec<Value>, Vec<Value>)], turns: usize) -> (Ending, u64, Usd) {
         let mut theirs = None;
-        for (asked, answers) in turns {
+        for (asked, answers) in said {
             self.world.clock.advance(1);
-            say(&mut self.client, std::slice::from_ref(asked)).await;
+            say(&mut self.client, asked).await;
             let theirs = match &mut theirs {
                 Some(theirs) => theirs,
                 none => none.insert(self.one.socket().await.2),
             };
-            event(theirs).await;
+            for _ in asked {
+                event(theirs).await;
+            }
             say(theirs, answers).await;
             for _ in answers {
                 event(&mut self.client).await;
             }
         }
         drop(self.client);
-        let ending = self.world.turns(turns.len()).await.last().unwrap().outcome.ending;
+        let ending = self.world.turns(turns).await.last().unwrap().outcome.ending;
         let deltas = self.world.sink.deltas.lock().unwrap().clone();
         let told = deltas.iter().flat_map(|delta| &delta.spending).filter(|told| told.payer == Payer::Key("a".into()));
         let used: Vec<_> = told.map(|told| told.used).collect();
@@ -67,10 +76,10 @@ async fn t22_who_leaves_a_socket_of_responses_pays_for_what_was_asked_and_came()
     let mut half = written("resp_2", &text)[..2].to_vec();
     half[0]["response"]["usage"] = Value::Null;
     for (turns, point, input, output) in [
-        (vec![(create(), half.clone())], CancelPoint::MidAnswer, asked, 100),
-        (vec![(create(), half[..1].to_vec())], CancelPoint::BeforeFirstByte, asked, 0),
-        (vec![(create(), vec![])], CancelPoint::BeforeFirstByte, asked, 0),
-        (vec![(create(), whole), (create(), half)], CancelPoint::MidAnswer, asked + 5, 103),
+        (vec![(vec![create()], half.clone())], CancelPoint::MidAnswer, asked, 100),
+        (vec![(vec![create()], half[..1].to_vec())], CancelPoint::BeforeFirstByte, asked, 0),
+        (vec![(vec![create()], vec![])], CancelPoint::BeforeFirstByte, asked, 0),
+        (vec![(vec![create()], whole), (vec![create()], half)], CancelPoint::MidAnswer, asked + 5, 103),
     ] {
         let scene = Scene::new("/v1/responses").await;
         let (ending, tokens, cost) = scene.left(&turns).await;
@@ -79,7 +88,7 @@ async fn t22_who_leaves_a_socket_of_responses_pays_for_what_was_asked_and_came()
     }
 }
 
-/// What a realtime session has heard nobody told the gateway in words: what was said until then is charged.
+/// Of a realtime session what was said until then is charged, by the text of it.
 #[tokio::test]
 async fn t22_who_leaves_a_realtime_socket_pays_for_what_was_said_until_then() {
     let text = "x".repeat(400);
@@ -87,6 +96,38 @@ async fn t22_who_leaves_a_realtime_socket_pays_for_what_was_said_until_then() {
     let said = json!({"type": "response.output_audio_transcript.delta", "response_id": "r", "delta": text});
     let asked = json!({"type": "response.create"});
     let scene = Scene::new("/v1/realtime?model=support").await;
-    let left = scene.left(&[(asked, vec![begun, said])]).await;
+    let left = scene.left(&[(vec![asked], vec![begun, said])]).await;
     assert_eq!(left, (Ending::Cancelled(CancelPoint::MidAnswer), 100, Usd::from_dollars(200e-6)));
+}
+
+/// Sound is charged by how long it lasts, whether anybody puts it into words or not: what was heard, and what was spoken.
+#[tokio::test]
+async fn t22_who_leaves_a_realtime_socket_pays_for_sound_without_words() {
+    let second = |name: &str, key: &str| json!({"type": name, key: "A".repeat(64_000), "response_id": "r"});
+    let heard = second("input_audio_buffer.append", "audio");
+    let asked = vec![heard.clone(), heard, json!({"type": "response.create"})];
+    let committed = json!({"type": "input_audio_buffer.committed", "item_id": "i"});
+    let begun = spoken("r", "completed")[0].clone();
+    let said = second("response.output_audio.delta", "delta");
+    let [before, begins, answers] = [
+        // what is not part of the conversation is not read
+        (vec![], 0, 0),
+        (vec![begun.clone()], 0, 0),
+        (vec![begun, said.clone(), said], 0, 40),
+    ];
+    for (answers, input, output) in [before, begins, answers] {
+        let point = if output > 0 { CancelPoint::MidAnswer } else { CancelPoint::BeforeFirstByte };
+        let scene = Scene::new("/v1/realtime?model=support").await;
+        let left = scene.left(&[(asked.clone(), answers)]).await;
+        assert_eq!(left, (Ending::Cancelled(point), input + output, Usd::from_dollars(output as f64 * 20e-6)));
+    }
+    // the second response reads what the first did, what that said, and what was heard since
+    let whole = spoken("first", "completed");
+    let turn = |answers: &[Value]| (vec![json!({"type": "response.create"})], answers.to_vec());
+    let scene = Scene::new("/v1/realtime?model=support").await;
+    let hears = (asked[..1].to_vec(), vec![committed]);
+    let left = scene.left_after(&[turn(&whole), hears, turn(&[])], 2).await;
+    let (first, second) = (12.0 + 7.0 * 2.0, 19.0 + 10.0 * 10.0);
+    let point = CancelPoint::BeforeFirstByte;
+    assert_eq!(left, (Ending::Cancelled(point), 19 + 29, Usd::from_dollars((first + second) * 1e-6)));
 }

@@ -6,11 +6,12 @@ use super::observer::{Detect, Detected, Ending, Finish, InBandError, KeepText, P
 use crate::anthropic::usage::Told;
 use crate::conversation::Answering;
 use crate::dialect::Dialect;
-use crate::json::{Kind, ScanError, Scanner, Text, Unescape};
+use crate::json::{self, Kind, ScanError, Scanner, Text, Unescape};
 use crate::outcome::{
     FirstWords, HEAD_MAX_BYTES, Refusal, Repetition, SchemaChecker, Spoken, ToolChecker, Validity, inside_fence,
     reads_as_refusal,
 };
+use crate::realtime::Rate;
 use crate::sse::Event;
 use crate::usage::Usage;
 use std::fmt;
@@ -59,6 +60,8 @@ pub(crate) struct Answer {
     overflowed: bool,
     /// The event before, for those that are like it.
     pub(crate) alike: Alike,
+    /// How long sound lasts.
+    pub(crate) sound_rate: Rate,
 }
 
 /// What an answer says that it does, of which no word may come for long.
@@ -82,6 +85,8 @@ pub(crate) struct Choice {
     pub(crate) sound: bool,
     /// Length of what it thought aloud.
     pub(crate) thought_bytes: u64,
+    /// Length of the sound that came, in base64.
+    pub(crate) sound_bytes: u64,
     pub(crate) calls: Calls,
 }
 
@@ -158,6 +163,7 @@ impl Answer {
             cut: false,
             overflowed: false,
             alike: Alike::default(),
+            sound_rate: Rate::default(),
         }
     }
 
@@ -446,6 +452,7 @@ impl Answer {
             refusal,
             text_bytes: self.choices.iter().map(|choice| choice.text.bytes).sum(),
             said_bytes: self.choices.iter().map(Choice::said_bytes).sum(),
+            sound_tokens: self.sound_rate.spoken_tokens(self.choices.iter().map(|choice| choice.sound_bytes).sum()),
             tool_calls: self.choices.iter().map(|choice| choice.calls.count()).sum(),
             tools: tools.fold(Validity::NotChecked, Validity::and),
             schema: schema.fold(Validity::NotChecked, Validity::and),
@@ -552,8 +559,11 @@ impl Choice {
                 (b"tool_calls", Kind::Array) => came |= self.calls.read(shape, scanner)?,
                 (b"function_call", Kind::Object) => came |= self.calls.read_function(scanner)?,
                 (b"audio", Kind::Object) => {
-                    scanner.skip()?;
-                    self.sound = true;
+                    let audio = scanner.value()?;
+                    let length =
+                        |name| json::member(audio, name).map_or(0, |value| value.len().saturating_sub(2) as u64);
+                    (self.sound, self.sound_bytes) = (true, self.sound_bytes + length("data"));
+                    self.thought_bytes += length("transcript");
                     came = true;
                 }
                 // of what is not known here, what holds something is a part of the answer

@@ -150,6 +150,8 @@ pub struct Seen {
     pub text_bytes: u64,
     /// About the length of all that was written: text, thoughts, calls of tools. Only this differs between a stream and a body.
     pub said_bytes: u64,
+    /// Tokens that the sound that came is taken for, by how long it lasts.
+    pub sound_tokens: u64,
     /// Tool calls in all choices.
     pub tool_calls: u32,
     /// Whether all tool calls are valid.

@@ -2,6 +2,7 @@
 
 use crate::json::{Kind, ScanError, Scanner, Text};
 use crate::openai::answer::{Answer, name};
+use crate::realtime::Rate;
 use crate::responses::answer::{error_of, finish};
 use crate::usage::Usage;
 
@@ -41,9 +42,11 @@ impl Answer {
                 }
             }
             b"response.output_audio.delta" | b"response.audio.delta" => {
-                let came = event.delta.is_some_and(|sound| !sound.raw.is_empty());
-                self.only().sound |= came;
-                self.contents += u64::from(came);
+                let length = event.delta.map_or(0, |sound| sound.raw.len() as u64);
+                let choice = self.only();
+                choice.sound |= length > 0;
+                choice.sound_bytes += length;
+                self.contents += u64::from(length > 0);
             }
             b"response.output_text.delta"
             | b"response.text.delta"
@@ -70,8 +73,9 @@ impl Answer {
         Ok(())
     }
 
-    /// The model that serves is told of the session alone.
+    /// The model that serves is told of the session alone, and how long what it speaks lasts.
     fn session(&mut self, session: &[u8]) -> Result<(), ScanError> {
+        self.sound_rate = Rate::of(session, "output").unwrap_or(self.sound_rate);
         let mut scanner = Scanner::new(session);
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {

@@ -6,10 +6,13 @@
 
 mod answer;
 mod lately;
+mod reckoning;
 
 use crate::json::{Kind, ScanError, Scanner, Span, Text};
 use crate::openai::{ChatRequest, Fill, Patch};
 pub use lately::Lately;
+pub(crate) use reckoning::Rate;
+pub use reckoning::{Reckoned, Reckoning};
 use std::borrow::Cow;
 
 /// An event of a server, as far as it says which turn it belongs to.
@@ -30,6 +33,8 @@ pub struct ServerEvent<'a> {
 pub enum Happened {
     /// A session, with its settings.
     Session,
+    /// Somebody begins to speak.
+    Speaks,
     /// Somebody has stopped to speak: an answer is due from here.
     Heard,
     /// What was spoken is part of the conversation.
@@ -70,6 +75,8 @@ pub enum Asks {
     Settings(Span),
     /// A response.
     Response,
+    /// That sound is heard, of so many bytes of base64.
+    Hear(usize),
     /// Anything else.
     Other,
 }
@@ -96,6 +103,7 @@ impl<'a> ServerEvent<'a> {
         let is = |text: Option<Text<'_>>, word: &str| text.is_some_and(|text| text.is(word));
         let what = match kind.map_or(&b""[..], |kind| kind.raw) {
             b"session.created" | b"session.updated" => Happened::Session,
+            b"input_audio_buffer.speech_started" => Happened::Speaks,
             b"input_audio_buffer.speech_stopped" => Happened::Heard,
             b"input_audio_buffer.committed" => Happened::Said,
             b"response.output_item.done" => Happened::Item,
@@ -170,7 +178,7 @@ impl<'a> Failure<'a> {
 impl<'a> ClientEvent<'a> {
     /// Reads one.
     pub fn read(data: &'a [u8]) -> Result<Self, ScanError> {
-        let (mut kind, mut id, mut lane, mut session) = (None, None, None, None);
+        let (mut kind, mut id, mut lane, mut session, mut sound) = (None, None, None, None, None);
         let mut scanner = Scanner::new(data);
         scanner.enter_object()?;
         while let Some(key) = scanner.next_member()? {
@@ -178,6 +186,7 @@ impl<'a> ClientEvent<'a> {
                 b"type" => kind = scanner.string_or_skip()?,
                 b"event_id" => id = scanner.string_or_skip()?,
                 b"stream_id" => lane = scanner.string_or_skip()?,
+                b"audio" => sound = scanner.string_or_skip()?,
                 b"session" if scanner.peek()? == Kind::Object => session = Some(scanner.skip()?),
                 _ => {
                     scanner.skip()?;
@@ -188,6 +197,7 @@ impl<'a> ClientEvent<'a> {
         let asks = match (kind.map_or(&b""[..], |kind| kind.raw), session) {
             (b"session.update", Some(session)) => Asks::Settings(session),
             (b"response.create", _) => Asks::Response,
+            (b"input_audio_buffer.append", _) => Asks::Hear(sound.map_or(0, |sound| sound.raw.len())),
             _ => Asks::Other,
         };
         let text = |text: Option<Text<'a>>| text.map(|text| text.decode()).filter(|text| !text.is_empty());

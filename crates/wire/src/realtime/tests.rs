@@ -94,6 +94,33 @@ fn a_spoken_response_is_read_to_its_usage() {
     assert_eq!((usage.input_media.audio_tokens, usage.output_media.audio_tokens), (80, 40));
 }
 
+/// Sound that nobody puts into words is known by how long it lasts; that of chat completions too.
+#[test]
+fn sound_without_words_is_reckoned_by_its_time() {
+    let second = |bytes: usize| "A".repeat(bytes / 3 * 4);
+    for (session, bytes) in [
+        (json!({}), 48_000),
+        (json!({"audio": {"output": {"format": {"type": "audio/pcm", "rate": 24_000}}}}), 48_000),
+        (
+            json!({"audio": {"input": {"format": {"type": "audio/pcma"}}, "output": {"format": {"type": "audio/pcmu"}}}}),
+            8_001,
+        ),
+        (json!({"output_audio_format": "g711_ulaw"}), 8_001),
+    ] {
+        let delta = json!({"type": "response.output_audio.delta", "response_id": "r", "delta": second(bytes)});
+        let begun = json!({"type": "response.created", "response": {"id": "r"}});
+        let (seen, _) = seen(&[json!({"type": "session.created", "session": session}), begun, delta.clone(), delta]);
+        assert_eq!((seen.sound_tokens, seen.said_bytes, seen.usage), (40, 0, None), "{session}");
+    }
+    let mut observer = Observer::new(Expect { dialect: Dialect::Chat, stream: true, ..Expect::default() });
+    for audio in [json!({"id": "a", "data": second(48_000)}), json!({"transcript": "four"}), json!({"expires_at": 1})] {
+        let chunk = json!({"id": "c", "choices": [{"index": 0, "delta": {"audio": audio}}]});
+        assert_eq!(observer.feed(format!("data: {chunk}\n\n").as_bytes()), Progress::Content);
+    }
+    let seen = observer.finish();
+    assert_eq!((seen.sound_tokens, seen.said_bytes), (20, 4));
+}
+
 #[test]
 fn calls_cuts_and_failures_are_told_apart() {
     let done = |status: &str, details: Value| json!({"type": "response.done", "response": {"id": "r", "status": status, "status_details": details}});

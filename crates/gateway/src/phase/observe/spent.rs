@@ -6,7 +6,8 @@ use crate::phase::hedge::Hedged;
 use coalmine_core::tally::ServedBy;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::openai::Seen;
-use coalmine_wire::usage::{BYTES_PER_TOKEN, Usage};
+use coalmine_wire::realtime::Reckoned;
+use coalmine_wire::usage::{BYTES_PER_TOKEN, Media, Usage};
 
 /// Who counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,30 +27,47 @@ pub(crate) struct Used {
 
 /// What an answer used. Where content had come of one that ended before its time, `asked` is what its request is taken for: its
 /// provider has read that, whether it said so or not, and has written no less than what came.
-pub(crate) fn used(seen: &Seen, asked: Option<u64>) -> Option<Used> {
+pub(crate) fn used(seen: &Seen, asked: Option<Reckoned>) -> Option<Used> {
     let told = |usage| Used { usage, counted: Counted::Told };
     let Some(asked) = asked else { return seen.usage.map(told) };
     let before = seen.usage.unwrap_or_default();
-    let came = seen.said_bytes / BYTES_PER_TOKEN;
+    let came = (seen.said_bytes / BYTES_PER_TOKEN).saturating_add(seen.sound_tokens);
+    let (read, written) = (before.input_media, before.output_media);
+    let heard = if before.input_tokens.is_some() { read.audio_tokens } else { asked.sound_tokens };
     let usage = Usage {
-        input_tokens: Some(before.input_tokens.unwrap_or(asked)),
+        input_tokens: Some(before.input_tokens.unwrap_or(asked.tokens)),
         output_tokens: Some(before.output_tokens.unwrap_or(0).max(came)),
+        input_media: Media { audio_tokens: heard, ..read },
+        output_media: Media { audio_tokens: written.audio_tokens.max(seen.sound_tokens), ..written },
         ..before
     };
     Some(if usage == before { told(usage) } else { Used { usage, counted: Counted::Estimated } })
 }
 
-/// What a request used of which nothing was heard: `asked`, and nobody will tell what else.
-pub(crate) fn asked_only(asked: u64) -> Used {
-    let usage = Usage { input_tokens: Some(asked), output_tokens: Some(0), ..Usage::default() };
+/// What a request is taken for of which nothing but its length is known.
+pub(crate) fn by_length(tokens: u64) -> Reckoned {
+    Reckoned { tokens, sound_tokens: 0 }
+}
+
+/// What a request used of which nothing was heard: `asked` of each of `many`, and nobody will tell what else.
+pub(crate) fn asked_only(asked: Reckoned, many: u64) -> Used {
+    let [tokens, sound] = [asked.tokens, asked.sound_tokens].map(|tokens| tokens.saturating_mul(many));
+    let input_media = Media { audio_tokens: sound, ..Media::default() };
+    let usage = Usage { input_tokens: Some(tokens), output_tokens: Some(0), input_media, ..Usage::default() };
     Used { usage, counted: Counted::Estimated }
 }
 
 impl Exchange {
     /// What was asked of everybody who works on a request whose client leaves before anything of an answer is read.
     pub(super) fn unheard(&self) -> Option<Used> {
-        let asked = self.asked.saturating_mul(self.under_way.count());
-        (asked > 0 && matches!(self.watch, Watch::Nobody)).then(|| asked_only(asked))
+        let many = self.under_way.count();
+        (many > 0 && self.asked.tokens > 0 && matches!(self.watch, Watch::Nobody)).then(|| asked_only(self.asked, many))
+    }
+
+    /// A turn of a realtime session sets out, whose event does not hold what it reads.
+    pub(crate) fn reads(&mut self, asked: Reckoned) {
+        self.asked = asked;
+        self.under_way.went_out();
     }
 
     /// Whether whoever is asked answers for the version: it is the version itself, or its fallback.
