@@ -1,5 +1,5 @@
 //! Several addresses of one provider on the real binary: the region that answers soonest is asked and its sessions stay, an
-//! overloaded or unwell address costs no customer anything, one that hangs is outrun and put aside, and a region that serves
+//! overloaded or unwell address costs no customer anything, one that hangs is outrun and put aside, or holds nobody when it is tried, and a region that serves
 //! nobody gives a canary no room. Nothing here is judged by the clock: who was asked, what is counted and what is told.
 
 mod server;
@@ -35,6 +35,8 @@ struct World {
     /// The gateway's own region, further away by measure than by its name.
     own: Arc<Server>,
     hangs: Arc<Server>,
+    /// One that is put aside, hangs when it is tried, and is well again; and its sibling.
+    tried: [Arc<Server>; 2],
     /// Model servers that tell their load: one beside the gateway, one far away.
     gpus: [Arc<Server>; 2],
 }
@@ -47,6 +49,7 @@ pub(crate) async fn run(under: Under) -> Result<()> {
     world.an_overloaded_address_costs_nobody_anything().await?;
     world.the_next_region_takes_over_and_gives_back().await?;
     world.an_address_that_hangs_is_outrun().await?;
+    world.one_that_hangs_when_it_is_tried_holds_nobody().await?;
     world.a_region_that_serves_nobody_is_no_room().await
 }
 
@@ -58,11 +61,13 @@ impl World {
         far.answers_looks_after(Duration::from_millis(300));
         let [hangs, answers] = [Server::start("hangs").await?, Server::start("answers").await?];
         hangs.does(Turn::Hangs);
+        let tried = [Server::start("tried").await?, Server::start("sibling").await?];
         let [gpu, gpu_far] = [Server::start("gpu").await?, Server::start("gpu-far").await?];
         gpu.bears(3);
         let stable = upstream::spawn("stable").await?.port();
         let port = free_port()?;
         let urls = [&near_1, &near_2, &own, &far, &hangs, &answers, &gpu, &gpu_far].map(|server| server.url());
+        let [tried_url, sibling_url] = [&tried[0], &tried[1]].map(|server| server.url());
         let [near_1_url, near_2_url, own_url, far_url, hangs_url, answers_url, gpu_url, gpu_far_url] = urls;
         let config = format!(
             "listen: 127.0.0.1:{port}
@@ -86,6 +91,10 @@ providers:
     breaker: {{ pause: 10m, pause_max: 10m }}
     hedge: {{ after: 100ms, max_share: 100% }}
     upstreams: [{{ url: \"{hangs_url}\" }}, {{ url: \"{answers_url}\" }}]
+  tried:
+    kind: openai
+    breaker: {{ pause: 200ms, pause_max: 200ms }}
+    upstreams: [{{ url: \"{tried_url}\" }}, {{ url: \"{sibling_url}\" }}]
   gpus:
     kind: openai
     capacity: {{ every: 100ms, slots: 10, most: 85% }}
@@ -94,13 +103,14 @@ providers:
 routes:
   spread: {{ session: [\"header:x-session-id\"], stable: {{ model: spread/m }} }}
   hedged: {{ session: [\"header:x-session-id\"], stable: {{ model: hedged/m }} }}
+  tried: {{ session: [\"header:x-session-id\"], stable: {{ model: tried/m }} }}
   split: {{ stable: {{ model: stable/m-stable }} }}
 "
         );
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("release.yaml"), RELEASE)?;
         let coalmine = Coalmine::start(binary, folder.path(), port, &config).await?;
-        Ok(Self { _folder: folder, coalmine, near: [near_1, near_2], own, hangs, gpus: [gpu, gpu_far] })
+        Ok(Self { _folder: folder, coalmine, near: [near_1, near_2], own, hangs, tried, gpus: [gpu, gpu_far] })
     }
 
     /// Who answers each of the sessions.
@@ -180,6 +190,35 @@ routes:
         ensure!(self.answered("hedged").await? == names, "it answers nobody");
         ensure!(self.hangs.asked() == asked, "it is asked again");
         print(&format!("an address that hangs was outrun {won} times, let go each time, and put aside"));
+        Ok(())
+    }
+
+    /// The request that shows how it is goes on to a sibling, in the place of a retry.
+    async fn one_that_hangs_when_it_is_tried_holds_nobody(&self) -> Result<()> {
+        let [tried, sibling] = &self.tried;
+        tried.does(Turn::Overloaded);
+        let until = Instant::now() + PATIENCE;
+        while self.sum("coalmine_upstream_ejections_total", &[&tried.label()]).await? == 0 {
+            ensure!(Instant::now() < until, "it is not put aside");
+            self.answered("tried").await?;
+        }
+        tried.does(Turn::Hangs);
+        let won = ["provider=\"tried\"", "result=\"won\""];
+        while self.sum("coalmine_hedges_total", &won).await? == 0 {
+            ensure!(Instant::now() < until, "nobody has tried it");
+            let names = self.answered("tried").await?;
+            ensure!(names.iter().all(|name| name == sibling.name()), "answered by {names:?}");
+        }
+        let (status, line) = self.line(tried)?;
+        let why = ["in vain", "the last: outrun by a sibling"];
+        ensure!(line.is_some_and(|line| why.iter().all(|why| line.contains(why))), "{status}");
+        tried.does(Turn::Answered);
+        let serving = ["provider=\"tried\""];
+        while self.sum("coalmine_upstream_serving", &serving).await? < 2 {
+            ensure!(Instant::now() < until, "it is not taken back");
+            self.answered("tried").await?;
+        }
+        print("an address that hangs when it is tried holds nobody, and one that answers is taken back");
         Ok(())
     }
 

@@ -1,13 +1,18 @@
 //! Hedging: where a provider's first content is long in coming, another of its addresses is asked the same, and whoever
 //! has content first answers. The other is dropped, which its upstream feels. It is one request to everybody but the
 //! provider, whose price for reading it twice is counted.
+//!
+//! The one request that shows how an address is that was put aside goes the same way, whether its provider is hedged or
+//! not: an address that hangs is to cost its customer no more than a moment. It is put to a sibling in the place of a
+//! retry, and never where there may be none.
 
 use crate::phase::observe::StreamOrBody;
 use crate::phase::send::{is_encoded, shape};
 use crate::upstream::asked::Asked;
-use crate::upstream::choice::{Going, Picked};
+use crate::upstream::choice::{As, Going, Picked};
 use crate::upstream::connections::ProviderBody;
-use crate::upstream::pool::{Hedge, Pool, Trouble};
+use crate::upstream::pool::{Pool, Trouble};
+use crate::upstream::rescue::RescueBudget;
 use crate::upstream::under_way::UnderWay;
 use bytes::Bytes;
 use coalmine_wire::dialect::Dialect;
@@ -17,6 +22,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// The most of a stream that is held back while it has no content.
@@ -49,6 +55,71 @@ pub(crate) enum Hedged {
     Failed,
     /// It was, and whoever lost was sent away while it worked.
     Cancelled,
+}
+
+/// When and on what terms a second address is asked beside the first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Second<'a> {
+    after: Duration,
+    awaits: Awaits,
+    paid: Paid<'a>,
+}
+
+/// What the first must have shown by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    /// That it answers at all.
+    Head,
+    /// What a customer waits for.
+    Content,
+}
+
+/// What a second request is taken from.
+#[derive(Debug, Clone, Copy)]
+enum Paid<'a> {
+    /// The share of requests that may be asked twice.
+    Share(&'a RescueBudget),
+    /// The retries of this one.
+    Retry,
+}
+
+impl<'a> Second<'a> {
+    /// For an attempt behind `done` further ones; `None`: it is put to one address alone.
+    pub(crate) fn of(pool: &'a Pool, picked: Picked, done: u16) -> Option<Self> {
+        let tries = picked.as_ == As::Probe && done < pool.retry.retries;
+        match &pool.hedge {
+            Some(hedge) if tries || done == 0 => {
+                let paid = if tries { Paid::Retry } else { Paid::Share(&hedge.budget) };
+                Some(Self { after: hedge.after, awaits: Awaits::Content, paid })
+            }
+            None if tries => Some(Self { after: pool.patience(picked), awaits: Awaits::Head, paid: Paid::Retry }),
+            Some(_) | None => None,
+        }
+    }
+
+    /// Whether this one may be asked: a retry is for somebody in service.
+    fn may_be(&self, other: Picked, first: Picked) -> bool {
+        other.at != first.at
+            && match self.paid {
+                Paid::Share(_) => true,
+                Paid::Retry => other.as_ == As::InService,
+            }
+    }
+
+    fn take(&self) -> bool {
+        match self.paid {
+            Paid::Share(budget) => budget.take(),
+            Paid::Retry => true,
+        }
+    }
+
+    /// Further attempts that a second request was.
+    pub(crate) const fn attempts(&self, hedge: Hedged) -> u16 {
+        match (self.paid, hedge) {
+            (Paid::Retry, Hedged::Failed | Hedged::Cancelled) => 1,
+            (Paid::Retry, Hedged::No) | (Paid::Share(_), Hedged::No | Hedged::Failed | Hedged::Cancelled) => 0,
+        }
+    }
 }
 
 /// One request, that may be put to two addresses.
@@ -84,31 +155,35 @@ impl From<Fared> for Result<Head, Trouble> {
 }
 
 impl Race<'_> {
-    /// Asks one address, and after the provider's delay a second one, where there is one and the share allows it.
-    pub(crate) async fn run(self, hedge: &Hedge, ask: impl Fn() -> Asked, going: &mut Going) -> Raced {
+    /// Asks one address, and after a delay a second one, where there is one and the terms allow it.
+    pub(crate) async fn run(
+        self,
+        picked: Picked,
+        terms: Second<'_>,
+        ask: impl Fn() -> Asked,
+        going: &mut Going,
+    ) -> Raced {
         let alone = |came| Raced { came, hedge: Hedged::No };
-        hedge.budget.pay_in();
-        let picked = self.pool.aim(going);
         let began = AtomicBool::new(false);
         let sent = self.pool.send_to(picked, ask(), self.path, self.by, self.under_way);
-        let mut first = pin!(self.fare(picked, sent, Some(&began)));
+        let mut first = pin!(self.fare(picked, sent, terms.awaits, Some(&began)));
         tokio::select! {
             biased;
             fared = &mut first => return alone(fared.into()),
-            () = sleep_until(Instant::now() + hedge.after) => {}
+            () = sleep_until(Instant::now() + terms.after) => {}
         }
         let mut further = *going;
         let other = self.pool.aim(&mut further);
-        let is_another = other.at != picked.at;
-        if !is_another || !hedge.budget.take() {
-            self.pool.series.hedges_refused.add(u64::from(is_another));
+        let may_be = terms.may_be(other, picked);
+        if !may_be || !terms.take() {
+            self.pool.series.hedges_refused.add(u64::from(may_be));
             self.pool.choice.unfelt(other);
             return alone(first.await.into());
         }
         *going = further;
         self.pool.series.hedges.add(1);
         let sent = self.pool.send_to(other, ask(), self.path, self.by, self.under_way);
-        let mut second = pin!(self.fare(other, sent, None));
+        let mut second = pin!(self.fare(other, sent, terms.awaits, None));
         let (fared, won) = tokio::select! {
             biased;
             fared = &mut first => match fared {
@@ -133,8 +208,7 @@ impl Race<'_> {
     }
 
     /// Asks one address and looks at nothing.
-    pub(crate) async fn once(self, request: Asked, going: &mut Going) -> Result<Head, Trouble> {
-        let picked = self.pool.aim(going);
+    pub(crate) async fn once(self, picked: Picked, request: Asked) -> Result<Head, Trouble> {
         let response = self.pool.send_to(picked, request, self.path, self.by, self.under_way).await?;
         let (parts, body) = response.into_parts();
         Ok(Head { parts, held: Vec::new(), body, picked })
@@ -144,6 +218,7 @@ impl Race<'_> {
         self,
         picked: Picked,
         sent: impl Future<Output = Result<http::Response<ProviderBody>, Trouble>>,
+        awaits: Awaits,
         began: Option<&AtomicBool>,
     ) -> Fared {
         let sent = sent.await;
@@ -159,7 +234,8 @@ impl Race<'_> {
             return Fared::Badly(Ok(head));
         }
         // what is one body has all of its content behind its head
-        if shape(&head.parts.headers) == StreamOrBody::Body || is_encoded(&head.parts.headers) {
+        let is_whole = awaits == Awaits::Head || shape(&head.parts.headers) == StreamOrBody::Body;
+        if is_whole || is_encoded(&head.parts.headers) {
             return Fared::Well(head);
         }
         let mut observer = Observer::new(Expect { dialect: self.dialect, stream: true, ..Expect::default() });

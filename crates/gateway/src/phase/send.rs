@@ -11,14 +11,16 @@
 //! | the same, where it cannot be put to stable | the version's if stable accepted most of the canary's last refusals, else the client's; counted as unproven |
 
 use crate::answer::Refusal;
-use crate::phase::hedge::{Head, Race};
+use crate::phase::hedge::{Head, Race, Second};
 use crate::phase::observe::{Contract, Exchange, StreamOrBody};
 use crate::phase::relay::Pace;
 use crate::phase::rewrite::{Outbound, Rewritten, StripUsage, Unsaid, Wording, rewrite};
 use crate::phase::variables::Given;
+use crate::sync::lock;
 use crate::table::Prepared;
+use crate::upstream::choice::{Going, Tried, Tries};
 use crate::upstream::connections::ProviderBody;
-use crate::upstream::pool::Trouble;
+use crate::upstream::pool::{Pool, Trouble};
 use crate::upstream::rescue::{Proof, RescueBudget};
 use crate::upstream::retry::{self, Attempt};
 use crate::upstream::source::Source;
@@ -33,7 +35,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// The most of a body that is held back in the hope that it turns out whole.
@@ -84,6 +86,31 @@ struct Asking<'a> {
     began: Instant,
     /// When everything must be over.
     ends_at: Instant,
+    /// Where it was in vain.
+    been: &'a Been,
+}
+
+/// The addresses of each provider that did not answer a request, so that whoever is asked in its version's place is asked elsewhere.
+#[derive(Debug, Default)]
+struct Been(Mutex<Vec<(ProviderName, Tried)>>);
+
+impl Been {
+    /// Where a request goes that was there already.
+    fn further(&self, pool: &Pool, going: Going) -> Going {
+        let been = lock(&self.0);
+        been.iter().find(|(name, _)| *name == pool.name).map_or(going, |(_, tried)| going.been(*tried))
+    }
+
+    /// Its attempts are over; what an address cannot help (a refusal, an error of the model) says nothing of it.
+    fn note(&self, pool: &Pool, going: Going, came: &Result<Head, Trouble>) {
+        let in_vain = came.as_ref().map_or(true, |head| matches!(head.parts.status.as_u16(), 502..=504));
+        if !in_vain || !pool.choice.is_free() {
+            return;
+        }
+        let mut been = lock(&self.0);
+        been.retain(|(name, _)| *name != pool.name);
+        been.push((pool.name.clone(), going.tried()));
+    }
 }
 
 /// What became of a version's attempts.
@@ -169,7 +196,8 @@ pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Res
     let somebody = budget.is_some() && stable.is_some() || !assigned.fallbacks.is_empty();
     let hold = if somebody { Hold::UntilContent } else { Hold::No };
     let began = Instant::now();
-    let asking = Asking { question, began, ends_at: began + assigned.pool.timeouts.total };
+    let been = Been::default();
+    let asking = Asking { question, began, ends_at: began + assigned.pool.timeouts.total, been: &been };
     let mut came = attempt(exchange, &assigned, asking, hold).await;
     if !assigned.fallbacks.is_empty()
         && let Came::Failed(cause, _) = came
@@ -371,27 +399,35 @@ async fn put(
     body: Bytes,
     path: &str,
 ) -> (Result<Head, Trouble>, Instant) {
-    let Asking { question, began, ends_at } = asking;
+    let Asking { question, began, ends_at, been } = asking;
     let (pool, chat) = (&version.pool, question.chat);
     let thinks = version.thinks || chat.asks_to_think();
     let allowed = if thinks { pool.timeouts.thinking } else { pool.timeouts.first_byte };
     let mut by = ends_at.min(began + allowed);
     let hold_until = began + exchange.gateway.config.limits.rescue_hold;
     let mut done = 0;
-    let mut going = exchange.going();
+    let twice = chat.may_be_asked_twice();
+    // one that may not be put to a sibling is not to hang at an address that is tried
+    let tries = if twice && pool.retry.retries > 0 { Tries::Soon } else { Tries::Late };
+    let mut going = been.further(pool, exchange.going().trying(tries));
     exchange.ask(version.id);
+    if let Some(hedge) = pool.hedge.as_ref().filter(|_| twice) {
+        hedge.budget.pay_in();
+    }
     loop {
         let request = || question.outbound.request(&pool.manners, body.clone());
         let (dialect, under_way) = (version.asked_in(chat.dialect), &exchange.under_way);
         under_way.clear();
         let race = Race { pool, path, dialect, by, hold_until, under_way };
-        let came = match &pool.hedge {
-            Some(hedge) if done == 0 && chat.may_be_asked_twice() => {
-                let raced = Box::pin(race.run(hedge, request, &mut going)).await;
+        let picked = pool.aim(&mut going);
+        let came = match Second::of(pool, picked, done).filter(|_| twice) {
+            Some(second) => {
+                let raced = Box::pin(race.run(picked, second, request, &mut going)).await;
                 exchange.note_hedge(raced.hedge);
+                done += second.attempts(raced.hedge);
                 raced.came
             }
-            Some(_) | None => race.once(request(), &mut going).await,
+            None => race.once(picked, request()).await,
         };
         if !came.as_ref().is_ok_and(|head| head.parts.status.is_success()) {
             exchange.under_way.clear();
@@ -402,13 +438,11 @@ async fn put(
         };
         let now = || exchange.gateway.clock.now();
         let next = pool.choice.next(going);
-        let Some(pause) = retry::pause(&pool.retry, done, attempted, next, rand::random(), now) else {
+        let pause = retry::pause(&pool.retry, done, attempted, next, rand::random(), now);
+        let Some(again) = pause.map(|pause| Instant::now() + pause).filter(|again| *again < ends_at) else {
+            been.note(pool, going, &came);
             return (came, by);
         };
-        let again = Instant::now() + pause;
-        if again >= ends_at {
-            return (came, by);
-        }
         drop(came);
         by = ends_at.min(again + allowed);
         done += 1;

@@ -7,7 +7,8 @@
 //! no more than `max_ejected` of them at a time. What cannot be reached serves nobody and is not counted among those;
 //! nor is what a look at its health finds unwell. With everybody away, all are asked as if nobody were.
 //!
-//! After a pause **one** request shows how it is. A nearer region is returned to when it has been well for a while.
+//! After a pause **one** request shows how it is: its first attempt, where somebody else can answer it, or any where nobody
+//! else is well. What may be put to nobody else (a [`Tries::Late`]) does so only where no other has come for long. A nearer region is returned to when it has been well for a while.
 
 pub(crate) mod aside;
 
@@ -36,9 +37,23 @@ const NEWEST: f64 = 0.2;
 pub(crate) struct Going {
     /// Its session, where known.
     key: Option<u64>,
-    /// The addresses that it was at, a bit each.
-    tried: u64,
+    tried: Tried,
     mark: Mark,
+    tries: Tries,
+}
+
+/// The addresses that a request was at, a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tried(u64);
+
+/// How soon a request may be the one that shows how an address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Tries {
+    /// As soon as the pause is over: should the address hang, a sibling answers it.
+    Soon,
+    /// After the longest pause more: should the address hang, it hangs.
+    #[default]
+    Late,
 }
 
 /// Whether what an attempt comes to says something of its address.
@@ -109,6 +124,8 @@ pub(crate) struct Choice {
     regions: Vec<Place>,
     /// The addresses that are not asked, a bit each.
     away: AtomicU64,
+    /// Those among them that looks find unwell.
+    unwell: AtomicU64,
     /// The regions by how near they are, four bits each, the nearest lowest.
     order: AtomicU64,
     next: AtomicUsize,
@@ -156,12 +173,27 @@ impl Going {
     /// Of a session's request.
     pub(crate) fn of(unit: Option<UnitKey>) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "half of a keyed hash is a hash")]
-        Self { key: unit.map(|unit| unit.0 as u64), tried: 0, mark: Mark::Left }
+        Self { key: unit.map(|unit| unit.0 as u64), ..Self::default() }
     }
 
     /// Of the copy of a session's request.
     pub(crate) fn aside(unit: Option<UnitKey>) -> Self {
         Self { mark: Mark::None, ..Self::of(unit) }
+    }
+
+    /// The same, trying addresses like this.
+    pub(crate) const fn trying(self, tries: Tries) -> Self {
+        Self { tries, ..self }
+    }
+
+    /// The same, having been at these.
+    pub(crate) const fn been(self, tried: Tried) -> Self {
+        Self { tried, ..self }
+    }
+
+    /// Where it was.
+    pub(crate) const fn tried(&self) -> Tried {
+        self.tried
     }
 
     /// Whether its attempts are told of.
@@ -202,8 +234,8 @@ impl Choice {
             nearest,
         };
         let order = AtomicU64::new(packed(&changing.nearest));
-        let (away, next) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { policy, seats, regions, away, order, next, changing: Mutex::new(changing) }
+        let (away, unwell, next) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        Self { policy, seats, regions, away, unwell, order, next, changing: Mutex::new(changing) }
     }
 
     /// What says which region is nearest; with one region, nothing need.
@@ -222,37 +254,45 @@ impl Choice {
             return Picked { at: 0, as_: As::InService };
         }
         let picked = self.pick_among(*going, now);
-        going.tried |= bit(picked.at);
+        going.tried.0 |= bit(picked.at);
         if going.leaves_a_mark() { picked } else { Picked { as_: As::Copy, ..picked } }
     }
 
     /// Whether a further attempt goes to an address in service that its request was not at.
     pub(crate) fn next(&self, going: Going) -> Next {
-        let left = self.all() & !self.away.load(Ordering::Relaxed) & !going.tried;
+        let left = self.all() & !self.away.load(Ordering::Relaxed) & !going.tried.0;
         if left == 0 || !self.is_free() { Next::Same } else { Next::Another }
     }
 
     fn pick_among(&self, going: Going, now: impl FnOnce() -> UnixMs) -> Picked {
-        let away = self.away.load(Ordering::Relaxed);
+        let (away, tried) = (self.away.load(Ordering::Relaxed), going.tried.0);
         let (all, order) = (self.all(), self.order.load(Ordering::Relaxed));
+        let fresh = all & !away & !tried;
+        // who was failed by one address is not to try another while a sibling is well
+        let may_try = going.leaves_a_mark() && (tried == 0 || fresh == 0);
         if away != 0
-            && going.leaves_a_mark()
-            && let Some(at) = self.probe(away & !going.tried, now())
+            && may_try
+            && let Some(at) = self.probe(away & !tried, going.tries, now())
         {
             return Picked { at, as_: As::Probe };
         }
-        if let Some(at) = self.near(all & !away & !going.tried, order, going.key) {
+        if let Some(at) = self.near(fresh, order, going.key) {
             return Picked { at, as_: As::InService };
         }
         // A second attempt at one that is well is better than a first at one that is not.
         let as_ = if all & !away == 0 { As::LastResort } else { As::InService };
-        let left = [all & !away, all & !going.tried, all].into_iter().find(|left| *left != 0).unwrap_or(all);
+        let left = [all & !away, all & !tried, all].into_iter().find(|left| *left != 0).unwrap_or(all);
         Picked { at: self.near(left, order, going.key).unwrap_or(0), as_ }
     }
 
-    /// One that was put aside and whose pause is over.
-    fn probe(&self, away: u64, now: UnixMs) -> Option<usize> {
-        bits(away).find(|at| self.seats[*at].breaker.claim_probe(now))
+    /// One that was put aside and whose pause is over. What looks find unwell, looks take back.
+    fn probe(&self, away: u64, tries: Tries, now: UnixMs) -> Option<usize> {
+        let since = match tries {
+            Tries::Soon => now,
+            Tries::Late => UnixMs(now.0.saturating_sub(self.policy.breaker.pause_max.0)),
+        };
+        let unwell = self.unwell.load(Ordering::Relaxed);
+        bits(away & !unwell).find(|at| self.seats[*at].breaker.claim_probe(since))
     }
 
     fn near(&self, among: u64, order: u64, key: Option<u64>) -> Option<usize> {
@@ -562,6 +602,7 @@ impl Choice {
         let (mut order, rest): (Vec<usize>, Vec<usize>) = changing.nearest.iter().copied().partition(lasting);
         order.extend(rest);
         self.order.store(packed(&order), Ordering::Relaxed);
+        self.unwell.store(changing.unwell, Ordering::Relaxed);
         self.away.store(away, Ordering::Relaxed);
     }
 }

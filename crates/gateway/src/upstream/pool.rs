@@ -34,6 +34,11 @@ pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// `max_tokens` of messages, where neither client nor version says: they must have one.
 const MAX_TOKENS: u32 = 8_192;
 
+/// A request that tries an address waits for it alone no less than this,
+const PATIENCE_LEAST: Duration = Duration::from_millis(500);
+/// and so long where it is not known how long an answer takes.
+const PATIENCE_UNKNOWN: Duration = Duration::from_secs(2);
+
 /// How a provider is spoken to.
 #[derive(Debug)]
 pub(crate) struct Manners {
@@ -347,6 +352,13 @@ impl Pool {
         self.series.note(trouble);
         asking.felt(began, |_| Felt::trouble(trouble));
         Err(trouble)
+    }
+
+    /// How long a request that tries this address waits for an answer's head alone: three times what those in service take.
+    pub(crate) fn patience(&self, tried: Picked) -> Duration {
+        let others = self.choice.serving().into_iter().filter(|at| *at != tried.at);
+        let usual_ms = others.filter_map(|at| self.upstreams[at].head_ms()).reduce(f64::max);
+        usual_ms.map_or(PATIENCE_UNKNOWN, |ms| Duration::from_secs_f64(3.0 * ms / 1e3).max(PATIENCE_LEAST))
     }
 
     /// Something went wrong at an address, if so; a copy's is told of nobody.

@@ -3,6 +3,7 @@
 use crate::support::*;
 use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
+use coalmine_core::tally::Ending;
 use coalmine_core::time::SpanMs;
 use coalmine_gateway::UpstreamState;
 use coalmine_gateway::config::{HealthCheck, Provider, RetryPolicy, Spread, Upstream as Address, Warm};
@@ -118,8 +119,10 @@ async fn a_client_that_leaves_says_nothing_of_the_address_that_it_probed() {
     let (sick, sound) = (Upstream::start(scripts).await, Upstream::start(vec![ok("sound")]).await);
     let world = world(&[("", url(&sick)), ("", url(&sound))], |one| one.choice.spread = Spread::Turns).await;
     statuses(&world, 0..10).await;
-    world.clock.advance(1_000);
-    let leaving = tokio::spawn(world.client.request(world.request("/v1/chat/completions", &[], ASK)));
+    // one that may be put to nobody else waits for the longest pause more, and then for its address alone
+    world.clock.advance(32_000);
+    let kept = ASK.replace("{\"model\"", "{\"store\":true,\"model\"");
+    let leaving = tokio::spawn(world.client.request(world.request("/v1/chat/completions", &[], kept)));
     soon("the probe arrives", async {
         while sick.count() < 6 {
             tokio::task::yield_now().await;
@@ -363,4 +366,67 @@ async fn server(greeting: Option<&'static str>) -> String {
         }
     });
     url
+}
+
+/// The one request that shows how it is costs its customer no more than a moment, and a sibling answers.
+#[tokio::test]
+async fn an_address_that_hangs_when_it_is_tried_holds_nobody() {
+    let gone = std::sync::Arc::new(tokio::sync::Notify::new());
+    for (body, retries) in [(ASK, 1), (ASK_STREAM, 1), (ASK, 3)] {
+        let mut scripts: Vec<_> = (0..5).map(|_| error(500, "")).collect();
+        scripts.push(vec![Step::UntilClosed(gone.clone())]);
+        let (sick, sound) = (Upstream::start(scripts).await, Upstream::start(vec![streamed(&["sound"])]).await);
+        let world = world(&[("", url(&sick)), ("", url(&sound))], |one| {
+            (one.choice.spread, one.retry.retries) = (Spread::Turns, retries);
+        })
+        .await;
+        statuses(&world, 0..10).await;
+        world.clock.advance(1_000);
+        let answer = world.chat("s-10", body).await;
+        assert!(answer.status == 200 && answer.text().contains("sound"), "{}", answer.text());
+        soon("it is let go", gone.notified()).await;
+        assert_eq!((sick.count(), sound.count()), (6, 6));
+        let aside = of_one(&world)[0].aside.clone().unwrap();
+        assert_eq!((aside.tries, aside.last.as_deref()), (1, Some("outrun by a sibling")));
+        assert!(world.metric(r#"coalmine_hedges_total{provider="one",result="won"} 1"#));
+        let turn = world.turns(11).await.pop().unwrap();
+        assert_eq!((turn.outcome.ending, turn.outcome.retries), (Ending::Complete, 0));
+    }
+}
+
+/// Where no second request is allowed none is sent, and no customer tries an address before it must be.
+#[tokio::test]
+async fn without_a_retry_an_address_is_tried_late_and_alone() {
+    let mut scripts: Vec<_> = (0..5).map(|_| error(500, "")).collect();
+    scripts.push(ok("well again"));
+    let (sick, sound) = (Upstream::start(scripts).await, Upstream::start(vec![ok("sound")]).await);
+    let world = world(&[("", url(&sick)), ("", url(&sound))], |one| {
+        (one.choice.spread, one.retry.retries) = (Spread::Turns, 0);
+    })
+    .await;
+    statuses(&world, 0..10).await;
+    world.clock.advance(30_000);
+    assert_eq!((statuses(&world, 10..20).await, sick.count()), (vec![200; 10], 5));
+    world.clock.advance(1_000);
+    assert_eq!((statuses(&world, 20..21).await, sick.count()), (vec![200], 6));
+    assert!(world.metric(&in_service(&sick, "home", 1)));
+}
+
+/// A canary that an address did not answer is rescued at the other one, though the session knows the first.
+#[tokio::test]
+async fn who_stands_in_at_the_same_provider_is_asked_at_another_address() {
+    let garbage = vec![write("no HTTP\r\n\r\n"), Step::Close];
+    let (sick, sound) = (Upstream::start(vec![garbage]).await, Upstream::start(vec![ok("sound")]).await);
+    let addresses = [&sick, &sound].map(|upstream| Address::at(url(upstream)));
+    let world = World::with(vec![], vec![], |config| {
+        for name in ["one", "two"] {
+            config.providers.get_mut(&ProviderName::from(name)).unwrap().upstreams = addresses.to_vec();
+        }
+    })
+    .await;
+    let (mut table, canary) = (route(1, Some(10_000)), version("one", "model-c"));
+    table.release.as_mut().unwrap().canary = canary.id();
+    table.versions.insert(canary.id(), std::sync::Arc::new(canary));
+    world.gateway.install(&tables(table)).await.unwrap();
+    assert_eq!(statuses(&world, 0..20).await, [200; 20]);
 }

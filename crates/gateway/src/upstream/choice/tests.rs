@@ -24,7 +24,7 @@ fn choice(regions: &[&str], change: impl FnOnce(&mut ChoicePolicy)) -> Choice {
 }
 
 fn session(n: u128) -> Going {
-    Going::of(Some(UnitKey(n * 0x9E37_79B9_7F4A_7C15 + 1)))
+    Going::of(Some(UnitKey(n * 0x9E37_79B9_7F4A_7C15 + 1))).trying(Tries::Soon)
 }
 
 /// Who is asked for each of many sessions, how often.
@@ -389,4 +389,38 @@ fn people_are_told_since_when_looks_find_an_address_unwell() {
     assert_eq!(choice.aside(0), Some(told), "no request tries it meanwhile");
     assert_eq!(look(true, 8), Some(Change::Well(0)));
     assert_eq!(choice.aside(0).map(|told| told.reason), Some(Reason::Answers(Why::Unreachable)));
+}
+
+/// It was failed once already.
+#[test]
+fn a_further_attempt_tries_nobody_while_a_sibling_is_well() {
+    let choice = choice(&["", "", ""], |_| {});
+    felt(&choice, 0, Felt::Unreachable, 3, T).unwrap();
+    for n in 0..20 {
+        let mut going = session(n).been(Tried(bit(1)));
+        assert_eq!(choice.pick(&mut going, || at(100)), Picked { at: 2, as_: As::InService });
+    }
+    let mut going = session(1).been(Tried(bit(1) | bit(2)));
+    assert_eq!(choice.pick(&mut going, || at(100)), Picked { at: 0, as_: As::Probe }, "nobody else is left");
+}
+
+#[test]
+fn what_nobody_else_may_be_asked_tries_an_address_late() {
+    let choice = choice(&["", ""], |_| {});
+    felt(&choice, 0, Felt::Unreachable, 3, T).unwrap();
+    let late = |s| choice.pick(&mut session(1).trying(Tries::Late), || at(s)).as_;
+    assert_eq!([late(1), late(30)], [As::InService; 2], "the pause is one second, and the longest thirty");
+    assert_eq!(late(31), As::Probe);
+    assert_eq!(choice.pick(&mut session(1), || at(31)).as_, As::InService, "one is enough");
+}
+
+#[test]
+fn what_looks_find_unwell_no_request_tries() {
+    let choice = choice(&["", "", ""], |_| {});
+    felt(&choice, 0, Felt::Unreachable, 3, T).unwrap();
+    assert_eq!(choice.looked(0, Look::Unwell { unhealthy_after: 1 }, T), Some(Change::Unwell(0)));
+    assert!(!asked(&choice, at(100)).contains_key(&0));
+    let well = Look::Well { took_ms: 1.0, healthy_after: 1 };
+    assert_eq!(choice.looked(0, well, at(100)), Some(Change::Well(0)));
+    assert_eq!(choice.pick(&mut session(1), || at(100)), Picked { at: 0, as_: As::Probe });
 }
