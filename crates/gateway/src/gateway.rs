@@ -34,6 +34,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{Notify, watch as told};
 use tokio::task::JoinHandle;
@@ -266,14 +267,34 @@ impl Gateway {
     /// Resolves when these are written. Where records come thick, others that are ready to go on leave theirs first, so that
     /// one call writes them all; where they do not, giving way would cost more than it saves: it wakes another thread.
     pub(crate) async fn written(&self, records: Records) {
-        if self.pins.is_written(records.pins) && self.conversations.is_written(records.conversations) {
+        if self.is_written(records) {
             return;
         }
-        let since_us = self.age_us().saturating_sub(self.written_at.load(Ordering::Relaxed));
-        if since_us < THICK_US {
+        if self.come_thick() {
             tokio::task::yield_now().await;
         }
         self.write(records);
+    }
+
+    /// The same for whoever is polled.
+    pub(crate) fn poll_written(&self, owed: &mut Owed, cx: &Context<'_>) -> Poll<()> {
+        if !owed.gave_way && !self.is_written(owed.records) && self.come_thick() {
+            owed.gave_way = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !self.is_written(owed.records) {
+            self.write(owed.records);
+        }
+        Poll::Ready(())
+    }
+
+    fn is_written(&self, records: Records) -> bool {
+        self.pins.is_written(records.pins) && self.conversations.is_written(records.conversations)
+    }
+
+    fn come_thick(&self) -> bool {
+        self.age_us().saturating_sub(self.written_at.load(Ordering::Relaxed)) < THICK_US
     }
 
     /// How the requests of a route fared since this process began.
@@ -414,6 +435,20 @@ impl Gateway {
 pub(crate) struct Records {
     pins: u64,
     conversations: u64,
+}
+
+/// Records that an answer rests on, which does not go on before they are written.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    records: Records,
+    /// Whether others were let leave theirs.
+    gave_way: bool,
+}
+
+impl From<Records> for Owed {
+    fn from(records: Records) -> Self {
+        Self { records, gave_way: false }
+    }
 }
 
 impl Running {

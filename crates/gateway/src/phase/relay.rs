@@ -5,6 +5,7 @@ mod parting;
 
 use crate::answer::{AnswerBody, BoxError};
 use crate::config::{AnswerHeaders, Timeouts};
+use crate::gateway::Owed;
 use crate::phase::observe::{BodyEnd, Ended, Exchange, StreamOrBody};
 use crate::phase::rewrite::answer_headers;
 use crate::phase::send::{Answer, Passage, is_encoded, shape};
@@ -262,6 +263,8 @@ pub struct Relay {
     form: StreamOrBody,
     /// Of a body that breaks, behind what is ready.
     parting: Parting,
+    /// What is to be written before anything more goes on.
+    owed: Option<Owed>,
 }
 
 /// What a client waits for at the end of its answer.
@@ -306,7 +309,8 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
         (Passage::AsIs | Passage::Stripped(_), _) => LastWord::Any,
     };
     let (ready, tail, parting) = (VecDeque::new(), Tail::default(), Parting::default());
-    let mut relay = Box::new(Relay { ready, pipe, source, passage, exchange, tail, last_word, form, parting });
+    let owed = None;
+    let mut relay = Box::new(Relay { ready, pipe, source, passage, exchange, tail, last_word, form, parting, owed });
     for piece in held {
         relay.pass(piece);
     }
@@ -321,6 +325,7 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
     }
     let gateway = relay.exchange.gateway.clone();
     gateway.written(gateway.records()).await;
+    relay.owed = None;
     *response.body_mut() = AnswerBody::Relay(relay);
     response
 }
@@ -328,6 +333,10 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
 impl Relay {
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         loop {
+            if let Some(owed) = &mut self.owed {
+                ready!(self.exchange.gateway.poll_written(owed, cx));
+                self.owed = None;
+            }
             if let Some(piece) = self.ready.pop_front() {
                 self.tail.follow(&piece);
                 return Poll::Ready(Some(Ok(piece)));
@@ -337,8 +346,7 @@ impl Relay {
             }
             ready!(self.poll_more(cx));
             if self.pipe.is_none() {
-                // what has landed is written before its last bytes leave
-                self.exchange.gateway.write(self.exchange.gateway.records());
+                self.owe();
             }
         }
     }
@@ -364,8 +372,7 @@ impl Relay {
                     return Poll::Ready(());
                 }
                 if self.mind_the_end() {
-                    // written before the client is told that it is over
-                    self.exchange.gateway.write(self.exchange.gateway.records());
+                    self.owe();
                 }
                 self.pass(piece);
                 if self.is_cut_in_translation() {
@@ -387,6 +394,11 @@ impl Relay {
             Passage::Translated(translator) => translator.has_begun(),
         };
         if self.exchange.dialect() == Dialect::Messages && begun() { PING } else { KEEP_ALIVE }
+    }
+
+    /// What has landed is written before the client is told that it is over.
+    fn owe(&mut self) {
+        self.owed = Some(self.exchange.gateway.records().into());
     }
 
     /// The answer's body ends before its end, because it broke, or because the gateway ends it.
