@@ -313,7 +313,8 @@ impl Tally {
     pub(crate) fn take(&self, now: UnixMs) -> Taken {
         let mut taken = Taken {
             complete_to: now,
-            turns: Vec::with_capacity(self.waiting()),
+            // more land while these are taken: a row of a second's turns is never moved to a larger place
+            turns: Vec::with_capacity(self.waiting() / 8 * 9 + 64),
             feedback: std::mem::take(&mut *lock(&self.feedback)),
             dropped: Vec::new(),
         };
