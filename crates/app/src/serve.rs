@@ -174,13 +174,18 @@ async fn begin_anew(process: &Process, sockets: Vec<OwnedFd>, left_behind: u64) 
 /// Lets what still runs go on to its end, within `limit`.
 async fn drain_all(gateways: &[Arc<Gateway>], limit: Duration) {
     let until = Instant::now() + limit;
-    let mut left = 0;
     for gateway in gateways {
-        left += gateway.drain(until.saturating_duration_since(Instant::now())).await;
+        drain(gateway, until.saturating_duration_since(Instant::now())).await;
     }
+}
+
+/// What does not come to its end within `limit` is told that it does not.
+async fn drain(gateway: &Gateway, limit: Duration) {
+    let left = gateway.drain(limit).await;
     if left > 0 {
         tracing::warn!(left, "requests were cut off at the end of the drain");
     }
+    gateway.cut_off().await;
 }
 
 async fn until_told() -> Result<()> {
@@ -302,10 +307,7 @@ impl Server {
     /// Lets running requests finish, hands over what was learnt, and ends.
     pub async fn stop(mut self) {
         self.sockets.clear();
-        let left = self.gateway.drain(self.drain).await;
-        if left > 0 {
-            tracing::warn!(left, "requests were cut off at the end of the drain");
-        }
+        drain(&self.gateway, self.drain).await;
         self.end().await;
     }
 

@@ -7,8 +7,9 @@ use crate::checkers::Checkers;
 use crate::config::Config;
 use crate::conversations::Conversations;
 use crate::customers::Customers;
+use crate::end::End;
 use crate::judged::Way;
-use crate::metrics::{Exposition, Metrics, Traffic};
+use crate::metrics::{Exposition, Gauge, Metrics, Traffic};
 use crate::people::People;
 use crate::phase::admit;
 use crate::phase::body::Bodies;
@@ -71,6 +72,10 @@ pub struct Gateway {
     pub(crate) drained: Notify,
     /// When a gateway that drains ends, whatever still runs.
     pub(crate) ends: told::Sender<Option<Instant>>,
+    /// That it has come.
+    pub(crate) end: Arc<End>,
+    /// Connections on which clients have asked something: one closes, in a drain, behind the last byte of its answer.
+    pub(crate) clients: Arc<Gauge>,
     pub(crate) warm_ups: WarmUps,
     /// Where requests run, and what goes on beside them.
     pub(crate) workers: Workers,
@@ -81,6 +86,9 @@ pub struct Gateway {
     /// When records were written last, in microseconds since it began.
     written_at: AtomicU64,
 }
+
+/// What is cut off at the end is told of it within this.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 
 /// One key for each use of the site's secret.
 pub(crate) struct Keys {
@@ -143,6 +151,8 @@ impl Gateway {
             metrics,
             drained: Notify::new(),
             ends: told::Sender::new(None),
+            end: Arc::default(),
+            clients: Arc::default(),
             warm_ups: WarmUps::default(),
             workers,
             draining: AtomicBool::new(false),
@@ -336,23 +346,42 @@ impl Gateway {
         page.into_text()
     }
 
-    /// Stops accepting, and waits until nothing is in flight or `limit` is over. Returns how many
-    /// requests are left.
+    /// Stops accepting, and waits until nothing is in flight and all that was answered has left, or `limit` is over. Returns
+    /// how many requests are left.
     pub async fn drain(&self, limit: Duration) -> u64 {
         let until = Instant::now() + limit;
         self.ends.send_replace(Some(until));
         loop {
             let left = self.drain_lingering(until.saturating_duration_since(Instant::now()), Duration::ZERO).await;
             let linger = self.linger();
-            if linger.is_zero() || left > 0 {
+            if left > 0 {
                 return left;
+            }
+            if linger.is_zero() {
+                self.all_has_left(until).await;
+                return 0;
             }
             // a client whose answer is just over may ask again, once, for it is told to close then
             tokio::time::sleep(linger + Duration::from_millis(100)).await;
             if self.active() == 0 {
+                self.all_has_left(until).await;
                 return 0;
             }
         }
+    }
+
+    /// An answer is over before its last bytes are with its client, whose connection is closed behind them.
+    async fn all_has_left(&self, until: Instant) {
+        while self.clients.get() > 0 && Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Cuts off what a drain has left, and leaves a moment for it to be told: a stream by an error in its own dialect, a request
+    /// without an answer by 503. None of it is a version's fault, or an address's.
+    pub async fn cut_off(&self) {
+        self.end.tell();
+        self.all_has_left(Instant::now() + TOLD_WITHIN).await;
     }
 
     /// The same, but connections stay open for `linger` after their last answer: whoever asks something on one

@@ -31,6 +31,7 @@ pub mod client_address;
 pub mod config;
 mod conversations;
 mod customers;
+mod end;
 mod feedback;
 mod gateway;
 mod judged;

@@ -6,7 +6,7 @@ mod unread;
 
 use crate::answer::{AnswerBody, BoxError};
 use crate::gateway::Gateway;
-use crate::metrics::Metrics;
+use crate::metrics::{Gauge, Metrics};
 use crate::ports::Boxed;
 use crate::socket;
 use crate::tls::Tls;
@@ -103,7 +103,7 @@ async fn accept(door: Door, listener: TcpListener) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                let slot = Slot::taken(permit.ok(), gateway);
+                let slot = Slot::taken(permit.ok(), gateway, door.of);
                 let door = door.clone();
                 gateway.workers.take(stream, move |stream, load| connection(door, (stream, peer.ip()), slot.on(load)));
             }
@@ -119,15 +119,27 @@ async fn accept(door: Door, listener: TcpListener) {
 #[derive(Debug)]
 pub(crate) struct Slot {
     metrics: Arc<Metrics>,
+    /// Of clients that have asked something.
+    clients: Option<Arc<Gauge>>,
+    has_asked: AtomicBool,
     _permit: Option<OwnedSemaphorePermit>,
     /// Its weight on the thread that it is kept by.
     _load: Option<Load>,
 }
 
 impl Slot {
-    fn taken(permit: Option<OwnedSemaphorePermit>, gateway: &Gateway) -> Self {
+    fn taken(permit: Option<OwnedSemaphorePermit>, gateway: &Gateway, of: Of) -> Self {
         gateway.metrics.connections.up();
-        Self { metrics: gateway.metrics.clone(), _permit: permit, _load: None }
+        let clients = (of == Of::Clients).then(|| gateway.clients.clone());
+        let (metrics, has_asked) = (gateway.metrics.clone(), AtomicBool::new(false));
+        Self { metrics, clients, has_asked, _permit: permit, _load: None }
+    }
+
+    /// Its first request has come: until it ends, something may be on its way to its client.
+    fn asks(&self) {
+        if let Some(clients) = self.clients.as_ref().filter(|_| !self.has_asked.swap(true, Ordering::Relaxed)) {
+            clients.up();
+        }
     }
 
     /// Shared with what may outlive the connection.
@@ -140,6 +152,9 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.metrics.connections.down();
+        if let Some(clients) = self.clients.as_ref().filter(|_| self.has_asked.load(Ordering::Relaxed)) {
+            clients.down();
+        }
     }
 }
 
@@ -187,7 +202,9 @@ async fn speak(
     tokio::spawn(watch.clone().tell(door.clone(), told));
     // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
     let service = service_fn(|mut request: Request<Incoming>| {
-        watch.asked.fetch_add(1, Ordering::Relaxed);
+        if watch.asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            slot.asks();
+        }
         watch.is_two.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
         if socket::is_asked(request.headers()) {
             request.extensions_mut().insert(slot.clone());

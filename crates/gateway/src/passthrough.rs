@@ -363,7 +363,7 @@ async fn forward(
     if form == StreamOrBody::Stream {
         headers.remove(header::CONTENT_LENGTH);
     }
-    let body = PassedBody::new(Pipe::new(body, pace), Some(passing), admitted.dialect, form);
+    let body = PassedBody::new(Pipe::new(body, pace, &gateway.end), Some(passing), admitted.dialect, form);
     let mut answer = Response::new(AnswerBody::Passed(Box::new(body)));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = headers;

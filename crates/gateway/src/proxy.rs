@@ -30,7 +30,10 @@ pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, p
     let dialect = admit::dialect(request.uri().path(), request.headers());
     let answered = match admit(gateway, request, dialect, client) {
         Err(refusal) => Err(refusal),
-        Ok(admitted) => serve(gateway, admitted).await,
+        Ok(admitted) => gateway.end.or(serve(gateway, admitted)).await.unwrap_or_else(|| {
+            let message = "this gateway ends, and its time for answers was over; ask again";
+            Err(Refusal::new(Problem::Overloaded, message).retry_after(1))
+        }),
     };
     answered.unwrap_or_else(|refusal| {
         gateway.metrics.refused.add(1);

@@ -159,7 +159,7 @@ async fn refused(
     answer: Response<ProviderBody>,
     pace: Pace,
 ) -> Response<AnswerBody> {
-    let mut response = piped(answer, pace, None);
+    let mut response = piped(gateway, answer, pace, None);
     exchange.note_client_status(response.status().as_u16());
     tell(response.headers_mut(), &exchange);
     exchange.end_unanswered();
@@ -168,9 +168,14 @@ async fn refused(
 }
 
 /// An answer that is no agreement, as it comes.
-fn piped(answer: Response<ProviderBody>, pace: Pace, passing: Option<Box<Passing>>) -> Response<AnswerBody> {
+fn piped(
+    gateway: &Gateway,
+    answer: Response<ProviderBody>,
+    pace: Pace,
+    passing: Option<Box<Passing>>,
+) -> Response<AnswerBody> {
     let (parts, body) = answer.into_parts();
-    let body = PassedBody::new(Pipe::new(body, pace), passing, Dialect::Realtime, StreamOrBody::Body);
+    let body = PassedBody::new(Pipe::new(body, pace, &gateway.end), passing, Dialect::Realtime, StreamOrBody::Body);
     let mut response = Response::new(AnswerBody::Passed(Box::new(body)));
     *response.status_mut() = parts.status;
     *response.headers_mut() = answer_headers(parts.headers);
@@ -197,7 +202,7 @@ async fn pass(
         })?;
     passing.status = answer.status().as_u16();
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(piped(answer, pace, Some(passing)));
+        return Ok(piped(gateway, answer, pace, Some(passing)));
     }
     let (parts, io) = connect::switched(answer);
     let response = handshake.agree(parts);

@@ -3,6 +3,7 @@
 
 mod captures;
 mod client;
+mod drain;
 mod drift;
 mod faults;
 mod handover;
@@ -57,6 +58,8 @@ enum Job {
     Plans(process::Under),
     /// The listener handed to another process under load: nothing is lost.
     Handover(process::Under),
+    /// SIGTERM under many slow streams on a busy machine: what ends in time is whole, what does not is told.
+    Drain(process::Under),
     /// Answers that get stuck: over in time, told in the wire format, counted, and answered by somebody else where that can be.
     Stuck(process::Under),
     /// Prompts with variables: read by the provider as given, written down nowhere, and never as braces.
@@ -86,6 +89,7 @@ fn main() -> anyhow::Result<()> {
             Job::Keys(args) => keys::run(args).await,
             Job::Plans(args) => plans::run(args).await,
             Job::Handover(args) => handover::run(args).await,
+            Job::Drain(args) => drain::run(args).await,
             Job::Stuck(args) => stuck::run(args).await,
             Job::Variables(args) => variables::run(args).await,
             Job::Regions(args) => regions::run(args).await,

@@ -2,6 +2,7 @@
 
 use super::Passing;
 use crate::answer::BoxError;
+use crate::end::GatewayEnds;
 use crate::phase::observe::{Ended, StreamOrBody};
 use crate::phase::relay::{Came, CutOff, Parting, Pipe, Stalled, Tail, farewell};
 use bytes::Bytes;
@@ -79,6 +80,10 @@ impl PassedBody {
     fn break_off(&mut self, error: BoxError) {
         self.pipe = None;
         let Some(mut passing) = self.passing.take() else { return self.part(error, None) };
+        if error.is::<GatewayEnds>() {
+            // no fault of whoever answers
+            passing.source = None;
+        }
         // nobody misses what would have come behind the last word
         if passing.is_done() {
             passing.body_ended();

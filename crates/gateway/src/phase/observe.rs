@@ -694,6 +694,7 @@ impl Drop for Exchange {
         }
         let ending = match self.verdict {
             Some(verdict) => verdict,
+            None if self.gateway.end.is_over() => Ending::GatewayError,
             None if self.contents.begun() => Ending::Cancelled(CancelPoint::MidAnswer),
             None => Ending::Cancelled(CancelPoint::BeforeFirstByte),
         };

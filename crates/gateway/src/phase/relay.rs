@@ -5,6 +5,7 @@ mod parting;
 
 use crate::answer::{AnswerBody, BoxError};
 use crate::config::{AnswerHeaders, Timeouts};
+use crate::end::{End, GatewayEnds, Listening};
 use crate::gateway::Owed;
 use crate::phase::observe::{BodyEnd, Ended, Exchange, StreamOrBody};
 use crate::phase::rewrite::answer_headers;
@@ -12,7 +13,7 @@ use crate::phase::send::{Answer, Passage, is_encoded, shape};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::source::Source;
 use bytes::Bytes;
-use coalmine_core::tally::Cause;
+use coalmine_core::tally::{Cause, Ending};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::Progress;
 use coalmine_wire::translate;
@@ -22,6 +23,7 @@ pub(crate) use parting::{CutOff, Parting, Stalled, Tail, farewell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -32,6 +34,7 @@ pub(crate) struct Pipe {
     body: ProviderBody,
     clock: StallClock,
     over: bool,
+    end: Listening,
 }
 
 /// Notices a body that is silent, one that has stalled, and one that is kept open behind its last word. Armed when the
@@ -186,8 +189,9 @@ impl StallClock {
 }
 
 impl Pipe {
-    pub(crate) fn new(body: ProviderBody, pace: Pace) -> Self {
-        Self { over: body.is_end_stream(), body, clock: StallClock::new(pace) }
+    pub(crate) fn new(body: ProviderBody, pace: Pace, end: &Arc<End>) -> Self {
+        let end = Listening::to(end);
+        Self { over: body.is_end_stream(), body, clock: StallClock::new(pace), end }
     }
 
     /// Whether, with a piece that brought this, the body has got on for too long by signs of life alone.
@@ -206,6 +210,9 @@ impl Pipe {
             if self.clock.must_close() {
                 break;
             }
+            if self.end.is_over() {
+                return self.fail(GatewayEnds.into());
+            }
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.over = self.body.is_end_stream();
@@ -217,6 +224,7 @@ impl Pipe {
                 }
                 Poll::Ready(Some(Err(error))) => return self.fail(error.into()),
                 Poll::Ready(None) => self.over = true,
+                Poll::Pending if self.end.poll(cx).is_ready() => {}
                 Poll::Pending => {
                     return match ready!(self.clock.poll_silence(cx)) {
                         Silence::Long => Poll::Ready(Some(Ok(Came::Silence))),
@@ -297,7 +305,7 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
     let is_stream = shape(response.headers()) == StreamOrBody::Stream;
     let events = exchange.reads_events();
     let pipe = body.map(|body| {
-        let mut pipe = Pipe::new(body, pace);
+        let mut pipe = Pipe::new(body, pace, &exchange.gateway.end);
         if !events {
             pipe.clock = pipe.clock.without_comments();
         }
@@ -403,6 +411,13 @@ impl Relay {
 
     /// The answer's body ends before its end, because it broke, or because the gateway ends it.
     fn break_off(&mut self, error: BoxError) {
+        if error.is::<GatewayEnds>() {
+            // no fault of whoever answers
+            self.source = None;
+            if self.exchange.is_undecided() {
+                self.exchange.decide(Ending::GatewayError);
+            }
+        }
         let waits = self.pipe.as_ref().is_some_and(|pipe| pipe.clock.content_by.is_some());
         if error.is::<Stalled>() && waits && self.exchange.is_undecided() {
             self.exchange.fail(Cause::Deadline);

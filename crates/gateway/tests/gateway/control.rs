@@ -168,6 +168,45 @@ async fn a_drain_lets_what_runs_end_and_refuses_the_rest() {
     assert_eq!(world.turns(1).await.len(), 1, "what was learnt was carried away before the end");
 }
 
+/// Streams by an event that clients raise, what has no answer yet by 503; and nobody is blamed for it.
+#[tokio::test]
+async fn what_a_drain_leaves_is_told_that_the_gateway_ends() {
+    let never = Arc::new(Notify::new());
+    let slow = vec![write(STREAM_HEAD), write(chunk(delta("a"))), Step::UntilClosed(never.clone())];
+    let silent = vec![Step::UntilClosed(never.clone())];
+    let world = World::new(vec![slow.clone(), slow, silent], vec![]).await;
+    world.release(0).await;
+    let mut begun = Vec::new();
+    for n in 0..2 {
+        let session = format!("s-{n}");
+        let request = world.request("/v1/chat/completions", &[("x-session-id", &session)], ASK_STREAM);
+        let mut answer = world.send(request).await;
+        soon("content", answer.body_mut().frame()).await.unwrap().unwrap();
+        begun.push(answer);
+    }
+    let waits = tokio::spawn(world.client.request(world.request("/v1/chat/completions", &[], ASK)));
+    soon("it is asked", async {
+        while world.stable.count() < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(world.gateway.drain(Duration::ZERO).await, 3);
+    soon("they are told", world.gateway.cut_off()).await;
+    for answer in begun {
+        let answer = Answer::of(answer).await;
+        let (text, is_whole) = (answer.text(), answer.body.is_ok());
+        assert!(is_whole && text.contains("this gateway ends") && text.contains("\"error\""), "{text}");
+        assert!(!text.contains("[DONE]"));
+    }
+    let waited = Answer::of(soon("an answer", waits).await.unwrap().unwrap()).await;
+    assert_eq!(waited.status, 503);
+    assert!(waited.text().contains("this gateway ends"), "{}", waited.text());
+    let turns = world.turns(3).await;
+    let endings: Vec<_> = turns.iter().map(|turn| turn.outcome.ending).collect();
+    assert_eq!(endings, [Ending::GatewayError; 3]);
+}
+
 #[tokio::test]
 async fn a_model_that_names_no_route_is_told_or_passed_through() {
     let world = World::new(vec![ok("s")], vec![ok("c")]).await;

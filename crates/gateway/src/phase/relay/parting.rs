@@ -2,6 +2,7 @@
 //! else by a body that breaks. What came before leaves before it.
 
 use crate::answer::BoxError;
+use crate::end::GatewayEnds;
 use bytes::Bytes;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::{self, Problem};
@@ -36,7 +37,12 @@ pub(crate) struct CutOff;
 
 /// What the client of a stream is told of such an error.
 pub(crate) fn farewell(dialect: Dialect, error: &BoxError, number: u64) -> Bytes {
-    let (problem, told) = if error.is::<Stalled>() {
+    let (problem, told) = if error.is::<GatewayEnds>() {
+        (
+            Problem::Overloaded,
+            "this gateway ends, and its time for answers was over; what came of this one is not whole",
+        )
+    } else if error.is::<Stalled>() {
         (Problem::UpstreamTimeout, "the provider's answer did not get on for too long; what came of it is not whole")
     } else {
         (Problem::BadUpstream, "the provider's answer broke off; what came of it is not whole")
