@@ -648,7 +648,7 @@ pub struct Limits {
     pub head_time: Duration,
     /// Time for a request body.
     pub body_time: Duration,
-    /// A client that takes nothing of its answer for so long, or up to twice as long, is gone.
+    /// A client that takes nothing of its answer for so long, or up to a quarter longer, is gone.
     pub taking_time: Duration,
     /// Open connections; further ones wait.
     pub connections: usize,

@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep};
-use unread::{InTime, Taking, Watched};
+use unread::{HEARS, InTime, Taking, Watched};
 
 /// The most of a head that is kept, and of a body that is read at a time; beyond it a head is answered with 431.
 const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -272,6 +272,8 @@ impl Watch {
     /// What has not asked anything by then does not say which protocol it speaks, which only that tells.
     async fn silent(&self, time: Duration) {
         tokio::time::sleep(time).await;
+        // what has come and was not read yet, for want of time, is heard first
+        tokio::time::sleep(HEARS).await;
         if self.asked.load(Ordering::Relaxed) > 0 {
             std::future::pending::<()>().await;
         }

@@ -8,6 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+/// So often it is looked whether a client takes anything, in the time that it may take nothing. What counts is how often it was
+/// looked, and not how late: where this process had no time for long, no time has passed for its clients.
+const LOOKS: u32 = 4;
+/// In this time whoever waits for the other side hears of what has come of it, where nobody here had time to: then it is believed
+/// that nothing has.
+pub(super) const HEARS: Duration = Duration::from_millis(50);
+
 /// A connection that notes whether its other side takes what is written.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
@@ -29,13 +36,17 @@ pub(super) struct Taking {
 pub(super) struct InTime(pub(super) Duration);
 
 impl Taking {
-    /// Ends when one write has waited for as long as this, or up to twice as long.
+    /// Ends when one write has waited for as long as this, or up to a quarter longer.
     pub(super) async fn ended_for(&self, time: Duration) {
         loop {
-            tokio::time::sleep(time).await;
+            tokio::time::sleep(time / LOOKS).await;
             let look = self.look.fetch_add(1, Ordering::Relaxed);
             let since = self.waits_since.load(Ordering::Relaxed);
-            if since != 0 && since <= look {
+            if since == 0 || since.saturating_add(LOOKS) > look.saturating_add(1) {
+                continue;
+            }
+            tokio::time::sleep(HEARS).await;
+            if self.waits_since.load(Ordering::Relaxed) == since {
                 return;
             }
         }
@@ -116,11 +127,26 @@ where
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_write_that_waits_through_two_looks_is_the_end() {
+    const TIME: Duration = Duration::from_mins(5);
+
+    /// Looks until it has ended, in the background.
+    fn looks(taking: &Arc<Taking>) -> tokio::task::JoinHandle<()> {
+        let taking = taking.clone();
+        tokio::spawn(async move { taking.ended_for(TIME).await })
+    }
+
+    /// So much time passes at once: nobody in this process had any of it.
+    async fn nobody_runs_for(time: Duration) {
+        tokio::time::advance(time).await;
+        for _ in 0..9 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_waits_through_all_looks_is_the_end() {
         let taking = Taking::default();
-        let time = Duration::from_millis(20);
-        let ended = async || tokio::time::timeout(time * 4, taking.ended_for(time)).await.is_ok();
+        let ended = async || tokio::time::timeout(TIME * 4, taking.ended_for(TIME)).await.is_ok();
         assert!(!ended().await, "nobody writes");
         let _ = taking.note(Poll::<()>::Pending);
         let _ = taking.note(Poll::Ready(()));
@@ -129,6 +155,43 @@ mod tests {
         let began = tokio::time::Instant::now();
         let _ = taking.note(Poll::<()>::Pending);
         assert!(ended().await, "it waits");
-        assert!(began.elapsed() >= time);
+        assert!((TIME..=TIME * 4 / 3).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_little_now_and_then_stays() {
+        let taking = Arc::new(Taking::default());
+        let looks = looks(&taking);
+        for _ in 0..20 {
+            let _ = taking.note(Poll::<()>::Pending);
+            tokio::time::sleep(TIME * 9 / 10).await;
+            let _ = taking.note(Poll::Ready(()));
+        }
+        assert!(!looks.is_finished());
+    }
+
+    /// A client that takes what it is sent is not let go because nobody here had time to see that.
+    #[tokio::test(start_paused = true)]
+    async fn time_that_this_process_did_not_have_is_not_its_clients() {
+        let taking = Arc::new(Taking::default());
+        let looks = looks(&taking);
+        nobody_runs_for(TIME * 9 / 10).await;
+        for _ in 0..3 {
+            let _ = taking.note(Poll::<()>::Pending);
+            // first the clocks are looked at, and then who was waited for
+            nobody_runs_for(TIME * 10).await;
+            assert!(!looks.is_finished(), "the client had no more than a moment");
+            let _ = taking.note(Poll::Ready(()));
+        }
+        let _ = taking.note(Poll::<()>::Pending);
+        tokio::time::sleep(TIME + TIME / 8).await;
+        nobody_runs_for(TIME).await;
+        assert!(!looks.is_finished(), "it is looked whether there is room by now");
+        let _ = taking.note(Poll::Ready(()));
+        tokio::time::sleep(TIME * 2).await;
+        assert!(!looks.is_finished(), "there was");
+        let _ = taking.note(Poll::<()>::Pending);
+        tokio::time::sleep(TIME * 2).await;
+        assert!(looks.is_finished(), "it takes nothing any more");
     }
 }
