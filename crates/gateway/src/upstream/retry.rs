@@ -44,7 +44,9 @@ pub(crate) fn pause(
     let spread = |wanted: Duration| (wanted <= policy.retry_after_max).then(|| wanted.saturating_add(drawn));
     match attempt {
         Attempt::NoAnswer(Trouble::Connect | Trouble::Broken) => Some(drawn),
-        Attempt::NoAnswer(Trouble::Malformed | Trouble::FirstByte) => None,
+        // what speaks no HTTP here may do so there
+        Attempt::NoAnswer(Trouble::Malformed) => (next == Next::Another).then_some(drawn),
+        Attempt::NoAnswer(Trouble::FirstByte) => None,
         Attempt::Answer(status, headers) => match (status.as_u16(), next) {
             // an address that is overloaded speaks for itself
             (502..=504, Next::Another) => Some(drawn),
@@ -96,6 +98,14 @@ mod tests {
         assert_eq!([502, 503, 504].map(|status| answer(status, None)), [half; 3]);
         assert_eq!([200, 400, 401, 404, 500, 529].map(|status| answer(status, None)), [None; 6]);
         assert_eq!(answer(503, Some("30")), None, "a long wait is the client's to wait");
+    }
+
+    #[test]
+    fn what_is_no_http_is_asked_for_elsewhere() {
+        let came =
+            |trouble, next| pause(&RetryPolicy::default(), 0, Attempt::NoAnswer(trouble), next, 0.0, || NOW).is_some();
+        assert_eq!([Next::Another, Next::Same].map(|next| came(Trouble::Malformed, next)), [true, false]);
+        assert_eq!([Next::Another, Next::Same].map(|next| came(Trouble::FirstByte, next)), [false; 2]);
     }
 
     #[test]
