@@ -3,6 +3,7 @@
 //! nothing was delivered, a retry, a fallback or stable answers.
 
 mod provider;
+mod slow;
 
 use crate::client::Http;
 use crate::process::{Coalmine, Under, free_port};
@@ -52,6 +53,7 @@ pub(crate) async fn run(under: Under) -> Result<()> {
     world.stable_answers_for_a_canary().await?;
     world.content_was_delivered().await?;
     world.passed_through().await?;
+    world.slowly_taken().await?;
     world.one_body().await?;
     world.all_is_counted_and_let_go().await
 }
@@ -70,7 +72,7 @@ providers:
 routes:
 "
     );
-    for model in BEFORE.iter().chain(&BEHIND).chain(&["breaks-once", "half-body"]) {
+    for model in BEFORE.iter().chain(&BEHIND).chain(&["breaks-once", "breaks-when-full", "half-body"]) {
         for provider in ["open", "other"] {
             config += &format!("  {provider}-{model}: {{ stable: {{ model: {provider}/{model} }} }}\n");
         }

@@ -8,19 +8,34 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 /// What it says where it says anything.
 pub(super) const SAID: &str = "half of it";
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
+/// It breaks off where nobody takes more of its answer for so long,
+const FULL: Duration = Duration::from_millis(150);
+/// or at so many pieces,
+const PIECES_MAX: usize = 8 << 10;
+/// of this length.
+const PIECE_BYTES: usize = 4_000;
+
 /// By the model's name: how often it was asked, and how often it was let go.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Seen(Arc<Mutex<BTreeMap<String, (u32, u32)>>>);
+pub(super) struct Seen(Arc<Mutex<BTreeMap<String, (u32, u32)>>>, Arc<Mutex<Vec<usize>>>);
 
 impl Seen {
     /// How often it was asked for this model, and how often the gateway closed the connection on it.
     pub(super) fn of(&self, model: &str) -> (u32, u32) {
         self.0.lock().map(|seen| seen.get(model).copied().unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// How many pieces were said each time that it broke off because nobody took more, by number.
+    pub(super) fn said(&self) -> Vec<usize> {
+        let mut said = self.1.lock().map(|said| said.clone()).unwrap_or_default();
+        said.sort_unstable();
+        said
     }
 
     fn note(&self, model: &str, note: impl FnOnce(&mut (u32, u32))) -> u32 {
@@ -86,6 +101,12 @@ async fn serve(mut socket: TcpStream, seen: &Seen) -> std::io::Result<()> {
                 socket.write_all((HEAD.to_owned() + &chunk(&said)).as_bytes()).await?;
                 return Ok(());
             }
+            "breaks-when-full" => {
+                socket.write_all((HEAD.to_owned() + &chunk(&opened)).as_bytes()).await?;
+                let pieces = fill(&mut socket, dialect).await?;
+                seen.1.lock().map(|mut said| said.push(pieces)).unwrap_or_default();
+                return Ok(());
+            }
             "breaks-once" if times == 1 => return Ok(()),
             _ => {
                 socket.write_all(whole.as_bytes()).await?;
@@ -98,6 +119,24 @@ async fn serve(mut socket: TcpStream, seen: &Seen) -> std::io::Result<()> {
         return Ok(());
     }
     Ok(())
+}
+
+/// Says numbered pieces until nobody takes more, and ends with a whole one; how many.
+async fn fill(socket: &mut TcpStream, dialect: Dialect) -> std::io::Result<usize> {
+    for number in 1..=PIECES_MAX {
+        let piece = piece(dialect, &format!("{SAID}, {number}: {}", "x".repeat(PIECE_BYTES)));
+        let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
+        let mut rest = chunk.as_bytes();
+        while !rest.is_empty() {
+            let Ok(written) = timeout(FULL, socket.write(rest)).await else {
+                // it is taken once somebody reads
+                socket.write_all(rest).await?;
+                return Ok(number);
+            };
+            rest = &rest[written?..];
+        }
+    }
+    Ok(PIECES_MAX)
 }
 
 /// Says `sign` again and again, if there is one, until the other side closes.
@@ -141,16 +180,10 @@ async fn request(socket: &mut TcpStream, came: &mut Vec<u8>) -> std::io::Result<
 
 /// What a stream begins with, a piece of its text, and how it ends.
 fn events(dialect: Dialect) -> (String, String, String) {
-    let chat = |delta: &str, reason: &str| {
-        format!(
-            "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{reason}}}]}}\n\n"
-        )
-    };
-    let talk = |kind: &str, more: &str| format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{more}}}\n\n");
     match dialect {
         Dialect::Chat => (
             chat(r#"{"role":"assistant","content":""}"#, "null"),
-            chat(&format!(r#"{{"content":"{SAID}"}}"#), "null"),
+            piece(dialect, SAID),
             chat("{}", "\"stop\"") + "data: [DONE]\n\n",
         ),
         Dialect::Messages => (
@@ -158,12 +191,32 @@ fn events(dialect: Dialect) -> (String, String, String) {
                 "message_start",
                 r#","message":{"id":"m","type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":9,"output_tokens":1}}"#,
             ) + &talk("content_block_start", r#","index":0,"content_block":{"type":"text","text":""}"#),
-            talk("content_block_delta", &format!(r#","index":0,"delta":{{"type":"text_delta","text":"{SAID}"}}"#)),
+            piece(dialect, SAID),
             talk("content_block_stop", r#","index":0"#)
                 + &talk("message_delta", r#","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":5}"#)
                 + &talk("message_stop", ""),
         ),
     }
+}
+
+/// A piece of a stream's text.
+fn piece(dialect: Dialect, text: &str) -> String {
+    match dialect {
+        Dialect::Chat => chat(&format!(r#"{{"content":"{text}"}}"#), "null"),
+        Dialect::Messages => {
+            talk("content_block_delta", &format!(r#","index":0,"delta":{{"type":"text_delta","text":"{text}"}}"#))
+        }
+    }
+}
+
+fn chat(delta: &str, reason: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":{reason}}}]}}\n\n"
+    )
+}
+
+fn talk(kind: &str, more: &str) -> String {
+    format!("event: {kind}\ndata: {{\"type\":\"{kind}\"{more}}}\n\n")
 }
 
 /// The same as one body.
