@@ -1,48 +1,16 @@
 // Normal, aborting, slow, enormous and hostile clients, and an upstream that breaks in nine ways, for MINUTES; fails where a
 // request is lost, where something stays behind, or where memory or descriptors rise in 10 minutes or more.
 // usage: node soak.mjs BINARY MINUTES
-import { execFileSync, spawn } from "node:child_process";
 import fs from "node:fs";
-import net from "node:net";
-import os from "node:os";
-import path from "node:path";
-import { fileURLToPath } from "node:url";
 import { Clients } from "./clients.mjs";
+import { begin, END_S, endOf, run, sleep } from "./process.mjs";
 
-const here = path.dirname(fileURLToPath(import.meta.url));
 const [binary, minutes] = [process.argv[2], Number(process.argv[3] ?? 30)];
 const SAMPLE_MS = 2000;
 /** What is still under way so long after the last client left was left behind. */
 const LEFT_MS = 8000;
 /** In fewer minutes what warms up or waits its turn looks like a trend: those judge only what is lost or left behind. */
 const TREND_MINUTES = 10;
-/** With no client left there is nothing that it could wait for, and what it writes as it ends is written. */
-const END_S = 60;
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-const started = [];
-
-function freePort() {
-  return new Promise((done) => {
-    const server = net.createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => done(port));
-    });
-  });
-}
-
-function start(command, args, options) {
-  const child = spawn(command, args, options);
-  started.push(child);
-  return child;
-}
-
-async function ready(url) {
-  for (let tries = 0; tries < 1200; tries += 1) {
-    if (await fetch(url).then((answer) => answer.ok, () => false)) return;
-    await sleep(50);
-  }
-  throw new Error(`nothing answers at ${url}`);
-}
 
 /** What the process holds: resident memory in MiB, descriptors, threads, and its own gauges. */
 async function sample(pid, port) {
@@ -86,14 +54,6 @@ function growth(samples, key) {
   return median(slopes) * (thin.at(-1).at - thin[0].at);
 }
 
-/** Asks a process to end; what it ended with, or undefined where it did not. */
-async function endOf(child) {
-  const ending = new Promise((done) => child.once("exit", (code, signal) => done(code ?? signal)));
-  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode ?? child.signalCode;
-  child.kill("SIGTERM");
-  return Promise.race([ending, sleep(END_S * 1000)]);
-}
-
 function show(began, seen, counts) {
   const done = Object.values(counts).reduce((sum, count) => sum + count.done, 0);
   const lost = Object.values(counts).reduce((sum, count) => sum + count.lost, 0);
@@ -120,19 +80,7 @@ function faults(samples, after, clients) {
 }
 
 async function main() {
-  const [mock, port] = [await freePort(), await freePort()];
-  const work = fs.mkdtempSync(path.join(os.tmpdir(), "soak-"));
-  const env = { ...process.env, COALMINE_TOKEN: "soak-token" };
-  const config = fs.readFileSync(path.join(here, "coalmine.yaml"), "utf8");
-  fs.writeFileSync(path.join(work, "coalmine.yaml"), config.replace("@COALMINE@", port).replace("@MOCK@", mock));
-  fs.copyFileSync(path.join(here, "release.yaml"), path.join(work, "release.yaml"));
-  start(process.execPath, [path.join(here, "upstream.mjs"), mock], { stdio: "inherit" });
-  const log = fs.openSync(path.join(work, "coalmine.log"), "w");
-  const coalmine = start(binary, ["serve", "--config", "coalmine.yaml"], { cwd: work, env, stdio: ["ignore", log, log] });
-  await ready(`http://127.0.0.1:${mock}/v1/models`);
-  await ready(`http://127.0.0.1:${port}/readyz`);
-  execFileSync(binary, ["start", "release.yaml", "--url", `http://127.0.0.1:${port}`], { cwd: work, env });
-
+  const { coalmine, port, work } = await begin(binary);
   const clients = new Clients(port);
   const began = Date.now();
   const samples = [await sample(coalmine.pid, port)];
@@ -167,10 +115,4 @@ async function main() {
   return found.length ? 1 : 0;
 }
 
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130));
-process.on("exit", () => started.forEach((child) => child.kill()));
-process.exitCode = await main().catch((error) => {
-  console.error(error.message);
-  return 1;
-});
-process.exit();
+await run(main);

@@ -37,6 +37,7 @@ const does = {
     answer.end(JSON.stringify({ id: "c", object: "chat.completion", created: 0, model: "steady", choices: [{ index: 0, message, finish_reason: "stop" }], usage }));
   },
   stream: (answer) => stream(answer, { events: EVENTS, text: TEXT, pause: 5 }),
+  brisk: (answer) => stream(answer, { events: EVENTS, text: TEXT, pause: 1 }),
   slow: (answer) => stream(answer, { events: 100, text: TEXT, pause: 100 }),
   enormous: (answer) => stream(answer, { events: ENORMOUS, text: TEXT.repeat(2000), pause: 0 }),
   limited: (answer) => answer.writeHead(429, { "retry-after": "1" }).end('{"error":{"message":"slow down"}}'),
