@@ -38,25 +38,25 @@ if [[ $host == x86_64-*-linux-gnu ]]; then
 fi
 [ -n "$layout" ] || say "no llvm-bolt here: the code stays in the compiler's order"
 
-# drive BINARY NAME: a minute of clients of every kind, then ordinary ones. What they made it note lies in soak/ and ordinary/.
+# drive BINARY NAME: a minute of clients of every kind, then ordinary ones. What they made it note in now/ lies in soak/ and ordinary/ then.
 drive() {
   local log=$guided/$2.log
+  rm -rf "$guided"/{now,soak,ordinary} && mkdir -p "$guided/now"
   MINUTES=1 scripts/soak.sh "$1" >"$log" 2>&1 || die "the build that takes notes did not pass its minute of clients; see $log"
-  mkdir -p "$guided/soak" && find "$guided" -maxdepth 1 -name 'notes.*' -exec mv {} "$guided/soak/" \;
+  mv "$guided/now" "$guided/soak" && mkdir "$guided/now"
   node tests/soak/ordinary.mjs "$1" 20 >>"$log" 2>&1 || die "the build that takes notes did not answer ordinary clients; see $log"
-  mkdir -p "$guided/ordinary" && find "$guided" -maxdepth 1 -name 'notes.*' -exec mv {} "$guided/ordinary/" \;
-  compgen -G "$guided/ordinary/notes.*" >/dev/null || die "the build that takes notes left none in $guided"
+  mv "$guided/now" "$guided/ordinary"
+  [ -n "$(ls "$guided/ordinary")" ] || die "the build that takes notes left none in $guided/ordinary"
 }
 
 # With --target the flags are those of the binary alone, and not of what runs while it is built. Names are mangled the newer way:
 # in the older one BOLT takes a module whose name begins with `warm` for a cold half of its parent.
 flags="-Csymbol-mangling-version=v0"
-rm -rf "$guided/soak" "$guided/ordinary" "$guided"/notes.*
 say "1 of 4: a build that notes which way its code goes"
 CARGO_TARGET_DIR=$guided/noting RUSTFLAGS="$flags -Cprofile-generate" \
   cargo build --profile quick --quiet --package coalmine --target "$host"
 say "2 of 4: a minute of clients of every kind, and some of ordinary ones"
-LLVM_PROFILE_FILE="$guided/notes.%p.profraw" drive "$guided/noting/$host/quick/coalmine" noting
+LLVM_PROFILE_FILE="$guided/now/%p.profraw" drive "$guided/noting/$host/quick/coalmine" noting
 # In a minute of enormous bodies the loops over their bytes run a million times for each request: what ordinary requests do counts most.
 "$tools/llvm-profdata" merge -o "$guided/notes.profdata" -weighted-input=1,"$guided/soak" -weighted-input=20,"$guided/ordinary"
 say "3 of 4: the build that goes by the notes"
@@ -67,13 +67,12 @@ mkdir -p "$target/release"
 built=$guided/$host/release/coalmine
 if [ -n "$layout" ]; then
   say "4 of 4: its code in the order in which it runs ($("$layout" --version | grep -o 'LLVM version.*' | head -1))"
-  rm -rf "$guided/soak" "$guided/ordinary"
   # The assembler of ring describes itself in a way that BOLT does not read: it stays where it is.
   leave=(-skip-funcs='ring_core.*')
-  "$layout" "$built" -instrument "${leave[@]}" -instrumentation-file="$guided/notes.bolt" -instrumentation-file-append-pid \
+  "$layout" "$built" -instrument "${leave[@]}" -instrumentation-file="$guided/now/notes" -instrumentation-file-append-pid \
     -o "$guided/counting" >"$guided/bolt.log" 2>&1 || die "BOLT could not make the build count; see $guided/bolt.log"
   drive "$guided/counting" counting
-  "$(dirname "$layout")/merge-fdata" "$guided"/{soak,ordinary}/notes.* >"$guided/order.fdata" 2>>"$guided/bolt.log"
+  "$(dirname "$layout")/merge-fdata" "$guided"/{soak,ordinary}/* >"$guided/order.fdata" 2>>"$guided/bolt.log"
   "$layout" "$built" "${leave[@]}" -data="$guided/order.fdata" -reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions \
     -split-all-cold -split-eh -icf=1 -plt=hot -use-gnu-stack -o "$guided/laid" >>"$guided/bolt.log" 2>&1 ||
     die "BOLT could not lay the code out; see $guided/bolt.log"
