@@ -1,6 +1,7 @@
 //! The gateway's end: whatever still runs when a drain is over is told so, and nobody is left with half an answer that looks
 //! like a fault of the wire.
 
+use crate::workers::here;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,11 +9,14 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+/// So many places to listen at: threads of requests, which all listen for each of theirs, do not wait for one another there.
+const PLACES: usize = 16;
+
 /// Whether it has come.
 #[derive(Debug, Default)]
 pub(crate) struct End {
     over: AtomicBool,
-    told: Arc<Notify>,
+    told: [Arc<Notify>; PLACES],
 }
 
 /// Cut off by it.
@@ -36,7 +40,7 @@ impl End {
     /// Tells all who listen.
     pub(crate) fn tell(&self) {
         self.over.store(true, Ordering::Release);
-        self.told.notify_waiters();
+        self.told.iter().for_each(|place| place.notify_waiters());
     }
 
     /// What comes of some work; `None`: the end came first.
@@ -67,7 +71,7 @@ impl Listening {
             return Poll::Pending;
         }
         let waits = self.waits.take().map(|(told, _)| told);
-        let mut told = waits.unwrap_or_else(|| Box::pin(Arc::clone(&self.end.told).notified_owned()));
+        let mut told = waits.unwrap_or_else(|| Box::pin(Arc::clone(&self.end.told[here() % PLACES]).notified_owned()));
         // one that was told before it was registered finds it said
         if told.as_mut().poll(cx).is_ready() || self.is_over() {
             return Poll::Ready(());
