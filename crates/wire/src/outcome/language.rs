@@ -244,7 +244,8 @@ impl Letters {
                     }
                     self.end(&mut word, table);
                 }
-                at += signs(letters | eight & HIGH, bits);
+                // behind a word there is mostly one sign
+                at += if len > 0 { 1 } else { signs(letters | eight & HIGH, bits) };
                 continue;
             }
             if len > 0 {
