@@ -52,6 +52,18 @@ impl End {
         })
         .await
     }
+
+    /// The same for work that the end is not to be told to: whoever polls it is woken by then, as a connection is, on whose own
+    /// task all requests of HTTP/1 run.
+    pub(crate) async fn unless_over<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.is_over() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
 }
 
 impl Listening {
@@ -103,5 +115,15 @@ mod tests {
         }
         assert_eq!(end.or(std::future::pending::<()>()).await, None);
         assert_eq!(end.or(std::future::ready(7)).await, Some(7), "what is done is done");
+    }
+
+    #[tokio::test]
+    async fn who_is_polled_for_something_else_finds_that_the_end_has_come() {
+        let end = Arc::new(End::default());
+        let mut work = pin!(end.unless_over(std::future::pending::<()>()));
+        assert!(futures_util::poll!(work.as_mut()).is_pending());
+        end.tell();
+        assert_eq!(futures_util::poll!(work.as_mut()), Poll::Ready(None));
+        assert_eq!(end.unless_over(std::future::ready(7)).await, Some(7), "what is done is done");
     }
 }

@@ -220,6 +220,13 @@ async fn speak(
     };
     if enough == Ok(Enough::AfterThis) {
         serving.as_mut().graceful_shutdown();
+        let serving = async {
+            match gateway.end.or(serving.as_mut()).await {
+                Some(ended) => ended,
+                // its requests find by themselves that the end has come, when they are polled
+                None => serving.await,
+            }
+        };
         tokio::select! {
             // who does not let go is let go of
             ended = tokio::time::timeout(gateway.config.longest(), serving) => ended.map_or((), note),

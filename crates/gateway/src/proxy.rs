@@ -15,7 +15,7 @@ use crate::telemetry::finished::Refused;
 use crate::{feedback, passthrough, people, socket};
 use coalmine_wire::openai::ChatRequest;
 use coalmine_wire::openai::errors::Problem;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,12 +28,17 @@ const LONG_BODY_BYTES: usize = 1 << 20;
 pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
     let client = gateway.config.trusted_proxies.client(peer, request.headers());
     let dialect = admit::dialect(request.uri().path(), request.headers());
+    let is_two = request.version() == Version::HTTP_2;
     let answered = match admit(gateway, request, dialect, client) {
         Err(refusal) => Err(refusal),
-        Ok(admitted) => gateway.end.or(serve(gateway, admitted)).await.unwrap_or_else(|| {
-            let message = "this gateway ends, and its time for answers was over; ask again";
-            Err(Refusal::new(Problem::Overloaded, message).retry_after(1))
-        }),
+        Ok(admitted) => {
+            let answer = serve(gateway, admitted);
+            let answer = if is_two { gateway.end.or(answer).await } else { gateway.end.unless_over(answer).await };
+            answer.unwrap_or_else(|| {
+                let message = "this gateway ends, and its time for answers was over; ask again";
+                Err(Refusal::new(Problem::Overloaded, message).retry_after(1))
+            })
+        }
     };
     answered.unwrap_or_else(|refusal| {
         gateway.metrics.refused.add(1);
