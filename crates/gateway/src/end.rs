@@ -53,8 +53,17 @@ impl End {
         .await
     }
 
-    /// The same for work that the end is not to be told to: whoever polls it is woken by then, as a connection is, on whose own
-    /// task all requests of HTTP/1 run.
+    /// Work to its own end, which is polled once more when the gateway's has come: a connection, on whose task all requests of HTTP/1
+    /// run.
+    pub(crate) async fn wakes<T>(self: &Arc<Self>, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        match self.or(work.as_mut()).await {
+            Some(done) => done,
+            None => work.await,
+        }
+    }
+
+    /// What comes of work on a task that is woken so; `None`: the end came first.
     pub(crate) async fn unless_over<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
@@ -120,10 +129,14 @@ mod tests {
     #[tokio::test]
     async fn who_is_polled_for_something_else_finds_that_the_end_has_come() {
         let end = Arc::new(End::default());
-        let mut work = pin!(end.unless_over(std::future::pending::<()>()));
-        assert!(futures_util::poll!(work.as_mut()).is_pending());
+        let work = tokio::spawn({
+            let end = Arc::clone(&end);
+            async move { end.wakes(end.unless_over(std::future::pending::<()>())).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!work.is_finished());
         end.tell();
-        assert_eq!(futures_util::poll!(work.as_mut()), Poll::Ready(None));
+        assert_eq!(work.await.unwrap(), None);
         assert_eq!(end.unless_over(std::future::ready(7)).await, Some(7), "what is done is done");
     }
 }

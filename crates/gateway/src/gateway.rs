@@ -288,14 +288,15 @@ impl Gateway {
 
     /// The same for whoever is polled.
     pub(crate) fn poll_written(&self, owed: &mut Owed, cx: &Context<'_>) -> Poll<()> {
-        if !owed.gave_way && !self.is_written(owed.records) && self.come_thick() {
+        if self.is_written(owed.records) {
+            return Poll::Ready(());
+        }
+        if !owed.gave_way && self.come_thick() {
             owed.gave_way = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if !self.is_written(owed.records) {
-            self.write(owed.records);
-        }
+        self.write(owed.records);
         Poll::Ready(())
     }
 

@@ -215,21 +215,14 @@ async fn speak(
     tokio::pin!(serving);
     let enough = tokio::select! {
         biased;
-        ended = serving.as_mut() => return note(ended),
+        ended = gateway.end.wakes(serving.as_mut()) => return note(ended),
         enough = enough => enough,
     };
     if enough == Ok(Enough::AfterThis) {
         serving.as_mut().graceful_shutdown();
-        let serving = async {
-            match gateway.end.or(serving.as_mut()).await {
-                Some(ended) => ended,
-                // its requests find by themselves that the end has come, when they are polled
-                None => serving.await,
-            }
-        };
         tokio::select! {
             // who does not let go is let go of
-            ended = tokio::time::timeout(gateway.config.longest(), serving) => ended.map_or((), note),
+            ended = tokio::time::timeout(gateway.config.longest(), gateway.end.wakes(serving)) => ended.map_or((), note),
             () = watch.taking.ended_for(gateway.config.limits.taking_time) => {}
         }
     }

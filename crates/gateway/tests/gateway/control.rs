@@ -1,10 +1,13 @@
 //! What the control plane asks of a gateway: tables, ceilings, deltas, drain.
 
 use crate::support::*;
+use bytes::Bytes;
 use coalmine_core::id::{Generation, RouteName};
 use coalmine_core::tally::{Cause, Ending, TurnPart};
 use coalmine_core::traffic::weight::WeightBp;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -171,6 +174,15 @@ async fn a_drain_lets_what_runs_end_and_refuses_the_rest() {
 /// Streams by an event that clients raise, what has no answer yet by 503; and nobody is blamed for it.
 #[tokio::test]
 async fn what_a_drain_leaves_is_told_that_the_gateway_ends() {
+    let one = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
+    let two = Client::builder(TokioExecutor::new()).http2_only(true).build(HttpConnector::new());
+    for (client, linger) in [(&one, Duration::ZERO), (&one, Duration::from_mins(1)), (&two, Duration::ZERO)] {
+        left_is_told(client, linger).await;
+    }
+}
+
+/// Connections stay open for `linger` behind their last answer, of which those that wait for one know nothing.
+async fn left_is_told(client: &Client<HttpConnector, Full<Bytes>>, linger: Duration) {
     let never = Arc::new(Notify::new());
     let slow = vec![write(STREAM_HEAD), write(chunk(delta("a"))), Step::UntilClosed(never.clone())];
     let silent = vec![Step::UntilClosed(never.clone())];
@@ -180,18 +192,18 @@ async fn what_a_drain_leaves_is_told_that_the_gateway_ends() {
     for n in 0..2 {
         let session = format!("s-{n}");
         let request = world.request("/v1/chat/completions", &[("x-session-id", &session)], ASK_STREAM);
-        let mut answer = world.send(request).await;
+        let mut answer = client.request(request).await.unwrap();
         soon("content", answer.body_mut().frame()).await.unwrap().unwrap();
         begun.push(answer);
     }
-    let waits = tokio::spawn(world.client.request(world.request("/v1/chat/completions", &[], ASK)));
+    let waits = tokio::spawn(client.request(world.request("/v1/chat/completions", &[], ASK)));
     soon("it is asked", async {
         while world.stable.count() < 3 {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(world.gateway.drain(Duration::ZERO).await, 3);
+    assert_eq!(world.gateway.drain_lingering(Duration::ZERO, linger).await, 3);
     soon("they are told", world.gateway.cut_off()).await;
     for answer in begun {
         let answer = Answer::of(answer).await;
