@@ -403,7 +403,7 @@ async fn ask_its_maker(
         }
         let Some(request) = spare.take() else { break };
         spare = asked::again(&request);
-        let next = Picked { at, as_: As::LastResort };
+        let next = Picked::of(at, As::LastResort);
         let second = pool.send_to(next, request, path, by, &nobody).await.map(|response| (response, next));
         if second.is_ok() || came.is_err() {
             came = second;

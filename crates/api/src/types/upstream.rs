@@ -46,11 +46,12 @@ pub struct UpstreamView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AsideView {
     /// `unreachable`, `failures_in_a_row`, `error_share`, `answers_cut_short`, `more_errors_than_siblings`,
-    /// `slower_than_siblings`, `outrun_by_siblings`, or `unwell` (looks at its health).
+    /// `slower_than_siblings`, `outrun_by_siblings`, `silent_while_siblings_answer`, or `unwell` (looks at its health).
     pub why: String,
     /// Since then.
     pub since_ms: u64,
-    /// The failures that were reason enough: in a row, or among `answers`; of looks, those that failed until now.
+    /// The failures that were reason enough: in a row, or among `answers`; of looks, those that failed until now; of one that was
+    /// silent, the sessions that waited (48 at most).
     pub failures: u64,
     /// Where a share was the reason: of so many.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -83,6 +83,7 @@ fn reason(aside: &AsideView) -> String {
         "more_errors_than_siblings" => format!("{failures} of {of} answers failed, more than its siblings'"),
         "slower_than_siblings" => "slower than its siblings".to_owned(),
         "outrun_by_siblings" => format!("outrun {failures} times in a row by siblings that were asked later"),
+        "silent_while_siblings_answer" => format!("{failures} sessions waited in vain while its siblings answered"),
         "unwell" => format!("{failures} looks at its health failed"),
         other => other.replace('_', " "),
     }

@@ -4,11 +4,12 @@
 //!
 //! The one request that shows how an address is that was put aside goes the same way, whether its provider is hedged or
 //! not: an address that hangs is to cost its customer no more than a moment. It is put to a sibling in the place of a
-//! retry, and never where there may be none.
+//! retry, and never where there may be none. So does a request that waits at an address which is found to hang.
 
 use crate::phase::observe::StreamOrBody;
 use crate::phase::send::{is_encoded, shape};
 use crate::upstream::asked::Asked;
+use crate::upstream::choice::silence::SILENT_LEAST;
 use crate::upstream::choice::{As, Going, Picked};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::pool::{Pool, Trouble};
@@ -23,7 +24,7 @@ use http_body_util::BodyExt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// The most of a stream that is held back while it has no content.
 const HELD_MAX: usize = 1 << 20;
@@ -60,9 +61,17 @@ pub(crate) enum Hedged {
 /// When and on what terms a second address is asked beside the first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Second<'a> {
-    after: Duration,
+    after: After,
     awaits: Awaits,
     paid: Paid<'a>,
+}
+
+/// When it is asked, for want of what is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Delay(Duration),
+    /// As soon as the first one's address is found to hang.
+    Silence,
 }
 
 /// What the first must have shown by then.
@@ -86,13 +95,18 @@ enum Paid<'a> {
 impl<'a> Second<'a> {
     /// For an attempt behind `done` further ones; `None`: it is put to one address alone.
     pub(crate) fn of(pool: &'a Pool, picked: Picked, done: u16) -> Option<Self> {
-        let tries = picked.as_ == As::Probe && done < pool.retry.retries;
+        let may_retry = done < pool.retry.retries;
+        let tries = picked.as_ == As::Probe && may_retry;
+        let waits = picked.as_ == As::InService && pool.choice.is_free() && may_retry;
         match &pool.hedge {
             Some(hedge) if tries || done == 0 => {
                 let paid = if tries { Paid::Retry } else { Paid::Share(&hedge.budget) };
-                Some(Self { after: hedge.after, awaits: Awaits::Content, paid })
+                Some(Self { after: After::Delay(hedge.after), awaits: Awaits::Content, paid })
             }
-            None if tries => Some(Self { after: pool.patience(picked), awaits: Awaits::Head, paid: Paid::Retry }),
+            None if tries || waits => {
+                let after = if tries { After::Delay(pool.patience(picked)) } else { After::Silence };
+                Some(Self { after, awaits: Awaits::Head, paid: Paid::Retry })
+            }
             Some(_) | None => None,
         }
     }
@@ -104,6 +118,18 @@ impl<'a> Second<'a> {
                 Paid::Share(_) => true,
                 Paid::Retry => other.as_ == As::InService,
             }
+    }
+
+    /// When the first one has shown nothing for too long.
+    async fn is_due(&self, pool: &Pool, first: Picked) {
+        match self.after {
+            After::Delay(delay) => sleep(delay).await,
+            After::Silence => {
+                // most are answered before, and are entered in no list
+                sleep(SILENT_LEAST).await;
+                pool.choice.until_hanging(first.at).await;
+            }
+        }
     }
 
     fn take(&self) -> bool {
@@ -170,7 +196,7 @@ impl Race<'_> {
         tokio::select! {
             biased;
             fared = &mut first => return alone(fared.into()),
-            () = sleep_until(Instant::now() + terms.after) => {}
+            () = terms.is_due(self.pool, picked) => {}
         }
         let mut further = *going;
         let other = self.pool.aim(&mut further);

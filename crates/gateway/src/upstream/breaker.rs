@@ -47,6 +47,8 @@ pub(crate) enum Why {
     Slower,
     /// Outrun in a row by a sibling that was asked later.
     Outrun,
+    /// Silent while its siblings answer.
+    Hangs,
 }
 
 /// One address.
@@ -100,8 +102,16 @@ impl Felt {
 }
 
 impl Why {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Unreachable, Self::InARow, Self::Share, Self::CutShort, Self::MoreErrors, Self::Slower, Self::Outrun];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Unreachable,
+        Self::InARow,
+        Self::Share,
+        Self::CutShort,
+        Self::MoreErrors,
+        Self::Slower,
+        Self::Outrun,
+        Self::Hangs,
+    ];
 
     /// As written in metrics and in the log.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -113,6 +123,7 @@ impl Why {
             Self::MoreErrors => "more_errors_than_siblings",
             Self::Slower => "slower_than_siblings",
             Self::Outrun => "outrun_by_siblings",
+            Self::Hangs => "silent_while_siblings_answer",
         }
     }
 
@@ -187,7 +198,7 @@ impl Breaker {
             Why::InARow => in_a_row(&self.in_a_row),
             Why::CutShort => in_a_row(&self.cut),
             Why::Outrun => in_a_row(&self.outrun),
-            Why::Share | Why::MoreErrors | Why::Slower => {
+            Why::Share | Why::MoreErrors | Why::Slower | Why::Hangs => {
                 let (all, bad) = self.seen(policy, now);
                 (bad, Some(all))
             }

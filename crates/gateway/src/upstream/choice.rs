@@ -4,22 +4,24 @@
 //! # Who is put aside
 //! An address is put aside (ejected) for its own failures ([`Breaker`]), or for being worse than its siblings, and
 //! only where that helps: when a sibling does better (a version that fails everywhere is no address's fault), and for
-//! no more than `max_ejected` of them at a time. What cannot be reached serves nobody and is not counted among those;
+//! no more than `max_ejected` of them at a time; one that hangs, for what its siblings answer meanwhile ([`silence`]). What cannot be reached serves nobody and is not counted among those;
 //! nor is what a look at its health finds unwell. With everybody away, all are asked as if nobody were.
 //!
 //! After a pause **one** request shows how it is: its first attempt, where somebody else can answer it, or any where nobody
 //! else is well. What may be put to nobody else (a [`Tries::Late`]) does so only where no other has come for long. A nearer region is returned to when it has been well for a while.
 
 pub(crate) mod aside;
+pub(crate) mod silence;
 
 use crate::config::{ChoicePolicy, Nearest, Spread, Upstream};
 use crate::sync::lock;
 use crate::upstream::breaker::{Breaker, Felt, Why};
 use crate::upstream::retry::Next;
-use aside::Remembered;
+use aside::{Found, Remembered};
 use coalmine_core::id::UnitKey;
 use coalmine_core::origin::Region;
 use coalmine_core::time::{SpanMs, UnixMs};
+use silence::{Silence, Waits};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -73,6 +75,8 @@ pub(crate) struct Picked {
     pub(crate) at: usize,
     /// Whether it was in service then.
     pub(crate) as_: As,
+    /// Where its wait tells of the address.
+    waits: Option<Waits>,
 }
 
 /// As what an address was chosen.
@@ -129,6 +133,7 @@ pub(crate) struct Choice {
     /// The regions by how near they are, four bits each, the nearest lowest.
     order: AtomicU64,
     next: AtomicUsize,
+    silence: Silence,
     changing: Mutex<Changing>,
 }
 
@@ -202,6 +207,13 @@ impl Going {
     }
 }
 
+impl Picked {
+    /// An address, of which no wait tells.
+    pub(crate) const fn of(at: usize, as_: As) -> Self {
+        Self { at, as_, waits: None }
+    }
+}
+
 impl Choice {
     /// Of these addresses, for a gateway in `own` region.
     pub(crate) fn new(policy: ChoicePolicy, own: Option<&Region>, upstreams: &[Upstream]) -> Self {
@@ -235,7 +247,8 @@ impl Choice {
         };
         let order = AtomicU64::new(packed(&changing.nearest));
         let (away, unwell, next) = (AtomicU64::new(0), AtomicU64::new(0), AtomicUsize::new(0));
-        Self { policy, seats, regions, away, unwell, order, next, changing: Mutex::new(changing) }
+        let silence = Silence::of(seats.len());
+        Self { policy, seats, regions, away, unwell, order, next, silence, changing: Mutex::new(changing) }
     }
 
     /// What says which region is nearest; with one region, nothing need.
@@ -251,11 +264,16 @@ impl Choice {
     /// Whom to ask next. Whoever is picked must be told of by [`Choice::felt`] or [`Choice::unfelt`].
     pub(crate) fn pick(&self, going: &mut Going, now: impl FnOnce() -> UnixMs) -> Picked {
         if self.seats.len() == 1 {
-            return Picked { at: 0, as_: As::InService };
+            return Picked::of(0, As::InService);
         }
         let picked = self.pick_among(*going, now);
+        let is_first = going.tried == Tried::default();
         going.tried.0 |= bit(picked.at);
-        if going.leaves_a_mark() { picked } else { Picked { as_: As::Copy, ..picked } }
+        if !going.leaves_a_mark() {
+            return Picked { as_: As::Copy, ..picked };
+        }
+        let key = going.key.filter(|_| is_first && picked.as_ == As::InService);
+        Picked { waits: key.map(|key| self.silence.asked(picked.at, mixed(key))), ..picked }
     }
 
     /// Whether a further attempt goes to an address in service that its request was not at.
@@ -274,15 +292,15 @@ impl Choice {
             && may_try
             && let Some(at) = self.probe(away & !tried, going.tries, now())
         {
-            return Picked { at, as_: As::Probe };
+            return Picked::of(at, As::Probe);
         }
         if let Some(at) = self.near(fresh, order, going.key) {
-            return Picked { at, as_: As::InService };
+            return Picked::of(at, As::InService);
         }
         // A second attempt at one that is well is better than a first at one that is not.
         let as_ = if all & !away == 0 { As::LastResort } else { As::InService };
         let left = [all & !away, all & !tried, all].into_iter().find(|left| *left != 0).unwrap_or(all);
-        Picked { at: self.near(left, order, going.key).unwrap_or(0), as_ }
+        Picked::of(self.near(left, order, going.key).unwrap_or(0), as_)
     }
 
     /// One that was put aside and whose pause is over. What looks find unwell, looks take back.
@@ -313,9 +331,12 @@ impl Choice {
 
     /// What an attempt came to.
     pub(crate) fn felt(&self, picked: Picked, felt: Felt, now: UnixMs) -> Option<Change> {
-        let Picked { at, as_ } = picked;
+        let Picked { at, as_, waits } = picked;
         if as_ == As::Copy {
             return None;
+        }
+        if self.is_free() {
+            self.silence.heard(at, waits, felt, now);
         }
         let breaker = &self.seats[at].breaker;
         if as_ != As::InService {
@@ -329,7 +350,7 @@ impl Choice {
         self.eject(at, why, now)
     }
 
-    fn felt_outside(&self, Picked { at, as_ }: Picked, felt: Felt, now: UnixMs) -> Option<Change> {
+    fn felt_outside(&self, Picked { at, as_, .. }: Picked, felt: Felt, now: UnixMs) -> Option<Change> {
         let breaker = &self.seats[at].breaker;
         match felt {
             Felt::Well(_) if breaker.is_out() => {
@@ -338,6 +359,7 @@ impl Choice {
                 changing.bounded &= !bit(at);
                 changing.remembered[at].back();
                 breaker.take_back(now);
+                self.silence.back(at);
                 self.settle(&mut changing, now);
                 Some(Change::Back(at))
             }
@@ -355,7 +377,7 @@ impl Choice {
     }
 
     /// An answer of which the head was felt ended before its end, and not because its client left.
-    pub(crate) fn cut_short(&self, Picked { at, as_ }: Picked, now: UnixMs) -> Option<Change> {
+    pub(crate) fn cut_short(&self, Picked { at, as_, .. }: Picked, now: UnixMs) -> Option<Change> {
         let breaker = &self.seats[at].breaker;
         if as_ == As::Copy || breaker.is_out() {
             return None;
@@ -445,8 +467,26 @@ impl Choice {
             (due, Some(changing.nearest[0]).filter(|nearest| *nearest != before))
         };
         let nearest = nearest.and_then(|region| bits(self.regions[region].all).next()).map(Change::Nearest);
+        let silent = self.listen(now);
         let compared = if due { self.compare(now) } else { Vec::new() };
-        nearest.into_iter().chain(compared).collect()
+        nearest.into_iter().chain(silent).chain(compared).collect()
+    }
+
+    /// Those that hang while their siblings answer.
+    fn listen(&self, now: UnixMs) -> Vec<Change> {
+        let slower = self.policy.outliers.slower;
+        if slower <= 0.0 {
+            return Vec::new();
+        }
+        let away = self.away.load(Ordering::Relaxed);
+        let hanging = self.silence.look(self.regions.iter().map(|place| place.all & !away), slower, now);
+        let found = |sessions| Found { why: Why::Hangs, failures: sessions, answers: None };
+        hanging.into_iter().filter_map(|(at, sessions)| self.eject_for(at, found(sessions), now)).collect()
+    }
+
+    /// Until an address is put aside because it hangs.
+    pub(crate) async fn until_hanging(&self, at: usize) {
+        self.silence.until_hanging(at).await;
     }
 
     /// The addresses in service among which requests are spread now: those of the nearest region that has any.
@@ -496,8 +536,14 @@ impl Choice {
 
     /// Puts an address aside, where that helps.
     fn eject(&self, at: usize, why: Why, now: UnixMs) -> Option<Change> {
+        let (failures, answers) = self.seats[at].breaker.counted(why, &self.policy.breaker, now);
+        self.eject_for(at, Found { why, failures, answers }, now)
+    }
+
+    fn eject_for(&self, at: usize, found: Found, now: UnixMs) -> Option<Change> {
+        let why = found.why;
         let mut changing = lock(&self.changing);
-        if changing.ejected & bit(at) != 0 || !why.serves_nobody() && !self.helps(&changing, at, now) {
+        if changing.ejected & bit(at) != 0 || !why.serves_nobody() && !self.helps(&changing, at, why, now) {
             return None;
         }
         changing.ejected |= bit(at);
@@ -505,14 +551,17 @@ impl Choice {
             changing.bounded |= bit(at);
         }
         let breaker = &self.seats[at].breaker;
-        changing.remembered[at].put_aside(why, breaker.counted(why, &self.policy.breaker, now), now);
+        changing.remembered[at].put_aside(found, now);
         let pause = breaker.put_aside(&self.policy.breaker, now);
         self.settle(&mut changing, now);
+        if why == Why::Hangs {
+            self.silence.found_hanging(at);
+        }
         Some(Change::Ejected(at, why, pause))
     }
 
     /// There is a sibling in service that does better (or of which nothing is known), and not too many are aside.
-    fn helps(&self, changing: &Changing, at: usize, now: UnixMs) -> bool {
+    fn helps(&self, changing: &Changing, at: usize, why: Why, now: UnixMs) -> bool {
         let policy = &self.policy.breaker;
         let siblings = self.all() & !changing.ejected & !changing.unwell & !bit(at);
         let most = (f64::from(self.all().count_ones()) * self.policy.max_ejected.share()).max(1.0);
@@ -522,7 +571,9 @@ impl Choice {
         let (all, bad) = self.seats[at].breaker.seen(policy, now);
         bits(siblings).any(|other| {
             let (of, failed) = self.seats[other].breaker.seen(policy, now);
-            of < u64::from(policy.least / 4).max(2) || 2 * failed * all.max(1) <= bad * of
+            // that it answers where the other is silent was seen; it is to do so mostly with what is no error
+            let better = if why == Why::Hangs { 2 * failed <= of } else { 2 * failed * all.max(1) <= bad * of };
+            of < u64::from(policy.least / 4).max(2) || better
         })
     }
 
@@ -603,7 +654,9 @@ impl Choice {
         order.extend(rest);
         self.order.store(packed(&order), Ordering::Relaxed);
         self.unwell.store(changing.unwell, Ordering::Relaxed);
-        self.away.store(away, Ordering::Relaxed);
+        if self.away.swap(away, Ordering::Relaxed) != away {
+            self.silence.changed(now);
+        }
     }
 }
 

@@ -300,7 +300,7 @@ impl Pool {
             under_way.came_back();
             key.show(again.headers_mut());
             let as_ = if picked.as_ == As::Copy { As::Copy } else { As::InService };
-            return Box::pin(self.put(connection, Picked { as_, ..picked }, again, path, by, under_way)).await;
+            return Box::pin(self.put(connection, Picked::of(picked.at, as_), again, path, by, under_way)).await;
         }
         Ok(response)
     }

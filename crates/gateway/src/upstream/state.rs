@@ -127,8 +127,8 @@ fn aside(pool: &Pool, at: usize) -> Option<AsideState> {
     let aside = pool.choice.aside(at)?;
     let series = &pool.upstreams[at];
     let (last, again) = match aside.reason {
-        // what is slow did nothing wrong
-        Reason::Answers(Why::Slower) => (None, aside.again),
+        // what is slow or silent did nothing that could be told
+        Reason::Answers(Why::Slower | Why::Hangs) => (None, aside.again),
         Reason::Answers(_) => (series.fault.get(), aside.again),
         Reason::Looks => {
             let last = series.look_fault.get();

@@ -431,3 +431,36 @@ async fn who_stands_in_at_the_same_provider_is_asked_at_another_address() {
     world.gateway.install(&tables(table)).await.unwrap();
     assert_eq!(statuses(&world, 0..20).await, [200; 20]);
 }
+
+/// Who waits at it meanwhile is answered by a sibling, though no time of theirs is over.
+#[tokio::test]
+async fn whoever_waits_at_an_address_that_hangs_is_answered_by_a_sibling() {
+    let gone = std::sync::Arc::new(tokio::sync::Notify::new());
+    let silent = Upstream::start(vec![vec![Step::UntilClosed(gone.clone())]]).await;
+    let sound = Upstream::start(vec![ok("sound")]).await;
+    let world = world(&[("", url(&silent)), ("", url(&sound))], |_| {}).await;
+    let sessions: Vec<String> = (0..40).map(|n| format!("s-{n}")).collect();
+    let answers = futures_util::future::join_all(sessions.iter().map(|session| world.chat(session, ASK)));
+    // others go on to be answered, and the clock by which addresses are judged goes on
+    let meanwhile = async {
+        for n in 0.. {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            world.clock.advance(50);
+            let session = format!("later-{n}");
+            let request = world.request("/v1/chat/completions", &[("x-session-id", &session)], ASK);
+            tokio::spawn(world.client.request(request));
+        }
+    };
+    let answers = soon("all are answered", async {
+        tokio::select! {
+            answers = answers => answers,
+            () = meanwhile => Vec::new(),
+        }
+    })
+    .await;
+    assert!(answers.len() == 40 && answers.iter().all(|answer| answer.text().contains("sound")));
+    let aside = of_one(&world)[0].aside.clone().unwrap();
+    assert_eq!((aside.why, &aside.last), ("silent_while_siblings_answer", &None));
+    assert!(aside.failures >= 8 && silent.count() >= 8, "{aside:?}");
+    soon("they are let go", gone.notified()).await;
+}

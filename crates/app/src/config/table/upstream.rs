@@ -66,7 +66,7 @@ pub static OUTLIERS: Section = Section {
             "slower",
             Kind::Scalar(Scalar::Number),
             "3",
-            "So many times as slow to its first byte as its siblings (geometric means), and by 100 ms.",
+            "So many times as slow to its first byte as its siblings (geometric means), and by 100 ms; or silent for so many times as long as they took.",
         ),
     ],
 };

@@ -39,10 +39,19 @@ impl Reason {
     }
 }
 
+/// Why an address is put aside, and what there was of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) why: Why,
+    /// In a row, or among `answers`; of one that hangs, the sessions that wait.
+    pub(super) failures: u64,
+    pub(super) answers: Option<u64>,
+}
+
 /// What is remembered of one address.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Remembered {
-    put_aside: Option<(Why, UnixMs, u64, Option<u64>)>,
+    put_aside: Option<(Found, UnixMs)>,
     tries: u64,
     unwell_since: Option<UnixMs>,
     /// Looks in a row that found it unwell.
@@ -50,8 +59,8 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
-    pub(super) fn put_aside(&mut self, why: Why, (failures, answers): (u64, Option<u64>), now: UnixMs) {
-        self.put_aside = Some((why, now, failures, answers));
+    pub(super) fn put_aside(&mut self, found: Found, now: UnixMs) {
+        self.put_aside = Some((found, now));
         self.tries = 0;
     }
 
@@ -90,7 +99,7 @@ impl Choice {
             let (reason, since) = (Reason::Looks, told.unwell_since?);
             return Some(Aside { reason, since, failures: told.bad_looks, answers: None, tries: 0, again: None });
         }
-        let (why, since, failures, answers) = told.put_aside?;
+        let (Found { why, failures, answers }, since) = told.put_aside?;
         let breaker = &self.seats[at].breaker;
         let again = breaker.again_at().filter(|_| !breaker.is_probed());
         Some(Aside { reason: Reason::Answers(why), since, failures, answers, tries: told.tries, again })

@@ -39,7 +39,7 @@ fn asked(choice: &Choice, now: UnixMs) -> BTreeMap<usize, usize> {
 }
 
 fn felt(choice: &Choice, at: usize, felt: Felt, times: usize, now: UnixMs) -> Option<Change> {
-    (0..times).filter_map(|_| choice.felt(Picked { at, as_: As::InService }, felt, now)).last()
+    (0..times).filter_map(|_| choice.felt(Picked::of(at, As::InService), felt, now)).last()
 }
 
 fn well(choice: &Choice, addresses: usize, now: UnixMs) {
@@ -95,7 +95,7 @@ fn one_request_shows_whether_it_is_well_again() {
     assert_eq!(change, Some(Change::Ejected(0, Why::Unreachable, SpanMs::secs(1))));
     assert_eq!(asked(&choice, T).len(), 1);
     let probe = choice.pick(&mut session(1), || at(1));
-    assert_eq!((probe, choice.standing(0)), (Picked { at: 0, as_: As::Probe }, Standing::Probed));
+    assert_eq!((probe, choice.standing(0)), (Picked::of(0, As::Probe), Standing::Probed));
     assert_eq!(choice.pick(&mut session(2), || at(1)).at, 1, "only one");
     assert_eq!(choice.felt(probe, Felt::Lost, at(1)), None);
     assert_eq!(choice.standing(0), Standing::Ejected);
@@ -250,7 +250,7 @@ fn one_address_is_always_asked() {
     let choice = choice(&[""], |_| {});
     let unwell = Look::Unwell { unhealthy_after: 1 };
     assert_eq!(choice.looked(0, unwell, T), Some(Change::Unwell(0)));
-    assert_eq!(choice.pick(&mut session(1), || T), Picked { at: 0, as_: As::InService });
+    assert_eq!(choice.pick(&mut session(1), || T), Picked::of(0, As::InService));
     assert!(!choice.is_free());
 }
 
@@ -276,7 +276,7 @@ fn sixty_four_addresses_in_sixteen_regions() {
 fn answers_cut_short_put_an_address_aside_and_a_probe_that_is_cut_at_once() {
     let choice = choice(&["", ""], |_| {});
     well(&choice, 2, T);
-    let picked = |as_| Picked { at: 0, as_ };
+    let picked = |as_| Picked::of(0, as_);
     assert_eq!((0..20).find_map(|_| choice.cut_short(picked(As::Copy), T)), None);
     let cut = (0..5).filter_map(|_| choice.cut_short(picked(As::InService), T)).last();
     assert!(matches!(cut, Some(Change::Ejected(0, Why::CutShort, _))), "{cut:?}");
@@ -294,7 +294,7 @@ fn answers_cut_short_put_an_address_aside_and_a_probe_that_is_cut_at_once() {
 fn answers_cut_short_everywhere_put_nobody_aside() {
     let choice = choice(&["", ""], |_| {});
     let cut = |at| {
-        let picked = Picked { at, as_: As::InService };
+        let picked = Picked::of(at, As::InService);
         choice.felt(picked, Felt::Well(100), T);
         choice.cut_short(picked, T)
     };
@@ -306,13 +306,13 @@ fn answers_cut_short_everywhere_put_nobody_aside() {
 fn whoever_is_outrun_again_and_again_is_put_aside_and_a_probe_at_once() {
     let choice = choice(&["", ""], |_| {});
     well(&choice, 2, T);
-    let outrun = |as_, now| choice.outrun(Picked { at: 0, as_ }, now);
+    let outrun = |as_, now| choice.outrun(Picked::of(0, as_), now);
     assert_eq!((0..4).filter_map(|_| outrun(As::InService, T)).count(), 0);
     assert_eq!(outrun(As::Copy, T).or(outrun(As::LastResort, T)), None);
     assert_eq!(outrun(As::InService, T), Some(Change::Ejected(0, Why::Outrun, SpanMs::secs(1))));
     assert_eq!(outrun(As::InService, T), None, "it was asked before it went");
     let probe = choice.pick(&mut session(1), || at(1));
-    assert_eq!(probe, Picked { at: 0, as_: As::Probe });
+    assert_eq!(probe, Picked::of(0, As::Probe));
     assert_eq!(choice.outrun(probe, at(1)), None);
     choice.unfelt(probe);
     assert_eq!(choice.pick(&mut session(1), || at(2)).at, 1, "left alone for twice as long");
@@ -398,10 +398,10 @@ fn a_further_attempt_tries_nobody_while_a_sibling_is_well() {
     felt(&choice, 0, Felt::Unreachable, 3, T).unwrap();
     for n in 0..20 {
         let mut going = session(n).been(Tried(bit(1)));
-        assert_eq!(choice.pick(&mut going, || at(100)), Picked { at: 2, as_: As::InService });
+        assert_eq!(choice.pick(&mut going, || at(100)), Picked::of(2, As::InService));
     }
     let mut going = session(1).been(Tried(bit(1) | bit(2)));
-    assert_eq!(choice.pick(&mut going, || at(100)), Picked { at: 0, as_: As::Probe }, "nobody else is left");
+    assert_eq!(choice.pick(&mut going, || at(100)), Picked::of(0, As::Probe), "nobody else is left");
 }
 
 #[test]
@@ -422,5 +422,111 @@ fn what_looks_find_unwell_no_request_tries() {
     assert!(!asked(&choice, at(100)).contains_key(&0));
     let well = Look::Well { took_ms: 1.0, healthy_after: 1 };
     assert_eq!(choice.looked(0, well, at(100)), Some(Change::Well(0)));
-    assert_eq!(choice.pick(&mut session(1), || at(100)), Picked { at: 0, as_: As::Probe });
+    assert_eq!(choice.pick(&mut session(1), || at(100)), Picked::of(0, As::Probe));
+}
+
+/// A request of each of these sessions; those at the addresses in `answers` are answered at once.
+fn ask(choice: &Choice, sessions: std::ops::Range<u128>, answers: &[usize], now: UnixMs) -> Vec<Picked> {
+    let asked: Vec<_> = sessions.map(|n| choice.pick(&mut session(n), || now)).collect();
+    for picked in asked.iter().filter(|picked| answers.contains(&picked.at)) {
+        choice.felt(*picked, Felt::Well(200), now);
+    }
+    asked
+}
+
+/// None of those who wait has waited for all of its time, and no failure was counted.
+#[test]
+fn one_that_is_silent_while_its_siblings_answer_is_put_aside() {
+    for (addresses, sessions) in [(2, 40), (3, 40), (8, 100)] {
+        let choice = choice(&vec![""; addresses], |_| {});
+        let others: Vec<usize> = (1..addresses).collect();
+        assert_eq!(choice.reckon(T), []);
+        ask(&choice, 0..sessions, &others, T + SpanMs(500));
+        assert_eq!(
+            (choice.reckon(at(1)), choice.reckon(at(2))),
+            (vec![], vec![]),
+            "suspected, and its siblings say no more"
+        );
+        ask(&choice, 0..sessions, &others, at(2));
+        assert_eq!(choice.reckon(at(3)), [Change::Ejected(0, Why::Hangs, SpanMs::secs(1))]);
+        let told = choice.aside(0).unwrap();
+        assert!(told.reason == Reason::Answers(Why::Hangs) && told.failures > 4 && told.answers.is_none(), "{told:?}");
+        assert!(!asked(&choice, at(3)).contains_key(&0));
+    }
+}
+
+#[test]
+fn it_has_three_times_what_its_siblings_took_and_is_well_with_its_first_answer() {
+    let world = || {
+        let choice = choice(&["", "", ""], |_| {});
+        choice.reckon(T);
+        let asked = ask(&choice, 0..60, &[], T + SpanMs(1));
+        assert!((1..30).all(|s| choice.reckon(at(s)).is_empty()), "a model thinks, and does so everywhere");
+        for picked in asked.iter().filter(|picked| picked.at != 0) {
+            choice.felt(*picked, Felt::Well(29_000), at(29));
+        }
+        assert_eq!(choice.reckon(at(30)), []);
+        ask(&choice, 60..90, &[1, 2], at(31));
+        assert!((31..90).all(|s| choice.reckon(at(s)).is_empty()));
+        (choice, *asked.iter().find(|picked| picked.at == 0).unwrap())
+    };
+    assert_eq!(world().0.reckon(at(90)), [Change::Ejected(0, Why::Hangs, SpanMs::secs(1))]);
+    let (choice, waits) = world();
+    choice.felt(waits, Felt::Well(89_900), at(89));
+    assert!((90..600).all(|s| choice.reckon(at(s)).is_empty()));
+}
+
+#[test]
+fn what_is_slow_by_itself_says_nothing_of_its_address() {
+    let quiet = |choice: &Choice| (1..1_000).all(|s| choice.reckon(at(s)).is_empty());
+    // nobody answers: the provider, or its model, is slow
+    let three = || choice(&["", "", ""], |_| {});
+    let choice = three();
+    choice.reckon(T);
+    ask(&choice, 0..200, &[], T + SpanMs(1));
+    assert!(quiet(&choice));
+    // one session asks for much that takes long, and its siblings' many are quick
+    let choice = three();
+    choice.reckon(T);
+    let at_first: Vec<u128> = (0..60).filter(|n| choice.pick(&mut session(*n), || T).at == 0).collect();
+    let choice = three();
+    choice.reckon(T);
+    for s in 0..20 {
+        (0..20).for_each(|_| _ = choice.pick(&mut session(at_first[0]), || at(s)));
+        for n in (0..60).filter(|n| !at_first.contains(n)) {
+            let picked = choice.pick(&mut session(n), || at(s));
+            choice.felt(picked, Felt::Well(200), at(s) + SpanMs(1));
+        }
+        assert_eq!(choice.reckon(at(s + 1)), []);
+    }
+}
+
+#[test]
+fn a_round_compares_only_those_that_were_asked_from_the_same_moment_on() {
+    let choice = choice(&["", "", ""], |_| {});
+    choice.reckon(T);
+    // it comes back for a look at its health, and is asked for the first time what its siblings have answered long since
+    let unwell = choice.looked(0, Look::Unwell { unhealthy_after: 1 }, T);
+    assert_eq!((unwell, choice.reckon(at(1))), (Some(Change::Unwell(0)), vec![]));
+    ask(&choice, 0..60, &[1, 2], at(1));
+    let well = choice.looked(0, Look::Well { took_ms: 5.0, healthy_after: 1 }, at(2));
+    assert_eq!(well, Some(Change::Well(0)));
+    ask(&choice, 0..60, &[], at(2));
+    let quiet = (3..60).all(|s| {
+        felt(&choice, 1, Felt::Well(200), 1, at(s));
+        choice.reckon(at(s)).is_empty()
+    });
+    assert!(quiet);
+}
+
+#[test]
+fn never_the_last_nor_more_than_may_be_aside() {
+    let choice = choice(&["", "", "", ""], |_| {});
+    choice.reckon(T);
+    let mut gone = Vec::new();
+    for s in 0..30 {
+        ask(&choice, 0..200, &[3], at(s) + SpanMs(500));
+        gone.extend(choice.reckon(at(s + 1)));
+    }
+    assert_eq!(gone.len(), 2, "half of them: {gone:?}");
 }
