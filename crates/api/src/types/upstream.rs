@@ -56,6 +56,12 @@ pub struct AsideView {
     /// Where a share was the reason: of so many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<u64>,
+    /// Where it was slower than its siblings: its milliseconds to the first byte (geometric mean) when it was put aside,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_ms: Option<u64>,
+    /// and those of the middle one of its siblings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub siblings_ms: Option<u64>,
     /// The last of them, in words of a bounded list: `answered 503`, `connection refused`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,

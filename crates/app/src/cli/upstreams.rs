@@ -81,7 +81,13 @@ fn reason(aside: &AsideView) -> String {
         "answers_cut_short" if failures == 1 => "its answer was cut short".to_owned(),
         "answers_cut_short" => format!("{failures} answers in a row were cut short"),
         "more_errors_than_siblings" => format!("{failures} of {of} answers failed, more than its siblings'"),
-        "slower_than_siblings" => "slower than its siblings".to_owned(),
+        "slower_than_siblings" => match (aside.own_ms, aside.siblings_ms) {
+            (Some(own_ms), Some(siblings_ms)) => {
+                format!("{own_ms} ms to the first byte, and its siblings {siblings_ms} ms")
+            }
+            // of an earlier gateway
+            (None, _) | (_, None) => "slower than its siblings".to_owned(),
+        },
         "outrun_by_siblings" => format!("outrun {failures} times in a row by siblings that were asked later"),
         "silent_while_siblings_answer" => format!("{failures} sessions waited in vain while its siblings answered"),
         "unwell" => format!("{failures} looks at its health failed"),
@@ -141,6 +147,8 @@ mod tests {
             since_ms: NOW_MS - 130_000,
             failures: 5,
             answers: None,
+            own_ms: None,
+            siblings_ms: None,
             last,
             tries: 4,
             again_ms,
@@ -165,7 +173,9 @@ mod tests {
     fn one_line_says_why_since_when_and_when_again() {
         let put = aside(1, "put_aside", "failures_in_a_row", Some(NOW_MS + 12_000));
         let probed = aside(2, "probed", "unreachable", None);
-        let due = aside(3, "put_aside", "slower_than_siblings", Some(NOW_MS - 5));
+        let mut due = aside(3, "put_aside", "slower_than_siblings", Some(NOW_MS - 5));
+        let slow = due.aside.as_mut().unwrap();
+        (slow.own_ms, slow.siblings_ms, slow.last) = (Some(1_240), Some(310), None);
         let unwell = aside(4, "unwell", "unwell", Some(NOW_MS + 2_100));
         let stands_by = UpstreamView { serving: false, region: Some("far".to_owned()), ..upstream(5) };
         let text = told(vec![put, probed, due, unwell, stands_by]);
@@ -175,7 +185,7 @@ mod tests {
             [
                 "own 10.1.0.5:1/v1  put aside   for 2m 10s: 5 failures in a row, the last: answered 503; 4 tries in vain; asked again in 12s",
                 "own 10.1.0.5:2/v1  probed      for 2m 10s: 5 connections in a row could not be had, the last: answered 503; 4 tries in vain; a request tries it now",
-                "own 10.1.0.5:3/v1  put aside   for 2m 10s: slower than its siblings, the last: answered 503; 4 tries in vain; asked again with the next request",
+                "own 10.1.0.5:3/v1  put aside   for 2m 10s: 1240 ms to the first byte, and its siblings 310 ms; 4 tries in vain; asked again with the next request",
                 "own 10.1.0.5:4/v1  unwell      for 2m 10s: 5 looks at its health failed, the last: answered 503; 4 tries in vain; looked at again in 2s",
                 "own 10.1.0.5:5/v1  stands by   in far",
             ]

@@ -51,6 +51,8 @@ pub(super) fn upstream_view(state: UpstreamState) -> UpstreamView {
             since_ms: aside.since.0,
             failures: aside.failures,
             answers: aside.answers,
+            own_ms: aside.times_ms.map(|(own_ms, _)| own_ms),
+            siblings_ms: aside.times_ms.map(|(_, siblings_ms)| siblings_ms),
             last: aside.last,
             tries: aside.tries,
             again_ms: aside.again.map(|at| at.0),

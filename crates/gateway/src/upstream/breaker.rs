@@ -62,6 +62,8 @@ pub(crate) struct Breaker {
     outrun: AtomicU32,
     window: Window,
     times: AtomicU64,
+    /// When it wants to be asked again, as it says; 0: it says nothing, or has answered since.
+    wanted_at: AtomicU64,
     /// 0: in service.
     out_until: AtomicU64,
     probed: AtomicBool,
@@ -144,6 +146,9 @@ impl Breaker {
             clear(&self.in_a_row);
             clear(&self.unreachable);
             clear(&self.outrun);
+            if self.wanted_at.load(Ordering::Relaxed) != 0 {
+                self.wanted_at.store(0, Ordering::Relaxed);
+            }
             if let Felt::Well(ms) = felt {
                 self.times.fetch_add(time_of(ms), Ordering::Relaxed);
             }
@@ -226,9 +231,20 @@ impl Breaker {
         }
         let trips = self.trips.fetch_add(1, Ordering::Relaxed).min(DOUBLINGS_MAX);
         let pause = SpanMs(policy.pause.0.saturating_mul(1 << trips).min(policy.pause_max.0));
-        self.out_until.store((now + pause).0.max(1), Ordering::Relaxed);
+        let wanted_at = UnixMs(self.wanted_at.load(Ordering::Relaxed)).min(now + policy.pause_max);
+        let until = (now + pause).max(wanted_at);
+        self.out_until.store(until.0.max(1), Ordering::Relaxed);
         self.probed.store(false, Ordering::Release);
-        pause
+        until.since(now)
+    }
+
+    /// It says when it wants to be asked again: no sooner, should it be put aside, or be so already, and no later than the longest
+    /// pause allows.
+    pub(crate) fn asks_to_wait(&self, policy: &BreakerPolicy, wait: SpanMs, now: UnixMs) {
+        let wanted_at = (now + SpanMs(wait.0.min(policy.pause_max.0))).0;
+        self.wanted_at.fetch_max(wanted_at, Ordering::Relaxed);
+        let later = |until: u64| Some(until.max(wanted_at)).filter(|_| until != 0);
+        let _ = self.out_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
     /// Takes it back into service, as one of whom nothing is known.
@@ -237,6 +253,7 @@ impl Breaker {
         self.unreachable.store(0, Ordering::Relaxed);
         self.cut.store(0, Ordering::Relaxed);
         self.outrun.store(0, Ordering::Relaxed);
+        self.wanted_at.store(0, Ordering::Relaxed);
         self.window.0.store(0, Ordering::Relaxed);
         self.times.store(0, Ordering::Relaxed);
         self.back_at.store(now.0, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use crate::config::{ChoicePolicy, Nearest, Spread, Upstream};
 use crate::sync::lock;
 use crate::upstream::breaker::{Breaker, Felt, Why};
 use crate::upstream::retry::Next;
-use aside::{Found, Remembered};
+use aside::{Found, Remembered, Times};
 use coalmine_core::id::UnitKey;
 use coalmine_core::origin::Region;
 use coalmine_core::time::{SpanMs, UnixMs};
@@ -350,6 +350,13 @@ impl Choice {
         self.eject(at, why, now)
     }
 
+    /// An answer of an address says when it wants to be asked again.
+    pub(crate) fn asks_to_wait(&self, Picked { at, as_, .. }: Picked, wait: SpanMs, now: UnixMs) {
+        if as_ != As::Copy {
+            self.seats[at].breaker.asks_to_wait(&self.policy.breaker, wait, now);
+        }
+    }
+
     fn felt_outside(&self, Picked { at, as_, .. }: Picked, felt: Felt, now: UnixMs) -> Option<Change> {
         let breaker = &self.seats[at].breaker;
         match felt {
@@ -480,7 +487,7 @@ impl Choice {
         }
         let away = self.away.load(Ordering::Relaxed);
         let hanging = self.silence.look(self.regions.iter().map(|place| place.all & !away), slower, now);
-        let found = |sessions| Found { why: Why::Hangs, failures: sessions, answers: None };
+        let found = |sessions| Found { why: Why::Hangs, failures: sessions, answers: None, times: None };
         hanging.into_iter().filter_map(|(at, sessions)| self.eject_for(at, found(sessions), now)).collect()
     }
 
@@ -536,8 +543,13 @@ impl Choice {
 
     /// Puts an address aside, where that helps.
     fn eject(&self, at: usize, why: Why, now: UnixMs) -> Option<Change> {
+        let found = self.found(at, why, now);
+        self.eject_for(at, found, now)
+    }
+
+    fn found(&self, at: usize, why: Why, now: UnixMs) -> Found {
         let (failures, answers) = self.seats[at].breaker.counted(why, &self.policy.breaker, now);
-        self.eject_for(at, Found { why, failures, answers }, now)
+        Found { why, failures, answers, times: None }
     }
 
     fn eject_for(&self, at: usize, found: Found, now: UnixMs) -> Option<Change> {
@@ -587,15 +599,14 @@ impl Choice {
             let here = place.all & !away;
             for at in bits(here) {
                 let others = here & !bit(at);
-                let slow = || policy.slower > 0.0 && is_slow(at, others, &times, policy.least, policy.slower);
-                let why = if self.errs_more(at, others, now) {
-                    Why::MoreErrors
-                } else if slow() {
-                    Why::Slower
-                } else {
-                    continue;
-                };
-                changes.extend(self.eject(at, why, now));
+                if self.errs_more(at, others, now) {
+                    changes.extend(self.eject(at, Why::MoreErrors, now));
+                } else if policy.slower > 0.0
+                    && let Some(times) = slow(at, others, &times, policy.least, policy.slower)
+                {
+                    let found = Found { times: Some(times), ..self.found(at, Why::Slower, now) };
+                    changes.extend(self.eject_for(at, found, now));
+                }
             }
         }
         changes
@@ -676,13 +687,16 @@ impl Changing {
     }
 }
 
-/// Whether an address is slower than the middle one of the others, by a factor and by more than noise.
-fn is_slow(at: usize, others: u64, times: &[Option<(u64, f64)>], least: u32, factor: f64) -> bool {
+/// How slow an address is, where it is slower than the middle one of the others by a factor and by more than noise.
+fn slow(at: usize, others: u64, times: &[Option<(u64, f64)>], least: u32, factor: f64) -> Option<Times> {
     let enough = |at: usize| times[at].filter(|(count, _)| *count >= u64::from(least)).map(|(_, mean_ms)| mean_ms);
-    let Some(own_ms) = enough(at) else { return false };
+    let own_ms = enough(at)?;
     let mut means: Vec<f64> = bits(others).filter_map(enough).collect();
     means.sort_by(f64::total_cmp);
-    means.get(means.len() / 2).is_some_and(|middle_ms| own_ms > middle_ms * factor && own_ms > middle_ms + SLOWER_MS)
+    let middle_ms = *means.get(means.len() / 2)?;
+    let slower = own_ms > middle_ms * factor && own_ms > middle_ms + SLOWER_MS;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "times of answers")]
+    slower.then(|| Times { own_ms: own_ms.round() as u64, siblings_ms: middle_ms.round() as u64 })
 }
 
 const fn bit(at: usize) -> u64 {

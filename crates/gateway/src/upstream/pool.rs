@@ -15,11 +15,12 @@ use crate::upstream::connections::{Connections, ProviderBody};
 use crate::upstream::credential::Authorization;
 use crate::upstream::fault::Fault;
 use crate::upstream::rescue::RescueBudget;
+use crate::upstream::retry;
 use crate::upstream::series::UpstreamSeries;
 use crate::upstream::under_way::UnderWay;
 use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
-use coalmine_core::time::UnixMs;
+use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::translate::{LimitName, Terms};
 use http::{HeaderName, Response, StatusCode, header};
@@ -334,6 +335,7 @@ impl Pool {
             Ok(Ok(response)) => {
                 self.upstreams[asking.picked.at].answered_in(sent_at.elapsed());
                 self.note(picked, Fault::of_answer(response.status()));
+                self.heed_retry_after(picked, &response);
                 asking.felt(began, |took_ms| Felt::answer(response.status(), took_ms));
                 return Ok(response);
             }
@@ -359,6 +361,23 @@ impl Pool {
         let others = self.choice.serving().into_iter().filter(|at| *at != tried.at);
         let usual_ms = others.filter_map(|at| self.upstreams[at].head_ms()).reduce(f64::max);
         usual_ms.map_or(PATIENCE_UNKNOWN, |ms| Duration::from_secs_f64(3.0 * ms / 1e3).max(PATIENCE_LEAST))
+    }
+
+    /// An answer that says when to come again says so of its address.
+    fn heed_retry_after<T>(&self, picked: Picked, response: &Response<T>) {
+        if !matches!(response.status().as_u16(), 429 | 500..) || !self.choice.is_free() {
+            return;
+        }
+        let now = self.clock.now();
+        if let Some(wait) = retry::retry_after(response.headers(), now) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "of a wait; what is too long saturates"
+            )]
+            let wait_ms = (wait.as_secs_f64() * 1e3 * self.clock.scale()) as u64;
+            self.choice.asks_to_wait(picked, SpanMs(wait_ms), now);
+        }
     }
 
     /// Something went wrong at an address, if so; a copy's is told of nobody.

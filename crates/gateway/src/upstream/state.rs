@@ -50,6 +50,8 @@ pub struct AsideState {
     pub failures: u64,
     /// Where a share was the reason: of so many.
     pub answers: Option<u64>,
+    /// Where it was too slow: its own milliseconds to the first byte, and its siblings'.
+    pub times_ms: Option<(u64, u64)>,
     /// What was the last of it, in words of a bounded list.
     pub last: Option<String>,
     /// Requests that have tried it since, in vain.
@@ -143,6 +145,7 @@ fn aside(pool: &Pool, at: usize) -> Option<AsideState> {
         since: aside.since,
         failures: aside.failures,
         answers: aside.answers,
+        times_ms: aside.times.map(|times| (times.own_ms, times.siblings_ms)),
         last: last.map(|(fault, _)| fault.to_string()),
         tries: aside.tries,
         again,

@@ -4,7 +4,7 @@ use crate::support::*;
 use coalmine_core::id::ProviderName;
 use coalmine_core::origin::Region;
 use coalmine_core::tally::Ending;
-use coalmine_core::time::SpanMs;
+use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_gateway::UpstreamState;
 use coalmine_gateway::config::{HealthCheck, Provider, RetryPolicy, Spread, Upstream as Address, Warm};
 use http::{Method, Request};
@@ -463,4 +463,21 @@ async fn whoever_waits_at_an_address_that_hangs_is_answered_by_a_sibling() {
     assert_eq!((aside.why, &aside.last), ("silent_while_siblings_answer", &None));
     assert!(aside.failures >= 8 && silent.count() >= 8, "{aside:?}");
     soon("they are let go", gone.notified()).await;
+}
+
+/// In seconds and as a date; what cannot be read is as if it were not there.
+#[tokio::test]
+async fn an_address_that_says_when_to_come_again_is_left_alone_until_then() {
+    // the clock of these tests begins at 1,000 s, and each answer takes a moment of it
+    let date = "retry-after: Thu, 01 Jan 1970 00:16:52 GMT\r\n";
+    let cases = [("retry-after: 12\r\n", 12), (date, 12), ("retry-after: 9000\r\n", 30), ("retry-after: soon\r\n", 1)];
+    for (header, pause_s) in cases {
+        let scripts = (0..5).map(|_| error(503, header)).chain([ok("well again")]).collect();
+        let (sick, sound) = (Upstream::start(scripts).await, Upstream::start(vec![ok("sound")]).await);
+        let world = world(&[("", url(&sick)), ("", url(&sound))], |one| one.choice.spread = Spread::Turns).await;
+        statuses(&world, 0..10).await;
+        let aside = of_one(&world)[0].aside.clone().unwrap();
+        let from = if header == date { UnixMs(1_000_000) } else { aside.since };
+        assert_eq!(aside.again, Some(from + SpanMs::secs(pause_s)), "{header}");
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) struct Aside {
     pub(crate) failures: u64,
     /// The answers that a share was taken of.
     pub(crate) answers: Option<u64>,
+    pub(crate) times: Option<Times>,
     /// Requests that tried it since, and found it no better.
     pub(crate) tries: u64,
     /// When a request may try it; `None`: not by a request, or one does.
@@ -46,6 +47,15 @@ pub(super) struct Found {
     /// In a row, or among `answers`; of one that hangs, the sessions that wait.
     pub(super) failures: u64,
     pub(super) answers: Option<u64>,
+    pub(super) times: Option<Times>,
+}
+
+/// How slow one was that is slower than its siblings, to the first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) own_ms: u64,
+    /// The middle one of its siblings.
+    pub(crate) siblings_ms: u64,
 }
 
 /// What is remembered of one address.
@@ -97,11 +107,19 @@ impl Choice {
         let told = changing.remembered[at];
         if changing.unwell & bit(at) != 0 {
             let (reason, since) = (Reason::Looks, told.unwell_since?);
-            return Some(Aside { reason, since, failures: told.bad_looks, answers: None, tries: 0, again: None });
+            return Some(Aside {
+                reason,
+                since,
+                failures: told.bad_looks,
+                answers: None,
+                times: None,
+                tries: 0,
+                again: None,
+            });
         }
-        let (Found { why, failures, answers }, since) = told.put_aside?;
+        let (Found { why, failures, answers, times }, since) = told.put_aside?;
         let breaker = &self.seats[at].breaker;
         let again = breaker.again_at().filter(|_| !breaker.is_probed());
-        Some(Aside { reason: Reason::Answers(why), since, failures, answers, tries: told.tries, again })
+        Some(Aside { reason: Reason::Answers(why), since, failures, answers, times, tries: told.tries, again })
     }
 }

@@ -172,6 +172,7 @@ fn the_slow_one_and_the_one_that_errs_are_found_among_siblings() {
     }
     assert_eq!(choice.reckon(at(9)), [], "not yet");
     assert_eq!(choice.reckon(at(10)), [Change::Ejected(2, Why::Slower, SpanMs::secs(1))]);
+    assert_eq!(choice.aside(2).unwrap().times, Some(Times { own_ms: 1_999, siblings_ms: 429 }));
     assert_eq!(asked(&choice, at(10)).len(), 3);
     let some = |address, bad| {
         for _ in 0..30 {
@@ -354,7 +355,7 @@ fn people_are_told_why_an_address_is_aside_and_when_it_is_tried() {
     felt(&choice, 0, Felt::Badly, 5, T).unwrap();
     let told = |tries, again| {
         let reason = Reason::Answers(Why::InARow);
-        Some(Aside { reason, since: T, failures: 5, answers: None, tries, again })
+        Some(Aside { reason, since: T, failures: 5, answers: None, times: None, tries, again })
     };
     assert_eq!(choice.aside(0), told(0, Some(at(1))));
     let probe = choice.pick(&mut session(1), || at(1));
@@ -383,7 +384,8 @@ fn people_are_told_since_when_looks_find_an_address_unwell() {
     assert_eq!([look(false, 1), look(true, 2), look(false, 3), look(false, 4)], [None; 4]);
     assert_eq!(choice.aside(0), None);
     assert_eq!([look(false, 5), look(false, 6)], [Some(Change::Unwell(0)), None]);
-    let told = Aside { reason: Reason::Looks, since: at(5), failures: 4, answers: None, tries: 0, again: None };
+    let told =
+        Aside { reason: Reason::Looks, since: at(5), failures: 4, answers: None, times: None, tries: 0, again: None };
     assert_eq!(choice.aside(0), Some(told));
     felt(&choice, 0, Felt::Unreachable, 3, at(7)).unwrap();
     assert_eq!(choice.aside(0), Some(told), "no request tries it meanwhile");
@@ -529,4 +531,38 @@ fn never_the_last_nor_more_than_may_be_aside() {
         gone.extend(choice.reckon(at(s + 1)));
     }
     assert_eq!(gone.len(), 2, "half of them: {gone:?}");
+}
+
+/// What it asks for holds at the moment it is put aside, and behind it.
+#[test]
+fn an_address_is_left_alone_for_as_long_as_it_asks() {
+    let choice = choice(&["", ""], |_| {});
+    well(&choice, 2, T);
+    let at_0 = |as_| Picked::of(0, as_);
+    choice.asks_to_wait(at_0(As::Copy), SpanMs::secs(29), T);
+    choice.asks_to_wait(at_0(As::InService), SpanMs::secs(20), T);
+    choice.asks_to_wait(at_0(As::InService), SpanMs::secs(12), T);
+    assert!(!choice.seats[0].breaker.is_out(), "one that is not put aside is asked all the same");
+    let ejected = felt(&choice, 0, Felt::Badly, 5, at(1));
+    assert_eq!(ejected, Some(Change::Ejected(0, Why::InARow, SpanMs::secs(19))));
+    let probe = |now| choice.pick(&mut session(1), || now);
+    assert_eq!((probe(at(19)).at, choice.aside(0).unwrap().again), (1, Some(at(20))));
+    // its probe is told to come again
+    let told = probe(at(20));
+    assert_eq!(told, at_0(As::Probe));
+    choice.asks_to_wait(told, SpanMs::secs(10), at(20));
+    assert_eq!((choice.felt(told, Felt::Neither, at(20)), probe(at(29)).at), (None, 1));
+    // no longer than the longest pause, whatever it says
+    let told = probe(at(30));
+    choice.asks_to_wait(told, SpanMs::hours(9), at(30));
+    assert_eq!((choice.felt(told, Felt::Badly, at(30)), probe(at(59)).at), (None, 1));
+    // one that was sent before is told so
+    choice.asks_to_wait(at_0(As::InService), SpanMs::secs(10), at(55));
+    assert_eq!(probe(at(64)).at, 1);
+    assert_eq!(choice.felt(probe(at(65)), Felt::Well(5), at(65)), Some(Change::Back(0)));
+    // what it asked for before it answered is over
+    choice.asks_to_wait(at_0(As::InService), SpanMs::secs(25), at(66));
+    felt(&choice, 0, Felt::Well(5), 1, at(67));
+    let ejected = felt(&choice, 0, Felt::Badly, 5, at(67));
+    assert_eq!(ejected, Some(Change::Ejected(0, Why::InARow, SpanMs::secs(4))), "doubled as ever");
 }
