@@ -198,7 +198,7 @@ impl Gateway {
         self: &Arc<Self>,
         request: Request<Incoming>,
         peer: IpAddr,
-    ) -> impl Future<Output = Response<AnswerBody>> + Send {
+    ) -> impl Future<Output = Response<AnswerBody>> + Send + use<> {
         proxy::answer(self, request, peer)
     }
 

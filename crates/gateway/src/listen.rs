@@ -2,6 +2,7 @@
 //! bounded time for a request's head; ends them gently when the gateway drains.
 
 mod coming;
+pub(crate) mod hush;
 mod unread;
 
 use crate::answer::{AnswerBody, BoxError};
@@ -16,6 +17,7 @@ pub use coming::Coming;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
+use hush::Hushable;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -200,7 +202,6 @@ async fn speak(
     let watch = Arc::new(Watch { taking, ..Watch::default() });
     // apart from what is served, which is woken for each piece of an answer and would look at all its clocks then
     tokio::spawn(watch.clone().tell(door.clone(), told));
-    // boxed, so that a stream that goes on for minutes does not keep the memory of its beginning
     let service = service_fn(|mut request: Request<Incoming>| {
         if watch.asked.fetch_add(1, Ordering::Relaxed) == 0 {
             slot.asks();
@@ -209,20 +210,20 @@ async fn speak(
         if socket::is_asked(request.headers()) {
             request.extensions_mut().insert(slot.clone());
         }
-        Box::pin(respond(door.clone(), peer, request, UnderWay(watch.clone())))
+        Responding::to(&door, peer, request, UnderWay(watch.clone()))
     });
     let serving = builder.serve_connection_with_upgrades(stream, service);
     tokio::pin!(serving);
     let enough = tokio::select! {
         biased;
-        ended = gateway.end.wakes(serving.as_mut()) => return note(ended),
+        ended = gateway.end.wakes(Hushable::new(serving.as_mut())) => return note(ended),
         enough = enough => enough,
     };
     if enough == Ok(Enough::AfterThis) {
         serving.as_mut().graceful_shutdown();
         tokio::select! {
             // who does not let go is let go of
-            ended = tokio::time::timeout(gateway.config.longest(), gateway.end.wakes(serving)) => ended.map_or((), note),
+            ended = tokio::time::timeout(gateway.config.longest(), gateway.end.wakes(Hushable::new(serving))) => ended.map_or((), note),
             () = watch.taking.ended_for(gateway.config.limits.taking_time) => {}
         }
     }
@@ -400,38 +401,55 @@ fn at_once(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
-async fn respond(
+/// What answers a request. It is boxed without the request, so that a stream that goes on for minutes does not keep the memory of
+/// its beginning.
+struct Responding {
     door: Arc<Door>,
-    peer: IpAddr,
-    request: Request<Incoming>,
-    under_way: UnderWay,
-) -> Result<Response<Served>, Infallible> {
-    let gateway = &door.gateway;
-    let one = request.version() == Version::HTTP_11;
-    // CONNECT names a host and no path
-    let is_owned = || Gateway::owns(request.uri().path()) || request.method() == Method::CONNECT;
-    let mut answer = if door.of == Of::Clients && is_owned() {
-        gateway.answer(request, peer).await
-    } else {
-        beside(&door, request).await.map(AnswerBody::Side)
-    };
-    let ends = door.of == Of::Clients && gateway.is_draining();
-    if one && ends && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    version: Version,
+    under_way: Option<UnderWay>,
+    answer: Pin<Box<dyn Future<Output = Response<AnswerBody>> + Send>>,
+}
+
+impl Responding {
+    fn to(door: &Arc<Door>, peer: IpAddr, request: Request<Incoming>, under_way: UnderWay) -> Self {
+        let version = request.version();
+        // CONNECT names a host and no path
+        let is_owned = || Gateway::owns(request.uri().path()) || request.method() == Method::CONNECT;
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = if door.of == Of::Clients && is_owned() {
+            Box::pin(door.gateway.answer(request, peer))
+        } else {
+            Box::pin(beside(door.clone(), request))
+        };
+        Self { door: door.clone(), version, under_way: Some(under_way), answer }
     }
-    Ok(answer.map(|body| Served { body, under_way, broke: None }))
+}
+
+impl Future for Responding {
+    type Output = Result<Response<Served>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut answer = ready!(self.answer.as_mut().poll(cx));
+        // whoever has an answer asks for no other
+        let Some(under_way) = self.under_way.take() else { return Poll::Pending };
+        let ends = self.door.of == Of::Clients && self.door.gateway.is_draining();
+        if self.version == Version::HTTP_11 && ends && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(answer.map(|body| Served { body, under_way, broke: None })))
+    }
 }
 
 /// Lets a neighbour answer, which may think for longer than streams on this thread can wait.
-async fn beside(door: &Door, request: Request<Incoming>) -> Response<SideBody> {
+async fn beside(door: Arc<Door>, request: Request<Incoming>) -> Response<AnswerBody> {
     let time = door.gateway.config.limits.body_time;
     let answer = (door.side)(request.map(|body| Coming::within(body, time)));
-    door.gateway.workers.beside_for(answer).await.unwrap_or_else(|error| {
+    let answer = door.gateway.workers.beside_for(answer).await.unwrap_or_else(|error| {
         tracing::error!(%error, "what answers beside the gateway did not");
         let mut failed = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
         *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         failed
-    })
+    });
+    answer.map(AnswerBody::Side)
 }
 
 #[cfg(test)]

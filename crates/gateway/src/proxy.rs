@@ -18,35 +18,45 @@ use coalmine_wire::openai::errors::Problem;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// A body from here on is read and rewritten beside the threads of requests: of 64 MiB that takes a tenth of a second, for
 /// which all that a thread has would stand still.
 const LONG_BODY_BYTES: usize = 1 << 20;
 
-/// Answers one request under `/v1` or `/s/{session}/v1`.
-pub(crate) async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>, peer: IpAddr) -> Response<AnswerBody> {
+/// Answers one request under `/v1` or `/s/{session}/v1`. It is admitted at once: what is awaited is then small, and is moved about.
+pub(crate) fn answer(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    peer: IpAddr,
+) -> impl Future<Output = Response<AnswerBody>> + Send + use<> {
     let client = gateway.config.trusted_proxies.client(peer, request.headers());
     let dialect = admit::dialect(request.uri().path(), request.headers());
     let is_two = request.version() == Version::HTTP_2;
-    let answered = match admit(gateway, request, dialect, client) {
-        Err(refusal) => Err(refusal),
-        Ok(admitted) => {
-            let answer = serve(gateway, admitted);
-            let answer = if is_two { gateway.end.or(answer).await } else { gateway.end.unless_over(answer).await };
-            answer.unwrap_or_else(|| {
-                let message = "this gateway ends, and its time for answers was over; ask again";
-                Err(Refusal::new(Problem::Overloaded, message).retry_after(1))
-            })
-        }
-    };
-    answered.unwrap_or_else(|refusal| {
-        gateway.metrics.refused.add(1);
-        let response = refusal.into_response(dialect);
-        let status = response.status().as_u16();
-        gateway.telemetry.note_refused(|| Refused { at: gateway.clock.now(), client, status, dialect });
-        response
-    })
+    let admitted = admit(gateway, request, dialect, client);
+    let gateway = Arc::clone(gateway);
+    async move {
+        let answered = match admitted {
+            Err(refusal) => Err(refusal),
+            Ok(admitted) => {
+                let answer = pin!(serve(&gateway, admitted));
+                let end = &gateway.end;
+                let answer = if is_two { end.or(answer).await } else { end.unless_over(answer).await };
+                answer.unwrap_or_else(|| {
+                    let message = "this gateway ends, and its time for answers was over; ask again";
+                    Err(Refusal::new(Problem::Overloaded, message).retry_after(1))
+                })
+            }
+        };
+        answered.unwrap_or_else(|refusal| {
+            gateway.metrics.refused.add(1);
+            let response = refusal.into_response(dialect);
+            let status = response.status().as_u16();
+            gateway.telemetry.note_refused(|| Refused { at: gateway.clock.now(), client, status, dialect });
+            response
+        })
+    }
 }
 
 async fn serve(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Response<AnswerBody>, Refusal> {

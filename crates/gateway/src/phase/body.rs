@@ -3,12 +3,14 @@
 use crate::answer::Refusal;
 use crate::config::Limits;
 use crate::gateway::Gateway;
+use crate::listen::hush::hushed;
 use bytes::{Bytes, BytesMut};
 use coalmine_wire::openai::errors::Problem;
-use http::{header, request};
+use http::{Version, header, request};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -55,6 +57,7 @@ const LINGER_BODIES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Upload {
     body: Option<Incoming>,
+    version: Version,
     /// The most that is thrown away of it.
     lingers_bytes: usize,
     /// Where it streams through: how long it may pause, when it has for too long, and who is told of that.
@@ -68,7 +71,14 @@ impl Upload {
         // who waits to be told to send has sent nothing
         let waits = parts.headers.contains_key(header::EXPECT);
         let lingers_bytes = if waits { 0 } else { limits.body.saturating_mul(LINGER_BODIES) };
-        Self { body: Some(body), lingers_bytes, pause: limits.body_time, late: None, stopped: None }
+        Self {
+            body: Some(body),
+            version: parts.version,
+            lingers_bytes,
+            pause: limits.body_time,
+            late: None,
+            stopped: None,
+        }
     }
 
     /// From now on it streams through. What is returned tells that it stopped, which is the client's doing: whoever is
@@ -86,14 +96,33 @@ impl Upload {
 
     async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
         let Some(body) = &mut self.body else { return Ok(None) };
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = poll_fn(|cx| poll_taken(body, self.version, cx)).await {
             if let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() {
+                if body.is_end_stream() {
+                    self.body = None;
+                }
                 return Ok(Some(data));
             }
         }
         self.body = None;
         Ok(None)
     }
+}
+
+/// The next of a body. Of HTTP/1 its last wakes nobody: what would be woken is this task, and there is no more to send.
+fn poll_taken(
+    body: &mut Incoming,
+    version: Version,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    if version == Version::HTTP_2 {
+        return Pin::new(body).poll_frame(cx);
+    }
+    let (taken, woken) = hushed(|| Pin::new(&mut *body).poll_frame(cx));
+    if woken && !body.is_end_stream() {
+        cx.waker().wake_by_ref();
+    }
+    taken
 }
 
 impl Body for Upload {
@@ -278,6 +307,17 @@ fn make_room(joined: &mut BytesMut, more: usize, announced: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::hush::Hushable;
+    use http::{Request, Response};
+    use http_body_util::Empty;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use std::pin::pin;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::{Wake, Waker};
+    use tokio::io::AsyncWriteExt;
 
     #[test]
     fn a_large_body_is_moved_seldom_and_wastes_no_room() {
@@ -295,6 +335,51 @@ mod tests {
             assert!(joined.capacity() <= (9 << 20) + waste, "{announced}: {}", joined.capacity());
             assert!(announced == 0 || moved < joined.len(), "{moved}");
         }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often a connection is woken by its own reading of what came, and what was read of a request's body by then.
+    async fn read_at_once(came: &str) -> (u32, Vec<Bytes>) {
+        let (mut client, server) = tokio::io::duplex(1 << 10);
+        client.write_all(came.as_bytes()).await.unwrap();
+        let read = Mutex::new(Vec::new());
+        let service = service_fn(async |request: Request<Incoming>| {
+            let (parts, body) = request.into_parts();
+            let mut upload = Upload::new(body, &parts, &Limits::default());
+            while let Ok(Some(data)) = upload.next().await {
+                read.lock().unwrap().push(data);
+            }
+            read.lock().unwrap().push(Bytes::from_static(b"."));
+            std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>().await
+        });
+        let woken = Arc::new(Woken::default());
+        {
+            let connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(server), service));
+            let polled = pin!(Hushable::new(connection)).poll(&mut Context::from_waker(&Waker::from(woken.clone())));
+            assert!(polled.is_pending());
+        }
+        (woken.0.load(Ordering::Relaxed), read.into_inner().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_body_that_came_whole_is_read_in_one_go_and_one_that_did_not_goes_on() {
+        const HEAD: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n";
+        let whole = read_at_once(&format!("{HEAD}content-length: 3\r\n\r\nabc")).await;
+        assert_eq!(whole, (0, vec!["abc".into(), ".".into()]));
+        let half = read_at_once(&format!("{HEAD}content-length: 6\r\n\r\nabc")).await;
+        assert_eq!(half, (1, vec!["abc".into()]));
+        let in_chunks = read_at_once(&format!("{HEAD}transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")).await;
+        assert_eq!(in_chunks, (1, vec!["abc".into()]), "what ends it is told behind it");
+        let waits = read_at_once(&format!("{HEAD}expect: 100-continue\r\ncontent-length: 3\r\n\r\n")).await;
+        assert_eq!(waits, (1, vec![]), "it is told to send");
     }
 
     #[tokio::test]

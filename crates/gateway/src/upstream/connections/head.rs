@@ -57,10 +57,13 @@ pub(super) fn read(came: &[u8], asked: &Method) -> Result<Option<(Head, usize)>,
     Ok(Some((Head { status, headers, rest, then }, length)))
 }
 
+/// So many of the gateway's own are put to those that came: there is room for them from the start.
+const ROOM_FOR_OWN: usize = 6;
+
 /// All values lie in one piece of memory.
 fn headers(head: &[u8], fields: &[httparse::Header<'_>]) -> Result<HeaderMap, NoHead> {
     let whole = Bytes::copy_from_slice(head);
-    let mut headers = HeaderMap::with_capacity(fields.len());
+    let mut headers = HeaderMap::with_capacity(fields.len() + ROOM_FOR_OWN);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| NoHead::Field)?;
         let from = field.value.as_ptr() as usize - head.as_ptr() as usize;
