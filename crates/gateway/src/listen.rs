@@ -33,7 +33,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, Sleep, sleep};
-use unread::{HEARS, InTime, Taking, Watched};
+use unread::{HEARS, InTime, LOOKS, Taking, Watched};
 
 /// The most of a head that is kept, and of a body that is read at a time; beyond it a head is answered with 431.
 const HEAD_BYTES_MAX: usize = 128 << 10;
@@ -175,11 +175,8 @@ async fn connection(door: Arc<Door>, (stream, peer): (TcpStream, IpAddr), slot: 
 /// Both protocols, with their bounds.
 fn builder(gateway: &Gateway) -> auto::Builder<InTime> {
     let mut builder = auto::Builder::new(InTime(gateway.config.longest()));
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(gateway.config.limits.head_time)
-        .max_buf_size(HEAD_BYTES_MAX);
+    // whoever watches a connection looks at the time of its heads: here it would be a timer for each request
+    builder.http1().header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -263,7 +260,7 @@ impl Watch {
             () = told.closed() => return,
             () = self.silent(limits.head_time) => Enough::AtOnce,
             () = self.taking.ended_for(limits.taking_time) => Enough::AtOnce,
-            () = self.idle(limits.head_time) => Enough::AfterThis,
+            enough = self.idle(limits.head_time) => enough,
             () = self.drained(&door.gateway), if door.of == Of::Clients => Enough::AfterThis,
         };
         // it may have ended just now
@@ -280,17 +277,33 @@ impl Watch {
         }
     }
 
-    /// HTTP/1.1 has its own time for the next head, and HTTP/2 none.
-    async fn idle(&self, time: Duration) {
-        let mut before = 0;
+    /// Nothing was asked for as long as this, or up to a quarter longer. Of HTTP/1 nothing goes on then, and what has come of a head is
+    /// of one that comes too slowly; of HTTP/2 what goes on may end.
+    async fn idle(&self, time: Duration) -> Enough {
+        let (mut before, mut quiet) = (self.counts(), 0);
         loop {
-            tokio::time::sleep(time).await;
-            let now = self.asked.load(Ordering::Relaxed);
-            if now == before && self.is_two.load(Ordering::Relaxed) {
-                return;
+            tokio::time::sleep(time / LOOKS).await;
+            let (over, asked) = self.counts();
+            let is_two = self.is_two.load(Ordering::Relaxed);
+            let goes_on = !is_two && (over != asked || self.taking.waits());
+            quiet = if goes_on || (over, asked) != before { 0 } else { quiet + 1 };
+            before = (over, asked);
+            if quiet < LOOKS {
+                continue;
             }
-            before = now;
+            if is_two {
+                return Enough::AfterThis;
+            }
+            tokio::time::sleep(HEARS).await;
+            if self.counts() == before {
+                return Enough::AtOnce;
+            }
         }
+    }
+
+    /// How many of its requests are over, of how many.
+    fn counts(&self) -> (u32, u32) {
+        (self.over.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed))
     }
 
     /// A client whose answer began before the drain was not told to close the connection, and may ask again on it the
@@ -314,7 +327,7 @@ impl Watch {
         let mut since = Instant::now();
         let mut before = self.over.load(Ordering::Relaxed);
         loop {
-            let (over, asked) = (self.over.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
+            let (over, asked) = self.counts();
             if over != asked || over != before {
                 (since, before) = (Instant::now(), over);
             }
@@ -455,6 +468,46 @@ async fn beside(door: Arc<Door>, request: Request<Incoming>) -> Response<AnswerB
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// How long it is from now on until a connection has been idle for 40 ms, and how it ends then.
+    async fn idle_after(watch: &Watch) -> (Duration, Enough) {
+        let (began, limit) = (Instant::now(), Duration::from_secs(9));
+        let enough = tokio::time::timeout(limit, watch.idle(Duration::from_millis(40))).await;
+        (began.elapsed(), enough.expect("it is idle in the end"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_where_nothing_goes_on_that_it_waits_for() {
+        let in_time = |waited: Duration, at_least_ms: u64| {
+            let over = waited.checked_sub(Duration::from_millis(at_least_ms)).expect("it is idle for all of its time");
+            assert!(over <= Duration::from_millis(40 / 4) + HEARS, "{waited:?}");
+        };
+        let watch = Arc::new(Watch::default());
+        let (waited, enough) = idle_after(&watch).await;
+        in_time(waited, 40);
+        assert_eq!(enough, Enough::AtOnce, "half a head is no reason to stay");
+
+        watch.asked.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay(watch.clone());
+        let answered = async {
+            tokio::time::sleep(Duration::from_millis(205)).await;
+            drop(under_way);
+        };
+        let ((waited, _), ()) = tokio::join!(idle_after(&watch), answered);
+        in_time(waited, 245);
+
+        let _waits = watch.taking.note(Poll::<()>::Pending);
+        let taken = async {
+            tokio::time::sleep(Duration::from_millis(205)).await;
+            let _took = watch.taking.note(Poll::Ready(()));
+        };
+        let ((waited, _), ()) = tokio::join!(idle_after(&watch), taken);
+        in_time(waited, 230);
+
+        watch.is_two.store(true, Ordering::Relaxed);
+        watch.asked.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(idle_after(&watch).await.1, Enough::AfterThis, "it asks nothing, and what goes on is let end");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_quiet_only_when_its_last_answer_is_some_time_over() {

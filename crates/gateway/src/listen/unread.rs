@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// So often it is looked whether a client takes anything, in the time that it may take nothing. What counts is how often it was
 /// looked, and not how late: where this process had no time for long, no time has passed for its clients.
-const LOOKS: u32 = 4;
+pub(super) const LOOKS: u32 = 4;
 /// In this time whoever waits for the other side hears of what has come of it, where nobody here had time to: then it is believed
 /// that nothing has.
 pub(super) const HEARS: Duration = Duration::from_millis(50);

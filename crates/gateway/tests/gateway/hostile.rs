@@ -60,6 +60,12 @@ async fn a_head_that_does_not_come_ends_the_connection() {
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{half:?}: {said}");
     }
     assert_eq!(world.chat("s-1", ASK).await.status, 200, "others are served");
+    let whole = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{ASK}", ASK.len());
+    for second in ["", "GET /v1/mod", "GET /v1/models HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+        let said = say(&world, format!("{whole}{second}").as_bytes()).await;
+        assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{second:?}: {said}");
+        assert!(said.starts_with("HTTP/1.1 200") && said.ends_with(&completion("s")), "{second:?}: {said}");
+    }
 }
 
 /// A body that does not come is told in the caller's own format.
