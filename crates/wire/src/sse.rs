@@ -83,25 +83,39 @@ impl Splitter {
     /// Takes the next piece of the stream; `take` gets every event that it completes.
     pub fn feed(&mut self, chunk: &[u8], mut take: impl FnMut(Event<'_>)) {
         let mut rest = chunk;
-        while let Some(end) = self.boundary.find(rest) {
-            let (event, behind) = rest.split_at(end);
+        while let Some(behind) = self.next(rest, &mut take) {
             rest = behind;
-            if std::mem::take(&mut self.skipping) {
-                continue;
-            }
-            if self.partial.is_empty() && event.len() <= EVENT_MAX_BYTES {
-                take(Event(event));
-                continue;
-            }
-            if self.keep(event) {
-                take(Event(&self.partial));
-            }
-            self.skipping = false;
-            self.partial.clear();
         }
-        if !rest.is_empty() && !self.skipping {
-            self.keep(rest);
+    }
+
+    /// Takes of the stream what belongs to one event, which `take` gets where that completes it; what stands behind it,
+    /// `None` where no event has ended.
+    pub(crate) fn next<'c>(&mut self, chunk: &'c [u8], take: impl FnOnce(Event<'_>)) -> Option<&'c [u8]> {
+        let Some(end) = self.boundary.find(chunk) else {
+            if !chunk.is_empty() && !self.skipping {
+                self.keep(chunk);
+            }
+            return None;
+        };
+        let (event, behind) = chunk.split_at(end);
+        if std::mem::take(&mut self.skipping) {
+            return Some(behind);
         }
+        if self.partial.is_empty() && event.len() <= EVENT_MAX_BYTES {
+            take(Event(event));
+            return Some(behind);
+        }
+        if self.keep(event) {
+            take(Event(&self.partial));
+        }
+        self.skipping = false;
+        self.partial.clear();
+        Some(behind)
+    }
+
+    /// Whether an event begins with the next byte.
+    pub(crate) fn is_between_events(&self) -> bool {
+        self.partial.is_empty() && !self.skipping
     }
 
     /// Ends the stream; `take` gets the event that has no empty line, if there is one.

@@ -4,6 +4,7 @@
 //! all other bytes are those of an event that was read whole, brought one text, and changed nothing that would change again.
 
 use crate::json::{Scanner, Text};
+use crate::sse::EVENT_MAX_BYTES;
 
 /// A frame that is longer is not kept.
 const FRAME_MAX_BYTES: usize = 1024;
@@ -11,15 +12,24 @@ const FRAME_MAX_BYTES: usize = 1024;
 /// The event that was read last, where a text was all that it brought.
 #[derive(Default)]
 pub(crate) struct Alike {
-    /// What the event is called.
-    kind: Vec<u8>,
-    /// What stands before its text, with the quote that opens it. Nothing where there is no such event.
+    /// What stands before its text, from its first line on, with the quote that opens it. Nothing where there is no such
+    /// event.
     before: Vec<u8>,
-    /// What stands behind its text, with the quote that closes it.
+    /// What stands behind its text, with the quote that closes it, up to and with the empty line.
     after: Vec<u8>,
     /// The choice that the text is of.
     choice: usize,
     brought: Brought,
+}
+
+/// An event that is like the last one.
+pub(crate) struct Like<'a> {
+    /// Its text.
+    pub(crate) text: Text<'a>,
+    /// The choice that it is of.
+    pub(crate) choice: usize,
+    /// How long the event is.
+    pub(crate) len: usize,
 }
 
 /// What the event that is being read has brought so far.
@@ -53,34 +63,33 @@ impl Alike {
         self.brought = Brought::Other;
     }
 
-    /// It was read whole.
-    pub(crate) fn end(&mut self, kind: &[u8], data: &[u8]) {
+    /// It was read whole: an event, and what it says.
+    pub(crate) fn end(&mut self, event: &[u8], data: &[u8]) {
         let Brought::Text { choice, at, len } = self.brought else { return };
-        let (Some(before), Some(after)) = (data.get(..at), data.get(at + len..)) else { return };
-        if kind.len() + before.len() + after.len() > FRAME_MAX_BYTES {
+        // Its data is its last line, and no byte behind the empty line could still be one of it.
+        let lines = ["\n\n", "\r\n\r\n"].iter().find_map(|end| event.strip_suffix(end.as_bytes()));
+        let Some(head) = lines.and_then(|lines| lines.strip_suffix(data)) else { return };
+        let at = head.len() + at;
+        let (Some(before), Some(after)) = (event.get(..at), event.get(at + len..)) else { return };
+        if before.len() + after.len() > FRAME_MAX_BYTES {
             return;
         }
         self.before.extend_from_slice(before);
-        self.kind.clear();
-        self.kind.extend_from_slice(kind);
         self.after.clear();
         self.after.extend_from_slice(after);
         self.choice = choice;
     }
 
-    /// The text of an event that is like the last one but for it, and whose it is.
-    pub(crate) fn of<'a>(&self, kind: &[u8], data: &'a [u8]) -> Option<(Text<'a>, usize)> {
-        if self.before.is_empty()
-            || self.kind != kind
-            || !data.starts_with(&self.before)
-            || !data.ends_with(&self.after)
-        {
+    /// The event that a stream goes on with, where it is like the last one but for its text.
+    pub(crate) fn of<'a>(&self, stream: &'a [u8]) -> Option<Like<'a>> {
+        if self.before.is_empty() || !stream.starts_with(&self.before) {
             return None;
         }
-        let quoted = data.get(self.before.len() - 1..)?;
+        let quoted = &stream[self.before.len() - 1..];
         let text = Scanner::new(quoted).string().ok()?;
-        let ends_there = text.raw.len() + 1 + self.after.len() == quoted.len();
-        (ends_there && !text.raw.is_empty()).then_some((text, self.choice))
+        let ends_alike = !text.raw.is_empty() && quoted[1 + text.raw.len()..].starts_with(&self.after);
+        let len = self.before.len() + text.raw.len() + self.after.len();
+        (ends_alike && len <= EVENT_MAX_BYTES).then_some(Like { text, choice: self.choice, len })
     }
 }
 
@@ -88,17 +97,17 @@ impl Alike {
 mod tests {
     use super::*;
 
-    const FRAME: &str = r#"{"id":"c","choices":[{"index":3,"delta":{"content":"@"},"finish_reason":null}]}"#;
+    const DATA: &str = r#"{"id":"c","choices":[{"index":3,"delta":{"content":"@"},"finish_reason":null}]}"#;
 
     fn with(text: &str) -> Vec<u8> {
-        FRAME.replace('@', text).into_bytes()
+        format!("event: delta\ndata: {DATA}\n\n").replace('@', text).into_bytes()
     }
 
     fn after(text: &str) -> Alike {
         let mut alike = Alike::default();
         alike.begin();
-        alike.text(3, FRAME.find('@').unwrap_or_default(), text.len());
-        alike.end(b"delta", &with(text));
+        alike.text(3, DATA.find('@').unwrap_or_default(), text.len());
+        alike.end(&with(text), DATA.replace('@', text).as_bytes());
         alike
     }
 
@@ -114,9 +123,13 @@ mod tests {
             r#"say \"no\" \ud83d"#,
             r#"\"},\"finish_reason\":null}]}"#,
         ] {
-            let data = with(text);
-            let (found, choice) = alike.of(b"delta", &data).unwrap();
-            assert_eq!((found.raw, found.escaped, choice), (text.as_bytes(), text.contains('\\'), 3), "{text}");
+            let event = with(text);
+            for behind in ["", "data: x", "\n"] {
+                let stream = [&event, behind.as_bytes()].concat();
+                let Like { text: found, choice, len } = alike.of(&stream).unwrap();
+                let found = (found.raw, found.escaped, choice, len);
+                assert_eq!(found, (text.as_bytes(), text.contains('\\'), 3, event.len()), "{text}");
+            }
         }
     }
 
@@ -125,25 +138,46 @@ mod tests {
         let alike = after("Hello");
         let twice = r#"a"},"delta":{"content":"b"#;
         for text in ["", twice, "a\n", "a\\"] {
-            assert!(alike.of(b"delta", &with(text)).is_none(), "{text}");
+            assert!(alike.of(&with(text)).is_none(), "{text}");
         }
-        assert!(alike.of(b"", &with("Hello")).is_none(), "an event of another name");
         let whole = String::from_utf8(with("Hello")).unwrap();
         for other in [
             &whole[1..],
             &whole[..whole.len() - 1],
+            &whole.replace("event: delta", "event: other"),
             &whole.replace("null", "\"stop\""),
-            &whole.replace('3', "4"),
+            &whole.replace("3", "4"),
+            &whole.replace("\n\n", "\ndata: and more\n\n"),
+            &whole.replace("\"Hello", " \"Hello"),
             "",
             "{}",
         ] {
-            assert!(alike.of(b"delta", other.as_bytes()).is_none(), "{other}");
+            assert!(alike.of(other.as_bytes()).is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_kept_whose_end_is_clear() {
+        let data = DATA.replace('@', "Hello");
+        let at = DATA.find('@').unwrap_or_default();
+        let kept = |event: &str| {
+            let mut alike = Alike::default();
+            alike.begin();
+            alike.text(3, at, 5);
+            alike.end(event.as_bytes(), data.as_bytes());
+            alike.of(event.as_bytes()).map(|like| like.len)
+        };
+        for event in [format!("data: {data}\n\n"), format!("id: 1\r\ndata:{data}\r\n\r\n")] {
+            assert_eq!(kept(&event), Some(event.len()), "{event}");
+        }
+        for end in ["", "\n", "\r\r", "\r\n\r", "\nid: 1\n\n", " \n\n"] {
+            assert_eq!(kept(&format!("data: {data}{end}")), None, "{end:?}");
         }
     }
 
     #[test]
     fn nothing_is_kept_of_what_brought_more_or_less_than_a_text() {
-        let at = FRAME.find('@').unwrap_or_default();
+        let at = DATA.find('@').unwrap_or_default();
         let brings: [fn(&mut Alike, usize); 5] = [
             |_, _| {},
             |alike, _| alike.other(),
@@ -158,14 +192,15 @@ mod tests {
             let mut alike = after("Hello");
             alike.begin();
             bring(&mut alike, at);
-            alike.end(b"delta", &with("Hello"));
-            assert!(alike.of(b"delta", &with("Hello")).is_none());
+            alike.end(&with("Hello"), DATA.replace('@', "Hello").as_bytes());
+            assert!(alike.of(&with("Hello")).is_none());
         }
-        let long = FRAME.replace("\"c\"", &format!("\"{}\"", "c".repeat(FRAME_MAX_BYTES)));
+        let long = DATA.replace("\"c\"", &format!("\"{}\"", "c".repeat(FRAME_MAX_BYTES)));
+        let event = format!("data: {long}\n\n");
         let mut alike = Alike::default();
         alike.begin();
         alike.text(3, long.find('@').unwrap_or_default(), 1);
-        alike.end(b"delta", long.as_bytes());
-        assert!(alike.of(b"delta", long.as_bytes()).is_none(), "it would be held for each stream");
+        alike.end(event.as_bytes(), long.as_bytes());
+        assert!(alike.of(event.as_bytes()).is_none(), "it would be held for each stream");
     }
 }

@@ -201,29 +201,46 @@ impl Answer {
         self.done || self.error.is_some() || (ended && !self.choices.is_empty())
     }
 
+    /// Takes the events that a stream goes on with, as long as they are the last one with another text; what stands behind
+    /// them.
+    pub(super) fn pass_events_alike<'a>(&mut self, mut stream: &'a [u8]) -> &'a [u8] {
+        // Clients stop reading where it is done, whatever follows.
+        while !self.done
+            && let Some(like) = self.alike.of(stream)
+        {
+            let keep = self.keep();
+            let Some(choice) = self.choices.get_mut(like.choice) else { break };
+            let conversation = self.conversation.as_mut().filter(|_| like.choice == 0);
+            self.contents += u64::from(choice.text(like.text, keep, conversation));
+            stream = &stream[like.len..];
+        }
+        stream
+    }
+
     fn read_event(&mut self, event: Event<'_>) -> Result<(), ScanError> {
+        // one that came in pieces
+        if self.pass_events_alike(event.0).is_empty() {
+            return Ok(());
+        }
         let (kind, data) = event.read();
-        data.map_or(Ok(()), |data| self.read_data(kind, &data))
+        data.map_or(Ok(()), |data| self.read_data(event, kind, &data))
     }
 
     /// Takes a message that is one event.
     pub(super) fn message_of_socket(&mut self, data: &[u8]) {
-        self.unreadable |= self.read_data(b"", data).is_err();
+        self.unreadable |= self.read_data(Event(b""), b"", data).is_err();
     }
 
-    fn read_data(&mut self, kind: &[u8], data: &[u8]) -> Result<(), ScanError> {
+    fn read_data(&mut self, event: Event<'_>, kind: &[u8], data: &[u8]) -> Result<(), ScanError> {
         // Clients stop reading here, whatever follows.
         if self.done || data.is_empty() {
-            return Ok(());
-        }
-        if self.is_like_the_last(kind, data) {
             return Ok(());
         }
         let is_done = data.trim_ascii() == b"[DONE]";
         let read = match self.dialect {
             // of a server that ends all its streams alike: it says nothing in these dialects
             Dialect::Messages | Dialect::Responses | Dialect::Realtime if is_done => Some(Ok(())),
-            Dialect::Messages => Some(self.whole_event(kind, data, |answer| answer.message_event(kind, data))),
+            Dialect::Messages => Some(self.whole_event(event, data, |answer| answer.message_event(kind, data))),
             Dialect::Responses => Some(self.response_event(data)),
             Dialect::Realtime => Some(self.realtime_event(data)),
             Dialect::Chat | Dialect::Completions | Dialect::Embeddings => None,
@@ -246,30 +263,20 @@ impl Answer {
             self.error.get_or_insert_default();
             return read.or(Ok(()));
         }
-        self.whole_event(kind, data, |answer| answer.object(data, false))
-    }
-
-    /// Takes an event that is the last one with another text, if it is.
-    fn is_like_the_last(&mut self, kind: &[u8], data: &[u8]) -> bool {
-        let Some((text, index)) = self.alike.of(kind, data) else { return false };
-        let keep = self.keep();
-        let Some(choice) = self.choices.get_mut(index) else { return false };
-        let conversation = self.conversation.as_mut().filter(|_| index == 0);
-        self.contents += u64::from(choice.text(text, keep, conversation));
-        true
+        self.whole_event(event, data, |answer| answer.object(data, false))
     }
 
     /// Reads an event from end to end, and keeps it for those that are like it.
     fn whole_event(
         &mut self,
-        kind: &[u8],
+        event: Event<'_>,
         data: &[u8],
         read: impl FnOnce(&mut Self) -> Result<(), ScanError>,
     ) -> Result<(), ScanError> {
         self.alike.begin();
         read(self)?;
         if self.error.is_none() {
-            self.alike.end(kind, data);
+            self.alike.end(event.0, data);
         }
         Ok(())
     }

@@ -207,8 +207,7 @@ impl Observer {
     pub fn feed(&mut self, piece: &[u8]) -> Progress {
         if self.stream {
             let before = self.answer.contents;
-            let answer = &mut self.answer;
-            self.splitter.feed(piece, |event| answer.event(event));
+            self.events(piece);
             return if self.answer.contents > before { Progress::Content } else { self.step() };
         }
         let length = if self.slimmer.is_some() { 0 } else { piece.len() };
@@ -222,6 +221,19 @@ impl Observer {
             None => self.body.extend_from_slice(piece),
         }
         if piece.is_empty() { Progress::Nothing } else { Progress::Content }
+    }
+
+    fn events(&mut self, mut piece: &[u8]) {
+        let Self { splitter, answer, .. } = self;
+        loop {
+            if splitter.is_between_events() {
+                piece = answer.pass_events_alike(piece);
+            }
+            match splitter.next(piece, |event| answer.event(event)) {
+                Some(behind) => piece = behind,
+                None => return,
+            }
+        }
     }
 
     /// Takes an event that came by itself, as a message of a websocket.
