@@ -1,4 +1,5 @@
-//! Which of sixteen bytes end a string of JSON, as a set of bits: the first byte is the lowest.
+//! Which of sixteen bytes end a string of JSON, and which are letters or digits, as a set of bits: the first byte is the
+//! lowest.
 //!
 //! On x86-64 that is a handful of instructions, of the set that each such processor has, called without `unsafe`; anywhere
 //! else it is a loop, which says the same.
@@ -27,6 +28,30 @@ impl Sixteen {
     pub(crate) fn specials(self) -> u32 {
         kinds::specials(self.0)
     }
+
+    /// The letters of ASCII.
+    #[inline]
+    pub(crate) fn letters(self) -> u32 {
+        kinds::letters(self.0)
+    }
+
+    /// The digits.
+    #[inline]
+    pub(crate) fn digits(self) -> u32 {
+        kinds::digits(self.0)
+    }
+
+    /// What ends a line or a sentence: `.`, `!`, `?` and the line feed.
+    #[inline]
+    pub(crate) fn line_ends(self) -> u32 {
+        kinds::line_ends(self.0)
+    }
+
+    /// What is none of ASCII.
+    #[inline]
+    pub(crate) fn foreign(self) -> u32 {
+        kinds::foreign(self.0)
+    }
 }
 
 /// Whether there is anything in a block that a string of JSON cannot hold as it is.
@@ -39,6 +64,7 @@ pub(crate) fn any_special(block: &[u8; 64]) -> bool {
 mod kinds {
     use safe_arch::{
         cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i, move_mask_i8_m128i, set_splat_i8_m128i,
+        sub_i8_m128i,
     };
 
     pub(super) type Bytes = m128i;
@@ -81,6 +107,26 @@ mod kinds {
     }
 
     #[inline]
+    pub(super) fn letters(bytes: Bytes) -> u32 {
+        bits(up_to(sub_i8_m128i(bytes | each(0x20), each(b'a')), b'z' - b'a'))
+    }
+
+    #[inline]
+    pub(super) fn digits(bytes: Bytes) -> u32 {
+        bits(up_to(sub_i8_m128i(bytes, each(b'0')), 9))
+    }
+
+    #[inline]
+    pub(super) fn line_ends(bytes: Bytes) -> u32 {
+        bits(is(bytes, b'.') | is(bytes, b'!') | is(bytes, b'?') | is(bytes, b'\n'))
+    }
+
+    #[inline]
+    pub(super) fn foreign(bytes: Bytes) -> u32 {
+        bits(bytes)
+    }
+
+    #[inline]
     pub(super) fn any_special(block: &[u8; 64]) -> bool {
         let [a, b, c, d] = [0, 1, 2, 3].map(|at| special(of(&block.as_chunks().0[at])));
         bits(a | b | c | d) != 0
@@ -99,8 +145,28 @@ mod plain {
         byte == b'"' || byte == b'\\' || byte < 0x20
     }
 
+    fn bits(bytes: Bytes, is: impl Fn(u8) -> bool) -> u32 {
+        bytes.into_iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(is(byte)))
+    }
+
     pub(super) fn specials(bytes: Bytes) -> u32 {
-        bytes.into_iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(special(byte)))
+        bits(bytes, special)
+    }
+
+    pub(super) fn letters(bytes: Bytes) -> u32 {
+        bits(bytes, |byte| byte.is_ascii_alphabetic())
+    }
+
+    pub(super) fn digits(bytes: Bytes) -> u32 {
+        bits(bytes, |byte| byte.is_ascii_digit())
+    }
+
+    pub(super) fn line_ends(bytes: Bytes) -> u32 {
+        bits(bytes, |byte| matches!(byte, b'.' | b'!' | b'?' | b'\n'))
+    }
+
+    pub(super) fn foreign(bytes: Bytes) -> u32 {
+        bits(bytes, |byte| !byte.is_ascii())
     }
 
     pub(super) fn any_special(block: &[u8; 64]) -> bool {
@@ -124,6 +190,10 @@ mod tests {
                 bytes[place] = byte;
                 let (sixteen, same) = (Sixteen::of(&bytes), plain::of(&bytes));
                 assert_eq!(sixteen.specials(), plain::specials(same), "{bytes:?}");
+                assert_eq!(sixteen.letters(), plain::letters(same), "{bytes:?}");
+                assert_eq!(sixteen.digits(), plain::digits(same), "{bytes:?}");
+                assert_eq!(sixteen.line_ends(), plain::line_ends(same), "{bytes:?}");
+                assert_eq!(sixteen.foreign(), plain::foreign(same), "{bytes:?}");
             }
         }
         for (byte, place) in (0..=u8::MAX).flat_map(|byte| (0..64).map(move |place| (byte, place))) {

@@ -2,7 +2,8 @@
 //! small words. What cannot be told is not guessed. Code in fences plays no part. The words are data:
 //! `data/languages.json`.
 
-use super::ascii::{HIGH, ascii_letters, eight, in_lower_case};
+use super::ascii::{eight, in_lower_case};
+use super::block::{Block, Place, below, low_bytes, words};
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -187,6 +188,15 @@ impl Word {
         word
     }
 
+    /// Letters of ASCII.
+    fn of_letters(letters: &[u8]) -> Self {
+        let mut word = Self::default();
+        for letters in letters.chunks(8) {
+            word.push(in_lower_case(eight(letters)) & low_bytes(letters.len()), letters.len());
+        }
+        word
+    }
+
     fn push_lower(&mut self, lower: char) {
         let mut bytes = [0; 8];
         let len = lower.encode_utf8(&mut bytes).len();
@@ -215,53 +225,57 @@ struct Letters {
 impl Letters {
     fn read(&mut self, text: &str) {
         let table = &*TABLE;
-        let bytes = text.as_bytes();
-        let (mut word, mut latin) = (Word::default(), 0);
-        let mut at = 0;
-        while at < bytes.len() {
-            let eight = eight(&bytes[at..]);
-            let letters = ascii_letters(eight);
-            let end = letters ^ HIGH;
-            if end == 0 {
-                word.push(in_lower_case(eight), 8);
-                (at, latin) = (at + 8, latin + 8);
-                continue;
-            }
-            let bits = end.trailing_zeros() & !7;
-            let len = bits as usize / 8;
-            let lower = in_lower_case(eight) & ((1 << bits) - 1);
-            (at, latin) = (at + len, latin + len);
-            let ends = (eight >> bits) as u8;
-            if ends.is_ascii() {
-                // Most words are such: of less than eight letters of ASCII.
-                if word.len == 0 {
-                    if len > 0 {
-                        self.count(table.short(lower));
-                    }
-                } else {
-                    if len > 0 {
-                        word.push(lower, len);
-                    }
-                    self.end(&mut word, table);
+        let mut rest = text;
+        while !rest.is_empty() {
+            rest = self.plain_words(rest, table);
+            rest = self.word(rest, table);
+        }
+    }
+
+    /// Reads the words of ASCII that a text begins with, as far as all of a word is seen; what stands behind them.
+    fn plain_words<'t>(&mut self, mut text: &'t str, table: &Table) -> &'t str {
+        while text.as_bytes().first().is_some_and(u8::is_ascii) {
+            let block = Block::of(text.as_bytes());
+            // The text's end is that of its last word.
+            let letters = block.letters();
+            let whole = if block.len() == text.len() { text.len() } else { block.whole(letters) };
+            let mut latin = 0;
+            for Place { at, len, .. } in words(letters & below(whole)) {
+                latin += len;
+                if len <= 8 {
+                    self.count(table.short(in_lower_case(block.eight(at)) & low_bytes(len)));
+                } else if len <= WORD_MAX_BYTES {
+                    self.count(table.word(Word::of_letters(&text.as_bytes()[at..at + len])));
                 }
-                // behind a word there is mostly one sign
-                at += if len > 0 { 1 } else { signs(letters | eight & HIGH, bits) };
-                continue;
             }
-            if len > 0 {
-                word.push(lower, len);
+            self.scripts[Script::Latin as usize] += latin as u32;
+            text = &text[whole..];
+            if whole == 0 {
+                break;
             }
-            let Some(each) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
-            at += each.len_utf8();
-            if each.is_alphabetic() || is_mark(each) {
+        }
+        text
+    }
+
+    /// Reads a word of any signs, and the one behind it.
+    fn word<'t>(&mut self, text: &'t str, table: &Table) -> &'t str {
+        let mut word = Word::default();
+        let mut signs = text.chars();
+        for each in &mut signs {
+            if each.is_ascii_alphabetic() {
+                self.scripts[Script::Latin as usize] += 1;
+                word.push_lower(each.to_ascii_lowercase());
+            } else if !each.is_ascii() && (each.is_alphabetic() || is_mark(each)) {
                 self.letter(each);
                 each.to_lowercase().for_each(|lower| word.push_lower(lower));
             } else {
-                self.end(&mut word, table);
+                break;
             }
         }
-        self.end(&mut word, table);
-        self.scripts[Script::Latin as usize] += latin as u32;
+        if word.len > 0 {
+            self.count(table.word(word));
+        }
+        signs.as_str()
     }
 
     fn letter(&mut self, each: char) {
@@ -279,13 +293,6 @@ impl Letters {
         self.kana += u32::from(matches!(each, '\u{3040}'..='\u{30FF}'));
     }
 
-    fn end(&mut self, word: &mut Word, table: &Table) {
-        let word = std::mem::take(word);
-        if word.len > 0 {
-            self.count(table.word(word));
-        }
-    }
-
     fn count(&mut self, Small { mut languages, worth, .. }: Small) {
         while languages != 0 {
             self.words[languages.trailing_zeros() as usize] += worth;
@@ -294,8 +301,34 @@ impl Letters {
     }
 
     fn verdict(&self) -> Option<Spoken> {
+        Some(self.told()?.0)
+    }
+
+    /// The verdict where more of the text would hardly change it.
+    fn clear(&self) -> Option<Spoken> {
+        self.told().filter(|(spoken, clear)| *clear && spoken.language.is_some()).map(|(spoken, _)| spoken)
+    }
+
+    /// What can be told by now, and whether it is clear.
+    fn told(&self) -> Option<(Spoken, bool)> {
         let script = self.script()?;
-        Some(Spoken { script, language: self.language(script) })
+        let (best, second, language) = self.two_best(script);
+        // Of a known language a fifth of the letters and more are those of small words, with gaps: a twentieth will do.
+        let enough = best >= WORDS_MIN && best * 20 >= self.scripts[script as usize] * WORD / 5;
+        let language = match script {
+            // Japanese is never long without kana.
+            Script::Han => Some(if self.kana > 0 { "ja" } else { "zh" }),
+            Script::Latin
+            | Script::Cyrillic
+            | Script::Greek
+            | Script::Arabic
+            | Script::Hebrew
+            | Script::Devanagari
+            | Script::Thai
+            | Script::Hangul
+            | Script::Other => language.filter(|_| enough && best * 2 >= second * 3),
+        };
+        Some((Spoken { script, language }, best >= WORDS_CLEAR && best >= second * 2))
     }
 
     /// The script that holds the text, if it is long enough.
@@ -304,25 +337,6 @@ impl Letters {
         let script = Script::ALL.into_iter().max_by_key(|script| self.scripts[*script as usize])?;
         let own = self.scripts[script as usize];
         (own >= LETTERS_MIN && own * 10 >= all * MOSTLY).then_some(script)
-    }
-
-    fn language(&self, script: Script) -> Option<&'static str> {
-        if script == Script::Han {
-            // Japanese is never long without kana.
-            return Some(if self.kana > 0 { "ja" } else { "zh" });
-        }
-        let (best, second, language) = self.two_best(script);
-        // Of a known language a fifth of the letters and more are those of small words, with gaps: a twentieth will do.
-        let enough = best >= WORDS_MIN && best * 20 >= self.scripts[script as usize] * WORD / 5;
-        language.filter(|_| enough && best * 2 >= second * 3)
-    }
-
-    /// The verdict where more of the text would hardly change it.
-    fn clear(&self) -> Option<Spoken> {
-        let script = self.script()?;
-        let (best, second, _) = self.two_best(script);
-        let clear = best >= WORDS_CLEAR && best >= second * 2;
-        self.verdict().filter(|spoken| clear && spoken.language.is_some())
     }
 
     /// What the small words of the two likeliest languages are worth, and which the likeliest is.
@@ -373,13 +387,6 @@ impl Script {
             _ => Self::Other,
         }
     }
-}
-
-/// How many bytes from the sign at `bits` on can be passed over: up to what is marked, or to the end of the eight.
-fn signs(marked: u64, bits: u32) -> usize {
-    let behind = marked >> bits >> 8;
-    // of zeros alone there are as many as there are bits
-    1 + behind.trailing_zeros().min(56 - bits) as usize / 8
 }
 
 /// Vowels that are written on letters.

@@ -1,6 +1,7 @@
 //! Did the answer keep the contract: refusals, tool calls, structured answers.
 
 mod ascii;
+mod block;
 mod bounded;
 mod fence;
 mod language;
