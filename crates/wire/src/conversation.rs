@@ -70,7 +70,12 @@ enum Turn {
 #[derive(Clone)]
 pub struct Answering {
     hasher: Keyed,
+    /// Short pieces of the answer: one long update is cheaper than many short ones.
+    waiting: Vec<u8>,
 }
+
+/// So many bytes of an answer may wait.
+const WAITING_MAX_BYTES: usize = 512;
 
 /// Bytes that stand in no UTF-8 text.
 mod frame {
@@ -296,7 +301,7 @@ impl Trail {
         if self.turn == Turn::New {
             self.hasher.update(ASSISTANT);
         }
-        Answering { hasher: self.hasher }
+        Answering { hasher: self.hasher, waiting: Vec::new() }
     }
 }
 
@@ -328,18 +333,26 @@ impl fmt::Debug for ResponseKey {
 
 impl Answering {
     /// Takes the next piece of the answer's text.
-    pub(crate) fn text(&mut self, piece: &str) {
-        self.hasher.update(piece.as_bytes());
+    pub(crate) fn text(&mut self, piece: &[u8]) {
+        if self.waiting.len() + piece.len() > WAITING_MAX_BYTES {
+            self.hasher.update(&self.waiting);
+            self.waiting.clear();
+        }
+        if piece.len() > WAITING_MAX_BYTES / 4 && self.waiting.is_empty() {
+            self.hasher.update(piece);
+        } else {
+            self.waiting.extend_from_slice(piece);
+        }
     }
 
     /// Ends the answer with its tool calls: (id, name, arguments).
     pub(crate) fn end<'c>(mut self, calls: impl Iterator<Item = (&'c str, &'c str, &'c str)>) -> ConversationHash {
-        let mut encoded = Vec::new();
+        let mut last = self.waiting;
         for (id, name, arguments) in calls {
-            call(id, name, arguments, &mut encoded);
+            call(id, name, arguments, &mut last);
         }
-        self.hasher.update(&encoded);
-        self.hasher.update(&[frame::END]);
+        last.push(frame::END);
+        self.hasher.update(&last);
         self.hasher.hash()
     }
 }
@@ -361,11 +374,8 @@ impl Keyed {
                 self.update(&[frame::TEXT]);
             }
         }
-        if !content.escaped && content.raw.is_ascii() {
-            return self.update(content.raw);
-        }
         let mut unescape = Unescape::default();
-        unescape.feed(content, |piece| self.update(piece.as_bytes()));
+        unescape.feed_bytes(content, |piece| self.update(piece));
         unescape.finish(|piece| self.update(piece.as_bytes()));
     }
 

@@ -577,6 +577,15 @@ impl Unescape {
         }
     }
 
+    /// The same in bytes of UTF-8: what is of ASCII, as most of it is, is not checked a second time.
+    pub(crate) fn feed_bytes(&mut self, text: Text<'_>, mut out: impl FnMut(&[u8])) {
+        if text.escaped || text.raw.is_empty() || !text.raw.is_ascii() {
+            return self.feed(text, |piece| out(piece.as_bytes()));
+        }
+        self.finish(|piece| out(piece.as_bytes()));
+        out(text.raw);
+    }
+
     /// Ends the text: half a pair that is still waiting becomes U+FFFD.
     pub fn finish(&mut self, mut out: impl FnMut(&str)) {
         if self.high.take().is_some() {

@@ -95,11 +95,11 @@ pub(crate) struct Choice {
 struct Kept {
     bytes: u64,
     chars: u64,
-    /// Its start, for refusals, language and opening.
-    head: String,
+    /// Its start in UTF-8, for refusals, language and opening.
+    head: Vec<u8>,
     head_full: bool,
-    /// All of it, where a schema is to be checked.
-    whole: String,
+    /// All of it in UTF-8, where a schema is to be checked.
+    whole: Vec<u8>,
     overflowed: bool,
     /// Looks for repetition, where nothing is kept.
     rounds: Option<Box<Repetition>>,
@@ -436,12 +436,13 @@ impl Answer {
         }
         let whole = ending == Ending::Whole && overflowed_events == 0 && !self.overflowed;
         let first = self.choices.first();
-        let refusal = first.and_then(Choice::refusal);
+        let head = first.map_or("", |choice| choice.text.head());
+        let refusal = first.and_then(|choice| choice.refusal(head));
         let tools = self.choices.iter().map(|choice| choice.calls.validity(self.tools.as_deref(), whole));
         let schema = self.choices.iter().map(|choice| choice.schema(self.schema.as_deref(), whole));
-        let detected = self.detected().filter(|_| whole);
+        let detected = self.detected(head).filter(|_| whole);
         let calls = detected.iter().flat_map(|_| self.choices.iter().flat_map(|choice| choice.calls.keys())).collect();
-        let opening = detected.and(first).and_then(|choice| FirstWords::of(&choice.text.head));
+        let opening = detected.and_then(|_| FirstWords::of(head));
         let text = first.filter(|_| whole && self.keep == KeepText::Yes).and_then(Choice::said);
         let conversation = self.conversation.filter(|_| whole).zip(first);
         Seen {
@@ -495,9 +496,8 @@ impl Answer {
         }
     }
 
-    fn detected(&self) -> Option<Detected> {
+    fn detected(&self, head: &str) -> Option<Detected> {
         let Detect::On { earlier, asked_in } = &self.detect else { return None };
-        let head = self.choices.first().map_or("", |choice| &choice.text.head);
         let schema = self.schema.as_deref();
         Some(Detected {
             fenced: schema.is_some_and(|schema| self.choices.iter().any(|choice| choice.text.is_fenced(schema))),
@@ -618,7 +618,7 @@ impl Choice {
 
     pub(crate) fn text(&mut self, text: Text<'_>, keep: Keep, mut conversation: Option<&mut Answering>) -> bool {
         let kept = &mut self.text;
-        self.unescape.feed(text, |piece| {
+        self.unescape.feed_bytes(text, |piece| {
             kept.push(piece, keep);
             if let Some(conversation) = &mut conversation {
                 conversation.text(piece);
@@ -636,9 +636,9 @@ impl Choice {
     fn end(&mut self, keep: Keep, mut conversation: Option<&mut Answering>) {
         let kept = &mut self.text;
         self.unescape.finish(|piece| {
-            kept.push(piece, keep);
+            kept.push(piece.as_bytes(), keep);
             if let Some(conversation) = &mut conversation {
-                conversation.text(piece);
+                conversation.text(piece.as_bytes());
             }
         });
         self.calls.end();
@@ -659,17 +659,17 @@ impl Choice {
         }
         let calls: Vec<&str> = self.calls.said()?.map(|(_, name, _)| name).collect();
         let calls = if calls.is_empty() { String::new() } else { format!("[calls {}]", calls.join(", ")) };
-        Some(format!("{}{calls}", self.text.whole))
+        Some(format!("{}{calls}", self.text.whole()))
     }
 
-    fn refusal(&self) -> Option<Refusal> {
+    fn refusal(&self, head: &str) -> Option<Refusal> {
         if self.refused {
             return Some(Refusal::Flagged);
         }
         if self.finish == Some(Finish::ContentFilter) {
             return Some(Refusal::Filtered);
         }
-        (self.calls.count() == 0 && reads_as_refusal(&self.text.head)).then_some(Refusal::Phrase)
+        (self.calls.count() == 0 && reads_as_refusal(head)).then_some(Refusal::Phrase)
     }
 
     /// A refusal is counted as what it is, and a turn that calls tools has its text still to come:
@@ -679,17 +679,21 @@ impl Choice {
         if self.refused || self.finish == Some(Finish::ContentFilter) || self.calls.count() > 0 {
             return Validity::NotChecked;
         }
-        if !whole || self.text.overflowed { Validity::Unknown } else { checker.check(&self.text.whole) }
+        if !whole || self.text.overflowed { Validity::Unknown } else { checker.check(self.text.whole()) }
     }
 }
 
 impl Kept {
-    fn push(&mut self, piece: &str, keep: Keep) {
+    /// Takes the next piece, whole signs of UTF-8.
+    fn push(&mut self, piece: &[u8], keep: Keep) {
         self.bytes += piece.len() as u64;
-        self.chars += piece.chars().count() as u64;
+        self.chars += chars(piece);
         if !self.head_full {
-            let fits = piece.floor_char_boundary(HEAD_MAX_BYTES - self.head.len());
-            self.head.push_str(&piece[..fits]);
+            let mut fits = piece.len().min(HEAD_MAX_BYTES - self.head.len());
+            while piece.get(fits).is_some_and(|byte| !begins_sign(*byte)) {
+                fits -= 1;
+            }
+            self.head.extend_from_slice(&piece[..fits]);
             self.head_full = fits < piece.len();
         }
         match keep {
@@ -703,22 +707,30 @@ impl Kept {
         }
     }
 
-    fn push_whole(&mut self, piece: &str) {
+    fn push_whole(&mut self, piece: &[u8]) {
         if self.overflowed {
             return;
         }
         if self.whole.len() + piece.len() > TEXT_MAX_BYTES {
             self.overflowed = true;
-            self.whole = String::new();
+            self.whole = Vec::new();
         } else {
-            self.whole.push_str(piece);
+            self.whole.extend_from_slice(piece);
         }
+    }
+
+    fn head(&self) -> &str {
+        std::str::from_utf8(&self.head).unwrap_or_default()
+    }
+
+    fn whole(&self) -> &str {
+        std::str::from_utf8(&self.whole).unwrap_or_default()
     }
 
     /// Whether it is no JSON of the schema, and has such JSON in a fence.
     fn is_fenced(&self, schema: &SchemaChecker) -> bool {
-        let inside = inside_fence(&self.whole);
-        inside.is_some_and(|inside| !schema.check(inside).is_invalid() && schema.check(&self.whole).is_invalid())
+        let inside = inside_fence(self.whole());
+        inside.is_some_and(|inside| !schema.check(inside).is_invalid() && schema.check(self.whole()).is_invalid())
     }
 }
 
@@ -739,6 +751,19 @@ impl fmt::Debug for Answer {
         // The answer's text is not shown.
         f.debug_struct("Answer").field("choices", &self.choices.len()).field("done", &self.done).finish_non_exhaustive()
     }
+}
+
+/// How many signs a piece of UTF-8 has.
+fn chars(piece: &[u8]) -> u64 {
+    if piece.is_ascii() {
+        return piece.len() as u64;
+    }
+    piece.iter().filter(|byte| begins_sign(**byte)).count() as u64
+}
+
+/// Whether a byte of UTF-8 is the first of a sign.
+fn begins_sign(byte: u8) -> bool {
+    byte & 0xC0 != 0x80
 }
 
 /// The choice of an index, made where it is new; `None` beyond what a request may ask for.

@@ -6,6 +6,7 @@
 //! zeros are no repetition. Nothing of the text is kept, and the memory is fixed.
 
 use super::ascii::{HIGH, ascii_digits, ascii_letters, eight};
+use super::block::{Block, Place, SIGNS, below, low_bytes, words};
 use std::fmt;
 
 /// The longest round, in words.
@@ -28,6 +29,8 @@ const STEP: usize = 8;
 const BEHIND: usize = 80;
 /// They lie in so many, and are moved when these are full.
 const WORDS_KEPT: usize = BEHIND + 8 * STEP;
+/// A piece that is shorter is read word by word at once.
+const PLAIN_MIN_BYTES: usize = 24;
 /// Where a hash begins, and what it is multiplied by.
 const BASIS: u32 = 0x811c_9dc5;
 const PRIME: u32 = 0x0100_0193;
@@ -70,6 +73,24 @@ impl Word {
         self.waiting_bytes = waiting_bytes % 8;
     }
 
+    /// A whole one.
+    fn of(block: &Block, at: usize, len: usize) -> Self {
+        let mut word = Self { lettered: true, ..Self::default() };
+        let (full, rest) = (at + len / 8 * 8, len % 8);
+        for from in (at..full).step_by(8) {
+            word.push(block.eight(from), 8);
+        }
+        if rest > 0 {
+            (word.waiting, word.waiting_bytes) = (block.eight(full) & low_bytes(rest), rest);
+        }
+        word
+    }
+
+    /// Whether none has begun.
+    fn is_empty(&self) -> bool {
+        !self.lettered && (self.mixed, self.waiting_bytes) == (0, 0)
+    }
+
     /// Never 0, which stands for no word.
     fn hash(self) -> u32 {
         (((self.mixed ^ self.waiting).wrapping_mul(FACTOR) >> 32) as u32).max(1)
@@ -93,16 +114,59 @@ impl Default for Repetition {
 }
 
 impl Repetition {
-    /// Takes the next piece of the text; how it is cut plays no part.
-    pub(crate) fn feed(&mut self, piece: &str) {
+    /// Takes the next piece of the text, whole signs of UTF-8; how it is cut plays no part.
+    pub(crate) fn feed(&mut self, piece: &[u8]) {
         if self.found {
             return;
         }
-        let bytes = piece.as_bytes();
+        let mut rest = piece;
+        while !rest.is_empty() {
+            if rest.len() >= PLAIN_MIN_BYTES && self.word.is_empty() {
+                rest = self.plain_words(rest);
+            }
+            rest = self.word(rest);
+        }
+    }
+
+    /// Takes the words of ASCII that a piece begins with, as far as all of a word is seen; what stands behind them.
+    fn plain_words<'p>(&mut self, mut piece: &'p [u8]) -> &'p [u8] {
+        while piece.first().is_some_and(u8::is_ascii) {
+            let block = Block::of(piece);
+            let letters = block.letters();
+            let signs = letters | block.digits();
+            let whole = block.whole(signs);
+            if whole == 0 {
+                break;
+            }
+            let mut line_ends = block.line_ends() & below(whole);
+            for Place { at, len, bits } in words(signs & below(whole)) {
+                // Those before it, if any.
+                let behind = line_ends & bits.wrapping_neg();
+                if behind != line_ends {
+                    self.end_line();
+                    line_ends = behind;
+                }
+                if letters & bits != 0 {
+                    self.add(Word::of(&block, at, len));
+                }
+            }
+            if line_ends != 0 {
+                self.end_line();
+            }
+            piece = &piece[whole..];
+            if block.len() < SIGNS {
+                break;
+            }
+        }
+        piece
+    }
+
+    /// Takes what a piece brings of the word that has begun, and the sign behind it.
+    fn word<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
         let mut word = self.word;
         let mut at = 0;
-        while at < bytes.len() {
-            let Run { len, bytes: run, lettered } = Run::of(eight(&bytes[at..]));
+        while at < piece.len() {
+            let Run { len, bytes: run, lettered } = Run::of(eight(&piece[at..]));
             if len > 0 {
                 word.push(run, len);
                 word.lettered |= lettered;
@@ -111,38 +175,29 @@ impl Repetition {
                     continue;
                 }
             }
-            let Some(&byte) = bytes.get(at) else { break };
-            if byte.is_ascii() {
-                at += 1;
-                self.end_word(&mut word);
-                if ends_line(byte) {
-                    self.end_line();
+            let Some(&byte) = piece.get(at) else { break };
+            let each = if byte.is_ascii() { char::from(byte) } else { sign(&piece[at..]) };
+            at = (at + each.len_utf8()).min(piece.len());
+            if !byte.is_ascii() && each.is_alphanumeric() {
+                let mut bytes = [0; 8];
+                let len = each.encode_utf8(&mut bytes).len();
+                word.push(u64::from_le_bytes(bytes), len);
+                word.lettered = true;
+                if each < IDEOGRAPHS {
+                    continue;
                 }
-            } else {
-                let Some(each) = piece.get(at..).and_then(|rest| rest.chars().next()) else { break };
-                at += each.len_utf8();
-                self.sign(each, &mut word);
             }
-        }
-        self.word = word;
-    }
-
-    /// A sign that is none of ASCII.
-    fn sign(&mut self, each: char, word: &mut Word) {
-        if each.is_alphanumeric() {
-            let mut bytes = [0; 8];
-            let len = each.encode_utf8(&mut bytes).len();
-            word.push(u64::from_le_bytes(bytes), len);
-            word.lettered = true;
-            if each >= IDEOGRAPHS {
-                self.end_word(word);
+            if word.lettered {
+                self.add(word);
             }
-        } else {
-            self.end_word(word);
-            if matches!(each, '。' | '！' | '？') {
+            if matches!(each, '\n' | '.' | '!' | '?' | '。' | '！' | '？') {
                 self.end_line();
             }
+            self.word = Word::default();
+            return &piece[at..];
         }
+        self.word = word;
+        &[]
     }
 
     /// Whether it has repeated itself by now.
@@ -150,12 +205,9 @@ impl Repetition {
         self.found || self.goes_round(self.end - 1 - self.words % STEP)
     }
 
-    fn end_word(&mut self, word: &mut Word) {
-        let ended = std::mem::take(word);
-        if !ended.lettered {
-            return;
-        }
-        let hash = ended.hash();
+    /// A word has ended that is more than digits.
+    fn add(&mut self, word: Word) {
+        let hash = word.hash();
         if self.end == WORDS_KEPT {
             self.last.copy_within(WORDS_KEPT - BEHIND.., 0);
             self.end = BEHIND;
@@ -215,8 +267,15 @@ impl fmt::Debug for Repetition {
     }
 }
 
-fn ends_line(byte: u8) -> bool {
-    matches!(byte, b'\n' | b'.' | b'!' | b'?')
+/// The sign that begins what is not ASCII.
+fn sign(bytes: &[u8]) -> char {
+    let len = match bytes.first() {
+        Some(..0xE0) => 2,
+        Some(..0xF0) => 3,
+        Some(_) | None => 4,
+    };
+    let sign = bytes.get(..len).and_then(|sign| std::str::from_utf8(sign).ok()?.chars().next());
+    sign.unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// The letters and digits of ASCII at the start of eight bytes.
@@ -245,7 +304,7 @@ mod tests {
 
     fn repeats(text: &str) -> bool {
         let mut repetition = Repetition::default();
-        repetition.feed(text);
+        repetition.feed(text.as_bytes());
         repetition.found()
     }
 
@@ -312,7 +371,7 @@ mod tests {
             let mut repetition = Repetition::default();
             let mut from = 0;
             for to in cuts.into_iter().chain([text.len()]) {
-                repetition.feed(&text[from..to]);
+                repetition.feed(&text.as_bytes()[from..to]);
                 from = to;
             }
             prop_assert_eq!(repetition.found(), repeats(&text));
