@@ -115,7 +115,8 @@ impl Prices {
     pub fn of(&self, model: &str) -> Option<&Quote> {
         let mut name = model;
         loop {
-            if let Some(quote) = self.models.get(name).or_else(|| self.models.get(undated(name))) {
+            let undated = || Some(undated(name)).filter(|undated| undated.len() < name.len());
+            if let Some(quote) = self.models.get(name).or_else(|| self.models.get(undated()?)) {
                 return Some(quote);
             }
             name = name.split_once('/')?.1;
