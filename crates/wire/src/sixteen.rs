@@ -54,6 +54,13 @@ impl Sixteen {
     }
 }
 
+/// Whether all is of ASCII: a few instructions for each 64 bytes.
+#[inline]
+pub(crate) fn is_ascii(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks();
+    blocks.iter().all(kinds::is_ascii) && rest.is_ascii()
+}
+
 /// Whether there is anything in a block that a string of JSON cannot hold as it is.
 #[inline]
 pub(crate) fn any_special(block: &[u8; 64]) -> bool {
@@ -94,11 +101,19 @@ mod kinds {
         cmp_eq_mask_i8_m128i(min_u8_m128i(bytes, each(last)), bytes)
     }
 
+    /// One bit turned, the quote is the first behind the control characters, which stay among themselves.
+    #[inline]
+    fn turned(bytes: Bytes) -> Bytes {
+        bytes ^ each(0x02)
+    }
+
+    const LAST_TURNED: u8 = b'"' ^ 0x02;
+    const BACKSLASH_TURNED: u8 = b'\\' ^ 0x02;
+
     #[inline]
     fn special(bytes: Bytes) -> Bytes {
-        // One bit turned, the quote is the first behind the control characters, which stay among themselves.
-        let turned = bytes ^ each(0x02);
-        up_to(turned, b'"' ^ 0x02) | is(turned, b'\\' ^ 0x02)
+        let turned = turned(bytes);
+        up_to(turned, LAST_TURNED) | is(turned, BACKSLASH_TURNED)
     }
 
     #[inline]
@@ -127,9 +142,18 @@ mod kinds {
     }
 
     #[inline]
+    pub(super) fn is_ascii(block: &[u8; 64]) -> bool {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| of(&block.as_chunks().0[at]));
+        bits(a | b | c | d) == 0
+    }
+
+    #[inline]
     pub(super) fn any_special(block: &[u8; 64]) -> bool {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|at| special(of(&block.as_chunks().0[at])));
-        bits(a | b | c | d) != 0
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| turned(of(&block.as_chunks().0[at])));
+        let lowest = min_u8_m128i(min_u8_m128i(a, b), min_u8_m128i(c, d));
+        let backslashes = [a, b, c, d].map(|bytes| is(bytes, BACKSLASH_TURNED));
+        let [a, b, c, d] = backslashes;
+        bits(up_to(lowest, LAST_TURNED) | a | b | c | d) != 0
     }
 }
 
@@ -169,6 +193,10 @@ mod plain {
         bits(bytes, |byte| !byte.is_ascii())
     }
 
+    pub(super) fn is_ascii(block: &[u8; 64]) -> bool {
+        block.is_ascii()
+    }
+
     pub(super) fn any_special(block: &[u8; 64]) -> bool {
         // without an early exit, so that it is done many at a time
         block.iter().fold(false, |any, byte| any | special(*byte))
@@ -200,6 +228,8 @@ mod tests {
             let mut block = [b'#'; 64];
             block[place] = byte;
             assert_eq!(any_special(&block), plain::any_special(&block), "{byte} at {place}");
+            assert_eq!(kinds::is_ascii(&block), plain::is_ascii(&block), "{byte} at {place}");
+            assert_eq!((is_ascii(&block[..place + 1]), is_ascii(&block[..place])), (byte < 0x80, true));
         }
         assert_eq!(Sixteen::at(b"0123456789abcdef", 0).map(Sixteen::specials), Some(0));
         assert!(Sixteen::at(b"0123456789abcdef", 1).is_none() && Sixteen::at(b"", 1).is_none());

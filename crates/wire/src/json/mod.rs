@@ -128,7 +128,41 @@ impl<'a> Scanner<'a> {
 
     /// The key of the next member, the scanner standing before its value; `None` once the object has
     /// been left.
+    #[inline]
     pub fn next_member(&mut self) -> Result<Option<Text<'a>>, ScanError> {
+        match self.short_member() {
+            Some(key) => Ok(Some(key)),
+            None => self.any_member(),
+        }
+    }
+
+    /// The same of one whose key is short, has no escapes and a space before it at most, as nearly all are.
+    #[inline]
+    fn short_member(&mut self) -> Option<Text<'a>> {
+        let mut opens = self.at;
+        if !self.fresh {
+            opens += match self.bytes.get(opens..)? {
+                [b',', b' ', ..] => 2,
+                [b',', ..] => 1,
+                _ => return None,
+            };
+        }
+        if self.bytes.get(opens) != Some(&b'"') {
+            return None;
+        }
+        let rest = self.bytes.get(opens + 1..)?;
+        let (raw, behind) = short_text(rest)?;
+        if behind.first() != Some(&b':') {
+            return None;
+        }
+        self.at = opens + raw.len() + 3;
+        self.fresh = false;
+        Some(Text { raw, escaped: false, at: opens })
+    }
+
+    /// The same, however it is written.
+    #[inline(never)]
+    fn any_member(&mut self) -> Result<Option<Text<'a>>, ScanError> {
         let fresh = std::mem::take(&mut self.fresh);
         match self.next_byte() {
             Some(b'"') if fresh => {}
@@ -321,13 +355,7 @@ impl<'a> Scanner<'a> {
     /// The same where it is short and has no escapes, as nearly all names are.
     #[inline]
     fn short_quoted(&mut self) -> Option<Text<'a>> {
-        let rest = self.bytes.get(self.at + 1..)?;
-        let specials = Sixteen::of(rest.first_chunk()?).specials();
-        // where there is none it may still end right behind them
-        let raw = &rest[..(specials | 1 << Sixteen::LEN).trailing_zeros() as usize];
-        if rest.get(raw.len()) != Some(&b'"') {
-            return None;
-        }
+        let (raw, _) = short_text(self.bytes.get(self.at + 1..)?)?;
         let at = self.at;
         self.at = at + raw.len() + 2;
         self.fresh = false;
@@ -465,6 +493,21 @@ impl fmt::Debug for Scanner<'_> {
     }
 }
 
+/// What stands before the quote that ends a short string without escapes, and what stands behind that quote; `None` where it
+/// is another.
+#[inline]
+fn short_text(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let specials = Sixteen::of(rest.first_chunk()?).specials();
+    let len = match specials {
+        0 => Sixteen::LEN + Sixteen::at(rest, Sixteen::LEN)?.specials().trailing_zeros() as usize,
+        specials => specials.trailing_zeros() as usize,
+    };
+    match rest.split_at_checked(len)? {
+        (raw, [b'"', behind @ ..]) => Some((raw, behind)),
+        _ => None,
+    }
+}
+
 /// The offset, from `at` on, of the first byte that a string cannot hold as it is: a quote, a
 /// backslash or a control character; the length of `bytes` if there is none.
 #[inline]
@@ -511,6 +554,15 @@ impl<'a> Text<'a> {
     #[inline]
     pub fn is(&self, other: &str) -> bool {
         if self.escaped { self.decode() == other } else { self.raw == other.as_bytes() }
+    }
+
+    /// As bytes of UTF-8 with its escapes undone, for names.
+    #[inline]
+    pub(crate) fn name(&self) -> Cow<'a, [u8]> {
+        if !self.escaped {
+            return Cow::Borrowed(self.raw);
+        }
+        Cow::Owned(self.decode().into_owned().into_bytes())
     }
 
     /// Its first bytes, so many at most: neither an escape nor a character is cut.
@@ -579,7 +631,7 @@ impl Unescape {
 
     /// The same in bytes of UTF-8: what is of ASCII, as most of it is, is not checked a second time.
     pub(crate) fn feed_bytes(&mut self, text: Text<'_>, mut out: impl FnMut(&[u8])) {
-        if text.escaped || text.raw.is_empty() || !text.raw.is_ascii() {
+        if text.escaped || text.raw.is_empty() || !sixteen::is_ascii(text.raw) {
             return self.feed(text, |piece| out(piece.as_bytes()));
         }
         self.finish(|piece| out(piece.as_bytes()));
