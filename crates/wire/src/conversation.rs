@@ -351,8 +351,10 @@ impl Answering {
         for (id, name, arguments) in calls {
             call(id, name, arguments, &mut last);
         }
-        last.push(frame::END);
-        self.hasher.update(&last);
+        if !last.is_empty() {
+            self.hasher.update(&last);
+        }
+        self.hasher.update(&[frame::END]);
         self.hasher.hash()
     }
 }

@@ -286,36 +286,38 @@ impl<'a> ChatRequest<'a> {
             // A last message of the assistant is the beginning of the answer that is asked for.
             Dialect::Messages => turns.earlier,
         };
-        let opening = if begun { Opening::Continued } else { Opening::First };
-        let provider_state = turns.state;
-        let mut request = Self {
+        let [mut model, mut stream, mut previous, mut container, mut conversation] = [None; 5];
+        for Member { key, value } in &members {
+            let named = match &*key.name() {
+                b"model" => &mut model,
+                b"stream" => &mut stream,
+                b"previous_response_id" => &mut previous,
+                b"container" => &mut container,
+                b"conversation" => &mut conversation,
+                _ => continue,
+            };
+            *named = Some(value.of(body));
+        }
+        let model = json::text(model.ok_or(ReadError::NoModel)?);
+        let present = |named: Option<&[u8]>| named.is_some_and(|value| value != b"null");
+        let named = [
+            (previous, ProviderState::PreviousResponse),
+            (container, ProviderState::Container),
+            (conversation, ProviderState::Conversation),
+        ];
+        let state = named.into_iter().filter(|(named, _)| present(*named)).map(|(_, state)| state).max();
+        let resumed = present(previous) || (dialect == Dialect::Responses && present(conversation));
+        Ok(Self {
             body,
             members,
             messages: Vec::new(),
             plain: Vec::new(),
             dialect,
-            model: Cow::Borrowed(""),
-            stream: false,
-            opening,
-            provider_state,
-        };
-        let model = request.value("model").ok_or(ReadError::NoModel)?;
-        request.model = json::text(model).filter(|model| !model.is_empty()).ok_or(ReadError::BadModel)?;
-        request.stream = request.value("stream") == Some(b"true");
-        let present = |key| request.value(key).is_some_and(|value| value != b"null");
-        let named = [
-            ("previous_response_id", ProviderState::PreviousResponse),
-            ("container", ProviderState::Container),
-            ("conversation", ProviderState::Conversation),
-        ];
-        let state = named.into_iter().filter(|(key, _)| present(key)).map(|(_, state)| state).max();
-        let resumed = state.is_some_and(|state| state == ProviderState::PreviousResponse)
-            || (dialect == Dialect::Responses && present("conversation"));
-        request.provider_state = request.provider_state.max(state);
-        if resumed {
-            request.opening = Opening::Continued;
-        }
-        Ok(request)
+            model: model.filter(|model| !model.is_empty()).ok_or(ReadError::BadModel)?,
+            stream: stream == Some(b"true"),
+            opening: if begun || resumed { Opening::Continued } else { Opening::First },
+            provider_state: turns.state.max(state),
+        })
     }
 
     /// The body that was read.
