@@ -161,24 +161,23 @@ impl Repetition {
         piece
     }
 
-    /// Takes what a piece brings of the word that has begun, and the sign behind it.
+    /// Takes what a piece brings of the word that has begun, and the sign behind it; signs that are not of ASCII together.
     fn word<'p>(&mut self, piece: &'p [u8]) -> &'p [u8] {
         let mut word = self.word;
         let mut at = 0;
         while at < piece.len() {
-            let Run { len, bytes: run, lettered } = Run::of(eight(&piece[at..]));
-            if len > 0 {
-                word.push(run, len);
-                word.lettered |= lettered;
-                at += len;
-                if len == 8 {
+            if piece[at].is_ascii() {
+                let Run { len, bytes: run, lettered } = Run::of(eight(&piece[at..]));
+                if len > 0 {
+                    word.push(run, len);
+                    word.lettered |= lettered;
+                    at += len;
                     continue;
                 }
             }
-            let Some(&byte) = piece.get(at) else { break };
-            let each = if byte.is_ascii() { char::from(byte) } else { sign(&piece[at..]) };
+            let each = if piece[at].is_ascii() { char::from(piece[at]) } else { sign(&piece[at..]) };
             at = (at + each.len_utf8()).min(piece.len());
-            if !byte.is_ascii() && each.is_alphanumeric() {
+            if !each.is_ascii() && each.is_alphanumeric() {
                 let mut bytes = [0; 8];
                 let len = each.encode_utf8(&mut bytes).len();
                 word.push(u64::from_le_bytes(bytes), len);
@@ -193,11 +192,13 @@ impl Repetition {
             if matches!(each, '\n' | '.' | '!' | '?' | '。' | '！' | '？') {
                 self.end_line();
             }
-            self.word = Word::default();
-            return &piece[at..];
+            word = Word::default();
+            if piece.get(at).is_some_and(u8::is_ascii) {
+                break;
+            }
         }
         self.word = word;
-        &[]
+        &piece[at..]
     }
 
     /// Whether it has repeated itself by now.
@@ -269,13 +270,15 @@ impl fmt::Debug for Repetition {
 
 /// The sign that begins what is not ASCII.
 fn sign(bytes: &[u8]) -> char {
-    let len = match bytes.first() {
-        Some(..0xE0) => 2,
-        Some(..0xF0) => 3,
-        Some(_) | None => 4,
+    let (len, first) = match bytes.first() {
+        Some(byte @ ..0xE0) => (2, byte & 0x1F),
+        Some(byte @ ..0xF0) => (3, byte & 0x0F),
+        Some(byte) => (4, byte & 0x07),
+        None => (0, 0),
     };
-    let sign = bytes.get(..len).and_then(|sign| std::str::from_utf8(sign).ok()?.chars().next());
-    sign.unwrap_or(char::REPLACEMENT_CHARACTER)
+    let behind = bytes.iter().take(len).skip(1);
+    let code = behind.fold(u32::from(first), |code, byte| code << 6 | u32::from(byte & 0x3F));
+    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// The letters and digits of ASCII at the start of eight bytes.
