@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// which all that a thread has would stand still.
 const LONG_BODY_BYTES: usize = 1 << 20;
 
-/// Answers one request under `/v1` or `/s/{session}/v1`. It is admitted at once: what is awaited is then small, and is moved about.
+/// Answers one request under `/v1` or `/s/{session}/v1`. It is admitted at once: what is awaited then holds no request.
 pub(crate) fn answer(
     gateway: &Arc<Gateway>,
     request: Request<Incoming>,
@@ -75,8 +75,8 @@ async fn serve(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Re
 /// A request of which all has come that is waited for.
 async fn received(gateway: &Arc<Gateway>, admitted: Box<Admitted>) -> Result<Response<AnswerBody>, Refusal> {
     match admitted.surface {
-        // Boxed: what is awaited before is small, and is moved about.
-        Surface::Turn => Box::pin(turn(gateway, admitted)).await,
+        // the one that is not boxed: it has its room in what answers the request, which is boxed as a whole
+        Surface::Turn => turn(gateway, admitted).await,
         Surface::Beside => Box::pin(passthrough::beside(gateway, *admitted)).await,
         Surface::Feedback => feedback::take(gateway, &admitted),
         Surface::Logs => Box::pin(feedback::otlp::take(gateway, &admitted)).await,
