@@ -38,6 +38,9 @@ pub(super) fn request<'a>(messages: &ChatRequest<'a>, terms: Terms) -> Result<Wr
         match turn.text("role").as_deref() {
             Some("user") => user(&turn, &mut written)?,
             Some("assistant") => written.push(assistant(&turn, terms)?.into()),
+            Some("system") => {
+                written.push(message("system", &text_parts(turn.get("content").unwrap_or(b"[]"))?).into())
+            }
             _ => return Err(refuse("a message of another role")),
         }
     }
