@@ -6,6 +6,7 @@
 //! | module | what it turns into what |
 //! |---|---|
 //! | `to_messages`, `to_chat` | requests |
+//! | `schema` | what of a schema each API takes |
 //! | `written` | what is written of them, and the pictures that are not copied |
 //! | `from_messages`, `from_chat` | answers that are one body |
 //! | `stream_to_chat`, `stream_to_messages` | answers that are streams, event by event |
@@ -15,6 +16,7 @@ mod answer;
 mod from_chat;
 mod from_messages;
 mod object;
+mod schema;
 mod stream_to_chat;
 mod stream_to_messages;
 #[cfg(test)]

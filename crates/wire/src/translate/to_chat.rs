@@ -1,6 +1,7 @@
 //! A request of messages as chat completions.
 
 use super::object::Object;
+use super::schema::{self, Taker};
 use super::{LimitName, Terms, Untranslatable, Written, put};
 use crate::dialect::Dialect;
 use crate::json;
@@ -288,6 +289,7 @@ fn parameters(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()> {
     let Some(format) = format else { return Ok(()) };
     let schema = format.get("schema").filter(|_| format.is("type", "json_schema"));
     let schema = schema.ok_or_else(|| Untranslatable::member(TO, "format"))?;
+    within_bounds(schema, terms)?;
     let head = br#","response_format":{"type":"json_schema","json_schema":{"name":"answer","strict":true,"schema":"#;
     put(out, &[head, schema, b"}}"]);
     Ok(())
@@ -320,6 +322,12 @@ fn declarations(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()>
     Ok(())
 }
 
+/// Of a schema that is held to, OpenAI itself takes a part only; other servers that speak like it have no such bounds.
+fn within_bounds(schema: &[u8], terms: Terms) -> Result<()> {
+    let refused = if terms.are_of_openai() { schema::refused(schema, Taker::OpenAi) } else { None };
+    refused.map_or(Ok(()), |what| Err(Untranslatable::new(TO, what)))
+}
+
 /// Whether a string in its quotes is longer than so many letters.
 fn is_longer(string: &[u8], than: usize) -> bool {
     string.len() > than + 2
@@ -344,6 +352,7 @@ fn function(tool: &Object<'_>, terms: Terms) -> Result<Vec<u8>> {
     }
     put(&mut out, &[br#","parameters":"#, schema]);
     if tool.get("strict") == Some(b"true") {
+        within_bounds(schema, terms)?;
         out.extend_from_slice(br#","strict":true"#);
     }
     out.extend_from_slice(b"}}");

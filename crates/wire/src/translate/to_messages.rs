@@ -1,6 +1,7 @@
 //! A chat completions request as messages.
 
 use super::object::Object;
+use super::schema::{self, Taker};
 use super::{Terms, Untranslatable, Written, put};
 use crate::anthropic::tools::from_function;
 use crate::dialect::Dialect;
@@ -330,6 +331,7 @@ fn parameters(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
             let described = format.object("json_schema");
             let schema = described.and_then(|described| described.get("schema"));
             let schema = schema.ok_or_else(|| refuse("a JSON answer without a schema"))?;
+            within_bounds(schema)?;
             put(out, &[br#","output_config":{"format":{"type":"json_schema","schema":"#, schema, b"}}"]);
             Ok(())
         }
@@ -356,6 +358,9 @@ fn declarations(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
         if !described.string("name").is_some_and(is_of_their_letters) {
             return Err(refuse("the name of a tool"));
         }
+        if described.get("strict") == Some(b"true") {
+            within_bounds(described.get("parameters").unwrap_or(br#"{"type":"object"}"#))?;
+        }
         if place > 0 {
             out.push(b',');
         }
@@ -363,6 +368,11 @@ fn declarations(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
     }
     out.push(b']');
     choice(top, out)
+}
+
+/// Of a schema that is held to, messages take a part only.
+fn within_bounds(schema: &[u8]) -> Result<()> {
+    schema::refused(schema, Taker::Messages).map_or(Ok(()), |what| Err(Untranslatable::new(TO, what)))
 }
 
 fn choice(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {

@@ -46,11 +46,11 @@ fn full_chat() -> Value {
             {"role": "tool", "tool_call_id": "call_b", "content": [{"type": "text", "text": "two"}]},
             {"role": "user", "content": "And?"},
         ],
-        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}, "strict": true}}],
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}, "additionalProperties": false}, "strict": true}}],
         "tool_choice": "required", "parallel_tool_calls": false, "temperature": 0.5, "top_p": 0.9, "stop": "END",
         "max_completion_tokens": 77, "stream": true, "stream_options": {"include_usage": true}, "user": "u-1",
         "metadata": {"session_id": "s"}, "n": 1, "frequency_penalty": 0, "logit_bias": {}, "seed": null, "store": false,
-        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}, "strict": true}},
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "additionalProperties": false}, "strict": true}},
     }))
 }
 
@@ -79,7 +79,7 @@ fn full_messages() -> Value {
         "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": true},
         "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["END"], "stream": true,
         "metadata": {"user_id": "u-1"}, "thinking": {"type": "disabled"}, "service_tier": "auto",
-        "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+        "output_config": {"format": {"type": "json_schema", "schema": {"type": "object", "additionalProperties": false}}},
     }))
 }
 
@@ -206,6 +206,59 @@ fn what_chat_completions_cannot_say_is_refused_by_name() {
 }
 
 /// A turn that has called a tool, and goes on.
+#[test]
+fn a_schema_that_the_other_would_refuse_is_not_sent() {
+    let schema = |property: Value, required: Value| json!({"type": "object", "properties": {"n": property}, "required": required, "additionalProperties": false});
+    let (plain, bounded) = (json!({"type": "integer"}), json!({"type": "integer", "minimum": 1}));
+    let open = json!({"type": "object", "properties": {}});
+
+    let answer = |schema: &Value| {
+        chat(json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}))
+    };
+    let tool = |schema: &Value, strict: bool| {
+        chat(
+            json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": schema, "strict": strict}}]}),
+        )
+    };
+    let to_messages = |body: Value| translate(Dialect::Chat, &body).err().unwrap_or_default();
+    assert_eq!(to_messages(answer(&schema(plain.clone(), json!(["n"])))), "");
+    assert_eq!(to_messages(answer(&schema(plain.clone(), json!([])))), "");
+    assert_eq!(
+        to_messages(answer(&schema(bounded.clone(), json!(["n"])))),
+        "`minimum` of a schema cannot be said in messages"
+    );
+    assert!(to_messages(answer(&open)).contains("additionalProperties"));
+    assert!(to_messages(tool(&open, true)).contains("additionalProperties"));
+    assert_eq!(to_messages(tool(&open, false)), "", "what is no more than told is not held to");
+
+    let answer =
+        |schema: &Value| messages(json!({"output_config": {"format": {"type": "json_schema", "schema": schema}}}));
+    let tool = |schema: &Value| messages(json!({"tools": [{"name": "f", "input_schema": schema, "strict": true}]}));
+    let optional = schema(plain, json!([]));
+    for body in [answer(&optional), tool(&optional)] {
+        let refused = translate(Dialect::Messages, &body).unwrap_err();
+        assert!(refused.contains("not `required`"), "{refused}");
+        let body = body.to_string();
+        let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
+        assert!(request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).is_ok(), "others have no such bounds");
+    }
+    assert!(translate(Dialect::Messages, &answer(&schema(bounded, json!(["n"])))).is_ok());
+}
+
+#[test]
+fn a_system_message_inside_a_conversation_of_messages_keeps_its_place() {
+    let inside = json!([
+        {"role": "user", "content": "Hi"},
+        {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "user", "content": "And?"},
+    ]);
+    let there = translate(Dialect::Messages, &messages(json!({"system": "Be kind.", "messages": inside}))).unwrap();
+    let said = |place: usize| (there["messages"][place]["role"].as_str(), there["messages"][place]["content"].as_str());
+    assert_eq!(said(0), (Some("system"), Some("Be kind.")));
+    assert_eq!(said(2), (Some("system"), Some("Be brief.")));
+    assert_eq!(said(3), (Some("user"), Some("And?")));
+}
+
 fn called(id: &str, name: &str) -> Value {
     json!({"messages": [
         {"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": name, "input": {}}]},
