@@ -10,6 +10,8 @@ pub(crate) struct Told {
     /// Read afresh: neither from the cache nor into it.
     pub(crate) input: Option<u64>,
     pub(crate) output: Option<u64>,
+    /// Of those that were written, those of thoughts.
+    pub(crate) thinking: Option<u64>,
     pub(crate) cache_read: Option<u64>,
     pub(crate) cache_written: Option<u64>,
     pub(crate) cache_written_1h: Option<u64>,
@@ -29,7 +31,11 @@ impl Told {
                 b"cache_read_input_tokens" => &mut self.cache_read,
                 b"cache_creation_input_tokens" => &mut self.cache_written,
                 b"cache_creation" if scanner.peek()? == Kind::Object => {
-                    self.creation(scanner)?;
+                    self.cache_written_1h = self.cache_written_1h.max(inner(scanner, "ephemeral_1h_input_tokens")?);
+                    continue;
+                }
+                b"output_tokens_details" if scanner.peek()? == Kind::Object => {
+                    self.thinking = self.thinking.max(inner(scanner, "thinking_tokens")?);
                     continue;
                 }
                 _ => {
@@ -39,17 +45,6 @@ impl Told {
             };
             let count = scanner.count()?;
             *slot = (*slot).max(count);
-        }
-        Ok(())
-    }
-
-    fn creation(&mut self, scanner: &mut Scanner<'_>) -> Result<(), ScanError> {
-        scanner.enter_object()?;
-        while let Some(key) = scanner.next_member()? {
-            let count = scanner.count()?;
-            if key.is("ephemeral_1h_input_tokens") {
-                self.cache_written_1h = self.cache_written_1h.max(count);
-            }
         }
         Ok(())
     }
@@ -64,10 +59,24 @@ impl Told {
             input_tokens: self.input.map(|fresh| fresh.saturating_add(beside)),
             output_tokens: self.output,
             cached_tokens: self.cache_read,
-            reasoning_tokens: None,
+            reasoning_tokens: self.thinking,
             cache_written_tokens: self.cache_written,
             cache_written_1h_tokens: self.cache_written_1h,
             ..Usage::default()
         })
     }
+}
+
+/// The count of this name in an object.
+fn inner(scanner: &mut Scanner<'_>, name: &str) -> Result<Option<u64>, ScanError> {
+    let mut found = None;
+    scanner.enter_object()?;
+    while let Some(key) = scanner.next_member()? {
+        if key.is(name) {
+            found = scanner.count()?;
+        } else {
+            scanner.skip()?;
+        }
+    }
+    Ok(found)
 }

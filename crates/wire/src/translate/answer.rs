@@ -184,14 +184,15 @@ pub(super) fn error_to_messages(body: &[u8], status: u16) -> Vec<u8> {
         error.as_ref().unwrap_or(&top).text("message").or_else(|| top.text("error")).or_else(|| top.text("detail"));
     let message = message.unwrap_or_else(|| "the provider gave no reason that can be read".into());
     let kind = match status {
-        400 | 422 => "invalid_request_error",
         401 => "authentication_error",
+        402 => "billing_error",
         403 => "permission_error",
         404 => "not_found_error",
         413 => "request_too_large",
         429 => "rate_limit_error",
         503 | 529 => "overloaded_error",
-        504 => "timeout_error",
+        408 | 504 => "timeout_error",
+        400..500 => "invalid_request_error",
         _ => "api_error",
     };
     anthropic::errors::written(kind, &message)

@@ -96,7 +96,11 @@ pub(super) fn tokens(usage: &Usage, out: &mut Vec<u8>) {
     let fresh = usage.input_tokens.unwrap_or(0).saturating_sub(cached);
     let written = usage.output_tokens.unwrap_or(0);
     let counts = format!(
-        r#"{{"input_tokens":{fresh},"cache_creation_input_tokens":0,"cache_read_input_tokens":{cached},"output_tokens":{written}}}"#
+        r#"{{"input_tokens":{fresh},"cache_creation_input_tokens":0,"cache_read_input_tokens":{cached},"output_tokens":{written}"#
     );
     out.extend_from_slice(counts.as_bytes());
+    if let Some(thinking) = usage.reasoning_tokens.filter(|thinking| *thinking > 0) {
+        out.extend_from_slice(format!(r#","output_tokens_details":{{"thinking_tokens":{thinking}}}"#).as_bytes());
+    }
+    out.push(b'}');
 }

@@ -85,5 +85,9 @@ pub(super) fn tokens(usage: &Usage, out: &mut Vec<u8>) {
         r#"{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{total},"prompt_tokens_details":"#
     );
     let cached = usage.cached_tokens.unwrap_or(0);
-    put(out, &[counts.as_bytes(), format!(r#"{{"cached_tokens":{cached}}}}}"#).as_bytes()]);
+    put(out, &[counts.as_bytes(), format!(r#"{{"cached_tokens":{cached}}}"#).as_bytes()]);
+    if let Some(thinking) = usage.reasoning_tokens {
+        put(out, &[format!(r#","completion_tokens_details":{{"reasoning_tokens":{thinking}}}"#).as_bytes()]);
+    }
+    out.push(b'}');
 }

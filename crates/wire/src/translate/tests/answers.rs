@@ -238,9 +238,14 @@ fn errors_keep_their_words() {
         error(Dialect::Messages, 529, anthropic),
         json!({"error": {"message": "Overloaded é", "type": "overloaded_error", "param": null, "code": null}})
     );
-    for (status, kind) in
-        [(400, "invalid_request_error"), (401, "authentication_error"), (429, "rate_limit_error"), (500, "api_error")]
-    {
+    for (status, kind) in [
+        (400, "invalid_request_error"),
+        (401, "authentication_error"),
+        (402, "billing_error"),
+        (409, "invalid_request_error"),
+        (429, "rate_limit_error"),
+        (500, "api_error"),
+    ] {
         let openai = r#"{"error":{"message":"no","type":"x","param":null,"code":"c"}}"#;
         let told = json!({"type": "error", "error": {"type": kind, "message": "no"}});
         assert_eq!(error(Dialect::Chat, status, openai), told);
@@ -282,6 +287,18 @@ fn t17_interleaved_calls_become_blocks_one_after_the_other() {
     observer.feed(written.as_bytes());
     assert_eq!(observer.finish().tool_calls, 2);
     insta::assert_snapshot!(written);
+}
+
+#[test]
+fn tokens_of_thoughts_are_told_in_either_dialect() {
+    let message = r#"{"id":"m","type":"message","role":"assistant","model":"c","content":[],"stop_reason":"end_turn","usage":{"input_tokens":5,"output_tokens":90,"output_tokens_details":{"thinking_tokens":64}}}"#;
+    let told: Value =
+        serde_json::from_slice(&Translator::whole(Dialect::Messages, message.as_bytes(), 1).unwrap()).unwrap();
+    assert_eq!(told["usage"]["completion_tokens_details"], json!({"reasoning_tokens": 64}));
+    let completion = r#"{"choices":[{"message":{"content":"42"},"finish_reason":"stop"}],"usage":{"prompt_tokens":5,"completion_tokens":90,"completion_tokens_details":{"reasoning_tokens":64}}}"#;
+    let told: Value =
+        serde_json::from_slice(&Translator::whole(Dialect::Chat, completion.as_bytes(), 1).unwrap()).unwrap();
+    assert_eq!(told["usage"]["output_tokens_details"], json!({"thinking_tokens": 64}));
 }
 
 #[test]
