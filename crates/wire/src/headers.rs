@@ -63,6 +63,16 @@ pub fn ends_at_gateway(name: &str) -> bool {
     ends || name.starts_with("x-forwarded-") || is_of_one_hop(&name)
 }
 
+/// Whether an answer's header says something of the host that a client spoke to, and for longer than this answer: a browser would
+/// take what a provider says of itself for the gateway's word.
+#[must_use]
+pub fn is_of_its_host(name: &str) -> bool {
+    matches!(
+        &*in_lower_case(name),
+        "alt-svc" | "strict-transport-security" | "nel" | "report-to" | "reporting-endpoints"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +92,11 @@ mod tests {
         );
         assert!(!ends_at_gateway("x-forward") && !ends_at_gateway("x-request-id"));
         assert!(!ends_at_gateway("openai-beta") && !ends_at_gateway("anthropic-version"));
+    }
+
+    #[test]
+    fn what_a_provider_says_of_its_host_is_not_said_of_the_gateways() {
+        assert!(is_of_its_host("Alt-Svc") && is_of_its_host("strict-transport-security") && is_of_its_host("NEL"));
+        assert!(!is_of_its_host("request-id") && !is_of_its_host("retry-after") && !is_of_its_host("cache-control"));
     }
 }

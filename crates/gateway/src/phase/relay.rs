@@ -8,7 +8,7 @@ use crate::config::{AnswerHeaders, Timeouts};
 use crate::end::{End, GatewayEnds, Listening};
 use crate::gateway::Owed;
 use crate::phase::observe::{BodyEnd, Ended, Exchange, StreamOrBody};
-use crate::phase::rewrite::answer_headers;
+use crate::phase::rewrite::{answer_headers, name_request_id};
 use crate::phase::send::{Answer, Passage, is_encoded, shape};
 use crate::upstream::connections::ProviderBody;
 use crate::upstream::source::Source;
@@ -297,6 +297,7 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
     if !matches!(passage, Passage::AsIs) || form == StreamOrBody::Stream {
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
+    name_request_id(response.headers_mut(), exchange.dialect().family());
     if matches!(passage, Passage::Translated(_)) && !parts.status.is_success() {
         response.headers_mut().remove(header::CONTENT_ENCODING);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -9,7 +9,7 @@ use crate::upstream::pool::{Manners, X_API_KEY};
 use bytes::Bytes;
 use coalmine_core::version::{PromptMode, ToolsMode, Version};
 use coalmine_wire::dialect::{Dialect, Family};
-use coalmine_wire::headers::{connection_names, ends_at_gateway, is_hop_by_hop};
+use coalmine_wire::headers::{connection_names, ends_at_gateway, is_hop_by_hop, is_of_its_host};
 use coalmine_wire::openai::{self, AskUsage, ChatRequest, Patch, PatchError};
 use coalmine_wire::translate::{self, Told, Untranslatable};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
@@ -211,7 +211,22 @@ pub(crate) fn answer_headers(mut theirs: HeaderMap) -> HeaderMap {
         // where both are told the length is that of nothing (RFC 9112, section 6.3)
         theirs.remove(header::CONTENT_LENGTH);
     }
-    filtered(theirs, |name| name != header::CONTENT_LENGTH && is_hop_by_hop(name.as_str()))
+    filtered(theirs, |name| {
+        name != header::CONTENT_LENGTH && (is_hop_by_hop(name.as_str()) || is_of_its_host(name.as_str()))
+    })
+}
+
+/// What the provider calls the request, under the name too by which SDKs of the client's dialect look for it: each dialect has its own.
+pub(crate) fn name_request_id(headers: &mut HeaderMap, client: Family) {
+    const OF_OPENAI: HeaderName = HeaderName::from_static("x-request-id");
+    const OF_ANTHROPIC: HeaderName = HeaderName::from_static("request-id");
+    let (theirs, own) = match client {
+        Family::OpenAi => (OF_ANTHROPIC, OF_OPENAI),
+        Family::Anthropic => (OF_OPENAI, OF_ANTHROPIC),
+    };
+    if let Some(id) = headers.get(theirs).filter(|_| !headers.contains_key(&own)).cloned() {
+        headers.insert(own, id);
+    }
 }
 
 /// Whether a name is one of those that nearly every message has and that always go on: they are not looked at further.
@@ -324,5 +339,12 @@ mod tests {
         let kept = answer_headers(theirs);
         assert_eq!(kept.get_all("set-cookie").iter().count(), 2);
         assert!(kept.contains_key("x-ratelimit-remaining-requests") && !kept.contains_key("connection"));
+    }
+
+    #[test]
+    fn what_a_provider_says_of_its_own_host_ends_here() {
+        let theirs = [("alt-svc", "h3=\":443\""), ("strict-transport-security", "max-age=1"), ("request-id", "r")];
+        let kept = answer_headers(headers(&theirs));
+        assert_eq!(kept.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["request-id"]);
     }
 }

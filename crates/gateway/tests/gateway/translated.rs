@@ -177,10 +177,16 @@ async fn messages_are_answered_by_a_canary_of_chat_completions() {
 #[tokio::test]
 async fn errors_come_in_the_clients_dialect_with_their_status() {
     let refused = r#"{"type":"error","error":{"type":"invalid_request_error","message":"too hot"}}"#;
-    let world = world(vec![error(400, "")], vec![json_answer(400, "retry-after: 3\r\n", refused)]).await;
+    let world =
+        world(vec![error(400, "")], vec![json_answer(400, "retry-after: 3\r\nrequest-id: req_1\r\n", refused)]).await;
     world.release(10_000).await;
     let answer = world.chat("s-1", ASK).await;
     assert_eq!((answer.status, answer.header("retry-after")), (400, "3"));
+    assert_eq!(
+        (answer.header("x-request-id"), answer.header("request-id")),
+        ("req_1", "req_1"),
+        "SDKs look for theirs"
+    );
     let told = json!({"error": {"message": "too hot", "type": "invalid_request_error", "param": null, "code": null}});
     assert_eq!((answer.json(), answer.header("content-type")), (told, "application/json"));
     assert_eq!(world.turns(1).await[0].outcome.ending, Ending::ClientError);
