@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Unmodified SDKs against the real binary in front of a third-party mock provider, and against the mock directly.
+# Unmodified SDKs against the real binary in front of a third-party mock provider, and against the mock directly; and in front of
+# a provider that has the shapes which the mock lacks.
 # usage: scripts/sdk.sh [path of the coalmine binary]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,20 +28,25 @@ answers() { # url seconds
 scripts/sdk-setup.sh
 export COALMINE_TOKEN=sdk-tests-token
 mock_port=$(port)
+shapes_port=$(port)
 coalmine_port=$(port)
 $sdk/node_modules/.bin/llmock -p "$mock_port" -f $sdk/fixtures/chat.json --log-level warn >"$work/mock.log" 2>&1 &
 pids+=($!)
-sed -e "s/@COALMINE@/$coalmine_port/; s/@MOCK@/$mock_port/" $sdk/coalmine.yaml >"$work/coalmine.yaml"
+python3 $sdk/shapes/provider.py "$shapes_port" >"$work/shapes.log" 2>&1 &
+pids+=($!)
+sed -e "s/@COALMINE@/$coalmine_port/; s/@MOCK@/$mock_port/; s/@SHAPES@/$shapes_port/" $sdk/coalmine.yaml >"$work/coalmine.yaml"
 cp $sdk/release.yaml $sdk/release-messages.yaml "$work/"
 (cd "$work" && exec "$bin" serve --config coalmine.yaml >coalmine.log 2>&1) &
 pids+=($!)
 answers "http://127.0.0.1:$mock_port/v1/models" 20
+answers "http://127.0.0.1:$shapes_port/__sent" 20
 answers "http://127.0.0.1:$coalmine_port/readyz" 20
 for release in release.yaml release-messages.yaml; do
   (cd "$work" && "$bin" start $release --url "http://127.0.0.1:$coalmine_port" >/dev/null)
 done
 
 export DIRECT_URL=http://127.0.0.1:$mock_port/v1 COALMINE_URL=http://127.0.0.1:$coalmine_port/v1
+export SHAPES_DIRECT_URL=http://127.0.0.1:$shapes_port
 status=0
 # Several rounds, so that both arms answer each of the tests.
 for round in 1 2 3; do
@@ -49,10 +55,14 @@ for round in 1 2 3; do
   $sdk/.venv/bin/python -m unittest discover -s $sdk/python || status=1
   [ $status = 0 ] || break
 done
+echo "sdk: shapes"
+(cd $sdk && node --test shapes/) || status=1
+$sdk/.venv/bin/python -W ignore -m unittest discover -s $sdk/shapes || status=1
 echo "sdk: frameworks"
 $sdk/.venv/bin/python -W ignore -m unittest discover -s $sdk/frameworks || status=1
 if [ $status != 0 ]; then
   echo "--- coalmine.log"; tail -40 "$work/coalmine.log"
   echo "--- mock.log"; tail -20 "$work/mock.log"
+  echo "--- shapes.log"; tail -20 "$work/shapes.log"
 fi
 exit $status
