@@ -333,6 +333,11 @@ impl Gateway {
                 "Conversations not written.",
                 self.conversations.append_failures(),
             ),
+            (
+                "coalmine_bodies_to_come",
+                "Requests of which the rest of a body is waited for.",
+                self.metrics.bodies_to_come.get(),
+            ),
             ("coalmine_body_bytes", "Bytes of request bodies held, in blocks of 16 KiB.", self.bodies.held()),
             ("coalmine_unjudged_requests", "Requests in flight and not judged.", self.tally.open() as u64),
             ("coalmine_shadow_under_way", "Copies of requests under way.", self.shadows.under_way()),
@@ -348,7 +353,7 @@ impl Gateway {
     }
 
     /// Stops accepting, and waits until nothing is in flight and all that was answered has left, or `limit` is over. Returns
-    /// how many requests are left.
+    /// how many requests are left, those among them whose bodies were still to come.
     pub async fn drain(&self, limit: Duration) -> u64 {
         let until = Instant::now() + limit;
         self.ends.send_replace(Some(until));
@@ -356,17 +361,17 @@ impl Gateway {
             let left = self.drain_lingering(until.saturating_duration_since(Instant::now()), Duration::ZERO).await;
             let linger = self.linger();
             if left > 0 {
-                return left;
+                return left + self.metrics.bodies_to_come.get();
             }
             if linger.is_zero() {
                 self.all_has_left(until).await;
-                return 0;
+                return self.metrics.bodies_to_come.get();
             }
             // a client whose answer is just over may ask again, once, for it is told to close then
             tokio::time::sleep(linger + Duration::from_millis(100)).await;
             if self.active() == 0 {
                 self.all_has_left(until).await;
-                return 0;
+                return self.metrics.bodies_to_come.get();
             }
         }
     }
@@ -413,6 +418,14 @@ impl Gateway {
     /// How long connections stay open that are idle.
     pub(crate) fn linger(&self) -> Duration {
         Duration::from_millis(self.linger.load(Ordering::Acquire))
+    }
+
+    pub(crate) async fn until_it_drains(&self) {
+        let notified = self.drained.notified();
+        // a drain that began just before would not be told again
+        if !self.is_draining() {
+            notified.await;
+        }
     }
 
     pub(crate) fn is_draining(&self) -> bool {

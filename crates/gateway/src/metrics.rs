@@ -96,6 +96,8 @@ const TROUBLES: [Trouble; 4] = [Trouble::Connect, Trouble::Broken, Trouble::Malf
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) active: Gauge,
+    /// Requests whose body has not come whole.
+    pub(crate) bodies_to_come: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) sockets: Gauge,
     /// Websockets that the gateway ended: at its own end, over a bound, or for what a client sent.

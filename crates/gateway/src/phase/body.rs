@@ -4,6 +4,7 @@ use crate::answer::Refusal;
 use crate::config::Limits;
 use crate::gateway::Gateway;
 use crate::listen::hush::hushed;
+use crate::metrics::Gauge;
 use bytes::{Bytes, BytesMut};
 use coalmine_wire::openai::errors::Problem;
 use http::{Version, header, request};
@@ -13,6 +14,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -39,13 +41,14 @@ pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 /// Why a body was not read.
 enum Unread {
     Broken,
+    Late,
     TooLarge,
     NoRoom,
 }
 
 /// How long a body is thrown away that nobody reads,
 const LINGER: Duration = Duration::from_secs(30);
-/// how long it may pause meanwhile,
+/// how long it may pause meanwhile, and any in a drain,
 const PAUSE: Duration = Duration::from_secs(5);
 /// and how many times as much of it is read as would have been taken.
 const LINGER_BODIES: usize = 16;
@@ -242,9 +245,16 @@ pub(crate) async fn read(gateway: &Gateway, upload: &mut Upload) -> Result<(Byte
     if upload.announced() > max as u64 {
         return Err(too_large());
     }
-    let whole = collect(upload, max, &gateway.bodies, &mut held);
+    let come = AtomicUsize::new(0);
+    let whole = async {
+        tokio::select! {
+            biased;
+            whole = collect(upload, max, &gateway.bodies, &mut held, &come) => whole,
+            () = stops_in_a_drain(gateway, &come) => Err(Unread::Late),
+        }
+    };
     match timeout(gateway.config.limits.body_time, whole).await {
-        Err(_elapsed) => {
+        Err(_) | Ok(Err(Unread::Late)) => {
             upload.lingers_bytes = 0;
             Err(late())
         }
@@ -267,7 +277,50 @@ fn broken() -> Refusal {
     Refusal::new(Problem::BadRequest, "the request body broke off")
 }
 
-async fn collect(upload: &mut Upload, max: usize, bodies: &Bodies, held: &mut Held) -> Result<Bytes, Unread> {
+/// A body of which there is more to come, for as long as it is waited for.
+struct ToCome<'a>(&'a Gauge);
+
+impl<'a> ToCome<'a> {
+    fn of(bodies: &'a Gauge) -> Self {
+        bodies.up();
+        Self(bodies)
+    }
+}
+
+impl Drop for ToCome<'_> {
+    fn drop(&mut self) {
+        self.0.down();
+    }
+}
+
+/// Ends where this gateway drains and a body of which so much has come stops: what never comes is to hold nobody's exit.
+async fn stops_in_a_drain(gateway: &Gateway, come: &AtomicUsize) {
+    // most come at once, and are not waited for at all
+    let _to_come = ToCome::of(&gateway.metrics.bodies_to_come);
+    gateway.until_it_drains().await;
+    stops(come).await;
+}
+
+/// Ends when nothing has come for as long as a body may pause.
+async fn stops(come: &AtomicUsize) {
+    let mut before = come.load(Ordering::Relaxed);
+    loop {
+        sleep(PAUSE).await;
+        let now = come.load(Ordering::Relaxed);
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
+async fn collect(
+    upload: &mut Upload,
+    max: usize,
+    bodies: &Bodies,
+    held: &mut Held,
+    come: &AtomicUsize,
+) -> Result<Bytes, Unread> {
     let announced = usize::try_from(upload.announced()).unwrap_or(usize::MAX);
     let mut whole = Bytes::new();
     let mut joined = BytesMut::new();
@@ -276,6 +329,7 @@ async fn collect(upload: &mut Upload, max: usize, bodies: &Bodies, held: &mut He
         if bytes > max {
             return Err(Unread::TooLarge);
         }
+        come.store(bytes, Ordering::Relaxed);
         bodies.hold(held, bytes).await?;
         if whole.is_empty() && joined.is_empty() {
             // A small one is copied: what it came in is then free for the connection's next request.
@@ -380,6 +434,20 @@ mod tests {
         assert_eq!(in_chunks, (1, vec!["abc".into()]), "what ends it is told behind it");
         let waits = read_at_once(&format!("{HEAD}expect: 100-continue\r\ncontent-length: 3\r\n\r\n")).await;
         assert_eq!(waits, (1, vec![]), "it is told to send");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_stops_when_nothing_of_it_comes_and_not_for_being_long() {
+        let (come, began) = (AtomicUsize::new(1), Instant::now());
+        let comes = async {
+            for _ in 0..20 {
+                sleep(PAUSE * 9 / 10).await;
+                come.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        tokio::join!(stops(&come), comes);
+        assert!(began.elapsed() >= PAUSE * 18 + PAUSE / 2, "{:?}", began.elapsed());
+        assert!(began.elapsed() <= PAUSE * 21, "{:?}", began.elapsed());
     }
 
     #[tokio::test]

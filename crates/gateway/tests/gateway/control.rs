@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -217,6 +218,79 @@ async fn left_is_told(client: &Client<HttpConnector, Full<Bytes>>, linger: Durat
     let turns = world.turns(3).await;
     let endings: Vec<_> = turns.iter().map(|turn| turn.outcome.ending).collect();
     assert_eq!(endings, [Ending::GatewayError; 3]);
+}
+
+/// A request of which half has come, and nothing more does.
+async fn half_sent(world: &World) -> TcpStream {
+    let mut stream = TcpStream::connect(world.address).await.unwrap();
+    let head =
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    soon("its body is waited for", async {
+        while !world.metric("coalmine_bodies_to_come 1") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    stream
+}
+
+#[tokio::test]
+async fn who_is_still_sending_when_a_drain_ends_is_counted_and_told() {
+    let world = World::new(vec![], vec![]).await;
+    world.release(0).await;
+    let mut half = half_sent(&world).await;
+    assert_eq!(world.gateway.drain(Duration::ZERO).await, 1);
+    soon("it is told", world.gateway.cut_off()).await;
+    let mut said = String::new();
+    soon("its connection ends", half.read_to_string(&mut said)).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 529") && said.contains("this gateway ends"), "{said}");
+    assert_eq!(world.gateway.drain(PATIENCE).await, 0);
+}
+
+/// It holds the exit no longer than a body may pause, and is told why.
+#[tokio::test]
+async fn what_never_comes_whole_holds_no_drain() {
+    let world = World::new(vec![], vec![]).await;
+    world.release(0).await;
+    let mut half = half_sent(&world).await;
+    assert_eq!(world.gateway.drain(PATIENCE).await, 0);
+    let mut said = String::new();
+    soon("its connection ends", half.read_to_string(&mut said)).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 408") && said.contains("timeout_error"), "{said}");
+}
+
+/// The request is over, and its answer's last bytes wait in the gateway for a client that has no room for them.
+#[tokio::test]
+async fn a_drain_waits_for_the_last_bytes_of_an_answer() {
+    const LONG: usize = 1 << 20;
+    let world = World::new(vec![ok(&"x".repeat(LONG))], vec![]).await;
+    world.release(0).await;
+    let client = tokio::net::TcpSocket::new_v4().unwrap();
+    client.set_recv_buffer_size(16 << 10).unwrap();
+    let mut client = client.connect(world.address).await.unwrap();
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{ASK}", ASK.len());
+    client.write_all(head.as_bytes()).await.unwrap();
+    let (mut piece, mut said) = (vec![0; 4 << 10], Vec::new());
+    soon("its answer is over for whoever counts it", async {
+        while said.is_empty() || world.gateway.active() > 0 {
+            let read = client.read(&mut piece).await.unwrap();
+            said.extend_from_slice(&piece[..read]);
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    tokio::time::pause();
+    let drain = world.gateway.drain(Duration::from_mins(60));
+    tokio::pin!(drain);
+    assert!(tokio::time::timeout(Duration::from_mins(59), &mut drain).await.is_err(), "{} bytes are out", said.len());
+    tokio::time::resume();
+    let (left, rest) = tokio::join!(drain, async {
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.map(|_| rest)
+    });
+    said.extend(rest.unwrap());
+    assert!(left == 0 && said.len() > LONG && said.ends_with(b"}"), "{}", said.len());
 }
 
 #[tokio::test]
