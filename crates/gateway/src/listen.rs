@@ -39,6 +39,9 @@ use unread::{HEARS, InTime, LOOKS, Taking, Watched};
 const HEAD_BYTES_MAX: usize = 128 << 10;
 /// The same of HTTP/2, with 32 bytes for each field (RFC 9113, section 6.5.2).
 const H2_HEAD_BYTES_MAX: u32 = 64 << 10;
+/// So much of an answer a kernel takes ahead of what it has sent; half of it must leave before it takes more.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 64 << 10;
 /// Requests at a time on one connection of HTTP/2.
 const STREAMS_MAX: u32 = 256;
 /// Connections at a time where only operators are served.
@@ -309,11 +312,7 @@ impl Watch {
     /// A client whose answer began before the drain was not told to close the connection, and may ask again on it the
     /// moment that answer is over. HTTP/2 can tell it meanwhile.
     async fn drained(&self, gateway: &Gateway) {
-        let notified = gateway.drained.notified();
-        // a drain that began just before would not be told again
-        if !gateway.is_draining() {
-            notified.await;
-        }
+        gateway.until_it_drains().await;
         let linger = gateway.linger();
         tokio::time::sleep(linger).await;
         if !linger.is_zero() && !self.is_two.load(Ordering::Relaxed) {
@@ -409,9 +408,14 @@ impl Body for Served {
 
 /// What is written goes out at once: with Nagle's delay a short answer would wait for the other side's
 /// acknowledgement, 40 ms and more.
+///
+/// And what its client takes is seen: of megabytes that a kernel may hold it says that there is room again when a third of them
+/// has left, for which a client that takes a few kilobytes a second needs longer than it may take nothing.
 fn at_once(stream: &TcpStream) {
     // a connection that is gone already tells so when it is read
     let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
 }
 
 /// What answers a request. It is boxed without the request, so that a stream that goes on for minutes does not keep the memory of
@@ -468,6 +472,7 @@ async fn beside(door: Arc<Door>, request: Request<Incoming>) -> Response<AnswerB
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncReadExt;
 
     /// How long it is from now on until a connection has been idle for 40 ms, and how it ends then.
     async fn idle_after(watch: &Watch) -> (Duration, Enough) {
@@ -581,5 +586,36 @@ mod tests {
         at_once(&stream);
         assert!(stream.nodelay().unwrap());
         drop(client);
+    }
+
+    /// What its kernel had taken hid from whoever wrote that it took anything.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_client_that_takes_a_little_is_seen_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let slow = tokio::net::TcpSocket::new_v4().unwrap();
+        slow.set_recv_buffer_size(64 << 10).unwrap();
+        let (client, accepted) = tokio::join!(slow.connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut client, (stream, _)) = (client.unwrap(), accepted.unwrap());
+        at_once(&stream);
+        let (piece, mut read) = (vec![b'x'; 64 << 10], vec![0; 128 << 10]);
+        let fill = async || {
+            while tokio::time::timeout(Duration::from_millis(50), stream.writable()).await.is_ok() {
+                let _ = stream.try_write(&piece);
+            }
+        };
+        // a client that was quick: much is kept for it
+        for _ in 0..32 {
+            let read = client.read_exact(&mut read);
+            tokio::pin!(read);
+            while futures_util::poll!(&mut read).is_pending() {
+                let _ = stream.try_write(&piece);
+                tokio::task::yield_now().await;
+            }
+        }
+        fill().await;
+        client.read_exact(&mut read).await.unwrap();
+        let seen = tokio::time::timeout(Duration::from_secs(9), stream.writable()).await;
+        assert!(seen.is_ok(), "it took 128 KiB");
     }
 }
