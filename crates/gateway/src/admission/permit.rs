@@ -68,7 +68,15 @@ impl Permit {
 
     /// One more turn of what was let through at once (a websocket) used this.
     pub(crate) fn charge(&self, tokens: u64, cost_usd: Option<f64>, now: UnixMs) {
-        let used = Used { requests: 1, tokens, cost: cost_usd.map_or(Usd(0), Usd::from_dollars) };
+        self.pay(Used { requests: 1, tokens, cost: cost_usd.map_or(Usd(0), Usd::from_dollars) }, now);
+    }
+
+    /// The same for what is no request.
+    pub(crate) fn charge_beside(&self, tokens: u64, cost_usd: Option<f64>, now: UnixMs) {
+        self.pay(Used { requests: 0, tokens, cost: cost_usd.map_or(Usd(0), Usd::from_dollars) }, now);
+    }
+
+    fn pay(&self, used: Used, now: UnixMs) {
         for meter in &self.holder.meters {
             meter.pay(used, now);
         }

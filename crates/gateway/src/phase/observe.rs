@@ -79,6 +79,8 @@ pub(crate) struct Exchange {
     client_status: u16,
     /// What its request is taken for, where nobody counts it.
     asked: Reckoned,
+    /// What it costs beside its answer; `None`: nobody knows.
+    beside_usd: Option<f64>,
     contents: Contents,
     permit: Option<Permit>,
     /// What it is charged to besides: the leave of its socket.
@@ -272,6 +274,7 @@ impl Exchange {
             detect: Detect::Off,
             client_status: 0,
             asked: asked(chat, body),
+            beside_usd: Some(0.0),
             contents: Contents::default(),
             permit,
             line,

@@ -48,6 +48,8 @@ struct Realtime {
     fill: Fill,
     /// Since when an answer is due to somebody who has spoken.
     heard_at: Option<UnixMs>,
+    /// What the next turn costs beside its answer; `None`: nobody knows.
+    beside_usd: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Dialog {
             reckoning: Reckoning::default(),
             fill: Fill::All,
             heard_at: None,
+            beside_usd: Some(0.0),
         };
         Self { line, kind: Kind::Realtime(realtime), turns: Vec::new() }
     }
@@ -169,12 +172,13 @@ impl Dialog {
 
     /// A response is due, by this event of the client or by somebody who has spoken.
     fn begin_realtime(&mut self, create: Option<&[u8]>, at: UnixMs, asked_by: Option<&str>) {
-        let Kind::Realtime(realtime) = &self.kind else { return };
+        let Kind::Realtime(realtime) = &mut self.kind else { return };
         let tools = realtime.lately.tools(create);
         let asked = Bytes::from(realtime.lately.asked(self.line.route.name.as_str(), tools.as_deref()));
         let Ok(chat) = ChatRequest::read_as(Dialect::Realtime, &asked) else { return };
         let mut exchange = self.line.turn(&chat, &asked, at, None);
         exchange.reads(realtime.reckoning.next());
+        exchange.costs_beside(realtime.beside_usd.replace(0.0));
         exchange.notice(&chat, &HeaderMap::new());
         exchange.flight.note_status(101);
         exchange.note_client_status(101);
@@ -232,6 +236,7 @@ impl Dialog {
                     realtime.lately.spoke();
                 }
             }
+            Happened::Transcribed => self.transcribed(message),
             Happened::Begun => self.begun(&event, message),
             Happened::Part | Happened::Item => {
                 if let (Kind::Realtime(realtime), Happened::Item) = (&mut self.kind, event.what) {
@@ -251,6 +256,20 @@ impl Dialog {
                     self.over(at, &event, message);
                 }
             }
+        }
+    }
+
+    /// Somebody's words are written down, which another model than the version's is paid for. It costs whichever turn is the newest, or
+    /// the next one: that answers them.
+    fn transcribed(&mut self, message: &[u8]) {
+        let Kind::Realtime(realtime) = &mut self.kind else { return };
+        let Some(usage) = realtime::transcribed(message) else { return };
+        let model = realtime.settings.as_deref().and_then(realtime::transcriber);
+        let cost_usd = self.line.charge_beside(model.as_deref(), &usage);
+        if let Some(turn) = self.turns.last_mut() {
+            turn.exchange.costs_beside(cost_usd);
+        } else {
+            realtime.beside_usd = realtime.beside_usd.zip(cost_usd).map(|(before, more)| before + more);
         }
     }
 
@@ -315,6 +334,7 @@ impl Dialog {
             | Happened::Speaks
             | Happened::Heard
             | Happened::Said
+            | Happened::Transcribed
             | Happened::Begun
             | Happened::Part
             | Happened::Item

@@ -19,6 +19,7 @@ use coalmine_core::traffic::pin::Arm;
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::openai::{ChatRequest, Patch};
+use coalmine_wire::usage::Usage;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -133,6 +134,18 @@ impl Line {
             self.gateway.metrics.note_quota(bound);
             why
         })
+    }
+
+    /// A model beside the version has done something on it, which is paid and is no request. What that costs by the prices that a release
+    /// compares by; `None`: nobody knows.
+    pub(super) fn charge_beside(&self, model: Option<&str>, usage: &Usage) -> Option<f64> {
+        let list = &self.gateway.config.prices;
+        if let Some(permit) = &self.permit {
+            let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
+            let cost_usd = model.and_then(|model| list.cost_usd(model, usage));
+            permit.charge_beside(tokens, cost_usd, self.gateway.clock.now());
+        }
+        model.and_then(|model| self.route.cost_usd(list, model, usage))
     }
 
     /// Somebody else answers in the version's place, for good: that counts in neither arm.

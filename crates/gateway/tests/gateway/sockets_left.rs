@@ -4,7 +4,7 @@ use crate::quotas::{coalmine_wire_rate, install, key, secret};
 use crate::sockets::{self, Socket, dial, event, say, spoken, written};
 use crate::support::*;
 use coalmine_core::key::{Payer, Quota, Usd};
-use coalmine_core::tally::{CancelPoint, Ending};
+use coalmine_core::tally::{CancelPoint, Ending, Turn};
 use coalmine_wire::prices::Prices;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ impl Scene {
         let world = sockets::world(&one, &two, |config| {
             let mut price = coalmine_wire_rate();
             (price.rate.audio_input_usd, price.rate.audio_output_usd) = (Some(10.0), Some(20.0));
-            config.prices = Prices::default().with("model-s", price);
+            config.prices = Prices::default().with("model-s", price).with("scribe", price);
         })
         .await;
         world.gateway.install(&tables(route(1, None))).await.unwrap();
@@ -39,7 +39,12 @@ impl Scene {
     }
 
     /// The same where not all of it are turns.
-    async fn left_after(mut self, said: &[(Vec<Value>, Vec<Value>)], turns: usize) -> (Ending, u64, Usd) {
+    async fn left_after(self, said: &[(Vec<Value>, Vec<Value>)], turns: usize) -> (Ending, u64, Usd) {
+        let (turns, tokens, cost) = self.said(said, turns).await;
+        (turns.last().unwrap().outcome.ending, tokens, cost)
+    }
+
+    async fn said(mut self, said: &[(Vec<Value>, Vec<Value>)], turns: usize) -> (Vec<Turn>, u64, Usd) {
         let mut theirs = None;
         for (asked, answers) in said {
             self.world.clock.advance(1);
@@ -57,11 +62,11 @@ impl Scene {
             }
         }
         drop(self.client);
-        let ending = self.world.turns(turns).await.last().unwrap().outcome.ending;
+        let turns = self.world.turns(turns).await;
         let deltas = self.world.sink.deltas.lock().unwrap().clone();
         let told = deltas.iter().flat_map(|delta| &delta.spending).filter(|told| told.payer == Payer::Key("a".into()));
         let used: Vec<_> = told.map(|told| told.used).collect();
-        (ending, used.iter().map(|used| used.tokens).sum(), Usd(used.iter().map(|used| used.cost.0).sum()))
+        (turns, used.iter().map(|used| used.tokens).sum(), Usd(used.iter().map(|used| used.cost.0).sum()))
     }
 }
 
@@ -130,4 +135,43 @@ async fn t22_who_leaves_a_realtime_socket_pays_for_sound_without_words() {
     let (first, second) = (12.0 + 7.0 * 2.0, 19.0 + 10.0 * 10.0);
     let point = CancelPoint::BeforeFirstByte;
     assert_eq!(left, (Ending::Cancelled(point), 19 + 29, Usd::from_dollars((first + second) * 1e-6)));
+}
+
+/// What somebody says is written down by another model, which is paid for by its own price: with the turn under way, with the next,
+/// or with none.
+#[tokio::test]
+async fn a_transcript_costs_what_its_own_model_does() {
+    let by = |model: &str| {
+        let settings = json!({"audio": {"input": {"transcription": {"model": model}}}});
+        json!({"type": "session.updated", "session": settings})
+    };
+    let written = |usage: Value| {
+        let what = "conversation.item.input_audio_transcription.completed";
+        json!({"type": what, "item_id": "i", "content_index": 0, "transcript": "Hey.", "usage": usage})
+    };
+    let tokens = json!({"type": "tokens", "input_tokens": 13, "output_tokens": 9, "total_tokens": 22,
+        "input_token_details": {"text_tokens": 3, "audio_tokens": 10}});
+    let time = json!({"type": "duration", "seconds": 2.58});
+    let micros = |n: u64| Usd(1_000 * n);
+    // text read at 1, sound read at 10, written at 2 for a million; the answer reads 12 and writes 7
+    let (answer, of_tokens, of_time) = (26, 3 + 100 + 18, 250);
+    for (model, usage, count, cost) in
+        [("scribe", &tokens, 22, Some(of_tokens)), ("scribe", &time, 25, Some(of_time)), ("nobody", &tokens, 22, None)]
+    {
+        let whole = spoken("r", "completed");
+        let create = vec![json!({"type": "response.create"})];
+        let within = [&[by(model), whole[0].clone(), written(usage.clone())], &whole[1..]].concat();
+        let said = [
+            vec![(create.clone(), within)],
+            vec![(vec![], vec![by(model), written(usage.clone())]), (create.clone(), whole.clone())],
+            vec![(create, [&[by(model)], &whole[..], &[written(usage.clone())]].concat())],
+        ];
+        for (place, said) in said.iter().enumerate() {
+            let (turns, charged, paid) = Scene::new("/v1/realtime?model=support").await.said(said, 1).await;
+            assert_eq!((charged, paid), (19 + count, micros(answer + cost.unwrap_or(0))), "{model} {place}");
+            let beside = if place == 2 { Some(0) } else { cost };
+            let told = turns[0].outcome.cost_usd.map(Usd::from_dollars);
+            assert_eq!(told, beside.map(|beside| micros(answer + beside)), "{model} {place}");
+        }
+    }
 }

@@ -7,6 +7,7 @@
 mod answer;
 mod lately;
 mod reckoning;
+mod transcribed;
 
 use crate::json::{Kind, ScanError, Scanner, Span, Text};
 use crate::openai::{ChatRequest, Fill, Patch};
@@ -14,6 +15,7 @@ pub use lately::Lately;
 pub(crate) use reckoning::Rate;
 pub use reckoning::{Reckoned, Reckoning};
 use std::borrow::Cow;
+pub use transcribed::{transcribed, transcriber};
 
 /// An event of a server, as far as it says which turn it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub enum Happened {
     Heard,
     /// What was spoken is part of the conversation.
     Said,
+    /// And is written down.
+    Transcribed,
     /// An item of a response is whole.
     Item,
     /// A response begins.
@@ -106,6 +110,7 @@ impl<'a> ServerEvent<'a> {
             b"input_audio_buffer.speech_started" => Happened::Speaks,
             b"input_audio_buffer.speech_stopped" => Happened::Heard,
             b"input_audio_buffer.committed" => Happened::Said,
+            b"conversation.item.input_audio_transcription.completed" => Happened::Transcribed,
             b"response.output_item.done" => Happened::Item,
             b"response.created" => Happened::Begun,
             b"response.cancelled" => Happened::Interrupted,

@@ -6,7 +6,7 @@ use crate::json::{self, Scanner};
 use crate::usage::{Usage, estimate};
 
 /// Sound that is heard is a token for so many milliseconds,
-const HEARD_MS_PER_TOKEN: u64 = 100;
+pub(super) const HEARD_MS_PER_TOKEN: u64 = 100;
 /// and sound that is spoken for so many.
 const SPOKEN_MS_PER_TOKEN: u64 = 50;
 
@@ -109,7 +109,12 @@ impl Reckoning {
                 self.said.tokens = self.said.tokens.saturating_add(estimate(item));
             }
             Happened::Over | Happened::Interrupted => self.told(event),
-            Happened::Begun | Happened::Part | Happened::Refused | Happened::Failed | Happened::Other => {}
+            Happened::Transcribed
+            | Happened::Begun
+            | Happened::Part
+            | Happened::Refused
+            | Happened::Failed
+            | Happened::Other => {}
         }
     }
 

@@ -99,12 +99,17 @@ impl Exchange {
         (self.hedge == Hedged::Cancelled).then_some(read)
     }
 
-    /// What an answer costs: payers pay what holds now, a release compares by what held when it was created.
+    /// The turn costs so much more, which its payers were charged already; `None`: nobody knows.
+    pub(crate) fn costs_beside(&mut self, more_usd: Option<f64>) {
+        self.beside_usd = self.beside_usd.zip(more_usd).map(|(before, more)| before + more);
+    }
+
+    /// What an answer costs: payers pay what holds now, a release compares by what held when it was created, and by what the turn costs beside.
     pub(super) fn prices(&self, usage: &Usage) -> (Option<f64>, Option<f64>) {
         let list = &self.gateway.config.prices;
         let of_now = self.price(usage, |model, usage| list.cost_usd(model, usage));
         let of_release = self.price(usage, |model, usage| self.route.cost_usd(list, model, usage));
-        (of_now, of_release)
+        (of_now, of_release.zip(self.beside_usd).map(|(answer, beside)| answer + beside))
     }
 
     /// What an answer costs, by the price of whoever gave it.
