@@ -497,11 +497,12 @@ impl fmt::Debug for Scanner<'_> {
 /// is another.
 #[inline]
 fn short_text(rest: &[u8]) -> Option<(&[u8], &[u8])> {
-    let specials = Sixteen::of(rest.first_chunk()?).specials();
-    let len = match specials {
-        0 => Sixteen::LEN + Sixteen::at(rest, Sixteen::LEN)?.specials().trailing_zeros() as usize,
-        specials => specials.trailing_zeros() as usize,
-    };
+    // Where there is none it may still end right behind them.
+    let specials = |at| Some(Sixteen::at(rest, at)?.specials() | 1 << Sixteen::LEN);
+    let mut len = specials(0)?.trailing_zeros() as usize;
+    if len == Sixteen::LEN {
+        len += specials(Sixteen::LEN)?.trailing_zeros() as usize;
+    }
     match rest.split_at_checked(len)? {
         (raw, [b'"', behind @ ..]) => Some((raw, behind)),
         _ => None,

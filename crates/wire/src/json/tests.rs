@@ -93,6 +93,15 @@ fn nesting(text: &[u8]) -> usize {
     text.iter().filter(|byte| matches!(byte, b'{' | b'[')).count()
 }
 
+#[test]
+fn an_escape_in_a_name_is_seen_wherever_it_stands() {
+    for before in 0..80 {
+        for behind in 0..40 {
+            agrees(format!("{{\"{}\\u00e9{}\":1,\"b\": 2}}", "x".repeat(before), "y".repeat(behind)).as_bytes());
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn valid_texts_give_the_same_tree(text in json()) {
