@@ -21,16 +21,6 @@ KINDS = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
-BATCH = {
-    "id": "msgbatch_1",
-    "type": "message_batch",
-    "processing_status": "in_progress",
-    "request_counts": {"processing": 1, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
-    "created_at": "2026-01-01T00:00:00Z",
-    "expires_at": "2026-01-02T00:00:00Z",
-    "ended_at": None,
-    "results_url": None,
-}
 SENT = []
 
 
@@ -53,21 +43,7 @@ def asked_of_response(method, path, shape):
     return {"id": "resp_1", "object": "response", "deleted": True} if method == "DELETE" else responses.SHAPES[shape]
 
 
-def asked_of_batch(method, path):
-    if path.endswith("/results"):
-        lines = [{"custom_id": name, "result": {"type": "succeeded", "message": messages.SHAPES[name]}} for name in ("text", "thinking")]
-        return "".join(json.dumps(line) + "\n" for line in lines)
-    if method == "DELETE":
-        return {"id": "msgbatch_1", "type": "message_batch_deleted"}
-    if method == "GET" and path.endswith("/batches"):
-        return {"data": [BATCH], "has_more": False, "first_id": "msgbatch_1", "last_id": "msgbatch_1"}
-    ended = {"processing_status": "ended", "results_url": "https://api.example/results"}
-    return {**BATCH, **ended} if method == "GET" else BATCH
-
-
 def whole(method, path, shape, body):
-    if "/messages/batches" in path:
-        return asked_of_batch(method, path)
     if path.endswith("/count_tokens"):
         return {"input_tokens": 2095}
     if "/responses/" in path:
@@ -136,9 +112,8 @@ class Provider(BaseHTTPRequestHandler):
         self.end_headers()
 
     def whole(self, status, headers, body):
-        kind = "application/x-jsonl" if isinstance(body, str) else "application/json"
-        written = (body if isinstance(body, str) else json.dumps(body)).encode()
-        self.head(status, {"content-type": kind, "content-length": str(len(written)), **headers})
+        written = json.dumps(body).encode()
+        self.head(status, {"content-type": "application/json", "content-length": str(len(written)), **headers})
         self.wfile.write(written)
 
     def stream(self, headers, events, stalls):

@@ -158,21 +158,9 @@ class Messages(BothWays):
         more = {"max_tokens": 9, "messages": user(), "output_format": Weather, **shaped("json")}
         self.same("whole", lambda way, _: way.anthropic.messages.parse(model=way.messages, **more))
 
-    def test_tokens_and_batches(self):
+    def test_counted_tokens(self):
         counted = {key: value for key, value in self.asked.items() if key != "max_tokens"}
         self.same("tokens", lambda way, _: way.anthropic.messages.count_tokens(model=way.messages, **counted))
-        one = {"custom_id": "a", "params": {"model": "claude-sonnet-4-5", "max_tokens": 5, "messages": user()}}
-
-        def life(way, out):
-            batches = way.anthropic.messages.batches
-            out.append(batches.create(requests=[one]))
-            each(out, batches.list(limit=2))
-            out.append(batches.retrieve("msgbatch_1"))
-            each(out, batches.results("msgbatch_1"))
-            out.append(batches.cancel("msgbatch_1"))
-            out.append(batches.delete("msgbatch_1"))
-
-        self.same("a batch", life)
 
 
 def surfaces(name, stream, **more):
