@@ -315,18 +315,11 @@ impl Letters {
         let (best, second, language) = self.two_best(script);
         // Of a known language a fifth of the letters and more are those of small words, with gaps: a twentieth will do.
         let enough = best >= WORDS_MIN && best * 20 >= self.scripts[script as usize] * WORD / 5;
-        let language = match script {
+        let language = if script == Script::Han {
             // Japanese is never long without kana.
-            Script::Han => Some(if self.kana > 0 { "ja" } else { "zh" }),
-            Script::Latin
-            | Script::Cyrillic
-            | Script::Greek
-            | Script::Arabic
-            | Script::Hebrew
-            | Script::Devanagari
-            | Script::Thai
-            | Script::Hangul
-            | Script::Other => language.filter(|_| enough && best * 2 >= second * 3),
+            Some(if self.kana > 0 { "ja" } else { "zh" })
+        } else {
+            language.filter(|_| enough && best * 2 >= second * 3)
         };
         Some((Spoken { script, language }, best >= WORDS_CLEAR && best >= second * 2))
     }
