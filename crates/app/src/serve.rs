@@ -231,7 +231,9 @@ impl Server {
         };
         let control = Control::open(store, clock, settings(&process)?, ports).await.context("opening the store")?;
         seed(&process, &control).await?;
-        gateway.install_keys(&control.key_table().borrow().clone());
+        let keys = control.key_table().borrow().clone();
+        gateway.install_keys(&keys);
+        control.acknowledge_keys(keys.generation);
         gateway.install(&control.table().borrow().clone()).await.context("serving the first table")?;
         Self::listen(process, gateway, control, log, inherited).await
     }

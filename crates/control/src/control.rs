@@ -66,6 +66,8 @@ pub struct Control {
     pub(crate) capture_bell: Notify,
     pub(crate) table: watch::Sender<Arc<RoutingTable>>,
     pub(crate) key_table: watch::Sender<Arc<KeyTable>>,
+    /// By which of them the gateway of this process admits; the generation of none where there is no gateway in it.
+    pub(crate) keys_served: watch::Sender<Generation>,
 }
 
 /// A loop that has not gone round for this long, of the wall's time, stands still.
@@ -98,6 +100,7 @@ impl Control {
             capture_bell: Notify::new(),
             table: watch::Sender::new(Arc::default()),
             key_table: watch::Sender::new(Arc::default()),
+            keys_served: watch::Sender::default(),
         };
         control.load_all().await?;
         control.load_keys().await?;

@@ -16,7 +16,11 @@ use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// Whoever changes a key waits for the gateway of this process to admit by it, and no longer than this.
+const SERVED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a new key is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +122,7 @@ impl Control {
         let key = Key { customer, routes, expires_at, ..fresh }.with_quota(quota)?;
         self.ask("keeping a key", self.store.create_key(&self.settings.tenant, &key)).await?;
         tracing::info!(key = %key.name, %by, "a client key was made");
-        self.keep_key(key.clone());
+        self.keep_key(key.clone()).await;
         Ok(Issued { key, secret })
     }
 
@@ -150,7 +154,7 @@ impl Control {
     /// the loop goes on trying, after a restart too.
     pub async fn revoke_key(&self, name: &KeyName, by: Actor) -> Result<(Key, Commit), ControlError> {
         let now = self.clock.now();
-        let revoked = {
+        let (revoked, told) = {
             let mut known = self.known();
             let key = known.keys.keys.get(name).ok_or_else(|| ControlError::UnknownKey(name.clone()))?;
             if key.revoked.is_some() {
@@ -158,8 +162,7 @@ impl Control {
             }
             let key = key.revoke(by.clone(), now);
             known.keys.revoking.entry(name.clone()).or_insert(Revocation { at: now, by: by.clone() });
-            self.tell_keys(&mut known, now);
-            key
+            (key, self.tell_keys(&mut known, now))
         };
         tracing::info!(key = %name, %by, "a client key was revoked");
         // before the store, which may be away for longer than this process lives
@@ -170,6 +173,7 @@ impl Control {
             Ok(()) => Commit::Done,
             Err(error) => Commit::Pending { why: chain(&error) },
         };
+        self.keys_are_served(told).await;
         Ok((revoked, commit))
     }
 
@@ -201,6 +205,11 @@ impl Control {
     #[must_use]
     pub fn key_table(&self) -> watch::Receiver<Arc<KeyTable>> {
         self.key_table.subscribe()
+    }
+
+    /// The gateway of this process admits by the keys of this generation from now on.
+    pub fn acknowledge_keys(&self, generation: Generation) {
+        self.keys_served.send_replace(generation);
     }
 
     /// Keys and this month's spending from the store, as another process may have left them.
@@ -328,7 +337,7 @@ impl Control {
             let call = self.store.update_key(&self.settings.tenant, key.generation, &next);
             match self.ask("changing a key", call).await {
                 Ok(()) => {
-                    self.keep_key(next.clone());
+                    self.keep_key(next.clone()).await;
                     return Ok(next);
                 }
                 Err(StoreError::KeyChanged { .. }) => self.load_keys().await?,
@@ -338,16 +347,30 @@ impl Control {
         Err(ControlError::KeyChanged(name.clone()))
     }
 
-    fn keep_key(&self, key: Key) {
-        let now = self.clock.now();
-        let mut known = self.known();
-        known.keys.keys.insert(key.name.clone(), key);
-        self.tell_keys(&mut known, now);
+    async fn keep_key(&self, key: Key) {
+        let told = {
+            let mut known = self.known();
+            known.keys.keys.insert(key.name.clone(), key);
+            self.tell_keys(&mut known, self.clock.now())
+        };
+        self.keys_are_served(told).await;
     }
 
     /// Under the lock of what is known, so that what is told later was known later.
-    fn tell_keys(&self, known: &mut Known, now: UnixMs) {
+    fn tell_keys(&self, known: &mut Known, now: UnixMs) -> Generation {
         known.keys.turn_to(Day::of(now));
-        self.key_table.send_replace(Arc::new(known.keys.table(now)));
+        let table = known.keys.table(now);
+        let told = table.generation;
+        self.key_table.send_replace(Arc::new(table));
+        told
+    }
+
+    /// Whoever changed a key may use it at once.
+    async fn keys_are_served(&self, told: Generation) {
+        let mut served = self.keys_served.subscribe();
+        let there = served.wait_for(|served| *served >= told || *served == Generation::default());
+        if tokio::time::timeout(SERVED_WITHIN, there).await.is_err() {
+            tracing::warn!("a change of a key is kept, and this process's gateway has not taken it yet");
+        }
     }
 }

@@ -462,6 +462,7 @@ impl Gateway {
         loop {
             let table = source.next_keys().await;
             self.admission.install(&table);
+            source.served_keys(table.generation);
         }
     }
 

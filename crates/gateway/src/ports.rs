@@ -39,6 +39,8 @@ pub trait TableSource: Send + Sync + fmt::Debug + 'static {
     }
     /// What this gateway serves from now on; told at once, before the next delta says it too.
     fn served(&self, _serving: BTreeMap<RouteName, Generation>) {}
+    /// By which keys this gateway admits from now on.
+    fn served_keys(&self, _generation: Generation) {}
 }
 
 /// Where a provider's key is read anew.

@@ -84,6 +84,10 @@ impl TableSource for Tables {
     fn served(&self, serving: BTreeMap<RouteName, Generation>) {
         self.control.acknowledge(&self.gateway, &serving);
     }
+
+    fn served_keys(&self, generation: Generation) {
+        self.control.acknowledge_keys(generation);
+    }
 }
 
 async fn next<T>(newest: &Mutex<watch::Receiver<Arc<T>>>) -> Arc<T> {

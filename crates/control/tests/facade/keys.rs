@@ -10,6 +10,8 @@ use coalmine_core::tally::Delta;
 use coalmine_core::time::SpanMs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 fn new(name: &str) -> NewKey {
     NewKey { name: name.into(), customer: None, routes: None, expires_at: None, quota: Quota::default() }
@@ -62,6 +64,48 @@ async fn a_key_is_told_at_once_and_found_again_after_a_kill() {
     let fixture = fixture.restart().await;
     assert_eq!(told(&fixture).keys.as_slice(), [rotated.key]);
     assert!(told(&fixture).generation > last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_a_key_returns_when_the_gateway_of_this_process_admits_by_it() {
+    let fixture = Fixture::new().await;
+    let (control, name) = (&fixture.control, "acme".into());
+    let mut tables = control.key_table();
+    control.acknowledge_keys(tables.borrow().generation);
+    let (served, serves) = tokio::sync::watch::channel(Arc::default());
+    let gateway = tokio::spawn({
+        let control = control.clone();
+        async move {
+            while tables.changed().await.is_ok() {
+                // it has no time for a while
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                let table = tables.borrow_and_update().clone();
+                served.send_replace(table.clone());
+                control.acknowledge_keys(table.generation);
+            }
+        }
+    });
+    let is_served = || *serves.borrow() == told(&fixture);
+    control.create_key(new("acme"), alice()).await.unwrap();
+    assert!(is_served(), "a key that is made opens it");
+    control.rotate_key(&name, SpanMs::hours(1), &alice()).await.unwrap();
+    assert!(is_served());
+    control.limit_key(&name, Quota::default(), &alice()).await.unwrap();
+    assert!(is_served());
+    control.revoke_key(&name, alice()).await.unwrap();
+    assert!(is_served());
+    gateway.abort();
+    let began = Instant::now();
+    control.create_key(new("globex"), alice()).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(1), "one that takes nothing holds nobody for long");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_gateway_in_this_process_no_change_of_a_key_waits() {
+    let fixture = Fixture::new().await;
+    let began = Instant::now();
+    fixture.control.create_key(new("acme"), alice()).await.unwrap();
+    assert!(began.elapsed().is_zero());
 }
 
 #[tokio::test]

@@ -7,10 +7,13 @@ use coalmine_core::id::Generation;
 use coalmine_core::key::{FreshSecret, Key, KeyTable, Payer, Quota, Usd};
 use coalmine_core::tally::Ending;
 use coalmine_core::time::UnixMs;
+use coalmine_core::traffic::table::RoutingTable;
 use coalmine_gateway::config::ProviderKind;
+use coalmine_gateway::ports::{Boxed, TableSource};
 use http_body_util::BodyExt;
 use serde_json::json;
 use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc, watch};
 
 pub fn secret(byte: u8) -> String {
     FreshSecret::of([byte; 32]).expose().to_owned()
@@ -403,4 +406,43 @@ async fn who_leaves_what_nobody_works_on_pays_nothing() {
         going.abort();
         assert_eq!(charged(&world).await, (0, Usd(0)), "{is_there}");
     }
+}
+
+/// Tells of keys, and hears by which of them it is admitted.
+#[derive(Debug)]
+struct KeyTables {
+    told: Mutex<mpsc::UnboundedReceiver<Arc<KeyTable>>>,
+    served: watch::Sender<Generation>,
+}
+
+impl TableSource for KeyTables {
+    fn next(&self) -> Boxed<'_, Arc<RoutingTable>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn next_keys(&self) -> Boxed<'_, Arc<KeyTable>> {
+        Box::pin(async { self.told.lock().await.recv().await.unwrap() })
+    }
+
+    fn served_keys(&self, generation: Generation) {
+        self.served.send_replace(generation);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_said_to_be_served_when_they_open_the_gateway() {
+    let world = World::new(vec![ok("hi"), ok("hi")], vec![]).await;
+    world.release(0).await;
+    let ((tell, told), (served, mut serves)) = (mpsc::unbounded_channel(), watch::channel(Generation(0)));
+    let source = KeyTables { told: Mutex::new(told), served };
+    let running = world.gateway.start(Arc::new(source), world.sink.clone());
+    for generation in [1, 2] {
+        let keys = Arc::new(vec![key("a", generation, Quota::default())]);
+        let generation_told = Generation(generation.into());
+        tell.send(Arc::new(KeyTable { generation: generation_told, keys, spent: Arc::default() })).unwrap();
+        soon("it is said", serves.wait_for(|served| *served == generation_told)).await.unwrap();
+        let answer = ask(&world, "/v1/chat/completions", ("x-api-key", &secret(generation)), ASK).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    running.stop(PATIENCE).await;
 }
