@@ -458,8 +458,7 @@ impl Future for Responding {
 
 /// Lets a neighbour answer, which may think for longer than streams on this thread can wait.
 async fn beside(door: Arc<Door>, request: Request<Incoming>) -> Response<AnswerBody> {
-    let time = door.gateway.config.limits.body_time;
-    let answer = (door.side)(request.map(|body| Coming::within(body, time)));
+    let answer = (door.side)(request.map(|body| Coming::through(&door, body)));
     let answer = door.gateway.workers.beside_for(answer).await.unwrap_or_else(|error| {
         tracing::error!(%error, "what answers beside the gateway did not");
         let mut failed = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());

@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use coalmine_control::ControlError;
 use coalmine_core::key::KeyRefused;
 use http::StatusCode;
+use std::error::Error;
+use std::io::{self, ErrorKind};
 
 /// A failing answer.
 #[derive(Debug)]
@@ -83,8 +85,19 @@ impl From<ControlError> for Refusal {
 
 impl From<JsonRejection> for Refusal {
     fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), "invalid", rejection.body_text())
+        let (status, code) = match unread(&rejection) {
+            Some(ErrorKind::TimedOut) => (StatusCode::REQUEST_TIMEOUT, "late"),
+            Some(ErrorKind::ConnectionAborted) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Some(_) | None => (rejection.status(), "invalid"),
+        };
+        Self::new(status, code, rejection.body_text())
     }
+}
+
+/// How whoever listens says that no more of a body is waited for.
+fn unread(rejection: &JsonRejection) -> Option<ErrorKind> {
+    let chain = std::iter::successors(rejection.source(), |error| (*error).source());
+    chain.filter_map(|error| error.downcast_ref()).map(io::Error::kind).next()
 }
 
 impl From<QueryRejection> for Refusal {
@@ -94,7 +107,7 @@ impl From<QueryRejection> for Refusal {
 }
 
 /// An error with its sources, for people.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -103,4 +116,30 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, Bytes};
+    use axum::extract::{FromRequest, Request};
+    use http_body_util::{BodyExt, Empty};
+    use serde_json::Value;
+
+    #[tokio::test]
+    async fn a_body_that_is_waited_for_no_longer_says_why() {
+        for (kind, status, code) in [
+            (ErrorKind::TimedOut, 408, "late"),
+            (ErrorKind::ConnectionAborted, 503, "unavailable"),
+            (ErrorKind::UnexpectedEof, 400, "invalid"),
+        ] {
+            let nothing = Empty::<Bytes>::new().map_err(|never| match never {});
+            let fails = nothing.with_trailers(async move { Some(Err(io::Error::new(kind, "no more came"))) });
+            let request = Request::post("/").header("content-type", "application/json").body(Body::new(fails));
+            let read = Json::<Value>::from_request(request.unwrap(), &()).await;
+            let refusal = Refusal::from(read.unwrap_err());
+            assert_eq!((refusal.status.as_u16(), refusal.problem.code.as_str()), (status, code));
+            assert!(refusal.message().contains("no more came"), "{}", refusal.message());
+        }
+    }
 }

@@ -294,7 +294,7 @@ impl Drop for ToCome<'_> {
 }
 
 /// Ends where this gateway drains and a body of which so much has come stops: what never comes is to hold nobody's exit.
-async fn stops_in_a_drain(gateway: &Gateway, come: &AtomicUsize) {
+pub(crate) async fn stops_in_a_drain(gateway: &Gateway, come: &AtomicUsize) {
     // most come at once, and are not waited for at all
     let _to_come = ToCome::of(&gateway.metrics.bodies_to_come);
     gateway.until_it_drains().await;

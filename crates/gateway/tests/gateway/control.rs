@@ -1,10 +1,12 @@
 //! What the control plane asks of a gateway: tables, ceilings, deltas, drain.
 
+use crate::hostile::reader;
 use crate::support::*;
 use bytes::Bytes;
 use coalmine_core::id::{Generation, RouteName};
 use coalmine_core::tally::{Cause, Ending, TurnPart};
 use coalmine_core::traffic::weight::WeightBp;
+use coalmine_gateway::listen::serve;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 fn serving(world: &World) -> u64 {
@@ -220,31 +222,48 @@ async fn left_is_told(client: &Client<HttpConnector, Full<Bytes>>, linger: Durat
     assert_eq!(endings, [Ending::GatewayError; 3]);
 }
 
-/// A request of which half has come, and nothing more does.
-async fn half_sent(world: &World) -> TcpStream {
-    let mut stream = TcpStream::connect(world.address).await.unwrap();
-    let head =
-        "POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    soon("its body is waited for", async {
-        while !world.metric("coalmine_bodies_to_come 1") {
+/// Requests of which half has come, and nothing more does: one of the gateway's, and one of what is beside it.
+async fn half_sent(world: &World) -> [TcpStream; 2] {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let beside = listener.local_addr().unwrap();
+    tokio::spawn(serve(world.gateway.clone(), listener, reader()));
+    let send = async |address, path| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let streams = [send(world.address, "/v1/messages").await, send(beside, "/api/v1/keys").await];
+    soon("their bodies are waited for", async {
+        while !world.metric("coalmine_bodies_to_come 2") {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    stream
+    streams
+}
+
+async fn said_to([ours, beside]: [TcpStream; 2]) -> [String; 2] {
+    let read = async |mut stream: TcpStream| {
+        let mut said = String::new();
+        soon("its connection ends", stream.read_to_string(&mut said)).await.unwrap();
+        said
+    };
+    [read(ours).await, read(beside).await]
 }
 
 #[tokio::test]
 async fn who_is_still_sending_when_a_drain_ends_is_counted_and_told() {
     let world = World::new(vec![], vec![]).await;
     world.release(0).await;
-    let mut half = half_sent(&world).await;
-    assert_eq!(world.gateway.drain(Duration::ZERO).await, 1);
-    soon("it is told", world.gateway.cut_off()).await;
-    let mut said = String::new();
-    soon("its connection ends", half.read_to_string(&mut said)).await.unwrap();
-    assert!(said.starts_with("HTTP/1.1 529") && said.contains("this gateway ends"), "{said}");
+    let half = half_sent(&world).await;
+    assert_eq!(world.gateway.drain(Duration::ZERO).await, 2);
+    soon("they are told", world.gateway.cut_off()).await;
+    let [ours, beside] = said_to(half).await;
+    assert!(ours.starts_with("HTTP/1.1 529") && ours.contains("this gateway ends"), "{ours}");
+    assert!(beside.ends_with("ConnectionAborted: this gateway ends"), "{beside}");
     assert_eq!(world.gateway.drain(PATIENCE).await, 0);
 }
 
@@ -253,11 +272,12 @@ async fn who_is_still_sending_when_a_drain_ends_is_counted_and_told() {
 async fn what_never_comes_whole_holds_no_drain() {
     let world = World::new(vec![], vec![]).await;
     world.release(0).await;
-    let mut half = half_sent(&world).await;
+    let half = half_sent(&world).await;
     assert_eq!(world.gateway.drain(PATIENCE).await, 0);
-    let mut said = String::new();
-    soon("its connection ends", half.read_to_string(&mut said)).await.unwrap();
-    assert!(said.starts_with("HTTP/1.1 408") && said.contains("timeout_error"), "{said}");
+    let [ours, beside] = said_to(half).await;
+    assert!(ours.starts_with("HTTP/1.1 408") && ours.contains("timeout_error"), "{ours}");
+    assert!(beside.ends_with("TimedOut: the request body did not come in time"), "{beside}");
+    assert!(world.metric("coalmine_bodies_to_come 0"));
 }
 
 /// The request is over, and its answer's last bytes wait in the gateway for a client that has no room for them.

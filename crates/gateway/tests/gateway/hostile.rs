@@ -3,10 +3,12 @@
 use crate::support::*;
 use bytes::Bytes;
 use coalmine_core::tally::{Cause, Ending};
+use coalmine_gateway::BoxError;
 use coalmine_gateway::config::Config;
 use coalmine_gateway::listen::{Side, serve, serve_beside};
 use http::Response;
 use http_body_util::{BodyExt, Full};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,11 +83,12 @@ async fn a_body_that_does_not_come_is_told() {
 }
 
 /// What reads beside the gateway says what became of a body.
-fn reader() -> Side {
+pub fn reader() -> Side {
     Arc::new(|request| {
         Box::pin(async {
             let read = request.into_body().collect().await;
-            let said = read.map_or_else(|error| error.to_string(), |_| "whole".to_owned());
+            let kind = |error: &BoxError| error.downcast_ref().map_or(io::ErrorKind::Other, io::Error::kind);
+            let said = read.map_or_else(|error| format!("{:?}: {error}", kind(&error)), |_| "whole".to_owned());
             Response::new(Full::new(Bytes::from(said)).map_err(|never| match never {}).boxed_unsync())
         })
     })
