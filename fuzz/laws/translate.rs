@@ -6,7 +6,7 @@ use coalmine_wire::dialect::Dialect;
 use coalmine_wire::json;
 use coalmine_wire::openai::{ChatRequest, Ending, Expect, Observer};
 use coalmine_wire::sse::{Event, Splitter};
-use coalmine_wire::translate::{BodyEnd, LimitName, Terms, Told, Translator, request};
+use coalmine_wire::translate::{BodyEnd, LimitName, Terms, Told, ToolsOf, Translator, request};
 
 /// The dialect that is translated into.
 pub fn other(from: Dialect) -> Dialect {
@@ -67,7 +67,7 @@ pub fn body(from: Dialect, text: &[u8]) {
     assert!(written.is_none_or(|written| json::check(&written).is_ok()));
     let Ok(asked) = ChatRequest::read_as(from, text) else { return };
     for limit in [LimitName::MaxTokens, LimitName::MaxCompletionTokens] {
-        let Ok(written) = request(&asked, Terms { max_tokens: 1, limit }) else { continue };
+        let Ok(written) = request(&asked, Terms { max_tokens: 1, limit }, ToolsOf::Client) else { continue };
         let written = written.whole();
         let there = ChatRequest::read_as(other(from), &written).expect("a request of the other dialect");
         assert_eq!((there.model, there.stream), (asked.model.clone(), asked.stream));

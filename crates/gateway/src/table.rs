@@ -155,15 +155,15 @@ impl Prepared {
         }
         let manners = &self.pool.manners;
         let dialect = self.asked_in(chat.dialect);
-        if self.patch(dialect).is_err() {
-            return false;
-        }
+        let Ok(patch) = self.patch(dialect) else { return false };
         if dialect == chat.dialect {
             return true;
         }
-        // What it thinks belongs before its tool calls, and would not come back through another dialect.
+        // What it thinks belongs before its tool calls, and would not come back through another dialect; what its provider
+        // does by itself (a search, a sandbox) neither, and a turn that pauses there could not be gone on with.
         let loses_thoughts = self.version.params.contains_key("thinking") && self.declares_tools(chat);
-        !loses_thoughts && translate::request(chat, manners.terms).is_ok()
+        let loses_deeds = self.has_tools_run;
+        !loses_thoughts && !loses_deeds && translate::request(chat, manners.terms, patch.tools_of()).is_ok()
     }
 
     /// Whether people answer, and no provider is asked.

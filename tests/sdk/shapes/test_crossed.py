@@ -13,7 +13,7 @@ OPENAI, ANTHROPIC, CHAT, MESSAGES = CROSSED.openai, CROSSED.anthropic, CROSSED.c
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
 FUNCTION = {"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}
 TOOL = {"name": "get_weather", "input_schema": SCHEMA}
-FINISH = {"end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "tool_use": "tool_calls", "refusal": "content_filter"}
+FINISH = {"end_turn": "stop", "stop_sequence": "stop", "tool_use": "tool_calls", "refusal": "content_filter"}
 STOP = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 # What a client of messages can never have asked for.
 NOT_FOR_MESSAGES = ("audio", "function_call", "two choices", "logprobs", "cited")

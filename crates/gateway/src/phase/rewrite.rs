@@ -122,7 +122,7 @@ pub(crate) fn rewrite(
         return Ok(Rewritten { body, wording: Wording::Own(strip) });
     }
     let unsaid = |why| Unsaid::ByProvider(dialect.as_str(), why);
-    let translated = translate::request(chat, manners.terms).map_err(unsaid)?;
+    let translated = translate::request(chat, manners.terms, patch.tools_of()).map_err(unsaid)?;
     let told = if chat.asks_usage() { Told::Yes } else { Told::No };
     Ok(Rewritten { body: Bytes::from(translated.patched(dialect, &patch, ask)), wording: Wording::Translated(told) })
 }

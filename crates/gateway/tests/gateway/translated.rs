@@ -3,7 +3,7 @@ use crate::support::*;
 use coalmine_core::id::ProviderName;
 use coalmine_core::tally::{Cause, Check, Ending, ServedBy};
 use coalmine_core::traffic::pin::Arm;
-use coalmine_core::version::{Prompt, PromptMode, Version};
+use coalmine_core::version::{JsonText, Prompt, PromptMode, Tools, ToolsMode, Version};
 use coalmine_gateway::config::{Config, ProviderKind, RouteSettings, SessionSource};
 use serde_json::json;
 use std::sync::Arc;
@@ -258,6 +258,34 @@ async fn what_the_canary_cannot_be_asked_goes_to_stable_and_counts_in_neither_ar
         let turns = world.turns(2).await;
         assert!(turns.iter().all(|turn| turn.member.is_none()), "{weight}");
         assert!(world.metric(r#"coalmine_assignments_total{route="support",reason="ineligible"} 1"#));
+    }
+}
+
+/// What a provider does by itself does not come back in the next turn through another dialect, and a turn that pauses there
+/// cannot be gone on with; the client's allowed tools would meet the version's own.
+#[tokio::test]
+async fn a_version_with_tools_of_its_provider_is_asked_in_its_own_dialect_alone() {
+    let allowed = json!({"model": "support", "messages": [{"role": "user", "content": "hello"}],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]}}});
+    let allowed = allowed.to_string();
+    let own = r#"[{"type":"function","function":{"name":"g"}}]"#;
+    let search = r#"[{"type":"web_search_20250305","name":"web_search"}]"#;
+    for (tools, asked, arm) in [
+        (Some(search), ASK, "stable"),
+        (Some(own), ASK, "canary"),
+        (Some(own), &allowed, "stable"),
+        (None, &allowed, "canary"),
+    ] {
+        let world = world(vec![ok("so")], vec![json_answer(200, "", &message("so"))]).await;
+        let mut table = route(1, Some(10_000));
+        let given = tools.map(|json| Tools { mode: ToolsMode::Merge, json: JsonText(json.to_owned()) });
+        let canary = Version { tools: given, ..version("two", "model-c") };
+        table.release.as_mut().unwrap().canary = canary.id();
+        table.versions.insert(canary.id(), Arc::new(canary));
+        world.gateway.install(&tables(table)).await.unwrap();
+        let answer = world.chat("s-1", asked).await;
+        assert_eq!((answer.status, answer.header("x-coalmine-arm")), (200, arm), "{tools:?} {asked}");
     }
 }
 

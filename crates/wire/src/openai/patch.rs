@@ -6,7 +6,7 @@ use crate::dialect::Dialect;
 use crate::json::{self, Kind, ScanError, Scanner, Span};
 use crate::params::{self, Place};
 use crate::responses;
-use crate::translate::{Around, Laid};
+use crate::translate::{Around, Laid, ToolsOf};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -392,6 +392,13 @@ impl Patch {
     #[must_use]
     pub fn declares_tools(&self, request: &ChatRequest<'_>) -> bool {
         self.tools.is_some() || request.tools().is_some()
+    }
+
+    /// Whose word on tools the provider will see.
+    #[must_use]
+    pub fn tools_of(&self) -> ToolsOf {
+        let chooses = self.params.iter().any(|param| param.name == "tool_choice");
+        if chooses || self.tools.is_some() { ToolsOf::Version } else { ToolsOf::Client }
     }
 
     /// The tools that the provider will see, if any: what tool calls are to be checked against.

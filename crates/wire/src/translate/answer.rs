@@ -214,6 +214,10 @@ pub(super) fn too_long() -> Vec<u8> {
     anthropic::errors::body(Problem::BadUpstream, "the provider called tools with more than can be held")
 }
 
+pub(super) fn of_old() -> Vec<u8> {
+    anthropic::errors::body(Problem::BadUpstream, "the provider called a function in the form of old, which has no id")
+}
+
 pub(super) fn out_of_order() -> Vec<u8> {
     anthropic::errors::body(Problem::BadUpstream, "the provider went on with a tool call that had ended")
 }

@@ -6,6 +6,9 @@ use crate::json::{self, Scanner};
 use crate::openai::items;
 use crate::usage::Usage;
 
+/// So many letters of an answer's id stand in that of a call.
+const OF_ANSWER_MAX: usize = 24;
+
 /// `None` where the body is no chat completion, or calls a tool with what is no JSON object, which
 /// messages have no place for.
 pub(super) fn body(body: &[u8]) -> Option<Vec<u8>> {
@@ -23,13 +26,16 @@ pub(super) fn body(body: &[u8]) -> Option<Vec<u8>> {
         block.push(b'}');
         blocks.push(block);
     }
+    let finish = choice.text("finish_reason").unwrap_or_default();
+    // a call of old has no id, by which its result could come back
+    if finish == "error" || message.get("function_call").is_some() {
+        return None;
+    }
     let calls = message.get("tool_calls").map(items).unwrap_or_default();
     for (number, call) in calls.iter().enumerate() {
-        blocks.push(tool_use(&Object::read(call), number)?);
-    }
-    let finish = choice.text("finish_reason").unwrap_or_default();
-    if finish == "error" {
-        return None;
+        let cut = if finish == "length" && number + 1 == calls.len() { Cut::Perhaps } else { Cut::No };
+        let own = || own_id(completion.string("id"), number);
+        blocks.push(tool_use(&Object::read(call), cut, own)?);
     }
     let (reason, sequence) = match choice.string("stop_reason") {
         _ if refusal.is_some() => ("refusal", None),
@@ -55,28 +61,40 @@ fn texts(content: Option<&[u8]>) -> String {
     json::text(content).map_or_else(|| parts.collect(), std::borrow::Cow::into_owned)
 }
 
-fn tool_use(call: &Object<'_>, number: usize) -> Option<Vec<u8>> {
+/// Whether a call may have been cut off by the limit of tokens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    Perhaps,
+    No,
+}
+
+fn tool_use(call: &Object<'_>, cut: Cut, own_id: impl FnOnce() -> Vec<u8>) -> Option<Vec<u8>> {
     let function = call.object("function")?;
     let arguments = function.text("arguments").unwrap_or_else(|| {
         // Some servers write the object itself.
         String::from_utf8_lossy(function.get("arguments").unwrap_or(b""))
     });
-    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments.trim() };
+    let mut arguments = if arguments.trim().is_empty() { "{}" } else { arguments.trim() };
     if !arguments.starts_with('{') || json::check(arguments.as_bytes()).is_err() {
-        return None;
+        // That it is not to be run `max_tokens` says, as it does of the half of a call in messages.
+        arguments = (cut == Cut::Perhaps).then_some("{}")?;
     }
     let mut out = br#"{"type":"tool_use","id":"#.to_vec();
     match call.string("id") {
-        Some(id) => out.extend_from_slice(id),
-        None => json::quote(&own_id(number), &mut out),
+        Some(id) if id != br#""""# => out.extend_from_slice(id),
+        _ => put(&mut out, &[b"\"", &own_id(), b"\""]),
     }
     put(&mut out, &[br#","name":"#, function.string("name")?, br#","input":"#, arguments.as_bytes(), b"}"]);
     Some(out)
 }
 
-/// The id of a call whose server gave none.
-pub(super) fn own_id(number: usize) -> String {
-    format!("call_{number}")
+/// The id of a call whose server gave none, of the letters that messages allow. The answer's own id is in it: clients take
+/// calls of one id for one call, whichever turns they are of.
+pub(super) fn own_id(answer: Option<&[u8]>, number: usize) -> Vec<u8> {
+    let letters = answer.unwrap_or_default().iter().filter(|letter| letter.is_ascii_alphanumeric());
+    let last: Vec<u8> = letters.rev().take(OF_ANSWER_MAX).copied().collect();
+    let of_answer: Vec<u8> = last.into_iter().rev().collect();
+    [b"call_", &of_answer[..], b"_", number.to_string().as_bytes()].concat()
 }
 
 /// `stop_reason` for a `finish_reason`; a tool that the client named is called with `stop`.

@@ -67,10 +67,11 @@ fn call(block: &Object<'_>) -> Vec<u8> {
     out
 }
 
-/// `finish_reason` for a `stop_reason`.
+/// `finish_reason` for a `stop_reason`. A turn that pauses is not finished, and a client of chat completions cannot go on
+/// with it: to that one it was cut off.
 pub(super) fn finish(reason: &[u8]) -> &'static str {
     match reason {
-        b"max_tokens" | b"model_context_window_exceeded" => "length",
+        b"max_tokens" | b"model_context_window_exceeded" | b"pause_turn" => "length",
         b"tool_use" => "tool_calls",
         b"refusal" => "content_filter",
         _ => "stop",

@@ -6,6 +6,7 @@
 //! | module | what it turns into what |
 //! |---|---|
 //! | `to_messages`, `to_chat` | requests |
+//! | `tools_to_messages` | their tools, and which may be called |
 //! | `schema` | what of a schema each API takes |
 //! | `written` | what is written of them, and the pictures that are not copied |
 //! | `from_messages`, `from_chat` | answers that are one body |
@@ -23,6 +24,7 @@ mod stream_to_messages;
 mod tests;
 mod to_chat;
 mod to_messages;
+mod tools_to_messages;
 mod written;
 
 pub use answer::{BodyEnd, Told, Translator};
@@ -69,10 +71,19 @@ pub enum LimitName {
     MaxTokens,
 }
 
+/// Who says which tools there are, and which of them may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolsOf {
+    /// The client alone.
+    Client,
+    /// The version has tools or a choice of its own, which meet the client's.
+    Version,
+}
+
 /// The body of a request in the other dialect.
-pub fn request<'a>(request: &ChatRequest<'a>, terms: Terms) -> Result<Written<'a>, Untranslatable> {
+pub fn request<'a>(request: &ChatRequest<'a>, terms: Terms, tools: ToolsOf) -> Result<Written<'a>, Untranslatable> {
     match request.dialect {
-        Dialect::Chat => to_messages::request(request, terms),
+        Dialect::Chat => to_messages::request(request, terms, tools),
         Dialect::Messages => to_chat::request(request, terms),
         Dialect::Responses | Dialect::Embeddings | Dialect::Completions | Dialect::Realtime => {
             Err(Untranslatable::new(Dialect::Messages, format!("what is asked as {}", request.dialect.as_str())))

@@ -27,22 +27,53 @@ pub(super) enum Taker {
 
 /// The first thing of a schema that this one refuses, in words.
 pub(super) fn refused(schema: &[u8], by: Taker) -> Option<Cow<'static, str>> {
-    within(schema, by, 0)
+    find(schema, &|members| of_itself(members, by), 0)
 }
 
-fn within(schema: &[u8], by: Taker, depth: usize) -> Option<Cow<'static, str>> {
+/// What OpenAI refuses in the schema of any function, strict or not.
+pub(super) fn unusable(schema: &[u8]) -> Option<Cow<'static, str>> {
+    let of_itself = |members: &Object<'_>| {
+        let is_open = is_array(members) && members.get("items").is_none() && members.get("prefixItems").is_none();
+        is_open.then(|| "a schema of a list without `items`".into())
+    };
+    find(schema, &of_itself, 0)
+}
+
+fn is_array(schema: &Object<'_>) -> bool {
+    let among = |kinds: &[u8]| items(kinds).into_iter().any(|kind| kind == br#""array""#);
+    schema.is("type", "array") || schema.get("type").is_some_and(among)
+}
+
+/// The schema of a function's arguments with the member that OpenAI must have, where it has none: an object without it says
+/// that it has no properties.
+pub(super) fn with_properties(schema: &[u8]) -> Cow<'_, [u8]> {
+    let members = Object::read(schema);
+    match schema {
+        [b'{', rest @ ..] if members.is("type", "object") && members.get("properties").is_none() => {
+            [br#"{"properties":{},"#, rest].concat().into()
+        }
+        _ => schema.into(),
+    }
+}
+
+/// The first thing that is found of a schema itself, or of one that stands within it.
+fn find(
+    schema: &[u8],
+    of_itself: &dyn Fn(&Object<'_>) -> Option<Cow<'static, str>>,
+    depth: usize,
+) -> Option<Cow<'static, str>> {
     if depth > DEPTH_MAX {
         return Some("a schema of many levels".into());
     }
     let members = Object::read(schema);
-    if let Some(own) = of_itself(&members, by) {
+    if let Some(own) = of_itself(&members) {
         return Some(own);
     }
     let named = NAMED.iter().filter_map(|key| members.object(key));
     let named: Vec<&[u8]> = named.flat_map(|all| all.members().map(|(_, inner)| inner).collect::<Vec<_>>()).collect();
     let listed = LISTED.iter().filter_map(|key| members.get(key)).flat_map(items);
     let single = SINGLE.iter().filter_map(|key| members.get(key));
-    named.into_iter().chain(listed).chain(single).find_map(|inner| within(inner, by, depth + 1))
+    named.into_iter().chain(listed).chain(single).find_map(|inner| find(inner, of_itself, depth + 1))
 }
 
 fn of_itself(schema: &Object<'_>, by: Taker) -> Option<Cow<'static, str>> {

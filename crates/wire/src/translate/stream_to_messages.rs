@@ -22,6 +22,8 @@ const COMMENT: &[u8] = b": ping\n\n";
 #[derive(Default)]
 pub(super) struct ToMessages {
     started: bool,
+    /// The answer's, as it is written.
+    id: Vec<u8>,
     /// Blocks that have begun.
     blocks: usize,
     open: Open,
@@ -148,6 +150,7 @@ impl ToMessages {
         }
         let empty: &[u8] = br#""""#;
         let (id, model) = (chunk.string("id").unwrap_or(empty), chunk.string("model").unwrap_or(empty));
+        self.id = id.to_vec();
         out.extend_from_slice(b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":");
         put(out, &[id, br#","type":"message","role":"assistant","model":"#, model]);
         out.extend_from_slice(br#","content":[],"stop_reason":null,"stop_sequence":null,"usage":"#);
@@ -179,6 +182,9 @@ impl ToMessages {
             if let Some(text) = delta.string("refusal").filter(|text| *text != br#""""#) {
                 self.refused = true;
                 self.text(text, out);
+            }
+            if delta.get("function_call").is_some() {
+                return self.fail(answer::of_old(), out);
             }
             for call in delta.get("tool_calls").map(items).unwrap_or_default() {
                 self.call(&Object::read(call), out);
@@ -270,7 +276,7 @@ impl ToMessages {
         self.close(out);
         let call = &mut self.calls[place];
         if call.id.is_empty() {
-            call.id = from_chat::own_id(place).into_bytes();
+            call.id = from_chat::own_id(Some(&self.id), place);
         }
         call.state = State::Open;
         let head = [br#"{"type":"tool_use","id":""#, &call.id[..], br#"","name":""#, &call.name].concat();

@@ -15,6 +15,8 @@ const USER_MAX: usize = 64;
 /// The longest name of a tool, and the longest id of a call, that OpenAI itself takes.
 const NAME_MAX: usize = 64;
 const ID_MAX: usize = 40;
+/// As many tools as OpenAI itself takes.
+const TOOLS_MAX: usize = 128;
 
 type Result<T> = std::result::Result<T, Untranslatable>;
 
@@ -200,6 +202,9 @@ fn result(block: &Object<'_>) -> Result<Vec<u8>> {
     known(block, &["type", "tool_use_id", "content", "is_error", "cache_control"])?;
     let id = block.string("tool_use_id").ok_or_else(|| refuse("a tool's result without an id"))?;
     let texts = block.get("content").map(text_parts).transpose()?.unwrap_or_default();
+    if block.get("is_error") == Some(b"true") && texts.iter().all(|text| *text == br#""""#) {
+        return Err(refuse("a tool's error that says nothing"));
+    }
     let mut out = [br#"{"role":"tool","tool_call_id":"#, id, br#","content":"#].concat();
     content(&texts, &mut out);
     out.push(b'}');
@@ -287,6 +292,7 @@ fn parameters(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()> {
         format = config.object("format").or(format);
     }
     let Some(format) = format else { return Ok(()) };
+    known(&format, &["type", "schema"])?;
     let schema = format.get("schema").filter(|_| format.is("type", "json_schema"));
     let schema = schema.ok_or_else(|| Untranslatable::member(TO, "format"))?;
     within_bounds(schema, terms)?;
@@ -298,7 +304,12 @@ fn parameters(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()> {
 fn declarations(top: &Object<'_>, terms: Terms, out: &mut Vec<u8>) -> Result<()> {
     let tools = top.get("tools").map(items).unwrap_or_default();
     if tools.is_empty() {
-        return Ok(());
+        let says_nothing = |choice: Object<'_>| choice.is("type", "auto") || choice.is("type", "none");
+        let fits = top.object("tool_choice").is_none_or(says_nothing);
+        return if fits { Ok(()) } else { Err(Untranslatable::member(TO, "tool_choice")) };
+    }
+    if terms.are_of_openai() && tools.len() > TOOLS_MAX {
+        return Err(refuse("more than 128 tools"));
     }
     let mut written: Vec<Vec<u8>> = Vec::with_capacity(tools.len());
     for tool in tools {
@@ -350,7 +361,10 @@ fn function(tool: &Object<'_>, terms: Terms) -> Result<Vec<u8>> {
     if let Some(description) = tool.get("description") {
         put(&mut out, &[br#","description":"#, description]);
     }
-    put(&mut out, &[br#","parameters":"#, schema]);
+    if let Some(what) = schema::unusable(schema).filter(|_| terms.are_of_openai()) {
+        return Err(Untranslatable::new(TO, what));
+    }
+    put(&mut out, &[br#","parameters":"#, &schema::with_properties(schema)]);
     if tool.get("strict") == Some(b"true") {
         within_bounds(schema, terms)?;
         out.extend_from_slice(br#","strict":true"#);

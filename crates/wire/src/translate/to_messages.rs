@@ -2,11 +2,12 @@
 
 use super::object::Object;
 use super::schema::{self, Taker};
-use super::{Terms, Untranslatable, Written, put};
-use crate::anthropic::tools::from_function;
+use super::{Terms, ToolsOf, Untranslatable, Written, put, tools_to_messages};
 use crate::dialect::Dialect;
 use crate::json;
 use crate::openai::{ChatRequest, items};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 const TO: Dialect = Dialect::Messages;
 /// What pictures may be.
@@ -14,7 +15,7 @@ const PICTURES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp
 /// A person's name that is longer is not taken.
 const USER_MAX: usize = 256;
 
-type Result<T> = std::result::Result<T, Untranslatable>;
+pub(super) type Result<T> = std::result::Result<T, Untranslatable>;
 
 /// The turns as they are written: neighbours of one role become one, as the API itself would have it.
 struct Turns<'a> {
@@ -22,9 +23,11 @@ struct Turns<'a> {
     open: Option<&'static str>,
     /// The open turn holds something beside results of tools.
     spoken: bool,
+    /// The ids of calls so far.
+    called: BTreeSet<&'a [u8]>,
 }
 
-pub(super) fn request<'a>(chat: &ChatRequest<'a>, terms: Terms) -> Result<Written<'a>> {
+pub(super) fn request<'a>(chat: &ChatRequest<'a>, terms: Terms, tools: ToolsOf) -> Result<Written<'a>> {
     let top = Object::read(chat.body());
     for (name, value) in top.members() {
         check(&name, value)?;
@@ -44,12 +47,12 @@ pub(super) fn request<'a>(chat: &ChatRequest<'a>, terms: Terms) -> Result<Writte
     out.put(&[br#","messages":"#]);
     out.add(&conversation(turns)?);
     parameters(&top, &mut out.text)?;
-    declarations(&top, &mut out.text)?;
+    tools_to_messages::declare(&top, tools, &mut out.text)?;
     out.put(&[b"}"]);
     Ok(out)
 }
 
-fn refuse(what: &'static str) -> Untranslatable {
+pub(super) fn refuse(what: &'static str) -> Untranslatable {
     Untranslatable::new(TO, what)
 }
 
@@ -127,15 +130,14 @@ fn texts(content: Option<&[u8]>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
         blocks.extend(text_block(content)?);
         return Ok(());
     }
-    for part in items(content) {
-        let part = Object::read(part);
-        if !part.is("type", "text") {
-            return Err(refuse("a content that is no text, where only text can stand"));
-        }
-        if let Some(block) = text_part(&part)? {
-            blocks.push(block);
-        }
+    items(content).into_iter().try_for_each(|part| text_only(&Object::read(part), blocks))
+}
+
+fn text_only(part: &Object<'_>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
+    if !part.is("type", "text") {
+        return Err(refuse("a content that is no text, where only text can stand"));
     }
+    blocks.extend(text_part(part)?);
     Ok(())
 }
 
@@ -149,12 +151,12 @@ fn text_part(part: &Object<'_>) -> Result<Option<Vec<u8>>> {
     Ok(Some(block))
 }
 
-fn known(object: &Object<'_>, members: &[&str]) -> Result<()> {
+pub(super) fn known(object: &Object<'_>, members: &[&str]) -> Result<()> {
     object.other_than(members).map_or(Ok(()), |name| Err(Untranslatable::member(TO, &name)))
 }
 
 fn conversation<'a>(messages: &[&'a [u8]]) -> Result<Written<'a>> {
-    let mut turns = Turns { out: vec![b'['].into(), open: None, spoken: false };
+    let mut turns = Turns { out: vec![b'['].into(), open: None, spoken: false, called: BTreeSet::new() };
     for message in messages {
         let message = Object::read(message);
         match message.text("role").as_deref() {
@@ -210,20 +212,27 @@ fn picture<'a>(part: &Object<'a>) -> Result<Written<'a>> {
     out.put(&[br#"{"type":"image","source":"#]);
     if let Some(kind) = kind.strip_prefix("data:") {
         let data = data.ok_or_else(|| refuse("a picture that is not base64"))?;
-        if !PICTURES.contains(&kind) {
-            return Err(refuse("a picture that is neither JPEG, PNG, GIF nor WebP"));
-        }
+        let kind = media_type(kind).ok_or_else(|| refuse("a picture that is neither JPEG, PNG, GIF nor WebP"))?;
         out.put(&[br#"{"type":"base64","media_type":""#, kind.as_bytes(), br#"","data":""#]);
         out.lay(data);
         out.put(&[br#""}"#]);
-    } else {
+    } else if kind.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
         out.put(&[br#"{"type":"url","url":"#, url, b"}"]);
+    } else {
+        return Err(refuse("a picture at an address that is not `https`"));
     }
     if let Some(mark) = part.get("cache_control") {
         out.put(&[br#","cache_control":"#, mark]);
     }
     out.put(&[b"}"]);
     Ok(out)
+}
+
+/// The name that messages have for a kind of picture, however a client writes it.
+fn media_type(kind: &str) -> Option<&'static str> {
+    // No such name was ever given, and many write it.
+    let kind = if kind.eq_ignore_ascii_case("image/jpg") { "image/jpeg" } else { kind };
+    PICTURES.into_iter().find(|known| known.eq_ignore_ascii_case(kind))
 }
 
 /// What stands in a URL before `;base64,`, or all of it, and what stands behind, as it is written.
@@ -238,7 +247,7 @@ fn split_url(quoted: &[u8]) -> (String, Option<&[u8]>) {
     (json::text(&head).unwrap_or_default().into_owned(), data)
 }
 
-fn assistant(message: &Object<'_>, turns: &mut Turns<'_>) -> Result<()> {
+fn assistant<'a>(message: &Object<'a>, turns: &mut Turns<'a>) -> Result<()> {
     // What it thought is sealed for its own provider, or is shown to people only.
     let thoughts = ["reasoning_content", "reasoning", "annotations"];
     known(message, &[&["role", "content", "refusal", "tool_calls"][..], &thoughts].concat())?;
@@ -246,16 +255,36 @@ fn assistant(message: &Object<'_>, turns: &mut Turns<'_>) -> Result<()> {
         return Err(Untranslatable::member(TO, "annotations"));
     }
     let mut blocks = Vec::new();
-    texts(message.get("content"), &mut blocks)?;
+    said(message.get("content"), &mut blocks)?;
     texts(message.string("refusal"), &mut blocks)?;
     for call in message.get("tool_calls").map(items).unwrap_or_default() {
-        blocks.push(tool_use(&Object::read(call))?);
+        let call = Object::read(call);
+        blocks.push(tool_use(&call)?);
+        if !turns.called.insert(id(&call, "id")?) {
+            return Err(refuse("the id of an earlier tool call, once more,"));
+        }
     }
     if blocks.is_empty() {
         return Err(refuse("an empty message"));
     }
     for block in blocks {
         turns.add("assistant", &block.into());
+    }
+    Ok(())
+}
+
+/// What the assistant said, a refusal among it.
+fn said(content: Option<&[u8]>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
+    let parts = content.filter(|content| content.starts_with(b"["));
+    let Some(parts) = parts else { return texts(content, blocks) };
+    for part in items(parts) {
+        let read = Object::read(part);
+        if read.is("type", "refusal") {
+            known(&read, &["type", "refusal"])?;
+            texts(read.string("refusal"), blocks)?;
+        } else {
+            text_only(&read, blocks)?;
+        }
     }
     Ok(())
 }
@@ -284,7 +313,7 @@ fn id<'a>(object: &Object<'a>, key: &str) -> Result<&'a [u8]> {
 }
 
 /// Whether an id or a name in its quotes is one that messages allow.
-fn is_of_their_letters(word: &[u8]) -> bool {
+pub(super) fn is_of_their_letters(word: &[u8]) -> bool {
     let letters = &word[1..word.len() - 1];
     let fits = |letter: &u8| letter.is_ascii_alphanumeric() || matches!(letter, b'_' | b'-');
     !letters.is_empty() && letters.iter().all(fits)
@@ -328,72 +357,36 @@ fn parameters(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
     match format.text("type").as_deref() {
         Some("text") => Ok(()),
         Some("json_schema") => {
-            let described = format.object("json_schema");
-            let schema = described.and_then(|described| described.get("schema"));
-            let schema = schema.ok_or_else(|| refuse("a JSON answer without a schema"))?;
+            known(&format, &["type", "json_schema"])?;
+            let described = format.object("json_schema").unwrap_or_else(|| Object::read(b"{}"));
+            known(&described, &["name", "description", "schema", "strict"])?;
+            let schema = described.get("schema").ok_or_else(|| refuse("a JSON answer without a schema"))?;
             within_bounds(schema)?;
-            put(out, &[br#","output_config":{"format":{"type":"json_schema","schema":"#, schema, b"}}"]);
+            let schema = with_description(schema, described.string("description"))?;
+            put(out, &[br#","output_config":{"format":{"type":"json_schema","schema":"#, &schema, b"}}"]);
             Ok(())
         }
         _ => Err(refuse("a JSON answer without a schema")),
     }
 }
 
-fn declarations(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let tools = top.get("tools").map(items).unwrap_or_default();
-    if tools.is_empty() {
-        return if top.get("tool_choice").is_none_or(|choice| matches!(choice, br#""auto""# | br#""none""#)) {
-            Ok(())
-        } else {
-            Err(Untranslatable::member(TO, "tool_choice"))
-        };
+/// A schema that says what is said beside it of the answer: messages have no other place for that.
+fn with_description<'a>(schema: &'a [u8], description: Option<&[u8]>) -> Result<Cow<'a, [u8]>> {
+    let Some(description) = description.filter(|text| *text != br#""""#) else { return Ok(schema.into()) };
+    let members = Object::read(schema);
+    match (members.text("description"), schema) {
+        (Some(own), _) if json::text(description).is_some_and(|text| text == own) => Ok(schema.into()),
+        (None, [b'{', rest @ ..]) => {
+            let comma: &[u8] = if rest.trim_ascii_start() == b"}" { b"" } else { b"," };
+            Ok([br#"{"description":"#, description, comma, rest].concat().into())
+        }
+        _ => Err(refuse("a description of the answer beside that of its schema")),
     }
-    out.extend_from_slice(br#","tools":["#);
-    for (place, tool) in tools.into_iter().enumerate() {
-        let tool = Object::read(tool);
-        known(&tool, &["type", "function"])?;
-        let function = tool.get("function").ok_or_else(|| refuse("a tool that is no function"))?;
-        let described = Object::read(function);
-        known(&described, &["name", "description", "parameters", "strict"])?;
-        if !described.string("name").is_some_and(is_of_their_letters) {
-            return Err(refuse("the name of a tool"));
-        }
-        if described.get("strict") == Some(b"true") {
-            within_bounds(described.get("parameters").unwrap_or(br#"{"type":"object"}"#))?;
-        }
-        if place > 0 {
-            out.push(b',');
-        }
-        from_function(function, out);
-    }
-    out.push(b']');
-    choice(top, out)
 }
 
 /// Of a schema that is held to, messages take a part only.
-fn within_bounds(schema: &[u8]) -> Result<()> {
+pub(super) fn within_bounds(schema: &[u8]) -> Result<()> {
     schema::refused(schema, Taker::Messages).map_or(Ok(()), |what| Err(Untranslatable::new(TO, what)))
-}
-
-fn choice(top: &Object<'_>, out: &mut Vec<u8>) -> Result<()> {
-    let alone = top.get("parallel_tool_calls") == Some(b"false");
-    let chosen = top.get("tool_choice");
-    let mut choice = match chosen {
-        None if !alone => return Ok(()),
-        None | Some(br#""auto""#) => br#"{"type":"auto""#.to_vec(),
-        Some(br#""none""#) => br#"{"type":"none""#.to_vec(),
-        Some(br#""required""#) => br#"{"type":"any""#.to_vec(),
-        Some(named) => {
-            let function = Object::read(named).object("function").and_then(|function| function.string("name"));
-            let name = function.ok_or_else(|| Untranslatable::member(TO, "tool_choice"))?;
-            [br#"{"type":"tool","name":"#, name].concat()
-        }
-    };
-    if alone && chosen != Some(br#""none""#) {
-        choice.extend_from_slice(br#","disable_parallel_tool_use":true"#);
-    }
-    put(out, &[br#","tool_choice":"#, &choice, b"}"]);
-    Ok(())
 }
 
 impl<'a> Turns<'a> {

@@ -312,3 +312,69 @@ fn a_client_that_did_not_ask_is_told_no_usage() {
     assert!(!out.contains("usage") && out.ends_with("data: [DONE]\n\n"), "T11: {out}");
     assert_eq!(out.matches("[DONE]").count(), 1, "T13");
 }
+
+/// A client of chat completions cannot go on with a turn that pauses; that it is finished is not said.
+#[test]
+fn a_turn_that_pauses_is_not_told_as_finished() {
+    let whole = r#"{"id":"m","type":"message","model":"M","content":[{"type":"text","text":"Let me see."}],"stop_reason":"pause_turn"}"#;
+    let whole = String::from_utf8(Translator::whole(Dialect::Messages, whole.as_bytes(), 1).unwrap()).unwrap();
+    let text = r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Let me see."}}"#;
+    let end = "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"pause_turn\"}}\n\ndata: {\"type\":\"message_stop\"}\n\n";
+    for written in [whole, stream(Dialect::Messages, &[messages_stream(&[text], end).as_bytes()])] {
+        assert!(written.contains(r#""finish_reason":"length""#), "{written}");
+    }
+}
+
+fn completion(id: &str, message: &Value, finish: &str) -> Option<Value> {
+    let body = json!({"id": id, "choices": [{"index": 0, "message": message, "finish_reason": finish}]}).to_string();
+    Some(serde_json::from_slice(&Translator::whole(Dialect::Chat, body.as_bytes(), 1)?).unwrap())
+}
+
+/// The limit of tokens cuts where it does. That is an answer, and no failure of the provider.
+#[test]
+fn a_call_that_the_limit_cut_is_told_as_cut() {
+    let call = |id: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}});
+    let said = |calls: Value, finish: &str| completion("c", &json!({"content": "So:", "tool_calls": calls}), finish);
+    let cut = said(json!([call("a", r#"{"n":1}"#), call("b", r#"{"n":"#)]), "length").unwrap();
+    assert_eq!(cut["stop_reason"], "max_tokens");
+    assert_eq!(cut["content"][1]["input"], json!({"n": 1}));
+    assert_eq!(cut["content"][2], json!({"type": "tool_use", "id": "b", "name": "f", "input": {}}));
+    assert_eq!(said(json!([call("a", r#"{"n":"#), call("b", "{}")]), "length"), None, "only the last can be cut");
+    assert_eq!(said(json!([call("a", r#"{"n":"#)]), "tool_calls"), None);
+}
+
+/// Clients pair results with calls by the id alone, over all turns.
+#[test]
+fn a_call_without_an_id_gets_one_of_its_own() {
+    let own = |answer: &str| {
+        let call = json!({"type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let whole = completion(answer, &json!({"tool_calls": [call.clone(), call.clone()]}), "tool_calls").unwrap();
+        let pieces = [0, 1].map(|index| {
+            let mut piece = call.clone();
+            piece["index"] = json!(index);
+            format!("data: {}\n\n", json!({"id": answer, "choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]}))
+        });
+        let end =
+            "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n";
+        let streamed = stream(Dialect::Chat, &[pieces.concat().as_bytes(), end.as_bytes()]);
+        let ids: Vec<String> = [0, 1].map(|place| whole["content"][place]["id"].as_str().unwrap().to_owned()).into();
+        assert!(ids.iter().all(|id| streamed.contains(&format!("\"id\":\"{id}\""))), "{ids:?} {streamed}");
+        ids
+    };
+    let all = [own("chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG"), own("chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeH"), own("")]
+        .concat();
+    let different: std::collections::BTreeSet<&String> = all.iter().collect();
+    assert_eq!(different.len(), all.len(), "{all:?}");
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    assert!(all.iter().all(|id| id.len() <= 40 && id.chars().all(fits)), "{all:?}");
+}
+
+/// A call of old has no id by which its result could come back. It is not left out of a turn that says it calls a tool.
+#[test]
+fn a_call_of_old_is_no_answer_to_a_client_of_messages() {
+    let call = json!({"name": "f", "arguments": "{}"});
+    assert_eq!(completion("c", &json!({"content": null, "function_call": call}), "function_call"), None);
+    let chunk = json!({"id": "c", "choices": [{"index": 0, "delta": {"function_call": call}}]});
+    let written = stream(Dialect::Chat, &[format!("data: {chunk}\n\n").as_bytes()]);
+    assert!(written.contains("event: error") && !written.contains("message_stop"), "{written}");
+}

@@ -3,7 +3,7 @@
 use super::requests::TERMS;
 use crate::dialect::Dialect;
 use crate::openai::{AskUsage, ChatRequest, Patch, PromptMode, ToolsMode};
-use crate::translate::request;
+use crate::translate::{ToolsOf, request};
 use serde_json::{Value, json};
 
 const PICTURE_BYTES: usize = 9 << 20;
@@ -86,7 +86,7 @@ fn a_picture_of_nine_mebibytes_is_copied_once_into_the_other_dialect() {
         for version in lightest_and_heaviest(to) {
             let (written, total, most) = weighed(|| {
                 let read = ChatRequest::read_as(from, body.as_bytes()).unwrap();
-                request(&read, TERMS).unwrap().patched(to, &version, AskUsage::Inject)
+                request(&read, TERMS, ToolsOf::Client).unwrap().patched(to, &version, AskUsage::Inject)
             });
             let room = written.len() as u64 + REST_BYTES;
             assert!(total <= room && most <= room, "{to:?}: {total} allocated, {most} held, for {}", written.len());
@@ -95,7 +95,7 @@ fn a_picture_of_nine_mebibytes_is_copied_once_into_the_other_dialect() {
         // whether it can be said is asked of every session that begins, and copies nothing
         let (_, total, _) = weighed(|| {
             let read = ChatRequest::read_as(from, body.as_bytes()).unwrap();
-            assert!(request(&read, TERMS).is_ok());
+            assert!(request(&read, TERMS, ToolsOf::Client).is_ok());
             Vec::new()
         });
         assert!(total <= REST_BYTES, "{total}");
@@ -119,7 +119,7 @@ fn what_is_laid_in_stands_in_its_place_whatever_a_version_sets() {
         };
         let body = body.replacen(&picture(data), &[picture(data), picture(other)].join(","), 1);
         let read = ChatRequest::read_as(from, body.as_bytes()).unwrap();
-        let written = request(&read, TERMS).unwrap();
+        let written = request(&read, TERMS, ToolsOf::Client).unwrap();
         let pictures = |body: &[u8]| {
             let body: Value = serde_json::from_slice(body).unwrap();
             let turns = body["messages"].as_array().unwrap().clone();

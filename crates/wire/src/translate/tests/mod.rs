@@ -3,3 +3,4 @@
 mod answers;
 mod copies;
 mod requests;
+mod tools;

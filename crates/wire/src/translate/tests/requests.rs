@@ -3,26 +3,26 @@
 use crate::dialect::Dialect;
 use crate::json;
 use crate::openai::{AskUsage, ChatRequest, Patch, PromptMode};
-use crate::translate::{LimitName, Terms, request};
+use crate::translate::{LimitName, Terms, ToolsOf, request};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 pub(super) const TERMS: Terms = Terms { max_tokens: 4096, limit: LimitName::MaxCompletionTokens };
 
-fn translate(dialect: Dialect, body: &Value) -> Result<Value, String> {
+pub(super) fn translate(dialect: Dialect, body: &Value) -> Result<Value, String> {
     let body = body.to_string();
     let read = ChatRequest::read_as(dialect, body.as_bytes()).unwrap();
-    let written = request(&read, TERMS).map_err(|error| error.to_string())?;
+    let written = request(&read, TERMS, ToolsOf::Client).map_err(|error| error.to_string())?;
     Ok(serde_json::from_slice(&written.whole()).unwrap())
 }
 
-fn chat(rest: Value) -> Value {
+pub(super) fn chat(rest: Value) -> Value {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
     body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
     body
 }
 
-fn messages(rest: Value) -> Value {
+pub(super) fn messages(rest: Value) -> Value {
     let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
     body.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
     body
@@ -108,7 +108,7 @@ fn the_limit_of_tokens_has_two_names_and_a_default() {
     assert_eq!(translate(Dialect::Messages, &messages(json!({}))).unwrap()["max_completion_tokens"], 9);
     let body = messages(json!({})).to_string();
     let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
-    let older = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap();
+    let older = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }, ToolsOf::Client).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&older.whole()).unwrap()["max_tokens"], 9);
 }
 
@@ -116,11 +116,11 @@ fn the_limit_of_tokens_has_two_names_and_a_default() {
 fn arguments_and_pictures_go_over_byte_for_byte() {
     let body = r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{\"b\":12345678901234567890.10, \"a\":1e400}"}}]},{"role":"tool","tool_call_id":"a","content":""},{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image\/webp;base64,AA\/+"}}]}]}"#;
     let read = ChatRequest::read(body.as_bytes()).unwrap();
-    let there = String::from_utf8(request(&read, TERMS).unwrap().whole()).unwrap();
+    let there = String::from_utf8(request(&read, TERMS, ToolsOf::Client).unwrap().whole()).unwrap();
     assert!(there.contains(r#""input":{"b":12345678901234567890.10, "a":1e400}"#), "{there}");
     assert!(there.contains(r#"{"type":"base64","media_type":"image/webp","data":"AA\/+"}"#), "{there}");
     let read = ChatRequest::read_as(Dialect::Messages, there.as_bytes()).unwrap();
-    let back = String::from_utf8(request(&read, TERMS).unwrap().whole()).unwrap();
+    let back = String::from_utf8(request(&read, TERMS, ToolsOf::Client).unwrap().whole()).unwrap();
     assert!(back.contains(r#""arguments":"{\"b\":12345678901234567890.10, \"a\":1e400}""#), "{back}");
     assert!(back.contains(r#""url":"data:image/webp;base64,AA\/+""#), "{back}");
 }
@@ -174,6 +174,76 @@ fn what_messages_cannot_say_is_refused_by_name() {
         .map(|case| format!("{case}\n    {}", translate(Dialect::Chat, &chat(case.clone())).unwrap_err()))
         .collect();
     insta::assert_snapshot!(told.join("\n"));
+}
+
+/// Many write `image/jpg`, which messages do not know; a name of a media type has no case.
+#[test]
+fn a_picture_has_the_media_type_that_messages_know() {
+    let url = |url: &str| {
+        let part = json!({"type": "image_url", "image_url": {"url": url}});
+        translate(Dialect::Chat, &chat(json!({"messages": [{"role": "user", "content": [part]}]})))
+    };
+    for (written, known) in [
+        ("image/jpg", "image/jpeg"),
+        ("IMAGE/JPG", "image/jpeg"),
+        ("image/PNG", "image/png"),
+        ("image/webp", "image/webp"),
+    ] {
+        let there = url(&format!("data:{written};base64,AA==")).unwrap();
+        let source = &there["messages"][0]["content"][0]["source"];
+        assert_eq!(source, &json!({"type": "base64", "media_type": known, "data": "AA=="}));
+    }
+    assert!(url("data:image/jpgx;base64,AA==").is_err());
+    // messages fetch over TLS alone
+    assert!(url("HTTPS://example.org/a.jpg").is_ok());
+    assert!(url("http://example.org/a.jpg").unwrap_err().contains("`https`"));
+}
+
+#[test]
+fn a_part_that_refuses_is_what_the_assistant_said() {
+    let said = |content: Value| {
+        let turns = [("user", json!("Hi")), ("assistant", content), ("user", json!("And?"))];
+        let turns = turns.map(|(role, content)| json!({"role": role, "content": content}));
+        Ok::<_, String>(translate(Dialect::Chat, &chat(json!({"messages": turns})))?["messages"][1]["content"].take())
+    };
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let refusal = json!({"type": "refusal", "refusal": "I cannot."});
+    assert_eq!(said(json!([refusal])).unwrap(), json!([text("I cannot.")]));
+    assert_eq!(said(json!([text("Well."), refusal])).unwrap(), json!([text("Well."), text("I cannot.")]));
+    assert!(said(json!([{"type": "input_audio", "input_audio": {}}])).is_err());
+    let user = json!({"messages": [{"role": "user", "content": [refusal]}]});
+    assert!(translate(Dialect::Chat, &chat(user)).is_err(), "only the assistant refuses");
+}
+
+/// A model is told what the answer is for; messages have no place for that but the schema's own.
+#[test]
+fn what_an_answer_is_for_is_said_in_its_schema() {
+    let form = |described: Value| {
+        let form = json!({"type": "json_schema", "json_schema": described});
+        let there = translate(Dialect::Chat, &chat(json!({"response_format": form})))?;
+        Ok::<_, String>(there["output_config"]["format"]["schema"].clone())
+    };
+    let schema = |description: Option<&str>| {
+        let mut schema = json!({"type": "object", "additionalProperties": false});
+        if let Some(description) = description {
+            schema["description"] = json!(description);
+        }
+        schema
+    };
+    let named = |description: &str, own| json!({"name": "x", "description": description, "schema": schema(own)});
+    for (description, own, told) in [
+        ("what for", None, Some("what for")),
+        ("", None, None),
+        ("same", Some("same"), Some("same")),
+        ("", Some("a"), Some("a")),
+    ] {
+        assert_eq!(form(named(description, own)).unwrap(), schema(told), "{description}");
+    }
+    assert_eq!(form(json!({"name": "x", "description": "d", "schema": {}})).unwrap(), json!({"description": "d"}));
+    assert!(form(named("one", Some("another"))).unwrap_err().contains("description"));
+    assert!(form(json!({"name": "x", "schema": schema(None), "grammar": "g"})).is_err());
+    let format = json!({"type": "json_schema", "schema": schema(None), "grammar": "g"});
+    assert!(translate(Dialect::Messages, &messages(json!({"output_config": {"format": format}}))).is_err());
 }
 
 #[test]
@@ -240,7 +310,10 @@ fn a_schema_that_the_other_would_refuse_is_not_sent() {
         assert!(refused.contains("not `required`"), "{refused}");
         let body = body.to_string();
         let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
-        assert!(request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).is_ok(), "others have no such bounds");
+        assert!(
+            request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }, ToolsOf::Client).is_ok(),
+            "others have no such bounds"
+        );
     }
     assert!(translate(Dialect::Messages, &answer(&schema(bounded, json!(["n"])))).is_ok());
 }
@@ -274,7 +347,7 @@ fn other_servers_take_longer_names() {
     for case in [called(&id, "f"), called("i", &name), json!({"tools": [{"name": name, "input_schema": {}}]})] {
         let body = messages(case).to_string();
         let read = ChatRequest::read_as(Dialect::Messages, body.as_bytes()).unwrap();
-        let there = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }).unwrap();
+        let there = request(&read, Terms { limit: LimitName::MaxTokens, ..TERMS }, ToolsOf::Client).unwrap();
         let there = String::from_utf8(there.whole()).unwrap();
         assert!(long(&there) == long(&body) && long(&body) != (0, 0), "{there}");
     }
@@ -293,7 +366,7 @@ fn of_temperature_and_top_p_the_one_that_says_nothing_is_left_out() {
         (r#""temperature":0.2,"top_p":0.9"#, (Some("0.2"), Some("0.9"))),
     ] {
         let body = one(asked);
-        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS, ToolsOf::Client).unwrap();
         let text = String::from_utf8(there.whole()).unwrap();
         for (name, value) in [("temperature", told.0), ("top_p", told.1)] {
             let said = value.map(|value| text.contains(&format!("\"{name}\":{value}")));
@@ -309,7 +382,7 @@ fn a_tool_that_leaves_its_schema_open_is_told_as_one_of_an_object() {
         let body = format!(
             r#"{{"model":"m","messages":[{{"role":"user","content":"Hi"}}],"tools":[{{"type":"function","function":{{"name":"f"{parameters}}}}}]}}"#
         );
-        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+        let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS, ToolsOf::Client).unwrap();
         let there = String::from_utf8(there.whole()).unwrap();
         there.split_once("\"input_schema\":").unwrap().1.trim_end_matches("}]}").to_owned()
     };
@@ -360,7 +433,13 @@ fn turns() -> impl Strategy<Value = Vec<Value>> {
         turn.extend(results);
         turn
     });
-    prop::collection::vec(turn, 0..4).prop_map(|turns| turns.concat())
+    prop::collection::vec(turn, 0..4).prop_map(|turns| {
+        let numbered = turns.iter().enumerate().map(|(at, turn)| {
+            let text = json!(turn).to_string().replace(":\"call_", &format!(":\"call_{at}_"));
+            serde_json::from_str::<Vec<Value>>(&text).unwrap()
+        });
+        numbered.collect::<Vec<_>>().concat()
+    })
 }
 
 /// Leading messages, as clients write their prompts.
@@ -395,7 +474,7 @@ fn what_stands_beside_the_first_system_message_stays() {
         {"role": "user", "content": "Hi"},
     ]}));
     let body = body.to_string();
-    let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS).unwrap();
+    let there = request(&ChatRequest::read(body.as_bytes()).unwrap(), TERMS, ToolsOf::Client).unwrap();
     let system = |mode| {
         let patch = Patch::new(Dialect::Messages).with_prompt(mode, "NEW").unwrap();
         let patched = there.patched(Dialect::Messages, &patch, AskUsage::Leave);
@@ -418,9 +497,9 @@ proptest! {
 
         let native = Patch::new(Dialect::Chat).with_prompt(mode, "NEW").unwrap();
         let patched = native.apply(&asked, AskUsage::Leave).body.unwrap();
-        let before = request(&ChatRequest::read(&patched).unwrap(), TERMS).unwrap().whole();
+        let before = request(&ChatRequest::read(&patched).unwrap(), TERMS, ToolsOf::Client).unwrap().whole();
 
-        let there = request(&asked, TERMS).unwrap();
+        let there = request(&asked, TERMS, ToolsOf::Client).unwrap();
         let foreign = Patch::new(Dialect::Messages).with_prompt(mode, "NEW").unwrap();
         let after = there.patched(Dialect::Messages, &foreign, AskUsage::Leave);
         prop_assert_eq!(said(&after), said(&before));
