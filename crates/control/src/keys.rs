@@ -68,6 +68,8 @@ pub(crate) struct KeyBook {
     days: BTreeMap<Payer, BTreeMap<Day, Used>>,
     today: Day,
     told: Generation,
+    /// As told: the same for as long as nothing of them changes.
+    told_keys: Arc<Vec<Key>>,
 }
 
 impl KeyBook {
@@ -95,11 +97,11 @@ impl KeyBook {
         // Grows over restarts too: gateways that run apart remember the last one.
         self.told = Generation(self.told.next().0.max(now.0));
         let spent = self.days.keys().map(|payer| (payer.clone(), self.spent_by(payer))).collect();
-        KeyTable {
-            generation: self.told,
-            keys: Arc::new(self.keys.values().map(|key| self.served(key)).collect()),
-            spent: Arc::new(spent),
+        let keys: Vec<Key> = self.keys.values().map(|key| self.served(key)).collect();
+        if keys != *self.told_keys {
+            self.told_keys = Arc::new(keys);
         }
+        KeyTable { generation: self.told, keys: self.told_keys.clone(), spent: Arc::new(spent) }
     }
 }
 

@@ -185,6 +185,20 @@ async fn what_is_spent_is_counted_once_and_outlives_a_kill() {
     assert_eq!(costs(&told(&fixture)), [], "another month");
 }
 
+/// By that a gateway sees that it has nothing to build anew.
+#[tokio::test]
+async fn what_is_spent_is_told_with_the_same_keys() {
+    let fixture = Fixture::new().await;
+    fixture.control.create_key(new("acme"), alice()).await.unwrap();
+    let before = told(&fixture);
+    spend(&fixture, 1, 5);
+    fixture.control.tick().await;
+    let after = told(&fixture);
+    assert!(after.generation > before.generation && Arc::ptr_eq(&after.keys, &before.keys));
+    fixture.control.revoke_key(&"acme".into(), alice()).await.unwrap();
+    assert_eq!(standing(&fixture, "acme"), Standing::Revoked);
+}
+
 #[tokio::test]
 async fn spending_is_told_while_the_store_is_away_and_written_when_it_is_back() {
     let fixture = Fixture::new().await;
