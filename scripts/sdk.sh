@@ -35,13 +35,13 @@ pids+=($!)
 python3 $sdk/shapes/provider.py "$shapes_port" >"$work/shapes.log" 2>&1 &
 pids+=($!)
 sed -e "s/@COALMINE@/$coalmine_port/; s/@MOCK@/$mock_port/; s/@SHAPES@/$shapes_port/" $sdk/coalmine.yaml >"$work/coalmine.yaml"
-cp $sdk/release.yaml $sdk/release-messages.yaml "$work/"
+cp $sdk/release*.yaml "$work/"
 (cd "$work" && exec "$bin" serve --config coalmine.yaml >coalmine.log 2>&1) &
 pids+=($!)
 answers "http://127.0.0.1:$mock_port/v1/models" 20
 answers "http://127.0.0.1:$shapes_port/__sent" 20
 answers "http://127.0.0.1:$coalmine_port/readyz" 20
-for release in release.yaml release-messages.yaml; do
+for release in $(cd $sdk && ls release*.yaml); do
   (cd "$work" && "$bin" start $release --url "http://127.0.0.1:$coalmine_port" >/dev/null)
 done
 

@@ -4,7 +4,7 @@ import unittest
 
 import openai
 from agents import Agent, OpenAIChatCompletionsModel, OpenAIResponsesModel, Runner, function_tool, set_tracing_disabled
-from paths import KEY, PNG, PROVOKES, WEATHER, BothPaths
+from paths import BOTH, KEY, PNG, PROVOKES, WEATHER, BothPaths, but_the_body
 from pydantic import BaseModel
 
 set_tracing_disabled(True)
@@ -17,7 +17,7 @@ class Weather(BaseModel):
 
 
 @function_tool
-def get_weather(city: str, unit: str) -> str:
+def get_weather(city: str, unit: str | None = None) -> str:
     """The weather in a city."""
     return f"21 degrees {unit} in {city}"
 
@@ -34,6 +34,8 @@ def lasting(result):
 
 
 class Agents(BothPaths):
+    not_crossed = (OpenAIResponsesModel,)
+
     def test_plain(self):
         async def plain(kind, path):
             return lasting(await Runner.run(agent(kind, path), "say hello"))
@@ -63,6 +65,20 @@ class Agents(BothPaths):
         self.each(KINDS, loop)
         self.each(KINDS, streamed)
 
+    def test_tools_at_once(self):
+        async def loop(kind, path):
+            result = lasting(await Runner.run(agent(kind, path, tools=[get_weather]), "two tools"))
+            self.assertEqual(result[0], BOTH)
+            return result
+
+        async def streamed(kind, path):
+            run = Runner.run_streamed(agent(kind, path, tools=[get_weather]), "two tools")
+            seen = [event.name async for event in run.stream_events() if event.type == "run_item_stream_event"]
+            return seen, lasting(run)
+
+        self.each(KINDS, loop)
+        self.each(KINDS, streamed)
+
     def test_structured_output(self):
         async def parsed(kind, path):
             result = lasting(await Runner.run(agent(kind, path, output_type=Weather), "as json"))
@@ -86,7 +102,7 @@ class Agents(BothPaths):
             async def fail(kind, path):
                 return await self.raised(getattr(openai, name), Runner.run(agent(kind, path), prompt))
 
-            self.each(KINDS, fail)
+            self.each(KINDS, fail, crossed=but_the_body)
 
     def test_a_client_that_leaves(self):
         async def leave(kind, path):

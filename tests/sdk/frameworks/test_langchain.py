@@ -10,7 +10,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
-from paths import KEY, PNG, PROVOKES, THROUGH, WEATHER, BothPaths, sent
+from paths import BOTH, KEY, PNG, PROVOKES, THROUGH, WEATHER, BothPaths, but_the_body, but_what_was_sent, in_either_dialect, sent
 from pydantic import BaseModel
 
 
@@ -54,6 +54,8 @@ def joined(pieces):
 
 
 class LangChain(BothPaths):
+    not_crossed = (responses,)
+
     def test_plain(self):
         async def plain(model, path):
             return lasting(await model(path).ainvoke("say hello"))
@@ -66,7 +68,11 @@ class LangChain(BothPaths):
             pieces = [piece async for piece in model(path, stream_usage=True).astream("a long story")]
             return [piece.text for piece in pieces], lasting(joined(pieces))
 
-        for texts, _ in self.each(MODELS, stream):
+        # the mock's streams of messages begin without the tokens that were read
+        def said(found):
+            return in_either_dialect([found[0], found[1][:3]])
+
+        for texts, _ in self.each(MODELS, stream, crossed=said):
             self.assertGreater(len(texts), 3)
 
     def test_a_loop_of_tools(self):
@@ -82,14 +88,23 @@ class LangChain(BothPaths):
             self.assertEqual(results, ["21 degrees celsius in Zürich"])
             self.assertEqual(last[0], WEATHER)
 
-    def test_streamed_tools(self):
-        async def stream(model, path):
-            bound = model(path).bind_tools([get_weather])
-            total = joined([piece async for piece in bound.astream("two tools")])
-            return [call["args"]["city"] for call in total.tool_calls]
+    def test_tools_at_once(self):
+        async def loop(bound, said, answer):
+            results = [ToolMessage(get_weather.invoke(c["args"]), tool_call_id=c["id"]) for c in answer.tool_calls]
+            last = await bound.ainvoke([*said, answer, *results])
+            return [call["args"]["city"] for call in answer.tool_calls], lasting(last)
 
-        for cities in self.each(MODELS, stream):
-            self.assertEqual(cities, ["Oslo", "Lima"])
+        async def whole(model, path):
+            bound, said = model(path).bind_tools([get_weather]), [HumanMessage("two tools")]
+            return await loop(bound, said, await bound.ainvoke(said))
+
+        async def stream(model, path):
+            bound, said = model(path).bind_tools([get_weather]), [HumanMessage("two tools")]
+            return await loop(bound, said, joined([piece async for piece in bound.astream(said)]))
+
+        for way in (whole, stream):
+            for cities, last in self.each(MODELS, way):
+                self.assertEqual((cities, last[0]), (["Oslo", "Lima"], BOTH))
 
     def test_structured_output(self):
         async def ask(model, path):
@@ -105,7 +120,7 @@ class LangChain(BothPaths):
             said = HumanMessage([{"type": "text", "text": "say hello"}, picture])
             return lasting(await model(path).ainvoke([said])), sent(model is messages)
 
-        self.each((chat, messages), look)
+        self.each((chat, messages), look, crossed=but_what_was_sent)
 
     def test_errors(self):
         for name in ("RateLimitError", "BadRequestError", "InternalServerError"):
@@ -114,7 +129,7 @@ class LangChain(BothPaths):
                 kind = getattr(anthropic if model is messages else openai, name)
                 return await self.raised(kind, model(path).ainvoke(PROVOKES[name]))
 
-            self.each(MODELS, fail)
+            self.each(MODELS, fail, crossed=but_the_body)
 
     def test_a_client_that_leaves(self):
         async def leave(model, path):

@@ -1,5 +1,6 @@
 """LiteLLM's client, unmodified, through Coalmine and directly against the same mock: the same results."""
 
+import json
 import os
 import unittest
 
@@ -8,7 +9,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
 
 import litellm
-from paths import KEY, PNG, PROVOKES, WEATHER, BothPaths, sent
+from paths import BOTH, KEY, PNG, PROVOKES, WEATHER, BothPaths, but_the_body, but_what_was_sent, sent
 from pydantic import BaseModel
 
 litellm.telemetry = False
@@ -87,14 +88,26 @@ class LiteLlm(BothPaths):
 
         self.each(WAYS, loop)
 
-    def test_streamed_tools(self):
-        async def stream(way, path):
-            pieces = [p async for p in await ask(way, path, "two tools", stream=True, tools=TOOLS)]
-            built = litellm.stream_chunk_builder(pieces).choices[0].message
-            self.assertEqual(len(built.tool_calls), 2)
-            return [(call.function.name, call.function.arguments) for call in built.tool_calls]
+    def test_tools_at_once(self):
+        async def loop(way, path, asked, message):
+            said = [asked, message.model_dump(exclude_none=True)]
+            said += [{"role": "tool", "tool_call_id": call.id, "content": "cold"} for call in message.tool_calls]
+            last = await ask(way, path, said, tools=TOOLS)
+            self.assertEqual(last.choices[0].message.content, BOTH)
+            return [(call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls], lasting(last)
 
-        self.each(WAYS, stream)
+        async def whole(way, path):
+            asked = {"role": "user", "content": "two tools"}
+            return await loop(way, path, asked, (await ask(way, path, [asked], tools=TOOLS)).choices[0].message)
+
+        async def stream(way, path):
+            asked = {"role": "user", "content": "two tools"}
+            pieces = [p async for p in await ask(way, path, [asked], stream=True, tools=TOOLS)]
+            return await loop(way, path, asked, litellm.stream_chunk_builder(pieces).choices[0].message)
+
+        for way in (whole, stream):
+            for calls, _ in self.each(WAYS, way):
+                self.assertEqual(len(calls), 2)
 
     def test_structured_output(self):
         async def parsed(way, path):
@@ -112,7 +125,7 @@ class LiteLlm(BothPaths):
             answer = lasting(await ask(way, path, [{"role": "user", "content": content}]))
             return answer, sent(way is anthropic_messages)
 
-        self.each(WAYS, picture)
+        self.each(WAYS, picture, crossed=but_what_was_sent)
 
     def test_errors(self):
         for name, prompt in PROVOKES.items():
@@ -120,7 +133,7 @@ class LiteLlm(BothPaths):
             async def fail(way, path):
                 return await self.raised(getattr(litellm, name), ask(way, path, prompt))
 
-            self.each(WAYS, fail)
+            self.each(WAYS, fail, crossed=but_the_body)
 
     def test_a_client_that_leaves(self):
         async def leave(way, path):

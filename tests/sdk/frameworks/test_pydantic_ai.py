@@ -5,7 +5,7 @@ import unittest
 
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
-from paths import KEY, PNG, PROVOKES, WEATHER, BothPaths
+from paths import BOTH, KEY, PNG, PROVOKES, WEATHER, BothPaths, but_the_body
 from pydantic import BaseModel
 from pydantic_ai import Agent, BinaryContent, ModelHTTPError, NativeOutput
 from pydantic_ai.models.anthropic import AnthropicModel
@@ -55,6 +55,8 @@ def lasting(run):
 
 
 class PydanticAi(BothPaths):
+    not_crossed = (responses,)
+
     def test_plain(self):
         async def plain(model, path):
             run = await agent(model, path).run("say hello")
@@ -79,6 +81,19 @@ class PydanticAi(BothPaths):
 
         async def streamed(model, path):
             async with agent(model, path).run_stream("what is the weather") as run:
+                return await run.get_output(), lasting(run)
+
+        self.each(MODELS, loop)
+        self.each(MODELS, streamed)
+
+    def test_tools_at_once(self):
+        async def loop(model, path):
+            run = await agent(model, path).run("two tools")
+            self.assertEqual(run.output, BOTH)
+            return run.output, lasting(run)
+
+        async def streamed(model, path):
+            async with agent(model, path).run_stream("two tools") as run:
                 return await run.get_output(), lasting(run)
 
         self.each(MODELS, loop)
@@ -113,7 +128,7 @@ class PydanticAi(BothPaths):
             async def fail(model, path):
                 return await self.raised(ModelHTTPError, agent(model, path).run(prompt))
 
-            self.each(MODELS, fail)
+            self.each(MODELS, fail, crossed=but_the_body)
 
     def test_a_client_that_leaves(self):
         async def leave(model, path):

@@ -1,5 +1,6 @@
 // Vercel's AI SDK, unmodified, with its providers for OpenAI (chat completions and responses), for servers that speak like
-// OpenAI, and for Anthropic: through Coalmine and directly against the same mock, the same results.
+// OpenAI, and for Anthropic: through Coalmine and directly against the same mock, the same results; there also on routes whose
+// canary sits with a provider of the other dialect.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createAnthropic } from "@ai-sdk/anthropic";
@@ -12,6 +13,7 @@ const apiKey = "test-key";
 const PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const DIRECT = { baseURL: process.env.DIRECT_URL, chat: "gpt-4o-mini", messages: "claude-sonnet-4-5", embeddings: "text-embedding-3-small" };
 const THROUGH = { baseURL: process.env.COALMINE_URL, chat: "support", messages: "claude-sonnet-4-5", embeddings: "support" };
+const CROSSED = { baseURL: process.env.COALMINE_URL, chat: "crossed-support", messages: "claude-opus-4-5" };
 const MODELS = {
   chat: ({ baseURL, chat }) => createOpenAI({ baseURL, apiKey }).chat(chat),
   responses: ({ baseURL, chat }) => createOpenAI({ baseURL, apiKey }).responses(chat),
@@ -41,12 +43,38 @@ async function finished(result) {
   return lasting({ text, finishReason, usage, steps });
 }
 
-/** A case for each of the models: asked on both paths, it must find the same. */
-function each(name, check) {
+/** How many requests each arm of Coalmine's routes has had so far. */
+async function answered() {
+  const page = await (await fetch(new URL("/metrics", process.env.COALMINE_URL))).text();
+  const counts = { stable: 0, canary: 0 };
+  for (const [, arm, count] of page.matchAll(/^coalmine_requests_total\{[^}]*\barm="(\w+)"[^}]*\} (\d+)/gm)) {
+    // the control is that part of stable's sessions which the canary's are compared with
+    counts[arm === "control" ? "stable" : arm] += Number(count);
+  }
+  return counts;
+}
+
+/** Asks until both arms have answered: half of the sessions are the canary's. */
+async function inBothArms(ask, rounds = 30) {
+  const left = new Set(["stable", "canary"]);
+  for (let round = 0; round < rounds && left.size > 0; round += 1) {
+    const before = await answered();
+    await ask();
+    const after = await answered();
+    for (const arm of left) if (after[arm] > before[arm]) left.delete(arm);
+  }
+  assert.deepEqual([...left], [], "an arm has answered nothing");
+}
+
+/** A case for each of the models: asked on all paths, it must find the same. `crossed` is what of it is the same where the
+ * canary speaks the other dialect. */
+function each(name, check, crossed = (found) => found) {
   for (const [kind, model] of Object.entries(MODELS)) {
     test(`${kind}: ${name}`, async () => {
       const [plain, routed] = [await check(model(DIRECT)), await check(model(THROUGH))];
       assert.deepEqual(routed, plain);
+      if (kind === "responses") return; // is not translated
+      await inBothArms(async () => assert.deepEqual(crossed(await check(model(CROSSED))), crossed(plain)));
     });
   }
 }
@@ -82,6 +110,15 @@ each("a streamed loop of tools", async (model) => {
   return answer;
 });
 
+each("tools at once", async (model) => {
+  const asked = { model, tools, prompt: "two tools", stopWhen: stepCountIs(3), ...quiet };
+  const [whole, streamed] = [lasting(await generateText(asked)), streamText(asked)];
+  await streamed.consumeStream();
+  assert.deepEqual(whole.made[0].calls.map(({ input }) => input.city), ["Oslo", "Lima"]);
+  assert.equal(whole.text, "It is 4 degrees in Oslo and 19 in Lima.");
+  return { whole, streamed: await finished(streamed) };
+});
+
 each("structured output", async (model) => {
   const output = Output.object({ schema: z.object({ city: z.string(), degrees: z.number() }) });
   const answer = await generateText({ model, output, prompt: "as json", ...quiet });
@@ -102,7 +139,7 @@ for (const [prompt, status] of [["too many", 429], ["bad request", 400], ["fall 
     assert.ok(APICallError.isInstance(error), error);
     assert.equal(error.statusCode, status);
     return { message: error.message, body: JSON.parse(error.responseBody), retry: error.isRetryable };
-  });
+  }, ({ message, retry }) => ({ message, retry }));
 }
 
 each("a client that leaves in mid-stream is let go", async (model) => {

@@ -19,6 +19,7 @@ class Way:
     """A base URL without /v1, and the names to ask for."""
 
     def __init__(self, url, chat, messages):
+        self.url = url
         self.openai = openai.OpenAI(base_url=f"{url}/v1", **OPTIONS)
         self.anthropic = anthropic.Anthropic(base_url=url, **OPTIONS)
         self.chat, self.messages = chat, messages

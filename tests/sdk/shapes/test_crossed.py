@@ -141,7 +141,7 @@ class MessagesAnsweredByChat(unittest.TestCase):
                     streamed = events.get_final_message()
                 for message in (whole, streamed):
                     heard, _, called = said(message.model_dump()["content"])
-                    self.assertEqual((heard, sorted(called), message.stop_reason), (text, calls, stop))
+                    self.assertEqual((heard, called, message.stop_reason), (text, calls, stop))
                     usage = message.usage
                     self.assertEqual((usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens), (15, 4, 10))
                 self.assertEqual(whole.usage.output_tokens_details.thinking_tokens, 3)
