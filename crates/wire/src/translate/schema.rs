@@ -2,8 +2,10 @@
 //! another, and refuses a request with more; a version that could only be refused is not asked.
 
 use super::object::Object;
+use crate::json;
 use crate::openai::items;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Schemas within schemas are looked at so deep; neither API takes deeper ones.
 const DEPTH_MAX: usize = 32;
@@ -96,8 +98,8 @@ fn of_itself(schema: &Object<'_>, by: Taker) -> Option<Cow<'static, str>> {
         return Some("a schema of an object without `additionalProperties: false`".into());
     }
     let required = schema.get("required").map(items).unwrap_or_default();
-    let is_required = |name: &str| required.iter().any(|listed| crate::json::text(listed).is_some_and(|it| it == name));
-    let optional = properties.is_some_and(|all| all.members().any(|(name, _)| !is_required(&name)));
+    let required: BTreeSet<Cow<'_, str>> = required.into_iter().filter_map(json::text).collect();
+    let optional = properties.is_some_and(|all| all.members().any(|(name, _)| !required.contains(&name)));
     (by == Taker::OpenAi && optional).then(|| "a schema with properties that are not `required`".into())
 }
 

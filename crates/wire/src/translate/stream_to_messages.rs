@@ -259,8 +259,11 @@ impl ToMessages {
         if begins && !call.name.is_empty() && call.is_complete() { None } else { Some(place) }
     }
 
-    /// Opens the block of a call, if no other call is still under way.
+    /// Opens the block of a call, if no other call is still under way, and none before it has yet to begin.
     fn take_turn(&mut self, place: usize, out: &mut Vec<u8>) {
+        if self.calls[..place].iter().any(|call| call.state == State::Waits) {
+            return;
+        }
         let free = match self.open {
             Open::Nothing | Open::Text => true,
             Open::Call(other) => self.calls[other].is_complete(),

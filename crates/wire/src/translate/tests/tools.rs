@@ -3,7 +3,7 @@
 use super::requests::{TERMS, chat, messages, translate};
 use crate::dialect::Dialect;
 use crate::openai::{ChatRequest, Patch, ToolsMode};
-use crate::translate::{LimitName, Terms, ToolsOf, request};
+use crate::translate::{LimitName, Terms, Told, ToolsOf, Translator, request};
 use serde_json::{Value, json};
 
 fn tool(name: &str) -> Value {
@@ -165,4 +165,22 @@ fn an_error_of_a_tool_that_says_nothing_is_refused() {
         assert!(translate(Dialect::Messages, &failed(nothing)).unwrap_err().contains("says nothing"));
     }
     assert!(translate(Dialect::Messages, &failed(json!("down"))).is_ok());
+}
+
+/// In the order of the whole answer, though the first call has no arguments and never says more than its name.
+#[test]
+fn calls_of_a_stream_keep_their_order() {
+    let piece = |index: u64, name: &str, arguments: &str| {
+        let call =
+            json!({"index": index, "id": format!("call_{index}"), "function": {"name": name, "arguments": arguments}});
+        format!("data: {}\n\n", json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}))
+    };
+    let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n";
+    let pieces = [piece(0, "f", ""), piece(1, "g", ""), piece(1, "", "{\"n\":"), piece(1, "", "1}"), end.to_owned()];
+    let mut translator = Translator::stream(Dialect::Chat, 1, Told::No);
+    let mut out = Vec::new();
+    pieces.iter().for_each(|piece| translator.feed(piece.as_bytes(), &mut out));
+    let out = String::from_utf8(out).unwrap();
+    let places = ["\"name\":\"f\"", "\"name\":\"g\""].map(|name| out.find(name).unwrap());
+    assert!(places[0] < places[1] && out.ends_with("{\"type\":\"message_stop\"}\n\n"), "{out}");
 }
