@@ -9,8 +9,9 @@ import unittest
 import chat
 import messages
 import pydantic
+from agents.exceptions import ModelBehaviorError
 from both import CROSSED, WAYS, raised
-from frameworks import OF_CHAT, OF_MESSAGES
+from frameworks import OF_CHAT, OF_MESSAGES, agents_chat
 from test_crossed import NOT_FOR_MESSAGES, said
 
 STATUS = (400, 401, 404, 413, 429, 500, 529)
@@ -80,6 +81,11 @@ class Frameworks(unittest.TestCase):
 
     def test_what_messages_say_is_heard_by_clients_of_chat_completions(self):
         def check(ask, shape, stream):
+            if (ask, shape) == (agents_chat, "paused"):
+                # a turn that pauses is not finished, and this one knows that an empty one that was cut is no answer
+                with self.assertRaisesRegex(ModelBehaviorError, "'length'"):
+                    ask(CROSSED, shape, stream)
+                return
             text, _, calls = said(messages.SHAPES[shape]["content"])
             self.assertEqual(ask(CROSSED, shape, stream)[1], (text, calls, (2120, 34)))
 
