@@ -71,8 +71,9 @@ fn known(object: &Object<'_>, members: &[&str]) -> Result<()> {
 /// Whether a member can be said at all; those that can be said are written elsewhere.
 fn check(name: &str, value: &[u8]) -> Result<()> {
     let fits = match name {
-        "model" | "messages" | "system" | "max_tokens" | "temperature" | "top_p" | "stop_sequences" | "stream"
-        | "metadata" | "tools" | "tool_choice" | "output_config" | "output_format" => true,
+        "model" | "messages" | "system" | "max_tokens" | "temperature" | "top_p" | "stream" | "metadata" => true,
+        "stop_sequences" | "tools" => value.starts_with(b"["),
+        "tool_choice" | "output_config" | "output_format" => value.starts_with(b"{"),
         "service_tier" => matches!(value, br#""auto""# | br#""standard_only""#),
         "thinking" => Object::read(value).is("type", "disabled"),
         // A mark for the whole of what is said; the provider keeps a cache of its own.
@@ -89,22 +90,31 @@ fn text_parts(content: &[u8]) -> Result<Vec<&[u8]>> {
         return Ok(if content == br#""""# { Vec::new() } else { vec![content] });
     }
     let mut parts = Vec::new();
-    for block in items(content) {
+    for block in blocks(content)? {
         let block = Object::read(block);
         if !block.is("type", "text") {
             return Err(refuse("a content that is no text, where only text can stand"));
         }
-        parts.extend(text_block(&block)?);
+        parts.push(text_block(&block)?);
     }
     Ok(parts)
 }
 
-fn text_block<'a>(block: &Object<'a>) -> Result<Option<&'a [u8]>> {
+/// The blocks of a content that is no text by itself.
+fn blocks(content: &[u8]) -> Result<Vec<&[u8]>> {
+    if content.starts_with(b"[") {
+        Ok(items(content))
+    } else {
+        Err(refuse("a content that is neither text nor blocks"))
+    }
+}
+
+fn text_block<'a>(block: &Object<'a>) -> Result<&'a [u8]> {
     known(block, &["type", "text", "cache_control", "citations"])?;
     if block.get("citations").is_some_and(|citations| !items(citations).is_empty()) {
         return Err(Untranslatable::member(TO, "citations"));
     }
-    Ok(block.string("text"))
+    block.string("text").ok_or_else(|| refuse("a text block without a text"))
 }
 
 /// A message with a text, or with parts where there are several.
@@ -139,11 +149,11 @@ fn user<'a>(turn: &Object<'a>, written: &mut Vec<Written<'a>>) -> Result<()> {
     }
     let mut parts: Vec<Written<'a>> = Vec::new();
     let (mut results, mut only_text) = (0, None);
-    for block in items(content) {
+    for block in blocks(content)? {
         let block = Object::read(block);
         match block.text("type").as_deref() {
             Some("text") => {
-                let text = text_block(&block)?.unwrap_or(br#""""#);
+                let text = text_block(&block)?;
                 only_text = parts.is_empty().then_some(text);
                 parts.push(part(text).into());
             }
@@ -218,10 +228,10 @@ fn assistant(turn: &Object<'_>, terms: Terms) -> Result<Vec<u8>> {
         return Ok(message("assistant", &[said]));
     }
     let (mut texts, mut calls) = (Vec::new(), Vec::new());
-    for block in items(said) {
+    for block in blocks(said)? {
         let block = Object::read(block);
         match block.text("type").as_deref() {
-            Some("text") if calls.is_empty() => texts.extend(text_block(&block)?),
+            Some("text") if calls.is_empty() => texts.push(text_block(&block)?),
             Some("text") => return Err(refuse("a text behind a tool call")),
             Some("thinking" | "redacted_thinking") => {}
             Some("tool_use") => calls.push(call(&block, terms)?),

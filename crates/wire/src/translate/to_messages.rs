@@ -67,11 +67,11 @@ fn check(name: &str, value: &[u8]) -> Result<()> {
         | "top_p"
         | "stream"
         | "stream_options"
-        | "tools"
         | "tool_choice"
-        | "parallel_tool_calls"
-        | "user"
-        | "response_format" => true,
+        | "user" => true,
+        "tools" => value.starts_with(b"["),
+        "response_format" => value.starts_with(b"{"),
+        "parallel_tool_calls" => matches!(value, b"true" | b"false"),
         // It takes none that is empty or white.
         "stop" if value.starts_with(b"\"") => !is_blank(value),
         "stop" => !items(value).into_iter().any(is_blank),
@@ -130,7 +130,12 @@ fn texts(content: Option<&[u8]>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
         blocks.extend(text_block(content)?);
         return Ok(());
     }
-    items(content).into_iter().try_for_each(|part| text_only(&Object::read(part), blocks))
+    parts(content)?.into_iter().try_for_each(|part| text_only(&Object::read(part), blocks))
+}
+
+/// The parts of a content that is no text by itself.
+fn parts(content: &[u8]) -> Result<Vec<&[u8]>> {
+    if content.starts_with(b"[") { Ok(items(content)) } else { Err(refuse("a content that is neither text nor parts")) }
 }
 
 fn text_only(part: &Object<'_>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
@@ -143,7 +148,8 @@ fn text_only(part: &Object<'_>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
 
 fn text_part(part: &Object<'_>) -> Result<Option<Vec<u8>>> {
     known(part, &["type", "text", "cache_control"])?;
-    let Some(mut block) = part.string("text").map(text_block).transpose()?.flatten() else { return Ok(None) };
+    let text = part.string("text").ok_or_else(|| refuse("a text part without a text"))?;
+    let Some(mut block) = text_block(text)? else { return Ok(None) };
     if let Some(mark) = part.get("cache_control") {
         block.pop();
         put(&mut block, &[br#","cache_control":"#, mark, b"}"]);
@@ -178,10 +184,13 @@ fn user<'a>(message: &Object<'a>, turns: &mut Turns<'a>) -> Result<()> {
     known(message, &["role", "content"])?;
     let content = message.get("content").unwrap_or(b"[]");
     let mut blocks: Vec<Written<'a>> = Vec::new();
-    if content.starts_with(b"\"") {
+    let several = if content.starts_with(b"\"") {
         blocks.extend(text_block(content)?.map(Written::from));
-    }
-    for part in items(content) {
+        Vec::new()
+    } else {
+        parts(content)?
+    };
+    for part in several {
         let part = Object::read(part);
         match part.text("type").as_deref() {
             Some("text") => blocks.extend(text_part(&part)?.map(Written::from)),
@@ -257,7 +266,11 @@ fn assistant<'a>(message: &Object<'a>, turns: &mut Turns<'a>) -> Result<()> {
     let mut blocks = Vec::new();
     said(message.get("content"), &mut blocks)?;
     texts(message.string("refusal"), &mut blocks)?;
-    for call in message.get("tool_calls").map(items).unwrap_or_default() {
+    let calls = message.get("tool_calls").unwrap_or(b"[]");
+    if !calls.starts_with(b"[") {
+        return Err(Untranslatable::member(TO, "tool_calls"));
+    }
+    for call in items(calls) {
         let call = Object::read(call);
         blocks.push(tool_use(&call)?);
         if !turns.called.insert(id(&call, "id")?) {
@@ -275,9 +288,9 @@ fn assistant<'a>(message: &Object<'a>, turns: &mut Turns<'a>) -> Result<()> {
 
 /// What the assistant said, a refusal among it.
 fn said(content: Option<&[u8]>, blocks: &mut Vec<Vec<u8>>) -> Result<()> {
-    let parts = content.filter(|content| content.starts_with(b"["));
-    let Some(parts) = parts else { return texts(content, blocks) };
-    for part in items(parts) {
+    let several = content.filter(|content| content.starts_with(b"["));
+    let Some(several) = several else { return texts(content, blocks) };
+    for part in items(several) {
         let read = Object::read(part);
         if read.is("type", "refusal") {
             known(&read, &["type", "refusal"])?;

@@ -275,6 +275,57 @@ fn what_chat_completions_cannot_say_is_refused_by_name() {
     insta::assert_snapshot!(told.join("\n"));
 }
 
+/// What is not of the shape that a dialect has is refused there. Some servers take it all the same, and it is not lost on the way.
+#[test]
+fn what_has_another_shape_than_it_should_is_not_left_out() {
+    let said = |role: &str, content: Value| {
+        let call = json!([{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+        json!({"messages": [
+            {"role": "system", "content": if role == "system" { content.clone() } else { json!("Be kind.") }},
+            {"role": "user", "content": if role == "user" { content.clone() } else { json!("Hi") }},
+            {"role": "assistant", "content": if role == "assistant" { content.clone() } else { json!("So:") }, "tool_calls": call},
+            {"role": "tool", "tool_call_id": "a", "content": if role == "tool" { content } else { json!("x") }},
+        ]})
+    };
+    let odd = [json!({"a": 1}), json!(5), json!([{"type": "text"}]), json!([{"type": "text", "text": 5}])];
+    for role in ["system", "user", "assistant", "tool"] {
+        assert!(translate(Dialect::Chat, &chat(said(role, json!("well")))).is_ok(), "{role}");
+        for content in &odd {
+            let body = chat(said(role, content.clone()));
+            assert!(translate(Dialect::Chat, &body).is_err(), "{body}");
+        }
+    }
+    for body in [
+        json!({"tools": {"type": "function"}}),
+        json!({"response_format": "json_object"}),
+        json!({"parallel_tool_calls": "false"}),
+        json!({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": {}}, {"role": "user", "content": "c"}]}),
+    ] {
+        assert!(translate(Dialect::Chat, &chat(body.clone())).is_err(), "{body}");
+    }
+    let result = |content: &Value| {
+        json!({"messages": [
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": content}]},
+        ]})
+    };
+    let turn = |role: &str, content: &Value| json!({"messages": [{"role": role, "content": content}, {"role": "user", "content": "b"}]});
+    for content in &odd {
+        for body in [json!({"system": content}), result(content), turn("user", content), turn("assistant", content)] {
+            assert!(translate(Dialect::Messages, &messages(body.clone())).is_err(), "{body}");
+        }
+    }
+    for body in [
+        json!({"tools": {"name": "f"}}),
+        json!({"stop_sequences": "END"}),
+        json!({"tool_choice": "auto"}),
+        json!({"output_config": "json"}),
+        json!({"output_format": []}),
+    ] {
+        assert!(translate(Dialect::Messages, &messages(body.clone())).is_err(), "{body}");
+    }
+}
+
 /// A turn that has called a tool, and goes on.
 #[test]
 fn a_schema_that_the_other_would_refuse_is_not_sent() {
