@@ -84,12 +84,17 @@ class ChatAnsweredByMessages(unittest.TestCase):
         named = {"type": "function", "function": {"name": "get_weather"}}
         alone = self.asked(tools=[FUNCTION], tool_choice=named, parallel_tool_calls=False)["tool_choice"]
         self.assertEqual(alone, {"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True})
+        other = {"type": "function", "function": {"name": "get_time"}}
+        for mode, form in (("auto", "auto"), ("required", "any")):
+            allowed = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [named]}}
+            told = self.asked(tools=[other, FUNCTION], tool_choice=allowed)
+            self.assertEqual(([tool["name"] for tool in told["tools"]], told["tool_choice"]), (["get_weather"], {"type": form}))
         told = self.asked(
             messages=[
                 {"role": "developer", "content": "Be kind."},
                 {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
-                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]},
-                {"role": "assistant", "content": None, "tool_calls": [chat.OSLO, chat.LIMA]},
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/jpg;base64,AAAA"}}]},
+                {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}], "tool_calls": [chat.OSLO, chat.LIMA]},
                 {"role": "tool", "tool_call_id": "call_a", "content": "21"},
                 {"role": "tool", "tool_call_id": "call_b", "content": ""},
             ],
@@ -101,8 +106,10 @@ class ChatAnsweredByMessages(unittest.TestCase):
         )
         self.assertEqual([block["text"] for block in told["system"]], ["Be kind.", "Be brief."])
         self.assertEqual([turn["role"] for turn in told["messages"]], ["user", "assistant", "user"])
-        self.assertEqual(told["messages"][0]["content"][0]["source"]["data"], "AAAA")
-        self.assertEqual([block["id"] for block in told["messages"][1]["content"]], ["call_a", "call_b"])
+        source = {"type": "base64", "media_type": "image/jpeg", "data": "AAAA"}
+        self.assertEqual(told["messages"][0]["content"], [{"type": "image", "source": source}])
+        refused, *calls = told["messages"][1]["content"]
+        self.assertEqual((refused["text"], [block["id"] for block in calls]), ("No.", ["call_a", "call_b"]))
         self.assertEqual([block["content"] for block in told["messages"][2]["content"]], [[{"type": "text", "text": "21"}], []])
         self.assertEqual((told["stop_sequences"], told["max_tokens"], told["metadata"]), (["4"], 7, {"user_id": "u-1"}))
         self.assertEqual(told["output_config"], {"format": {"type": "json_schema", "schema": SCHEMA}})

@@ -35,7 +35,8 @@ pub(super) fn refused(schema: &[u8], by: Taker) -> Option<Cow<'static, str>> {
 /// What OpenAI refuses in the schema of any function, strict or not.
 pub(super) fn unusable(schema: &[u8]) -> Option<Cow<'static, str>> {
     let of_itself = |members: &Object<'_>| {
-        let is_open = is_array(members) && members.get("items").is_none() && members.get("prefixItems").is_none();
+        // also one whose first items have schemas of their own
+        let is_open = is_array(members) && members.get("items").is_none();
         is_open.then(|| "a schema of a list without `items`".into())
     };
     find(schema, &of_itself, 0)

@@ -131,7 +131,7 @@ fn what_openai_refuses_of_tools_is_refused_for_openai_alone() {
     };
     assert!(translate(Dialect::Messages, &many(128)).is_ok());
     let of_list = |list: Value| declared(&json!({"type": "object", "properties": {"a": list}}));
-    let open = of_list(json!({"type": ["array", "null"]}));
+    let open = of_list(json!({"type": ["array", "null"], "prefixItems": [{"type": "string"}]}));
     for (body, named) in [(many(129), "128 tools"), (of_list(json!({"type": "array"})), "`items`"), (open, "`items`")] {
         let refused = translate(Dialect::Messages, &body).unwrap_err();
         assert!(refused.contains(named), "{refused}");
