@@ -2,7 +2,7 @@
 //! log of records in numbered files.
 //!
 //! [`EmbeddedPins::append`] is one write into the page cache, which survives a kill of the process;
-//! [`EmbeddedPins::sync`] makes it survive a power cut. When the files hold more than twice what was
+//! [`EmbeddedPins::sync`] makes it survive a power cut. When the files hold more than three times what was
 //! live, a thread writes what is live into one file. Nothing is ever changed in place: at every
 //! instant the files, read in the order of their numbers, say what was appended.
 
@@ -23,8 +23,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Files are left alone below this many bytes.
-const SMALL: u64 = 4 << 20;
+/// Files are left alone below this many bytes: a start reads them in a tenth of a second, and where thousands of sessions
+/// begin in each second a smaller log is written anew every few seconds, most of it for nothing.
+const SMALL: u64 = 32 << 20;
+/// And up to this many times what was live in them when they were last written anew.
+const SLACK: u64 = 3;
 /// More files than this (one per restart) are put together whatever their size.
 const MANY: usize = 8;
 /// The most conversations that are kept, the latest: 48 MB.
@@ -376,7 +379,7 @@ struct Turn {
 
 impl Log {
     fn threshold(live_bytes: u64) -> u64 {
-        (2 * live_bytes).max(SMALL)
+        (SLACK * live_bytes).max(SMALL)
     }
 
     fn bytes(&self) -> u64 {
