@@ -39,6 +39,7 @@ mod judged;
 pub mod laws;
 pub mod listen;
 mod metrics;
+mod names;
 mod passthrough;
 mod people;
 mod phase;

@@ -70,6 +70,7 @@ pub async fn serve_beside(gateway: Arc<Gateway>, listener: TcpListener, side: Si
 }
 
 /// What is served at one address.
+#[derive(Clone)]
 struct Door {
     gateway: Arc<Gateway>,
     side: Side,
@@ -195,6 +196,8 @@ async fn speak(
     peer: IpAddr,
     slot: Arc<Slot>,
 ) {
+    // of its own: each request counts who holds it, and cores that count in one place wait for each other
+    let door = Arc::new(Door::clone(&door));
     let gateway = &door.gateway;
     let builder = builder(gateway);
     let (stream, taking) = Watched::new(TokioIo::new(stream));

@@ -344,6 +344,9 @@ impl PinStore for MemoryPins {
     }
 }
 
+/// So many kinds are looked through for the one of a new pin, which is there most often; more are found under the lock.
+const LOOKED_THROUGH: usize = 16;
+
 /// Versions and memberships are few, pins are many: a pin holds the number of its kind.
 #[derive(Debug, Default)]
 struct Kinds {
@@ -367,6 +370,11 @@ impl std::hash::Hash for Kind {
 }
 
 impl Kind {
+    fn is_of(&self, pin: &Pin) -> bool {
+        let member = pin.member.as_ref().map(|member| (&member.release, member.arm, member.stratum));
+        self.version == pin.version && self.member.as_ref().map(|(id, arm, stratum)| (id, *arm, *stratum)) == member
+    }
+
     fn pin(&self, entry: &Entry) -> Pin {
         let member = self.member.as_ref().map(|(release, arm, stratum)| Membership {
             release: release.clone(),
@@ -380,6 +388,10 @@ impl Kind {
 
 impl Kinds {
     fn intern(&self, pin: &Pin) -> u32 {
+        let known = self.list.load().iter().take(LOOKED_THROUGH).position(|kind| kind.is_of(pin));
+        if let Some(number) = known.and_then(|number| u32::try_from(number).ok()) {
+            return number;
+        }
         let member = pin.member.as_ref().map(|m| (m.release.clone(), m.arm, m.stratum));
         let kind = Kind { version: pin.version, member };
         let mut numbers = lock(&self.numbers);

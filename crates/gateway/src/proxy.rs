@@ -89,11 +89,12 @@ async fn received(gateway: &Arc<Gateway>, admitted: Box<Admitted>) -> Result<Res
 
 /// Admitted already: identify, assign, rewrite, send, relay, observe.
 async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Response<AnswerBody>, Refusal> {
-    let body = admitted.body.clone();
+    let body = std::mem::take(&mut admitted.body);
     let dialect = admitted.dialect;
     let chat = ChatRequest::read_as(dialect, &body);
     let chat = chat.map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
     let Some(route) = gateway.tables.load().route(&chat.model).cloned() else {
+        admitted.body = body.clone();
         return Box::pin(passthrough::pass_unknown(gateway, *admitted, &chat.model)).await;
     };
     admitted.caller.must_be_let_use(&chat.model)?;

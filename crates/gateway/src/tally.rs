@@ -4,6 +4,7 @@
 
 use crate::spread::SpreadMap;
 use crate::sync::lock;
+use crate::workers::here;
 use coalmine_core::id::{CustomerId, GatewayId, Generation, ReleaseId, RouteName, UnitKey};
 use coalmine_core::origin::Origin;
 use coalmine_core::tally::{
@@ -17,7 +18,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-const SHARDS: usize = 16;
+/// A power of two. A thread of requests keeps to one of them, which no other thread asks for then.
+const SHARDS: u64 = 16;
 
 /// One request in flight: what its turn will say of it, and what is known so far.
 #[derive(Debug)]
@@ -62,6 +64,29 @@ struct Known {
 }
 
 impl Flight {
+    fn of(from: Departure, serial: u64) -> Self {
+        let known = Known {
+            status: 0,
+            content_at: None,
+            failed: None,
+            retries: 0,
+            served_by: ServedBy::Assigned,
+            tools_declared: from.tools_declared,
+        };
+        Self {
+            serial,
+            route: from.route,
+            unit: from.unit,
+            customer: from.customer,
+            version: from.version,
+            member: from.member,
+            origin: from.origin,
+            started_at: from.started_at,
+            judged_after: from.judged_after,
+            known: Mutex::new(known),
+        }
+    }
+
     /// Tells its turn from others of the same session.
     pub(crate) fn turn_number(&self) -> u64 {
         self.serial
@@ -180,7 +205,6 @@ fn ms(span: SpanMs) -> f64 {
 pub(crate) struct Tally {
     shards: Box<[Mutex<Shard>]>,
     feedback: Mutex<Vec<Feedback>>,
-    serial: AtomicU64,
     waiting: AtomicUsize,
     /// Whether what runs is counted as lost already.
     given_up: AtomicBool,
@@ -191,6 +215,8 @@ pub(crate) struct Tally {
 
 #[derive(Debug, Default)]
 struct Shard {
+    /// Of its next flight. Its rest by their number is the shard's own.
+    serial: u64,
     /// Not judged yet.
     open: SpreadMap<u64, Arc<Flight>>,
     turns: Vec<Turn>,
@@ -215,13 +241,22 @@ pub(crate) enum Room {
     Full,
 }
 
+impl Shard {
+    fn next_serial(&mut self) -> u64 {
+        let serial = self.serial;
+        self.serial = serial.wrapping_add(SHARDS);
+        serial
+    }
+}
+
 impl Tally {
     pub(crate) fn new(turns_max: usize, feedback_max: usize) -> Self {
+        // not from 0: a serial tells turns apart over restarts
+        let first = rand::random::<u64>() & !(SHARDS - 1);
+        let shard = |serial| Mutex::new(Shard { serial, ..Shard::default() });
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (first..=(first | (SHARDS - 1))).map(shard).collect(),
             feedback: Mutex::default(),
-            // not from 0: a serial tells turns apart over restarts
-            serial: AtomicU64::new(rand::random()),
             waiting: AtomicUsize::new(0),
             given_up: AtomicBool::new(false),
             dropped_total: AtomicU64::new(0),
@@ -232,34 +267,16 @@ impl Tally {
 
     /// A request sets out.
     pub(crate) fn depart(&self, from: Departure) -> Arc<Flight> {
-        let flight = self.aside(from);
-        lock(self.shard(flight.serial)).open.insert(flight.serial, flight.clone());
+        let mut shard = lock(self.shard(here() as u64));
+        let flight = Arc::new(Flight::of(from, shard.next_serial()));
+        shard.open.insert(flight.serial, flight.clone());
         flight
     }
 
     /// A request sets out of which no turn will tell.
     pub(crate) fn aside(&self, from: Departure) -> Arc<Flight> {
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let known = Known {
-            status: 0,
-            content_at: None,
-            failed: None,
-            retries: 0,
-            served_by: ServedBy::Assigned,
-            tools_declared: from.tools_declared,
-        };
-        Arc::new(Flight {
-            serial,
-            route: from.route,
-            unit: from.unit,
-            customer: from.customer,
-            version: from.version,
-            member: from.member,
-            origin: from.origin,
-            started_at: from.started_at,
-            judged_after: from.judged_after,
-            known: Mutex::new(known),
-        })
+        let serial = lock(self.shard(here() as u64)).next_serial();
+        Arc::new(Flight::of(from, serial))
     }
 
     /// It is over. One that outlived its judging age is reported as it was judged then, and its tail.
@@ -358,7 +375,7 @@ impl Tally {
     }
 
     fn shard(&self, serial: u64) -> &Mutex<Shard> {
-        &self.shards[serial as usize % SHARDS]
+        &self.shards[(serial % SHARDS) as usize]
     }
 
     fn push(&self, shard: &mut Shard, turn: Turn) {

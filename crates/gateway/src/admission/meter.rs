@@ -155,9 +155,12 @@ impl Readings {
         if used.cost > Usd(0) {
             self.purse.pay(used.cost, now);
         }
-        self.untold.requests.fetch_add(used.requests, Ordering::Relaxed);
-        self.untold.tokens.fetch_add(used.tokens, Ordering::Relaxed);
-        self.untold.cost.fetch_add(used.cost.0, Ordering::Relaxed);
+        let Untold { requests, tokens, cost } = &self.untold;
+        for (untold, used) in [(requests, used.requests), (tokens, used.tokens), (cost, used.cost.0)] {
+            if used > 0 {
+                untold.fetch_add(used, Ordering::Relaxed);
+            }
+        }
     }
 
     /// What was used since this was asked last.

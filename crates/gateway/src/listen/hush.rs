@@ -3,10 +3,10 @@
 //! hyper wakes whoever sends a body when a piece of it was taken, though it may have been the last. Over HTTP/1 that is the task of the
 //! connection, which is at work just then, and would run once more for nothing with each request.
 
-use futures_util::task::AtomicWaker;
+use crate::sync::lock;
 use std::cell::Cell;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// What of a thread's wakes goes on.
@@ -27,16 +27,18 @@ pub(crate) struct Hushable<F> {
     work: F,
     task: Arc<Task>,
     waker: Waker,
+    /// The task that did it last, as it is known there too: a connection's is the same from its beginning to its end.
+    by: Option<Waker>,
 }
 
 /// Who does the work.
 #[derive(Debug, Default)]
-struct Task(AtomicWaker);
+struct Task(Mutex<Option<Waker>>);
 
 impl<F> Hushable<F> {
     pub(crate) fn new(work: F) -> Self {
         let task = Arc::new(Task::default());
-        Self { work, waker: Waker::from(task.clone()), task }
+        Self { work, waker: Waker::from(task.clone()), task, by: None }
     }
 }
 
@@ -44,8 +46,11 @@ impl<F: Future + Unpin> Future for Hushable<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Self { work, task, waker } = &mut *self;
-        task.0.register(cx.waker());
+        let Self { work, task, waker, by } = &mut *self;
+        if !by.as_ref().is_some_and(|by| by.will_wake(cx.waker())) {
+            *by = Some(cx.waker().clone());
+            lock(&task.0).clone_from(by);
+        }
         Pin::new(work).poll(&mut Context::from_waker(waker))
     }
 }
@@ -57,10 +62,10 @@ impl Wake for Task {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // those of other threads are never kept
-        if WAKES.get() == Wakes::GoOn {
-            self.0.wake();
-        } else {
+        if WAKES.get() != Wakes::GoOn {
             WAKES.set(Wakes::WereKept);
+        } else if let Some(by) = &*lock(&self.0) {
+            by.wake_by_ref();
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
 use crate::judged::{Kept, Whose};
+use crate::names::said;
 use crate::phase::hedge::Hedged;
 use crate::phase::notice::{Watched, notice};
 use crate::ports::Wanted;
@@ -565,11 +566,11 @@ impl Exchange {
             let (now_usd, price) = used.as_ref().map_or((None, None), |used| self.prices(&used.usage));
             self.charge(used.as_ref().map(|used| &used.usage), now_usd, now);
             counted = used.map_or(Counted::Told, |used| used.counted);
-            let own = self.flight.served_by() != ServedBy::Rescue;
+            let own = outcome.served_by != ServedBy::Rescue;
             let apart = used.filter(|used| own && (left || used.counted == Counted::Estimated));
             noted = apart.map(|used| (used.usage, price));
             let price = price.filter(|_| seen.usage.is_some());
-            match self.flight.served_by() {
+            match outcome.served_by {
                 // what the client did not wait for says nothing of its version
                 _ if left => {}
                 ServedBy::Assigned => {
@@ -615,7 +616,7 @@ impl Exchange {
 
     /// What the answer says of itself, when it is the assigned version's own.
     fn describe(&self, outcome: &mut Outcome, seen: &Seen, price: Option<f64>) {
-        let name = |name: &Option<String>| name.as_deref().map(Into::into);
+        let name = |name: &Option<String>| name.as_deref().map(said);
         outcome.answered_as = AnsweredAs {
             model: name(&seen.model),
             fingerprint: name(&seen.system_fingerprint),

@@ -3,6 +3,7 @@
 
 use super::{Exchange, Watch};
 use crate::phase::hedge::Hedged;
+use crate::table::Prepared;
 use coalmine_core::tally::ServedBy;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::openai::Seen;
@@ -107,13 +108,14 @@ impl Exchange {
     /// What an answer costs: payers pay what holds now, a release compares by what held when it was created, and by what the turn costs beside.
     pub(super) fn prices(&self, usage: &Usage) -> (Option<f64>, Option<f64>) {
         let list = &self.gateway.config.prices;
-        let of_now = self.price(usage, |model, usage| list.cost_usd(model, usage));
-        let of_release = self.price(usage, |model, usage| self.route.cost_usd(list, model, usage));
+        let Some(by) = self.answered_by() else { return (None, None) };
+        let of_now = self.price(by, usage, |model, usage| list.cost_usd(model, usage));
+        let of_release = self.price(by, usage, |model, usage| self.route.cost_usd(list, model, usage));
         (of_now, of_release.zip(self.beside_usd).map(|(answer, beside)| answer + beside))
     }
 
-    /// What an answer costs, by the price of whoever gave it.
-    fn price(&self, usage: &Usage, cost_usd: impl Fn(&str, &Usage) -> Option<f64>) -> Option<f64> {
+    /// Whoever gave the answer.
+    fn answered_by(&self) -> Option<&Prepared> {
         let fallback = || self.prepared.fallbacks.iter().find(|fallback| fallback.id == self.answering);
         let stable = || self.route.prepared(self.route.table.stable);
         let by = match self.flight.served_by() {
@@ -123,7 +125,12 @@ impl Exchange {
             ServedBy::Rescue => stable(),
             ServedBy::Fallback => fallback(),
         };
-        let model = by?.version.model.as_str();
+        by.map(|by| &**by)
+    }
+
+    /// What its answer costs, by its price.
+    fn price(&self, by: &Prepared, usage: &Usage, cost_usd: impl Fn(&str, &Usage) -> Option<f64>) -> Option<f64> {
+        let model = by.version.model.as_str();
         let price = cost_usd(model, usage)?;
         Some(price + self.read_in_vain(usage).and_then(|usage| cost_usd(model, &usage)).unwrap_or(0.0))
     }
