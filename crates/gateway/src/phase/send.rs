@@ -185,14 +185,13 @@ enum Hold {
 pub(crate) async fn send(exchange: &mut Exchange, question: Question<'_>) -> Result<Box<Answer>, Refusal> {
     let assigned = exchange.prepared.clone();
     let canary = exchange.arm == Arm::Canary && exchange.flight.member.is_some();
-    let budget = exchange.route.rescue.clone().filter(|_| canary);
+    let budget = exchange.route.rescue.as_ref().filter(|_| canary).cloned();
     if let Some(budget) = &budget {
         budget.pay_in();
     }
-    let stable = exchange.route.prepared(exchange.route.table.stable).cloned();
+    let stable = exchange.route.prepared(exchange.route.table.stable).filter(|stable| stable.id != assigned.id);
     // A person cannot take over within the time of a request.
-    let stable = stable.filter(|stable| !stable.is_people());
-    let stable = stable.filter(|stable| stable.id != assigned.id && assigned.gives_way_to(stable, question.chat));
+    let stable = stable.filter(|stable| !stable.is_people() && assigned.gives_way_to(stable, question.chat)).cloned();
     let somebody = budget.is_some() && stable.is_some() || !assigned.fallbacks.is_empty();
     let hold = if somebody { Hold::UntilContent } else { Hold::No };
     let began = Instant::now();
@@ -350,16 +349,17 @@ pub(crate) fn unanswered(trouble: Trouble, provider: &ProviderName) -> Refusal {
 /// One version's attempts, until one is fit or none is left.
 async fn attempt(exchange: &mut Exchange, version: &Arc<Prepared>, asking: Asking<'_>, hold: Hold) -> Came {
     let Asking { question, ends_at, .. } = asking;
-    let rewritten = match rewrite(version, question.chat, question.body, question.given) {
+    let mut rewritten = match rewrite(version, question.chat, question.body, question.given) {
         Ok(rewritten) => rewritten,
         Err(why) => return Came::Unsaid(why),
     };
-    let path = match rewritten.wording {
-        Wording::Own(_) => question.path,
-        Wording::Translated(_) => version.pool.manners.dialect.path(),
+    let (path, body) = match rewritten.wording {
+        Wording::Own(_) => (question.path, std::mem::take(&mut rewritten.body)),
+        // its answer will be held against it
+        Wording::Translated(_) => (version.pool.manners.dialect.path(), rewritten.body.clone()),
     };
     let pool = &version.pool;
-    let (came, by) = put(exchange, version, asking, rewritten.body.clone(), path).await;
+    let (came, by) = put(exchange, version, asking, body, path).await;
     let Head { parts, held, body, picked } = match came {
         Ok(head) => head,
         Err(trouble) => return Came::Failed(cause(trouble), Err(trouble.into())),
