@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Files are left alone below this many bytes: a start reads them in a tenth of a second, and where thousands of sessions
+/// Files are left alone below this many bytes: a start reads them in a quarter of a second, and where thousands of sessions
 /// begin in each second a smaller log is written anew every few seconds, most of it for nothing.
 const SMALL: u64 = 32 << 20;
 /// And up to this many times what was live in them when they were last written anew.
