@@ -7,9 +7,13 @@
 //! Reading is by pulling. Every `enter_*` is followed by `next_*` until it says that the end is
 //! reached, and after every `next_*` that found something exactly one value is consumed.
 
+mod unescape;
+
 use crate::sixteen::{self, Sixteen};
 use std::borrow::Cow;
 use std::fmt;
+
+pub use unescape::Unescape;
 
 /// How deep containers may nest: the limit of `serde_json`, so that nothing passes here that whoever
 /// builds a tree later would refuse.
@@ -605,105 +609,6 @@ impl<'a> Text<'a> {
         unescape.finish(|piece| out.push_str(piece));
         Cow::Owned(out)
     }
-}
-
-/// Undoes escapes of a text that comes in several strings, as answers do in a stream: a surrogate
-/// pair may have its halves in two of them.
-#[derive(Debug, Clone, Default)]
-pub struct Unescape {
-    high: Option<u16>,
-}
-
-impl Unescape {
-    /// Undoes the escapes of the next string; `out` takes the text in pieces.
-    pub fn feed(&mut self, text: Text<'_>, mut out: impl FnMut(&str)) {
-        let mut rest = text.raw;
-        while !rest.is_empty() {
-            let plain = if text.escaped { memchr::memchr(b'\\', rest).unwrap_or(rest.len()) } else { rest.len() };
-            if plain > 0 {
-                self.finish(&mut out);
-                lossy(&rest[..plain], &mut out);
-                rest = &rest[plain..];
-                continue;
-            }
-            rest = self.escape(rest, &mut out);
-        }
-    }
-
-    /// The same in bytes of UTF-8: what is of ASCII, as most of it is, is not checked a second time.
-    pub(crate) fn feed_bytes(&mut self, text: Text<'_>, mut out: impl FnMut(&[u8])) {
-        if text.escaped || text.raw.is_empty() || !sixteen::is_ascii(text.raw) {
-            return self.feed(text, |piece| out(piece.as_bytes()));
-        }
-        self.finish(|piece| out(piece.as_bytes()));
-        out(text.raw);
-    }
-
-    /// Ends the text: half a pair that is still waiting becomes U+FFFD.
-    pub fn finish(&mut self, mut out: impl FnMut(&str)) {
-        if self.high.take().is_some() {
-            out("\u{FFFD}");
-        }
-    }
-
-    /// Undoes the escape at the start of `rest`; what is behind it.
-    fn escape<'r>(&mut self, rest: &'r [u8], out: &mut impl FnMut(&str)) -> &'r [u8] {
-        let simple = match rest.get(1) {
-            Some(b'u') => {
-                let (digits, behind) = rest[2..].split_at(4.min(rest.len() - 2));
-                let unit = digits.iter().fold(0, |unit, digit| unit << 4 | hex(*digit));
-                self.unit(unit, out);
-                return behind;
-            }
-            Some(b'b') => "\u{8}",
-            Some(b'f') => "\u{c}",
-            Some(b'n') => "\n",
-            Some(b'r') => "\r",
-            Some(b't') => "\t",
-            Some(b'"') => "\"",
-            Some(b'\\') => "\\",
-            Some(b'/') => "/",
-            _ => "\u{FFFD}",
-        };
-        self.finish(&mut *out);
-        out(simple);
-        rest.get(2..).unwrap_or_default()
-    }
-
-    fn unit(&mut self, unit: u16, out: &mut impl FnMut(&str)) {
-        let high = self.high.take();
-        if let (Some(high), 0xDC00..=0xDFFF) = (high, unit) {
-            let scalar = 0x1_0000 + (u32::from(high - 0xD800) << 10 | u32::from(unit - 0xDC00));
-            return out(char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut [0; 4]));
-        }
-        if high.is_some() {
-            out("\u{FFFD}");
-        }
-        if let 0xD800..=0xDBFF = unit {
-            self.high = Some(unit);
-            return;
-        }
-        let decoded = char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER);
-        out(decoded.encode_utf8(&mut [0; 4]));
-    }
-}
-
-/// Bytes as text, what is not UTF-8 as U+FFFD.
-fn lossy(bytes: &[u8], out: &mut impl FnMut(&str)) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => out(text),
-        Err(_) => out(&String::from_utf8_lossy(bytes)),
-    }
-}
-
-fn hex(digit: u8) -> u16 {
-    let value = match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        b'A'..=b'F' => digit - b'A' + 10,
-        _ => 0,
-    };
-    u16::from(value)
 }
 
 /// Checks that `text` is one JSON value, white space around it allowed; the span of the value.

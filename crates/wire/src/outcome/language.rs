@@ -4,6 +4,7 @@
 
 use super::ascii::{eight, in_lower_case};
 use super::block::{Block, Place, below, low_bytes, words};
+use super::letter;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -265,9 +266,9 @@ impl Letters {
             if each.is_ascii_alphabetic() {
                 self.scripts[Script::Latin as usize] += 1;
                 word.push_lower(each.to_ascii_lowercase());
-            } else if !each.is_ascii() && (each.is_alphabetic() || is_mark(each)) {
+            } else if !each.is_ascii() && (letter::is_letter(each) || is_mark(each)) {
                 self.letter(each);
-                each.to_lowercase().for_each(|lower| word.push_lower(lower));
+                letter::in_lower_case(each, |lower| word.push_lower(lower));
             } else {
                 break;
             }

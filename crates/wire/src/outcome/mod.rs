@@ -5,6 +5,7 @@ mod block;
 mod bounded;
 mod fence;
 mod language;
+mod letter;
 mod opening;
 mod refusal;
 mod repetition;

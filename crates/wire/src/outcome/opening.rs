@@ -2,6 +2,7 @@
 //! words with digits in them are all the same word, so that a number of an order makes no opening of its own.
 
 use super::ascii::{HIGH, ascii_letters, eight, in_lower_case};
+use super::letter::{self, is_word_sign};
 
 /// So much is an opening: a word counts for two, a sign of a script without spaces for one.
 const WEIGHT_MAX: u32 = 10;
@@ -31,7 +32,7 @@ impl FirstWords {
             let Some(begins) = begins else { break };
             rest = &rest[begins..];
             let Some(first) = rest.chars().next() else { break };
-            if !first.is_alphanumeric() {
+            if !is_word_sign(first) {
                 rest = &rest[first.len_utf8()..];
                 continue;
             }
@@ -84,7 +85,7 @@ fn word_end(text: &str) -> usize {
 }
 
 fn is_inside_word(sign: char) -> bool {
-    (sign.is_alphanumeric() && sign < IDEOGRAPHS) || matches!(sign, '\'' | '’')
+    (is_word_sign(sign) && sign < IDEOGRAPHS) || matches!(sign, '\'' | '’')
 }
 
 fn push_word(word: &str, words: &mut String) {
@@ -100,8 +101,9 @@ fn push_word(word: &str, words: &mut String) {
         return words.push('#');
     }
     let word = &word[..word.floor_char_boundary(WORD_MAX_BYTES)];
-    let lower = word.chars().flat_map(char::to_lowercase);
-    words.extend(lower.filter(|sign| !matches!(sign, '\'' | '’')));
+    for sign in word.chars().filter(|sign| !matches!(sign, '\'' | '’')) {
+        letter::in_lower_case(sign, |lower| words.push(lower));
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! these, and "customers often say they cannot help with" does not begin with it. The phrases are data:
 //! `data/refusals.json`.
 
+use super::letter::{self, is_word_sign};
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -47,14 +48,16 @@ struct Phrases {
 }
 
 /// How many bytes of a sentence are looked at before any phrase is.
-const BEGINS_BYTES: usize = 4;
+const BEGINS_BYTES: usize = 8;
+/// As many as [`pair`] tells apart.
+const PAIRS: usize = 2048;
 
-/// The phrases, and what makes looking for them cheap where there are none, which is nearly always: by the first, second,
-/// third and fourth byte of a sentence, in which languages a phrase has that byte there, as a set of bits.
+/// The phrases, and what makes looking for them cheap where there are none, which is nearly always: by each of the first
+/// pairs of bytes of a sentence, in which languages a phrase has that pair there, as a set of bits.
 #[derive(Debug)]
 struct Table {
     languages: Vec<Phrases>,
-    begins: [[u8; 256]; BEGINS_BYTES],
+    begins: [[u8; PAIRS]; BEGINS_BYTES / 2],
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -72,15 +75,18 @@ pub fn reads_as_refusal(head: &str) -> bool {
 
 impl Table {
     fn of(languages: Vec<Phrases>) -> Self {
-        let mut begins = [[0; 256]; BEGINS_BYTES];
+        let mut begins = [[0; PAIRS]; BEGINS_BYTES / 2];
         for (bit, language) in languages.iter().enumerate().take(8) {
             for phrase in language.before.iter().chain(&language.wont).chain(&language.alone) {
                 let mut bytes = phrase.bytes();
                 for place in &mut begins {
-                    match bytes.next() {
-                        Some(byte) => place[usize::from(byte)] |= 1 << bit,
+                    match (bytes.next(), bytes.next()) {
+                        (Some(first), Some(second)) => place[pair([first, second])] |= 1 << bit,
                         // anything may follow
-                        None => place.iter_mut().for_each(|languages| *languages |= 1 << bit),
+                        (Some(first), None) => {
+                            (0..=u8::MAX).for_each(|second| place[pair([first, second])] |= 1 << bit);
+                        }
+                        (None, _) => place.iter_mut().for_each(|languages| *languages |= 1 << bit),
                     }
                 }
             }
@@ -88,16 +94,19 @@ impl Table {
         Self { languages, begins }
     }
 
-    /// Whether a sentence, as it was written, begins like any phrase; of one that is not of ASCII it is not told. Nearly
-    /// all end here, without being written in lower case.
+    /// Whether a sentence, as it was written, begins like any phrase, or a clause of it ends with one. Nearly all end here,
+    /// without being written in lower case.
     fn may_refuse(&self, sentence: &str) -> bool {
-        let begins = sentence.bytes().position(|byte| byte.is_ascii_alphanumeric());
-        let Some(begins) = begins.filter(|_| sentence.is_ascii()) else { return !sentence.is_ascii() };
-        let bytes = sentence.as_bytes()[begins..]
-            .iter()
-            .map(|byte| if *byte == b'`' { b'\'' } else { byte.to_ascii_lowercase() });
-        let places = self.begins.iter().zip(bytes);
-        places.fold(u8::MAX, |languages, (place, byte)| languages & place[usize::from(byte)]) != 0
+        if sentence.is_ascii() {
+            let Some(begins) = sentence.bytes().position(|byte| byte.is_ascii_alphanumeric()) else { return false };
+            let bytes = &sentence.as_bytes()[begins..];
+            let plain = |byte: u8| if byte == b'`' { b'\'' } else { byte.to_ascii_lowercase() };
+            return self.pairs(bytes.as_chunks().0.iter().map(|pair| pair.map(plain))) != 0;
+        }
+        let first = first_word(sentence);
+        // A sign has a byte at least, in lower case too.
+        let end = first.char_indices().nth(BEGINS_BYTES).map_or(first.len(), |(at, _)| at);
+        self.begins(&plain(&first[..end])) != 0 || self.languages.iter().any(|language| language.ends_clause(sentence))
     }
 
     fn refuses(&self, sentence: &str) -> bool {
@@ -126,25 +135,28 @@ impl Table {
         if rest.is_empty() {
             return 0;
         }
-        self.begins
-            .iter()
-            .zip(rest.bytes())
-            .fold(u8::MAX, |languages, (place, byte)| languages & place[usize::from(byte)])
+        self.pairs(rest.as_bytes().as_chunks().0.iter().copied())
     }
+
+    fn pairs(&self, pairs: impl Iterator<Item = [u8; 2]>) -> u8 {
+        self.begins.iter().zip(pairs).fold(u8::MAX, |languages, (place, bytes)| languages & place[pair(bytes)])
+    }
+}
+
+/// Two bytes as a number: letters are told apart, and the first byte from what is not of ASCII.
+fn pair([first, second]: [u8; 2]) -> usize {
+    usize::from(first >> 7 << 5 | first & 0x1F) << 5 | usize::from(second & 0x1F)
 }
 
 /// A text from its first letter or digit on.
 fn first_word(text: &str) -> &str {
-    text.trim_start_matches(|each: char| !each.is_alphanumeric())
+    text.trim_start_matches(|each: char| !is_word_sign(each))
 }
 
 impl Phrases {
     fn refuses(&self, sentence: &str, may_begin: impl Fn(&str) -> bool) -> bool {
-        if !self.at_end.is_empty() && !sentence.is_ascii() {
-            let mut clauses = sentence.split('、').map(|clause| clause.trim_end_matches('が'));
-            if clauses.any(|clause| self.at_end.iter().any(|end| clause.ends_with(end.as_str()))) {
-                return true;
-            }
+        if self.ends_clause(sentence) {
+            return true;
         }
         let mut rest = sentence;
         loop {
@@ -165,6 +177,16 @@ impl Phrases {
         }
     }
 
+    /// Whether a clause ends with what refuses by itself. The signs of these phrases know no case.
+    fn ends_clause(&self, sentence: &str) -> bool {
+        // the first byte of kana
+        if self.at_end.is_empty() || memchr::memchr(0xE3, sentence.as_bytes()).is_none() {
+            return false;
+        }
+        let mut clauses = sentence.split('、').map(|clause| clause.trim_end_matches('が'));
+        clauses.any(|clause| self.at_end.iter().any(|end| clause.ends_with(end.as_str())))
+    }
+
     /// Whether one of the acts follows.
     fn acts(&self, mut rest: &str) -> bool {
         rest = rest.trim_start();
@@ -175,7 +197,7 @@ impl Phrases {
             let near = &rest[..rest.floor_char_boundary(self.gap_bytes + act.len())];
             near.match_indices(act.as_str()).any(|(at, _)| {
                 // At the start of a word, where the language has words.
-                at == 0 || !near[..at].ends_with(|each: char| each.is_alphanumeric() && each < IDEOGRAPHS)
+                at == 0 || !near[..at].ends_with(|each: char| is_word_sign(each) && each < IDEOGRAPHS)
             })
         })
     }
@@ -187,7 +209,7 @@ const IDEOGRAPHS: char = '\u{2E80}';
 /// What follows `phrase` at the start of `text`, where it ends with a word's end.
 fn behind<'t>(text: &'t str, phrase: &str) -> Option<&'t str> {
     let behind = text.strip_prefix(phrase)?;
-    let letter = |each: char| each.is_alphanumeric() && each < IDEOGRAPHS;
+    let letter = |each: char| is_word_sign(each) && each < IDEOGRAPHS;
     if phrase.ends_with(letter) && behind.starts_with(letter) { None } else { Some(behind) }
 }
 
@@ -196,8 +218,13 @@ fn plain(head: &str) -> String {
     if head.is_ascii() && !head.contains('`') {
         return head.to_ascii_lowercase();
     }
-    let lower = head.chars().flat_map(char::to_lowercase);
-    lower.map(|each| if matches!(each, '’' | '‘' | '`' | 'ʼ') { '\'' } else { each }).collect()
+    let mut plain = String::with_capacity(head.len());
+    for sign in head.chars() {
+        letter::in_lower_case(sign, |lower| {
+            plain.push(if matches!(lower, '’' | '‘' | '`' | 'ʼ') { '\'' } else { lower })
+        });
+    }
+    plain
 }
 
 /// The sentences of a text, without what ends them.
@@ -260,6 +287,7 @@ const ENDS: [bool; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn refusals_are_read_in_every_language() {
@@ -339,6 +367,45 @@ mod tests {
     #[test]
     fn the_phrases_are_there_in_eight_languages() {
         assert_eq!(TABLE.languages.len(), 8, "a bit for each");
+    }
+
+    #[test]
+    fn ends_of_clauses_are_the_same_in_lower_case() {
+        for end in TABLE.languages.iter().flat_map(|language| &language.at_end) {
+            assert!(end.starts_with(|sign| ('\u{3040}'..='\u{9FFF}').contains(&sign)), "{end}");
+            assert!(end.chars().all(|sign| ('\u{3040}'..='\u{9FFF}').contains(&sign)), "{end}");
+            assert!(end.bytes().any(|byte| byte == 0xE3), "{end}");
+        }
+        for sign in '\0'..=char::MAX {
+            let lower = sign.to_lowercase().next().unwrap();
+            assert_eq!(lower.is_alphanumeric(), sign.is_alphanumeric(), "{sign:?}");
+            assert!(lower == sign || !('\u{3000}'..='\u{9FFF}').contains(&lower), "{sign:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_passed_over_at_once_refuses_nothing(
+            pieces in prop::collection::vec((any::<prop::sample::Index>(), "[ ,、.'’`*é我が]{0,2}|[a-zA-ZÀ-ÿ]{1,3} "), 1..6),
+            shout in any::<bool>(),
+        ) {
+            let phrases: Vec<&String> = TABLE.languages.iter().flat_map(|of| of.before.iter().chain(&of.wont).chain(&of.act).chain(&of.alone).chain(&of.at_end)).collect();
+            let text: String = pieces.iter().map(|(phrase, between)| format!("{between}{}{between}", phrase.get(&phrases))).collect();
+            let text = if shout { text.to_uppercase() } else { text };
+            let all = sentences(&text).take(SENTENCES).any(|sentence| TABLE.refuses(&plain(sentence)));
+            prop_assert_eq!(reads_as_refusal(&text), all, "{}", text);
+        }
+    }
+
+    #[test]
+    fn a_sentence_that_begins_like_no_phrase_is_passed_over_at_once() {
+        for sentence in [
+            "Für Ihre Nutzer ändert sich dabei nichts",
+            "Sure, I'd be happy to explain it",
+            "はい、カナリアリリースについてご説明します",
+        ] {
+            assert!(!TABLE.may_refuse(sentence), "{sentence}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use super::ascii::{HIGH, ascii_digits, ascii_letters, eight};
 use super::block::{Block, Place, SIGNS, below, low_bytes, words};
+use super::letter::is_word_sign;
 use std::fmt;
 
 /// The longest round, in words.
@@ -177,7 +178,7 @@ impl Repetition {
             }
             let each = if piece[at].is_ascii() { char::from(piece[at]) } else { sign(&piece[at..]) };
             at = (at + each.len_utf8()).min(piece.len());
-            if !each.is_ascii() && each.is_alphanumeric() {
+            if !each.is_ascii() && is_word_sign(each) {
                 let mut bytes = [0; 8];
                 let len = each.encode_utf8(&mut bytes).len();
                 word.push(u64::from_le_bytes(bytes), len);
