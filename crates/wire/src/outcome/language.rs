@@ -307,6 +307,9 @@ impl Letters {
 
     /// The verdict where more of the text would hardly change it.
     fn clear(&self) -> Option<Spoken> {
+        if self.words.iter().all(|worth| *worth < WORDS_CLEAR) {
+            return None;
+        }
         self.told().filter(|(spoken, clear)| *clear && spoken.language.is_some()).map(|(spoken, _)| spoken)
     }
 

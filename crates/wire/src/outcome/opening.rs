@@ -24,7 +24,7 @@ impl FirstWords {
     /// The opening of a text; `None` where it has no words.
     #[must_use]
     pub fn of(head: &str) -> Option<Self> {
-        let mut words = String::with_capacity(48);
+        let mut words = Vec::with_capacity(48);
         let mut weight = 0;
         let mut rest = head;
         while weight < WEIGHT_MAX {
@@ -37,16 +37,16 @@ impl FirstWords {
                 continue;
             }
             if !words.is_empty() {
-                words.push(' ');
+                words.push(b' ');
             }
             if first >= IDEOGRAPHS {
                 weight += 1;
-                words.push(first);
+                push(first, &mut words);
                 rest = &rest[first.len_utf8()..];
             } else {
                 weight += 2;
                 if let Some((lower, len)) = short_word(rest) {
-                    words.push_str(std::str::from_utf8(&lower[..len]).unwrap_or_default());
+                    words.extend_from_slice(&lower[..len]);
                     rest = &rest[len..];
                     continue;
                 }
@@ -59,8 +59,8 @@ impl FirstWords {
             return None;
         }
         let mut low = [0; 8];
-        low.copy_from_slice(&blake3::hash(words.as_bytes()).as_bytes()[..8]);
-        Some(Self { key: u64::from_le_bytes(low), words })
+        low.copy_from_slice(&blake3::hash(&words).as_bytes()[..8]);
+        Some(Self { key: u64::from_le_bytes(low), words: String::from_utf8(words).ok()? })
     }
 }
 
@@ -88,21 +88,25 @@ fn is_inside_word(sign: char) -> bool {
     (is_word_sign(sign) && sign < IDEOGRAPHS) || matches!(sign, '\'' | '’')
 }
 
-fn push_word(word: &str, words: &mut String) {
+fn push(sign: char, words: &mut Vec<u8>) {
+    words.extend_from_slice(sign.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+fn push_word(word: &str, words: &mut Vec<u8>) {
     if word.is_ascii() {
         if word.bytes().any(|byte| byte.is_ascii_digit()) {
-            return words.push('#');
+            return words.push(b'#');
         }
         let signs = word.bytes().take(WORD_MAX_BYTES).filter(|byte| *byte != b'\'');
-        words.extend(signs.map(|byte| char::from(byte.to_ascii_lowercase())));
+        words.extend(signs.map(|byte| byte.to_ascii_lowercase()));
         return;
     }
     if word.chars().any(char::is_numeric) {
-        return words.push('#');
+        return words.push(b'#');
     }
     let word = &word[..word.floor_char_boundary(WORD_MAX_BYTES)];
     for sign in word.chars().filter(|sign| !matches!(sign, '\'' | '’')) {
-        letter::in_lower_case(sign, |lower| words.push(lower));
+        letter::in_lower_case(sign, |lower| push(lower, words));
     }
 }
 

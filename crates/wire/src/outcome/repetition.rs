@@ -75,7 +75,12 @@ impl Word {
     }
 
     /// A whole one.
+    #[inline]
     fn of(block: &Block, at: usize, len: usize) -> Self {
+        if len < 8 {
+            let waiting = block.eight(at) & low_bytes(len);
+            return Self { mixed: 0, waiting, waiting_bytes: len, lettered: true };
+        }
         let mut word = Self { lettered: true, ..Self::default() };
         let (full, rest) = (at + len / 8 * 8, len % 8);
         for from in (at..full).step_by(8) {
