@@ -19,11 +19,12 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 pub(crate) struct Outbound {
     method: Method,
-    headers: HeaderMap,
+    /// The client's, all of them: what goes on is taken by each attempt, of which there is mostly one.
+    theirs: HeaderMap,
+    /// What `connection` lists among them.
+    listed: Vec<String>,
     /// The dialect of the client, where it is known to be asked in.
     dialect: Option<Dialect>,
-    client_authorization: Option<HeaderValue>,
-    client_key: Option<HeaderValue>,
 }
 
 /// What of the request's body goes out.
@@ -50,6 +51,9 @@ pub(crate) enum StripUsage {
     /// Nothing was added.
     No,
 }
+
+/// So many of the gateway's own are put to those that go on: there is room for them from the start.
+const ROOM_FOR_OWN: usize = 2;
 
 /// What a provider of Anthropic's dialect is told where the client does not say.
 const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -128,17 +132,10 @@ pub(crate) fn rewrite(
 }
 
 impl Outbound {
-    /// Takes over what a provider may see of the client's headers.
-    pub(crate) fn new(method: Method, mut theirs: HeaderMap, dialect: Option<Dialect>) -> Self {
-        let client_key = theirs.remove(X_API_KEY);
-        let client_authorization = theirs.remove(header::AUTHORIZATION);
-        let headers = filtered(theirs, |name| {
-            let name = name.as_str();
-            ends_at_gateway(name)
-                || name.starts_with("x-coalmine-")
-                || matches!(name, "openai-organization" | "openai-project")
-        });
-        Self { method, headers, dialect, client_authorization, client_key }
+    /// A client's request.
+    pub(crate) fn new(method: Method, theirs: HeaderMap, dialect: Option<Dialect>) -> Self {
+        let listed = listed(&theirs);
+        Self { method, theirs, listed, dialect }
     }
 
     /// One attempt.
@@ -146,7 +143,10 @@ impl Outbound {
         let mut request = Box::new(Request::new(body.into()));
         *request.method_mut() = self.method.clone();
         let headers = request.headers_mut();
-        headers.clone_from(&self.headers);
+        headers.reserve(self.theirs.len() + ROOM_FOR_OWN);
+        for (name, value) in self.theirs.iter().filter(|(name, _)| !self.ends_here(name)) {
+            headers.append(name, value.clone());
+        }
         match &manners.authorization {
             Authorization::Own(key) => key.show(headers),
             Authorization::Client => self.show_client_key(manners.dialect.family(), headers),
@@ -160,9 +160,19 @@ impl Outbound {
         request
     }
 
+    /// Whether no provider may see a header of this name.
+    fn ends_here(&self, name: &HeaderName) -> bool {
+        ends(name, &self.listed, |name| {
+            let name = name.as_str();
+            ends_at_gateway(name)
+                || name.starts_with("x-coalmine-")
+                || matches!(name, "openai-organization" | "openai-project")
+        })
+    }
+
     /// The client's own key, in the form that the provider's dialect has.
     fn show_client_key(&self, family: Family, headers: &mut HeaderMap) {
-        match (&self.client_authorization, &self.client_key, family) {
+        match (self.theirs.get(header::AUTHORIZATION), self.theirs.get(X_API_KEY), family) {
             (_, Some(key), Family::Anthropic) => {
                 headers.insert(X_API_KEY, key.clone());
             }
@@ -211,9 +221,15 @@ pub(crate) fn answer_headers(mut theirs: HeaderMap) -> HeaderMap {
         // where both are told the length is that of nothing (RFC 9112, section 6.3)
         theirs.remove(header::CONTENT_LENGTH);
     }
-    filtered(theirs, |name| {
+    let of_here = |name: &HeaderName| {
         name != header::CONTENT_LENGTH && (is_hop_by_hop(name.as_str()) || is_of_its_host(name.as_str()))
-    })
+    };
+    let listed = listed(&theirs);
+    let ended: Vec<HeaderName> = theirs.keys().filter(|name| ends(name, &listed, of_here)).cloned().collect();
+    for name in ended {
+        theirs.remove(name);
+    }
+    theirs
 }
 
 /// What the provider calls the request, under the name too by which SDKs of the client's dialect look for it: each dialect has its own.
@@ -234,21 +250,18 @@ fn goes_on(name: &HeaderName) -> bool {
     [header::CONTENT_TYPE, header::ACCEPT, header::USER_AGENT, header::DATE].contains(name)
 }
 
-/// The headers without those that `ends` here and those that `connection` lists.
-fn filtered(mut theirs: HeaderMap, ends: impl Fn(&HeaderName) -> bool) -> HeaderMap {
-    let mut listed: Vec<String> = Vec::new();
-    if theirs.keys().any(|name| name == header::CONNECTION) {
-        for value in theirs.get_all(header::CONNECTION) {
-            listed.extend(connection_names(value.to_str().unwrap_or("")).map(str::to_ascii_lowercase));
-        }
+/// Whether a header goes no further: it is among those that `connection` lists, or one `of_here`.
+fn ends(name: &HeaderName, listed: &[String], of_here: impl Fn(&HeaderName) -> bool) -> bool {
+    listed.iter().any(|listed| listed == name.as_str()) || !goes_on(name) && of_here(name)
+}
+
+/// The names that `connection` lists.
+fn listed(headers: &HeaderMap) -> Vec<String> {
+    if !headers.keys().any(|name| name == header::CONNECTION) {
+        return Vec::new();
     }
-    let is_listed = |name: &HeaderName| listed.iter().any(|listed| listed == name.as_str());
-    let ended = |name: &&HeaderName| is_listed(name) || !goes_on(name) && ends(name);
-    let ended: Vec<HeaderName> = theirs.keys().filter(ended).cloned().collect();
-    for name in ended {
-        theirs.remove(name);
-    }
-    theirs
+    let told = headers.get_all(header::CONNECTION).iter().map(|value| value.to_str().unwrap_or(""));
+    told.flat_map(connection_names).map(str::to_ascii_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -339,6 +352,9 @@ mod tests {
         let kept = answer_headers(theirs);
         assert_eq!(kept.get_all("set-cookie").iter().count(), 2);
         assert!(kept.contains_key("x-ratelimit-remaining-requests") && !kept.contains_key("connection"));
+        let asked =
+            Outbound::new(Method::POST, kept, None).request(&manners(Dialect::Chat, Authorization::None), Bytes::new());
+        assert_eq!(asked.headers().get_all("set-cookie").iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
     }
 
     #[test]

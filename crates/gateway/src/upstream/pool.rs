@@ -23,7 +23,7 @@ use coalmine_core::origin::Region;
 use coalmine_core::time::{SpanMs, UnixMs};
 use coalmine_wire::dialect::Dialect;
 use coalmine_wire::translate::{LimitName, Terms};
-use http::{HeaderName, Response, StatusCode, header};
+use http::{HeaderName, Response, StatusCode};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -318,7 +318,6 @@ impl Pool {
         let mut asking = Asking { pool: self, picked, told: false };
         let address = &self.addresses[picked.at];
         *request.uri_mut() = address.uri(path).ok_or(Trouble::Malformed)?;
-        let asks_to_switch = request.headers().contains_key(header::UPGRADE);
         // with one address there is nothing to learn
         let began = self.choice.is_free().then(|| self.clock.now());
         let sent_at = Instant::now();
@@ -328,7 +327,7 @@ impl Pool {
         };
         let trouble = match sent {
             // 101 to somebody who did not ask for another protocol is no answer
-            Ok(Ok(response)) if response.status().is_informational() && !asks_to_switch => {
+            Ok(Ok(response)) if response.status().is_informational() && connection == By::Kept => {
                 self.note(picked, Some(Fault::Malformed));
                 Trouble::Malformed
             }
@@ -389,7 +388,7 @@ impl Pool {
 }
 
 /// Which connection a request goes over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {
     /// One that is kept for others after it.
     Kept,
