@@ -83,8 +83,8 @@ pub struct Gateway {
     /// In milliseconds.
     linger: AtomicU64,
     began: Instant,
-    /// When records were written last, in microseconds since it began.
-    written_at: AtomicU64,
+    /// When records came last, in microseconds since it began.
+    came_at: AtomicU64,
 }
 
 /// What is cut off at the end is told of it within this.
@@ -158,7 +158,7 @@ impl Gateway {
             draining: AtomicBool::new(false),
             linger: AtomicU64::new(0),
             began: Instant::now(),
-            written_at: AtomicU64::new(0),
+            came_at: AtomicU64::new(0),
             config,
             clock,
             pins,
@@ -260,7 +260,6 @@ impl Gateway {
 
     /// Writes what is not written of these.
     pub(crate) fn write(&self, records: Records) {
-        self.written_at.store(self.age_us(), Ordering::Relaxed);
         if !self.conversations.is_written(records.conversations) {
             // and the pins with them
             self.conversations.write();
@@ -268,10 +267,6 @@ impl Gateway {
         if !self.pins.is_written(records.pins) {
             self.pins.write();
         }
-    }
-
-    fn age_us(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Resolves when these are written. Where records come thick, others that are ready to go on leave theirs first, so that
@@ -304,8 +299,12 @@ impl Gateway {
         self.pins.is_written(records.pins) && self.conversations.is_written(records.conversations)
     }
 
+    /// Asked once for each that come.
     fn come_thick(&self) -> bool {
-        self.age_us().saturating_sub(self.written_at.load(Ordering::Relaxed)) < THICK_US
+        let now = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let before = self.came_at.load(Ordering::Relaxed);
+        self.came_at.store(now, Ordering::Relaxed);
+        now.saturating_sub(before) < THICK_US
     }
 
     /// How the requests of a route fared since this process began.
