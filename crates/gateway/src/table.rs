@@ -23,7 +23,6 @@ use coalmine_wire::dialect::Dialect;
 use coalmine_wire::openai::{self, ChatRequest, Patch, PatchError, ProviderState, asks_to_think};
 use coalmine_wire::prices::{Price, Prices, Quote};
 use coalmine_wire::translate;
-use coalmine_wire::usage::Usage;
 use http::HeaderValue;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -61,6 +60,8 @@ pub(crate) struct Prepared {
     patches: Vec<(Dialect, Result<Patch, PatchError>)>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) header: HeaderValue,
+    /// Of its model, by the list.
+    pub(crate) price: Option<Price>,
     /// Whether it asks for reasoning or thinking, whatever the client does.
     pub(crate) thinks: bool,
     /// Whether its own tools or parameters have the provider act by itself.
@@ -85,6 +86,7 @@ struct Parts {
     default_settings: Arc<RouteSettings>,
     pools: HashMap<ProviderName, Arc<Pool>>,
     metrics: Arc<Metrics>,
+    prices: Prices,
 }
 
 #[derive(Debug, Default)]
@@ -131,12 +133,9 @@ impl Route {
         self.prepared.iter().find(|prepared| prepared.id == version)
     }
 
-    /// What a request to a model cost: by the prices of the release under way, else by the list.
-    pub(crate) fn cost_usd(&self, list: &Prices, model: &str, usage: &Usage) -> Option<f64> {
-        match self.frozen.get(model) {
-            Some(price) => price.as_ref()?.cost_usd(usage),
-            None => list.cost_usd(model, usage),
-        }
+    /// The price of a model that the release under way compares by, else that of the list.
+    pub(crate) fn price(&self, model: &str, of_list: Option<Price>) -> Option<Price> {
+        self.frozen.get(model).copied().unwrap_or(of_list)
     }
 
     /// The version of which this much is known, or a fallback of one.
@@ -216,7 +215,8 @@ impl Tables {
     pub(crate) fn new(config: &Config, pools: HashMap<ProviderName, Arc<Pool>>, metrics: Arc<Metrics>) -> Self {
         let settings =
             config.routes.iter().map(|(name, settings)| (name.clone(), Arc::new(settings.clone()))).collect();
-        let parts = Parts { settings, default_settings: Arc::default(), pools, metrics };
+        let prices = config.prices.clone();
+        let parts = Parts { settings, default_settings: Arc::default(), pools, metrics, prices };
         Self { snapshot: ArcSwap::default(), state: Mutex::default(), parts }
     }
 
@@ -390,6 +390,7 @@ impl Parts {
             patches,
             pool: pool.clone(),
             header: HeaderValue::from_str(&id.to_string()).ok()?,
+            price: self.prices.of(&version.model).map(|quote| quote.price),
             thinks: version.params.iter().any(|(name, value)| asks_to_think(name, value.0.as_bytes())),
             has_tools_run: version.tools.as_ref().is_some_and(|tools| openai::has_tools_run(tools.json.0.as_bytes()))
                 || version.params.keys().any(|name| openai::has_provider_act(name)),

@@ -139,13 +139,13 @@ impl Line {
     /// A model beside the version has done something on it, which is paid and is no request. What that costs by the prices that a release
     /// compares by; `None`: nobody knows.
     pub(super) fn charge_beside(&self, model: Option<&str>, usage: &Usage) -> Option<f64> {
-        let list = &self.gateway.config.prices;
+        let listed = model.and_then(|model| self.gateway.config.prices.of(model)).map(|quote| quote.price);
         if let Some(permit) = &self.permit {
             let tokens = usage.input_tokens.unwrap_or(0).saturating_add(usage.output_tokens.unwrap_or(0));
-            let cost_usd = model.and_then(|model| list.cost_usd(model, usage));
+            let cost_usd = listed.and_then(|price| price.cost_usd(usage));
             permit.charge_beside(tokens, cost_usd, self.gateway.clock.now());
         }
-        model.and_then(|model| self.route.cost_usd(list, model, usage))
+        self.route.price(model?, listed)?.cost_usd(usage)
     }
 
     /// Somebody else answers in the version's place, for good: that counts in neither arm.

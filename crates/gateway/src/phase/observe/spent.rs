@@ -7,6 +7,7 @@ use crate::table::Prepared;
 use coalmine_core::tally::ServedBy;
 use coalmine_core::time::UnixMs;
 use coalmine_wire::openai::Seen;
+use coalmine_wire::prices::Price;
 use coalmine_wire::realtime::Reckoned;
 use coalmine_wire::usage::{BYTES_PER_TOKEN, Media, Usage};
 
@@ -107,10 +108,9 @@ impl Exchange {
 
     /// What an answer costs: payers pay what holds now, a release compares by what held when it was created, and by what the turn costs beside.
     pub(super) fn prices(&self, usage: &Usage) -> (Option<f64>, Option<f64>) {
-        let list = &self.gateway.config.prices;
         let Some(by) = self.answered_by() else { return (None, None) };
-        let of_now = self.price(by, usage, |model, usage| list.cost_usd(model, usage));
-        let of_release = self.price(by, usage, |model, usage| self.route.cost_usd(list, model, usage));
+        let of_now = self.cost_usd(usage, by.price);
+        let of_release = self.cost_usd(usage, self.route.price(&by.version.model, by.price));
         (of_now, of_release.zip(self.beside_usd).map(|(answer, beside)| answer + beside))
     }
 
@@ -128,10 +128,9 @@ impl Exchange {
         by.map(|by| &**by)
     }
 
-    /// What its answer costs, by its price.
-    fn price(&self, by: &Prepared, usage: &Usage, cost_usd: impl Fn(&str, &Usage) -> Option<f64>) -> Option<f64> {
-        let model = by.version.model.as_str();
-        let price = cost_usd(model, usage)?;
-        Some(price + self.read_in_vain(usage).and_then(|usage| cost_usd(model, &usage)).unwrap_or(0.0))
+    /// What an answer costs, by that price.
+    fn cost_usd(&self, usage: &Usage, price: Option<Price>) -> Option<f64> {
+        let price = price?;
+        Some(price.cost_usd(usage)? + self.read_in_vain(usage).and_then(|usage| price.cost_usd(&usage)).unwrap_or(0.0))
     }
 }
