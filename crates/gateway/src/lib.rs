@@ -34,6 +34,7 @@ mod customers;
 mod end;
 mod feedback;
 mod gateway;
+mod headers;
 mod judged;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod laws;

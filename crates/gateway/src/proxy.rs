@@ -2,6 +2,7 @@
 
 use crate::answer::{AnswerBody, Refusal};
 use crate::gateway::Gateway;
+use crate::headers::Headers;
 use crate::phase::admit::{self, Admitted, Surface, admit};
 use crate::phase::assign::assign;
 use crate::phase::identify::identify;
@@ -98,10 +99,11 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Res
         return Box::pin(passthrough::pass_unknown(gateway, *admitted, &chat.model)).await;
     };
     admitted.caller.must_be_let_use(&chat.model)?;
-    let given = Given::read(&admitted.parts.headers)?;
+    let headers = Headers::from(&admitted.parts.headers);
+    let given = Given::read(headers)?;
     let now = admitted.received_at;
 
-    let whose = identify(gateway, &route, &chat, &admitted);
+    let whose = identify(gateway, &route, &chat, &admitted, headers);
     let assignment = assign(gateway, &route, &whose, &chat, now);
     gateway.customers.note(&route.name, &admitted.caller.scope, &whose, assignment.member.as_ref(), now);
     let Some(prepared) = route.prepared(assignment.version) else {
@@ -111,7 +113,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Res
         ));
     };
     let reason = assignment.reason;
-    let trace = gateway.telemetry.trace(&admitted.parts.headers);
+    let trace = gateway.telemetry.trace(headers);
     let mut exchange = Box::new(Exchange::begin(
         gateway,
         &chat,
@@ -135,7 +137,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Res
     let Admitted { parts, path, .. } = &*admitted;
     let original = Original { chat: &chat, headers: &parts.headers, body: &body, path, reason, given: &given };
     shadow::mirror(&mut exchange, original);
-    exchange.notice(&chat, &admitted.parts.headers);
+    exchange.notice(&chat, headers);
     if exchange.prepared.is_people() {
         return Ok(people::answer_later(gateway, exchange).await);
     }

@@ -19,13 +19,13 @@ pub(crate) mod trace;
 
 use crate::config;
 use crate::gateway::Gateway;
+use crate::headers::Headers;
 use access_log::AccessLog;
 use coalmine_core::id::Actor;
 use coalmine_core::release::report::Step;
 use coalmine_core::time::UnixMs;
 use decided::Decided;
 use finished::{Finished, Passed, Refused};
-use http::HeaderMap;
 use otlp::Otlp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Telemetry {
     }
 
     /// The trace that a request is part of: the client's, or a new one where it is sampled.
-    pub(crate) fn trace(&self, headers: &HeaderMap) -> Option<Trace> {
+    pub(crate) fn trace<'a>(&self, headers: impl Into<Headers<'a>>) -> Option<Trace> {
         Trace::of(headers, self.sampler)
     }
 

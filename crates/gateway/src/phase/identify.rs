@@ -3,6 +3,7 @@
 use crate::config::{CustomerSource, Overrides, SessionSource};
 use crate::conversations::Found;
 use crate::gateway::Gateway;
+use crate::headers::Headers;
 use crate::phase::admit::Admitted;
 use crate::table::Route;
 use coalmine_core::id::{CustomerId, UnitKey};
@@ -45,7 +46,14 @@ pub(crate) enum StateOf {
 }
 
 /// Names the unit of a request.
-pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted) -> Identified {
+pub(crate) fn identify<'a>(
+    gateway: &Gateway,
+    route: &Route,
+    chat: &ChatRequest<'_>,
+    admitted: &Admitted,
+    headers: impl Into<Headers<'a>>,
+) -> Identified {
+    let headers = headers.into();
     let opening = match chat.opening {
         openai::Opening::First => Opening::First,
         openai::Opening::Continued => Opening::Continued,
@@ -54,8 +62,8 @@ pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>,
         identity: Identity::Nobody,
         opening,
         eligibility: eligibility(route, chat),
-        customer: customer(route, chat, admitted),
-        forced: forced(gateway, admitted),
+        customer: customer(route, chat, admitted, headers),
+        forced: forced(gateway, headers),
         trail: None,
         responses: None,
         state: match chat.provider_state {
@@ -73,7 +81,7 @@ pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>,
     }
     for source in &route.settings.sessions {
         let name = match source {
-            SessionSource::Header(name) => header(admitted, name),
+            SessionSource::Header(name) => header(headers, name),
             SessionSource::Path => admitted.session.as_deref().map(Cow::Borrowed),
             SessionSource::Body(path) => chat.body_text(path),
             SessionSource::Conversation => {
@@ -178,10 +186,10 @@ fn follow(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>, admitted: &A
     found.trail = Some(trail);
 }
 
-fn customer(route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted) -> Option<CustomerId> {
+fn customer(route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted, headers: Headers<'_>) -> Option<CustomerId> {
     let named = route.settings.customers.iter().find_map(|source| {
         let name = match source {
-            CustomerSource::Header(name) => header(admitted, name),
+            CustomerSource::Header(name) => header(headers, name),
             CustomerSource::Body(path) => chat.body_text(path),
         };
         name.filter(|name| is_name(name)).map(|name| CustomerId(name.into_owned()))
@@ -189,20 +197,20 @@ fn customer(route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted) -> Optio
     named.or_else(|| admitted.caller.holder.customer.clone())
 }
 
-fn forced(gateway: &Gateway, admitted: &Admitted) -> Option<Override> {
+fn forced(gateway: &Gateway, headers: Headers<'_>) -> Option<Override> {
     if gateway.config.overrides == Overrides::Refused {
         return None;
     }
     const OVERRIDE: HeaderName = HeaderName::from_static("x-coalmine-override");
-    match admitted.parts.headers.get(OVERRIDE)?.as_bytes() {
+    match headers.get(OVERRIDE)?.as_bytes() {
         b"stable" => Some(Override::Stable),
         b"canary" => Some(Override::Canary),
         _ => None,
     }
 }
 
-fn header<'a>(admitted: &'a Admitted, name: &str) -> Option<Cow<'a, str>> {
-    admitted.parts.headers.get(name)?.to_str().ok().map(Cow::Borrowed)
+fn header<'a>(headers: Headers<'a>, name: &str) -> Option<Cow<'a, str>> {
+    headers.get(name)?.to_str().ok().map(Cow::Borrowed)
 }
 
 fn is_name(name: &str) -> bool {

@@ -3,13 +3,14 @@
 //! sessions inside a release: nobody counts the others.
 
 use crate::gateway::Gateway;
+use crate::headers::Headers;
 use crate::tally::Flight;
 use coalmine_core::metric::noticed;
 use coalmine_core::tally::Feedback;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::pin::Membership;
 use coalmine_wire::openai::{ChatRequest, Detect, Past};
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
 /// How often an SDK has sent this request before (`openai` and `anthropic` for Python and Node, and what stands on them).
 const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
@@ -28,7 +29,7 @@ pub(crate) fn notice(
     gateway: &Gateway,
     flight: &Flight,
     chat: &ChatRequest<'_>,
-    headers: &HeaderMap,
+    headers: Headers<'_>,
     now: UnixMs,
     watched: Watched,
 ) -> Detect {

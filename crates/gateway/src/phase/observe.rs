@@ -9,6 +9,7 @@ use crate::admission::Holder;
 use crate::admission::permit::Permit;
 use crate::config::AnswerHeaders;
 use crate::gateway::Gateway;
+use crate::headers::Headers;
 use crate::judged::{Kept, Whose};
 use crate::names::said;
 use crate::phase::hedge::Hedged;
@@ -289,9 +290,9 @@ impl Exchange {
     }
 
     /// What the request says of the turns before it is noted, and the answer will be held against it.
-    pub(crate) fn notice(&mut self, chat: &ChatRequest<'_>, headers: &HeaderMap) {
+    pub(crate) fn notice<'a>(&mut self, chat: &ChatRequest<'_>, headers: impl Into<Headers<'a>>) {
         let watched = if self.pair.is_some() { Watched::Paired } else { Watched::InReleases };
-        self.detect = notice(&self.gateway, &self.flight, chat, headers, self.flight.started_at, watched);
+        self.detect = notice(&self.gateway, &self.flight, chat, headers.into(), self.flight.started_at, watched);
     }
 
     /// Its copy is told what becomes of it.

@@ -303,7 +303,6 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     tell(response.headers_mut(), &exchange);
-    let is_stream = shape(response.headers()) == StreamOrBody::Stream;
     let events = exchange.reads_events();
     let pipe = body.map(|body| {
         let mut pipe = Pipe::new(body, pace, &exchange.gateway.end);
@@ -314,7 +313,11 @@ pub(crate) async fn relay(answer: Box<Answer>, mut exchange: Box<Exchange>) -> R
     });
     let last_word = match (&passage, exchange.dialect()) {
         (Passage::Translated(_), _) => LastWord::Translators,
-        (Passage::AsIs | Passage::Stripped(_), Dialect::Messages) if is_stream => LastWord::MessageStop,
+        (Passage::AsIs | Passage::Stripped(_), Dialect::Messages)
+            if shape(response.headers()) == StreamOrBody::Stream =>
+        {
+            LastWord::MessageStop
+        }
         (Passage::AsIs | Passage::Stripped(_), _) => LastWord::Any,
     };
     let (ready, tail, parting) = (VecDeque::new(), Tail::default(), Parting::default());

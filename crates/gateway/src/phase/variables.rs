@@ -2,10 +2,11 @@
 //! provider's format, and the header ends here.
 
 use crate::answer::Refusal;
+use crate::headers::Headers;
 use coalmine_core::version::template::VALUE_MAX_BYTES;
 use coalmine_wire::openai::errors::Problem;
 use coalmine_wire::variables;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ pub(crate) struct Given(Option<Arc<BTreeMap<String, String>>>);
 
 impl Given {
     /// Reads the header, where it stands.
-    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let mut told = headers.get_all(HEADER).iter();
+    pub(crate) fn read<'a>(headers: impl Into<Headers<'a>>) -> Result<Self, Refusal> {
+        let mut told = headers.into().get_all(HEADER);
         let Some(only) = told.next() else { return Ok(Self::default()) };
         let refused = |why: &dyn fmt::Display| {
             Refusal::new(Problem::BadRequest, format!("the header '{HEADER}' cannot be read: {why}"))
@@ -47,7 +48,7 @@ impl fmt::Debug for Given {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     fn of(values: &[&[u8]]) -> Result<Given, String> {
         let mut headers = HeaderMap::new();

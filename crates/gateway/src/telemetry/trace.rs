@@ -1,6 +1,7 @@
 //! The trace that a request is part of (W3C Trace Context, <https://www.w3.org/TR/trace-context/>). A client's
 //! is gone on with: what it has decided of sampling holds. Without one, a share of the requests begins one.
 
+use crate::headers::Headers;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 
@@ -57,7 +58,7 @@ impl Sampler {
 
 impl Trace {
     /// Of the request with these headers.
-    pub(crate) fn of(headers: &HeaderMap, sampler: Sampler) -> Option<Self> {
+    pub(crate) fn of<'a>(headers: impl Into<Headers<'a>>, sampler: Sampler) -> Option<Self> {
         if let Some(found) = Self::parse(headers) {
             let ours = sampler.tells == Tells::Spans && found.flags & SAMPLED != 0;
             return Some(Self { span: ours.then(SpanId::new), ..found });
@@ -91,8 +92,8 @@ impl Trace {
     }
 
     /// `00-{32 hex}-{16 hex}-{2 hex}`; a later version may have more behind it. Anything else is no trace.
-    fn parse(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(TRACEPARENT).iter();
+    fn parse<'a>(headers: impl Into<Headers<'a>>) -> Option<Self> {
+        let mut values = headers.into().get_all(TRACEPARENT);
         let value = values.next().filter(|_| values.next().is_none())?.as_bytes();
         let (head, rest) = value.split_at_checked(55)?;
         let version = u8::try_from(hex(&head[..2])?).ok()?;
