@@ -4,18 +4,18 @@ use http::header::AsHeaderName;
 use http::{HeaderMap, HeaderValue};
 
 /// Headers, of which those that are not there are mostly told without a look: a name is hashed only where one of its
-/// length is among theirs.
+/// length and first letter is among theirs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Headers<'a> {
     all: &'a HeaderMap,
-    /// A bit for each length of a name.
-    lengths: u64,
+    /// A bit for each length and first letter of a name.
+    seen: u64,
 }
 
 impl<'a> From<&'a HeaderMap> for Headers<'a> {
     fn from(all: &'a HeaderMap) -> Self {
-        let lengths = all.keys().fold(0, |lengths, name| lengths | bit(name.as_str()));
-        Self { all, lengths }
+        let seen = all.keys().fold(0, |seen, name| seen | bit(name.as_str()));
+        Self { all, seen }
     }
 }
 
@@ -32,13 +32,14 @@ impl<'a> Headers<'a> {
     }
 
     fn may_have(self, name: &str) -> bool {
-        self.lengths & bit(name) != 0
+        self.seen & bit(name) != 0
     }
 }
 
-/// Names as long as another and 64 more share its bit.
+/// The same for both cases of a letter. Others may share it.
 fn bit(name: &str) -> u64 {
-    1 << (name.len() % 64)
+    let first = name.bytes().next().map_or(0, |byte| usize::from(byte & 31));
+    1 << ((name.len() * 5 + first) % 64)
 }
 
 #[cfg(test)]

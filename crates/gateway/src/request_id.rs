@@ -42,10 +42,9 @@ impl RequestId {
         bytes.extend_from_slice(self.route.as_str().as_bytes());
         let code = blake3::keyed_hash(key, &bytes);
         bytes.extend_from_slice(&code.as_bytes()[..CODE_BYTES]);
-        let mut text = vec![0; PREFIX.len() + (bytes.len() * 4).div_ceil(3)];
-        let (prefix, digits) = text.split_at_mut(PREFIX.len());
-        prefix.copy_from_slice(PREFIX.as_bytes());
-        encode(&bytes, digits);
+        let mut text = Vec::with_capacity(PREFIX.len() + bytes.len().div_ceil(3) * 4);
+        text.extend_from_slice(PREFIX.as_bytes());
+        encode(&bytes, &mut text);
         // It is of ASCII.
         String::from_utf8(text).unwrap_or_default()
     }
@@ -90,18 +89,19 @@ impl RequestId {
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// base64url without padding (RFC 4648, section 5), into as much room as that takes.
-fn encode(bytes: &[u8], text: &mut [u8]) {
+/// base64url without padding (RFC 4648, section 5).
+fn encode(bytes: &[u8], text: &mut Vec<u8>) {
     let digit = |bits: u32| ALPHABET[bits as usize & 63];
     let group = |bits: u32| [digit(bits >> 18), digit(bits >> 12), digit(bits >> 6), digit(bits)];
     let (groups, rest) = bytes.as_chunks::<3>();
-    let (fours, last) = text.as_chunks_mut::<4>();
-    for (four, [one, two, three]) in fours.iter_mut().zip(groups) {
-        *four = group(u32::from_be_bytes([0, *one, *two, *three]));
+    for [one, two, three] in groups {
+        text.extend_from_slice(&group(u32::from_be_bytes([0, *one, *two, *three])));
     }
-    let mut bits = [0; 4];
-    bits[1..=rest.len()].copy_from_slice(rest);
-    last.copy_from_slice(&group(u32::from_be_bytes(bits))[..last.len()]);
+    match rest {
+        [one] => text.extend_from_slice(&group(u32::from_be_bytes([0, *one, 0, 0]))[..2]),
+        [one, two] => text.extend_from_slice(&group(u32::from_be_bytes([0, *one, *two, 0]))[..3]),
+        _ => {}
+    }
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {
