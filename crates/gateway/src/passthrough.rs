@@ -117,7 +117,7 @@ pub(crate) async fn beside(gateway: &Arc<Gateway>, admitted: Admitted) -> Result
     };
     admitted.caller.must_be_let_use(&chat.model)?;
     let given = Given::read(&admitted.parts.headers)?;
-    let whose = identify(gateway, &route, &chat, &admitted, &admitted.parts.headers);
+    let whose = identify(gateway, &route, &chat, &admitted);
     let version = peek(gateway, &route, &whose, admitted.received_at);
     let Some(prepared) = route.prepared(version) else {
         return Err(Refusal::new(Problem::Internal, "the version of this route cannot be served"));

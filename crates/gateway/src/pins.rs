@@ -452,6 +452,17 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_keeps_its_number_however_many_there_are() {
+        let (pins, _) = pins(PinLimits::default());
+        let arms = [None, Some(Arm::Stable), Some(Arm::Control), Some(Arm::Canary)];
+        let kinds: Vec<Pin> =
+            (0..LOOKED_THROUGH as u8).flat_map(|version| arms.map(|arm| pin(version, arm, 1_000))).collect();
+        let numbers: Vec<u32> = kinds.iter().map(|kind| pins.kinds.intern(kind)).collect();
+        assert_eq!(numbers, (0..4 * LOOKED_THROUGH as u32).collect::<Vec<_>>());
+        assert!(kinds.iter().map(|kind| pins.kinds.intern(kind)).eq(numbers), "found again, in the list or behind it");
+    }
+
+    #[test]
     fn whoever_is_first_wins_and_a_restart_keeps_it() {
         let (first, log) = pins(PinLimits::default());
         let winner = first.create(UnitKey(7), pin(1, Some(Arm::Canary), 5_000));

@@ -103,7 +103,7 @@ async fn turn(gateway: &Arc<Gateway>, mut admitted: Box<Admitted>) -> Result<Res
     let given = Given::read(headers)?;
     let now = admitted.received_at;
 
-    let whose = identify(gateway, &route, &chat, &admitted, headers);
+    let whose = identify(gateway, &route, &chat, &admitted);
     let assignment = assign(gateway, &route, &whose, &chat, now);
     gateway.customers.note(&route.name, &admitted.caller.scope, &whose, assignment.member.as_ref(), now);
     let Some(prepared) = route.prepared(assignment.version) else {

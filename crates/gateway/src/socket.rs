@@ -117,7 +117,7 @@ async fn realtime(
     let asked = Bytes::from(serde_json::json!({ "model": model, "stream": true }).to_string());
     let chat = ChatRequest::read_as(Dialect::Realtime, &asked);
     let chat = chat.map_err(|error| Refusal::new(Problem::BadRequest, error.to_string()))?;
-    let whose = identify(gateway, route, &chat, &admitted, &admitted.parts.headers);
+    let whose = identify(gateway, route, &chat, &admitted);
     let mut line = Line::begin(gateway, route, &whose, &chat, &mut admitted)?;
     let mut exchange = line.turn(&chat, &asked, admitted.received_at, Some(&whose));
     let outbound = outbound(&mut admitted, Dialect::Realtime);

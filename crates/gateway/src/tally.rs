@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A power of two. A thread of requests keeps to one of them, which no other thread asks for then.
+/// A power of two. A thread of requests keeps to one, which up to so many threads need not share for what sets out and lands.
 const SHARDS: u64 = 16;
 
 /// One request in flight: what its turn will say of it, and what is known so far.
@@ -215,7 +215,7 @@ pub(crate) struct Tally {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// Of its next flight. Its rest by their number is the shard's own.
+    /// Of its next flight. What it leaves divided by [`SHARDS`] is the shard's own number, so that no two shards give the same.
     serial: u64,
     /// Not judged yet.
     open: SpreadMap<u64, Arc<Flight>>,
@@ -452,6 +452,24 @@ mod tests {
 
     fn parts(turns: &[Turn]) -> Vec<(TurnPart, Ending)> {
         turns.iter().map(|turn| (turn.part, turn.outcome.ending)).collect()
+    }
+
+    #[test]
+    fn no_two_flights_have_the_same_serial_whichever_thread_they_set_out_on() {
+        let tally = Tally::new(10, 10);
+        let mut serials: Vec<u64> = (0..SHARDS)
+            .flat_map(|thread| (0..3).map(move |_| thread))
+            .map(|thread| {
+                let serial = lock(tally.shard(thread)).next_serial();
+                assert!(std::ptr::eq(tally.shard(serial), tally.shard(thread)), "it lands where it set out");
+                serial
+            })
+            .chain([tally.depart(departure(0)).turn_number(), tally.aside(departure(0)).turn_number()])
+            .collect();
+        let all = serials.len();
+        serials.sort_unstable();
+        serials.dedup();
+        assert_eq!(serials.len(), all);
     }
 
     #[test]

@@ -46,14 +46,8 @@ pub(crate) enum StateOf {
 }
 
 /// Names the unit of a request.
-pub(crate) fn identify<'a>(
-    gateway: &Gateway,
-    route: &Route,
-    chat: &ChatRequest<'_>,
-    admitted: &Admitted,
-    headers: impl Into<Headers<'a>>,
-) -> Identified {
-    let headers = headers.into();
+pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted) -> Identified {
+    let headers = Headers::from(&admitted.parts.headers);
     let opening = match chat.opening {
         openai::Opening::First => Opening::First,
         openai::Opening::Continued => Opening::Continued,

@@ -123,7 +123,7 @@ async fn begin(
             .into());
     };
     admitted.caller.must_be_let_use(&chat.model)?;
-    let whose = identify(gateway, route, &chat, &admitted, &admitted.parts.headers);
+    let whose = identify(gateway, route, &chat, &admitted);
     let mut line = Line::begin(gateway, route, &whose, &chat, &mut admitted)?;
     let mut exchange = line.turn(&chat, &body, admitted.received_at, Some(&whose));
     let outbound = outbound(&mut admitted, Dialect::Responses);
