@@ -3,7 +3,7 @@
 use coalmine_core::time::{SpanMs, UnixMs};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The time of a process. It never goes back.
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
@@ -53,7 +53,7 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixMs {
-        self.start + SpanMs(to_ms(self.origin.elapsed().as_secs_f64() * 1_000.0 * self.scale))
+        self.start + of_wall(self.origin.elapsed(), self.scale)
     }
 
     fn scale(&self) -> f64 {
@@ -98,6 +98,14 @@ pub fn wall_now() -> UnixMs {
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The wall's own clock, which each request reads several times, needs no arithmetic of fractions.
+fn of_wall(elapsed: Duration, scale: f64) -> SpanMs {
+    if scale == 1.0 {
+        return SpanMs(elapsed.as_secs() * 1_000 + u64::from(elapsed.subsec_millis()));
+    }
+    SpanMs(to_ms(elapsed.as_secs_f64() * 1_000.0 * scale))
+}
+
 fn as_f64(ms: u64) -> f64 {
     ms as f64
 }
@@ -116,6 +124,20 @@ mod tests {
         assert_eq!(clock.of_wall(SpanMs::secs(10)), SpanMs::minutes(10));
         assert_eq!(clock.to_wall(SpanMs::minutes(10)), SpanMs::secs(10));
         assert!(clock.now() >= UnixMs(1_000));
+    }
+
+    #[test]
+    fn whole_milliseconds_pass_at_every_scale() {
+        for (wall_us, scale, passed_ms) in [
+            (0, 1.0, 0),
+            (999, 1.0, 0),
+            (1_000, 1.0, 1),
+            (61_000_999, 1.0, 61_000),
+            (61_000_000, 60.0, 3_660_000),
+            (999, 60.0, 59),
+        ] {
+            assert_eq!(of_wall(Duration::from_micros(wall_us), scale), SpanMs(passed_ms), "{wall_us} at {scale}");
+        }
     }
 
     #[test]

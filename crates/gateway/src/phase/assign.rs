@@ -1,7 +1,7 @@
 //! Assign: the domain's own function, with the pins that it reads and changes.
 
 use crate::gateway::Gateway;
-use crate::phase::identify::{Identified, StateOf};
+use crate::phase::identify::{Identified, Past, StateOf};
 use crate::table::Route;
 use coalmine_core::time::UnixMs;
 use coalmine_core::traffic::assign::{Asked, Assignment, Eligibility, Identity, PinChange, assign as decide};
@@ -57,7 +57,9 @@ pub(crate) fn assign(
         };
         decide(&route.table, &asked)
     };
-    let found = unit.filter(|_| of.forced.is_none()).and_then(|unit| gateway.pins.get(unit, now));
+    // a unit that was drawn for this request has no pin
+    let looked_for = unit.filter(|_| of.forced.is_none() && of.past == Past::Possible);
+    let found = looked_for.and_then(|unit| gateway.pins.get(unit, now));
     let mut assignment = decide(found.as_ref(), None);
     if let Some(holder) = holder(route, of, found.as_ref(), chat, &assignment) {
         assignment = decide(found.as_ref(), Some(holder));

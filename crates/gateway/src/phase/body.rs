@@ -12,13 +12,14 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 
 /// Room is taken in pieces of this size.
@@ -253,7 +254,7 @@ pub(crate) async fn read(gateway: &Gateway, upload: &mut Upload) -> Result<(Byte
             () = stops_in_a_drain(gateway, &come) => Err(Unread::Late),
         }
     };
-    match timeout(gateway.config.limits.body_time, whole).await {
+    match within(gateway.config.limits.body_time, whole).await {
         Err(_) | Ok(Err(Unread::Late)) => {
             upload.lingers_bytes = 0;
             Err(late())
@@ -266,6 +267,15 @@ pub(crate) async fn read(gateway: &Gateway, upload: &mut Upload) -> Result<(Byte
             Err(Refusal::new(Problem::Overloaded, message).retry_after(COME_AGAIN_S))
         }
         Ok(Ok(bytes)) => Ok((bytes, held)),
+    }
+}
+
+/// What is there at once, as most bodies are, needs no timer.
+async fn within<F: Future>(limit: Duration, what: F) -> Result<F::Output, Elapsed> {
+    let mut what = pin!(what);
+    match poll_fn(|cx| Poll::Ready(what.as_mut().poll(cx))).await {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => timeout(limit, what).await,
     }
 }
 

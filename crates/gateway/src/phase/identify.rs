@@ -22,6 +22,7 @@ const NAME_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Identified {
     pub(crate) identity: Identity,
+    pub(crate) past: Past,
     pub(crate) opening: Opening,
     pub(crate) eligibility: Eligibility,
     pub(crate) customer: Option<CustomerId>,
@@ -32,6 +33,15 @@ pub(crate) struct Identified {
     pub(crate) responses: Option<ResponseKey>,
     /// Whether the request refers to what an earlier answer left with its provider.
     pub(crate) state: StateOf,
+}
+
+/// Whether a session can have been seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// It can: it may have a pin.
+    Possible,
+    /// Its unit was drawn for this request.
+    None,
 }
 
 /// Whose state a request refers to.
@@ -54,6 +64,7 @@ pub(crate) fn identify(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>,
     };
     let mut found = Identified {
         identity: Identity::Nobody,
+        past: Past::Possible,
         opening,
         eligibility: eligibility(route, chat),
         customer: customer(route, chat, admitted, headers),
@@ -157,27 +168,29 @@ fn follow(gateway: &Gateway, route: &Route, chat: &ChatRequest<'_>, admitted: &A
         Dialect::Chat | Dialect::Messages | Dialect::Responses => {}
         // Vectors of two models are no company for one another: only who names a session is ever split.
         Dialect::Embeddings => return,
-        Dialect::Completions | Dialect::Realtime => {
-            found.identity = Identity::Session(UnitKey(rand::random()));
-            return;
-        }
+        Dialect::Completions | Dialect::Realtime => return draw(found),
     }
     let trail = chain(gateway, route, &admitted.caller.scope).follow(chat);
     let known = trail.continued.map(|hash| gateway.conversations.find(hash, admitted.received_at));
-    let unit = match known {
-        Some(Found::Unit(unit, _)) => unit,
+    found.trail = Some(trail);
+    match known {
+        Some(Found::Unit(unit, _)) => found.identity = Identity::Session(unit),
         Some(Found::Ambiguous) => {
             route.series.conversations_ambiguous.add(1);
-            UnitKey(rand::random())
+            draw(found);
         }
         Some(Found::Unknown) => {
             route.series.conversations_edited.add(1);
-            UnitKey(rand::random())
+            draw(found);
         }
-        None => UnitKey(rand::random()),
-    };
-    found.identity = Identity::Session(unit);
-    found.trail = Some(trail);
+        None => draw(found),
+    }
+}
+
+/// A session that nobody knows yet.
+fn draw(found: &mut Identified) {
+    found.identity = Identity::Session(UnitKey(rand::random()));
+    found.past = Past::None;
 }
 
 fn customer(route: &Route, chat: &ChatRequest<'_>, admitted: &Admitted, headers: Headers<'_>) -> Option<CustomerId> {

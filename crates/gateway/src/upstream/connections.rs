@@ -170,18 +170,19 @@ impl Connections {
         Self { dialer, sockets: OnceLock::new(), hosts, on }
     }
 
-    /// Sends a request, its URI in full, to an address. Dropping the future, or the answer's body, cancels it there.
+    /// Sends a request, its URI in full, to an address; `now` is when. Dropping the future, or the answer's body, cancels it there.
     pub(crate) async fn send(
         &self,
         at: usize,
         request: Asked,
         under_way: &UnderWay,
+        now: Instant,
     ) -> Result<Response<ProviderBody>, Missed> {
         let host = &self.hosts[self.on[at]];
         let shard = host.shard();
-        let (mut asked, mut again, mut refused_by) = (request, 0, None);
+        let (mut asked, mut again, mut refused_by, mut now) = (request, 0, None, now);
         loop {
-            let made = match shard.way(host.may_share(), refused_by.as_ref(), Instant::now()) {
+            let made = match shard.way(host.may_share(), refused_by.as_ref(), now) {
                 Way::Single(single, since) => match single.ask(host, asked, under_way).await {
                     Ok(response) => return Ok(response),
                     // closed while it was idle
@@ -201,7 +202,10 @@ impl Connections {
                 Way::Dial(dialing) => Box::pin(self.dial(host, shard, dialing)).await?,
                 Way::Wait(made) => match timeout(WAIT_MAX, made).await {
                     Ok(Ok(why)) => return Err(Missed::NoConnection(why)),
-                    Ok(Err(_made_or_given_up)) => continue,
+                    Ok(Err(_made_or_given_up)) => {
+                        now = Instant::now();
+                        continue;
+                    }
                     Err(_elapsed) => Box::pin(self.dial(host, shard, None)).await?,
                 },
             };

@@ -322,7 +322,7 @@ impl Pool {
         let began = self.choice.is_free().then(|| self.clock.now());
         let sent_at = Instant::now();
         let sent = match connection {
-            By::Kept => timeout_at(by, self.connections.send(picked.at, request, under_way)).await,
+            By::Kept => timeout_at(by, self.connections.send(picked.at, request, under_way, sent_at)).await,
             By::Socket => timeout_at(by, Box::pin(self.connections.open(picked.at, request))).await,
         };
         let trouble = match sent {

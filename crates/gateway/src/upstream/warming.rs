@@ -355,7 +355,7 @@ impl Pool {
         *request.uri_mut() = uri.ok_or_else(|| Cold::Refused("its address is none".to_owned()))?;
         let began = Instant::now();
         let taken_ms = || began.elapsed().as_secs_f64() * 1_000.0;
-        let sent = self.connections.send(at, request, &UnderWay::default()).await;
+        let sent = self.connections.send(at, request, &UnderWay::default(), began).await;
         let response = sent.map_err(|error| Cold::Trouble(error.trouble().as_str().to_owned()))?;
         match response.status().as_u16() {
             200..=299 => {}

@@ -180,7 +180,11 @@ impl Pool {
         if let Some(Authorization::Own(key)) = as_ {
             key.show(request.headers_mut());
         }
-        let response = self.connections.send(at, request, &UnderWay::default()).await.map_err(|error| error.fault())?;
+        let response = self
+            .connections
+            .send(at, request, &UnderWay::default(), Instant::now())
+            .await
+            .map_err(|error| error.fault())?;
         let status = response.status();
         let body = Limited::new(response.into_body(), READ_MAX).collect().await.map_err(|_| Fault::CutShort)?;
         Ok((status, body.to_bytes()))

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
@@ -49,7 +50,7 @@ type Asking = JoinHandle<Result<Response<ProviderBody>, Missed>>;
 /// Asks the first address, in a task of its own.
 fn ask(connections: &Arc<Connections>, url: &str, body: &'static str) -> Asking {
     let (connections, request) = (connections.clone(), request(url, body));
-    tokio::spawn(async move { connections.send(0, request, &UnderWay::default()).await })
+    tokio::spawn(async move { connections.send(0, request, &UnderWay::default(), Instant::now()).await })
 }
 
 async fn answered(asking: Asking) -> Response<ProviderBody> {

@@ -38,7 +38,7 @@ async fn idle(connections: &Arc<Connections>, server: &mut Server<TcpStream>, co
 fn ask_long(connections: &Arc<Connections>, url: &str, bytes: usize) -> Asking {
     let (connections, mut long) = (connections.clone(), request(url, ""));
     *long.body_mut() = bytes::Bytes::from(vec![b'x'; bytes]).into();
-    tokio::spawn(async move { connections.send(0, long, &UnderWay::default()).await })
+    tokio::spawn(async move { connections.send(0, long, &UnderWay::default(), Instant::now()).await })
 }
 
 #[tokio::test]
@@ -322,7 +322,7 @@ async fn addresses_on_one_server_share_its_connections() {
     whole(answered(asking).await).await.unwrap();
     let (of, mut second) = (connections.clone(), request(&other, "q"));
     second.headers_mut().insert(header::HOST, HeaderValue::from_static("told.example"));
-    let asking = tokio::spawn(async move { of.send(1, second, &UnderWay::default()).await });
+    let asking = tokio::spawn(async move { of.send(1, second, &UnderWay::default(), Instant::now()).await });
     let (head, _) = asked(&mut stream).await.unwrap();
     assert!(head.starts_with("POST /other/v1/chat/completions HTTP/1.1\r\nhost: told.example\r\n"), "{head}");
     write(&mut stream, &ok("a")).await;
@@ -338,8 +338,9 @@ async fn each_thread_keeps_connections_of_its_own() {
     for place in workers.places() {
         for turn in 0..3 {
             let (of, request) = (connections.clone(), request(&server.url, "q"));
-            let asking = place
-                .spawn(async move { whole(of.send(0, request, &UnderWay::default()).await.unwrap()).await.unwrap() });
+            let asking = place.spawn(async move {
+                whole(of.send(0, request, &UnderWay::default(), Instant::now()).await.unwrap()).await.unwrap()
+            });
             if turn == 0 {
                 streams.push(server.next().await);
             }
@@ -380,7 +381,7 @@ async fn many_at_once_on_several_threads_all_come_to_their_end() {
             for _ in 0..50 {
                 const TEXT: &str = "a question that comes back in pieces of seven bytes each";
                 let under_way = UnderWay::default();
-                let asking = Box::pin(connections.send(0, request(&url, TEXT), &under_way));
+                let asking = Box::pin(connections.send(0, request(&url, TEXT), &under_way, Instant::now()));
                 let response = soon("an answer", asking).await.unwrap();
                 assert_eq!(whole(response).await.unwrap(), TEXT);
             }
