@@ -53,7 +53,7 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> UnixMs {
-        self.start + of_wall(self.origin.elapsed(), self.scale)
+        self.start + passed(self.origin.elapsed(), self.scale)
     }
 
     fn scale(&self) -> f64 {
@@ -98,8 +98,8 @@ pub fn wall_now() -> UnixMs {
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The wall's own clock, which each request reads several times, needs no arithmetic of fractions.
-fn of_wall(elapsed: Duration, scale: f64) -> SpanMs {
+/// What has passed of a clock of that scale. The wall's own, which each request reads several times, needs no arithmetic of fractions.
+fn passed(elapsed: Duration, scale: f64) -> SpanMs {
     if scale == 1.0 {
         return SpanMs(elapsed.as_secs() * 1_000 + u64::from(elapsed.subsec_millis()));
     }
@@ -136,7 +136,7 @@ mod tests {
             (61_000_000, 60.0, 3_660_000),
             (999, 60.0, 59),
         ] {
-            assert_eq!(of_wall(Duration::from_micros(wall_us), scale), SpanMs(passed_ms), "{wall_us} at {scale}");
+            assert_eq!(passed(Duration::from_micros(wall_us), scale), SpanMs(passed_ms), "{wall_us} at {scale}");
         }
     }
 
